@@ -1,0 +1,61 @@
+"""The family under keras.applications' names and with its arguments."""
+
+import inspect
+
+from efficientnet_tf import model, variants
+
+
+def _make_constructor(public_name, model_name):
+    def constructor(
+        include_top=True,
+        weights="imagenet",
+        input_tensor=None,
+        input_shape=None,
+        pooling=None,
+        classes=1000,
+        classifier_activation="softmax",
+        name=model_name,
+        include_preprocessing=True,
+    ):
+        return model.build(
+            model_name,
+            include_top=include_top,
+            weights=weights,
+            input_tensor=input_tensor,
+            input_shape=input_shape,
+            pooling=pooling,
+            classes=classes,
+            classifier_activation=classifier_activation,
+            include_preprocessing=include_preprocessing,
+            name=name,
+        )
+
+    size = variants.VARIANTS[model_name].resolution
+    constructor.__name__ = constructor.__qualname__ = public_name
+    constructor.__doc__ = inspect.cleandoc(
+        f"""Builds {public_name}, by default for {size}x{size} images.
+
+        Takes keras.applications' arguments, and they mean the same. Input is
+        RGB in [0, 255], uint8 or float: do not rescale it. `weights` may be
+        any name that `weights.choices("{model_name}")` lists, or a file.
+        See `model.build` for the arguments and errors.
+        """
+    )
+    return constructor
+
+
+EfficientNetB0 = _make_constructor("EfficientNetB0", "efficientnet_b0")
+EfficientNetB1 = _make_constructor("EfficientNetB1", "efficientnet_b1")
+EfficientNetB2 = _make_constructor("EfficientNetB2", "efficientnet_b2")
+EfficientNetB3 = _make_constructor("EfficientNetB3", "efficientnet_b3")
+EfficientNetB4 = _make_constructor("EfficientNetB4", "efficientnet_b4")
+EfficientNetB5 = _make_constructor("EfficientNetB5", "efficientnet_b5")
+EfficientNetB6 = _make_constructor("EfficientNetB6", "efficientnet_b6")
+EfficientNetB7 = _make_constructor("EfficientNetB7", "efficientnet_b7")
+EfficientNetB8 = _make_constructor("EfficientNetB8", "efficientnet_b8")
+EfficientNetL2 = _make_constructor("EfficientNetL2", "efficientnet_l2")
+EfficientNetLite0 = _make_constructor("EfficientNetLite0", "efficientnet_lite0")
+EfficientNetLite1 = _make_constructor("EfficientNetLite1", "efficientnet_lite1")
+EfficientNetLite2 = _make_constructor("EfficientNetLite2", "efficientnet_lite2")
+EfficientNetLite3 = _make_constructor("EfficientNetLite3", "efficientnet_lite3")
+EfficientNetLite4 = _make_constructor("EfficientNetLite4", "efficientnet_lite4")

@@ -1,0 +1,358 @@
+"""Maps the names in anybody's files of weights to the layers of this family.
+
+torchvision pads strided convolutions symmetrically where TensorFlow pads the
+far side more, so its weights give slightly other outputs here than there;
+timm's `tf_efficientnet_*` and lukemelas's models pad as TensorFlow does.
+"""
+
+import dataclasses
+import re
+
+import numpy as np
+
+from efficientnet_tf import model, readers, variants
+
+# keras.applications.efficientnet; the values sit in its Normalization layer.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_BATCH_NORM = {
+    "weight": "gamma",
+    "bias": "beta",
+    "running_mean": "moving_mean",
+    "running_var": "moving_variance",
+}
+
+# Bookkeeping of training: counters, and what an optimizer keeps per weight.
+_IGNORED = re.compile(
+    r"(num_batches_tracked|global_step|(beta[12]_power|learning_rate))$"
+    r"|/(RMSProp|Momentum|Adam|LARS\w*|Adagrad|Ftrl)(_\d+)?$"
+    r"|^top_level_model_weights/|^seed_generator|_drop(out)?/"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Weights under our names, and the input they were trained with.
+
+    `arrays` maps "layer/weight" to an array in Keras's layout. A tensor that
+    no layer of the network claims keeps its own name, so that whoever assigns
+    the arrays can refuse it by that name. `normalization` is None where the
+    file does not say: then the variant's own holds.
+    """
+
+    arrays: dict[str, np.ndarray]
+    normalization: variants.Normalization | None = None
+
+
+def read(path, name):
+    """Reads a file of weights, whoever wrote it, for the network `name`.
+
+    Args:
+      path: any file that `readers.read` reads.
+      name: a name in `variants.VARIANTS` or a `Variant`.
+
+    Returns:
+      A `Checkpoint`. Whether the shapes fit, `weights.assign` checks.
+
+    Raises:
+      OSError: there is no such file.
+      ValueError: it is of no known kind, cut off, refused, or not of this
+        family.
+    """
+    plans = model.plan_blocks(name)
+    tensors = readers.read(path)
+    convert = {
+        "keras": _from_keras,
+        "tensorflow": _from_tensorflow,
+        "pytorch": _from_pytorch,
+    }[tensors.layout]
+    arrays = convert(tensors.arrays, plans)
+    if "stem_conv/kernel" not in arrays:
+        some = ", ".join(sorted(tensors.arrays)[:3]) or "nothing"
+        raise ValueError(
+            f"{path} is not an EfficientNet: it has no stem convolution; it "
+            f"holds {some}..."
+        )
+    return Checkpoint(arrays, _normalization(tensors))
+
+
+def _rename(arrays, layers):
+    """Maps "layer/weight" by the table `layers` {theirs: ours}."""
+    renamed = {}
+    for name, value in arrays.items():
+        layer, _, weight = name.rpartition("/")
+        if layer in layers:
+            weight = "kernel" if weight.endswith("kernel") else weight
+            renamed[f"{layers[layer]}/{weight}"] = value
+        elif not _IGNORED.search(name):
+            renamed[name] = value
+    return renamed
+
+
+# Keras -----------------------------------------------------------------------
+
+
+def _from_keras(arrays, plans):
+    """Our own names, those of keras.applications, or Keras 3's numbers."""
+    if any(re.match(r"conv2d(_\d+)?/", name) for name in arrays):
+        table = _numbered_names(plans)
+    else:
+        table = _applications_names(plans)
+    table.update({name: name for name in _layer_names(plans)})
+    arrays = {
+        name: value
+        for name, value in arrays.items()
+        if not re.match(r"normalization(_\d+)?/", name)
+    }
+    return _rename(arrays, table)
+
+
+def _layer_names(plans):
+    """Returns the layers with weights in the network's order."""
+    names = ["stem_conv", "stem_bn"]
+    for plan in plans:
+        parts = ["depthwise_conv", "depthwise_bn"]
+        if plan.expand_ratio > 1:
+            parts = ["expand_conv", "expand_bn", *parts]
+        if plan.squeezed_filters:
+            parts += ["se_reduce", "se_expand"]
+        parts += ["project_conv", "project_bn"]
+        names += [f"{plan.name}_{part}" for part in parts]
+    return [*names, "head_conv", "head_bn", "predictions"]
+
+
+def _applications_names(plans):
+    table = {"top_conv": "head_conv", "top_bn": "head_bn"}
+    for plan in plans:
+        stage, i = _position(plan)
+        theirs = f"block{stage}{chr(ord('a') + i - 1)}"
+        table[f"{theirs}_dwconv"] = f"{plan.name}_depthwise_conv"
+        table[f"{theirs}_bn"] = f"{plan.name}_depthwise_bn"
+        for part in ("se_reduce", "se_expand", "project_conv", "project_bn"):
+            table[f"{theirs}_{part}"] = f"{plan.name}_{part}"
+        for part in ("expand_conv", "expand_bn"):
+            table[f"{theirs}_{part}"] = f"{plan.name}_{part}"
+    return table
+
+
+def _numbered_names(plans):
+    """Files of early Keras 3 name layers by class and place only."""
+    counts = {}
+    table = {}
+    for name in _layer_names(plans):
+        kind = "conv2d"
+        if name.endswith("_bn"):
+            kind = "batch_normalization"
+        elif name.endswith("_depthwise_conv"):
+            kind = "depthwise_conv2d"
+        elif name == "predictions":
+            kind = "dense"
+        count = counts.setdefault(kind, 0)
+        table[f"{kind}_{count}" if count else kind] = name
+        counts[kind] += 1
+    return table
+
+
+def _normalization(tensors):
+    """Returns what the file says of its input, or None.
+
+    The graph of keras.applications computes (x / 255 - mean) / sqrt(V) with
+    the V its file holds. The published files hold V = std, not std squared;
+    the graph for weights="imagenet" therefore multiplies by 1 / sqrt(std) in
+    a second Rescaling, which makes it (x / 255 - mean) / std, as trained.
+    The published files are older than that second layer, so V = std alone
+    also means it; with any other V and no second layer (V = std squared, or
+    the mean 0 and V = 1 of random weights) the first formula holds.
+    https://github.com/tensorflow/tensorflow/issues/49930
+    """
+    if tensors.normalization is not None:
+        return variants.Normalization(*tensors.normalization)
+    values = {
+        name.split("/")[1]: value
+        for name, value in tensors.arrays.items()
+        if re.match(r"normalization(_\d+)?/", name)
+    }
+    if tensors.layout != "keras" or not {"mean", "variance"} <= set(values):
+        return None
+    mean = np.asarray(values["mean"], np.float64).reshape(-1)
+    std = np.sqrt(np.asarray(values["variance"], np.float64).reshape(-1))
+    if mean.shape != (3,) or std.shape != (3,) or not std.all():
+        raise ValueError("The normalization layer is not one of RGB images.")
+    rescalings = [n for n in tensors.layers if n.startswith("rescaling")]
+    published = np.allclose(std**2, IMAGENET_STD, atol=1e-6)
+    if published or len(rescalings) > 1:
+        std = std * np.sqrt(IMAGENET_STD)
+    # The file's float32 are the roundings of these; the table has them exact.
+    exact = variants.NORMALIZATIONS["imagenet"]
+    if np.allclose(255 * mean, exact.mean) and np.allclose(
+        255 * std, exact.std
+    ):
+        return exact
+    return variants.Normalization(
+        tuple((255 * mean).tolist()), tuple((255 * std).tolist())
+    )
+
+
+# TensorFlow ------------------------------------------------------------------
+
+
+def _from_tensorflow(arrays, plans):
+    """efficientnet_model.py of tensorflow/tpu; layers count within a block.
+
+    The scope before "/stem", "/blocks_0" is the model's name.
+    """
+    table = {
+        "stem/conv2d": "stem_conv",
+        "stem/batch_normalization": "stem_bn",
+        "head/conv2d": "head_conv",
+        "head/batch_normalization": "head_bn",
+        "head/dense": "predictions",
+    }
+    for index, plan in enumerate(plans):
+        parts = ["depthwise", "project"]
+        if plan.expand_ratio > 1:
+            parts = ["expand", *parts]
+        for i, part in enumerate(parts):
+            norm = f"batch_normalization_{i}".removesuffix("_0")
+            table[f"blocks_{index}/{norm}"] = f"{plan.name}_{part}_bn"
+        for i, part in enumerate([p for p in parts if p != "depthwise"]):
+            conv = f"conv2d_{i}".removesuffix("_0")
+            table[f"blocks_{index}/{conv}"] = f"{plan.name}_{part}_conv"
+        depthwise = f"blocks_{index}/depthwise_conv2d"
+        table[depthwise] = f"{plan.name}_depthwise_conv"
+        table[f"blocks_{index}/se/conv2d"] = f"{plan.name}_se_reduce"
+        table[f"blocks_{index}/se/conv2d_1"] = f"{plan.name}_se_expand"
+
+    def unscoped(name):
+        name = re.sub(r"^.*?(?=(stem|head|blocks_\d+)/)", "", name)
+        return name.replace("/tpu_batch_norm", "/batch_norm")
+
+    return _rename({unscoped(k): v for k, v in arrays.items()}, table)
+
+
+# PyTorch ---------------------------------------------------------------------
+
+
+def _from_pytorch(arrays, plans):
+    if "_conv_stem.weight" in arrays:
+        table = _lukemelas_names(plans)
+    elif "conv_stem.weight" in arrays:
+        table = _timm_names(plans)
+    else:
+        table = _torchvision_names(plans)
+    renamed = {}
+    for name, value in arrays.items():
+        layer, _, weight = name.rpartition(".")
+        if layer not in table:
+            if not _IGNORED.search(name):
+                renamed[name] = value
+            continue
+        layer = table[layer]
+        if layer.endswith("_bn"):
+            if weight in _BATCH_NORM:
+                renamed[f"{layer}/{_BATCH_NORM[weight]}"] = value
+        elif weight == "weight":
+            renamed[f"{layer}/kernel"] = _transpose(layer, value)
+        else:
+            renamed[f"{layer}/{weight}"] = value
+    return renamed
+
+
+def _transpose(layer, kernel):
+    """(out, in, h, w) to (h, w, in, out); a depthwise one is (c, 1, h, w)."""
+    if kernel.ndim == 2:
+        return kernel.T
+    if kernel.ndim != 4:
+        raise ValueError(f"{layer}: a kernel of shape {kernel.shape}.")
+    if layer.endswith("_depthwise_conv"):
+        return kernel.transpose(2, 3, 0, 1)
+    return kernel.transpose(2, 3, 1, 0)
+
+
+def _lukemelas_names(plans):
+    table = {
+        "_conv_stem": "stem_conv",
+        "_bn0": "stem_bn",
+        "_conv_head": "head_conv",
+        "_bn1": "head_bn",
+        "_fc": "predictions",
+    }
+    parts = {
+        "_expand_conv": "expand_conv",
+        "_bn0": "expand_bn",
+        "_depthwise_conv": "depthwise_conv",
+        "_bn1": "depthwise_bn",
+        "_se_reduce": "se_reduce",
+        "_se_expand": "se_expand",
+        "_project_conv": "project_conv",
+        "_bn2": "project_bn",
+    }
+    for index, plan in enumerate(plans):
+        for theirs, ours in parts.items():
+            table[f"_blocks.{index}.{theirs}"] = f"{plan.name}_{ours}"
+    return table
+
+
+def _timm_names(plans):
+    table = {
+        "conv_stem": "stem_conv",
+        "bn1": "stem_bn",
+        "conv_head": "head_conv",
+        "bn2": "head_bn",
+        "classifier": "predictions",
+    }
+    inverted = {
+        "conv_pw": "expand_conv",
+        "bn1": "expand_bn",
+        "conv_dw": "depthwise_conv",
+        "bn2": "depthwise_bn",
+        "conv_pwl": "project_conv",
+        "bn3": "project_bn",
+    }
+    separable = {  # Without expansion: DepthwiseSeparableConv.
+        "conv_dw": "depthwise_conv",
+        "bn1": "depthwise_bn",
+        "conv_pw": "project_conv",
+        "bn2": "project_bn",
+    }
+    for plan in plans:
+        stage, i = _position(plan)
+        parts = inverted if plan.expand_ratio > 1 else separable
+        squeeze = {
+            "se.conv_reduce": "se_reduce",
+            "se.conv_expand": "se_expand",
+        }
+        for theirs, ours in {**parts, **squeeze}.items():
+            name = f"blocks.{stage - 1}.{i - 1}.{theirs}"
+            table[name] = f"{plan.name}_{ours}"
+    return table
+
+
+def _torchvision_names(plans):
+    stages = max(_position(plan)[0] for plan in plans)
+    table = {
+        "features.0.0": "stem_conv",
+        "features.0.1": "stem_bn",
+        f"features.{stages + 1}.0": "head_conv",
+        f"features.{stages + 1}.1": "head_bn",
+        "classifier.1": "predictions",
+    }
+    for plan in plans:
+        stage, i = _position(plan)
+        steps = ["depthwise", "se", "project"]
+        if plan.expand_ratio > 1:
+            steps = ["expand", *steps]
+        for number, step in enumerate(steps):
+            theirs = f"features.{stage}.{i - 1}.block.{number}"
+            first, second = ("fc1", "fc2") if step == "se" else ("0", "1")
+            ours = ("reduce", "expand") if step == "se" else ("conv", "bn")
+            table[f"{theirs}.{first}"] = f"{plan.name}_{step}_{ours[0]}"
+            table[f"{theirs}.{second}"] = f"{plan.name}_{step}_{ours[1]}"
+    return table
+
+
+def _position(plan):
+    """Returns the stage and the place in it, both from 1."""
+    stage, i = plan.name.removeprefix("block").split("_")
+    return int(stage), int(i)

@@ -1,0 +1,232 @@
+"""Downloads files into a cache: resumed, checked, whole or not there."""
+
+import hashlib
+import http.client
+import json
+import os
+import sys
+import tarfile
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from absl import logging
+
+CACHE_VARIABLE = "EFFICIENTNET_TF_CACHE"
+MIRROR_VARIABLE = "EFFICIENTNET_TF_MIRROR"
+
+ATTEMPTS = 4
+TIMEOUT_SECONDS = 30
+CHUNK_BYTES = 1 << 20
+LOG_EVERY_BYTES = 32 << 20
+
+
+def cache_dir():
+    """Returns $EFFICIENTNET_TF_CACHE, or a folder in the user's cache."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return os.path.expanduser(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return os.path.join(os.path.expanduser(base), "efficientnet_tf")
+
+
+def fetch(url, digest=None):
+    """Returns the path of the file at `url` in the cache.
+
+    Downloads it first if it is not there. A connection that breaks is taken
+    up where it broke if the server can do that and the file is still the
+    same, and otherwise begun anew. $EFFICIENTNET_TF_MIRROR, e.g.
+    "http://mirror:8000", stands in for the URL's scheme and host.
+
+    Args:
+      url: where the file is.
+      digest: "md5:..." or "sha256:..."; None trusts the first download and
+        keeps its sha256 beside it for later.
+
+    Raises:
+      OSError: it cannot be had; says what, from where, and where to put it.
+      ValueError: it is not the file that the digest stands for.
+    """
+    parts = urllib.parse.urlsplit(url)
+    path = os.path.join(cache_dir(), *parts.path.strip("/").split("/"))
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    if mirror:
+        url = mirror.rstrip("/") + parts.path
+    if os.path.exists(path):
+        check(path, digest or _recorded(path))
+        return path
+
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    part = f"{path}.part"
+    try:
+        _download(url, part)
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise OSError(
+            f"Cannot download {os.path.basename(path)} from {url} ({reason}); "
+            f"if you have the file, put it at {path}"
+        ) from error
+    try:
+        check(part, digest)
+    except ValueError:
+        os.remove(part)
+        raise
+    if digest is None:
+        _write(f"{path}.sha256", f"sha256:{_hash(part, 'sha256')}")
+    os.replace(part, path)
+    _remove(f"{part}.json")
+    return path
+
+
+def check(path, digest):
+    """Raises ValueError unless the file has the digest; None passes."""
+    if digest is None:
+        return
+    algorithm, _, wanted = digest.partition(":")
+    found = _hash(path, algorithm)
+    if found != wanted:
+        raise ValueError(
+            f"{path.removesuffix('.part')} is not the published file: its "
+            f"{algorithm} is {found}, not {wanted}. Delete it to download it "
+            "again."
+        )
+
+
+def unpack(path, folder):
+    """Unpacks a tar archive; its members cannot leave the folder."""
+    try:
+        with tarfile.open(path) as archive:
+            archive.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{path} cannot be unpacked: {error}.") from error
+
+
+def _download(url, part):
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            _append(url, part)
+            return
+        except urllib.error.HTTPError:
+            raise  # An answer; asking again would not change it.
+        except (http.client.HTTPException, OSError) as error:
+            # A refused connection gets no better within seconds; one that
+            # broke on the way has left bytes to build on.
+            if attempt == ATTEMPTS or not os.path.exists(part):
+                raise
+            logging.warning("%s broke off (%s); going on.", url, error)
+
+
+def _append(url, part):
+    """Makes one request and adds what it brings to `part`."""
+    done = os.path.getsize(part) if os.path.exists(part) else 0
+    validator = _validator(part) if done else None
+    request = urllib.request.Request(url)
+    if validator:
+        # If the file has changed since, the server sends all of the new one.
+        request.add_header("Range", f"bytes={done}-")
+        request.add_header("If-Range", validator)
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        _remove(part)
+        response = urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS)
+    with response:
+        wanted = f"bytes {done}-"
+        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
+        if resumed and not response.headers.get("Content-Range", "").startswith(
+            wanted
+        ):
+            raise OSError(f"the server does not go on at byte {done}")
+        if not resumed:
+            done = 0
+            etag = response.headers.get("ETag", "")
+            # A weak tag does not promise the same bytes.
+            etag = "" if etag.startswith("W/") else etag
+            validator = etag or response.headers.get("Last-Modified")
+            _write(f"{part}.json", json.dumps({"validator": validator}))
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length else None
+        with open(part, "ab" if resumed else "wb") as file:
+            _copy(response, file, done, total)
+        size = os.path.getsize(part)
+        if total is not None and size < total:
+            raise OSError(f"{size} of {total} bytes arrived")
+
+
+def _copy(response, file, done, total):
+    name = os.path.basename(file.name).removesuffix(".part")
+    with _progress(name, done, total) as advance:
+        while chunk := response.read(CHUNK_BYTES):
+            file.write(chunk)
+            advance(len(chunk))
+
+
+class _progress:
+    """A bar where somebody watches, and a few lines in a log elsewhere."""
+
+    def __init__(self, name, done, total):
+        self._name, self._done, self._total = name, done, total
+        self._bar = None
+        if sys.stderr.isatty():
+            try:
+                import tqdm
+            except ImportError:
+                return
+            self._bar = tqdm.tqdm(
+                initial=done, total=total, unit="B", unit_scale=True, desc=name
+            )
+
+    def __enter__(self):
+        return self._advance
+
+    def __exit__(self, *_):
+        if self._bar is not None:
+            self._bar.close()
+
+    def _advance(self, count):
+        before, self._done = self._done, self._done + count
+        if self._bar is not None:
+            self._bar.update(count)
+        elif (
+            before // LOG_EVERY_BYTES < self._done // LOG_EVERY_BYTES
+            or self._done == self._total
+        ):
+            total = f"{self._total / 1e6:.1f}" if self._total else "?"
+            logging.info(
+                "%s: %.1f of %s MB.", self._name, self._done / 1e6, total
+            )
+
+
+def _validator(part):
+    try:
+        with open(f"{part}.json") as file:
+            return json.load(file)["validator"]
+    except (OSError, ValueError, LookupError):
+        return None
+
+
+def _recorded(path):
+    try:
+        with open(f"{path}.sha256") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        digest = f"sha256:{_hash(path, 'sha256')}"
+        _write(f"{path}.sha256", digest)  # Put there by hand.
+        return digest
+
+
+def _hash(path, algorithm):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def _write(path, text):
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def _remove(path):
+    if os.path.exists(path):
+        os.remove(path)

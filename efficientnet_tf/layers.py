@@ -1,0 +1,132 @@
+"""The Keras layers that Keras itself lacks: a fused batch normalization."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="efficientnet_tf")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` that runs TensorFlow's fused kernel.
+
+    Keras 3 spells batch normalization out in a dozen operations; on TensorFlow
+    the fused kernel does the same in one pass over [N, H, W, C], in float32
+    statistics whatever the compute dtype. On other backends, with a mask, with
+    synchronized statistics or on other ranks this is Keras's own layer.
+    """
+
+    def build(self, input_shape):
+        # As Keras does, but kept in float32 under mixed precision: the fused
+        # kernel takes float32 parameters beside bfloat16 or float16 inputs.
+        self.input_spec = keras.layers.InputSpec(
+            ndim=len(input_shape), axes={self.axis: input_shape[self.axis]}
+        )
+        shape = (input_shape[self.axis],)
+        self.gamma = self.beta = None
+        if self.scale:
+            self.gamma = self._add_parameter(
+                "gamma",
+                shape,
+                self.gamma_initializer,
+                regularizer=self.gamma_regularizer,
+                constraint=self.gamma_constraint,
+            )
+        if self.center:
+            self.beta = self._add_parameter(
+                "beta",
+                shape,
+                self.beta_initializer,
+                regularizer=self.beta_regularizer,
+                constraint=self.beta_constraint,
+            )
+        self.moving_mean = self._add_parameter(
+            "moving_mean",
+            shape,
+            self.moving_mean_initializer,
+            trainable=False,
+        )
+        self.moving_variance = self._add_parameter(
+            "moving_variance",
+            shape,
+            self.moving_variance_initializer,
+            trainable=False,
+        )
+        self._reduction_axes = [
+            axis
+            for axis in range(len(input_shape))
+            if axis != self.axis % len(input_shape)
+        ]
+        self.built = True
+
+    def call(self, inputs, training=None, mask=None):
+        if not self._can_fuse(inputs, mask):
+            return super().call(inputs, training=training, mask=mask)
+        if not training:
+            return self._fused(inputs, is_training=False)[0]
+        if not self.trainable:
+            # The fused kernel's gradient is slow for fixed statistics.
+            return self._scale_and_shift(inputs)
+        return self._train_fused(inputs)
+
+    def _add_parameter(self, name, shape, initializer, **options):
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=initializer,
+            autocast=False,
+            **options,
+        )
+
+    def _can_fuse(self, inputs, mask):
+        return (
+            keras.backend.backend() == "tensorflow"
+            and mask is None
+            and not self.synchronized
+            and self.scale
+            and self.center
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+        )
+
+    def _fused(self, inputs, is_training):
+        import tensorflow as tf  # Only ever reached on this backend.
+
+        statistics = (
+            {}
+            if is_training
+            else {
+                "mean": self.moving_mean.value,
+                "variance": self.moving_variance.value,
+            }
+        )
+        return tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            self.gamma.value,
+            self.beta.value,
+            epsilon=self.epsilon,
+            is_training=is_training,
+            **statistics,
+        )
+
+    def _scale_and_shift(self, inputs):
+        ops = keras.ops
+        scale = self.gamma * ops.rsqrt(self.moving_variance + self.epsilon)
+        shift = self.beta - self.moving_mean * scale
+        return inputs * ops.cast(scale, inputs.dtype) + ops.cast(
+            shift, inputs.dtype
+        )
+
+    def _train_fused(self, inputs):
+        outputs, mean, variance = self._fused(inputs, is_training=True)
+        # The kernel reports the unbiased variance; Keras and the reference
+        # average the biased one.
+        count = keras.ops.cast(
+            keras.ops.size(inputs) / keras.ops.shape(inputs)[-1], "float32"
+        )
+        variance = variance * ((count - 1.0) / keras.ops.maximum(count, 1.0))
+        for moving, batch in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            moving.assign(
+                moving * self.momentum + batch * (1.0 - self.momentum)
+            )
+        return outputs

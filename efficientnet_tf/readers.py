@@ -1,0 +1,223 @@
+"""Reads files of weights into arrays under the names the files use.
+
+Says nothing about which layer a name means; that is `convert`'s part.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import re
+import zipfile
+
+import numpy as np
+
+from efficientnet_tf import torchfiles
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+ZIP_MAGIC = b"PK\x03\x04"
+PICKLE_PROTOCOL_OPCODE = b"\x80"
+
+# What `weights.save` leaves on the root of our own .weights.h5.
+MODEL_ATTRIBUTE = "efficientnet_tf_model"
+NORMALIZATION_ATTRIBUTE = "efficientnet_tf_normalization"
+
+EMA_SUFFIX = "/ExponentialMovingAverage"
+
+# In the order that Keras 3 numbers a layer's variables in.
+_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+_NORMALIZATION = ("mean", "variance", "count")
+_DENSE = ("kernel", "bias")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensors:
+    """What a file holds.
+
+    `layout` is "keras", "tensorflow" or "pytorch". In the "keras" layout
+    `layers` names all layers of the saved model, also those without weights,
+    and `normalization` is the (mean, std) that our own files state.
+    """
+
+    layout: str
+    arrays: dict[str, np.ndarray]
+    layers: tuple[str, ...] = ()
+    normalization: tuple | None = None
+
+
+def read(path):
+    """Reads a file of weights of any kind; what it is, its content decides.
+
+    Args:
+      path: a Keras `.h5`, `.weights.h5` or `.keras`; a PyTorch `.pth` or
+        `.safetensors`; the prefix of a TensorFlow checkpoint, or a directory
+        with one.
+
+    Raises:
+      OSError: there is no such file.
+      ValueError: the file is of no known kind, cut off, or refused.
+    """
+    path = os.fspath(path)
+    if os.path.isdir(path) or os.path.exists(f"{path}.index"):
+        return _read_checkpoint(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no file of weights at {path}.")
+    with open(path, "rb") as file:
+        head = file.read(16)
+    if head.startswith(HDF5_MAGIC):
+        return _read_hdf5(path, path)
+    if head.startswith(ZIP_MAGIC):
+        return _read_zip(path)
+    if head.startswith(PICKLE_PROTOCOL_OPCODE):
+        return Tensors("pytorch", torchfiles.read_pickled(path))
+    if head[8:9] == b"{":
+        return Tensors("pytorch", torchfiles.read_safetensors(path))
+    raise ValueError(
+        f"{path} holds no weights that can be read: expected a Keras .h5, "
+        ".weights.h5 or .keras, a TensorFlow checkpoint, a PyTorch .pth or "
+        ".safetensors."
+    )
+
+
+def _read_zip(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if "model.weights.h5" not in names:
+                return Tensors("pytorch", torchfiles.read_pickled(path))
+            tensors = _read_hdf5(
+                io.BytesIO(archive.read("model.weights.h5")), path
+            )
+            config = json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
+    layers = config.get("config", {}).get("layers", ())
+    return dataclasses.replace(tensors, normalization=_preprocessing_of(layers))
+
+
+def _preprocessing_of(layers):
+    """Returns (mean, std) of our model's first layer, or None."""
+    for layer in layers:
+        if layer.get("config", {}).get("name") == "preprocessing":
+            scale = np.asarray(layer["config"]["scale"], np.float64)
+            offset = np.asarray(layer["config"]["offset"], np.float64)
+            if scale.shape == offset.shape == (3,):
+                return tuple(-offset / scale), tuple(1 / scale)
+    return None
+
+
+def _read_hdf5(file, path):
+    import h5py
+
+    try:
+        with h5py.File(file, "r") as root:
+            if "layers" in root:
+                return _read_keras3(root)
+            # `model.save` puts the layers one level down.
+            group = root.get("model_weights", root)
+            arrays = {}
+            for name, value in _datasets(group):
+                layer, variable = name.split("/")[0], name.split("/")[-1]
+                variable = variable.removesuffix(":0")
+                arrays[f"{layer}/{variable}"] = value
+            return Tensors("keras", arrays, tuple(group))
+    except OSError as error:  # h5py's word for any damage.
+        raise ValueError(f"{path} is damaged: {error}.") from error
+
+
+def _read_keras3(root):
+    """Reads layers/<class>_<n>/vars/<i>, as Keras 3 lays them out."""
+    arrays, layers = {}, []
+    normalization = root.attrs.get(NORMALIZATION_ATTRIBUTE)
+    if normalization is not None:
+        mean, std = np.asarray(normalization, np.float64)
+        normalization = tuple(mean), tuple(std)
+    for key, group in root["layers"].items():
+        variables = group.get("vars", {})
+        # The group is called after the layer's class and a count; its name
+        # is an attribute, which early releases of Keras 3 did not write.
+        name = getattr(variables, "attrs", {}).get("name", key)
+        layers.append(name)
+        names = _variable_names(name)
+        for index, value in _datasets(variables):
+            number = int(index)
+            if number >= len(names):
+                raise ValueError(f"{name} has more than {len(names)} weights")
+            arrays[f"{name}/{names[number]}"] = value
+    return Tensors("keras", arrays, tuple(layers), normalization)
+
+
+def _variable_names(layer):
+    if re.search(r"(_bn|^batch_normalization(_\d+)?)$", layer):
+        return _BATCH_NORM
+    if re.match(r"normalization(_\d+)?$", layer):
+        return _NORMALIZATION
+    return _DENSE
+
+
+def _datasets(group):
+    """Returns [(path, array)] of what the file itself holds below a group.
+
+    `visititems` follows neither soft nor external links, which could lead to
+    other files of the machine; datasets that could are refused.
+    """
+    import h5py
+
+    found = []
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise ValueError(f"{name} points outside the file")
+            if item.dtype.kind in "fiub":
+                found.append((name, np.asarray(item[()])))
+
+    if hasattr(group, "visititems"):
+        group.visititems(visit)
+    return found
+
+
+def _read_checkpoint(path):
+    """Reads a TensorFlow checkpoint, averaged weights where it has them."""
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError(
+            f"{path} is a TensorFlow checkpoint; reading it needs TensorFlow: "
+            "pip install tensorflow."
+        ) from error
+
+    prefix = _find_prefix(path)
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        names = reader.get_variable_to_shape_map()
+        arrays = {}
+        for name in names:
+            # The official evaluation restores averages of all weights and of
+            # the batch-norm statistics; utils.py of tensorflow/tpu.
+            if f"{name}{EMA_SUFFIX}" not in names:
+                arrays[name.removesuffix(EMA_SUFFIX)] = reader.get_tensor(name)
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        message = str(error).splitlines()[0]
+        raise ValueError(f"{prefix} is damaged: {message}.") from error
+    return Tensors("tensorflow", arrays)
+
+
+def _find_prefix(path):
+    if not os.path.isdir(path):
+        return path
+    # Not by the file `checkpoint`: published ones hold their authors' paths.
+    prefixes = sorted(
+        os.path.join(folder, file).removesuffix(".index")
+        for folder, _, files in os.walk(path)
+        for file in files
+        if file.endswith(".index")
+    )
+    if not prefixes:
+        raise ValueError(f"{path} is a directory without a checkpoint.")
+
+    def step(prefix):
+        number = re.search(r"-(\d+)$", prefix)
+        return int(number[1]) if number else -1
+
+    return max(prefixes, key=step)

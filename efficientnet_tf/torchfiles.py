@@ -1,0 +1,321 @@
+"""Reads PyTorch's files without PyTorch, running nothing they ask for.
+
+A `.pth` is a pickle, and a pickle is a program: it names functions and calls
+them. This reader admits the dozen names that a state dict needs, puts inert
+stand-ins of its own in their place and refuses a file that names any other.
+"""
+
+import collections
+import dataclasses
+import io
+import json
+import math
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+
+# Of torch/serialization.py, the format before 1.6: these two, then the sizes
+# of C types, the object and the storages' keys, each a pickle of its own.
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_PROTOCOL = 1001
+
+# Of the safetensors format: https://github.com/huggingface/safetensors.
+MAX_SAFETENSORS_HEADER = 100_000_000
+
+# numpy has no bfloat16: it is read as the upper half of a float32.
+BFLOAT16 = "bfloat16"
+
+STORAGE_DTYPES = {
+    "DoubleStorage": "f8",
+    "FloatStorage": "f4",
+    "HalfStorage": "f2",
+    "BFloat16Storage": BFLOAT16,
+    "LongStorage": "i8",
+    "IntStorage": "i4",
+    "ShortStorage": "i2",
+    "CharStorage": "i1",
+    "ByteStorage": "u1",
+    "BoolStorage": "?",
+}
+
+SAFETENSORS_DTYPES = {
+    "F64": "f8",
+    "F32": "f4",
+    "F16": "f2",
+    "BF16": BFLOAT16,
+    "I64": "i8",
+    "I32": "i4",
+    "I16": "i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "?",
+}
+
+# Where a training run puts the state dict; averaged weights come first.
+WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
+
+
+class RefusedError(ValueError):
+    """The file asks for something that a state dict has no need of."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage:
+    key: str
+    dtype: str
+    numel: int
+    offset: int = 0  # Of a legacy view into its root storage, in elements.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def read_pickled(path):
+    """Returns {name: array} of a `.pth`, zipped or legacy.
+
+    Raises:
+      RefusedError: the pickle names something that is not on the list.
+      ValueError: the file is cut off or is no state dict.
+    """
+    # Anything may come out of a hostile or torn stream, so all of it becomes
+    # the one error; only a refusal keeps its own words.
+    try:
+        if zipfile.is_zipfile(path):
+            content, load = _read_zip(path)
+        else:
+            content, load = _read_legacy(path)
+        tensors = _state_dict(content)
+        return {k: _materialize(k, v, load) for k, v in tensors.items()}
+    except RefusedError as error:
+        raise RefusedError(f"{path} {error}; refused.") from None
+    except (
+        *(ArithmeticError, AttributeError, EOFError, LookupError),
+        *(MemoryError, TypeError, ValueError, NotImplementedError),
+        *(pickle.UnpicklingError, struct.error, zipfile.BadZipFile),
+    ) as error:
+        raise ValueError(
+            f"{path} is not a readable PyTorch state dict: "
+            f"{str(error) or type(error).__name__}."
+        ) from error
+
+
+def read_safetensors(path):
+    """Returns {name: array} of a `.safetensors` file.
+
+    Raises:
+      ValueError: the file is cut off or its header is wrong.
+    """
+    with open(path, "rb") as file:
+        data = file.read()
+    try:
+        (length,) = struct.unpack_from("<Q", data)
+        if length > min(MAX_SAFETENSORS_HEADER, len(data) - 8):
+            raise ValueError(f"its header of {length} bytes is not all there")
+        header = json.loads(data[8 : 8 + length])
+        body = memoryview(data)[8 + length :]
+        return {
+            name: _read_slice(name, entry, body)
+            for name, entry in header.items()
+            if name != "__metadata__"
+        }
+    except (ValueError, TypeError, LookupError, struct.error) as error:
+        raise ValueError(
+            f"{path} is not a readable safetensors file: {error}."
+        ) from error
+
+
+def _read_slice(name, entry, body):
+    begin, end = entry["data_offsets"]
+    if not 0 <= begin <= end <= len(body):
+        raise ValueError(f"{name} lies outside the file")
+    array = _decode(body[begin:end], SAFETENSORS_DTYPES[entry["dtype"]], "<")
+    shape = entry["shape"]
+    if min(shape, default=0) < 0 or math.prod(shape) != array.size:
+        raise ValueError(f"{name} has {array.size} numbers for shape {shape}")
+    return array.reshape(shape)
+
+
+def _read_zip(path):
+    """Returns the unpickled object and a function to load a storage."""
+    with open(path, "rb") as file:
+        archive = zipfile.ZipFile(io.BytesIO(file.read()))
+    members = {info.filename: info for info in archive.infolist()}
+    pickles = [n for n in members if n.endswith("/data.pkl")]
+    if len(pickles) != 1:
+        raise ValueError("the archive holds no data.pkl")
+    root = pickles[0].removesuffix("data.pkl")
+    order = "<"
+    if f"{root}byteorder" in members:
+        order = {b"little": "<", b"big": ">"}[archive.read(f"{root}byteorder")]
+
+    def load(storage):
+        info = members[f"{root}data/{storage.key}"]
+        # PyTorch stores; a compressed member could be a bomb.
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{info.filename} is compressed")
+        return _decode(archive.read(info), storage.dtype, order)
+
+    return _Unpickler(io.BytesIO(archive.read(pickles[0]))).load(), load
+
+
+def _read_legacy(path):
+    """Returns the unpickled object and a function to load a storage."""
+    with open(path, "rb") as file:
+        if _Unpickler(file).load() != LEGACY_MAGIC:
+            raise ValueError("it does not begin as PyTorch begins its files")
+        if _Unpickler(file).load() != LEGACY_PROTOCOL:
+            raise ValueError("its protocol is unknown")
+        order = "<" if _Unpickler(file).load()["little_endian"] else ">"
+        unpickler = _Unpickler(file)
+        content = unpickler.load()
+        arrays = {}
+        for key in _Unpickler(file).load():
+            dtype = unpickler.roots[key]
+            (numel,) = struct.unpack(f"{order}q", file.read(8))
+            size = numel * _itemsize(dtype)
+            buffer = file.read(size) if size >= 0 else b""
+            if len(buffer) != size:
+                raise ValueError("it ends before its last tensor")
+            arrays[key] = _decode(buffer, dtype, order)
+    return content, lambda storage: arrays[storage.key]
+
+
+def _state_dict(content):
+    for wrapper in WRAPPERS:
+        inner = content.get(wrapper) if isinstance(content, dict) else None
+        if isinstance(inner, dict):
+            content = inner
+            break
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}, not a dict")
+    tensors = {
+        str(name).removeprefix("module."): value
+        for name, value in content.items()
+        if isinstance(value, _Tensor)
+    }
+    if not tensors:
+        raise ValueError("it holds no tensors")
+    return tensors
+
+
+def _materialize(name, tensor, load):
+    array = load(tensor.storage)
+    # A view of part of the storage, never of what lies around it, and never
+    # larger than it: strides of 0 would make gigabytes out of one number.
+    last = tensor.storage.offset + tensor.offset
+    if 0 not in tensor.shape:
+        steps = zip(tensor.shape, tensor.strides, strict=True)
+        last += sum((size - 1) * stride for size, stride in steps)
+    numbers = (tensor.offset, tensor.storage.offset, *tensor.shape)
+    if (
+        min(*numbers, *tensor.strides, 0) < 0
+        or len(tensor.shape) != len(tensor.strides)
+        or math.prod(tensor.shape) > array.size
+        or (last >= array.size and 0 not in tensor.shape)
+    ):
+        raise ValueError(f"{name} reaches outside its storage")
+    start = tensor.storage.offset + tensor.offset
+    return np.lib.stride_tricks.as_strided(
+        array[start:],
+        tensor.shape,
+        [stride * array.itemsize for stride in tensor.strides],
+    ).copy()
+
+
+def _itemsize(dtype):
+    return 2 if dtype == BFLOAT16 else np.dtype(dtype).itemsize
+
+
+def _decode(buffer, dtype, order):
+    if dtype != BFLOAT16:
+        array = np.frombuffer(buffer, order + dtype)
+        return array.astype(dtype, copy=False)
+    halves = np.frombuffer(buffer, f"{order}u2").astype(np.uint32)
+    return (halves << 16).view(np.float32)
+
+
+class _Inert:
+    """Stands for a function or class that a pickle may name.
+
+    Calling it runs our function, and nothing can be set on it: BUILD, the
+    opcode that would, meets `__setstate__`.
+    """
+
+    __slots__ = ("_function", "name")
+
+    def __init__(self, name, function=None):
+        self.name = name
+        self._function = function
+
+    def __call__(self, *args):
+        if self._function is None:
+            raise RefusedError(f"asks to call {self.name}")
+        return self._function(*args)
+
+    def __setstate__(self, state):
+        raise RefusedError(f"asks to change {self.name}")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows the names in `_ALLOWED`; notes the storages it meets."""
+
+    def __init__(self, file):
+        super().__init__(file, encoding="utf-8")
+        self.roots = {}  # Key of a storage -> its dtype.
+
+    def find_class(self, module, name):
+        if (module, name) not in _ALLOWED:
+            raise RefusedError(f"asks to run {module}.{name}")
+        return _ALLOWED[module, name]
+
+    def persistent_load(self, pid):
+        kind, storage_type, key, _, numel, *view = pid
+        if kind != "storage" or not isinstance(storage_type, _Inert):
+            raise ValueError(f"it refers to an unknown {kind!r}")
+        dtype = STORAGE_DTYPES[storage_type.name]
+        self.roots[key] = dtype
+        offset = 0
+        if view and view[0] is not None:
+            _, offset, numel = view[0]
+        return _Storage(key, dtype, int(numel), int(offset))
+
+
+def _rebuild_tensor(storage, offset, shape, strides, *_):
+    if not isinstance(storage, _Storage):
+        raise ValueError("it holds a tensor without a storage")
+    return _Tensor(storage, int(offset), tuple(shape), tuple(strides))
+
+
+def _rebuild_parameter(tensor, *_):
+    return tensor
+
+
+def _ignore(*_):
+    return None
+
+
+_ALLOWED = {
+    # The class itself: state dicts carry `_metadata`, set by BUILD.
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    **{
+        ("torch._utils", name): _Inert(f"torch._utils.{name}", function)
+        for name, function in (
+            ("_rebuild_tensor_v2", _rebuild_tensor),
+            ("_rebuild_parameter", _rebuild_parameter),
+        )
+    },
+    ("torch", "Size"): _Inert("torch.Size", tuple),
+    ("torch", "device"): _Inert("torch.device", _ignore),
+    **{("torch", name): _Inert(name) for name in STORAGE_DTYPES},
+    **{
+        ("torch", name): _Inert(f"torch.{name}")
+        for name in ("float64", "float32", "float16", "bfloat16", "int64")
+    },
+}

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# The main job from one command: fine-tune, evaluate, export, predict.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+bash scripts/quickstart.sh [--task=TASK] [--workdir=DIR] [flags of finetune.py]
+
+Sets up .venv on the first run, fine-tunes EfficientNet-Lite0 from its ImageNet
+weights on TASK (default: digits, which needs no download), evaluates it on
+held-out images, writes logs, results and a SavedModel to DIR (default:
+runs/quickstart-TASK) and predicts a few images. The last line is one JSON
+object with the numbers. The same command after an interrupt goes on.
+TEXT
+}
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+task=digits
+workdir=
+previous=
+for arg in "$@"; do
+  case $arg in
+    -h | --help) usage && exit ;;
+    --task=*) task=${arg#*=} ;;
+    --workdir=*) workdir=${arg#*=} ;;
+    *) case $previous in
+      --task) task=$arg ;;
+      --workdir) workdir=$arg ;;
+    esac ;;
+  esac
+  previous=$arg
+done
+# A folder task's name is a path, which cannot be part of a folder's name.
+workdir=${workdir:-$root/runs/quickstart-${task//[^A-Za-z0-9_]/-}}
+
+venv=$(bash "$root/scripts/setup_env.sh" weights,transfer)
+run() { "$venv/bin/python" "$root/scripts/$1.py" "${@:2}"; }
+
+run finetune --task="$task" --model=efficientnet_lite0 --weights=imagenet \
+  --recipe=quickstart --workdir="$workdir" "$@"
+run export_model --workdir="$workdir" --output="$workdir/saved_model"
+images=("$workdir"/examples/*.png)
+run predict --workdir="$workdir" "${images[@]:0:4}"
+
+cat <<TEXT
+
+What next:
+  $venv/bin/tensorboard --logdir="$workdir"
+  $venv/bin/python scripts/predict.py --workdir="$workdir" YOUR_IMAGE.png
+  bash scripts/quickstart.sh --task=cifar10
+  bash scripts/quickstart.sh --task=folder:PATH   # one sub-folder per class
+
+TEXT
+tail -n 1 "$workdir/results.jsonl"

@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Format check, lint and the tests; arguments go to pytest.
+#
+#   bash scripts/test.sh
+#   bash scripts/test.sh tests/test_model.py -k lite
+#   bash scripts/test.sh -m slow
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+venv=$(bash scripts/setup_env.sh weights,transfer,test)
+"$venv/bin/python" -m ruff format --check .
+"$venv/bin/python" -m ruff check .
+exec "$venv/bin/python" -m pytest "$@"
