@@ -27,7 +27,7 @@ _BATCH_NORM = {
 _IGNORED = re.compile(
     r"(num_batches_tracked|global_step|(beta[12]_power|learning_rate))$"
     r"|/(RMSProp|Momentum|Adam|LARS\w*|Adagrad|Ftrl)(_\d+)?$"
-    r"|^top_level_model_weights/|^seed_generator|_drop(out)?/"
+    r"|^top_level_model_weights/"
 )
 
 

@@ -53,7 +53,12 @@ def fetch(url, digest=None):
     if mirror:
         url = mirror.rstrip("/") + parts.path
     if os.path.exists(path):
-        check(path, digest or _recorded(path))
+        try:
+            check(path, digest or _recorded(path))
+        except ValueError as error:
+            raise ValueError(
+                f"{error} Delete it to download it anew."
+            ) from None
         return path
 
     os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -61,16 +66,19 @@ def fetch(url, digest=None):
     try:
         _download(url, part)
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
+        # Of HTTP's own errors the number says more than the reason.
+        is_http = isinstance(error, urllib.error.HTTPError)
+        reason = error if is_http else getattr(error, "reason", error)
         raise OSError(
             f"Cannot download {os.path.basename(path)} from {url} ({reason}); "
             f"if you have the file, put it at {path}"
         ) from error
     try:
         check(part, digest)
-    except ValueError:
+    except ValueError as error:
         os.remove(part)
-        raise
+        _remove(f"{part}.json")
+        raise ValueError(f"{error} It came from {url}; not kept.") from None
     if digest is None:
         _write(f"{path}.sha256", f"sha256:{_hash(part, 'sha256')}")
     os.replace(part, path)
@@ -87,8 +95,7 @@ def check(path, digest):
     if found != wanted:
         raise ValueError(
             f"{path.removesuffix('.part')} is not the published file: its "
-            f"{algorithm} is {found}, not {wanted}. Delete it to download it "
-            "again."
+            f"{algorithm} is {found}, not {wanted}."
         )
 
 
@@ -106,7 +113,8 @@ def _download(url, part):
         try:
             _append(url, part)
             return
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as error:
+            error.close()
             raise  # An answer; asking again would not change it.
         except (http.client.HTTPException, OSError) as error:
             # A refused connection gets no better within seconds; one that
@@ -130,6 +138,7 @@ def _append(url, part):
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
+        error.close()
         _remove(part)
         response = urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS)
     with response:

@@ -58,8 +58,9 @@ def read(path):
       ValueError: the file is of no known kind, cut off, or refused.
     """
     path = os.fspath(path)
-    if os.path.isdir(path) or os.path.exists(f"{path}.index"):
-        return _read_checkpoint(path)
+    prefix = path.removesuffix(".index")
+    if os.path.isdir(path) or os.path.exists(f"{prefix}.index"):
+        return _read_checkpoint(prefix)
     if not os.path.exists(path):
         raise FileNotFoundError(f"There is no file of weights at {path}.")
     with open(path, "rb") as file:
@@ -111,39 +112,57 @@ def _read_hdf5(file, path):
 
     try:
         with h5py.File(file, "r") as root:
-            if "layers" in root:
-                return _read_keras3(root)
-            # `model.save` puts the layers one level down.
-            group = root.get("model_weights", root)
-            arrays = {}
-            for name, value in _datasets(group):
-                layer, variable = name.split("/")[0], name.split("/")[-1]
-                variable = variable.removesuffix(":0")
-                arrays[f"{layer}/{variable}"] = value
-            return Tensors("keras", arrays, tuple(group))
-    except OSError as error:  # h5py's word for any damage.
+            items = _items(root)
+            if "layers" in items:
+                return _read_keras3(root, items)
+            return _read_legacy(items)
+    # h5py's words for damage.
+    except (OSError, RuntimeError, LookupError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from error
 
 
-def _read_keras3(root):
+def _read_legacy(items):
+    """Reads <layer>/<layer>/<variable>, as TF's Keras laid them out."""
+    # `model.save` puts the layers one level down, beside the optimizer.
+    prefix = "model_weights/" if "model_weights" in items else ""
+    arrays, layers = {}, []
+    for path, item in items.items():
+        if not path.startswith(prefix):
+            continue
+        parts = path.removeprefix(prefix).split("/")
+        if len(parts) == 1:
+            layers.append(parts[0])
+        elif hasattr(item, "dtype"):
+            # More parts where a model is a layer of another one.
+            layer, variable = parts[-2:]
+            name = f"{layer}/{variable.removesuffix(':0')}"
+            arrays[name] = _array(item)
+    return Tensors("keras", arrays, tuple(layers))
+
+
+def _read_keras3(root, items):
     """Reads layers/<class>_<n>/vars/<i>, as Keras 3 lays them out."""
     arrays, layers = {}, []
     normalization = root.attrs.get(NORMALIZATION_ATTRIBUTE)
     if normalization is not None:
         mean, std = np.asarray(normalization, np.float64)
-        normalization = tuple(mean), tuple(std)
-    for key, group in root["layers"].items():
-        variables = group.get("vars", {})
+        normalization = tuple(mean.tolist()), tuple(std.tolist())
+    for path, item in items.items():
+        match = re.fullmatch(r"layers/([^/]+)(?:/vars/(\d+))?", path)
+        if not match:
+            continue
         # The group is called after the layer's class and a count; its name
         # is an attribute, which early releases of Keras 3 did not write.
-        name = getattr(variables, "attrs", {}).get("name", key)
-        layers.append(name)
+        variables = items.get(f"layers/{match[1]}/vars")
+        name = getattr(variables, "attrs", {}).get("name", match[1])
+        if match[2] is None:
+            layers.append(name)
+            continue
         names = _variable_names(name)
-        for index, value in _datasets(variables):
-            number = int(index)
-            if number >= len(names):
-                raise ValueError(f"{name} has more than {len(names)} weights")
-            arrays[f"{name}/{names[number]}"] = value
+        index = int(match[2])
+        if index >= len(names):
+            raise ValueError(f"{name} has more than {len(names)} weights.")
+        arrays[f"{name}/{names[index]}"] = _array(item)
     return Tensors("keras", arrays, tuple(layers), normalization)
 
 
@@ -155,26 +174,23 @@ def _variable_names(layer):
     return _DENSE
 
 
-def _datasets(group):
-    """Returns [(path, array)] of what the file itself holds below a group.
+def _items(root):
+    """Returns {path: group or dataset} of what the file itself holds.
 
-    `visititems` follows neither soft nor external links, which could lead to
-    other files of the machine; datasets that could are refused.
+    `visititems` follows neither soft nor external links: the latter could
+    lead to other files of the machine.
     """
-    import h5py
+    items = {}
+    root.visititems(items.__setitem__)
+    return items
 
-    found = []
 
-    def visit(name, item):
-        if isinstance(item, h5py.Dataset):
-            if item.external or item.is_virtual:
-                raise ValueError(f"{name} points outside the file")
-            if item.dtype.kind in "fiub":
-                found.append((name, np.asarray(item[()])))
-
-    if hasattr(group, "visititems"):
-        group.visititems(visit)
-    return found
+def _array(dataset):
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{dataset.name} points outside the file; refused.")
+    if dataset.dtype.kind not in "fiub":
+        raise ValueError(f"{dataset.name} holds no numbers.")
+    return np.asarray(dataset[()])
 
 
 def _read_checkpoint(path):

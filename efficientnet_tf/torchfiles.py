@@ -10,6 +10,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 import pickle
 import struct
 import zipfile
@@ -87,12 +88,13 @@ def read_pickled(path):
     # Anything may come out of a hostile or torn stream, so all of it becomes
     # the one error; only a refusal keeps its own words.
     try:
-        if zipfile.is_zipfile(path):
-            content, load = _read_zip(path)
-        else:
-            content, load = _read_legacy(path)
-        tensors = _state_dict(content)
-        return {k: _materialize(k, v, load) for k, v in tensors.items()}
+        with open(path, "rb") as file:
+            read = _read_zip if zipfile.is_zipfile(file) else _read_legacy
+            file.seek(0)
+            content, load = read(file)
+            tensors = _state_dict(content)
+            _check_total(tensors, file)
+            return {k: _materialize(k, v, load) for k, v in tensors.items()}
     except RefusedError as error:
         raise RefusedError(f"{path} {error}; refused.") from None
     except (
@@ -142,49 +144,62 @@ def _read_slice(name, entry, body):
     return array.reshape(shape)
 
 
-def _read_zip(path):
+def _read_zip(file):
     """Returns the unpickled object and a function to load a storage."""
-    with open(path, "rb") as file:
-        archive = zipfile.ZipFile(io.BytesIO(file.read()))
+    archive = zipfile.ZipFile(file)
     members = {info.filename: info for info in archive.infolist()}
     pickles = [n for n in members if n.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise ValueError("the archive holds no data.pkl")
     root = pickles[0].removesuffix("data.pkl")
+
+    def read(name):
+        # PyTorch stores; a compressed member could be a bomb.
+        if members[name].compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{name} is compressed")
+        return archive.read(name)
+
     order = "<"
     if f"{root}byteorder" in members:
-        order = {b"little": "<", b"big": ">"}[archive.read(f"{root}byteorder")]
+        order = {b"little": "<", b"big": ">"}[read(f"{root}byteorder")]
 
     def load(storage):
-        info = members[f"{root}data/{storage.key}"]
-        # PyTorch stores; a compressed member could be a bomb.
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise ValueError(f"{info.filename} is compressed")
-        return _decode(archive.read(info), storage.dtype, order)
+        data = read(f"{root}data/{storage.key}")
+        return _decode(data, storage.dtype, order)
 
-    return _Unpickler(io.BytesIO(archive.read(pickles[0]))).load(), load
+    return _Unpickler(io.BytesIO(read(pickles[0]))).load(), load
 
 
-def _read_legacy(path):
+def _read_legacy(file):
     """Returns the unpickled object and a function to load a storage."""
-    with open(path, "rb") as file:
-        if _Unpickler(file).load() != LEGACY_MAGIC:
-            raise ValueError("it does not begin as PyTorch begins its files")
-        if _Unpickler(file).load() != LEGACY_PROTOCOL:
-            raise ValueError("its protocol is unknown")
-        order = "<" if _Unpickler(file).load()["little_endian"] else ">"
-        unpickler = _Unpickler(file)
-        content = unpickler.load()
-        arrays = {}
-        for key in _Unpickler(file).load():
-            dtype = unpickler.roots[key]
-            (numel,) = struct.unpack(f"{order}q", file.read(8))
-            size = numel * _itemsize(dtype)
-            buffer = file.read(size) if size >= 0 else b""
-            if len(buffer) != size:
-                raise ValueError("it ends before its last tensor")
-            arrays[key] = _decode(buffer, dtype, order)
+    if _Unpickler(file).load() != LEGACY_MAGIC:
+        raise ValueError("it does not begin as PyTorch begins its files")
+    if _Unpickler(file).load() != LEGACY_PROTOCOL:
+        raise ValueError("its protocol is unknown")
+    order = "<" if _Unpickler(file).load()["little_endian"] else ">"
+    unpickler = _Unpickler(file)
+    content = unpickler.load()
+    arrays = {}
+    for key in _Unpickler(file).load():
+        dtype = unpickler.roots[key]
+        (numel,) = struct.unpack(f"{order}q", file.read(8))
+        size = numel * _itemsize(dtype)
+        # Before `read`, which would set that much memory aside.
+        if not 0 <= size <= _file_size(file) - file.tell():
+            raise ValueError("it ends before its last tensor")
+        arrays[key] = _decode(file.read(size), dtype, order)
     return content, lambda storage: arrays[storage.key]
+
+
+def _file_size(file):
+    return os.fstat(file.fileno()).st_size
+
+
+def _check_total(tensors, file):
+    # Many tensors on one storage would grow without end; tied ones are few.
+    total = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    if total > 4 * _file_size(file):
+        raise ValueError("its tensors claim more than the file holds")
 
 
 def _state_dict(content):
@@ -216,11 +231,10 @@ def _materialize(name, tensor, load):
     numbers = (tensor.offset, tensor.storage.offset, *tensor.shape)
     if (
         min(*numbers, *tensor.strides, 0) < 0
-        or len(tensor.shape) != len(tensor.strides)
         or math.prod(tensor.shape) > array.size
         or (last >= array.size and 0 not in tensor.shape)
     ):
-        raise ValueError(f"{name} reaches outside its storage")
+        raise ValueError(f"{name} lies outside its storage")
     start = tensor.storage.offset + tensor.offset
     return np.lib.stride_tricks.as_strided(
         array[start:],
@@ -290,6 +304,8 @@ class _Unpickler(pickle.Unpickler):
 def _rebuild_tensor(storage, offset, shape, strides, *_):
     if not isinstance(storage, _Storage):
         raise ValueError("it holds a tensor without a storage")
+    if len(shape) != len(strides):
+        raise ValueError("it holds a tensor outside its storage")
     return _Tensor(storage, int(offset), tuple(shape), tuple(strides))
 
 

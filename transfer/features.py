@@ -1,0 +1,101 @@
+"""A classifier on frozen features: the linear probe, and a head's start."""
+
+import hashlib
+import os
+import pathlib
+
+import keras
+import numpy as np
+from absl import logging
+
+from efficientnet_tf import files
+
+
+def extract(model, dataset, cache_key):
+    """Returns pooled features [N, C] and labels [N] of an ordered data set.
+
+    A second call with the same key reads them from the cache.
+    """
+    name = hashlib.sha256(cache_key.encode()).hexdigest()[:32]
+    path = cache_folder() / f"{name}.npz"
+    if path.exists():
+        logging.info("Features from %s.", path)
+        with np.load(path) as cached:
+            return cached["features"], cached["labels"]
+    pooled = model.get_layer("avg_pool").output
+    network = keras.Model(model.inputs, pooled)
+    labels = []
+
+    def images_only(images, batch_labels):
+        labels.append(np.asarray(batch_labels))
+        return images
+
+    total = len(dataset)
+    bar = keras.utils.Progbar(total, verbose=1)
+    features = []
+    for batch, (images, batch_labels) in enumerate(dataset, start=1):
+        images = images_only(images, batch_labels)
+        features.append(np.asarray(network.predict_on_batch(images)))
+        bar.update(batch)
+    features = np.concatenate(features).astype("float32")
+    labels = np.concatenate(labels)
+    with files.atomic(path) as temporary:
+        np.savez(temporary, features=features, labels=labels)
+    return features, labels
+
+
+def cache_folder():
+    """Returns the folder of cached features, under the user's cache."""
+    root = os.environ.get("EFFICIENTNET_TF_CACHE")
+    if root is None:
+        base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+        root = pathlib.Path(base).expanduser() / "efficientnet_tf"
+    return pathlib.Path(root) / "features"
+
+
+def fit_classifier(train, validation, classes, sweep):
+    """Fits logistic regressions and keeps the best on validation.
+
+    Args:
+      train: (features [N, C], labels [N]).
+      validation: the same, to choose the L2 strength on.
+      classes: how many classes the kernel covers.
+      sweep: inverse strengths, tried in rising order.
+
+    Returns:
+      (kernel [C, classes], bias [classes], best inverse strength, its
+      validation accuracy).
+    """
+    from sklearn import linear_model
+
+    best = None
+    solver = linear_model.LogisticRegression(warm_start=True, max_iter=300)
+    for strength in sorted(sweep):
+        solver.set_params(C=strength).fit(*train)
+        accuracy = solver.score(*validation)
+        logging.info("C=%g: validation top-1 %.4f", strength, accuracy)
+        if best is None or accuracy > best[-1]:
+            best = (*_as_dense(solver, classes), strength, accuracy)
+    return best
+
+
+def refit_classifier(examples, classes, strength):
+    """Fits one strength on all examples; returns (kernel, bias)."""
+    from sklearn import linear_model
+
+    solver = linear_model.LogisticRegression(C=strength, max_iter=300)
+    return _as_dense(solver.fit(*examples), classes)
+
+
+def _as_dense(solver, classes):
+    """Turns scikit-learn's coefficients into a softmax layer's."""
+    coefficients, intercept = solver.coef_, solver.intercept_
+    if len(coefficients) == 1:  # Two classes share one logit.
+        coefficients = np.concatenate([0 * coefficients, coefficients])
+        intercept = np.concatenate([0 * intercept, intercept])
+    kernel = np.zeros((coefficients.shape[1], classes), "float32")
+    # A class without images is never chosen.
+    bias = np.full((classes,), -30.0 if len(solver.classes_) < classes else 0.0)
+    kernel[:, solver.classes_] = coefficients.T
+    bias[solver.classes_] = intercept
+    return kernel, bias.astype("float32")

@@ -1,0 +1,103 @@
+"""How a network is fine-tuned: one frozen config, and named rows of it."""
+
+import dataclasses
+
+from efficientnet_tf import recipes as recipes_lib
+
+CHOICES = {
+    "head": ("linear", "random"),
+    "batch_norm": ("frozen", "train"),
+    "train_on": ("train", "train+validation"),
+    "evaluate_on": ("test", "validation"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig:
+    """A fine-tuning run; the fields that `--set=field=value` may change.
+
+    `head`: "linear" starts the classifier from a logistic regression on
+    frozen features, its strength chosen on validation images; "random" starts
+    it from noise. `epochs=0` stops there. `batch_norm="frozen"` keeps
+    the pretrained statistics and scales fixed.
+    """
+
+    epochs: int = 12
+    batch_size: int = 32
+    resolution: int = 0  # Pixels a side; 0: the model's own.
+    learning_rate: float = 3e-4
+    warmup_epochs: float = 1.0
+    weight_decay: float = 0.01  # Decoupled, per step times learning rate.
+    label_smoothing: float = 0.1
+    ema_decay: float = 0.0  # 0: none.
+    dropout_rate: float = 0.2
+    drop_path_rate: float = 0.1
+    min_area: float = 0.35  # Of a random crop; 1: the whole image.
+    crop_padding: int = 0  # Of evaluation; the paper's ImageNet value is 32.
+    head: str = "linear"
+    batch_norm: str = "frozen"
+    train_on: str = "train+validation"
+    evaluate_on: str = "test"
+    precision: str = "float32"
+    seed: int = 0
+    # Inverse strengths of the L2 penalty that the head chooses from.
+    l2_sweep: tuple[float, ...] = (0.003, 0.03, 0.3, 3.0)
+
+    def __post_init__(self):
+        for field, choices in CHOICES.items():
+            value = getattr(self, field)
+            if value not in choices:
+                raise ValueError(
+                    f"{field}={value!r} must be one of {', '.join(choices)}."
+                )
+        for field in ("batch_size",):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1.")
+        for field in ("epochs", "resolution", "learning_rate"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field} must not be negative.")
+        if 0 < self.resolution < 32:
+            raise ValueError(
+                f"resolution={self.resolution} must be 0 or at least 32."
+            )
+        for field in ("dropout_rate", "drop_path_rate", "ema_decay"):
+            if not 0 <= getattr(self, field) < 1:
+                raise ValueError(
+                    f"{field}={getattr(self, field)} must be in [0, 1)."
+                )
+        if not 0 < self.min_area <= 1:
+            raise ValueError(f"min_area={self.min_area} must be in (0, 1].")
+        if self.epochs == 0 and self.head == "random":
+            raise ValueError("epochs=0 with head='random' trains nothing.")
+        if "validation" in self.train_on and self.evaluate_on == "validation":
+            raise ValueError(
+                "evaluate_on='validation' needs train_on='train': accuracy "
+                "on images that were trained on says nothing."
+            )
+
+
+RECIPES = {
+    # Kornblith et al., 2019: logistic regression on frozen features.
+    "linear": FinetuneConfig(epochs=0),
+    # Linear probe, then all weights (https://arxiv.org/abs/2202.10054): a
+    # trained head does not tear the pretrained features apart.
+    "full": FinetuneConfig(),
+    # Tiny images, to see everything work within minutes on two cores.
+    "quickstart": FinetuneConfig(
+        epochs=6,
+        resolution=64,
+        learning_rate=1e-3,
+        min_area=0.7,
+        batch_norm="train",
+        train_on="train",
+    ),
+}
+
+
+def get_recipe(name, overrides=()):
+    """Returns a named config with "field=value" overrides applied."""
+    if name not in RECIPES:
+        raise ValueError(
+            f"Unknown recipe {name!r}; choose one of {', '.join(RECIPES)}."
+        )
+    return recipes_lib.with_overrides(RECIPES[name], overrides)

@@ -1,0 +1,191 @@
+"""The data sets of the paper's transfer tables, and others, as rows."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from efficientnet_tf import data
+
+SPLITS = ("train", "validation", "test")
+FOLDER_PREFIX = "folder:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A data set, its splits, and how it is scored.
+
+    `published` is the best EfficientNet accuracy (in [0, 1]) of the paper,
+    `train_images` and `test_images` are the sizes of the complete set.
+    """
+
+    source: str  # "tfds", "folder" or "digits".
+    dataset: str
+    classes: int | None  # None: whatever the folder holds.
+    metric: str = "top1"
+    train: str = "train"
+    validation: str = "validation"
+    test: str = "test"
+    train_images: int | None = None
+    test_images: int | None = None
+    published: float | None = None
+    published_model: str | None = None
+    flip: bool = True  # Whether a mirrored image is still of its class.
+
+
+def _carved(dataset, classes, sizes, published, share=90, **fields):
+    """A TFDS set without a validation split: train's tail serves as one."""
+    return _tfds(
+        dataset,
+        classes,
+        sizes,
+        published,
+        train=f"train[:{share}%]",
+        validation=f"train[{share}%:]",
+        **fields,
+    )
+
+
+def _tfds(dataset, classes, sizes, published, **fields):
+    return Task("tfds", dataset, classes, **fields, **_paper(sizes, published))
+
+
+def _folder(dataset, classes, sizes, published, **fields):
+    return Task(
+        "folder", dataset, classes, **fields, **_paper(sizes, published)
+    )
+
+
+def _paper(sizes, published):
+    return {
+        "train_images": sizes[0],
+        "test_images": sizes[1],
+        "published": published[0],
+        "published_model": published[1],
+    }
+
+
+# Sizes: Table 6; published scores: Table 5, right half, of
+# https://arxiv.org/abs/1905.11946. Metrics: Kornblith et al., 2019, table 1.
+TASKS = {
+    "cifar10": _carved(
+        "cifar10", 10, (50_000, 10_000), (0.989, "efficientnet_b7")
+    ),
+    "cifar100": _carved(
+        "cifar100", 100, (50_000, 10_000), (0.917, "efficientnet_b7")
+    ),
+    "birdsnap": _folder(
+        "birdsnap", 500, (47_386, 2_443), (0.843, "efficientnet_b7")
+    ),
+    "cars196": _carved(
+        "cars196", 196, (8_144, 8_041), (0.947, "efficientnet_b7"), share=80
+    ),
+    "oxford_flowers102": _tfds(
+        "oxford_flowers102",
+        102,
+        (2_040, 6_149),
+        (0.988, "efficientnet_b7"),
+        metric="mean_per_class",
+    ),
+    "fgvc_aircraft": _folder(
+        "fgvc_aircraft",
+        100,
+        (6_667, 3_333),
+        (0.929, "efficientnet_b7"),
+        metric="mean_per_class",
+    ),
+    "oxford_iiit_pet": _carved(
+        "oxford_iiit_pet",
+        37,
+        (3_680, 3_369),
+        (0.954, "efficientnet_b6"),
+        metric="mean_per_class",
+    ),
+    # TFDS calls Food-101's test images "validation".
+    "food101": _carved(
+        "food101",
+        101,
+        (75_750, 25_250),
+        (0.930, "efficientnet_b7"),
+        test="validation",
+    ),
+    # scikit-learn's handwritten digits: 8 x 8 pixels, no download.
+    "digits": Task("digits", "digits", 10, flip=False),
+}
+
+
+def get_task(name):
+    """Returns the row of a name, or one for "folder:PATH".
+
+    Raises:
+      ValueError: the name is neither.
+    """
+    if name.startswith(FOLDER_PREFIX) and name != FOLDER_PREFIX:
+        return Task("folder", name.removeprefix(FOLDER_PREFIX), None)
+    if name not in TASKS:
+        raise ValueError(
+            f"Unknown task {name!r}; choose one of {', '.join(TASKS)}, or "
+            f"{FOLDER_PREFIX}PATH for a folder of class folders."
+        )
+    return TASKS[name]
+
+
+def load_examples(task, data_dir=None):
+    """Returns {"train": ..., "validation": ..., "test": data.Examples}.
+
+    Raises:
+      RuntimeError: the data are not there or have other classes than the row.
+    """
+    if task.source == "digits":
+        return _load_digits()
+    if task.source == "tfds":
+        loaded = {
+            split: data.from_tfds(
+                task.dataset, getattr(task, split), data_dir
+            )
+            for split in SPLITS
+        }
+    else:
+        path = pathlib.Path(task.dataset)
+        if task.classes is not None:
+            path = _folder_of(task, data_dir)
+        loaded = {split: data.from_folder(path, split) for split in SPLITS}
+    found = len(loaded["train"].class_names)
+    if task.classes not in (None, found):
+        raise RuntimeError(
+            f"{task.dataset} has {task.classes} classes, but the data have "
+            f"{found}."
+        )
+    return loaded
+
+
+def _folder_of(task, data_dir):
+    path = pathlib.Path(data_dir or ".") / task.dataset
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {path}: {task.dataset} is read from class "
+            f"folders, {path}/train/CLASS/IMAGE.jpg and "
+            f"{path}/test/CLASS/IMAGE.jpg; TFDS does not have it."
+        )
+    return path
+
+
+def _load_digits():
+    try:
+        from sklearn import datasets
+    except ImportError:
+        raise ImportError(
+            "The digits need scikit-learn: pip install "
+            "'efficientnet-tf[transfer]'."
+        ) from None
+    digits = datasets.load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype("uint8")
+    images = np.repeat(pixels[..., None], 3, axis=-1)
+    order = np.random.default_rng(0).permutation(len(images))
+    # 70 %, 10 % and 20 % of 1,797.
+    parts = np.split(order, [1_257, 1_437])
+    names = [str(name) for name in digits.target_names]
+    return {
+        split: data.from_arrays(images[part], digits.target[part], names)
+        for split, part in zip(SPLITS, parts, strict=True)
+    }
