@@ -72,9 +72,7 @@ def drop_path(x, rate, *, name):
     """Drops a residual branch per sample while training, else rescales it."""
     if rate == 0:
         return x
-    return keras.layers.Dropout(
-        rate, noise_shape=(None, 1, 1, 1), name=name
-    )(x)
+    return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x)
 
 
 def mbconv(x, plan, *, activation):
@@ -102,9 +100,7 @@ def mbconv(x, plan, *, activation):
         x = squeeze_excite(
             x, plan.squeezed_filters, activation=activation, name=f"{name}_se"
         )
-    x = conv_bn_act(
-        x, plan.filters, 1, activation=None, name=f"{name}_project"
-    )
+    x = conv_bn_act(x, plan.filters, 1, activation=None, name=f"{name}_project")
 
     if plan.has_shortcut:
         x = drop_path(x, plan.drop_rate, name=f"{name}_drop")

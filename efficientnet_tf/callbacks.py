@@ -23,6 +23,11 @@ class Checkpointer(keras.callbacks.Callback):
         self.directory = pathlib.Path(directory)
         self.keep = keep
 
+    def on_train_begin(self, logs=None):
+        # What a kill in the middle of a save left behind.
+        for folder in self.directory.glob(".tmp-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     def on_epoch_end(self, epoch, logs=None):
         with files.atomic(self.directory / f"epoch_{epoch + 1:05d}") as folder:
             folder.mkdir(parents=True)
@@ -58,15 +63,26 @@ class Throughput(keras.callbacks.Callback):
 
 
 class JsonLines(keras.callbacks.Callback):
-    """Appends each epoch's logs to a JSON-lines file."""
+    """Appends each epoch's logs, seconds and time to a JSON-lines file."""
 
     def __init__(self, path):
         super().__init__()
         self.path = path
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begin = time.time()
+
     def on_epoch_end(self, epoch, logs=None):
         row = {key: float(value) for key, value in (logs or {}).items()}
-        files.append_json_line(self.path, {"epoch": epoch + 1, **row})
+        files.append_json_line(
+            self.path,
+            {
+                "epoch": epoch + 1,
+                **row,
+                "seconds": time.time() - self._begin,
+                "finished": time.time(),
+            },
+        )
 
 
 def list_checkpoints(directory):

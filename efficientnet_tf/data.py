@@ -160,9 +160,7 @@ def make_eval_dataset(examples, preprocess, *, batch_size):
     )
     ds = ds.batch(batch_size)
     ds = ds.apply(
-        tf.data.experimental.assert_cardinality(
-            -(-examples.size // batch_size)
-        )
+        tf.data.experimental.assert_cardinality(-(-examples.size // batch_size))
     )
     return ds.prefetch(AUTOTUNE)
 
@@ -235,9 +233,7 @@ def _list_classes(folder):
     """Returns {class name: its image files}, sorted."""
     classes = {
         child.name: sorted(
-            file
-            for file in child.rglob("*")
-            if file.suffix.lower() in SUFFIXES
+            file for file in child.rglob("*") if file.suffix.lower() in SUFFIXES
         )
         for child in folder.iterdir()
         if child.is_dir() and not child.name.startswith(".")

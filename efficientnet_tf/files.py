@@ -40,9 +40,9 @@ def append_json_line(path, value):
     """Appends one JSON line, after ending a torn last line if there is one."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    torn = path.exists() and not path.read_bytes().endswith((b"\n",))
+    torn = path.exists() and not path.read_bytes().endswith(b"\n")
     with path.open("a") as file:
-        if torn and path.stat().st_size:
+        if torn and file.tell():
             file.write("\n")
         file.write(json.dumps(value) + "\n")
 

@@ -64,7 +64,9 @@ def preprocess_for_eval(
     shape = tf.shape(image)
     height, width = shape[0], shape[1]
     ratio = size / (size + crop_padding)
-    crop = tf.cast(ratio * tf.cast(tf.minimum(height, width), tf.float32), "int32")
+    crop = tf.cast(
+        ratio * tf.cast(tf.minimum(height, width), tf.float32), "int32"
+    )
     crop = tf.maximum(crop, 1)
     image = tf.image.crop_to_bounding_box(
         image, (height - crop + 1) // 2, (width - crop + 1) // 2, crop, crop

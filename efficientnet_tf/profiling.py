@@ -76,7 +76,9 @@ def _cost(layer):
 
 def _multiply_adds(layer):
     kinds = keras.layers
-    if not isinstance(layer, kinds.Conv2D | kinds.DepthwiseConv2D | kinds.Dense):
+    if not isinstance(
+        layer, kinds.Conv2D | kinds.DepthwiseConv2D | kinds.Dense
+    ):
         return 0
     kernel = math.prod(layer.kernel.shape)
     shape = layer.output.shape[1:-1]

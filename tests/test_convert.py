@@ -182,7 +182,8 @@ def randomized(application):
                     rng.uniform(0.8, 1.2, size),
                     rng.normal(0, 0.1, size),
                     rng.normal(0, 0.1, size),
-                    rng.uniform(0.5, 1.5, size),
+                    # Below 1 the deep ones would grow to 10,000 and beyond.
+                    rng.uniform(1.0, 1.5, size),
                 ]
             )
     return network
@@ -197,7 +198,7 @@ def check_same_logits(path, name, theirs):
     ours = model.build(name, weights=str(path), classifier_activation=None)
     x = images(variants.VARIANTS[name].resolution)
     wanted = theirs.predict(x, verbose=0)
-    # The logits are about 0.3; float32 leaves errors below 1e-6 of them.
+    # The logits span 0.3 to 1; 2e-7 is the most that B0 and B7 differ by.
     np.testing.assert_allclose(
         ours.predict(x, verbose=0), wanted, atol=1e-5, rtol=0
     )

@@ -24,19 +24,12 @@ def extract(model, dataset, cache_key):
             return cached["features"], cached["labels"]
     pooled = model.get_layer("avg_pool").output
     network = keras.Model(model.inputs, pooled)
-    labels = []
-
-    def images_only(images, batch_labels):
-        labels.append(np.asarray(batch_labels))
-        return images
-
-    total = len(dataset)
-    bar = keras.utils.Progbar(total, verbose=1)
-    features = []
-    for batch, (images, batch_labels) in enumerate(dataset, start=1):
-        images = images_only(images, batch_labels)
+    bar = keras.utils.Progbar(len(dataset))
+    features, labels = [], []
+    for images, batch_labels in dataset:
         features.append(np.asarray(network.predict_on_batch(images)))
-        bar.update(batch)
+        labels.append(np.asarray(batch_labels))
+        bar.add(1)
     features = np.concatenate(features).astype("float32")
     labels = np.concatenate(labels)
     with files.atomic(path) as temporary:
@@ -85,6 +78,12 @@ def refit_classifier(examples, classes, strength):
 
     solver = linear_model.LogisticRegression(C=strength, max_iter=300)
     return _as_dense(solver.fit(*examples), classes)
+
+
+def concatenate(pairs):
+    """Joins several (features, labels) into one."""
+    features, labels = zip(*pairs, strict=True)
+    return np.concatenate(features), np.concatenate(labels)
 
 
 def _as_dense(solver, classes):

@@ -140,9 +140,7 @@ def load_examples(task, data_dir=None):
         return _load_digits()
     if task.source == "tfds":
         loaded = {
-            split: data.from_tfds(
-                task.dataset, getattr(task, split), data_dir
-            )
+            split: data.from_tfds(task.dataset, getattr(task, split), data_dir)
             for split in SPLITS
         }
     else:

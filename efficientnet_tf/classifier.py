@@ -1,0 +1,109 @@
+"""A network together with what it needs to name what is in an image file."""
+
+import dataclasses
+import functools
+import importlib.resources
+import json
+import pathlib
+
+import keras
+import numpy as np
+
+from efficientnet_tf import (
+    files,
+    layers,  # noqa: F401  Registers what a saved model is made of.
+    preprocessing,
+    variants,
+)
+from efficientnet_tf import model as model_lib
+
+MODEL_FILE = "model.keras"
+SETTINGS_FILE = "classifier.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A model, its class names, and how images are prepared for it."""
+
+    model: keras.Model
+    class_names: tuple[str, ...]
+    resolution: int
+    interpolation: str
+    crop_padding: int = preprocessing.CROP_PADDING
+
+    def preprocess(self, image):
+        """Maps encoded bytes or [H, W, 3] to float32 [size, size, 3]."""
+        return preprocessing.preprocess_for_eval(
+            image,
+            self.resolution,
+            interpolation=self.interpolation,
+            crop_padding=self.crop_padding,
+        )
+
+    def predict(self, paths):
+        """Returns probabilities [N, classes] for image files.
+
+        Raises:
+          OSError: a file is not a readable image.
+        """
+        images = [self.preprocess(preprocessing.read_image(p)) for p in paths]
+        return np.asarray(self.model.predict_on_batch(np.stack(images)))
+
+    def save(self, directory):
+        """Writes the model and its settings into a folder."""
+        directory = pathlib.Path(directory)
+        with files.atomic(directory / MODEL_FILE) as temporary:
+            self.model.save(temporary)
+        settings = {
+            "class_names": self.class_names,
+            "resolution": self.resolution,
+            "interpolation": self.interpolation,
+            "crop_padding": self.crop_padding,
+        }
+        files.write_json(directory / SETTINGS_FILE, settings)
+
+
+def from_weights(model, weights, resolution=None):
+    """Returns a `Classifier` over ImageNet's classes.
+
+    Args:
+      model: a name of the family.
+      weights: a name or a file, see `weights.resolve`.
+      resolution: pixels a side; by default the variant's own.
+    """
+    variant = variants.get_variant(model)
+    size = resolution or variant.resolution
+    network = model_lib.build(
+        model, weights=weights, input_shape=(size, size, 3)
+    )
+    return Classifier(network, imagenet_classes(), size, variant.interpolation)
+
+
+def from_run(workdir):
+    """Returns the `Classifier` that a fine-tuning run saved.
+
+    Raises:
+      FileNotFoundError: the run is not there or has not finished.
+    """
+    workdir = pathlib.Path(workdir)
+    for name in (MODEL_FILE, SETTINGS_FILE):
+        if not (workdir / name).exists():
+            raise FileNotFoundError(
+                f"{workdir} holds no finished run: {name} is missing."
+            )
+    settings = json.loads((workdir / SETTINGS_FILE).read_text())
+    settings["class_names"] = tuple(settings["class_names"])
+    network = keras.models.load_model(workdir / MODEL_FILE, compile=False)
+    return Classifier(network, **settings)
+
+
+@functools.cache
+def imagenet_classes():
+    """Returns the 1,000 class names in the order of the models' outputs."""
+    text = (
+        importlib.resources.files("efficientnet_tf")
+        .joinpath("imagenet_classes.txt")
+        .read_text()
+    )
+    # Each line is a WordNet id and a name.
+    return tuple(line.split(maxsplit=1)[1] for line in text.splitlines())

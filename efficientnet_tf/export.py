@@ -1,0 +1,96 @@
+"""A classifier as a SavedModel that takes tensors or encoded images."""
+
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from efficientnet_tf import files
+
+TENSOR_SIGNATURE = "serving_default"
+BYTES_SIGNATURE = "serving_bytes"
+
+# Between the Keras model's probabilities and the export's.
+TOLERANCE = 1e-4
+
+
+def export_saved_model(classifier, directory):
+    """Writes a SavedModel with two signatures, and checks what it computes.
+
+    "serving_default" takes `images`, float32 [N, size, size, 3] in [0, 255];
+    "serving_bytes" takes `encoded`, strings [N] of JPEG, PNG, GIF, BMP or
+    WebP, and decodes, crops and resizes inside. Both return `probabilities`
+    [N, classes], `class_names` [classes] and `prediction` [N].
+
+    Returns:
+      The largest difference from the Keras model's probabilities.
+
+    Raises:
+      RuntimeError: that difference is above 1e-4; nothing is written.
+    """
+    with files.atomic(pathlib.Path(directory)) as temporary:
+        _write(classifier, temporary)
+        difference = _largest_difference(classifier, temporary)
+        if not difference <= TOLERANCE:
+            raise RuntimeError(
+                f"The SavedModel differs from the Keras model by "
+                f"{difference:.2g}, more than {TOLERANCE:g}."
+            )
+    return difference
+
+
+def _write(classifier, path):
+    names = tf.constant(classifier.class_names)
+    size = classifier.resolution
+
+    def serve(images):
+        probabilities = classifier.model(images, training=False)
+        prediction = tf.gather(names, tf.argmax(probabilities, axis=-1))
+        return {
+            "probabilities": probabilities,
+            "class_names": tf.identity(names),
+            "prediction": prediction,
+        }
+
+    def serve_bytes(encoded):
+        images = tf.map_fn(
+            classifier.preprocess,
+            encoded,
+            fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
+        )
+        return serve(images)
+
+    archive = keras.export.ExportArchive()
+    archive.track(classifier.model)
+    archive.add_endpoint(
+        TENSOR_SIGNATURE,
+        serve,
+        [tf.TensorSpec((None, size, size, 3), tf.float32, name="images")],
+    )
+    archive.add_endpoint(
+        BYTES_SIGNATURE,
+        serve_bytes,
+        [tf.TensorSpec((None,), tf.string, name="encoded")],
+    )
+    archive.write_out(str(path), verbose=False)
+
+
+def _largest_difference(classifier, path):
+    """Compares both signatures with the Keras model on one noisy image."""
+    size = classifier.resolution
+    noise = np.random.default_rng(0).integers(
+        0, 256, (size + 33, size + 65, 3), dtype=np.uint8
+    )
+    encoded = tf.io.encode_png(noise)
+    images = classifier.preprocess(encoded)[None]
+    expected = np.asarray(classifier.model.predict_on_batch(images))
+    signatures = tf.saved_model.load(str(path)).signatures
+    outputs = (
+        signatures[TENSOR_SIGNATURE](images=images),
+        signatures[BYTES_SIGNATURE](encoded=encoded[None]),
+    )
+    return max(
+        float(np.abs(output["probabilities"] - expected).max())
+        for output in outputs
+    )

@@ -1,0 +1,72 @@
+"""What every script shares: exit codes, one-line errors, the last JSON line."""
+
+import json
+import os
+import signal
+import sys
+
+# Before TensorFlow is imported: its start-up notes are not for people.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+from absl import app, flags, logging  # noqa: E402
+
+USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+
+
+def run(main):
+    """Runs `main(argv)`; bad input becomes one line and an exit code.
+
+    ValueError: 2, what was asked for makes no sense. OSError, RuntimeError,
+    ImportError: 1, it could not be done. `--verbosity=1` shows where.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    app.run(lambda argv: _guard(main, argv), flags_parser=_parse_flags)
+
+
+def print_result(result):
+    """Prints the script's last line: one JSON object."""
+    sys.stderr.flush()
+    print(json.dumps(result), flush=True)
+
+
+def _parse_flags(argv):
+    logging.use_absl_handler()
+    logging.set_verbosity(logging.INFO)
+    flags.FLAGS.set_default("logtostderr", True)
+    try:
+        rest = flags.FLAGS(argv)
+    except flags.Error as error:
+        _fail(error, USAGE)
+    # The stream is bound when TensorFlow's handlers are set up.
+    logging.get_absl_handler().setFormatter(None)
+    return rest
+
+
+def _guard(main, argv):
+    try:
+        main(argv)
+    except KeyboardInterrupt:
+        _fail("Interrupted; the same command goes on.", INTERRUPTED)
+    except ValueError as error:
+        _fail(error, USAGE)
+    except (OSError, RuntimeError, ImportError) as error:
+        _fail(error, FAILURE)
+    except Exception as error:
+        # TensorFlow's errors share no base with Python's.
+        if type(error).__module__.startswith("tensorflow"):
+            _fail(error, FAILURE)
+        raise
+
+
+def _fail(error, code):
+    if isinstance(error, BaseException) and logging.get_verbosity() > 0:
+        logging.exception(error)
+    name = os.path.basename(sys.argv[0])
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    print(f"{name}: {' '.join(lines)}", file=sys.stderr, flush=True)
+    sys.exit(code)
+
+
+def _terminate(signum, frame):
+    _fail("Terminated; the same command goes on.", 128 + signum)

@@ -1,0 +1,42 @@
+"""Fine-tunes a pretrained network on a data set and scores it.
+
+python scripts/finetune.py --task=digits --model=efficientnet_lite0 \
+    --weights=imagenet --recipe=quickstart --workdir=/tmp/digits
+"""
+
+import cli
+from absl import flags
+
+TASK = flags.DEFINE_string(
+    "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
+)
+MODEL = flags.DEFINE_string("model", "efficientnet_lite0", "The network.")
+WEIGHTS = flags.DEFINE_string("weights", "imagenet", "A name or a file.")
+RECIPE = flags.DEFINE_string("recipe", "full", "linear, full or quickstart.")
+SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints, logs, results.")
+flags.mark_flags_as_required(["task", "workdir"])
+
+
+def main(_):
+    from transfer import recipes
+
+    config = recipes.get_recipe(RECIPE.value, SET.value)
+    # TensorFlow is slow to import, so only once the flags make sense.
+    from transfer import finetune
+
+    row = finetune.finetune_and_evaluate(
+        TASK.value,
+        MODEL.value,
+        weights=WEIGHTS.value,
+        config=config,
+        workdir=WORKDIR.value,
+        data_dir=DATA_DIR.value,
+        recipe=RECIPE.value,
+    )
+    cli.print_result(row)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,328 @@
+"""One fine-tuning run: head, network, evaluation, everything on disk."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import re
+import sys
+import time
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from efficientnet_tf import (
+    callbacks,
+    classifier,
+    data,
+    distribution,
+    evaluate,
+    files,
+    layers,
+    model,
+    optimization,
+    preprocessing,
+    variants,
+    visualize,
+)
+from transfer import features, tasks
+
+CONFIG_FILE = "config.json"
+RESULTS_FILE = "results.jsonl"
+METRICS_FILE = "metrics.jsonl"
+EVAL_BATCH_SIZE = 64
+EXAMPLE_IMAGES = 8
+
+
+def finetune_and_evaluate(
+    task_name, model_name, *, weights, config, workdir, data_dir=None, recipe=""
+):
+    """Fine-tunes a network on a task and scores it.
+
+    The same call on the same workdir goes on after the last finished epoch;
+    on a finished run it returns the result that stands there.
+
+    Args:
+      task_name: a name in `tasks.TASKS`, or "folder:PATH".
+      model_name: a name of the family.
+      weights: where it starts from, see `weights.resolve`.
+      config: a `recipes.FinetuneConfig`.
+      workdir: folder for checkpoints, logs, model and results.
+      data_dir: where TFDS keeps its sets.
+      recipe: the recipe's name, for the record.
+
+    Returns:
+      The result row, a dict.
+
+    Raises:
+      ValueError: an unknown name, or a workdir of another run.
+      RuntimeError: the data cannot be read.
+    """
+    begin = time.perf_counter()
+    workdir = pathlib.Path(workdir)
+    task = tasks.get_task(task_name)
+    variant = variants.get_variant(model_name)
+    run = {
+        "task": task_name,
+        "model": model_name,
+        "weights": weights,
+        "recipe": recipe,
+        **dataclasses.asdict(config),
+    }
+    check_workdir(workdir, run)
+    if (workdir / RESULTS_FILE).exists():
+        row = files.read_json_lines(workdir / RESULTS_FILE)[-1]
+        logging.info("%s is finished; delete it to train again.", workdir)
+        return row
+
+    keras.utils.set_random_seed(config.seed)
+    distribution.set_precision(config.precision)
+    examples = tasks.load_examples(task, data_dir)
+    size = config.resolution or variant.resolution
+    network = model.build(
+        model_name,
+        weights=weights,
+        input_shape=(size, size, 3),
+        classes=len(examples["train"].class_names),
+        dropout_rate=config.dropout_rate,
+        drop_path_rate=config.drop_path_rate,
+    )
+    files.write_json(workdir / CONFIG_FILE, run)
+    result = classifier.Classifier(
+        network,
+        examples["train"].class_names,
+        size,
+        variant.interpolation,
+        config.crop_padding,
+    )
+    writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
+    with writer.as_default(step=0):
+        tf.summary.text("config", _as_table(run))
+        if not callbacks.list_checkpoints(workdir / "checkpoints"):
+            if config.head == "linear":
+                cache_key = f"{model_name}:{weights}"
+                _start_head(result, examples, config, cache_key)
+        if config.epochs:
+            _fit(network, variant, task, examples, config, workdir)
+        scores = _evaluate(result, examples[config.evaluate_on])
+        _summarize(scores, result, task)
+    _save_examples(examples[config.evaluate_on], workdir / "examples")
+    result.save(workdir)
+    row = {
+        **_result_row(run, task, config, examples, scores),
+        "resolution": size,
+        "xla": distribution.use_xla(),
+        "seconds": round(
+            time.perf_counter() - begin + _seconds_before(workdir, begin), 1
+        ),
+    }
+    files.append_json_line(workdir / RESULTS_FILE, row)
+    return row
+
+
+def check_workdir(workdir, run):
+    """Raises ValueError if `workdir` holds a run of another config."""
+    path = workdir / CONFIG_FILE
+    if not path.exists():
+        return
+    stored = json.loads(path.read_text())
+    for field, value in json.loads(json.dumps(run)).items():
+        if stored.get(field) != value:
+            raise ValueError(
+                f"{workdir} holds another run: its {field} is "
+                f"{stored.get(field)!r}, not {value!r}. Choose another "
+                "workdir, or delete that one."
+            )
+
+
+def _start_head(result, examples, config, cache_key):
+    """Sets the dense layer to a logistic regression on frozen features."""
+    network, classes = result.model, len(result.class_names)
+    settings = (result.resolution, result.interpolation, result.crop_padding)
+    pairs = {}
+    for split in ("train", "validation"):
+        part = examples[split]
+        logging.info("Features of %d %s images.", part.size, split)
+        dataset = data.make_eval_dataset(
+            part, result.preprocess, batch_size=EVAL_BATCH_SIZE
+        )
+        key = f"{cache_key}:{settings}:{config.precision}:{part.fingerprint}"
+        pairs[split] = features.extract(network, dataset, key)
+    kernel, bias, strength, accuracy = features.fit_classifier(
+        pairs["train"], pairs["validation"], classes, config.l2_sweep
+    )
+    logging.info(
+        "Linear head: C=%g, validation top-1 %.4f.", strength, accuracy
+    )
+    tf.summary.scalar("linear_head/validation_top1", accuracy)
+    if config.train_on == "train+validation":
+        kernel, bias = features.refit_classifier(
+            features.concatenate(pairs.values()), classes, strength
+        )
+    network.get_layer("predictions").set_weights([kernel, bias])
+
+
+def _fit(network, variant, task, examples, config, workdir):
+    """Trains the whole network, going on where a checkpoint ends."""
+    train = examples["train"]
+    if config.train_on == "train+validation":
+        train = train.concatenate(examples["validation"])
+    batch_size = min(config.batch_size, train.size)
+    steps = train.size // batch_size
+    schedule = optimization.warmup_cosine(
+        config.learning_rate,
+        steps * config.epochs,
+        round(steps * min(config.warmup_epochs, config.epochs / 2)),
+    )
+    statistics = [
+        layer
+        for layer in network.layers
+        if isinstance(layer, layers.BatchNormalization)
+    ]
+    for layer in statistics:
+        layer.trainable = config.batch_norm == "train"
+    network.compile(
+        optimization.make_adamw(
+            schedule,
+            weight_decay=config.weight_decay,
+            ema_decay=config.ema_decay,
+        ),
+        keras.losses.CategoricalCrossentropy(
+            label_smoothing=config.label_smoothing
+        ),
+        metrics=[keras.metrics.CategoricalAccuracy("top1")],
+        jit_compile=distribution.use_xla(),
+    )
+    done = callbacks.restore(network, workdir / "checkpoints")
+    train_set, validation_set = _make_datasets(
+        train, examples["validation"], network, variant, task, config, done
+    )
+    watchers = [callbacks.Throughput(batch_size)]
+    if config.train_on == "train":
+        if config.ema_decay:
+            watchers.append(keras.callbacks.SwapEMAWeights())
+    else:
+        validation_set = None
+    watchers += [
+        keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
+        callbacks.JsonLines(workdir / METRICS_FILE),
+        keras.callbacks.TerminateOnNaN(raise_error=True),
+        callbacks.Checkpointer(workdir / "checkpoints"),
+    ]
+    grid = visualize.image_grid(next(iter(train_set))[0][:16])
+    tf.summary.image("augmented", grid[None])
+    if done < config.epochs:
+        network.fit(
+            train_set,
+            validation_data=validation_set,
+            epochs=config.epochs,
+            initial_epoch=done,
+            steps_per_epoch=steps,
+            callbacks=watchers,
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    for layer in statistics:
+        layer.trainable = True
+
+
+def _make_datasets(train, validation, network, variant, task, config, done):
+    size = network.input_shape[1]
+    classes = len(train.class_names)
+
+    def one_hot(images, labels):
+        return images, tf.one_hot(labels, classes)
+
+    train_set = data.make_train_dataset(
+        train,
+        functools.partial(
+            preprocessing.preprocess_for_train,
+            size=size,
+            interpolation=variant.interpolation,
+            min_area=config.min_area,
+            flip=task.flip,
+        ),
+        batch_size=min(config.batch_size, train.size),
+        # Not the same order again after a resume.
+        seed=config.seed + done,
+        batch_transform=one_hot,
+    )
+    validation_set = data.make_eval_dataset(
+        validation,
+        functools.partial(
+            preprocessing.preprocess_for_eval,
+            size=size,
+            interpolation=variant.interpolation,
+            crop_padding=config.crop_padding,
+        ),
+        batch_size=EVAL_BATCH_SIZE,
+    ).map(one_hot)
+    return train_set, validation_set
+
+
+def _evaluate(result, examples):
+    logging.info("Evaluating on %d images.", examples.size)
+    dataset = data.make_eval_dataset(
+        examples, result.preprocess, batch_size=EVAL_BATCH_SIZE
+    )
+    bar = keras.utils.Progbar(examples.size)
+    return evaluate.evaluate(result.model, dataset, progress=bar.add)
+
+
+def _summarize(scores, result, task):
+    tf.summary.scalar("evaluation/top1", scores.top1)
+    tf.summary.scalar("evaluation/top5", scores.top5)
+    tf.summary.scalar("evaluation/mean_per_class", scores.mean_per_class)
+    image = visualize.confusion_image(scores.confusion, result.class_names)
+    tf.summary.image("confusion", image[None])
+    logging.info("%s: %.4f", task.metric, getattr(scores, task.metric))
+
+
+def _save_examples(examples, folder):
+    """Keeps a few evaluated images as files, for people to try."""
+    for i, (image, label) in enumerate(examples.dataset.take(EXAMPLE_IMAGES)):
+        name = re.sub(r"[^\w-]+", "_", examples.class_names[int(label)])
+        image = tf.io.encode_png(preprocessing.decode(image))
+        with files.atomic(folder / f"{i}_{name}.png") as temporary:
+            temporary.write_bytes(image.numpy())
+
+
+def _result_row(run, task, config, examples, scores):
+    used = [examples[split].size for split in config.train_on.split("+")]
+    tested = examples[config.evaluate_on].size
+    return {
+        **{k: run[k] for k in ("task", "model", "weights", "recipe")},
+        "metric": task.metric,
+        "score": getattr(scores, task.metric),
+        "top1": scores.top1,
+        "top5": scores.top5,
+        "mean_per_class": scores.mean_per_class,
+        "evaluated_on": config.evaluate_on,
+        "epochs": config.epochs,
+        "seed": config.seed,
+        "train_images": sum(used),
+        "test_images": tested,
+        # Whether these are the paper's images, all of them.
+        "complete": (sum(used), tested)
+        == (task.train_images, task.test_images),
+        "published": task.published,
+        "published_model": task.published_model,
+    }
+
+
+def _seconds_before(workdir, begin):
+    """Seconds of the epochs that earlier processes of this run trained."""
+    path = workdir / METRICS_FILE
+    if not path.exists():
+        return 0.0
+    age = time.time() - (time.perf_counter() - begin)
+    return sum(
+        row["seconds"]
+        for row in files.read_json_lines(path)
+        if row["finished"] < age
+    )
+
+
+def _as_table(run):
+    rows = "".join(f"| {key} | {value} |\n" for key, value in run.items())
+    return f"| field | value |\n| --- | --- |\n{rows}"
