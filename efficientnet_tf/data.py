@@ -55,6 +55,16 @@ class Examples:
         )
 
 
+FOLDER_PREFIX = "folder:"
+
+
+def load(name, split, data_dir=None):
+    """Reads a split of a TFDS name or of "folder:PATH"."""
+    if name.startswith(FOLDER_PREFIX):
+        return from_folder(name.removeprefix(FOLDER_PREFIX), split)
+    return from_tfds(name, split, data_dir)
+
+
 def from_tfds(name, split, data_dir=None):
     """Reads a split of a TensorFlow data set, downloading it if need be.
 
@@ -107,10 +117,15 @@ def from_folder(path, split, seed=0):
     ("validation" or "val", "test") are taken out of it.
 
     Raises:
+      ValueError: an unknown split.
       FileNotFoundError: there is no such folder.
       RuntimeError: no images, fewer than two classes, an empty class, or
         unreadable files.
     """
+    if split not in SPLIT_NAMES:
+        raise ValueError(
+            f"Unknown split {split!r}; choose one of {', '.join(SPLIT_NAMES)}."
+        )
     index, class_names = _index_folder(pathlib.Path(path).expanduser(), seed)
     files = index[split]
     _check_files([file for file, _ in files])

@@ -30,6 +30,18 @@ def print_result(result):
     print(json.dumps(result), flush=True)
 
 
+def load_classifier(model, weights, workdir, resolution=None):
+    """Returns the `Classifier` of --workdir, or of --model and --weights."""
+    if bool(model) == bool(workdir):
+        raise ValueError("Pass either --model (and --weights) or --workdir.")
+    from efficientnet_tf import classifier, variants
+
+    if workdir:
+        return classifier.from_run(workdir)
+    variants.get_variant(model)
+    return classifier.from_weights(model, weights, resolution)
+
+
 def _parse_flags(argv):
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)

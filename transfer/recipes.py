@@ -41,7 +41,7 @@ class FinetuneConfig:
     precision: str = "float32"
     seed: int = 0
     # Inverse strengths of the L2 penalty that the head chooses from.
-    l2_sweep: tuple[float, ...] = (0.003, 0.03, 0.3, 3.0)
+    l2_sweep: tuple[float, ...] = (0.003, 0.03, 0.3, 3.0, 30.0)
 
     def __post_init__(self):
         for field, choices in CHOICES.items():
@@ -84,11 +84,10 @@ RECIPES = {
     "full": FinetuneConfig(),
     # Tiny images, to see everything work within minutes on two cores.
     "quickstart": FinetuneConfig(
-        epochs=6,
+        epochs=8,
         resolution=64,
         learning_rate=1e-3,
         min_area=0.7,
-        batch_norm="train",
         train_on="train",
     ),
 }

@@ -8,7 +8,6 @@ import numpy as np
 from efficientnet_tf import data
 
 SPLITS = ("train", "validation", "test")
-FOLDER_PREFIX = "folder:"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +119,12 @@ def get_task(name):
     Raises:
       ValueError: the name is neither.
     """
-    if name.startswith(FOLDER_PREFIX) and name != FOLDER_PREFIX:
-        return Task("folder", name.removeprefix(FOLDER_PREFIX), None)
+    if name.startswith(data.FOLDER_PREFIX) and name != data.FOLDER_PREFIX:
+        return Task("folder", name.removeprefix(data.FOLDER_PREFIX), None)
     if name not in TASKS:
         raise ValueError(
             f"Unknown task {name!r}; choose one of {', '.join(TASKS)}, or "
-            f"{FOLDER_PREFIX}PATH for a folder of class folders."
+            f"{data.FOLDER_PREFIX}PATH for a folder of class folders."
         )
     return TASKS[name]
 

@@ -1,0 +1,52 @@
+"""Scores a network on a split of a data set; every image counts once.
+
+python scripts/evaluate.py --model=efficientnet_lite0 --weights=imagenet \
+    --dataset=imagenet2012 --split=validation --data_dir=~/tensorflow_datasets
+"""
+
+import cli
+from absl import flags
+
+MODEL = flags.DEFINE_string("model", None, "A network over 1,000 classes.")
+WEIGHTS = flags.DEFINE_string("weights", "imagenet", "A name or a file.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Or: a fine-tuning run.")
+DATASET = flags.DEFINE_string(
+    "dataset", "imagenet2012", "A TFDS name, or folder:PATH of class folders."
+)
+SPLIT = flags.DEFINE_string("split", "validation", "E.g. test, train[:10%].")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
+RESOLUTION = flags.DEFINE_integer(
+    "resolution", None, "Pixels a side; the variant's own by default.", 32
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images a step.", 1)
+
+
+def main(_):
+    classifier = cli.load_classifier(
+        MODEL.value, WEIGHTS.value, WORKDIR.value, RESOLUTION.value
+    )
+    import keras
+
+    from efficientnet_tf import data, evaluate
+
+    examples = data.load(DATASET.value, SPLIT.value, DATA_DIR.value)
+    dataset = data.make_eval_dataset(
+        examples, classifier.preprocess, batch_size=BATCH_SIZE.value
+    )
+    bar = keras.utils.Progbar(examples.size)
+    scores = evaluate.evaluate(classifier.model, dataset, progress=bar.add)
+    cli.print_result(
+        {
+            "model": WORKDIR.value or MODEL.value,
+            "dataset": DATASET.value,
+            "split": SPLIT.value,
+            "top1": scores.top1,
+            "top5": scores.top5,
+            "mean_per_class": scores.mean_per_class,
+            "images": scores.images,
+        }
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,33 @@
+"""Exports a network as a SavedModel that takes tensors or encoded images.
+
+python scripts/export_model.py --model=efficientnet_lite0 --output=/tmp/lite0
+"""
+
+import cli
+from absl import flags
+
+WORKDIR = flags.DEFINE_string("workdir", None, "A fine-tuning run.")
+MODEL = flags.DEFINE_string("model", None, "Or: a network over 1,000 classes.")
+WEIGHTS = flags.DEFINE_string("weights", "imagenet", "A name or a file.")
+OUTPUT = flags.DEFINE_string("output", None, "The SavedModel's folder.")
+flags.mark_flag_as_required("output")
+
+
+def main(_):
+    classifier = cli.load_classifier(MODEL.value, WEIGHTS.value, WORKDIR.value)
+    from efficientnet_tf import export
+
+    difference = export.export_saved_model(classifier, OUTPUT.value)
+    cli.print_result(
+        {
+            "output": OUTPUT.value,
+            "classes": len(classifier.class_names),
+            "resolution": classifier.resolution,
+            "signatures": [export.TENSOR_SIGNATURE, export.BYTES_SIGNATURE],
+            "max_difference": difference,
+        }
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)
