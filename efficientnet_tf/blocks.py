@@ -112,6 +112,8 @@ def _bn_act(x, activation, name):
     x = layers.BatchNormalization(
         momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f"{name}_bn"
     )(x)
+    if activation == "silu":
+        activation = layers.silu
     if activation is not None:
         x = keras.layers.Activation(activation, name=f"{name}_activation")(x)
     return x

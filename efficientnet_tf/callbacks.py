@@ -25,8 +25,7 @@ class Checkpointer(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         # What a kill in the middle of a save left behind.
-        for folder in self.directory.glob(".tmp-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        files.remove_leftovers(self.directory)
 
     def on_epoch_end(self, epoch, logs=None):
         with files.atomic(self.directory / f"epoch_{epoch + 1:05d}") as folder:
@@ -95,15 +94,25 @@ def restore(model, directory):
 
     Returns:
       The number of finished epochs; 0 where there is no checkpoint.
+
+    Raises:
+      OSError: there are checkpoints, and none of them can be read.
     """
     model.optimizer.build(model.trainable_variables)
-    for folder in list_checkpoints(directory):
+    folders = list_checkpoints(directory)
+    for folder in folders:
         try:
             model.load_weights(folder / WEIGHTS_FILE)
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, RuntimeError, ValueError) as error:
             logging.warning("%s is damaged (%s), trying older.", folder, error)
             continue
         epochs = int(folder.name.removeprefix("epoch_"))
         logging.info("Resuming after epoch %d from %s.", epochs, folder)
         return epochs
+    if folders:
+        # The model may hold parts of them by now.
+        raise OSError(
+            f"No checkpoint in {directory} can be read; delete that folder to "
+            "start from the beginning."
+        )
     return 0

@@ -29,7 +29,7 @@ class Classifier:
     class_names: tuple[str, ...]
     resolution: int
     interpolation: str
-    crop_padding: int = preprocessing.CROP_PADDING
+    crop_padding: int | None = preprocessing.CROP_PADDING
 
     def preprocess(self, image):
         """Maps encoded bytes or [H, W, 3] to float32 [size, size, 3]."""

@@ -1,9 +1,12 @@
 """Data sources (TFDS, class folders, arrays) and the datasets made of them."""
 
+import contextlib
 import dataclasses
 import hashlib
+import os
 import pathlib
 import random
+import shutil
 
 import tensorflow as tf
 from absl import logging
@@ -25,6 +28,9 @@ SPLIT_NAMES = {
 # Of a class's images, where a folder has no such split of its own.
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.2
+
+# TFDS's own number makes a machine without network wait for minutes.
+DOWNLOAD_RETRIES = 5
 
 # Where the complete sets come from when TFDS cannot download them.
 MANUAL = {
@@ -75,7 +81,7 @@ def from_tfds(name, split, data_dir=None):
 
     Raises:
       ImportError: tensorflow-datasets is not installed.
-      ValueError: the set has no such split.
+      ValueError: the set is unknown, has no such split, or no labelled images.
       RuntimeError: the set is not there and cannot be downloaded.
     """
     tfds = _import_tfds()
@@ -196,12 +202,21 @@ def _prepared_builder(tfds, name, data_dir):
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError:
         raise ValueError(f"TFDS knows no data set {name!r}.") from None
+    missing = {"image", "label"} - set(builder.info.features or ())
+    if missing:
+        raise ValueError(
+            f"{name} has no feature {min(missing)!r}; choose a data set of "
+            "labelled images."
+        )
     if pathlib.Path(builder.data_path).exists():
         return builder
     logging.info("%s is not in %s; downloading it.", name, builder.data_path)
+    downloads = pathlib.Path(builder.data_dir_root) / "downloads"
+    tfds.core.download.downloader.MAX_RETRIES = DOWNLOAD_RETRIES
     try:
-        builder.download_and_prepare()
+        builder.download_and_prepare(download_dir=downloads)
     except Exception as error:  # TFDS raises whatever its data sets raise.
+        _remove_partial(downloads, downloads.parent)
         reason = str(error).strip().splitlines() or [type(error).__name__]
         hint = f" ({MANUAL[name]})" if name in MANUAL else ""
         raise RuntimeError(
@@ -211,6 +226,15 @@ def _prepared_builder(tfds, name, data_dir):
             f"https://www.tensorflow.org/datasets/catalog/{name}."
         ) from None
     return builder
+
+
+def _remove_partial(downloads, root):
+    """Removes what a broken-off download left; what is complete stays."""
+    for path in downloads.rglob("*.tmp.*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for folder, _, _ in os.walk(downloads, topdown=False):
+        with contextlib.suppress(OSError):  # It is not empty.
+            os.rmdir(folder)
 
 
 def _index_folder(root, seed):

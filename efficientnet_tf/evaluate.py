@@ -33,6 +33,7 @@ def evaluate(model, dataset, *, progress=None):
 
     Raises:
       ValueError: the data set is empty or has a label out of range.
+      RuntimeError: the model's outputs are not finite.
     """
     confusion, top5 = None, 0
     for images, labels in dataset:
@@ -41,6 +42,9 @@ def evaluate(model, dataset, *, progress=None):
         if confusion is None:
             confusion = np.zeros((scores.shape[-1],) * 2, np.int64)
         _check_labels(labels, len(confusion))
+        if not np.isfinite(scores).all():
+            # Every comparison with NaN is false, which would count as a hit.
+            raise RuntimeError("The model's outputs are not finite.")
         np.add.at(confusion, (labels, scores.argmax(-1)), 1)
         top5 += _count_in_top(scores, labels, 5)
         if progress is not None:

@@ -27,8 +27,10 @@ def export_saved_model(classifier, directory):
       The largest difference from the Keras model's probabilities.
 
     Raises:
+      FileExistsError: the folder is there and holds something else.
       RuntimeError: that difference is above 1e-4; nothing is written.
     """
+    _check_replaceable(pathlib.Path(directory))
     with files.atomic(pathlib.Path(directory)) as temporary:
         _write(classifier, temporary)
         difference = _largest_difference(classifier, temporary)
@@ -38,6 +40,17 @@ def export_saved_model(classifier, directory):
                 f"{difference:.2g}, more than {TOLERANCE:g}."
             )
     return difference
+
+
+def _check_replaceable(directory):
+    files.check_folder(directory)
+    if not directory.exists() or not any(directory.iterdir()):
+        return
+    if not (directory / "saved_model.pb").exists():
+        raise FileExistsError(
+            f"{directory} holds something other than a SavedModel; choose "
+            "another folder."
+        )
 
 
 def _write(classifier, path):

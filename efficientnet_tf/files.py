@@ -6,6 +6,9 @@ import os
 import pathlib
 import shutil
 
+# Of the names of files that are not complete yet.
+PREFIX = ".tmp-"
+
 
 @contextlib.contextmanager
 def atomic(path):
@@ -16,17 +19,14 @@ def atomic(path):
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{PREFIX}{os.getpid()}-{path.name}")
     try:
         yield temporary
         if temporary.is_dir() and path.exists():
             shutil.rmtree(path)
         os.replace(temporary, path)
     except BaseException:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
         raise
 
 
@@ -37,14 +37,18 @@ def write_json(path, value):
 
 
 def append_json_line(path, value):
-    """Appends one JSON line, after ending a torn last line if there is one."""
+    """Appends one JSON line; a torn last line, left by a kill, is dropped."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    torn = path.exists() and not path.read_bytes().endswith(b"\n")
-    with path.open("a") as file:
-        if torn and file.tell():
-            file.write("\n")
-        file.write(json.dumps(value) + "\n")
+    with path.open("a+b") as file:
+        file.seek(0)
+        tail = file.read().rpartition(b"\n")[2]
+        line = json.dumps(value) + "\n"
+        if _is_json(tail):
+            line = "\n" + line
+        elif tail:
+            file.truncate(file.tell() - len(tail))
+        file.write(line.encode())
 
 
 def read_json_lines(path):
@@ -66,3 +70,34 @@ def read_json_lines(path):
                     f"{path}, line {number} is not JSON: {line[:60]!r}"
                 ) from None
     return rows
+
+
+def check_folder(path):
+    """Raises OSError if `path` cannot become a folder to write into."""
+    path = pathlib.Path(path).absolute()
+    existing = next(p for p in (path, *path.parents) if p.exists())
+    if not existing.is_dir():
+        raise NotADirectoryError(f"{existing} is a file, not a folder.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionError(f"{existing} cannot be written to.")
+
+
+def remove_leftovers(folder):
+    """Removes what `atomic` left in a folder when its process was killed."""
+    for path in pathlib.Path(folder).glob(f"{PREFIX}*"):
+        _remove(path)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_json(text):
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

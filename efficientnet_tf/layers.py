@@ -1,6 +1,24 @@
-"""The Keras layers that Keras itself lacks: a fused batch normalization."""
+"""What Keras itself lacks: fused batch normalization, a silu quick to train."""
+
+import functools
 
 import keras
+
+
+@keras.saving.register_keras_serializable(package="efficientnet_tf")
+def silu(x):
+    """`keras.activations.silu` with its gradient in one pass on a CPU.
+
+    TensorFlow spells the gradient out in six operations, each of which goes
+    through memory; a fifth of a train step of B0 on a CPU. Here XLA compiles
+    that one expression, and nothing else: the forward pass stays visible to
+    TensorFlow's own fusions and to exporters. Elsewhere than on a CPU under
+    TensorFlow, and for unknown image sizes (each of which XLA would compile
+    anew), this is Keras's function.
+    """
+    if not _compiles_gradient(x):
+        return keras.activations.silu(x)
+    return _silu_and_compiled_gradient()(x)
 
 
 @keras.saving.register_keras_serializable(package="efficientnet_tf")
@@ -130,3 +148,30 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 moving * self.momentum + batch * (1.0 - self.momentum)
             )
         return outputs
+
+
+def _compiles_gradient(x):
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    on_cpu = not tf.config.list_logical_devices("GPU")
+    return on_cpu and tf.is_tensor(x) and None not in tuple(x.shape)[1:]
+
+
+@functools.cache
+def _silu_and_compiled_gradient():
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True, autograph=False)
+    def compiled_gradient(x, upstream):
+        x32 = tf.cast(x, tf.float32)
+        gate = tf.sigmoid(x32)
+        slope = gate * (1.0 + x32 * (1.0 - gate))
+        return tf.cast(tf.cast(upstream, tf.float32) * slope, x.dtype)
+
+    @tf.custom_gradient
+    def with_gradient(x):
+        return x * tf.sigmoid(x), lambda dy: compiled_gradient(x, dy)
+
+    return with_gradient

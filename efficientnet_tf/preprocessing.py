@@ -40,6 +40,8 @@ def read_image(path):
     except tf.errors.InvalidArgumentError as error:
         if "Unknown image file format" in error.message:
             reason = f"is not an image ({FORMATS})"
+        elif "WebP Animation" in error.message:
+            reason = "is an animated WebP without transparency"
         else:
             reason = "is a damaged or truncated image"
         raise OSError(f"{path} {reason}.") from None
@@ -55,22 +57,15 @@ def preprocess_for_eval(
       size: pixels a side of the result.
       interpolation: of `tf.image.resize`.
       crop_padding: the square is min(H, W) * size / (size + crop_padding);
-        0 keeps the whole centre square.
+        0 keeps the whole centre square, None resizes the whole image and
+        lets its aspect ratio go.
 
     Returns:
       float32 [size, size, 3] with values in [0, 255].
     """
     image = decode(image)
-    shape = tf.shape(image)
-    height, width = shape[0], shape[1]
-    ratio = size / (size + crop_padding)
-    crop = tf.cast(
-        ratio * tf.cast(tf.minimum(height, width), tf.float32), "int32"
-    )
-    crop = tf.maximum(crop, 1)
-    image = tf.image.crop_to_bounding_box(
-        image, (height - crop + 1) // 2, (width - crop + 1) // 2, crop, crop
-    )
+    if crop_padding is not None:
+        image = _crop_center(image, size / (size + crop_padding))
     return _resize(image, size, interpolation)
 
 
@@ -80,6 +75,7 @@ def preprocess_for_train(
     *,
     interpolation="bicubic",
     min_area=0.08,
+    keep_aspect=True,
     flip=True,
     seed=None,
 ):
@@ -91,6 +87,9 @@ def preprocess_for_train(
       interpolation: of `tf.image.resize`.
       min_area: the smallest share of the image that a crop covers; 1 keeps
         the whole image.
+      keep_aspect: whether 3:4 is in pixels, as in the official code, or as if
+        the image had been resized to a square first (the match of
+        `crop_padding=None` in evaluation).
       flip: whether to mirror left and right.
       seed: two integers for a repeatable result, or None.
 
@@ -101,16 +100,29 @@ def preprocess_for_train(
         seed = tf.random.uniform([2], maxval=2**31 - 1, dtype="int32")
     image = decode(image)
     if min_area < 1:
-        image = _random_crop(image, min_area, seed)
+        image = _random_crop(image, min_area, keep_aspect, seed)
     image = _resize(image, size, interpolation)
     if flip:
         image = tf.image.stateless_random_flip_left_right(image, seed + 1)
     return image
 
 
-def _random_crop(image, min_area, seed):
+def _crop_center(image, share):
+    shape = tf.shape(image)
+    height, width = shape[0], shape[1]
+    side = share * tf.cast(tf.minimum(height, width), "float32")
+    side = tf.maximum(tf.cast(side, "int32"), 1)
+    return tf.image.crop_to_bounding_box(
+        image, (height - side + 1) // 2, (width - side + 1) // 2, side, side
+    )
+
+
+def _random_crop(image, min_area, keep_aspect, seed):
+    shape = tf.shape(image)
+    # Boxes are drawn in a unit square where the image's own aspect is let go.
+    frame = shape if keep_aspect else tf.constant([1024, 1024, 3])
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.shape(image),
+        frame,
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
         seed=seed,
         min_object_covered=0.0,
@@ -118,6 +130,15 @@ def _random_crop(image, min_area, seed):
         area_range=(min_area, 1.0),
         max_attempts=10,
     )
+    if not keep_aspect:
+        scale = tf.cast(shape[:2], "float32") / 1024
+        begin, extent = (
+            tf.cast(tf.cast(part[:2], "float32") * scale, "int32")
+            for part in (begin, extent)
+        )
+        extent = tf.maximum(extent, 1)
+        begin = tf.concat([begin, [0]], axis=0)
+        extent = tf.concat([extent, [3]], axis=0)
     return tf.slice(image, begin, extent)
 
 

@@ -39,4 +39,6 @@ def _parse(name, text, kind):
             return {"true": True, "false": False}[text.lower()]
         return {"int": int, "float": float, "str": str}[base](text)
     except (KeyError, ValueError):
-        raise ValueError(f"{name} takes a {base}, got {text!r}.") from None
+        raise ValueError(
+            f"{name} must be of type {base}, got {text!r}."
+        ) from None

@@ -14,16 +14,18 @@ from efficientnet_tf import files
 def extract(model, dataset, cache_key):
     """Returns pooled features [N, C] and labels [N] of an ordered data set.
 
-    A second call with the same key reads them from the cache.
+    A second call with the same key and weights reads them from the cache.
     """
-    name = hashlib.sha256(cache_key.encode()).hexdigest()[:32]
-    path = cache_folder() / f"{name}.npz"
+    pooled = model.get_layer("avg_pool").output
+    network = keras.Model(model.inputs, pooled)
+    digest = hashlib.sha256(cache_key.encode())
+    for value in network.get_weights():
+        digest.update(value.tobytes())
+    path = cache_folder() / f"{digest.hexdigest()[:32]}.npz"
     if path.exists():
         logging.info("Features from %s.", path)
         with np.load(path) as cached:
             return cached["features"], cached["labels"]
-    pooled = model.get_layer("avg_pool").output
-    network = keras.Model(model.inputs, pooled)
     bar = keras.utils.Progbar(len(dataset))
     features, labels = [], []
     for images, batch_labels in dataset:

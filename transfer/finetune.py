@@ -94,7 +94,7 @@ def finetune_and_evaluate(
         examples["train"].class_names,
         size,
         variant.interpolation,
-        config.crop_padding,
+        _crop_padding(task, config),
     )
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
     with writer.as_default(step=0):
@@ -240,6 +240,7 @@ def _make_datasets(train, validation, network, variant, task, config, done):
             size=size,
             interpolation=variant.interpolation,
             min_area=config.min_area,
+            keep_aspect=_crop_padding(task, config) is not None,
             flip=task.flip,
         ),
         batch_size=min(config.batch_size, train.size),
@@ -253,11 +254,16 @@ def _make_datasets(train, validation, network, variant, task, config, done):
             preprocessing.preprocess_for_eval,
             size=size,
             interpolation=variant.interpolation,
-            crop_padding=config.crop_padding,
+            crop_padding=_crop_padding(task, config),
         ),
         batch_size=EVAL_BATCH_SIZE,
     ).map(one_hot)
     return train_set, validation_set
+
+
+def _crop_padding(task, config):
+    crop = task.crop if config.crop == "task" else config.crop
+    return {"center": 0, "whole": None}[crop]
 
 
 def _evaluate(result, examples):

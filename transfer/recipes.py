@@ -5,6 +5,7 @@ import dataclasses
 from efficientnet_tf import recipes as recipes_lib
 
 CHOICES = {
+    "crop": ("task", "center", "whole"),
     "head": ("linear", "random"),
     "batch_norm": ("frozen", "train"),
     "train_on": ("train", "train+validation"),
@@ -33,7 +34,7 @@ class FinetuneConfig:
     dropout_rate: float = 0.2
     drop_path_rate: float = 0.1
     min_area: float = 0.35  # Of a random crop; 1: the whole image.
-    crop_padding: int = 0  # Of evaluation; the paper's ImageNet value is 32.
+    crop: str = "task"  # "center" square, or "whole" image with any aspect.
     head: str = "linear"
     batch_norm: str = "frozen"
     train_on: str = "train+validation"
@@ -41,7 +42,7 @@ class FinetuneConfig:
     precision: str = "float32"
     seed: int = 0
     # Inverse strengths of the L2 penalty that the head chooses from.
-    l2_sweep: tuple[float, ...] = (0.003, 0.03, 0.3, 3.0, 30.0)
+    l2_sweep: tuple[float, ...] = (0.03, 0.3, 3.0, 30.0)
 
     def __post_init__(self):
         for field, choices in CHOICES.items():

@@ -30,6 +30,7 @@ class Task:
     published: float | None = None
     published_model: str | None = None
     flip: bool = True  # Whether a mirrored image is still of its class.
+    crop: str = "center"  # Or "whole": the object reaches the image's ends.
 
 
 def _carved(dataset, classes, sizes, published, share=90, **fields):
@@ -77,7 +78,12 @@ TASKS = {
         "birdsnap", 500, (47_386, 2_443), (0.843, "efficientnet_b7")
     ),
     "cars196": _carved(
-        "cars196", 196, (8_144, 8_041), (0.947, "efficientnet_b7"), share=80
+        "cars196",
+        196,
+        (8_144, 8_041),
+        (0.947, "efficientnet_b7"),
+        share=80,
+        crop="whole",
     ),
     "oxford_flowers102": _tfds(
         "oxford_flowers102",
