@@ -1,4 +1,7 @@
-"""The peer of each model, with the same weights and the same input."""
+"""The peer of each model, and how two of a kind are timed side by side."""
+
+import json
+import time
 
 import keras
 import numpy as np
@@ -54,11 +57,46 @@ def copy_weights(source, target):
 
 
 def make_batches(count, batch_size, resolution, classes=1000):
-    """Random images in [0, 255] and labels, always the same ones."""
+    """Coloured squares in [0, 255] and labels, always the same ones.
+
+    Not noise: deep in the network one image of noise is like another, and
+    batch normalization would then magnify rounding errors into the loss.
+    """
     rng = np.random.default_rng(0)
-    shape = (count, batch_size, resolution, resolution, 3)
-    images = rng.integers(0, 256, shape).astype("float32")
-    return list(zip(images, rng.integers(0, classes, shape[:2]), strict=True))
+    squares = rng.integers(0, 256, (count, batch_size, 7, 7, 3))
+    side = -(-resolution // 7)
+    images = squares.astype("float32").repeat(side, 2).repeat(side, 3)
+    images = images[:, :, :resolution, :resolution]
+    labels = rng.integers(0, classes, (count, batch_size))
+    return list(zip(images, labels, strict=True))
+
+
+def time_interleaved(functions, rounds):
+    """Calls {name: function} in turn; returns {name: seconds of each call}.
+
+    In turn, because a machine's speed drifts by more than what is measured.
+    """
+    seconds = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def print_result(seconds, images, result):
+    """Prints a table for people, then `result` and the rates as one line."""
+    for side in ("ours", "theirs"):
+        rate = images / np.median(seconds[side])
+        result[f"{side}_images_per_second"] = round(float(rate), 2)
+    result["ratio"] = round(
+        float(np.median(seconds["theirs"] / seconds["ours"])), 3
+    )
+    width = max(map(len, result))
+    for name, value in result.items():
+        print(f"{name:{width}}  {value}")
+    print(json.dumps(result), flush=True)
 
 
 def _weighted(network):

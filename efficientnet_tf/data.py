@@ -198,6 +198,8 @@ def _import_tfds():
 
 
 def _prepared_builder(tfds, name, data_dir):
+    from tensorflow_datasets.core.download import downloader
+
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError:
@@ -211,12 +213,13 @@ def _prepared_builder(tfds, name, data_dir):
     if pathlib.Path(builder.data_path).exists():
         return builder
     logging.info("%s is not in %s; downloading it.", name, builder.data_path)
-    downloads = pathlib.Path(builder.data_dir_root) / "downloads"
-    tfds.core.download.downloader.MAX_RETRIES = DOWNLOAD_RETRIES
+    root = pathlib.Path(builder.data_dir_root)
+    downloads = root / "downloads"
+    downloader.MAX_RETRIES = DOWNLOAD_RETRIES
     try:
         builder.download_and_prepare(download_dir=downloads)
     except Exception as error:  # TFDS raises whatever its data sets raise.
-        _remove_partial(downloads, downloads.parent)
+        _remove_partial(downloads, root / name)
         reason = str(error).strip().splitlines() or [type(error).__name__]
         hint = f" ({MANUAL[name]})" if name in MANUAL else ""
         raise RuntimeError(
@@ -228,13 +231,14 @@ def _prepared_builder(tfds, name, data_dir):
     return builder
 
 
-def _remove_partial(downloads, root):
+def _remove_partial(downloads, prepared):
     """Removes what a broken-off download left; what is complete stays."""
     for path in downloads.rglob("*.tmp.*"):
         shutil.rmtree(path, ignore_errors=True)
-    for folder, _, _ in os.walk(downloads, topdown=False):
-        with contextlib.suppress(OSError):  # It is not empty.
-            os.rmdir(folder)
+    for top in (downloads, prepared):
+        for folder, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):  # It is not empty.
+                os.rmdir(folder)
 
 
 def _index_folder(root, seed):

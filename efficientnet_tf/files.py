@@ -32,8 +32,13 @@ def atomic(path):
 
 def write_json(path, value):
     """Writes `value` as one JSON file, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_text(path, text):
+    """Writes `text` as one UTF-8 file, whole or not at all."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2) + "\n")
+        temporary.write_text(text, encoding="utf-8")
 
 
 def append_json_line(path, value):

@@ -28,51 +28,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Keras 3 spells batch normalization out in a dozen operations; on TensorFlow
     the fused kernel does the same in one pass over [N, H, W, C], in float32
     statistics whatever the compute dtype. On other backends, with a mask, with
-    synchronized statistics or on other ranks this is Keras's own layer.
+    synchronized or renormalized statistics or on other ranks this is Keras's
+    own layer.
     """
-
-    def build(self, input_shape):
-        # As Keras does, but kept in float32 under mixed precision: the fused
-        # kernel takes float32 parameters beside bfloat16 or float16 inputs.
-        self.input_spec = keras.layers.InputSpec(
-            ndim=len(input_shape), axes={self.axis: input_shape[self.axis]}
-        )
-        shape = (input_shape[self.axis],)
-        self.gamma = self.beta = None
-        if self.scale:
-            self.gamma = self._add_parameter(
-                "gamma",
-                shape,
-                self.gamma_initializer,
-                regularizer=self.gamma_regularizer,
-                constraint=self.gamma_constraint,
-            )
-        if self.center:
-            self.beta = self._add_parameter(
-                "beta",
-                shape,
-                self.beta_initializer,
-                regularizer=self.beta_regularizer,
-                constraint=self.beta_constraint,
-            )
-        self.moving_mean = self._add_parameter(
-            "moving_mean",
-            shape,
-            self.moving_mean_initializer,
-            trainable=False,
-        )
-        self.moving_variance = self._add_parameter(
-            "moving_variance",
-            shape,
-            self.moving_variance_initializer,
-            trainable=False,
-        )
-        self._reduction_axes = [
-            axis
-            for axis in range(len(input_shape))
-            if axis != self.axis % len(input_shape)
-        ]
-        self.built = True
 
     def call(self, inputs, training=None, mask=None):
         if not self._can_fuse(inputs, mask):
@@ -84,20 +42,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return self._scale_and_shift(inputs)
         return self._train_fused(inputs)
 
-    def _add_parameter(self, name, shape, initializer, **options):
-        return self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=initializer,
-            autocast=False,
-            **options,
-        )
-
     def _can_fuse(self, inputs, mask):
         return (
             keras.backend.backend() == "tensorflow"
             and mask is None
             and not self.synchronized
+            and not getattr(self, "renorm", False)  # Since Keras 3.14.
             and self.scale
             and self.center
             and len(inputs.shape) == 4

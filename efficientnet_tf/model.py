@@ -161,6 +161,8 @@ def build(
 
     if input_tensor is not None:
         inputs = keras.utils.get_source_inputs(inputs)
+        if len(inputs) == 1:
+            inputs = inputs[0]  # In a list, Keras would want lists in calls.
     if name is None:
         name = model if isinstance(model, str) else "efficientnet"
     network = keras.Model(inputs, x, name=name)

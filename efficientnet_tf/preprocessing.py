@@ -98,6 +98,7 @@ def preprocess_for_train(
     """
     if seed is None:
         seed = tf.random.uniform([2], maxval=2**31 - 1, dtype="int32")
+    seed = tf.convert_to_tensor(seed)
     image = decode(image)
     if min_area < 1:
         image = _random_crop(image, min_area, keep_aspect, seed)
@@ -144,5 +145,6 @@ def _random_crop(image, min_area, keep_aspect, seed):
 
 def _resize(image, size, interpolation):
     image = tf.image.resize(image, (size, size), interpolation)
+    image = tf.cast(image, "float32")  # "nearest" keeps integers.
     # Bicubic overshoots.
     return tf.clip_by_value(image, 0.0, 255.0)

@@ -146,6 +146,22 @@ def names(model):
     return tuple(name for owner, name in WEIGHTS if owner == model)
 
 
+def check_name(model, weights):
+    """Raises ValueError if `weights` is neither a row's name nor a file."""
+    variants.get_variant(model)  # Before all else, it may be misspelt.
+    known = names(model) if isinstance(model, str) else ()
+    if weights in known:
+        return
+    path = os.path.expanduser(os.fspath(weights))
+    if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
+        published = ", ".join(map(repr, known)) or "none published"
+        label = repr(model) if isinstance(model, str) else "this variant"
+        raise ValueError(
+            f"Unknown weights {weights!r} for {label}; choose one of "
+            f"{published}, or the path of a file."
+        )
+
+
 def resolve(model, weights):
     """Finds weights by name or path and reads them.
 
@@ -162,9 +178,8 @@ def resolve(model, weights):
       OSError: the download failed.
       ImportError: the package with the weights is not installed.
     """
-    variants.get_variant(model)  # Before all else, it may be misspelt.
-    known = names(model) if isinstance(model, str) else ()
-    if weights in known:
+    check_name(model, weights)
+    if isinstance(model, str) and weights in names(model):
         row = WEIGHTS[model, weights]
         checkpoint = _read_row(model, row)
         if row.normalization is None:
@@ -174,13 +189,6 @@ def resolve(model, weights):
             normalization=variants.NORMALIZATIONS[row.normalization],
         )
     path = os.path.expanduser(os.fspath(weights))
-    if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
-        published = ", ".join(map(repr, known)) or "none published"
-        label = repr(model) if isinstance(model, str) else "this variant"
-        raise ValueError(
-            f"Unknown weights {weights!r} for {label}; choose one of "
-            f"{published}, or the path of a file."
-        )
     return convert.read(path, model)
 
 

@@ -1,9 +1,11 @@
 """What every script shares: exit codes, one-line errors, the last JSON line."""
 
 import json
+import logging as stdlib_logging
 import os
 import signal
 import sys
+import warnings
 
 # Before TensorFlow is imported: its start-up notes are not for people.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -52,7 +54,21 @@ def _parse_flags(argv):
         _fail(error, USAGE)
     # The stream is bound when TensorFlow's handlers are set up.
     logging.get_absl_handler().setFormatter(None)
+    _quieten_others()
     return rest
+
+
+def _quieten_others():
+    """Keeps what other packages tell their own developers off the screen."""
+    logging.get_absl_handler().addFilter(
+        lambda record: (
+            "tensorflow_datasets" not in record.pathname
+            or record.levelno > stdlib_logging.INFO
+        )
+    )
+    # Each try of a download; the failure itself is an error.
+    stdlib_logging.getLogger("urllib3").setLevel(stdlib_logging.ERROR)
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
 
 
 def _guard(main, argv):

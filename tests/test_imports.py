@@ -42,8 +42,9 @@ LEVELS = (
         "efficientnet_tf.applications",
         "efficientnet_tf.profiling",
         "efficientnet_tf.evaluate",
-        "efficientnet_tf.export",
         "efficientnet_tf.visualize",
+        "efficientnet_tf.classifier",
+        "efficientnet_tf.export",
     ),
     # 5: nothing yet.
     (),

@@ -26,6 +26,7 @@ from efficientnet_tf import (
     variants,
     visualize,
 )
+from efficientnet_tf import weights as weights_lib
 from transfer import features, tasks
 
 CONFIG_FILE = "config.json"
@@ -70,11 +71,16 @@ def finetune_and_evaluate(
         "recipe": recipe,
         **dataclasses.asdict(config),
     }
+    if weights is not None:
+        weights_lib.check_name(model_name, weights)
+    files.check_folder(workdir)
     check_workdir(workdir, run)
     if (workdir / RESULTS_FILE).exists():
-        row = files.read_json_lines(workdir / RESULTS_FILE)[-1]
-        logging.info("%s is finished; delete it to train again.", workdir)
-        return row
+        rows = files.read_json_lines(workdir / RESULTS_FILE)
+        if rows:
+            logging.info("%s is finished; delete it to train again.", workdir)
+            return rows[-1]
+    files.remove_leftovers(workdir)
 
     keras.utils.set_random_seed(config.seed)
     distribution.set_precision(config.precision)
@@ -182,6 +188,8 @@ def _fit(network, variant, task, examples, config, workdir):
     ]
     for layer in statistics:
         layer.trainable = config.batch_norm == "train"
+        # Kornblith et al., 2019: short runs need statistics that keep up.
+        layer.momentum = max(1 - 10 / steps, 0.9)
     network.compile(
         optimization.make_adamw(
             schedule,
@@ -222,6 +230,8 @@ def _fit(network, variant, task, examples, config, workdir):
             callbacks=watchers,
             verbose=1 if sys.stdout.isatty() else 2,
         )
+    else:  # Killed between the last epoch and the result: what `fit` ends in.
+        network.optimizer.finalize_variable_values(network.trainable_variables)
     for layer in statistics:
         layer.trainable = True
 

@@ -1,6 +1,7 @@
 """How a network is fine-tuned: one frozen config, and named rows of it."""
 
 import dataclasses
+import math
 
 from efficientnet_tf import recipes as recipes_lib
 
@@ -10,7 +11,18 @@ CHOICES = {
     "batch_norm": ("frozen", "train"),
     "train_on": ("train", "train+validation"),
     "evaluate_on": ("test", "validation"),
+    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
+NOT_NEGATIVE = (
+    "epochs",
+    "resolution",
+    "learning_rate",
+    "warmup_epochs",
+    "weight_decay",
+    "seed",
+)
+# In [0, 1).
+FRACTIONS = ("dropout_rate", "drop_path_rate", "ema_decay", "label_smoothing")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,17 +63,28 @@ class FinetuneConfig:
                 raise ValueError(
                     f"{field}={value!r} must be one of {', '.join(choices)}."
                 )
-        for field in ("batch_size",):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1.")
-        for field in ("epochs", "resolution", "learning_rate"):
-            if getattr(self, field) < 0:
-                raise ValueError(f"{field} must not be negative.")
+        if self.batch_size < 1:
+            raise ValueError(
+                f"batch_size={self.batch_size} must be at least 1."
+            )
+        for field in NOT_NEGATIVE:
+            # NaN fails every comparison.
+            if not 0 <= getattr(self, field) < math.inf:
+                raise ValueError(
+                    f"{field}={getattr(self, field)} must be finite and not "
+                    "negative."
+                )
         if 0 < self.resolution < 32:
             raise ValueError(
                 f"resolution={self.resolution} must be 0 or at least 32."
             )
-        for field in ("dropout_rate", "drop_path_rate", "ema_decay"):
+        if not self.l2_sweep or not all(
+            0 < c < math.inf for c in self.l2_sweep
+        ):
+            raise ValueError(
+                f"l2_sweep={self.l2_sweep} must be numbers above 0."
+            )
+        for field in FRACTIONS:
             if not 0 <= getattr(self, field) < 1:
                 raise ValueError(
                     f"{field}={getattr(self, field)} must be in [0, 1)."
@@ -81,9 +104,12 @@ RECIPES = {
     # Kornblith et al., 2019: logistic regression on frozen features.
     "linear": FinetuneConfig(epochs=0),
     # Linear probe, then all weights (https://arxiv.org/abs/2202.10054): a
-    # trained head does not tear the pretrained features apart.
-    "full": FinetuneConfig(),
-    # Tiny images, to see everything work within minutes on two cores.
+    # trained head does not tear the pretrained features apart. Batch norm
+    # follows the new data: with frozen statistics the same learning rate
+    # wrecked the features, and a lower one learned less.
+    "full": FinetuneConfig(
+        learning_rate=1e-3, batch_norm="train", l2_sweep=(0.3,)
+    ),
     "quickstart": FinetuneConfig(
         epochs=8,
         resolution=64,

@@ -1,0 +1,105 @@
+"""The same networks under JAX, in a process where TensorFlow is not there."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+
+from efficientnet_tf import layers, model
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Run under both backends, so that both do the same.
+PROGRAM = textwrap.dedent(
+    """
+    import json, os, sys
+
+    if os.environ["KERAS_BACKEND"] == "jax":
+        sys.modules["tensorflow"] = None  # Importing it fails.
+
+    import keras
+    import numpy as np
+    from efficientnet_tf import model
+
+    name, folder = sys.argv[1:]
+    network = model.build(
+        name,
+        input_shape=(64, 64, 3),
+        classes=10,
+        classifier_activation=None,
+        # Random masks differ between backends.
+        dropout_rate=0.0,
+        drop_path_rate=0.0,
+    )
+    network.load_weights(f"{folder}/model.weights.h5")
+    data = np.load(f"{folder}/data.npz")
+    network.compile(
+        keras.optimizers.SGD(1e-3, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    before = network.predict(data["images"], verbose=0)
+    loss = network.train_on_batch(data["images"], data["labels"])
+    after = network.predict(data["images"], verbose=0)
+    backend = keras.backend.backend()
+    np.savez(
+        f"{folder}/{backend}.npz", before=before, after=after, loss=loss
+    )
+    has_tensorflow = sys.modules.get("tensorflow") is not None
+    print(json.dumps([backend, has_tensorflow]))
+    """
+)
+
+
+def run(backend, name, folder):
+    """Runs the program; returns its outputs."""
+    output = subprocess.run(
+        [sys.executable, "-c", PROGRAM, name, str(folder)],
+        cwd=ROOT,
+        env=os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert output.returncode == 0, output.stderr
+    found = json.loads(output.stdout.splitlines()[-1])
+    assert found == [backend, backend == "tensorflow"]
+    return np.load(folder / f"{backend}.npz")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "efficientnet_lite0",
+        pytest.param("efficientnet_b0", marks=pytest.mark.slow),
+    ],
+)
+def test_jax_predicts_and_trains_as_tensorflow_does(name, tmp_path):
+    pytest.importorskip("jax")
+    network = model.build(name, input_shape=(64, 64, 3), classes=10)
+    rng = np.random.default_rng(0)
+    images = rng.uniform(0, 255, (8, 64, 64, 3)).astype("float32")
+    # Real statistics; else the outputs are too small to compare.
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0
+    network(images, training=True)
+    network.save_weights(tmp_path / "model.weights.h5")
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(8))
+
+    ours, theirs = (run(b, name, tmp_path) for b in ("tensorflow", "jax"))
+    assert np.abs(ours["before"]).max() > 0.1
+    np.testing.assert_allclose(theirs["before"], ours["before"], atol=1e-4)
+    np.testing.assert_allclose(theirs["loss"], ours["loss"], atol=1e-4)
+    # The step changed what the network says, and for both alike.
+    assert np.abs(ours["after"] - ours["before"]).max() > 1e-2
+    np.testing.assert_allclose(theirs["after"], ours["after"], atol=1e-3)
+
+
+def test_this_suite_runs_on_the_backend_it_was_asked_for():
+    asked = os.environ.get("KERAS_BACKEND", "tensorflow")
+    assert keras.backend.backend() == asked

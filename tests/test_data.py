@@ -1,0 +1,313 @@
+import collections
+import os
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from efficientnet_tf import data, preprocessing
+
+COUNTS = {"ant": 10, "bee": 20, "cat": 5}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, make_folder):
+    return make_folder(tmp_path_factory.mktemp("flat"), COUNTS)
+
+
+def _ids(examples):
+    """The (label, number of the image) of each, read from the first pixel."""
+    ids = []
+    for image, label in examples.dataset:
+        number, written, _ = preprocessing.decode(image)[0, 0].numpy()
+        assert written == label.numpy()
+        ids.append((int(written), int(number)))
+    return ids
+
+
+def _numbers(size):
+    """Examples whose only pixel is the number of the image."""
+    images = np.zeros((size, 1, 1, 3), np.uint8)
+    images[:, 0, 0, 0] = np.arange(size)
+    return data.from_arrays(images, np.arange(size) % 3, ["a", "b", "c"])
+
+
+# Rounded shares of 10 % and 20 %, at least one each.
+SIZES = {"validation": [1, 2, 1], "test": [2, 4, 1], "train": [7, 14, 3]}
+
+
+def test_a_folder_is_divided_class_by_class(folder):
+    assert set(SIZES) == set(data.SPLIT_NAMES)
+    for split, sizes in SIZES.items():
+        examples = data.from_folder(folder, split)
+        labels = collections.Counter(label for label, _ in _ids(examples))
+        assert [labels[i] for i in range(3)] == sizes
+        assert examples.size == sum(sizes)
+        assert examples.class_names == ("ant", "bee", "cat")
+
+
+def test_the_splits_share_no_image_and_leave_none_out(folder):
+    ids = [i for split in SIZES for i in _ids(data.from_folder(folder, split))]
+    assert len(ids) == len(set(ids)) == sum(COUNTS.values())
+
+
+def test_the_division_stays_when_read_again_or_moved(folder, tmp_path):
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    for split in SIZES:
+        first = data.from_folder(folder, split)
+        again = data.from_folder(folder, split)
+        assert (
+            _ids(first) == _ids(again) == _ids(data.from_folder(moved, split))
+        )
+        assert first.fingerprint == again.fingerprint
+
+
+def test_the_fingerprint_follows_the_files(folder, tmp_path):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    prints = {
+        split: data.from_folder(copy, split).fingerprint for split in SIZES
+    }
+    assert len(set(prints.values())) == 3
+    for file in copy.rglob("*.png"):
+        stat = file.stat()
+        os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
+    for split, before in prints.items():
+        assert data.from_folder(copy, split).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    "names", [("train", "val", "test"), ("training", "valid", "testing")]
+)
+def test_a_folder_with_its_own_splits_keeps_them(tmp_path, make_folder, names):
+    for name, count in zip(names, (4, 3, 2), strict=True):
+        make_folder(tmp_path / name, {"a": count, "b": count})
+    sizes = [data.from_folder(tmp_path, s).size for s in data.SPLIT_NAMES]
+    assert sizes == [8, 6, 4]
+
+
+def test_a_missing_split_is_taken_out_of_train_alone(tmp_path, make_folder):
+    make_folder(tmp_path / "train", {"a": 10, "b": 10})
+    make_folder(tmp_path / "test", {"a": 3, "b": 3})
+    parts = {s: data.from_folder(tmp_path, s) for s in data.SPLIT_NAMES}
+    assert {s: part.size for s, part in parts.items()} == {
+        "train": 18,
+        "validation": 2,
+        "test": 6,
+    }
+    assert not set(_ids(parts["train"])) & set(_ids(parts["validation"]))
+
+
+def _remove_all(folder):
+    for file in folder.rglob("*.png"):
+        file.unlink()
+
+
+def _text(folder):
+    (folder / "bee" / "003.png").write_text("words")
+
+
+def _zero(folder):
+    (folder / "bee" / "003.png").write_bytes(b"")
+
+
+def _cut(folder):
+    # In every split, wherever the file landed, it is named.
+    for file in (folder / "ant").glob("*.png"):
+        file.write_bytes(file.read_bytes()[:-30])
+
+
+BAD_FOLDERS = {
+    "one class": (
+        lambda p: [shutil.rmtree(p / c) for c in ("ant", "bee")],
+        "holds one class, 'cat'",
+    ),
+    "empty class": (
+        lambda p: [f.unlink() for f in (p / "ant").iterdir()],
+        "class folder .*/ant is empty",
+    ),
+    "no images": (_remove_all, "holds no images: expected .*/CLASS/IMAGE.jpg"),
+    "no classes": (
+        lambda p: [shutil.rmtree(p / c) for c in COUNTS],
+        "holds no images",
+    ),
+    "too few": (
+        lambda p: [f.unlink() for f in sorted((p / "cat").iterdir())[2:]],
+        "Class 'cat' .* has 2 images; at least 3",
+    ),
+    "text": (_text, "1 of .* cannot be read; .*bee/003.png is not an image"),
+    "zero bytes": (_zero, "1 of .*bee/003.png is empty"),
+    "cut short": (
+        _cut,
+        "cannot be read; .*ant/.*png is a damaged or truncated",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "damage,message", BAD_FOLDERS.values(), ids=BAD_FOLDERS
+)
+def test_a_bad_folder_gives_one_line(folder, tmp_path, damage, message):
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    damage(copy)
+    with pytest.raises(RuntimeError, match=message) as caught:
+        for split in SIZES:
+            data.from_folder(copy, split)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_folder_and_an_unknown_split_are_named(folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
+        data.from_folder(tmp_path / "nowhere", "train")
+    with pytest.raises(ValueError, match="'dev'; choose one of train, valid"):
+        data.from_folder(folder, "dev")
+
+
+def test_splits_with_other_classes_are_refused(tmp_path, make_folder):
+    make_folder(tmp_path / "train", {"a": 4, "b": 4})
+    make_folder(tmp_path / "test", {"a": 4, "c": 4})
+    with pytest.raises(RuntimeError, match="test and train differ .* b, c"):
+        data.from_folder(tmp_path, "train")
+
+
+def test_a_name_decides_where_data_come_from(folder):
+    assert data.load(f"folder:{folder}", "test").size == 7
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 7, 10, 64])
+def test_evaluation_sees_every_image_once_in_order(batch_size):
+    examples = _numbers(10)
+    dataset = data.make_eval_dataset(
+        examples, lambda image: image, batch_size=batch_size
+    )
+    batches = [(images.numpy(), labels.numpy()) for images, labels in dataset]
+    seen = np.concatenate([images[:, 0, 0, 0] for images, _ in batches])
+    labels = np.concatenate([labels for _, labels in batches])
+    np.testing.assert_array_equal(seen, np.arange(10))
+    np.testing.assert_array_equal(labels, np.arange(10) % 3)
+    assert len(dataset) == len(batches) == -(-10 // batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 10])
+def test_every_epoch_shows_every_training_image_once(batch_size):
+    dataset = data.make_train_dataset(
+        _numbers(10), lambda image: image, batch_size=batch_size, seed=1
+    )
+    stream = []
+    for images, labels in dataset:
+        assert len(images) == batch_size
+        numbers = images[:, 0, 0, 0].numpy()
+        np.testing.assert_array_equal(labels, numbers % 3)
+        stream += list(numbers)
+        if len(stream) >= 30:
+            break
+    epochs = np.reshape(stream[:30], (3, 10))
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(10))
+    # Shuffled, and anew for each epoch.
+    assert len({tuple(epoch) for epoch in epochs} | {tuple(range(10))}) == 4
+
+
+def test_the_order_follows_the_seed():
+    def first_epoch(seed):
+        dataset = data.make_train_dataset(
+            _numbers(10), lambda image: image, batch_size=10, seed=seed
+        )
+        return tuple(next(iter(dataset))[0][:, 0, 0, 0].numpy())
+
+    assert first_epoch(1) == first_epoch(1) != first_epoch(2)
+
+
+def test_the_batch_transform_gets_whole_batches():
+    dataset = data.make_train_dataset(
+        _numbers(6),
+        lambda image: tf.cast(image, "float32"),
+        batch_size=3,
+        batch_transform=lambda images, labels: (-images, tf.one_hot(labels, 3)),
+    )
+    images, labels = next(iter(dataset))
+    assert images.numpy().max() <= 0
+    assert labels.shape == (3, 3)
+
+
+def test_joined_examples_are_both_sets():
+    joined = _numbers(4).concatenate(_numbers(3))
+    assert joined.size == len(list(joined.dataset)) == 7
+    assert joined.fingerprint not in {
+        e.fingerprint for e in (_numbers(4), _numbers(3))
+    }
+
+
+def test_the_fingerprint_of_arrays_follows_images_and_labels():
+    images, labels = np.zeros((2, 1, 1, 3), np.uint8), np.array([0, 1])
+    prints = {
+        data.from_arrays(images, labels, "ab").fingerprint,
+        data.from_arrays(images + np.uint8(1), labels, "ab").fingerprint,
+        data.from_arrays(images, labels[::-1], "ab").fingerprint,
+    }
+    assert len(prints) == 3
+
+
+# Sizes in the table of the shared folder's README.
+SHARED = [
+    ("cifar10", "test", 965, 10),
+    ("cifar100", "train", 6_000, 100),
+    ("oxford_flowers102", "validation", 1_020, 102),
+    ("cars196", "train", 1_960, 196),
+    ("imagenet2012", "validation", 800, 1_000),
+]
+
+
+@pytest.mark.parametrize("name,split,size,classes", SHARED)
+def test_a_tfds_set_is_read_as_encoded_bytes(
+    data_dir, name, split, size, classes
+):
+    examples = data.from_tfds(name, split, data_dir)
+    assert examples.size == size
+    assert len(examples.class_names) == classes
+    image, label = next(iter(examples.dataset))
+    assert image.dtype == "string" and label.dtype == "int64"
+    assert preprocessing.decode(image).shape[-1] == 3
+
+
+def test_parts_of_a_tfds_split_share_no_image(data_dir):
+    head, tail = (
+        data.from_tfds("cars196", part, data_dir)
+        for part in ("train[:90%]", "train[90%:]")
+    )
+    assert (head.size, tail.size) == (1_764, 196)
+    assert head.fingerprint != tail.fingerprint
+    seen = [{image.numpy() for image, _ in e.dataset} for e in (head, tail)]
+    assert not seen[0] & seen[1]
+
+
+def test_an_unknown_tfds_split_or_set_is_named(data_dir, tmp_path):
+    with pytest.raises(
+        ValueError, match="no split 'dev'; choose one of .*test"
+    ):
+        data.from_tfds("cifar10", "dev", data_dir)
+    with pytest.raises(ValueError, match="no data set 'cifar11'"):
+        data.from_tfds("cifar11", "train", tmp_path)
+    with pytest.raises(ValueError, match="imdb_reviews has no feature 'image'"):
+        data.from_tfds("imdb_reviews", "train", tmp_path)
+    assert not os.listdir(tmp_path)
+
+
+HINTS = {"food101": "catalog/food101", "cars196": "its address is dead"}
+
+
+@pytest.mark.parametrize("name", HINTS)
+@pytest.mark.filterwarnings("ignore")  # Sockets that TFDS leaves open.
+def test_a_set_that_cannot_be_downloaded_leaves_nothing(
+    tmp_path, monkeypatch, name
+):
+    # A port that nobody listens on, whether there is a network or not.
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(data, "DOWNLOAD_RETRIES", 0)
+    with pytest.raises(RuntimeError, match=HINTS[name]) as caught:
+        data.from_tfds(name, "train", tmp_path)
+    assert f"{name} is not in {tmp_path}" in str(caught.value)
+    assert "tensorflow.org/datasets/catalog" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not os.listdir(tmp_path)

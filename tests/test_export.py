@@ -1,0 +1,98 @@
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from efficientnet_tf import classifier, export, model
+
+# Another process, which knows nothing of the package.
+READER = """
+import sys
+import numpy as np
+import tensorflow as tf
+
+loaded = tf.saved_model.load(sys.argv[1])
+data = np.load(sys.argv[2], allow_pickle=False)
+images = tf.constant(data["images"])
+tensors = loaded.signatures["serving_default"](images=images)
+encoded = [tf.io.read_file(path) for path in sys.argv[4:]]
+files = loaded.signatures["serving_bytes"](encoded=tf.stack(encoded))
+np.savez(
+    sys.argv[3],
+    tensors=tensors["probabilities"],
+    files=files["probabilities"],
+    names=np.array([n.decode() for n in files["class_names"].numpy()]),
+    prediction=np.array([n.decode() for n in files["prediction"].numpy()]),
+)
+assert "efficientnet_tf" not in sys.modules
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tiny_row):
+    network = model.build(tiny_row, classes=3, input_shape=(32, 32, 3))
+    # A random head is nearly indifferent; this one is not.
+    head = network.get_layer("predictions")
+    kernel, bias = head.get_weights()
+    head.set_weights([kernel * 30, bias])
+    names = ("first", "zweite Klasse", "trois/é")
+    return classifier.Classifier(network, names, 32, "bilinear", 4)
+
+
+def test_both_signatures_give_the_models_probabilities_in_a_fresh_process(
+    small, tmp_path, make_folder
+):
+    images = make_folder(tmp_path / "images", {"a": 2, "b": 2}, size=50)
+    paths = sorted(images.rglob("*.png"))
+    # Two in other formats, one of them grey.
+    picture = tf.io.decode_png(tf.io.read_file(str(paths[0])))
+    (images / "c.jpg").write_bytes(tf.io.encode_jpeg(picture).numpy())
+    (images / "d.png").write_bytes(
+        tf.io.encode_png(picture[:20, :, :1]).numpy()
+    )
+    paths += [images / "c.jpg", images / "d.png"]
+    # An earlier export is replaced.
+    (tmp_path / "exported").mkdir()
+    for name in ("saved_model.pb", "stale"):
+        (tmp_path / "exported" / name).write_bytes(b"old")
+    difference = export.export_saved_model(small, tmp_path / "exported")
+    assert difference <= 1e-4
+    assert not (tmp_path / "exported" / "stale").exists()
+    noise = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3))
+    np.savez(tmp_path / "in.npz", images=noise.astype("float32"))
+    names = [tmp_path / "exported", tmp_path / "in.npz", tmp_path / "out.npz"]
+    subprocess.run(
+        [sys.executable, "-c", READER, *map(str, names + paths)],
+        check=True,
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    found = np.load(tmp_path / "out.npz")
+    expected = small.model.predict_on_batch(noise.astype("float32"))
+    np.testing.assert_allclose(found["tensors"], expected, atol=1e-4)
+    expected = small.predict(paths)
+    assert np.ptp(expected, axis=0).max() > 0.01  # They are told apart.
+    np.testing.assert_allclose(found["files"], expected, atol=1e-4)
+    assert tuple(found["names"]) == small.class_names
+    winners = [small.class_names[i] for i in expected.argmax(axis=1)]
+    assert list(found["prediction"]) == winners
+
+
+def test_a_folder_of_other_things_is_not_replaced(small, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(FileExistsError, match="something other than a Saved"):
+        export.export_saved_model(small, tmp_path)
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+def test_an_export_that_differs_is_not_left_behind(
+    small, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(export, "_write", lambda _, path: path.mkdir())
+    monkeypatch.setattr(export, "_largest_difference", lambda *_: float("nan"))
+    with pytest.raises(RuntimeError, match="differs .* more than 0.0001"):
+        export.export_saved_model(small, tmp_path / "exported")
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,141 @@
+import keras
+import numpy as np
+import pytest
+from sklearn import linear_model
+
+from efficientnet_tf import data, model
+from transfer import features
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "features"
+
+
+@pytest.fixture(scope="module")
+def network(tiny_row):
+    return model.build(tiny_row, classes=2, input_shape=(32, 32, 3))
+
+
+def _examples(size=5, shift=0):
+    images = np.random.default_rng(shift).integers(
+        0, 256, (size, 32, 32, 3), dtype=np.uint8
+    )
+    return data.from_arrays(images, np.arange(size) % 2, ["a", "b"])
+
+
+def _dataset(examples):
+    return data.make_eval_dataset(examples, lambda image: image, batch_size=2)
+
+
+def _clusters(classes, present, per_class=30, width=8):
+    """Overlapping clusters of features, and their labels."""
+    noise = np.random.default_rng(0)
+    centres = noise.normal(0, 1, (classes, width))
+    labels = np.repeat(present, per_class)
+    points = centres[labels] + noise.normal(0, 0.8, (len(labels), width))
+    return points.astype("float32"), labels
+
+
+def test_features_are_the_pooled_layer_of_every_image_in_order(network):
+    examples = _examples()
+    found, labels = features.extract(network, _dataset(examples), "key")
+    images = np.stack([image.numpy() for image, _ in examples.dataset])
+    pooled = keras.Model(network.inputs, network.get_layer("avg_pool").output)
+    expected = pooled.predict_on_batch(images)
+    assert found.shape == (5, 32) and found.dtype == "float32"
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_array_equal(labels, [0, 1, 0, 1, 0])
+
+
+def test_a_second_call_reads_the_cache(network, cache):
+    first = features.extract(network, _dataset(_examples()), "key")
+    assert len(list(cache.iterdir())) == 1
+
+    class Unreadable:
+        def __iter__(self):
+            raise AssertionError("computed again")
+
+    again = features.extract(network, Unreadable(), "key")
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_other_data_or_other_weights_are_not_read_from_the_cache(
+    network, tiny_row, cache
+):
+    keras.utils.set_random_seed(1)
+    two = model.build(tiny_row, classes=2, input_shape=(32, 32, 3))
+    results = [
+        features.extract(network, _dataset(_examples()), "key")[0],
+        features.extract(network, _dataset(_examples(shift=1)), "other key")[0],
+        features.extract(two, _dataset(_examples()), "key")[0],
+    ]
+    assert len(list(cache.iterdir())) == 3
+    assert len({result.tobytes() for result in results}) == 3
+
+
+def test_another_head_is_the_same_network_to_the_cache(network, cache):
+    features.extract(network, _dataset(_examples()), "key")
+    head = network.get_layer("predictions")
+    head.set_weights([value + 1 for value in head.get_weights()])
+    features.extract(network, _dataset(_examples()), "key")
+    assert len(list(cache.iterdir())) == 1
+
+
+PRESENT = {
+    "all classes": (4, [0, 1, 2, 3]),
+    "two classes": (2, [0, 1]),
+    "one class missing": (4, [0, 2, 3]),
+    "two of three": (3, [0, 2]),
+}
+
+
+@pytest.mark.parametrize("classes,present", PRESENT.values(), ids=PRESENT)
+def test_the_dense_layer_predicts_what_scikit_learn_predicts(classes, present):
+    points, labels = _clusters(classes, present)
+    kernel, bias = features.refit_classifier((points, labels), classes, 0.3)
+    assert kernel.shape == (8, classes) and bias.shape == (classes,)
+    solver = linear_model.LogisticRegression(C=0.3, max_iter=300)
+    solver.fit(points, labels)
+    logits = points @ kernel + bias
+    np.testing.assert_array_equal(logits.argmax(axis=1), solver.predict(points))
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(
+        shares[:, present], solver.predict_proba(points), atol=1e-4
+    )
+    absent = np.setdiff1d(np.arange(classes), present)
+    assert shares[:, absent].sum() < 1e-6
+
+
+def test_the_strength_is_the_best_on_validation():
+    points, labels = _clusters(4, [0, 1, 2, 3])
+    train, validation = (points[::2], labels[::2]), (points[1::2], labels[1::2])
+    sweep = (100.0, 1e-4, 0.1)
+    *head, strength, accuracy = features.fit_classifier(
+        train, validation, 4, sweep
+    )
+    scores = {}
+    for c in sweep:
+        solver = linear_model.LogisticRegression(C=c, max_iter=300).fit(*train)
+        scores[c] = solver.score(*validation)
+    assert accuracy == max(scores.values()) == scores[strength]
+    kernel, bias = head
+    predicted = (validation[0] @ kernel + bias).argmax(axis=1)
+    assert (predicted == validation[1]).mean() == pytest.approx(accuracy)
+
+
+def test_joined_pairs_keep_their_order():
+    pairs = [(np.full((n, 2), n), np.full(n, n)) for n in (1, 2)]
+    joined, labels = features.concatenate(pairs)
+    np.testing.assert_array_equal(joined[:, 0], [1, 2, 2])
+    np.testing.assert_array_equal(labels, [1, 2, 2])
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch, cache, tmp_path):
+    assert features.cache_folder() == cache
+    monkeypatch.delenv("EFFICIENTNET_TF_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    expected = tmp_path / "efficientnet_tf" / "features"
+    assert features.cache_folder() == expected

@@ -1,0 +1,304 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from efficientnet_tf import preprocessing
+
+
+@pytest.fixture
+def noise():
+    return np.random.default_rng(0)
+
+
+def _image(noise, height, width):
+    return noise.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _encode(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+# preprocessing.py of the official code, by hand: the side is
+# int(min(height, width) * size / (size + 32)), a margin is
+# (extent - side + 1) // 2.
+CROPS = [
+    # height, width, size, top, left, side
+    (256, 256, 224, 16, 16, 224),
+    (480, 640, 224, 30, 110, 420),
+    (375, 500, 224, 24, 86, 328),
+    (333, 500, 300, 17, 100, 300),
+    (500, 100, 64, 217, 17, 66),
+    (31, 20, 32, 11, 5, 10),
+    (1, 1, 32, 0, 0, 1),
+    (2, 1, 600, 1, 0, 1),
+]
+
+
+@pytest.mark.parametrize("height,width,size,top,left,side", CROPS)
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_evaluation_takes_the_official_crop(
+    noise, height, width, size, top, left, side, interpolation
+):
+    image = _image(noise, height, width)
+    found = preprocessing.preprocess_for_eval(
+        image, size, interpolation=interpolation
+    )
+    crop = image[top : top + side, left : left + side]
+    expected = tf.image.resize(crop, (size, size), interpolation)
+    np.testing.assert_array_equal(found, np.clip(expected, 0, 255))
+    assert found.dtype == "float32"
+
+
+def test_without_padding_the_whole_square_is_kept(noise):
+    image = _image(noise, 30, 20)
+    found = preprocessing.preprocess_for_eval(image, 20, crop_padding=0)
+    np.testing.assert_allclose(found, image[5:25], atol=1e-4)
+
+
+def test_without_a_crop_the_whole_image_is_kept():
+    image = np.zeros((2, 4, 3), np.uint8)
+    image[:, 2:] = 200
+    found = preprocessing.preprocess_for_eval(
+        image, 2, crop_padding=None, interpolation="nearest"
+    )
+    np.testing.assert_array_equal(found[..., 0], [[0, 200], [0, 200]])
+
+
+def test_bilinear_is_between_pixel_centres_and_bicubic_is_another():
+    image = np.array([0, 100], np.uint8).reshape(1, 2, 1).repeat(2, 0)
+    image = image.repeat(3, 2)
+    options = {"size": 4, "crop_padding": 0}
+    linear, cubic = (
+        preprocessing.preprocess_for_eval(image, interpolation=kind, **options)
+        for kind in ("bilinear", "bicubic")
+    )
+    np.testing.assert_allclose(linear[0, :, 0], [0, 25, 75, 100], atol=1e-4)
+    assert np.abs(linear - cubic).max() > 1
+
+
+def test_bicubic_does_not_leave_the_range_of_pixels(noise):
+    image = (_image(noise, 9, 9) > 127) * np.uint8(255)
+    raw = tf.image.resize(image, (32, 32), "bicubic")
+    assert raw.numpy().min() < 0 and raw.numpy().max() > 255
+    for function in (
+        preprocessing.preprocess_for_eval,
+        preprocessing.preprocess_for_train,
+    ):
+        found = function(image, 32).numpy()
+        assert found.min() >= 0 and found.max() <= 255
+
+
+def test_bytes_give_what_pixels_give(noise):
+    image = _image(noise, 50, 70)
+    encoded = tf.io.encode_png(image)
+    for function, options in (
+        (preprocessing.preprocess_for_eval, {}),
+        (preprocessing.preprocess_for_train, {"seed": (1, 2)}),
+    ):
+        np.testing.assert_array_equal(
+            function(encoded, 32, **options), function(image, 32, **options)
+        )
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (10, 2000), (2000, 10), (3, 2)])
+@pytest.mark.parametrize("keep_aspect", [True, False])
+def test_extreme_shapes_give_whole_images(noise, shape, keep_aspect):
+    encoded = tf.io.encode_png(_image(noise, *shape))
+    evaluated = preprocessing.preprocess_for_eval(encoded, 32)
+    trained = preprocessing.preprocess_for_train(
+        encoded, 32, keep_aspect=keep_aspect
+    )
+    for found in (evaluated, trained):
+        assert found.shape == (32, 32, 3)
+        assert np.isfinite(found).all()
+
+
+def test_an_image_of_20000_pixels_width_is_read(tmp_path, noise):
+    path = tmp_path / "wide.jpg"
+    Image.fromarray(_image(noise, 10, 20_000)).save(path)
+    image = preprocessing.read_image(path)
+    assert image.shape == (10, 20_000, 3)
+    assert preprocessing.preprocess_for_eval(image, 32).shape == (32, 32, 3)
+
+
+def _crop_boxes(seeds, min_area, keep_aspect=True, shape=(60, 80)):
+    """The (height, width) in pixels and corners of random crops.
+
+    The pixels hold their own coordinates, so corners of the result tell.
+    """
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    image = np.stack([rows, columns, rows * 0], axis=-1).astype("uint8")
+    boxes = []
+    for seed in seeds:
+        found = preprocessing.preprocess_for_train(
+            image,
+            64,
+            interpolation="nearest",
+            min_area=min_area,
+            keep_aspect=keep_aspect,
+            flip=False,
+            seed=seed,
+        ).numpy()
+        top, left = found[0, 0, :2]
+        bottom, right = found[-1, -1, :2]
+        boxes.append((top, left, bottom, right))
+    return np.array(boxes)
+
+
+@pytest.mark.parametrize("min_area", [0.08, 0.35, 0.9])
+def test_random_crops_vary_within_their_area(min_area):
+    boxes = _crop_boxes([(i, 3) for i in range(40)], min_area)
+    assert len(np.unique(boxes, axis=0)) > 20
+    heights = boxes[:, 2] - boxes[:, 0] + 1
+    widths = boxes[:, 3] - boxes[:, 1] + 1
+    areas = heights * widths / (60 * 80)
+    # Two pixels of rounding an edge.
+    assert areas.min() > min_area * 0.9
+    assert areas.max() <= 1
+    assert areas.max() - areas.min() > 0.4 * (1 - min_area)
+
+
+def test_random_crops_keep_the_aspect_in_pixels_or_in_the_square():
+    seeds = [(i, 3) for i in range(40)]
+    for keep_aspect, ratio in ((True, 1), (False, 2)):
+        boxes = _crop_boxes(seeds, 0.2, keep_aspect, shape=(60, 120))
+        heights = boxes[:, 2] - boxes[:, 0] + 1
+        widths = boxes[:, 3] - boxes[:, 1] + 1
+        aspects = widths / heights / ratio
+        assert aspects.min() > 3 / 4 * 0.93 and aspects.max() < 4 / 3 * 1.07
+
+
+def test_the_seed_fixes_crop_and_flip(noise):
+    image = _image(noise, 40, 40)
+    one, same, other = (
+        preprocessing.preprocess_for_train(image, 32, seed=seed)
+        for seed in ((1, 2), (1, 2), (2, 2))
+    )
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 1
+
+
+def test_without_a_seed_images_vary_eagerly_and_inside_a_dataset(noise):
+    image = _image(noise, 40, 40)
+    eager = [preprocessing.preprocess_for_train(image, 32) for _ in range(8)]
+    mapped = tf.data.Dataset.from_tensors(image).repeat(8)
+    mapped = mapped.map(lambda x: preprocessing.preprocess_for_train(x, 32))
+    for images in (eager, list(mapped)):
+        assert len({np.asarray(found).tobytes() for found in images}) == 8
+
+
+def test_half_of_the_images_are_mirrored(noise):
+    image = _image(noise, 32, 32)
+    mirrored = 0
+    for i in range(100):
+        found = preprocessing.preprocess_for_train(
+            image, 32, min_area=1, seed=(i, 0)
+        )
+        if np.abs(found - image).max() > 1e-3:
+            np.testing.assert_allclose(found, image[:, ::-1], atol=1e-3)
+            mirrored += 1
+    # Four standard deviations.
+    assert 30 <= mirrored <= 70
+
+
+def test_without_crop_and_flip_only_the_size_changes(noise):
+    image = _image(noise, 32, 32)
+    found = preprocessing.preprocess_for_train(
+        image, 32, min_area=1, flip=False
+    )
+    np.testing.assert_allclose(found, image, atol=1e-3)
+
+
+def _pictures(noise):
+    """{name: (bytes, the pixels that they mean)}."""
+    rgb = Image.fromarray(_image(noise, 12, 10))
+    grey, palette = rgb.convert("L"), rgb.convert("P")
+    rgba = rgb.convert("RGBA")
+    deep = noise.integers(0, 2**16, (12, 10), dtype=np.uint16)
+    second = palette.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    as_rgb = np.asarray
+    return {
+        "png": (_encode(rgb, "PNG"), as_rgb(rgb)),
+        "grey png": (_encode(grey, "PNG"), as_rgb(grey.convert("RGB"))),
+        "rgba png": (_encode(rgba, "PNG"), as_rgb(rgb)),
+        "palette png": (
+            _encode(palette, "PNG"),
+            as_rgb(palette.convert("RGB")),
+        ),
+        "16-bit png": (
+            _encode(Image.fromarray(deep), "PNG"),
+            (deep >> 8).astype("uint8")[..., None].repeat(3, axis=-1),
+        ),
+        "bmp": (_encode(rgb, "BMP"), as_rgb(rgb)),
+        "webp": (_encode(rgb, "WEBP", lossless=True), as_rgb(rgb)),
+        "animated gif": (
+            _encode(palette, "GIF", save_all=True, append_images=[second]),
+            as_rgb(palette.convert("RGB")),
+        ),
+        "jpeg": (
+            _encode(rgb, "JPEG"),
+            as_rgb(Image.open(io.BytesIO(_encode(rgb, "JPEG"))).convert("RGB")),
+        ),
+        "grey jpeg": (
+            _encode(grey, "JPEG"),
+            as_rgb(
+                Image.open(io.BytesIO(_encode(grey, "JPEG"))).convert("RGB")
+            ),
+        ),
+    }
+
+
+def test_every_kind_of_file_becomes_its_rgb_pixels(tmp_path, noise):
+    for name, (encoded, expected) in _pictures(noise).items():
+        path = tmp_path / name
+        path.write_bytes(encoded)
+        found = preprocessing.read_image(path).numpy()
+        assert found.dtype == "uint8"
+        # Decoders of JPEG differ in rounding and in how they upsample colour.
+        limit = {"jpeg": 8, "grey jpeg": 3}.get(name, 0)
+        difference = np.abs(found.astype(int) - expected.astype(int))
+        assert difference.max() <= limit, (name, difference.max())
+
+
+def test_cmyk_becomes_rgb(tmp_path):
+    # Pure cyan, as Pillow writes it: red is gone, green and blue are full.
+    path = tmp_path / "cyan.jpg"
+    Image.new("CMYK", (16, 16), (255, 0, 0, 0)).save(path, quality=95)
+    found = preprocessing.read_image(path).numpy().reshape(-1, 3).mean(axis=0)
+    assert found[0] < 20 and found[1] > 200 and found[2] > 200, found
+
+
+def _broken(noise):
+    rgb = Image.fromarray(_image(noise, 64, 64))
+    jpeg, png = _encode(rgb, "JPEG"), _encode(rgb, "PNG")
+    frames = [rgb, rgb.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    animated = _encode(rgb, "WEBP", save_all=True, append_images=frames)
+    return {
+        "truncated.jpg": (jpeg[: len(jpeg) // 2], "damaged or truncated"),
+        "truncated.png": (png[: len(png) // 2], "damaged or truncated"),
+        "header.jpg": (jpeg[:20], "damaged or truncated"),
+        "zero.jpg": (b"", "is empty"),
+        "text.jpg": (b"These are words.\n" * 9, "is not an image"),
+        "picture.tiff": (_encode(rgb, "TIFF"), "is not an image"),
+        "moving.webp": (animated, "is an animated WebP"),
+    }
+
+
+def test_a_file_that_is_no_image_gives_one_line_with_its_name(tmp_path, noise):
+    for name, (encoded, reason) in _broken(noise).items():
+        (tmp_path / name).write_bytes(encoded)
+        with pytest.raises(OSError, match=reason) as caught:
+            preprocessing.read_image(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_missing_files_and_folders_are_named(tmp_path):
+    for path in (tmp_path / "nothing.jpg", tmp_path):
+        with pytest.raises(OSError, match=path.name):
+            preprocessing.read_image(path)

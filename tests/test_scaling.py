@@ -1,0 +1,130 @@
+"""Rounding of width and depth, and compound scaling for a real φ."""
+
+import dataclasses
+
+import pytest
+
+from efficientnet_tf import model, scaling, variants
+
+# Filters of the seven stages: the official code's round_filters, as its
+# checkpoints have them.
+STAGE_FILTERS = {
+    "efficientnet_b0": (16, 24, 40, 80, 112, 192, 320),
+    "efficientnet_b1": (16, 24, 40, 80, 112, 192, 320),
+    "efficientnet_b2": (16, 24, 48, 88, 120, 208, 352),
+    "efficientnet_b3": (24, 32, 48, 96, 136, 232, 384),
+    "efficientnet_b4": (24, 32, 56, 112, 160, 272, 448),
+    "efficientnet_b5": (24, 40, 64, 128, 176, 304, 512),
+    "efficientnet_b6": (32, 40, 72, 144, 200, 344, 576),
+    "efficientnet_b7": (32, 48, 80, 160, 224, 384, 640),
+    "efficientnet_b8": (32, 56, 88, 176, 248, 424, 704),
+}
+
+STAGE_REPEATS = {
+    "efficientnet_b0": (1, 2, 2, 3, 3, 4, 1),
+    "efficientnet_b1": (2, 3, 3, 4, 4, 5, 2),
+    "efficientnet_b2": (2, 3, 3, 4, 4, 5, 2),
+    "efficientnet_b3": (2, 3, 3, 5, 5, 6, 2),
+    "efficientnet_b4": (2, 4, 4, 6, 6, 8, 2),
+    "efficientnet_b5": (3, 5, 5, 7, 7, 9, 3),
+    "efficientnet_b6": (3, 6, 6, 8, 8, 11, 3),
+    "efficientnet_b7": (4, 7, 7, 10, 10, 13, 4),
+    "efficientnet_b8": (4, 8, 8, 11, 11, 15, 4),
+}
+
+
+@pytest.mark.parametrize("name", STAGE_FILTERS)
+def test_filters_round_as_in_the_official_code(name):
+    variant = variants.VARIANTS[name]
+    found = tuple(
+        scaling.round_filters(stage.filters, variant.width)
+        for stage in variant.stages
+    )
+    assert found == STAGE_FILTERS[name]
+
+
+@pytest.mark.parametrize("name", STAGE_REPEATS)
+def test_repeats_round_up_as_in_the_official_code(name):
+    variant = variants.VARIANTS[name]
+    found = tuple(
+        scaling.round_repeats(stage.repeats, variant.depth)
+        for stage in variant.stages
+    )
+    assert found == STAGE_REPEATS[name]
+
+
+@pytest.mark.parametrize(
+    ("filters", "width", "expected"),
+    [
+        (32, 1.0, 32),
+        (32, 1.1, 32),  # 35.2: nearer to 32, which is 9 % less.
+        (40, 1.1, 48),  # 44.0: a tie rounds up.
+        (24, 0.7, 16),  # 16.8: 16 is only 5 % less.
+        (16, 0.7, 16),  # 11.2: 8 would lose 29 %, so one step up.
+        (16, 0.1, 8),  # Never below the divisor.
+        (20, 1.0, 20),  # Unscaled filters stay, multiple of 8 or not.
+    ],
+)
+def test_filters_never_lose_more_than_a_tenth(filters, width, expected):
+    assert scaling.round_filters(filters, width) == expected
+
+
+def test_compound_grows_each_dimension_by_its_own_power():
+    variant = scaling.compound(2)
+    # 1.2 ** 2, 1.1 ** 2, 224 * 1.15 ** 2 = 296.24, 0.2 + 0.3 * 2 / 7.
+    assert variant.depth == pytest.approx(1.44)
+    assert variant.width == pytest.approx(1.21)
+    assert variant.resolution == 296
+    assert variant.dropout == pytest.approx(0.285714, abs=1e-6)
+
+
+def test_compound_zero_is_the_base_itself():
+    for base in ("efficientnet_b0", "efficientnet_lite0"):
+        assert scaling.compound(0, base=base) == variants.VARIANTS[base]
+
+
+def test_compound_takes_own_coefficients_and_fractions():
+    variant = scaling.compound(0.5, alpha=1.44, beta=1.0, gamma=1.0)
+    assert variant.depth == pytest.approx(1.2)
+    assert (variant.width, variant.resolution) == (1.0, 224)
+
+
+@pytest.mark.parametrize("phi", [-20, 50])
+def test_compound_dropout_stays_between_none_and_that_of_b7(phi):
+    variant = scaling.compound(phi, gamma=1.0)
+    assert variant.dropout == (0.0 if phi < 0 else 0.5)
+
+
+@pytest.mark.parametrize("argument", ["alpha", "beta", "gamma"])
+@pytest.mark.parametrize("value", [0.9, float("nan")])
+def test_a_coefficient_below_one_is_refused_by_name(argument, value):
+    with pytest.raises(ValueError, match=f"{argument} must be.*{value}"):
+        scaling.compound(1, **{argument: value})
+
+
+def test_a_phi_that_leaves_no_pixels_is_refused():
+    with pytest.raises(ValueError, match="phi=-20.*14 pixels"):
+        scaling.compound(-20)
+
+
+def test_an_unknown_base_is_refused():
+    with pytest.raises(ValueError, match="'resnet50'.*efficientnet_b0"):
+        scaling.compound(1, base="resnet50")
+
+
+def test_a_scaled_variant_builds():
+    variant = scaling.compound(-2.5, gamma=1.2)
+    network = model.build(variant, classes=5)
+    assert network.input_shape[1] == variant.resolution
+    assert network.output_shape == (None, 5)
+    blocks = [x for x in network.layers if x.name.endswith("project_conv")]
+    assert len(blocks) == len(model.plan_blocks(variant))
+
+
+def test_a_variant_of_ones_own_builds():
+    base = variants.VARIANTS["efficientnet_lite0"]
+    variant = dataclasses.replace(base, width=0.5, resolution=64)
+    network = model.build(variant, classes=3)
+    # Lite's head does not scale with the width.
+    assert network.get_layer("head_conv").filters == 1280
+    assert network.get_layer("block7_1_project_conv").filters == 160

@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from efficientnet_tf import visualize
+
+
+def test_the_grid_holds_every_image_at_its_place():
+    images = np.stack([np.full((2, 3, 3), 10 * i, "float32") for i in range(5)])
+    grid = visualize.image_grid(images, columns=4)
+    assert grid.shape == (4, 12, 3)
+    assert grid.dtype == "uint8"
+    np.testing.assert_array_equal(grid[0, ::3, 0], [0, 10, 20, 30])
+    # The second row holds the fifth image, and black where there is none.
+    np.testing.assert_array_equal(grid[2, ::3, 0], [40, 0, 0, 0])
+
+
+def test_the_grid_clips_values_outside_the_range():
+    images = np.array([-5.0, 300.0]).reshape(2, 1, 1, 1).repeat(3, axis=3)
+    grid = visualize.image_grid(images, columns=2)
+    np.testing.assert_array_equal(grid[0, :, 0], [0, 255])
+
+
+def _darkness(image):
+    return 255.0 - image.astype(float).mean(axis=-1)
+
+
+@pytest.mark.parametrize("classes", [2, 40])
+def test_a_perfect_confusion_is_a_dark_diagonal(classes):
+    names = [str(i) for i in range(classes)]
+    good = visualize.confusion_image(np.diag([7] * classes), names)
+    assert good.dtype == "uint8" and good.shape[-1] == 3
+    bad = visualize.confusion_image(np.diag([7] * classes)[::-1], names)
+    # The plot's area, without axes and colour bar, in fractions of the image.
+    height, width = good.shape[:2]
+    box = np.s_[
+        int(0.3 * height) : int(0.4 * height),
+        int(0.2 * width) : int(0.3 * width),
+    ]
+    assert _darkness(good)[box].mean() != _darkness(bad)[box].mean()
+
+
+def test_shares_do_not_depend_on_how_many_images_a_class_has():
+    names = ["a", "b"]
+    few = visualize.confusion_image(np.array([[1, 1], [0, 1]]), names)
+    many = visualize.confusion_image(np.array([[50, 50], [0, 3]]), names)
+    np.testing.assert_array_equal(few, many)
+
+
+def test_a_class_without_images_is_drawn_empty():
+    picture = visualize.confusion_image(np.zeros((2, 2), int), ["a", "b"])
+    assert picture.std() > 0  # Axes and names are there.
+
+
+def test_pyplot_is_left_alone():
+    from matplotlib import pyplot
+
+    visualize.confusion_image(np.eye(2), ["a", "b"])
+    assert pyplot.get_fignums() == []
