@@ -146,5 +146,6 @@ def _random_crop(image, min_area, keep_aspect, seed):
 def _resize(image, size, interpolation):
     image = tf.image.resize(image, (size, size), interpolation)
     image = tf.cast(image, "float32")  # "nearest" keeps integers.
+    image.set_shape([size, size, 3])
     # Bicubic overshoots.
     return tf.clip_by_value(image, 0.0, 255.0)

@@ -227,6 +227,7 @@ def _fit(network, variant, task, examples, config, workdir):
             epochs=config.epochs,
             initial_epoch=done,
             steps_per_epoch=steps,
+            shuffle=False,  # The data set does.
             callbacks=watchers,
             verbose=1 if sys.stdout.isatty() else 2,
         )
