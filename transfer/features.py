@@ -10,6 +10,9 @@ from absl import logging
 
 from efficientnet_tf import files
 
+# A sweep ends when validation accuracy is this far below its best.
+OVERFITTING = 0.005
+
 
 def extract(model, dataset, cache_key):
     """Returns pooled features [N, C] and labels [N] of an ordered data set.
@@ -71,6 +74,8 @@ def fit_classifier(train, validation, classes, sweep):
         logging.info("C=%g: validation top-1 %.4f", strength, accuracy)
         if best is None or accuracy > best[-1]:
             best = (*_as_dense(solver, classes), strength, accuracy)
+        elif accuracy < best[-1] - OVERFITTING:
+            break  # Weaker penalties take longest and only get worse.
     return best
 
 

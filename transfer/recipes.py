@@ -104,9 +104,9 @@ RECIPES = {
     # Kornblith et al., 2019: logistic regression on frozen features.
     "linear": FinetuneConfig(epochs=0),
     # Linear probe, then all weights (https://arxiv.org/abs/2202.10054): a
-    # trained head does not tear the pretrained features apart. Batch norm
-    # follows the new data: with frozen statistics the same learning rate
-    # wrecked the features, and a lower one learned less.
+    # trained head does not tear the pretrained features apart. With frozen
+    # batch norm a step is almost twice as fast, but this learning rate wrecks
+    # the features and half of it overfits (Cars, docs/RESULTS.md).
     "full": FinetuneConfig(
         learning_rate=1e-3, batch_norm="train", l2_sweep=(0.3,)
     ),
