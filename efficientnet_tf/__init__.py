@@ -23,6 +23,7 @@ _EXPORTS = {
 }
 _MODULES = (
     "applications",
+    "classifier",
     "convert",
     "data",
     "evaluate",

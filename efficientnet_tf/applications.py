@@ -37,7 +37,7 @@ def _make_constructor(public_name, model_name):
 
         Takes keras.applications' arguments, and they mean the same. Input is
         RGB in [0, 255], uint8 or float: do not rescale it. `weights` may be
-        any name that `weights.choices("{model_name}")` lists, or a file.
+        any name that `weights.names("{model_name}")` lists, or a file.
         See `model.build` for the arguments and errors.
         """
     )
