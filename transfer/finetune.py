@@ -110,7 +110,7 @@ def finetune_and_evaluate(
                 cache_key = f"{model_name}:{weights}"
                 _start_head(result, examples, config, cache_key)
         if config.epochs:
-            _fit(network, variant, task, examples, config, workdir)
+            _fit(result, task, examples, config, workdir)
         scores = _evaluate(result, examples[config.evaluate_on])
         _summarize(scores, result, task)
     _save_examples(examples[config.evaluate_on], workdir / "examples")
@@ -150,9 +150,7 @@ def _start_head(result, examples, config, cache_key):
     for split in ("train", "validation"):
         part = examples[split]
         logging.info("Features of %d %s images.", part.size, split)
-        dataset = data.make_eval_dataset(
-            part, result.preprocess, batch_size=EVAL_BATCH_SIZE
-        )
+        dataset = _eval_dataset(result, part)
         key = f"{cache_key}:{settings}:{config.precision}:{part.fingerprint}"
         pairs[split] = features.extract(network, dataset, key)
     kernel, bias, strength, accuracy = features.fit_classifier(
@@ -169,8 +167,9 @@ def _start_head(result, examples, config, cache_key):
     network.get_layer("predictions").set_weights([kernel, bias])
 
 
-def _fit(network, variant, task, examples, config, workdir):
+def _fit(result, task, examples, config, workdir):
     """Trains the whole network, going on where a checkpoint ends."""
+    network = result.model
     train = examples["train"]
     if config.train_on == "train+validation":
         train = train.concatenate(examples["validation"])
@@ -203,15 +202,22 @@ def _fit(network, variant, task, examples, config, workdir):
         jit_compile=distribution.use_xla(),
     )
     done = callbacks.restore(network, workdir / "checkpoints")
-    train_set, validation_set = _make_datasets(
-        train, examples["validation"], network, variant, task, config, done
+    one_hot = functools.partial(_one_hot, classes=len(result.class_names))
+    train_set = data.make_train_dataset(
+        train,
+        _train_preprocess(result, task, config),
+        batch_size=batch_size,
+        # Not the same order again after a resume.
+        seed=config.seed + done,
+        batch_transform=one_hot,
     )
     watchers = [callbacks.Throughput(batch_size)]
+    validation_set = None
     if config.train_on == "train":
+        validation_set = _eval_dataset(result, examples["validation"])
+        validation_set = validation_set.map(one_hot)
         if config.ema_decay:
             watchers.append(keras.callbacks.SwapEMAWeights())
-    else:
-        validation_set = None
     watchers += [
         keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
         callbacks.JsonLines(workdir / METRICS_FILE),
@@ -237,39 +243,25 @@ def _fit(network, variant, task, examples, config, workdir):
         layer.trainable = True
 
 
-def _make_datasets(train, validation, network, variant, task, config, done):
-    size = network.input_shape[1]
-    classes = len(train.class_names)
-
-    def one_hot(images, labels):
-        return images, tf.one_hot(labels, classes)
-
-    train_set = data.make_train_dataset(
-        train,
-        functools.partial(
-            preprocessing.preprocess_for_train,
-            size=size,
-            interpolation=variant.interpolation,
-            min_area=config.min_area,
-            keep_aspect=_crop_padding(task, config) is not None,
-            flip=task.flip,
-        ),
-        batch_size=min(config.batch_size, train.size),
-        # Not the same order again after a resume.
-        seed=config.seed + done,
-        batch_transform=one_hot,
+def _train_preprocess(result, task, config):
+    return functools.partial(
+        preprocessing.preprocess_for_train,
+        size=result.resolution,
+        interpolation=result.interpolation,
+        min_area=config.min_area,
+        keep_aspect=result.crop_padding is not None,
+        flip=task.flip,
     )
-    validation_set = data.make_eval_dataset(
-        validation,
-        functools.partial(
-            preprocessing.preprocess_for_eval,
-            size=size,
-            interpolation=variant.interpolation,
-            crop_padding=_crop_padding(task, config),
-        ),
-        batch_size=EVAL_BATCH_SIZE,
-    ).map(one_hot)
-    return train_set, validation_set
+
+
+def _eval_dataset(result, examples):
+    return data.make_eval_dataset(
+        examples, result.preprocess, batch_size=EVAL_BATCH_SIZE
+    )
+
+
+def _one_hot(images, labels, classes):
+    return images, tf.one_hot(labels, classes)
 
 
 def _crop_padding(task, config):
@@ -279,9 +271,7 @@ def _crop_padding(task, config):
 
 def _evaluate(result, examples):
     logging.info("Evaluating on %d images.", examples.size)
-    dataset = data.make_eval_dataset(
-        examples, result.preprocess, batch_size=EVAL_BATCH_SIZE
-    )
+    dataset = _eval_dataset(result, examples)
     bar = keras.utils.Progbar(examples.size)
     return evaluate.evaluate(result.model, dataset, progress=bar.add)
 
