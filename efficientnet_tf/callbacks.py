@@ -1,38 +1,88 @@
 """Keras callbacks: checkpoints that survive any kill, and what to watch."""
 
 import pathlib
-import shutil
+import threading
 import time
 
 import keras
-from absl import logging
 
-from efficientnet_tf import files
+from efficientnet_tf import checkpoints, files
 
-WEIGHTS_FILE = "model.weights.h5"
+
+class Preempted(Exception):
+    """The run was asked to stop and has saved where it is."""
 
 
 class Checkpointer(keras.callbacks.Callback):
-    """Keeps the newest `keep` epochs: weights, optimizer and step.
+    """Saves a run's whole state after epochs, after minutes, and on request.
 
-    Each epoch becomes a folder that appears whole or not at all.
+    Args:
+      directory: of the checkpoints, see `checkpoints.save`.
+      variables: what is saved, see `checkpoints.state_of`.
+      first_step: steps before this call of `fit`.
+      keep: how many of the newest stay; the best one stays as well.
+      minutes: between saves within an epoch; 0: only after epochs.
+      score: the entry of the epoch's logs that says which one is best.
+      writes: whether this process is the one that writes.
     """
 
-    def __init__(self, directory, keep=2):
+    def __init__(
+        self,
+        directory,
+        variables,
+        *,
+        first_step=0,
+        keep=2,
+        minutes=0.0,
+        score=None,
+        writes=True,
+    ):
         super().__init__()
         self.directory = pathlib.Path(directory)
+        self.variables = variables
+        self.step = first_step
         self.keep = keep
+        self.minutes = minutes
+        self.score = score
+        self.writes = writes
+        self._stop = threading.Event()
+
+    def request_stop(self):
+        """Makes the next batch the last: saves, then raises `Preempted`."""
+        self._stop.set()
 
     def on_train_begin(self, logs=None):
         # What a kill in the middle of a save left behind.
-        files.remove_leftovers(self.directory)
+        if self.writes:
+            files.remove_leftovers(self.directory)
+        self._saved = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_step = self.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step = self._epoch_step + batch + 1
+        if self._stop.is_set():
+            self._save()
+            raise Preempted(f"Saved after step {self.step}.")
+        elapsed = time.monotonic() - self._saved
+        if self.minutes and elapsed > 60 * self.minutes:
+            self._save()
 
     def on_epoch_end(self, epoch, logs=None):
-        with files.atomic(self.directory / f"epoch_{epoch + 1:05d}") as folder:
-            folder.mkdir(parents=True)
-            self.model.save_weights(folder / WEIGHTS_FILE)
-        for old in list_checkpoints(self.directory)[self.keep :]:
-            shutil.rmtree(old, ignore_errors=True)
+        self._save((logs or {}).get(self.score))
+
+    def _save(self, score=None):
+        if self.writes:
+            score = None if score is None else float(score)
+            checkpoints.save(
+                self.directory,
+                self.variables,
+                self.step,
+                keep=self.keep,
+                score=score,
+            )
+        self._saved = time.monotonic()
 
 
 class Throughput(keras.callbacks.Callback):
@@ -82,37 +132,3 @@ class JsonLines(keras.callbacks.Callback):
                 "finished": time.time(),
             },
         )
-
-
-def list_checkpoints(directory):
-    """Returns the folders that `Checkpointer` wrote, newest first."""
-    return sorted(pathlib.Path(directory).glob("epoch_*"), reverse=True)
-
-
-def restore(model, directory):
-    """Loads the newest readable checkpoint into a compiled model.
-
-    Returns:
-      The number of finished epochs; 0 where there is no checkpoint.
-
-    Raises:
-      OSError: there are checkpoints, and none of them can be read.
-    """
-    model.optimizer.build(model.trainable_variables)
-    folders = list_checkpoints(directory)
-    for folder in folders:
-        try:
-            model.load_weights(folder / WEIGHTS_FILE)
-        except (OSError, KeyError, RuntimeError, ValueError) as error:
-            logging.warning("%s is damaged (%s), trying older.", folder, error)
-            continue
-        epochs = int(folder.name.removeprefix("epoch_"))
-        logging.info("Resuming after epoch %d from %s.", epochs, folder)
-        return epochs
-    if folders:
-        # The model may hold parts of them by now.
-        raise OSError(
-            f"No checkpoint in {directory} can be read; delete that folder to "
-            "start from the beginning."
-        )
-    return 0

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from efficientnet_tf import (
-    callbacks,
+    checkpoints,
     classifier,
     optimization,
     variants,
@@ -237,8 +237,8 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
     for how, epoch, code in stops:
         done = _command(folder, workdir, how, epoch)
         assert done.returncode == code, done.stderr
-        newest = callbacks.list_checkpoints(workdir / "checkpoints")[0]
-        assert newest.name == f"epoch_{epoch - 1:05d}"
+        newest = checkpoints.list_newest(workdir / "checkpoints")[0]
+        assert newest.name == f"step_{3 * (epoch - 1):09d}"
         if how != "SIGKILL":
             assert done.stderr.splitlines()[-1].endswith(
                 "same command goes on."
@@ -286,8 +286,8 @@ def test_a_full_disk_is_one_line_and_loses_no_finished_epoch(
     assert "No space left on device" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert not list(workdir.rglob(".tmp-*"))
-    newest = callbacks.list_checkpoints(workdir / "checkpoints")[0]
-    assert newest.name == "epoch_00002"
+    newest = checkpoints.list_newest(workdir / "checkpoints")[0]
+    assert newest.name == "step_000000006"
     (workdir / "filler").unlink()
     done = _command(folder, workdir, "never", 0)
     assert done.returncode == 0, done.stderr

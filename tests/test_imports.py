@@ -28,6 +28,7 @@ LEVELS = (
         "efficientnet_tf.preprocessing",
         "efficientnet_tf.optimization",
         "efficientnet_tf.distribution",
+        "efficientnet_tf.checkpoints",
         "efficientnet_tf.callbacks",
         "efficientnet_tf.readers",
     ),

@@ -14,6 +14,7 @@ from absl import logging
 
 from efficientnet_tf import (
     callbacks,
+    checkpoints,
     classifier,
     data,
     distribution,
@@ -105,7 +106,7 @@ def finetune_and_evaluate(
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
     with writer.as_default(step=0):
         tf.summary.text("config", _as_table(run))
-        if not callbacks.list_checkpoints(workdir / "checkpoints"):
+        if not checkpoints.list_newest(workdir / "checkpoints"):
             if config.head == "linear":
                 cache_key = f"{model_name}:{weights}"
                 _start_head(result, examples, config, cache_key)
@@ -201,7 +202,8 @@ def _fit(result, task, examples, config, workdir):
         metrics=[keras.metrics.CategoricalAccuracy("top1")],
         jit_compile=distribution.use_xla(),
     )
-    done = callbacks.restore(network, workdir / "checkpoints")
+    state = checkpoints.state_of(network)
+    done = checkpoints.restore(workdir / "checkpoints", state) // steps
     one_hot = functools.partial(_one_hot, classes=len(result.class_names))
     train_set = data.make_train_dataset(
         train,
@@ -222,7 +224,9 @@ def _fit(result, task, examples, config, workdir):
         keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
         callbacks.JsonLines(workdir / METRICS_FILE),
         keras.callbacks.TerminateOnNaN(raise_error=True),
-        callbacks.Checkpointer(workdir / "checkpoints"),
+        callbacks.Checkpointer(
+            workdir / "checkpoints", state, first_step=done * steps
+        ),
     ]
     grid = visualize.image_grid(next(iter(train_set))[0][:16])
     tf.summary.image("augmented", grid[None])
