@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 import pytest
-from sklearn import linear_model
+from sklearn import linear_model, pipeline, preprocessing
 
 from efficientnet_tf import data, model
 from transfer import features
@@ -92,13 +92,19 @@ PRESENT = {
 }
 
 
+def _pipeline(strength):
+    return pipeline.make_pipeline(
+        preprocessing.StandardScaler(),
+        linear_model.LogisticRegression(C=strength, max_iter=300),
+    )
+
+
 @pytest.mark.parametrize("classes,present", PRESENT.values(), ids=PRESENT)
 def test_the_dense_layer_predicts_what_scikit_learn_predicts(classes, present):
     points, labels = _clusters(classes, present)
     kernel, bias = features.refit_classifier((points, labels), classes, 0.3)
     assert kernel.shape == (8, classes) and bias.shape == (classes,)
-    solver = linear_model.LogisticRegression(C=0.3, max_iter=300)
-    solver.fit(points, labels)
+    solver = _pipeline(0.3).fit(points, labels)
     logits = points @ kernel + bias
     np.testing.assert_array_equal(logits.argmax(axis=1), solver.predict(points))
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -118,8 +124,7 @@ def test_the_strength_is_the_best_on_validation():
     )
     scores = {}
     for c in sweep:
-        solver = linear_model.LogisticRegression(C=c, max_iter=300).fit(*train)
-        scores[c] = solver.score(*validation)
+        scores[c] = _pipeline(c).fit(*train).score(*validation)
     assert accuracy == max(scores.values()) == scores[strength]
     kernel, bias = head
     predicted = (validation[0] @ kernel + bias).argmax(axis=1)

@@ -63,12 +63,15 @@ def fit_classifier(train, validation, classes, sweep):
 
     best = None
     solver = linear_model.LogisticRegression(warm_start=True, max_iter=300)
+    scaler, train = _standardize(train)
+    validation = (scaler.transform(validation[0]), validation[1])
     for strength in sorted(sweep):
         solver.set_params(C=strength).fit(*train)
         accuracy = solver.score(*validation)
         logging.info("C=%g: validation top-1 %.4f", strength, accuracy)
         if best is None or accuracy > best[-1]:
-            best = (*_as_dense(solver, classes), strength, accuracy)
+            dense = _as_dense(solver, scaler, classes)
+            best = (*dense, strength, accuracy)
         elif accuracy < best[-1] - OVERFITTING:
             break  # Weaker penalties take longest and only get worse.
     return best
@@ -79,7 +82,8 @@ def refit_classifier(examples, classes, strength):
     from sklearn import linear_model
 
     solver = linear_model.LogisticRegression(C=strength, max_iter=300)
-    return _as_dense(solver.fit(*examples), classes)
+    scaler, examples = _standardize(examples)
+    return _as_dense(solver.fit(*examples), scaler, classes)
 
 
 def concatenate(pairs):
@@ -88,9 +92,23 @@ def concatenate(pairs):
     return np.concatenate(features), np.concatenate(labels)
 
 
-def _as_dense(solver, classes):
-    """Turns scikit-learn's coefficients into a softmax layer's."""
-    coefficients, intercept = solver.coef_, solver.intercept_
+def _standardize(examples):
+    """Returns a scaler to mean 0 and deviation 1, and the scaled examples.
+
+    The penalty then weighs all features alike, and one sweep serves all
+    networks and sets.
+    """
+    from sklearn import preprocessing
+
+    features, labels = examples
+    scaler = preprocessing.StandardScaler().fit(features)
+    return scaler, (scaler.transform(features), labels)
+
+
+def _as_dense(solver, scaler, classes):
+    """Turns scikit-learn's coefficients into those of a softmax layer."""
+    coefficients = solver.coef_ / scaler.scale_
+    intercept = solver.intercept_ - coefficients @ scaler.mean_
     if len(coefficients) == 1:  # Two classes share one logit.
         coefficients = np.concatenate([0 * coefficients, coefficients])
         intercept = np.concatenate([0 * intercept, intercept])
