@@ -77,6 +77,28 @@ def read_json_lines(path):
     return rows
 
 
+def last_result(path):
+    """Returns the last object of a JSON-lines file; None where there is none."""
+    path = pathlib.Path(path)
+    rows = read_json_lines(path) if path.exists() else []
+    return rows[-1] if rows else None
+
+
+def check_run(path, run):
+    """Raises ValueError if the config file `path` is of another run."""
+    path = pathlib.Path(path)
+    if not path.exists():
+        return
+    stored = json.loads(path.read_text())
+    for field, value in json.loads(json.dumps(run)).items():
+        if stored.get(field) != value:
+            raise ValueError(
+                f"{path.parent} holds another run: its {field} is "
+                f"{stored.get(field)!r}, not {value!r}. Choose another "
+                "workdir, or delete that one."
+            )
+
+
 def check_folder(path):
     """Raises OSError if `path` cannot become a folder to write into."""
     path = pathlib.Path(path).absolute()

@@ -17,6 +17,7 @@ LEVELS = (
     (
         "efficientnet_tf.variants",
         "efficientnet_tf.scaling",
+        "efficientnet_tf.configs",
         "efficientnet_tf.recipes",
         "efficientnet_tf.files",
         "efficientnet_tf.downloads",

@@ -4,61 +4,192 @@ import pytest
 
 from efficientnet_tf import recipes
 
+FIELDS = [field.name for field in dataclasses.fields(recipes.TrainConfig)]
 
-@dataclasses.dataclass(frozen=True)
-class Config:
-    epochs: int = 1
-    rate: float = 0.5
-    name: str = "a"
-    flip: bool = True
-    limit: int | None = None
-    sweep: tuple[float, ...] = (1.0,)
-
-
-PARSED = [
-    ("epochs=7", "epochs", 7),
-    ("rate=1e-3", "rate", 1e-3),
-    ("rate=2", "rate", 2.0),
-    ("name=b=c", "name", "b=c"),
-    ("flip=False", "flip", False),
-    ("flip=true", "flip", True),
-    ("limit=none", "limit", None),
-    ("limit=3", "limit", 3),
-    ("sweep=0.1,10", "sweep", (0.1, 10.0)),
+# A value of the right type outside its range, and what the message says.
+OUTSIDE = [
+    ("epochs", 0, "epochs=0 must be at least 1"),
+    ("batch_size", 0, "batch_size=0 must be at least 1"),
+    ("accumulation_steps", 0, "accumulation_steps=0 must be at least 1"),
+    ("accumulation_steps", 3, "batch_size=4096 must be a multiple of accum"),
+    ("resolution", 31, "resolution=31 must be 0 or at least 32"),
+    ("resolution", -1, "resolution=-1 must be finite and not negative"),
+    ("optimizer", "adam", "optimizer='adam' must be one of rmsprop, sgd"),
+    ("learning_rate_per_256", 0.0, "learning_rate_per_256=0.0 must be above"),
+    ("learning_rate_per_256", float("nan"), "per_256=nan must be above 0"),
+    ("schedule", "steps", "schedule='steps' must be one of stairs, cosine"),
+    ("decay_rate", 1.1, "decay_rate=1.1 must be between 0 and 1"),
+    ("decay_rate", 0.0, "decay_rate=0.0 must be above 0"),
+    ("decay_epochs", 0.0, "decay_epochs=0.0 must be above 0"),
+    ("warmup_epochs", -1.0, "warmup_epochs=-1.0 must be finite and not neg"),
+    ("warmup_epochs", 350.0, "warmup_epochs=350.0 must be less than epochs"),
+    ("weight_decay", float("inf"), "weight_decay=inf must be finite"),
+    ("label_smoothing", 1.0, r"label_smoothing=1.0 must be in \[0, 1\)"),
+    ("dropout_rate", 1.0, r"dropout_rate=1.0 must be in \[0, 1\)"),
+    ("drop_path_rate", -0.1, r"drop_path_rate=-0.1 must be in \[0, 1\)"),
+    ("ema_decay", 1.0, r"ema_decay=1.0 must be in \[0, 1\)"),
+    ("augment", "auto", "augment='auto' must be one of none, autoaugment, r"),
+    ("augment", "randaugment", "augment='randaugment' needs randaugment_mag"),
+    ("randaugment_layers", 0, "randaugment_layers=0 must be at least 1"),
+    ("randaugment_magnitude", -1.0, "randaugment_magnitude=-1.0 must be fin"),
+    ("randaugment_magnitude", 9.0, "=9.0 .* need augment='randaugment', not"),
+    ("mixup_alpha", -0.1, "mixup_alpha=-0.1 must be finite and not negative"),
+    ("cutmix_alpha", -0.1, "cutmix_alpha=-0.1 must be finite and not negat"),
+    ("random_erasing", 1.0, r"random_erasing=1.0 must be in \[0, 1\)"),
+    ("min_area", 0.0, "min_area=0.0 must be above 0"),
+    ("min_area", 1.01, "min_area=1.01 must be between 0 and 1"),
+    ("flip", "yes", "flip='yes' must be of type bool"),
+    ("batch_norm", "global", "batch_norm='global' must be one of local, syn"),
+    ("stage_resolutions", (64, 31), r"\(64, 31\) must be at least 32"),
+    ("stage_resolutions", (32,) * 351, "epochs=350 must be at least the num"),
+    ("stage_magnitudes", (-1.0,), r"\(-1.0,\) must be finite and not negat"),
+    ("stage_magnitudes", (5.0,), r"=\(5.0,\) need augment='randaugment'"),
+    ("precision", "float8", "precision='float8' must be one of float32, mi"),
+    ("steps_per_execution", 0, "steps_per_execution=0 must be at least 1"),
+    ("minival_images", -1, "minival_images=-1 must be finite and not neg"),
+    ("max_corrupt_share", 1.0, r"max_corrupt_share=1.0 must be in \[0, 1\)"),
+    ("teacher", 3, "teacher=3 must be of type str"),
+    ("distill_temperature", 0.0, "distill_temperature=0.0 must be above 0"),
+    ("distill_weight", 1.1, "distill_weight=1.1 must be between 0 and 1"),
+    ("checkpoint_minutes", -1.0, "checkpoint_minutes=-1.0 must be finite"),
+    ("keep_checkpoints", 0, "keep_checkpoints=0 must be at least 1"),
+    ("seed", -1, "seed=-1 must be finite and not negative"),
 ]
 
 
-@pytest.mark.parametrize("override,field,value", PARSED)
-def test_a_value_is_read_as_its_fields_type(override, field, value):
-    changed = recipes.with_overrides(Config(), [override])
-    assert getattr(changed, field) == value
-    assert type(getattr(changed, field)) is type(value)
-    rest = {field: getattr(Config(), field)}
-    assert dataclasses.replace(changed, **rest) == Config()
+@pytest.mark.parametrize("field,value,message", OUTSIDE)
+def test_a_value_outside_its_range_is_refused_in_one_line(
+    field, value, message
+):
+    with pytest.raises(ValueError, match=message) as caught:
+        dataclasses.replace(recipes.RECIPES["paper"], **{field: value})
+    assert "\n" not in str(caught.value)
 
 
-def test_every_field_has_an_example():
-    names = {field.name for field in dataclasses.fields(Config)}
-    assert {field for _, field, _ in PARSED} == names
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_is_checked_for_range_and_type(field):
+    assert field in {field for field, *_ in OUTSIDE}
+    with pytest.raises(ValueError, match=f"{field}=.* must be"):
+        recipes.TrainConfig(**{field: object()})
 
 
-REFUSED = [
-    ("epochs", "Expected field=value, got 'epochs'"),
-    ("epoch=3", "Unknown field 'epoch'; choose one of epochs, rate, name"),
-    ("epochs=3.5", "epochs must be of type int, got '3.5'"),
-    ("rate=fast", "rate must be of type float, got 'fast'"),
-    ("flip=yes", "flip must be of type bool, got 'yes'"),
-    ("limit=few", "limit must be of type int, got 'few'"),
-    ("sweep=1,x", "sweep must be of type float, got 'x'"),
-]
+def test_stages_of_different_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"\(32, 64\) and .*\(5.0,\) must"):
+        recipes.TrainConfig(
+            augment="randaugment",
+            stage_resolutions=(32, 64),
+            stage_magnitudes=(5.0,),
+        )
 
 
-@pytest.mark.parametrize("override,message", REFUSED)
-def test_nonsense_is_refused_with_its_value(override, message):
+def test_a_teacher_without_weight_is_refused():
+    with pytest.raises(ValueError, match="distill_weight=0.0 leaves teacher='"):
+        recipes.get_recipe("paper", ["teacher=a:b", "distill_weight=0"])
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+@pytest.mark.parametrize(
+    "override,message",
+    [
+        ("epoch=3", "Unknown field 'epoch'; choose one of epochs, batch_size"),
+        ("batch_size=many", "batch_size must be of type int, got 'many'"),
+        ("augment=autoaugmnet", "'autoaugmnet' must be one of none, autoau"),
+    ],
+)
+def test_a_mistyped_override_is_refused(name, override, message):
     with pytest.raises(ValueError, match=message):
-        recipes.with_overrides(Config(), [override])
+        recipes.get_recipe(name, [override])
 
 
-def test_the_last_override_of_a_field_counts():
-    changed = recipes.with_overrides(Config(), ["epochs=2", "epochs=3"])
-    assert changed.epochs == 3
+def test_an_unknown_recipe_names_the_choices():
+    with pytest.raises(ValueError, match="'papr'; choose one of paper, tpu_v3"):
+        recipes.get_recipe("papr")
+
+
+# Peak learning rate, images per step, epochs.
+SIZES = {
+    # https://arxiv.org/abs/1905.11946, §5.2: a rate of 0.256.
+    "paper": (0.256, 4096, 350),
+    "randaugment": (0.256, 4096, 350),
+    "progressive": (0.256, 4096, 350),
+    # The official code, main.py: 2048 images, 0.016 per 256.
+    "tpu_v3_32": (0.128, 2048, 350),
+    "one_gpu": (0.016, 256, 350),
+    # pycls, EN-B0_dds_8gpu.yaml.
+    "sgd_cosine": (0.4, 256, 100),
+    "smoke": (0.008, 32, 3),
+}
+
+
+def test_every_recipe_has_its_size():
+    found = {
+        name: (pytest.approx(row.learning_rate), row.batch_size, row.epochs)
+        for name, row in recipes.RECIPES.items()
+    }
+    assert SIZES == found
+
+
+def test_the_paper_recipe_is_the_papers():
+    # https://arxiv.org/abs/1905.11946, §5.2, and main.py of the official code.
+    row = recipes.RECIPES["paper"]
+    assert (row.decay_rate, row.decay_epochs, row.warmup_epochs) == (
+        0.97,
+        2.4,
+        5.0,
+    )
+    assert (row.weight_decay, row.label_smoothing) == (1e-5, 0.1)
+    assert (row.ema_decay, row.minival_images) == (0.9999, 25_000)
+    assert (row.optimizer, row.schedule) == ("rmsprop", "stairs")
+    assert (row.augment, row.min_area, row.flip) == ("autoaugment", 0.08, True)
+    # Both are the variant's: 0.2 to 0.5, and 0.2.
+    assert row.dropout_rate is None and row.drop_path_rate is None
+    assert row.mixup_alpha == row.cutmix_alpha == row.random_erasing == 0
+    assert row.teacher == ""
+
+
+def test_the_official_run_takes_as_many_steps_as_published():
+    row = recipes.RECIPES["tpu_v3_32"]
+    # main.py of the official code: 218,949 steps over 1,281,167 images.
+    assert int(row.epochs * 1_281_167 / row.batch_size) == 218_949
+
+
+def test_a_micro_batch_is_a_share_of_the_batch():
+    row = recipes.get_recipe("paper", ["accumulation_steps=16"])
+    assert (row.batch_size, row.micro_batch_size) == (4096, 256)
+    assert row.learning_rate == pytest.approx(0.256)
+
+
+def test_stages_share_the_epochs_and_follow_each_other():
+    found = recipes.stages(recipes.RECIPES["progressive"])
+    assert [(s.resolution, s.magnitude) for s in found] == [
+        (128, 5.0),
+        (160, 8.0),
+        (192, 12.0),
+        (224, 15.0),
+    ]
+    assert [(s.begin, s.end) for s in found] == [
+        (0, 88),
+        (88, 175),
+        (175, 262),
+        (262, 350),
+    ]
+
+
+def test_a_run_without_stages_is_one_stage():
+    row = recipes.get_recipe("randaugment", ["resolution=96"])
+    assert recipes.stages(row) == (recipes.TrainStage(0, 350, 96, 17.0),)
+
+
+def test_a_stage_takes_what_the_other_tuple_leaves_out():
+    row = recipes.get_recipe("smoke", ["stage_resolutions=32,48,64"])
+    assert [
+        (stage.begin, stage.end, stage.resolution, stage.magnitude)
+        for stage in recipes.stages(row)
+    ] == [(0, 1, 32, 0.0), (1, 2, 48, 0.0), (2, 3, 64, 0.0)]
+    row = recipes.get_recipe(
+        "randaugment", ["stage_magnitudes=1,2", "epochs=9"]
+    )
+    assert [
+        (stage.begin, stage.end, stage.resolution, stage.magnitude)
+        for stage in recipes.stages(row)
+    ] == [(0, 4, 0, 1.0), (4, 9, 0, 2.0)]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 import re
 import sys
@@ -75,12 +74,11 @@ def finetune_and_evaluate(
     if weights is not None:
         weights_lib.check_name(model_name, weights)
     files.check_folder(workdir)
-    check_workdir(workdir, run)
-    if (workdir / RESULTS_FILE).exists():
-        rows = files.read_json_lines(workdir / RESULTS_FILE)
-        if rows:
-            logging.info("%s is finished; delete it to train again.", workdir)
-            return rows[-1]
+    files.check_run(workdir / CONFIG_FILE, run)
+    finished = files.last_result(workdir / RESULTS_FILE)
+    if finished is not None:
+        logging.info("%s is finished; delete it to train again.", workdir)
+        return finished
     files.remove_leftovers(workdir)
 
     keras.utils.set_random_seed(config.seed)
@@ -126,21 +124,6 @@ def finetune_and_evaluate(
     }
     files.append_json_line(workdir / RESULTS_FILE, row)
     return row
-
-
-def check_workdir(workdir, run):
-    """Raises ValueError if `workdir` holds a run of another config."""
-    path = workdir / CONFIG_FILE
-    if not path.exists():
-        return
-    stored = json.loads(path.read_text())
-    for field, value in json.loads(json.dumps(run)).items():
-        if stored.get(field) != value:
-            raise ValueError(
-                f"{workdir} holds another run: its {field} is "
-                f"{stored.get(field)!r}, not {value!r}. Choose another "
-                "workdir, or delete that one."
-            )
 
 
 def _start_head(result, examples, config, cache_key):
@@ -205,14 +188,14 @@ def _fit(result, task, examples, config, workdir):
     state = checkpoints.state_of(network)
     done = checkpoints.restore(workdir / "checkpoints", state) // steps
     one_hot = functools.partial(_one_hot, classes=len(result.class_names))
-    train_set = data.make_train_dataset(
+    train_set = data.make_epochs_dataset(
         train,
         _train_preprocess(result, task, config),
         batch_size=batch_size,
-        # Not the same order again after a resume.
-        seed=config.seed + done,
-        batch_transform=one_hot,
+        seed=config.seed,
+        start_step=done * steps,
     )
+    train_set = train_set.map(one_hot)
     watchers = [callbacks.Throughput(batch_size)]
     validation_set = None
     if config.train_on == "train":
@@ -248,14 +231,18 @@ def _fit(result, task, examples, config, workdir):
 
 
 def _train_preprocess(result, task, config):
-    return functools.partial(
-        preprocessing.preprocess_for_train,
-        size=result.resolution,
-        interpolation=result.interpolation,
-        min_area=config.min_area,
-        keep_aspect=result.crop_padding is not None,
-        flip=task.flip,
-    )
+    def preprocess(image, seed):
+        return preprocessing.preprocess_for_train(
+            image,
+            result.resolution,
+            interpolation=result.interpolation,
+            min_area=config.min_area,
+            keep_aspect=result.crop_padding is not None,
+            flip=task.flip,
+            seed=seed,
+        )
+
+    return preprocess
 
 
 def _eval_dataset(result, examples):

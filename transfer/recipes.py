@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from efficientnet_tf import recipes as recipes_lib
+from efficientnet_tf import configs
 
 CHOICES = {
     "crop": ("task", "center", "whole"),
@@ -11,7 +11,7 @@ CHOICES = {
     "batch_norm": ("frozen", "train"),
     "train_on": ("train", "train+validation"),
     "evaluate_on": ("test", "validation"),
-    "precision": ("float32", "mixed_bfloat16", "mixed_float16"),
+    "precision": configs.PRECISIONS,
 }
 NOT_NEGATIVE = (
     "epochs",
@@ -54,41 +54,23 @@ class FinetuneConfig:
     precision: str = "float32"
     seed: int = 0
     # Inverse strengths of the L2 penalty that the head chooses from.
-    l2_sweep: tuple[float, ...] = (0.03, 0.3, 3.0, 30.0)
+    l2_sweep: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1)
 
     def __post_init__(self):
-        for field, choices in CHOICES.items():
-            value = getattr(self, field)
-            if value not in choices:
-                raise ValueError(
-                    f"{field}={value!r} must be one of {', '.join(choices)}."
-                )
-        if self.batch_size < 1:
-            raise ValueError(
-                f"batch_size={self.batch_size} must be at least 1."
-            )
-        for field in NOT_NEGATIVE:
-            # NaN fails every comparison.
-            if not 0 <= getattr(self, field) < math.inf:
-                raise ValueError(
-                    f"{field}={getattr(self, field)} must be finite and not "
-                    "negative."
-                )
-        if 0 < self.resolution < 32:
-            raise ValueError(
-                f"resolution={self.resolution} must be 0 or at least 32."
-            )
+        configs.check_types(self)
+        configs.check_choices(self, CHOICES)
+        configs.check_range(
+            self, ("batch_size",), "at least 1", lambda size: size >= 1
+        )
+        configs.check_not_negative(self, NOT_NEGATIVE)
+        configs.check_resolution(self)
+        configs.check_fractions(self, FRACTIONS)
         if not self.l2_sweep or not all(
             0 < c < math.inf for c in self.l2_sweep
         ):
             raise ValueError(
                 f"l2_sweep={self.l2_sweep} must be numbers above 0."
             )
-        for field in FRACTIONS:
-            if not 0 <= getattr(self, field) < 1:
-                raise ValueError(
-                    f"{field}={getattr(self, field)} must be in [0, 1)."
-                )
         if not 0 < self.min_area <= 1:
             raise ValueError(f"min_area={self.min_area} must be in (0, 1].")
         if self.epochs == 0 and self.head == "random":
@@ -108,7 +90,7 @@ RECIPES = {
     # batch norm a step is almost twice as fast, but this learning rate wrecks
     # the features and half of it overfits (Cars, docs/RESULTS.md).
     "full": FinetuneConfig(
-        learning_rate=1e-3, batch_norm="train", l2_sweep=(0.3,)
+        learning_rate=1e-3, batch_norm="train", l2_sweep=(0.01,)
     ),
     "quickstart": FinetuneConfig(
         epochs=8,
@@ -122,8 +104,4 @@ RECIPES = {
 
 def get_recipe(name, overrides=()):
     """Returns a named config with "field=value" overrides applied."""
-    if name not in RECIPES:
-        raise ValueError(
-            f"Unknown recipe {name!r}; choose one of {', '.join(RECIPES)}."
-        )
-    return recipes_lib.with_overrides(RECIPES[name], overrides)
+    return configs.choose(RECIPES, name, overrides)

@@ -1,0 +1,148 @@
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+
+from efficientnet_tf import configs, distribution
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    epochs: int = 1
+    rate: float = 0.5
+    name: str = "a"
+    flip: bool = True
+    limit: int | None = None
+    sweep: tuple[float, ...] = (1.0,)
+    sizes: tuple[int, ...] = ()
+
+
+PARSED = [
+    ("epochs=7", "epochs", 7),
+    ("rate=1e-3", "rate", 1e-3),
+    ("rate=2", "rate", 2.0),
+    ("name=b=c", "name", "b=c"),
+    ("flip=False", "flip", False),
+    ("flip=true", "flip", True),
+    ("limit=none", "limit", None),
+    ("limit=3", "limit", 3),
+    ("sweep=0.1,10", "sweep", (0.1, 10.0)),
+    ("sweep=", "sweep", ()),
+    ("sizes=32,64", "sizes", (32, 64)),
+]
+
+
+@pytest.mark.parametrize("override,field,value", PARSED)
+def test_a_value_is_read_as_its_fields_type(override, field, value):
+    changed = configs.with_overrides(Config(), [override])
+    assert getattr(changed, field) == value
+    assert repr(getattr(changed, field)) == repr(value)
+    rest = {field: getattr(Config(), field)}
+    assert dataclasses.replace(changed, **rest) == Config()
+
+
+def test_every_field_has_an_example():
+    names = {field.name for field in dataclasses.fields(Config)}
+    assert {field for _, field, _ in PARSED} == names
+
+
+REFUSED = [
+    ("epochs", "Expected field=value, got 'epochs'"),
+    ("epoch=3", "Unknown field 'epoch'; choose one of epochs, rate, name"),
+    ("epochs=3.5", "epochs must be of type int, got '3.5'"),
+    ("rate=fast", "rate must be of type float, got 'fast'"),
+    ("flip=yes", "flip must be of type bool, got 'yes'"),
+    ("limit=few", "limit must be of type int, got 'few'"),
+    ("sweep=1,x", "sweep must be of type float, got 'x'"),
+    ("sizes=1,2.5", "sizes must be of type int, got '2.5'"),
+]
+
+
+@pytest.mark.parametrize("override,message", REFUSED)
+def test_nonsense_is_refused_with_its_value(override, message):
+    with pytest.raises(ValueError, match=message):
+        configs.with_overrides(Config(), [override])
+
+
+def test_the_last_override_of_a_field_counts():
+    changed = configs.with_overrides(Config(), ["epochs=2", "epochs=3"])
+    assert changed.epochs == 3
+
+
+MISTYPED = [
+    ("epochs", 3.5, "epochs=3.5 must be of type int"),
+    ("epochs", True, "epochs=True must be of type int"),
+    ("epochs", (3,), r"epochs=\(3,\) must be of type int"),
+    ("rate", "0.5", "rate='0.5' must be of type float"),
+    ("rate", None, "rate=None must be of type float"),
+    ("name", 3, "name=3 must be of type str"),
+    ("flip", 1, "flip=1 must be of type bool"),
+    ("limit", 2.0, "limit=2.0 must be of type int"),
+    ("sweep", 1.0, "sweep=1.0 must be a tuple of float"),
+    ("sizes", [32], r"sizes=\[32\] must be a tuple of int"),
+    ("sizes", (32, 0.5), r"sizes=\(32, 0.5\) must be a tuple of int"),
+]
+
+
+@pytest.mark.parametrize("field,value,message", MISTYPED)
+def test_a_value_of_another_type_is_refused(field, value, message):
+    config = dataclasses.replace(Config(), **{field: value})
+    with pytest.raises(ValueError, match=message):
+        configs.check_types(config)
+
+
+def test_whole_numbers_pass_for_fractions_and_none_where_it_may_stand():
+    configs.check_types(Config())
+    configs.check_types(Config(rate=2, limit=None, sweep=(1, 2.5), sizes=(3,)))
+
+
+RANGES = [
+    (configs.check_not_negative, 0.0, True),
+    (configs.check_not_negative, 7, True),
+    (configs.check_not_negative, -0.1, False),
+    (configs.check_not_negative, float("inf"), False),
+    (configs.check_not_negative, float("nan"), False),
+    (configs.check_fractions, 0, True),
+    (configs.check_fractions, 0.999, True),
+    (configs.check_fractions, None, True),
+    (configs.check_fractions, 1.0, False),
+    (configs.check_fractions, -1e-9, False),
+    (configs.check_fractions, float("nan"), False),
+]
+
+
+@pytest.mark.parametrize("check,value,passes", RANGES)
+def test_a_range_ends_where_it_says(check, value, passes):
+    config = Config(rate=value)
+    if passes:
+        check(config, ["rate"])
+        return
+    with pytest.raises(ValueError, match=f"rate={value} must be"):
+        check(config, ["rate"])
+
+
+def test_a_choice_is_one_of_those_named():
+    configs.check_choices(Config(), {"name": ("a", "b")})
+    with pytest.raises(ValueError, match="name='a' must be one of b, c"):
+        configs.check_choices(Config(), {"name": ("b", "c")})
+
+
+@pytest.mark.parametrize("resolution", [1, 31])
+def test_images_smaller_than_the_strides_are_refused(resolution):
+    with pytest.raises(ValueError, match=f"resolution={resolution} must be 0"):
+        configs.check_resolution(SimpleNamespace(resolution=resolution))
+    configs.check_resolution(SimpleNamespace(resolution=0))
+    configs.check_resolution(SimpleNamespace(resolution=32))
+
+
+def test_an_unknown_row_names_the_choices():
+    rows = {"one": Config(), "two": Config(epochs=2)}
+    assert configs.choose(rows, "two", ["rate=1"]) == Config(epochs=2, rate=1.0)
+    with pytest.raises(
+        ValueError, match="recipe 'tow'; choose one of one, two"
+    ):
+        configs.choose(rows, "tow")
+
+
+def test_precisions_are_those_that_can_be_set():
+    assert configs.PRECISIONS == distribution.PRECISIONS
