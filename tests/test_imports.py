@@ -26,6 +26,9 @@ LEVELS = (
     # 1
     (
         "efficientnet_tf.layers",
+        "efficientnet_tf.image_ops",
+        "efficientnet_tf.augmentation",
+        "efficientnet_tf.mixing",
         "efficientnet_tf.preprocessing",
         "efficientnet_tf.optimization",
         "efficientnet_tf.distribution",
@@ -70,6 +73,9 @@ ALLOWED_LAZY = {
 # it in functions, if at all.
 MAY_IMPORT_TENSORFLOW = {
     "efficientnet_tf.data",
+    "efficientnet_tf.image_ops",
+    "efficientnet_tf.augmentation",
+    "efficientnet_tf.mixing",
     "efficientnet_tf.preprocessing",
     "efficientnet_tf.distribution",
     "efficientnet_tf.export",

@@ -1,0 +1,399 @@
+"""Random policies on one uint8 image, and random erasing.
+
+Every random number is a pure function of `seed`, two integers: the same seed
+repeats the same result, eagerly and inside a dataset. Functions draw from
+streams of their own, so one seed serves several of them.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from efficientnet_tf import image_ops
+
+# The strongest level that the policy was searched with.
+MAX_LEVEL = 10
+
+# The keys of the streams of random numbers.
+_AUTOAUGMENT, _RANDAUGMENT, _AUGMIX, _AUGMIX_WEIGHTS, _ERASING, _NOISE = range(
+    6
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Pixels at the highest level, of half the side of a cutout and moves."""
+
+    cutout: int
+    translate: int
+
+
+# autoaugment.py of the official code.
+AUTOAUGMENT_LIMITS = Limits(cutout=100, translate=250)
+RANDAUGMENT_LIMITS = Limits(cutout=40, translate=100)
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """A function of `image_ops`, and what a level means to it.
+
+    `argument` takes level / MAX_LEVEL and the limits; None is for functions
+    of the image alone. One that moves the image has a matrix, and for half of
+    the images an argument of the opposite sign; a placed one takes a random
+    centre.
+    """
+
+    function: Callable
+    argument: Callable | None = None
+    matrix: Callable | None = None
+    placed: bool = False
+
+
+def _enhance(share, _):
+    return share * 1.8 + 0.1
+
+
+def _shear(share, _):
+    return share * 0.3
+
+
+def _translate(share, limits):
+    return share * limits.translate
+
+
+OPERATIONS = {
+    "AutoContrast": Operation(image_ops.autocontrast),
+    "Equalize": Operation(image_ops.equalize),
+    "Invert": Operation(image_ops.invert),
+    "Rotate": Operation(
+        image_ops.rotate,
+        lambda share, _: share * 30,
+        image_ops.rotation_matrix,
+    ),
+    "Posterize": Operation(
+        image_ops.posterize, lambda share, _: int(share * 4)
+    ),
+    "Solarize": Operation(
+        image_ops.solarize, lambda share, _: int(share * 256)
+    ),
+    "Color": Operation(image_ops.color, _enhance),
+    "Contrast": Operation(image_ops.contrast, _enhance),
+    "Brightness": Operation(image_ops.brightness, _enhance),
+    "Sharpness": Operation(image_ops.sharpness, _enhance),
+    "ShearX": Operation(image_ops.shear_x, _shear, image_ops.shear_x_matrix),
+    "ShearY": Operation(image_ops.shear_y, _shear, image_ops.shear_y_matrix),
+    "TranslateX": Operation(
+        image_ops.translate_x, _translate, image_ops.translate_x_matrix
+    ),
+    "TranslateY": Operation(
+        image_ops.translate_y, _translate, image_ops.translate_y_matrix
+    ),
+    "Cutout": Operation(
+        image_ops.cutout,
+        lambda share, limits: int(share * limits.cutout),
+        placed=True,
+    ),
+    "SolarizeAdd": Operation(
+        image_ops.solarize_add, lambda share, _: int(share * 110)
+    ),
+}
+
+# Policy v0 of the official code: two of (operation, probability, level).
+AUTOAUGMENT_POLICY = (
+    (("Equalize", 0.8, 1), ("ShearY", 0.8, 4)),
+    (("Color", 0.4, 9), ("Equalize", 0.6, 3)),
+    (("Color", 0.4, 1), ("Rotate", 0.6, 8)),
+    (("Solarize", 0.8, 3), ("Equalize", 0.4, 7)),
+    (("Solarize", 0.4, 2), ("Solarize", 0.6, 2)),
+    (("Color", 0.2, 0), ("Equalize", 0.8, 8)),
+    (("Equalize", 0.4, 8), ("SolarizeAdd", 0.8, 3)),
+    (("ShearX", 0.2, 9), ("Rotate", 0.6, 8)),
+    (("Color", 0.6, 1), ("Equalize", 1.0, 2)),
+    (("Invert", 0.4, 9), ("Rotate", 0.6, 0)),
+    (("Equalize", 1.0, 9), ("ShearY", 0.6, 3)),
+    (("Color", 0.4, 7), ("Equalize", 0.6, 0)),
+    (("Posterize", 0.4, 6), ("AutoContrast", 0.4, 7)),
+    (("Solarize", 0.6, 8), ("Color", 0.6, 9)),
+    (("Solarize", 0.2, 4), ("Rotate", 0.8, 9)),
+    (("Rotate", 1.0, 7), ("TranslateY", 0.8, 9)),
+    (("ShearX", 0.0, 0), ("Solarize", 0.8, 4)),
+    (("ShearY", 0.8, 0), ("Color", 0.6, 4)),
+    (("Color", 1.0, 0), ("Rotate", 0.6, 2)),
+    (("Equalize", 0.8, 4), ("Equalize", 0.0, 8)),
+    (("Equalize", 1.0, 4), ("AutoContrast", 0.6, 2)),
+    (("ShearY", 0.4, 7), ("SolarizeAdd", 0.6, 7)),
+    (("Posterize", 0.8, 2), ("Solarize", 0.6, 10)),
+    (("Solarize", 0.6, 8), ("Equalize", 0.6, 1)),
+    (("Color", 0.8, 6), ("Rotate", 0.4, 5)),
+)
+
+# The argument at level 0 and its change up to MAX_LEVEL; a translation is in
+# sides. augment_and_mix.py of https://arxiv.org/abs/1912.02781: what does not
+# overlap with the corruptions of ImageNet-C.
+AUGMIX_OPERATIONS = {
+    "AutoContrast": (0, 0),
+    "Equalize": (0, 0),
+    "Posterize": (4, -4),
+    "Rotate": (0, 30),
+    "Solarize": (256, -256),
+    "ShearX": (0, 0.3),
+    "ShearY": (0, 0.3),
+    "TranslateX": (0, 1 / 3),
+    "TranslateY": (0, 1 / 3),
+}
+
+
+def level_argument(name, level, limits):
+    """What a level means to an operation of the table, as a number."""
+    argument = OPERATIONS[name].argument
+    return 0.0 if argument is None else argument(level / MAX_LEVEL, limits)
+
+
+def autoaugment(image, seed):
+    """One of the 25 sub-policies of AutoAugment's policy v0.
+
+    Args:
+      image: uint8 [H, W, 3].
+      seed: two integers.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    names, indices, probabilities, arguments = _policy_tables()
+    draws = _uniform(seed, _AUTOAUGMENT, [2, 5])
+    chosen = _choose(draws[0, 0], len(indices))
+    applied = draws[:, 1] < tf.gather(probabilities, chosen)
+    indices = tf.where(applied, tf.gather(indices, chosen), len(names))
+    arguments = tf.gather(arguments, chosen)
+    return _apply_all(image, names, indices, arguments, draws[:, 2:])
+
+
+def randaugment(image, seed, *, layers, magnitude):
+    """Operations of the table in sequence, all with the same level.
+
+    Args:
+      image: uint8 [H, W, 3].
+      seed: two integers.
+      layers: the number of operations, N of the paper.
+      magnitude: their level, M of the paper, from 0 to 30.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    if layers < 0:
+        raise ValueError(f"layers is {layers}, which is negative.")
+    if not 0 <= magnitude <= 30:
+        raise ValueError(f"magnitude is {magnitude}, not from 0 to 30.")
+    if layers == 0:
+        return image
+    names = tuple(OPERATIONS)
+    draws = _uniform(seed, _RANDAUGMENT, [layers, 4])
+    indices = _choose(draws[:, 0], len(names))
+    arguments = tf.gather(
+        [
+            float(level_argument(name, magnitude, RANDAUGMENT_LIMITS))
+            for name in names
+        ],
+        indices,
+    )
+    return _apply_all(image, names, indices, arguments, draws[:, 1:])
+
+
+def augmix(image, seed, *, severity=3, width=3, depth=3, alpha=1.0):
+    """The image mixed with chains of operations, without a consistency loss.
+
+    Section 3 of https://arxiv.org/abs/1912.02781.
+
+    Args:
+      image: uint8 [H, W, 3].
+      seed: two integers.
+      severity: the highest level, to 10.
+      width: the number of chains.
+      depth: the most operations of a chain; the least is one.
+      alpha: of the Dirichlet and Beta distributions of the weights.
+
+    Returns:
+      uint8 [H, W, 3], rounded.
+    """
+    if not 0 < severity <= MAX_LEVEL:
+        raise ValueError(
+            f"severity is {severity}, not above 0 and up to {MAX_LEVEL}."
+        )
+    draws = _uniform(seed, _AUGMIX, [width, depth + 1, 5])
+    weights_seed = _stream(seed, _AUGMIX_WEIGHTS)
+    gammas = tf.random.stateless_gamma([width + 2], weights_seed, alpha)
+    weights = tf.math.divide_no_nan(gammas[2:], tf.reduce_sum(gammas[2:]))
+    share = tf.math.divide_no_nan(gammas[0], gammas[0] + gammas[1])
+
+    original = tf.cast(image, "float32")
+    mixed = (1 - share) * original
+    for chain in range(width):
+        augmented = _augmix_chain(image, draws[chain], severity)
+        augmented = tf.cast(augmented, "float32")
+        mixed += share * weights[chain] * augmented
+    return tf.cast(tf.minimum(tf.round(mixed), 255), "uint8")
+
+
+def random_erasing(
+    image, seed, *, probability, area=(0.02, 0.4), max_aspect=1 / 0.3
+):
+    """Replaces a random box by noise.
+
+    https://arxiv.org/abs/1708.04896, with its ranges; the logarithm of the
+    aspect is uniform, so that upright and lying boxes are alike.
+
+    Args:
+      image: uint8 [H, W, 3].
+      seed: two integers.
+      probability: the share of images that lose a box.
+      area: smallest and largest share of the image.
+      max_aspect: the largest ratio of height to width and width to height.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability is {probability}, not from 0 to 1.")
+    draws = _uniform(seed, _ERASING, [5])
+    sides = tf.shape(image)[:2]
+
+    def erase():
+        size = area[0] + draws[1] * (area[1] - area[0])
+        stretch = tf.pow(max_aspect, draws[2] - 0.5)
+        # Shares of the sides of a square image's box, or all of a side.
+        shares = tf.sqrt(size) * tf.stack([stretch, 1 / stretch])
+        scale = tf.sqrt(tf.cast(tf.reduce_prod(sides), "float32"))
+        box = tf.cast(tf.round(shares * scale), "int32")
+        box = tf.clip_by_value(box, 1, sides)
+        start = _choose(draws[3:], tf.cast(sides - box + 1, "float32"))
+        mask = image_ops.box_mask(sides, start, start + box)
+        return image_ops.paste(image, _noise(seed, tf.shape(mask)), mask)
+
+    return tf.cond(draws[0] < probability, erase, lambda: tf.identity(image))
+
+
+@functools.cache
+def _policy_tables():
+    """Operations used; their indices, probabilities, arguments, [25, 2]."""
+    steps = [step for pair in AUTOAUGMENT_POLICY for step in pair]
+    names = tuple(sorted({name for name, _, _ in steps}))
+    columns = (
+        np.array([names.index(name) for name, _, _ in steps], "int32"),
+        np.array([probability for _, probability, _ in steps], "float32"),
+        np.array(
+            [
+                level_argument(name, level, AUTOAUGMENT_LIMITS)
+                for name, _, level in steps
+            ],
+            "float32",
+        ),
+    )
+    return names, *(column.reshape(-1, 2) for column in columns)
+
+
+def _stream(seed, key):
+    return tf.random.experimental.stateless_fold_in(seed, key)
+
+
+def _uniform(seed, key, shape):
+    return tf.random.stateless_uniform(shape, _stream(seed, key))
+
+
+def _choose(draw, count):
+    """A number in [0, 1) to one of 0 … count - 1."""
+    return tf.cast(draw * count, "int32")
+
+
+def _apply_all(image, names, indices, arguments, draws):
+    """Applies the rows of operations in turn; see `_apply`."""
+    # A loop, because branches that are not taken cost time as well: their
+    # nodes are there once, not once a row.
+    return tf.foldl(
+        lambda image, row: _apply(image, names, *row),
+        (indices, arguments, draws),
+        initializer=tf.convert_to_tensor(image),
+    )
+
+
+def _apply(image, names, index, argument, draws):
+    """Applies operation names[index], or none where index is len(names).
+
+    Args:
+      argument: a scalar, before its sign.
+      draws: three numbers in [0, 1), for the sign and the place.
+    """
+    moves = [name for name in names if OPERATIONS[name].matrix]
+    others = [name for name in names if name not in moves]
+    branches = [
+        functools.partial(_run, OPERATIONS[name], image, argument, draws)
+        for name in others
+    ]
+    # All moves share the last branch: only the branch that is taken runs, but
+    # the nodes of the others cost some time too.
+    branches += [
+        lambda: tf.identity(image),
+        lambda: _move(image, names, index, argument, draws),
+    ]
+    last = len(branches) - 1
+    table = [
+        last if name in moves else others.index(name) for name in names
+    ] + [last - 1]
+    return tf.switch_case(tf.gather(table, index), branches)
+
+
+def _move(image, names, index, argument, draws):
+    argument = tf.where(draws[0] < 0.5, -argument, argument)
+    matrices = [
+        OPERATIONS[name].matrix(image, argument)
+        if OPERATIONS[name].matrix
+        else tf.zeros([6])
+        for name in names
+    ]
+    return image_ops.transform(image, tf.stack(matrices)[index])
+
+
+def _run(operation, image, argument, draws):
+    if operation.argument is None:
+        return operation.function(image)
+    if operation.placed:
+        return operation.function(image, argument, draws[1:])
+    return operation.function(image, argument)
+
+
+def _augmix_chain(image, draws, severity):
+    """Applies the operations of `draws` [depth + 1, 5], at least one."""
+    names = tuple(AUGMIX_OPERATIONS)
+    depth = draws.shape[0] - 1
+    length = 1 + _choose(draws[depth, 0], depth)
+    indices = _choose(draws[:depth, 0], len(names))
+    level = 0.1 + draws[:depth, 1] * (severity - 0.1)
+
+    sides = tf.cast(tf.shape(image), "float32")
+    scale = {"TranslateX": sides[1], "TranslateY": sides[0]}
+    start, change = (
+        tf.stack(
+            [row[i] * scale.get(n, 1.0) for n, row in AUGMIX_OPERATIONS.items()]
+        )
+        for i in range(2)
+    )
+    arguments = tf.gather(start, indices)
+    arguments += tf.gather(change, indices) * level / MAX_LEVEL
+    indices = tf.where(tf.range(depth) < length, indices, len(names))
+    return _apply_all(image, names, indices, arguments, draws[:depth, 2:])
+
+
+def _noise(seed, shape):
+    """uint8, uniform; four bytes a random number."""
+    count = tf.reduce_prod(shape)
+    words = tf.random.stateless_uniform(
+        [(count + 3) // 4],
+        _stream(seed, _NOISE),
+        minval=None,
+        maxval=None,
+        dtype="uint32",
+    )
+    noise = tf.reshape(tf.bitcast(words, "uint8"), [-1])
+    return tf.reshape(noise[:count], shape)
