@@ -72,7 +72,7 @@ def drop_path(x, rate, *, name):
     """Drops a residual branch per sample while training, else rescales it."""
     if rate == 0:
         return x
-    return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x)
+    return layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x)
 
 
 def mbconv(x, plan, *, activation):

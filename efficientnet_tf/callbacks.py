@@ -1,16 +1,25 @@
 """Keras callbacks: checkpoints that survive any kill, and what to watch."""
 
+import contextlib
 import pathlib
 import threading
 import time
 
 import keras
+import numpy as np
 
 from efficientnet_tf import checkpoints, files
 
 
 class Preempted(Exception):
-    """The run was asked to stop and has saved where it is."""
+    """The run was asked to stop and has saved where it is.
+
+    `signal` is the number of the signal that asked, or None.
+    """
+
+    def __init__(self, message, signal=None):
+        super().__init__(message)
+        self.signal = signal
 
 
 class Checkpointer(keras.callbacks.Callback):
@@ -46,9 +55,11 @@ class Checkpointer(keras.callbacks.Callback):
         self.score = score
         self.writes = writes
         self._stop = threading.Event()
+        self._signal = None
 
-    def request_stop(self):
+    def request_stop(self, signal=None):
         """Makes the next batch the last: saves, then raises `Preempted`."""
+        self._signal = signal
         self._stop.set()
 
     def on_train_begin(self, logs=None):
@@ -64,7 +75,7 @@ class Checkpointer(keras.callbacks.Callback):
         self.step = self._epoch_step + batch + 1
         if self._stop.is_set():
             self._save()
-            raise Preempted(f"Saved after step {self.step}.")
+            raise Preempted(f"Saved after step {self.step}.", self._signal)
         elapsed = time.monotonic() - self._saved
         if self.minutes and elapsed > 60 * self.minutes:
             self._save()
@@ -85,30 +96,135 @@ class Checkpointer(keras.callbacks.Callback):
         self._saved = time.monotonic()
 
 
-class Throughput(keras.callbacks.Callback):
-    """Adds images_per_second and learning_rate to an epoch's logs.
+class StopOnBadLoss(keras.callbacks.Callback):
+    """Ends a run whose loss is NaN or infinite, before it is saved.
 
-    Must stand before the callbacks that write logs.
+    Must stand before `Checkpointer`.
     """
 
-    def __init__(self, batch_size):
+    def __init__(self, first_step=0):
+        super().__init__()
+        self.step = first_step
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch_step = self.step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step = self._epoch_step + batch + 1
+        # The mean over the epoch so far, which one bad step spoils.
+        loss = (logs or {}).get("loss", 0.0)
+        if not np.isfinite(loss):
+            raise FloatingPointError(
+                f"The loss is {loss} at step {self.step}; the last checkpoint "
+                "is from before. Try a lower learning rate, a longer warm-up, "
+                "or float32 or mixed_bfloat16 in place of mixed_float16."
+            )
+
+
+class Evaluation(keras.callbacks.Callback):
+    """Adds the scores of the weights and of their average to epochs' logs.
+
+    Must stand before the callbacks that read logs.
+
+    Args:
+      dataset: batches of (images, targets, sample weights).
+      average: an `optimization.ExponentialMovingAverage`, or None.
+    """
+
+    def __init__(self, dataset, average=None):
+        super().__init__()
+        self.dataset = dataset
+        self.average = average
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update(self.score("val_"))
+        if self.average is not None:
+            with averaged(self.average):
+                logs.update(self.score("val_ema_"))
+
+    def score(self, prefix=""):
+        """Returns the loss and metrics of the weights as they are."""
+        scores = self.model.evaluate(self.dataset, verbose=0, return_dict=True)
+        return {prefix + name: value for name, value in scores.items()}
+
+
+@contextlib.contextmanager
+def averaged(average):
+    """Puts averages in the place of the weights while a block runs."""
+    average.swap()
+    try:
+        yield
+    finally:
+        average.swap()
+
+
+class InputClock:
+    """Notes when each batch left the input pipeline, to see who waits."""
+
+    def __init__(self):
+        self.arrivals = []
+
+    def watch(self, dataset):
+        """Returns a data set of the same batches, noted as they pass."""
+
+        import tensorflow as tf
+
+        def note(*batch):
+            tf.numpy_function(self._note, [tf.timestamp()], [])
+            return batch
+
+        return dataset.map(note)
+
+    def _note(self, now):
+        self.arrivals.append(float(now))
+
+
+class Throughput(keras.callbacks.Callback):
+    """Adds images_per_second and learning_rate to logs.
+
+    With a clock it adds `input_wait` to an epoch's: the share of its time in
+    which the step waited for a batch. Must stand before the callbacks that
+    write logs.
+    """
+
+    def __init__(self, batch_size, clock=None):
         super().__init__()
         self.batch_size = batch_size
+        self.clock = clock
+        self._batches = 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self._images = 0
+        self._wait = 0.0
         self._begin = self._end = time.perf_counter()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._asked = time.time()
 
     def on_train_batch_end(self, batch, logs=None):
         self._images = (batch + 1) * self.batch_size
         self._end = time.perf_counter()
+        if self.clock is not None:
+            self._wait += max(
+                0.0, self.clock.arrivals[self._batches] - self._asked
+            )
+        self._batches += 1
+        if logs is not None:
+            self._add_rates(logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        seconds = max(self._end - self._begin, 1e-9)
-        logs["images_per_second"] = self._images / seconds
+        self._add_rates(logs)
+        if self.clock is not None:
+            logs["input_wait"] = self._wait / self._seconds()
+
+    def _add_rates(self, logs):
+        logs["images_per_second"] = self._images / self._seconds()
         logs["learning_rate"] = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )
+
+    def _seconds(self):
+        return max(self._end - self._begin, 1e-9)
 
 
 class JsonLines(keras.callbacks.Callback):
@@ -132,3 +248,18 @@ class JsonLines(keras.callbacks.Callback):
                 "finished": time.time(),
             },
         )
+
+
+def total_seconds(path, begin):
+    """Returns how long a run took, with the epochs of earlier processes.
+
+    Args:
+      path: of the `JsonLines` file.
+      begin: `time.perf_counter()` when this process began.
+    """
+    seconds = time.perf_counter() - begin
+    path = pathlib.Path(path)
+    rows = files.read_json_lines(path) if path.exists() else []
+    started = time.time() - seconds
+    before = [row["seconds"] for row in rows if row["finished"] < started]
+    return seconds + sum(before)

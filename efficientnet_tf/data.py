@@ -1,33 +1,19 @@
-"""Data sources (TFDS, class folders, arrays) and the datasets made of them."""
+"""Data sources (TFDS, class folders, arrays, TFRecords) by name."""
 
 import contextlib
-import dataclasses
+import functools
 import hashlib
+import importlib.resources
 import os
 import pathlib
-import random
 import shutil
 
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf import preprocessing
+from efficientnet_tf import folders, preprocessing, records, streams
 
 AUTOTUNE = tf.data.AUTOTUNE
-SHUFFLE_BUFFER = 10_000
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
-
-# What people call the three splits in a folder.
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test", "testing"),
-}
-
-# Of a class's images, where a folder has no such split of its own.
-VALIDATION_SHARE = 0.1
-TEST_SHARE = 0.2
 
 # TFDS's own number makes a machine without network wait for minutes.
 DOWNLOAD_RETRIES = 5
@@ -38,36 +24,21 @@ MANUAL = {
     "imagenet2012": "download the archives from image-net.org yourself",
 }
 
-
-@dataclasses.dataclass(frozen=True)
-class Examples:
-    """Labelled images of one split, in a fixed order.
-
-    `dataset` yields (image, label): encoded bytes or uint8 [H, W, 3], and an
-    int64 scalar. `fingerprint` changes when the images may have changed.
-    """
-
-    dataset: tf.data.Dataset
-    size: int
-    class_names: tuple[str, ...]
-    fingerprint: str
-
-    def concatenate(self, other):
-        return Examples(
-            self.dataset.concatenate(other.dataset),
-            self.size + other.size,
-            self.class_names,
-            f"{self.fingerprint}+{other.fingerprint}",
-        )
-
+# If none of these can be read, it is not the images that are bad.
+TRIED_IMAGES = 16
 
 FOLDER_PREFIX = "folder:"
+RECORDS_PREFIX = "records:"
+
+Examples = records.Examples
 
 
 def load(name, split, data_dir=None):
-    """Reads a split of a TFDS name or of "folder:PATH"."""
+    """Reads a split of a TFDS name, of "folder:PATH" or "records:PATH"."""
     if name.startswith(FOLDER_PREFIX):
         return from_folder(name.removeprefix(FOLDER_PREFIX), split)
+    if name.startswith(RECORDS_PREFIX):
+        return from_records(name.removeprefix(RECORDS_PREFIX), split)
     return from_tfds(name, split, data_dir)
 
 
@@ -88,102 +59,297 @@ def from_tfds(name, split, data_dir=None):
     data_dir = None if data_dir is None else pathlib.Path(data_dir).expanduser()
     builder = _prepared_builder(tfds, name, data_dir)
     try:
-        size = builder.info.splits[split].num_examples
+        info = builder.info.splits[split]
     except (KeyError, ValueError):
         raise ValueError(
             f"{name} has no split {split!r}; choose one of "
             f"{', '.join(builder.info.splits)}."
         ) from None
-    dataset = builder.as_dataset(
-        split=split,
-        decoders={"image": tfds.decode.SkipDecoding()},
-        shuffle_files=False,
+    if builder.info.file_format != tfds.core.FileFormat.TFRECORD:
+        raise ValueError(
+            f"{builder.data_path} is {builder.info.file_format.name}; prepare "
+            "it as TFRECORD."
+        )
+    shards = tuple(
+        records.Shard(part.filename, part.skip, part.take)
+        for part in info.file_instructions
     )
-    dataset = dataset.map(lambda row: (row["image"], row["label"]))
     label = builder.info.features["label"]
     names = tuple(label.int2str(i) for i in range(label.num_classes))
-    place = f"{builder.data_path}:{split}:{size}"
-    return Examples(dataset, size, names, place)
+    place = f"{builder.data_path}:{split}:{info.num_examples}"
+    source = records.Sharded(shards, _tfds_reader(tfds, builder))
+    return Examples(source, names, place)
 
 
 def from_arrays(images, labels, class_names):
     """Wraps uint8 images [N, H, W, 3] and integer labels [N]."""
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    dataset = tf.data.Dataset.from_tensor_slices(
-        (images, labels.astype("int64"))
-    )
-    return Examples(dataset, len(images), tuple(class_names), digest)
+    # Tensors, because arrays would be copied into each graph that reads them.
+    columns = (tf.constant(images), tf.constant(labels.astype("int64")))
+    source = records.Indexed(columns, _pass_on)
+    return Examples(source, tuple(class_names), digest)
+
+
+def from_records(path, split):
+    """Reads a split of ImageNet from TFRecords; see `records.from_records`."""
+    return records.from_records(path, split, imagenet_ids())
+
+
+@functools.cache
+def imagenet_ids():
+    """Returns ImageNet's WordNet ids in the order of the labels, as TFDS."""
+    text = importlib.resources.files("efficientnet_tf")
+    text = text.joinpath("imagenet_classes.txt").read_text()
+    return tuple(line.split(maxsplit=1)[0] for line in text.splitlines())
 
 
 def from_folder(path, split, seed=0):
-    """Reads a split of a folder of class folders.
-
-    PATH/CLASS/*.jpg is divided in a fixed way, class by class; where
-    PATH/train/CLASS/*.jpg exists, splits that are missing beside it
-    ("validation" or "val", "test") are taken out of it.
+    """Reads a split of a folder of class folders; see `from_folder_splits`.
 
     Raises:
       ValueError: an unknown split.
+    """
+    if split not in folders.SPLIT_NAMES:
+        raise ValueError(
+            f"Unknown split {split!r}; choose one of "
+            f"{', '.join(folders.SPLIT_NAMES)}."
+        )
+    return from_folder_splits(path, seed, (split,))[split]
+
+
+def from_folder_splits(path, seed=0, splits=tuple(folders.SPLIT_NAMES)):
+    """Reads splits of a folder of class folders, `folders.index` says which.
+
+    Photographs are turned as their EXIF tag says.
+
+    Returns:
+      {split: Examples}.
+
+    Raises:
       FileNotFoundError: there is no such folder.
       RuntimeError: no images, fewer than two classes, an empty class, or
         unreadable files.
     """
-    if split not in SPLIT_NAMES:
-        raise ValueError(
-            f"Unknown split {split!r}; choose one of {', '.join(SPLIT_NAMES)}."
-        )
-    index, class_names = _index_folder(pathlib.Path(path).expanduser(), seed)
-    files = index[split]
-    _check_files([file for file, _ in files])
-    digest = hashlib.sha256()
-    for file, label in files:
-        stat = file.stat()
-        digest.update(f"{file}{label}{stat.st_size}{stat.st_mtime_ns}".encode())
-    dataset = tf.data.Dataset.from_tensor_slices(
-        (
-            [str(file) for file, _ in files],
-            tf.constant([label for _, label in files], tf.int64),
-        )
-    )
-    dataset = dataset.map(
-        lambda file, label: (tf.io.read_file(file), label),
-        num_parallel_calls=AUTOTUNE,
-    )
-    return Examples(dataset, len(files), class_names, digest.hexdigest())
+    divided, class_names = folders.index(path, seed)
+    return {split: _from_files(divided[split], class_names) for split in splits}
 
 
-def make_train_dataset(
-    examples, preprocess, *, batch_size, seed=None, batch_transform=None
+def make_epochs_dataset(
+    examples,
+    preprocess,
+    *,
+    batch_size,
+    seed,
+    start_step=0,
+    batch_transform=None,
+    input_pipeline_id=0,
+    num_input_pipelines=1,
+    max_corrupt_share=0.0,
+    corrupt=None,
+    data_service=None,
 ):
-    """Turns examples into endless shuffled batches.
+    """Turns examples into endless shuffled batches that can be gone on with.
 
-    `preprocess` maps one image, `batch_transform` one (images, labels).
+    Each epoch shows every image once. What a step holds, and every random
+    number in it, is a function of the seed and the step: begun at
+    `start_step`, which decodes nothing of what is before it, the data go on
+    as if they had not been interrupted.
+
+    Args:
+      examples: `Examples`.
+      preprocess: maps one image, and a seed int64 [2], to a tensor of known
+        shape.
+      batch_size: of all input pipelines together.
+      seed: an integer.
+      start_step: how many batches have been seen.
+      batch_transform: maps (images, labels, seed) of a batch, or None.
+      input_pipeline_id: which of the machines that read this is, from 0.
+      num_input_pipelines: how many read; each yields its part of a batch.
+      max_corrupt_share: an unreadable image is replaced by the next and named
+        in the log, unless they become more than this share of an epoch.
+      corrupt: the `streams.Corrupt` that counts them, to look into; its
+        limit counts, not `max_corrupt_share`.
+      data_service: "grpc://HOST:PORT" of the dispatcher of a tf.data service
+        whose workers are to do all this, or None. Each image is still seen
+        once an epoch, but the order is as the workers happen to be fast.
+
+    Returns:
+      A dataset of (images, labels). When too many images are corrupt it
+      raises TensorFlow's InvalidArgumentError; `corrupt.check()` then raises
+      the RuntimeError that says so.
+
+    Raises:
+      ValueError: the batch size cannot be divided.
+      RuntimeError: not one of the first images can be read.
     """
-    # Shuffle while images are small (encoded), and before `repeat`, so that
-    # every epoch shows every image once.
-    buffer = min(examples.size, SHUFFLE_BUFFER)
-    ds = examples.dataset.shuffle(buffer, seed=seed).repeat()
-    ds = ds.map(
-        lambda image, label: (preprocess(image), label),
-        num_parallel_calls=AUTOTUNE,
+    part = _slice(batch_size, input_pipeline_id, num_input_pipelines)
+    _try_first(examples, preprocess)
+    stream = streams.Stream(examples.source, part, seed)
+    if corrupt is None:
+        corrupt = streams.Corrupt(stream.size, max_corrupt_share)
+    decoded = stream.decode(
+        preprocess,
+        start_step=start_step,
+        shared_out=data_service is not None,
     )
-    ds = ds.batch(batch_size, drop_remainder=True)
-    if batch_transform is not None:
-        ds = ds.map(batch_transform, num_parallel_calls=AUTOTUNE)
-    return ds.prefetch(AUTOTUNE)
+    ds = _batch(decoded, part.local_batch_size, drop_remainder=True)
+    if batch_transform is not None:  # E.g. mixup.
+        ds = ds.enumerate(start=start_step * part.count + part.index)
+        ds = ds.map(
+            lambda i, batch: (
+                batch[0],
+                *batch_transform(*batch[1:], tf.stack([seed, i])),
+            ),
+            num_parallel_calls=AUTOTUNE,
+        )
+    if data_service is not None:
+        ds = _distribute(ds, data_service)
+    ds = ds.map(functools.partial(stream.report, corrupt))
+    return ds.with_options(_options()).prefetch(AUTOTUNE)
 
 
 def make_eval_dataset(examples, preprocess, *, batch_size):
-    """One ordered pass; the last batch may be short, so no image is skipped."""
-    ds = examples.dataset.map(
-        lambda image, label: (preprocess(image), label),
+    """One ordered pass; the last batch may be short, so no image is skipped.
+
+    An image that cannot be read raises InvalidArgumentError with its name.
+    """
+    part = streams.Slice(batch_size)
+    ds = _batch(_evaluated(examples, preprocess, part), batch_size)
+    return ds.with_options(_options()).prefetch(AUTOTUNE)
+
+
+def make_padded_eval_dataset(
+    examples,
+    preprocess,
+    *,
+    batch_size,
+    input_pipeline_id=0,
+    num_input_pipelines=1,
+):
+    """One ordered pass in equal batches, each machine its part of each.
+
+    Yields (images, labels, weights): the weights of what fills up the last
+    batch are zero, so that each image counts once however many replicas there
+    are. All machines yield the same number of batches.
+    """
+    part = _slice(batch_size, input_pipeline_id, num_input_pipelines)
+    stream = _evaluated(examples, preprocess, part)
+    spec = stream.element_spec
+    filled = -(-examples.size // batch_size) * part.local_batch_size
+    stream = stream.map(lambda *row: (*row, tf.ones([])))
+    padding = tf.data.Dataset.from_tensors(
+        (*(tf.zeros(part.shape, part.dtype) for part in spec), tf.zeros([]))
+    )
+    ds = stream.concatenate(padding.repeat()).take(filled)
+    ds = _batch(ds, part.local_batch_size, drop_remainder=True)
+    return ds.with_options(_options()).prefetch(AUTOTUNE)
+
+
+def _slice(batch_size, index, count):
+    if batch_size % count:
+        raise ValueError(
+            f"A batch of {batch_size} cannot be divided among {count} input "
+            "pipelines."
+        )
+    return streams.Slice(batch_size, index, count)
+
+
+def _try_first(examples, preprocess):
+    """Raises what is wrong with `preprocess` rather than with an image."""
+    reason = None
+    rows = examples.source.epoch(None, 0)
+    for _, row in rows.take(min(examples.size, TRIED_IMAGES)):
+        try:
+            preprocess(examples.source.open(row)[0], tf.zeros([2], "int64"))
+            return
+        except tf.errors.OpError as error:
+            reason = reason or error.message
+    raise RuntimeError(f"Not one of the first images can be read: {reason}")
+
+
+def _evaluated(examples, preprocess, part):
+    stream = streams.Stream(examples.source, part)
+    corrupt = streams.Corrupt(examples.size, 0)
+    decoded = stream.decode(preprocess)
+    decoded = decoded.map(functools.partial(stream.report, corrupt))
+    return decoded.apply(tf.data.experimental.assert_cardinality(stream.size))
+
+
+def _batch(dataset, batch_size, drop_remainder=False):
+    return dataset.batch(
+        batch_size,
+        drop_remainder=drop_remainder,
         num_parallel_calls=AUTOTUNE,
+        deterministic=True,
     )
-    ds = ds.batch(batch_size)
-    ds = ds.apply(
-        tf.data.experimental.assert_cardinality(-(-examples.size // batch_size))
+
+
+def _options():
+    options = tf.data.Options()
+    options.deterministic = True
+    # What each machine reads is decided here, not by a strategy.
+    options.experimental_distribute.auto_shard_policy = (
+        tf.data.experimental.AutoShardPolicy.OFF
     )
-    return ds.prefetch(AUTOTUNE)
+    return options
+
+
+def _distribute(dataset, address):
+    """Deals epochs out to the workers of a tf.data service."""
+    if not address.startswith("grpc://"):
+        raise ValueError(
+            f"The data service is {address!r}; it begins with grpc://."
+        )
+    return dataset.apply(
+        tf.data.experimental.service.distribute(
+            processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
+            service=address,
+        )
+    )
+
+
+def _from_files(files, class_names):
+    paths = [file for file, _ in files]
+    orientations, digest = folders.inspect(paths)
+    labels = [label for _, label in files]
+    names = [str(path) for path in paths]
+    columns = (
+        tf.constant(names),
+        tf.constant(labels, "int64"),
+        tf.constant(orientations),
+    )
+    turned = any(orientation != 1 for orientation in orientations)
+    source = records.Indexed(columns, _read_turned if turned else _read, names)
+    fingerprint = f"{digest}{labels}"
+    digest = hashlib.sha256(fingerprint.encode()).hexdigest()
+    return Examples(source, class_names, digest)
+
+
+def _pass_on(image, label):
+    return image, label
+
+
+def _read(path, label, _):
+    return tf.io.read_file(path), label
+
+
+def _read_turned(path, label, orientation):
+    image = preprocessing.decode(tf.io.read_file(path))
+    return preprocessing.turn(image, orientation), label
+
+
+def _tfds_reader(tfds, builder):
+    """Returns a function from a record to (encoded image, label)."""
+    wanted = tfds.decode.PartialDecoding({"image": True, "label": True})
+    features = wanted.extract_features(builder.info.features)
+
+    def read(record):
+        row = features.deserialize_example(
+            record, decoders={"image": tfds.decode.SkipDecoding()}
+        )
+        return row["image"], row["label"]
+
+    return read
 
 
 def _import_tfds():
@@ -239,108 +405,3 @@ def _remove_partial(downloads, prepared):
         for folder, _, _ in os.walk(top, topdown=False):
             with contextlib.suppress(OSError):  # It is not empty.
                 os.rmdir(folder)
-
-
-def _index_folder(root, seed):
-    """Returns ({split: [(file, label)]}, class names)."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}.")
-    found = {
-        split: next((root / n for n in names if (root / n).is_dir()), None)
-        for split, names in SPLIT_NAMES.items()
-    }
-    if found["train"] is None:
-        found = {"train": root, "validation": None, "test": None}
-    listed = {
-        split: _list_classes(folder)
-        for split, folder in found.items()
-        if folder is not None
-    }
-    class_names = tuple(sorted(listed["train"]))
-    for split, classes in listed.items():
-        if tuple(sorted(classes)) != class_names:
-            odd = sorted(set(classes) ^ set(class_names))
-            raise RuntimeError(
-                f"{root}: {split} and train differ in the class folders "
-                f"{', '.join(odd[:5])}."
-            )
-    index = {split: [] for split in SPLIT_NAMES}
-    for label, name in enumerate(class_names):
-        groups = {split: listed[split][name] for split in listed}
-        for split, files in _carve(root, name, groups, seed).items():
-            index[split] += [(file, label) for file in files]
-    return index, class_names
-
-
-def _list_classes(folder):
-    """Returns {class name: its image files}, sorted."""
-    classes = {
-        child.name: sorted(
-            file for file in child.rglob("*") if file.suffix.lower() in SUFFIXES
-        )
-        for child in folder.iterdir()
-        if child.is_dir() and not child.name.startswith(".")
-    }
-    if not any(classes.values()):
-        raise RuntimeError(
-            f"{folder} holds no images: expected {folder}/CLASS/IMAGE.jpg, "
-            f"one folder a class, in {preprocessing.FORMATS}."
-        )
-    for name, files in classes.items():
-        if not files:
-            raise RuntimeError(f"The class folder {folder / name} is empty.")
-    if len(classes) < 2:
-        raise RuntimeError(
-            f"{folder} holds one class, {next(iter(classes))!r}; "
-            "classification needs at least two class folders."
-        )
-    return classes
-
-
-def _carve(root, name, groups, seed):
-    """Takes missing splits out of one class's training files."""
-    groups = dict(groups)
-    shares = {"validation": VALIDATION_SHARE, "test": TEST_SHARE}
-    missing = [split for split in shares if split not in groups]
-    train = list(groups["train"])
-    if len(train) <= len(missing):
-        raise RuntimeError(
-            f"Class {name!r} in {root} has {len(train)} images; at least "
-            f"{len(missing) + 1} are needed to divide it."
-        )
-    total = len(train)
-    random.Random(f"{seed}{name}").shuffle(train)
-    for split in missing:
-        count = max(1, round(shares[split] * total))
-        groups[split], train = sorted(train[:count]), train[count:]
-    groups["train"] = sorted(train)
-    return groups
-
-
-def _check_files(files):
-    """Raises one line that names files which will not decode."""
-    bad = []
-    for file in files:
-        if not _looks_whole(file):
-            # Only then is a full decode worth its time.
-            try:
-                preprocessing.read_image(file)
-            except OSError as error:
-                bad.append(str(error))
-    if bad:
-        raise RuntimeError(
-            f"{len(bad)} of {len(files)} images cannot be read; remove or "
-            f"replace them: {' '.join(bad[:3])}"
-        )
-
-
-def _looks_whole(file):
-    """Whether a file begins and ends like a JPEG or PNG."""
-    with file.open("rb") as stream:
-        head = stream.read(8)
-        stream.seek(0, 2)
-        stream.seek(max(0, stream.tell() - 12))
-        tail = stream.read()
-    if head.startswith(b"\xff\xd8"):
-        return tail.endswith(b"\xff\xd9")
-    return head.startswith(b"\x89PNG") and b"IEND" in tail

@@ -1,8 +1,14 @@
 """Devices: what runs where, in which precision, compiled or not."""
 
+import json
+import os
+
 import keras
+from absl import logging
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "tpu")
+XLA_SETTINGS = ("auto", "on", "off")
 
 
 def set_precision(precision):
@@ -15,17 +21,220 @@ def set_precision(precision):
     keras.config.set_dtype_policy(precision)
 
 
-def use_xla():
+def make_strategy(name="auto"):
+    """Returns the `tf.distribute.Strategy` of this machine and logs it.
+
+    Call it before anything else touches TensorFlow: several workers must be
+    connected first. Build and compile the model in its `scope()`.
+
+    "tpu" is written to TensorFlow's documentation, and tested only as far as
+    goes without a TPU: that the right one is asked for and set up, in order.
+
+    Args:
+      name: "none": one device; "mirrored": all GPUs of this machine (or all
+        logical CPUs where there is none); "multi_worker": the machines that
+        TF_CONFIG names; "tpu": this machine's TPU, or the one that TPU_NAME
+        names; "auto": the first that applies of tpu, multi_worker, mirrored
+        (for two GPUs and more) and none.
+
+    Raises:
+      ValueError: an unknown name, or a TF_CONFIG that makes no sense.
+      RuntimeError: there is no TPU.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(
+            f"Unknown strategy {name!r}; choose one of {', '.join(STRATEGIES)}."
+        )
+    chosen = _choose() if name == "auto" else name
+    strategy = _MAKERS[chosen]()
+    logging.info(
+        "Strategy %s%s: replicas %d.",
+        chosen,
+        " (auto)" if name == "auto" else "",
+        strategy.num_replicas_in_sync,
+    )
+    return strategy
+
+
+def replica_batch_size(batch_size, replicas):
+    """Returns each replica's part of the global batch.
+
+    Raises:
+      ValueError: the batch does not divide by the number of replicas.
+    """
+    if batch_size % replicas:
+        raise ValueError(
+            f"The global batch of {batch_size} images does not divide by "
+            f"{replicas} replicas."
+        )
+    return batch_size // replicas
+
+
+def distribute(strategy, make_dataset, batch_size):
+    """Returns a data set of global batches for `fit` under a strategy.
+
+    Each worker reads its own part of every batch, and each of its replicas
+    neighbouring rows of that, so that a batch holds the same images however
+    many devices share it.
+
+    Args:
+      strategy: see `make_strategy`.
+      make_dataset: called with the number of this input pipeline and how many
+        there are; returns its part of the batches.
+      batch_size: of all replicas together.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return make_dataset(0, 1)
+    size = replica_batch_size(batch_size, replicas)
+    return strategy.distribute_datasets_from_function(
+        lambda context: make_dataset(
+            context.input_pipeline_id, context.num_input_pipelines
+        ).rebatch(size)
+    )
+
+
+def is_chief():
+    """Whether this process writes for all workers."""
+    if not _workers():
+        return True
+    task = json.loads(os.environ["TF_CONFIG"])["task"]
+    return task["type"] == "chief" or (
+        task["type"] == "worker"
+        and int(task["index"]) == 0
+        and "chief" not in json.loads(os.environ["TF_CONFIG"])["cluster"]
+    )
+
+
+def use_xla(setting="auto", *, replicas=1, batch_norm="local"):
     """Whether steps should be compiled with XLA on this machine's devices.
 
     XLA is slow for depthwise convolutions on a CPU (B0's train step ran at
-    0.9 images/s with it and 16.7 without), and fast on GPU and TPU.
+    0.9 images/s with it and 16.7 without), and fast on GPU and TPU. It cannot
+    compile a step of several GPUs with an all-reduce inside, which is what
+    synchronized batch normalization is.
+
+    Args:
+      setting: "auto", "on" or "off".
+      replicas: how many replicas the model trains on.
+      batch_norm: as in `layers.set_statistics`.
+
+    Returns:
+      What `compile(jit_compile=...)` takes.
+
+    Raises:
+      ValueError: an unknown setting, or "on" where XLA cannot.
     """
+    if setting not in XLA_SETTINGS:
+        raise ValueError(
+            f"Unknown XLA setting {setting!r}; choose one of "
+            f"{', '.join(XLA_SETTINGS)}."
+        )
     if keras.backend.backend() != "tensorflow":
-        return "auto"
+        return {"auto": "auto", "on": True, "off": False}[setting]
     import tensorflow as tf
 
-    return bool(
-        tf.config.list_physical_devices("GPU")
-        or tf.config.list_physical_devices("TPU")
-    )
+    on_tpu = bool(tf.config.list_physical_devices("TPU"))
+    possible = on_tpu or replicas == 1 or batch_norm == "local"
+    if setting == "on" and not possible:
+        raise ValueError(
+            f"XLA cannot compile {batch_norm} batch normalization over "
+            f"{replicas} replicas; use 'auto', 'off' or local statistics."
+        )
+    if setting != "auto":
+        return setting == "on"
+    on_gpu = bool(tf.config.list_physical_devices("GPU"))
+    return possible and (on_gpu or on_tpu)
+
+
+def _choose():
+    import tensorflow as tf
+
+    if _tpu_name():
+        return "tpu"
+    if len(_workers()) > 1:
+        return "multi_worker"
+    if len(tf.config.list_physical_devices("GPU")) > 1:
+        return "mirrored"
+    return "none"
+
+
+def _make_default():
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy()
+
+
+def _make_mirrored():
+    import tensorflow as tf
+
+    # By itself, TensorFlow takes only the first of several logical CPUs.
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    devices = [device.name for device in tf.config.list_logical_devices(kind)]
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def _make_multi_worker():
+    import tensorflow as tf
+
+    if not _workers():
+        raise ValueError(
+            "The strategy multi_worker needs the environment variable "
+            'TF_CONFIG, e.g. {"cluster": {"worker": ["host1:2222", '
+            '"host2:2222"]}, "task": {"type": "worker", "index": 0}}; '
+            "scripts/launch_local.py sets it for workers on one machine."
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def _make_tpu():
+    import tensorflow as tf
+
+    name = _tpu_name()
+    if not name:
+        raise RuntimeError(
+            "There is no TPU here: TensorFlow lists none, and the environment "
+            "variable TPU_NAME is not set."
+        )
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
+    if name != "local":
+        tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+    return tf.distribute.TPUStrategy(resolver)
+
+
+_MAKERS = {
+    "none": _make_default,
+    "mirrored": _make_mirrored,
+    "multi_worker": _make_multi_worker,
+    "tpu": _make_tpu,
+}
+
+
+def _tpu_name():
+    """Returns what the resolver calls this machine's TPU, "" if none."""
+    import tensorflow as tf
+
+    if os.environ.get("TPU_NAME"):
+        return os.environ["TPU_NAME"]
+    return "local" if tf.config.list_physical_devices("TPU") else ""
+
+
+def _workers():
+    """Returns the addresses that TF_CONFIG names, [] without it."""
+    text = os.environ.get("TF_CONFIG", "")
+    if not text:
+        return []
+    try:
+        config = json.loads(text)
+        task = (config["task"]["type"], int(config["task"]["index"]))
+        cluster = config["cluster"]
+        # The chief is a worker that also writes.
+        workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
+        cluster[task[0]][task[1]]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        raise ValueError(
+            f"TF_CONFIG={text!r} must be JSON with the addresses of a cluster "
+            "and the task of this process in it."
+        ) from None
+    return workers

@@ -78,7 +78,7 @@ def read_json_lines(path):
 
 
 def last_result(path):
-    """Returns the last object of a JSON-lines file; None where there is none."""
+    """Returns the last object of a JSON-lines file; None without one."""
     path = pathlib.Path(path)
     rows = read_json_lines(path) if path.exists() else []
     return rows[-1] if rows else None
@@ -97,6 +97,12 @@ def check_run(path, run):
                 f"{stored.get(field)!r}, not {value!r}. Choose another "
                 "workdir, or delete that one."
             )
+
+
+def as_table(run):
+    """Returns a run's config as a Markdown table."""
+    rows = "".join(f"| {key} | {value} |\n" for key, value in run.items())
+    return f"| field | value |\n| --- | --- |\n{rows}"
 
 
 def check_folder(path):

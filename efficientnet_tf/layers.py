@@ -1,8 +1,54 @@
-"""What Keras itself lacks: fused batch normalization, a silu quick to train."""
+"""What Keras lacks: fused and grouped batch normalization, a quick silu."""
 
 import functools
 
 import keras
+
+# Over how many replicas a batch's statistics are taken; see `group_size`.
+STATISTICS = ("local", "synchronized", "grouped")
+
+
+def set_statistics(network, statistics):
+    """Sets over which replicas batch normalization takes its statistics.
+
+    Changes the layers in place, for what is traced from now on. It matters
+    while training only; set "local" again before the network is stored, as
+    other backends than TensorFlow refuse synchronized layers.
+
+    Args:
+      network: a model of the family.
+      statistics: "local": those of the replica's own images; "synchronized":
+        of the whole batch; "grouped": of as many replicas as `group_size`.
+    """
+    if statistics not in STATISTICS:
+        raise ValueError(
+            f"Unknown batch norm statistics {statistics!r}; choose one of "
+            f"{', '.join(STATISTICS)}."
+        )
+    for layer in network.layers:
+        if isinstance(layer, BatchNormalization):
+            layer.synchronized = statistics == "synchronized"
+            layer.grouped = statistics == "grouped"
+
+
+def group_size(statistics, replicas):
+    """Returns how many replicas share the statistics of batch normalization.
+
+    "grouped" is the reference's rule for TPUs: local up to 8 replicas, then
+    groups of max(8, replicas // 8) neighbours.
+    """
+    if statistics == "synchronized":
+        return replicas
+    if statistics == "local" or replicas <= 8:
+        return 1
+    size = max(8, replicas // 8)
+    if replicas % size:
+        raise ValueError(
+            f"{replicas} replicas do not divide into groups of {size} for "
+            "batch normalization; use another number of replicas, or "
+            "'local' or 'synchronized' statistics."
+        )
+    return size
 
 
 @keras.saving.register_keras_serializable(package="efficientnet_tf")
@@ -28,9 +74,20 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Keras 3 spells batch normalization out in a dozen operations; on TensorFlow
     the fused kernel does the same in one pass over [N, H, W, C], in float32
     statistics whatever the compute dtype. On other backends, with a mask, with
-    synchronized or renormalized statistics or on other ranks this is Keras's
-    own layer.
+    renormalized statistics or those of several replicas, or on other ranks
+    this is Keras's own layer.
+
+    Args:
+      grouped: whether groups of replicas share their statistics, as
+        `group_size` says; see `set_statistics`.
     """
+
+    def __init__(self, *args, grouped=False, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.grouped = grouped
+
+    def get_config(self):
+        return {**super().get_config(), "grouped": self.grouped}
 
     def call(self, inputs, training=None, mask=None):
         if not self._can_fuse(inputs, mask):
@@ -46,13 +103,49 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return (
             keras.backend.backend() == "tensorflow"
             and mask is None
-            and not self.synchronized
+            and self._group_size() == 1
             and not getattr(self, "renorm", False)  # Since Keras 3.14.
             and self.scale
             and self.center
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
         )
+
+    def _group_size(self):
+        if not (self.synchronized or self.grouped):
+            return 1
+        kind = "synchronized" if self.synchronized else "grouped"
+        return group_size(kind, _replica()[1])
+
+    def _moments(self, inputs, mask):
+        if mask is not None or self._group_size() == 1:
+            return super()._moments(inputs, mask)
+        return self._moments_of_group(inputs)
+
+    def _moments_of_group(self, inputs):
+        import tensorflow as tf  # Only this backend has replicas.
+
+        # One all-reduce for everything; Keras makes three of a layer.
+        count = tf.cast(tf.size(inputs) / inputs.shape[self.axis], tf.float32)
+        sums = tf.concat(
+            [
+                tf.reduce_sum(inputs, self._reduction_axes),
+                tf.reduce_sum(tf.square(inputs), self._reduction_axes),
+                count[None],
+            ],
+            axis=0,
+        )
+        replica, replicas = _replica()
+        size = self._group_size()
+        # Strategies reduce over all replicas only, so each group has a row of
+        # its own; there are never more than 8 rows.
+        groups = replicas // size
+        rows = tf.one_hot(replica // size, groups)[:, None] * sums
+        context = tf.distribute.get_replica_context()
+        rows = context.all_reduce(tf.distribute.ReduceOp.SUM, rows)
+        sums = rows[replica // size]
+        mean, squares = tf.split(sums[:-1] / sums[-1], 2)
+        return mean, tf.maximum(squares - tf.square(mean), 0.0)
 
     def _fused(self, inputs, is_training):
         import tensorflow as tf  # Only ever reached on this backend.
@@ -98,6 +191,50 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 moving * self.momentum + batch * (1.0 - self.momentum)
             )
         return outputs
+
+
+@keras.saving.register_keras_serializable(package="efficientnet_tf")
+class Dropout(keras.layers.Dropout):
+    """`keras.layers.Dropout` with masks of its own on every replica.
+
+    Keras gives equal masks to the images at equal places of all replicas.
+    """
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0 or _replica()[1] == 1:
+            return super().call(inputs, training=training)
+        return keras.random.dropout(
+            inputs,
+            self.rate,
+            noise_shape=self.noise_shape,
+            seed=_ReplicaSeeds(self.seed_generator),
+        )
+
+
+class _ReplicaSeeds(keras.random.SeedGenerator):
+    """The seeds of another generator, with the replica's number in them."""
+
+    def __init__(self, generator):
+        # Not that of the base class, which would make a variable.
+        self.generator = generator
+
+    def next(self, ordered=True):
+        first, second = keras.ops.unstack(self.generator.next(ordered))
+        # The second one counts the steps.
+        replica = keras.ops.cast(_replica()[0], first.dtype)
+        return keras.ops.stack([first + 1_000_003 * replica, second])
+
+
+def _replica():
+    """Returns the number of this replica, and how many there are."""
+    if keras.backend.backend() != "tensorflow":
+        return 0, 1
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return 0, 1
+    return context.replica_id_in_sync_group, context.num_replicas_in_sync
 
 
 def _compiles_gradient(x):

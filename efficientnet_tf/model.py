@@ -5,7 +5,7 @@ import dataclasses
 import keras
 from absl import logging
 
-from efficientnet_tf import blocks, scaling, variants
+from efficientnet_tf import blocks, layers, scaling, variants
 
 MIN_SIZE = 32  # The network strides by 32.
 
@@ -284,7 +284,7 @@ def _backbone(x, variant, drop_path_rate):
 def _top(x, classes, dropout_rate, activation):
     x = _pool(x, "avg")
     if dropout_rate > 0:
-        x = keras.layers.Dropout(dropout_rate, name="top_dropout")(x)
+        x = layers.Dropout(dropout_rate, name="top_dropout")(x)
     # In float32 under mixed precision: a softmax over many classes needs it.
     return keras.layers.Dense(
         classes,

@@ -148,9 +148,6 @@ class ExponentialMovingAverage:
         self.decay = decay
         self.swapped = False
         self._variables = list(variables)
-        paths = [variable.path for variable in self._variables]
-        if len(set(paths)) < len(paths):
-            raise ValueError("The variables to average share a path.")
         _check_scope(self._variables)
         self._averages = [
             keras.Variable(
@@ -193,43 +190,16 @@ class ExponentialMovingAverage:
             average.assign(value)
         self.swapped = not self.swapped
 
-    def get_state(self):
-        """Returns {path: average, "step": updates}, all NumPy arrays.
+    @property
+    def variables(self):
+        """What a checkpoint of the averages holds.
 
         Raises:
           RuntimeError: the averages are swapped in.
         """
         if self.swapped:
             raise RuntimeError("Swap back before saving the averages.")
-        arrays = {
-            variable.path: keras.ops.convert_to_numpy(average)
-            for average, variable in self._pairs()
-        }
-        return arrays | {"step": keras.ops.convert_to_numpy(self._step)}
-
-    def set_state(self, state):
-        """Restores what `get_state` returned.
-
-        Raises:
-          ValueError: it is of other variables.
-        """
-        targets = {
-            variable.path: average for average, variable in self._pairs()
-        } | {"step": self._step}
-        if set(state) != set(targets):
-            different = sorted(set(state) ^ set(targets))
-            raise ValueError(
-                "The averages are of another model: it differs in "
-                f"{different[0]!r} and {len(different) - 1} more."
-            )
-        for path, target in targets.items():
-            if tuple(state[path].shape) != tuple(target.shape):
-                raise ValueError(
-                    f"The average of {path!r} has the shape "
-                    f"{tuple(state[path].shape)}, not {tuple(target.shape)}."
-                )
-        for path, target in targets.items():
-            target.assign(state[path])
+        return [*self._averages, self._step]
 
     def _pairs(self):
         return zip(self._averages, self._variables, strict=True)

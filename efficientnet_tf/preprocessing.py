@@ -1,6 +1,7 @@
 """From the bytes of one image to a cropped and resized tensor."""
 
 import pathlib
+import struct
 
 import tensorflow as tf
 
@@ -9,7 +10,16 @@ import tensorflow as tf
 # this only at 224 pixels.
 CROP_PADDING = 32
 
+# Crops of training, preprocessing.py of the official code. The first is of the
+# object that must be in the crop, and there the object is the whole image.
+MIN_OBJECT_COVERED = 0.1
+ASPECT_RATIOS = (3 / 4, 4 / 3)
+ATTEMPTS = 10
+
 FORMATS = "JPEG, PNG, GIF, BMP or WebP"
+
+# The others overshoot.
+_WITHIN_RANGE = ("bilinear", "nearest", "area")
 
 
 def decode(image):
@@ -26,7 +36,7 @@ def decode(image):
 
 
 def read_image(path):
-    """Reads one file to a uint8 tensor [H, W, 3].
+    """Reads one file to a uint8 tensor [H, W, 3], turned as EXIF says.
 
     Raises:
       OSError: the file is missing, empty, cut short or not an image.
@@ -36,7 +46,7 @@ def read_image(path):
     if not data:
         raise OSError(f"{path} is empty.")
     try:
-        return decode(tf.constant(data))
+        return turn(decode(tf.constant(data)), exif_orientation(data))
     except tf.errors.InvalidArgumentError as error:
         if "Unknown image file format" in error.message:
             reason = f"is not an image ({FORMATS})"
@@ -45,6 +55,42 @@ def read_image(path):
         else:
             reason = "is a damaged or truncated image"
         raise OSError(f"{path} {reason}.") from None
+
+
+def exif_orientation(data):
+    """Returns how a JPEG's beginning says it is turned: 1 (not) to 8."""
+    position = 2
+    while data[:2] == b"\xff\xd8" and data[position : position + 1] == b"\xff":
+        marker, length = struct.unpack_from(
+            ">BH", data + bytes(4), position + 1
+        )
+        if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
+            return _orientation_of(data[position + 10 : position + 2 + length])
+        # The other segments of applications and comments may come first.
+        if not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+            break
+        position += 2 + length
+    return 1
+
+
+def turn(image, orientation):
+    """Turns and mirrors [H, W, 3] so that an EXIF orientation becomes 1."""
+    orientation = tf.convert_to_tensor(orientation)
+    # Rows and columns change places in 5 to 8; what is mirrored afterwards is
+    # the result's.
+    image = tf.cond(
+        orientation >= 5,
+        lambda: tf.transpose(image, (1, 0, 2)),
+        lambda: tf.identity(image),
+    )
+    for axis, mirrored in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
+        image = tf.cond(
+            tf.reduce_any(orientation == tf.constant(mirrored)),
+            lambda image=image, axis=axis: tf.reverse(image, [axis]),
+            lambda image=image: tf.identity(image),
+        )
+    image.set_shape([None, None, 3])
+    return image
 
 
 def preprocess_for_eval(
@@ -77,20 +123,25 @@ def preprocess_for_train(
     min_area=0.08,
     keep_aspect=True,
     flip=True,
+    augment=None,
     seed=None,
 ):
     """Takes a random crop of 3:4 to 4:3, resizes it, flips it half the time.
+
+    Of a JPEG only the crop is decoded.
 
     Args:
       image: encoded bytes, or [H, W, 3] with values in [0, 255].
       size: pixels a side of the result.
       interpolation: of `tf.image.resize`.
       min_area: the smallest share of the image that a crop covers; 1 keeps
-        the whole image.
+        the whole image. Less than `MIN_OBJECT_COVERED` is that.
       keep_aspect: whether 3:4 is in pixels, as in the official code, or as if
         the image had been resized to a square first (the match of
         `crop_padding=None` in evaluation).
       flip: whether to mirror left and right.
+      augment: maps uint8 [size, size, 3] and a seed to another such image,
+        after all else, or None.
       seed: two integers for a repeatable result, or None.
 
     Returns:
@@ -99,53 +150,114 @@ def preprocess_for_train(
     if seed is None:
         seed = tf.random.uniform([2], maxval=2**31 - 1, dtype="int32")
     seed = tf.convert_to_tensor(seed)
-    image = decode(image)
     if min_area < 1:
-        image = _random_crop(image, min_area, keep_aspect, seed)
-    image = _resize(image, size, interpolation)
+        image = _random_crop(image, size, min_area, keep_aspect, seed)
+    else:
+        image = decode(image)
     if flip:
-        image = tf.image.stateless_random_flip_left_right(image, seed + 1)
-    return image
+        # Before it becomes larger, and floating point.
+        image = tf.cond(
+            tf.random.stateless_uniform([], seed + 1) < 0.5,
+            lambda: tf.reverse(image, [1]),
+            lambda: tf.identity(image),
+        )
+    image = _resize(image, size, interpolation)
+    if augment is None:
+        return image
+    image = augment(tf.cast(tf.round(image), "uint8"), seed + 2)
+    return tf.cast(tf.ensure_shape(image, [size, size, 3]), "float32")
+
+
+def _orientation_of(tiff):
+    """Reads the tag 0x0112 in the first directory of an EXIF block."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    try:
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        for i in range(count):
+            tag, kind, _, value = struct.unpack_from(
+                f"{order}HHIH", tiff, start + 2 + 12 * i
+            )
+            # A tag of another kind than a 16-bit integer is damaged.
+            if tag == 0x0112 and kind == 3:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
 
 
 def _crop_center(image, share):
-    shape = tf.shape(image)
+    top, left, side = _center(tf.shape(image), share)
+    return tf.image.crop_to_bounding_box(image, top, left, side, side)
+
+
+def _center(shape, share):
+    """Returns (top, left, side) of a central square."""
     height, width = shape[0], shape[1]
     side = share * tf.cast(tf.minimum(height, width), "float32")
     side = tf.maximum(tf.cast(side, "int32"), 1)
-    return tf.image.crop_to_bounding_box(
-        image, (height - side + 1) // 2, (width - side + 1) // 2, side, side
-    )
+    return (height - side + 1) // 2, (width - side + 1) // 2, side
 
 
-def _random_crop(image, min_area, keep_aspect, seed):
-    shape = tf.shape(image)
+def _random_crop(image, size, min_area, keep_aspect, seed):
+    """Returns uint8 [h, w, 3] of encoded bytes or of pixels."""
+
+    def crop_jpeg():
+        box = _draw_box(
+            tf.image.extract_jpeg_shape(image),
+            size,
+            min_area,
+            keep_aspect,
+            seed,
+        )
+        return tf.image.decode_and_crop_jpeg(image, box, channels=3)
+
+    def crop_pixels():
+        pixels = decode(image)
+        box = _draw_box(tf.shape(pixels), size, min_area, keep_aspect, seed)
+        return tf.image.crop_to_bounding_box(pixels, *tf.unstack(box))
+
+    if image.dtype != tf.string:
+        return crop_pixels()
+    return tf.cond(tf.image.is_jpeg(image), crop_jpeg, crop_pixels)
+
+
+def _draw_box(shape, size, min_area, keep_aspect, seed):
+    """Draws (top, left, height, width) in an image of a shape."""
     # Boxes are drawn in a unit square where the image's own aspect is let go.
     frame = shape if keep_aspect else tf.constant([1024, 1024, 3])
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         frame,
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
         seed=seed,
-        min_object_covered=0.0,
-        aspect_ratio_range=(3 / 4, 4 / 3),
+        min_object_covered=MIN_OBJECT_COVERED,
+        aspect_ratio_range=ASPECT_RATIOS,
         area_range=(min_area, 1.0),
-        max_attempts=10,
+        max_attempts=ATTEMPTS,
     )
-    if not keep_aspect:
-        scale = tf.cast(shape[:2], "float32") / 1024
-        begin, extent = (
-            tf.cast(tf.cast(part[:2], "float32") * scale, "int32")
-            for part in (begin, extent)
-        )
-        extent = tf.maximum(extent, 1)
-        begin = tf.concat([begin, [0]], axis=0)
-        extent = tf.concat([extent, [3]], axis=0)
-    return tf.slice(image, begin, extent)
+    begin, extent = begin[:2], extent[:2]
+    if keep_aspect:
+        if min_area <= MIN_OBJECT_COVERED:
+            # The whole image means that no attempt succeeded. Where crops are
+            # to be large, it is what comes closest to what was asked for.
+            top, left, side = _center(shape, size / (size + CROP_PADDING))
+            failed = tf.reduce_all(extent == shape[:2])
+            begin = tf.where(failed, tf.stack([top, left]), begin)
+            extent = tf.where(failed, tf.stack([side, side]), extent)
+        return tf.concat([begin, extent], axis=0)
+    scale = tf.cast(shape[:2], "float32") / 1024
+    begin, extent = (
+        tf.cast(tf.cast(part, "float32") * scale, "int32")
+        for part in (begin, extent)
+    )
+    return tf.concat([begin, tf.maximum(extent, 1)], axis=0)
 
 
 def _resize(image, size, interpolation):
     image = tf.image.resize(image, (size, size), interpolation)
     image = tf.cast(image, "float32")  # "nearest" keeps integers.
     image.set_shape([size, size, 3])
-    # Bicubic overshoots.
-    return tf.clip_by_value(image, 0.0, 255.0)
+    if interpolation in _WITHIN_RANGE:
+        return image
+    # In place, which `clip_by_value` is not.
+    return tf.maximum(tf.minimum(image, 255.0), 0.0)

@@ -1,10 +1,12 @@
 import collections
+import io
 import os
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from efficientnet_tf import data, preprocessing
 
@@ -38,7 +40,7 @@ SIZES = {"validation": [1, 2, 1], "test": [2, 4, 1], "train": [7, 14, 3]}
 
 
 def test_a_folder_is_divided_class_by_class(folder):
-    assert set(SIZES) == set(data.SPLIT_NAMES)
+    assert set(SIZES) == set(data.folders.SPLIT_NAMES)
     for split, sizes in SIZES.items():
         examples = data.from_folder(folder, split)
         labels = collections.Counter(label for label, _ in _ids(examples))
@@ -82,14 +84,16 @@ def test_the_fingerprint_follows_the_files(folder, tmp_path):
 def test_a_folder_with_its_own_splits_keeps_them(tmp_path, make_folder, names):
     for name, count in zip(names, (4, 3, 2), strict=True):
         make_folder(tmp_path / name, {"a": count, "b": count})
-    sizes = [data.from_folder(tmp_path, s).size for s in data.SPLIT_NAMES]
+    sizes = [
+        data.from_folder(tmp_path, s).size for s in data.folders.SPLIT_NAMES
+    ]
     assert sizes == [8, 6, 4]
 
 
 def test_a_missing_split_is_taken_out_of_train_alone(tmp_path, make_folder):
     make_folder(tmp_path / "train", {"a": 10, "b": 10})
     make_folder(tmp_path / "test", {"a": 3, "b": 3})
-    parts = {s: data.from_folder(tmp_path, s) for s in data.SPLIT_NAMES}
+    parts = {s: data.from_folder(tmp_path, s) for s in data.folders.SPLIT_NAMES}
     assert {s: part.size for s, part in parts.items()} == {
         "train": 18,
         "validation": 2,
@@ -188,46 +192,268 @@ def test_evaluation_sees_every_image_once_in_order(batch_size):
     assert len(dataset) == len(batches) == -(-10 // batch_size)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 5, 10])
+def _number(image, seed):
+    """The number of an image, and the seed that it was given."""
+    return tf.concat([tf.cast(image[0, 0, :1], "int64"), seed], axis=0)
+
+
+def _epochs(examples, **options):
+    options = {"preprocess": _number, "batch_size": 4, "seed": 1} | options
+    return data.make_epochs_dataset(examples, **options)
+
+
+def _batches(examples, steps, **options):
+    """Arrays (numbers and seeds [N, 3], labels [N]) of the first batches."""
+    return [
+        (images.numpy(), labels.numpy())
+        for images, labels in _epochs(examples, **options).take(steps)
+    ]
+
+
+def _assert_equal(left, right):
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5, 10, 15])
 def test_every_epoch_shows_every_training_image_once(batch_size):
-    dataset = data.make_train_dataset(
-        _numbers(10), lambda image: image, batch_size=batch_size, seed=1
-    )
-    stream = []
-    for images, labels in dataset:
-        assert len(images) == batch_size
-        numbers = images[:, 0, 0, 0].numpy()
-        np.testing.assert_array_equal(labels, numbers % 3)
-        stream += list(numbers)
-        if len(stream) >= 30:
-            break
-    epochs = np.reshape(stream[:30], (3, 10))
+    batches = _batches(_numbers(10), 30 // batch_size, batch_size=batch_size)
+    stream = np.concatenate([images for images, _ in batches])
+    labels = np.concatenate([labels for _, labels in batches])
+    np.testing.assert_array_equal(labels, stream[:, 0] % 3)
+    epochs = stream[:, 0].reshape(3, 10)
     for epoch in epochs:
         assert sorted(epoch) == list(range(10))
     # Shuffled, and anew for each epoch.
     assert len({tuple(epoch) for epoch in epochs} | {tuple(range(10))}) == 4
+    # No seed comes twice.
+    assert len(np.unique(stream[:, 1:], axis=0)) == 30
 
 
-def test_the_order_follows_the_seed():
-    def first_epoch(seed):
-        dataset = data.make_train_dataset(
-            _numbers(10), lambda image: image, batch_size=10, seed=seed
+def test_order_and_seeds_follow_the_seed_alone():
+    first = _batches(_numbers(10), 5)
+    tf.random.set_seed(7)
+    _assert_equal(first, _batches(_numbers(10), 5))
+    other = _batches(_numbers(10), 5, seed=2)
+    assert any((a[0] != b[0]).any() for a, b in zip(first, other, strict=True))
+
+
+@pytest.mark.parametrize("start", [1, 2, 5, 13])
+def test_a_stream_goes_on_anywhere_as_if_uninterrupted(start):
+    whole = _batches(_numbers(10), 15)
+    rest = _batches(_numbers(10), 15 - start, start_step=start)
+    _assert_equal(whole[start:], rest)
+
+
+def test_tfds_goes_on_anywhere_and_decodes_nothing_before(data_dir):
+    examples = data.from_tfds("imagenet2012", "train", data_dir)
+    opened = []
+
+    def preprocess(image, seed):
+        tf.py_function(lambda: opened.append(1), [], [])
+        size = tf.cast(tf.strings.length(image), "int64")
+        return tf.stack([size, *tf.unstack(seed)])
+
+    options = {"preprocess": preprocess, "batch_size": 100}
+    whole = _batches(examples, 8, **options)
+    opened.clear()
+    rest = _batches(examples, 1, start_step=7, **options)
+    _assert_equal(whole[7:], rest)
+    # One batch, what is prefetched, and the try at the beginning.
+    assert len(opened) < 700
+    epoch = np.concatenate([images[:, 0] for images, _ in whole[:5]])
+    expected = [len(image.numpy()) for image, _ in examples.dataset]
+    assert sorted(epoch) == sorted(expected) and list(epoch) != expected
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_workers_divide_each_batch(workers):
+    whole = _batches(_numbers(10), 8, batch_size=8)
+    parts = [
+        _batches(
+            _numbers(10),
+            8,
+            batch_size=8,
+            input_pipeline_id=i,
+            num_input_pipelines=workers,
         )
-        return tuple(next(iter(dataset))[0][:, 0, 0, 0].numpy())
+        for i in range(workers)
+    ]
+    joined = [
+        tuple(np.concatenate(column) for column in zip(*step, strict=True))
+        for step in zip(*parts, strict=True)
+    ]
+    _assert_equal(whole, joined)
+    with pytest.raises(ValueError, match="batch of 9 cannot be divided"):
+        _epochs(_numbers(10), batch_size=9, num_input_pipelines=2)
 
-    assert first_epoch(1) == first_epoch(1) != first_epoch(2)
+
+def test_the_batch_transform_gets_whole_batches_and_a_seed():
+    def transform(images, labels, seed):
+        return images * 0 + seed[1], tf.one_hot(labels, 3)
+
+    batches = _batches(_numbers(6), 3, batch_transform=transform)
+    for step, (images, labels) in enumerate(batches):
+        assert (images == step).all()
+        assert labels.shape == (4, 3)
+    again = _batches(_numbers(6), 1, batch_transform=transform, start_step=2)
+    _assert_equal(batches[2:], again)
 
 
-def test_the_batch_transform_gets_whole_batches():
-    dataset = data.make_train_dataset(
-        _numbers(6),
-        lambda image: tf.cast(image, "float32"),
-        batch_size=3,
-        batch_transform=lambda images, labels: (-images, tf.one_hot(labels, 3)),
+def _refuse(*numbers):
+    """A `_number` that cannot read some images."""
+
+    def preprocess(image, seed=None):
+        bad = tf.reduce_any(image[0, 0, 0] == tf.constant(numbers, "uint8"))
+        with tf.control_dependencies([tf.debugging.Assert(~bad, ["bad"])]):
+            zeros = tf.zeros([2], "int64")
+            return _number(image, zeros if seed is None else seed)
+
+    return preprocess
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_next_image_takes_the_place_of_a_corrupt_one(workers, caplog):
+    for worker in range(workers):
+        options = {
+            "input_pipeline_id": worker,
+            "num_input_pipelines": workers,
+        }
+        whole = np.concatenate(
+            [images for images, _ in _batches(_numbers(10), 15, **options)]
+        )
+        corrupt = data.streams.Corrupt(10, 0.2)
+        found = _batches(
+            _numbers(10),
+            13,
+            preprocess=_refuse(3, 7),
+            corrupt=corrupt,
+            **options,
+        )
+        found = np.concatenate([images for images, _ in found])
+        expected = list(whole)
+        for i in reversed(range(len(whole) - 1)):
+            if whole[i][0] in (3, 7):
+                expected[i] = expected[i + 1]
+        np.testing.assert_array_equal(found, expected[: len(found)])
+        assert corrupt.names == {"image 3", "image 7"}
+        corrupt.check()
+    assert "image 3 cannot be read" in caplog.text
+
+
+def test_too_many_corrupt_images_stop_the_run_with_their_names():
+    corrupt = data.streams.Corrupt(10, 0.1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image 3; image"):
+        _batches(_numbers(10), 9, preprocess=_refuse(3, 7), corrupt=corrupt)
+    with pytest.raises(RuntimeError, match=r"2 of 10 images \(20.00%\) cannot"):
+        corrupt.check()
+
+
+def test_a_preprocessing_that_never_works_is_not_taken_for_bad_images():
+    with pytest.raises(RuntimeError, match="Not one of the first images.*bad"):
+        _epochs(_numbers(10), preprocess=_refuse(*range(10)))
+
+
+def test_images_that_vanish_during_a_run_end_it(tmp_path, make_folder):
+    folder = make_folder(tmp_path, {"a": 10, "b": 10})
+    examples = data.from_folder(folder, "train")
+    ds = _epochs(
+        examples,
+        preprocess=lambda image, seed: preprocessing.decode(image)[:1, :1],
+        max_corrupt_share=1.0,
     )
-    images, labels = next(iter(dataset))
-    assert images.numpy().max() <= 0
-    assert labels.shape == (3, 3)
+    for file in folder.rglob("*.png"):
+        file.unlink()
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Not one image"):
+        list(ds.take(100))
+
+
+def test_evaluation_names_the_image_that_it_cannot_read():
+    for bad in (0, 4, 9):
+        ds = data.make_eval_dataset(_numbers(10), _refuse(bad), batch_size=3)
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=f"image {bad}"
+        ):
+            list(ds)
+
+
+@pytest.mark.parametrize(
+    "batch_size,workers", [(8, 2), (4, 1), (16, 4), (6, 3)]
+)
+@pytest.mark.parametrize("size", [10, 12, 1])
+def test_padded_evaluation_weighs_each_image_once(size, batch_size, workers):
+    steps = set()
+    seen = []
+    for worker in range(workers):
+        ds = data.make_padded_eval_dataset(
+            _numbers(size),
+            lambda image: image[0, 0],
+            batch_size=batch_size,
+            input_pipeline_id=worker,
+            num_input_pipelines=workers,
+        )
+        batches = [[part.numpy() for part in batch] for batch in ds]
+        steps.add(len(batches))
+        for images, labels, weights in batches:
+            assert len(images) == batch_size // workers
+            real = weights == 1
+            assert (weights[~real] == 0).all()
+            np.testing.assert_array_equal(labels[real], images[real, 0] % 3)
+            seen += list(images[real, 0])
+    assert sorted(seen) == list(range(size))
+    assert steps == {-(-size // batch_size)}
+
+
+def test_a_photograph_is_turned_as_its_tag_says(tmp_path, make_folder):
+    folder = make_folder(tmp_path, {"a": 3, "b": 3})
+    pixels = np.zeros((16, 32, 3), np.uint8)
+    pixels[:, 16:] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # To be turned to the right by a quarter.
+    file = folder / "a" / "photo.jpg"
+    Image.fromarray(pixels).save(file, exif=exif, quality=95)
+    splits = data.from_folder_splits(folder).values()
+    images = [image for part in splits for image, _ in part.dataset]
+    turned = [
+        preprocessing.decode(image)
+        for image in images
+        if preprocessing.decode(image).shape[0] == 32
+    ]
+    assert len(turned) == 1
+    assert turned[0][:16].numpy().max() < 20
+    assert turned[0][16:].numpy().min() > 235
+
+
+def test_a_jpeg_damaged_in_its_middle_is_named(tmp_path, make_folder):
+    folder = make_folder(tmp_path, {"a": 3, "b": 3})
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG")
+    content = bytearray(buffer.getvalue())
+    # A table that cannot be, where there should be pixels: libjpeg puts up
+    # with most other damage.
+    middle = len(content) // 2
+    content[middle : middle + 7] = b"\xff\xdb\x00\x05\x99\x00\x00"
+    (folder / "a" / "damaged.jpg").write_bytes(content)
+    named = 0
+    for examples in data.from_folder_splits(folder).values():
+        ds = data.make_eval_dataset(
+            examples, lambda i: preprocessing.decode(i)[:1, :1], batch_size=2
+        )
+        if str(folder / "a" / "damaged.jpg") in examples.source.names:
+            named += 1
+            with pytest.raises(
+                tf.errors.InvalidArgumentError, match="a/damaged.jpg"
+            ):
+                list(ds)
+    assert named == 1
+
+
+def test_wordnet_ids_stand_in_the_order_of_tfds(data_dir):
+    examples = data.from_tfds("imagenet2012", "train", data_dir)
+    assert data.imagenet_ids() == examples.class_names
 
 
 def test_joined_examples_are_both_sets():

@@ -31,13 +31,20 @@ LEVELS = (
         "efficientnet_tf.mixing",
         "efficientnet_tf.preprocessing",
         "efficientnet_tf.optimization",
+        "efficientnet_tf.distillation",
         "efficientnet_tf.distribution",
         "efficientnet_tf.checkpoints",
         "efficientnet_tf.callbacks",
         "efficientnet_tf.readers",
     ),
     # 2
-    ("efficientnet_tf.blocks", "efficientnet_tf.data"),
+    (
+        "efficientnet_tf.blocks",
+        "efficientnet_tf.folders",
+        "efficientnet_tf.records",
+        "efficientnet_tf.streams",
+        "efficientnet_tf.data",
+    ),
     # 3
     ("efficientnet_tf.model",),
     # 4
@@ -50,9 +57,11 @@ LEVELS = (
         "efficientnet_tf.visualize",
         "efficientnet_tf.classifier",
         "efficientnet_tf.export",
+        "efficientnet_tf.trainer",
+        "efficientnet_tf.teachers",
     ),
-    # 5: nothing yet.
-    (),
+    # 5
+    ("efficientnet_tf.train",),
     # 6
     (
         "transfer.recipes",
@@ -72,6 +81,8 @@ ALLOWED_LAZY = {
 # The model must also build where TensorFlow is not installed, so these import
 # it in functions, if at all.
 MAY_IMPORT_TENSORFLOW = {
+    "efficientnet_tf.records",
+    "efficientnet_tf.streams",
     "efficientnet_tf.data",
     "efficientnet_tf.image_ops",
     "efficientnet_tf.augmentation",
@@ -79,6 +90,7 @@ MAY_IMPORT_TENSORFLOW = {
     "efficientnet_tf.preprocessing",
     "efficientnet_tf.distribution",
     "efficientnet_tf.export",
+    "efficientnet_tf.train",
     "transfer.tasks",
     "transfer.features",
     "transfer.finetune",

@@ -1,4 +1,9 @@
-"""Our batch normalization and silu against Keras's, number by number."""
+"""Our batch normalization, silu and dropout against Keras, number by number."""
+
+import os
+import pathlib
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -270,3 +275,128 @@ def test_the_forward_pass_of_silu_stays_open_to_other_compilers():
         tf.TensorSpec((1, 4, 4, 8))
     )
     assert not forward.graph.as_graph_def().library.function
+
+
+@pytest.fixture(scope="module")
+def replicas(tmp_path_factory):
+    """What layers do on 16 replicas, in a process of its own."""
+    path = tmp_path_factory.mktemp("replicas") / "results.npz"
+    root = pathlib.Path(__file__).parent.parent
+    subprocess.run(
+        [sys.executable, root / "tests/replica_cases.py", path],
+        env=os.environ | {"PYTHONPATH": str(root)},
+        check=True,
+        capture_output=True,
+    )
+    return dict(np.load(path))
+
+
+# The reference's rule: max(8, replicas // 8) for more than 8 replicas.
+# https://github.com/tensorflow/tpu, models/official/efficientnet/utils.py,
+# TpuBatchNormalization._cross_replica_average.
+GROUPS = [(1, 1), (4, 1), (8, 1), (16, 8), (32, 8), (64, 8), (128, 16)]
+
+
+@pytest.mark.parametrize(("number", "size"), GROUPS)
+def test_groups_are_as_large_as_in_the_reference(number, size):
+    assert layers.group_size("grouped", number) == size
+    assert layers.group_size("local", number) == 1
+    assert layers.group_size("synchronized", number) == number
+
+
+def test_replicas_that_do_not_divide_into_groups_are_refused():
+    with pytest.raises(ValueError, match="12 replicas .* groups of 8"):
+        layers.group_size("grouped", 12)
+
+
+@pytest.mark.parametrize("statistics", layers.STATISTICS)
+def test_a_group_of_replicas_normalizes_as_one(replicas, statistics):
+    count = len(replicas["inputs"])
+    size = layers.group_size(statistics, count)
+    for first in range(0, count, size):
+        members = slice(first, first + size)
+        inputs, upstream = (
+            np.concatenate(replicas[name][members])
+            for name in ("inputs", "upstream")
+        )
+        layer = keras.layers.BatchNormalization(momentum=0.5)
+        layer.build(inputs.shape)
+        with tf.GradientTape() as tape:
+            x = tf.Variable(inputs)
+            outputs = layer(x, training=True)
+            loss = tf.reduce_sum(outputs * upstream)
+        gradients = tape.gradient(loss, [x, layer.gamma, layer.beta])
+        found = {
+            key.split("/")[1]: value[members]
+            for key, value in replicas.items()
+            if key.startswith(f"{statistics}/")
+        }
+        # Each replica has its own part of these.
+        for key, value in (("outputs", outputs), ("dx", gradients[0])):
+            np.testing.assert_allclose(
+                np.concatenate(found[key]), value, atol=1e-4, err_msg=key
+            )
+        for key, value in zip(("dgamma", "dbeta"), gradients[1:], strict=True):
+            np.testing.assert_allclose(
+                found[key].sum(axis=0), value, rtol=1e-4, atol=1e-3
+            )
+        # All replicas keep the group's.
+        for key, value in (
+            ("mean", layer.moving_mean),
+            ("variance", layer.moving_variance),
+        ):
+            for kept in found[key]:
+                np.testing.assert_allclose(kept, value, rtol=1e-4, atol=1e-5)
+
+
+def test_statistics_are_set_in_all_layers_and_survive_a_file(tmp_path):
+    inputs = keras.Input(SHAPE[1:])
+    x = layers.BatchNormalization()(inputs)
+    network = keras.Model(inputs, layers.BatchNormalization()(x))
+    for statistics, flags in (
+        ("grouped", (False, True)),
+        ("synchronized", (True, False)),
+        ("local", (False, False)),
+    ):
+        layers.set_statistics(network, statistics)
+        network.save(tmp_path / "model.keras")
+        for each in (
+            network,
+            keras.saving.load_model(tmp_path / "model.keras"),
+        ):
+            for layer in each.layers[1:]:
+                assert (layer.synchronized, layer.grouped) == flags
+
+
+def test_unknown_statistics_are_refused():
+    network = keras.Sequential([keras.Input((2, 2, 3))])
+    with pytest.raises(ValueError, match="'global'; choose one of local"):
+        layers.set_statistics(network, "global")
+
+
+def test_each_replica_drops_other_parts(replicas):
+    masks = replicas["drop"].reshape(-1, 64) > 0
+    # Two calls in each of 16 replicas, and no two alike.
+    assert len({mask.tobytes() for mask in masks}) == 32
+    np.testing.assert_allclose(masks.mean(), 0.5, atol=0.05)
+    # Neither alike in half of the places only by chance: uncorrelated.
+    correlations = np.corrcoef(masks)[~np.eye(32, dtype=bool)]
+    assert np.abs(correlations).max() < 0.6
+
+
+def test_dropout_on_one_device_is_that_of_keras(images, replicas):
+    ours, theirs = (
+        kind(0.5, noise_shape=(None, 1, 1, 1), seed=1)
+        for kind in (layers.Dropout, keras.layers.Dropout)
+    )
+    for _ in range(2):
+        np.testing.assert_array_equal(
+            ours(images, training=True), theirs(images, training=True)
+        )
+    np.testing.assert_array_equal(ours(images), images)
+    # The first replica has the masks of a single device.
+    layer = keras.layers.Dropout(0.5, seed=3)
+    for mask in replicas["drop"][0]:
+        np.testing.assert_array_equal(
+            mask, layer(np.ones((8, 8), "float32"), training=True)
+        )

@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from efficientnet_tf import preprocessing
 
@@ -124,6 +124,112 @@ def test_an_image_of_20000_pixels_width_is_read(tmp_path, noise):
     image = preprocessing.read_image(path)
     assert image.shape == (10, 20_000, 3)
     assert preprocessing.preprocess_for_eval(image, 32).shape == (32, 32, 3)
+
+
+def _photo(noise, height, width):
+    """A smooth picture, because noise in a JPEG depends on the decoder."""
+    small = Image.fromarray(_image(noise, 8, 8))
+    return small.resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("size", [(200, 300), (333, 97)])
+def test_a_crop_of_a_jpeg_is_the_crop_of_its_pixels(noise, size):
+    encoded = tf.constant(_encode(_photo(noise, *size), "JPEG", quality=90))
+    pixels = preprocessing.decode(encoded)
+    for i in range(20):
+        found, expected = (
+            preprocessing.preprocess_for_train(image, 64, seed=(i, 1))
+            for image in (encoded, pixels)
+        )
+        # At the edge of a crop, colour is upsampled from one side alone.
+        assert np.abs(found - expected).mean() < 0.5
+        assert np.abs(found - expected).max() < 20
+
+
+def test_a_crop_covers_a_tenth_at_least_and_the_centre_if_none_can_be(noise):
+    # The least of the official code is what its object must be covered by.
+    boxes = _crop_boxes([(i, 3) for i in range(60)], 0.01)
+    heights = boxes[:, 2] - boxes[:, 0] + 1
+    widths = boxes[:, 3] - boxes[:, 1] + 1
+    # Two pixels of rounding an edge.
+    assert (heights * widths / (60 * 80)).min() > 0.1 * 0.9
+    # No box of 3:4 to 4:3 covers a tenth of this; its central square is left.
+    image = _image(noise, 10, 400)
+    found = preprocessing.preprocess_for_train(
+        image, 32, flip=False, seed=(1, 2)
+    )
+    expected = preprocessing.preprocess_for_eval(image, 32)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_augmentation_gets_whole_pixels_and_a_seed_of_its_own(noise):
+    calls = []
+
+    def augment(image, seed):
+        calls.append((image.dtype, image.shape, tuple(seed.numpy())))
+        return 255 - image
+
+    image = _image(noise, 40, 40)
+    plain, negative = (
+        preprocessing.preprocess_for_train(image, 32, augment=f, seed=(1, 2))
+        for f in (None, augment)
+    )
+    np.testing.assert_array_equal(negative, 255 - np.round(plain))
+    ((dtype, shape, seed),) = calls
+    assert dtype == "uint8" and shape == (32, 32, 3) and seed != (1, 2)
+
+
+# Orientation, as the EXIF standard numbers them, and where in the file the
+# picture's top left, top right and bottom left pixels are: (row, column).
+ORIENTATIONS = {
+    1: ((0, 0), (0, -1), (-1, 0)),
+    2: ((0, -1), (0, 0), (-1, -1)),
+    3: ((-1, -1), (-1, 0), (0, -1)),
+    4: ((-1, 0), (-1, -1), (0, 0)),
+    5: ((0, 0), (-1, 0), (0, -1)),
+    6: ((-1, 0), (0, 0), (-1, -1)),
+    7: ((-1, -1), (0, -1), (-1, 0)),
+    8: ((0, -1), (-1, -1), (0, 0)),
+}
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("order", [">", "<"])
+def test_photographs_are_turned_as_exif_says(
+    tmp_path, noise, orientation, order
+):
+    stored = _photo(noise, 48, 80)
+    exif = Image.Exif()
+    exif.endian = order
+    exif[0x010F] = "maker"
+    exif[0x0112] = orientation
+    path = tmp_path / "photo.jpg"
+    stored.save(path, exif=exif, quality=95)
+    assert preprocessing.exif_orientation(path.read_bytes()) == orientation
+    found = preprocessing.read_image(path).numpy()
+    raw = preprocessing.decode(tf.constant(path.read_bytes())).numpy()
+    corners = [raw[place] for place in ORIENTATIONS[orientation]]
+    np.testing.assert_array_equal(
+        [found[0, 0], found[0, -1], found[-1, 0]], corners
+    )
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected.astype(int)).mean() < 2
+
+
+NOT_TURNED = {
+    "png": b"\x89PNG\r\n",
+    "empty": b"",
+    "cut": b"\xff\xd8\xff\xe1\x00\x20Exif\0\0MM\0*",
+    "no order": b"\xff\xd8\xff\xe1\x00\x20Exif\0\0" + bytes(26),
+    "endless": b"\xff\xd8" + b"\xff\xe0\x00\x00" * 9,
+}
+
+
+@pytest.mark.parametrize("data", NOT_TURNED.values(), ids=NOT_TURNED)
+def test_what_has_no_orientation_is_not_turned(data):
+    assert preprocessing.exif_orientation(data) == 1
 
 
 def _crop_boxes(seeds, min_area, keep_aspect=True, shape=(60, 80)):

@@ -103,7 +103,7 @@ def finetune_and_evaluate(
     )
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
     with writer.as_default(step=0):
-        tf.summary.text("config", _as_table(run))
+        tf.summary.text("config", files.as_table(run))
         if not checkpoints.list_newest(workdir / "checkpoints"):
             if config.head == "linear":
                 cache_key = f"{model_name}:{weights}"
@@ -119,7 +119,7 @@ def finetune_and_evaluate(
         "resolution": size,
         "xla": distribution.use_xla(),
         "seconds": round(
-            time.perf_counter() - begin + _seconds_before(workdir, begin), 1
+            callbacks.total_seconds(workdir / METRICS_FILE, begin), 1
         ),
     }
     files.append_json_line(workdir / RESULTS_FILE, row)
@@ -306,21 +306,3 @@ def _result_row(run, task, config, examples, scores):
         "published": task.published,
         "published_model": task.published_model,
     }
-
-
-def _seconds_before(workdir, begin):
-    """Seconds of the epochs that earlier processes of this run trained."""
-    path = workdir / METRICS_FILE
-    if not path.exists():
-        return 0.0
-    age = time.time() - (time.perf_counter() - begin)
-    return sum(
-        row["seconds"]
-        for row in files.read_json_lines(path)
-        if row["finished"] < age
-    )
-
-
-def _as_table(run):
-    rows = "".join(f"| {key} | {value} |\n" for key, value in run.items())
-    return f"| field | value |\n| --- | --- |\n{rows}"

@@ -152,7 +152,7 @@ def load_examples(task, data_dir=None):
         path = pathlib.Path(task.dataset)
         if task.classes is not None:
             path = _folder_of(task, data_dir)
-        loaded = {split: data.from_folder(path, split) for split in SPLITS}
+        loaded = data.from_folder_splits(path)
     found = len(loaded["train"].class_names)
     if task.classes not in (None, found):
         raise RuntimeError(

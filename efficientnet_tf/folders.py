@@ -1,0 +1,150 @@
+"""A folder of class folders: which files there are, and their division."""
+
+import hashlib
+import pathlib
+import random
+
+from efficientnet_tf import preprocessing
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+
+# What people call the three splits in a folder.
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "testing"),
+}
+
+# Of a class's images, where a folder has no such split of its own.
+VALIDATION_SHARE = 0.1
+TEST_SHARE = 0.2
+
+# Enough of a JPEG for the EXIF tag of its orientation, which stands first.
+_HEAD_BYTES = 4096
+
+
+def index(path, seed=0):
+    """Returns ({split: [(file, label)]}, class names).
+
+    PATH/CLASS/*.jpg is divided in a fixed way, class by class; where
+    PATH/train/CLASS/*.jpg exists, splits that are missing beside it
+    ("validation" or "val", "test") are taken out of it.
+
+    Raises:
+      FileNotFoundError: there is no such folder.
+      RuntimeError: no images, fewer than two classes, or an empty class.
+    """
+    root = pathlib.Path(path).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"There is no folder {root}.")
+    found = {
+        split: next((root / n for n in names if (root / n).is_dir()), None)
+        for split, names in SPLIT_NAMES.items()
+    }
+    if found["train"] is None:
+        found = {"train": root, "validation": None, "test": None}
+    listed = {
+        split: _list_classes(folder)
+        for split, folder in found.items()
+        if folder is not None
+    }
+    class_names = tuple(sorted(listed["train"]))
+    for split, classes in listed.items():
+        if tuple(sorted(classes)) != class_names:
+            odd = sorted(set(classes) ^ set(class_names))
+            raise RuntimeError(
+                f"{root}: {split} and train differ in the class folders "
+                f"{', '.join(odd[:5])}."
+            )
+    divided = {split: [] for split in SPLIT_NAMES}
+    for label, name in enumerate(class_names):
+        groups = {split: listed[split][name] for split in listed}
+        for split, files in _carve(root, name, groups, seed).items():
+            divided[split] += [(file, label) for file in files]
+    return divided, class_names
+
+
+def inspect(files):
+    """Looks at each file without decoding it.
+
+    Returns:
+      EXIF orientations, a list of 1 to 8, and a fingerprint of the files.
+
+    Raises:
+      RuntimeError: one line that names files which will not decode.
+    """
+    orientations, bad, digest = [], [], hashlib.sha256()
+    for file in files:
+        head, looks_whole = _peek(file)
+        orientations.append(preprocessing.exif_orientation(head))
+        stat = file.stat()
+        digest.update(f"{file}{stat.st_size}{stat.st_mtime_ns}".encode())
+        if not looks_whole:
+            # Only then is a full decode worth its time.
+            try:
+                preprocessing.read_image(file)
+            except OSError as error:
+                bad.append(str(error))
+    if bad:
+        raise RuntimeError(
+            f"{len(bad)} of {len(files)} images cannot be read; remove or "
+            f"replace them: {' '.join(bad[:3])}"
+        )
+    return orientations, digest.hexdigest()
+
+
+def _list_classes(folder):
+    """Returns {class name: its image files}, sorted."""
+    classes = {
+        child.name: sorted(
+            file for file in child.rglob("*") if file.suffix.lower() in SUFFIXES
+        )
+        for child in folder.iterdir()
+        if child.is_dir() and not child.name.startswith(".")
+    }
+    if not any(classes.values()):
+        raise RuntimeError(
+            f"{folder} holds no images: expected {folder}/CLASS/IMAGE.jpg, "
+            f"one folder a class, in {preprocessing.FORMATS}."
+        )
+    for name, files in classes.items():
+        if not files:
+            raise RuntimeError(f"The class folder {folder / name} is empty.")
+    if len(classes) < 2:
+        raise RuntimeError(
+            f"{folder} holds one class, {next(iter(classes))!r}; "
+            "classification needs at least two class folders."
+        )
+    return classes
+
+
+def _carve(root, name, groups, seed):
+    """Takes missing splits out of one class's training files."""
+    groups = dict(groups)
+    shares = {"validation": VALIDATION_SHARE, "test": TEST_SHARE}
+    missing = [split for split in shares if split not in groups]
+    train = list(groups["train"])
+    if len(train) <= len(missing):
+        raise RuntimeError(
+            f"Class {name!r} in {root} has {len(train)} images; at least "
+            f"{len(missing) + 1} are needed to divide it."
+        )
+    total = len(train)
+    random.Random(f"{seed}{name}").shuffle(train)
+    for split in missing:
+        count = max(1, round(shares[split] * total))
+        groups[split], train = sorted(train[:count]), train[count:]
+    groups["train"] = sorted(train)
+    return groups
+
+
+def _peek(file):
+    """The first bytes, and whether it begins and ends as JPEG or PNG do."""
+    with file.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+        stream.seek(0, 2)
+        stream.seek(max(0, stream.tell() - 12))
+        tail = stream.read()
+    if head.startswith(b"\xff\xd8"):
+        return head, tail.endswith(b"\xff\xd9")
+    return head, head.startswith(b"\x89PNG") and b"IEND" in tail

@@ -1,0 +1,279 @@
+"""Examples in the order of training, decoded; unreadable ones are replaced."""
+
+import contextlib
+import dataclasses
+import functools
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+AUTOTUNE = tf.data.AUTOTUNE
+FOREVER = np.iinfo(np.int64).max
+
+_NONE_READ = "Not one image of a whole epoch can be read."
+
+# A worker that reads files of its own counts its examples from here, times its
+# number: no two workers use a seed twice.
+_WORKER_STRIDE = 2**40
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """The part of each global batch that one input pipeline reads.
+
+    Its examples have `position`s, counted over all epochs and all pipelines,
+    and `ordinal`s, counted over its own.
+    """
+
+    batch_size: int
+    index: int = 0
+    count: int = 1
+
+    @property
+    def local_batch_size(self):
+        return self.batch_size // self.count
+
+    def contains(self, position):
+        inside = position % self.batch_size
+        return inside // self.local_batch_size == self.index
+
+    def ordinal(self, position):
+        """How many examples of this slice stand before a position."""
+        batches = position // self.batch_size
+        before = position % self.batch_size - self.index * self.local_batch_size
+        if isinstance(position, int):
+            before = min(max(before, 0), self.local_batch_size)
+        else:
+            before = tf.clip_by_value(before, 0, self.local_batch_size)
+        return batches * self.local_batch_size + before
+
+    def position(self, ordinal):
+        """Where the example of this slice with an ordinal stands."""
+        batches, inside = divmod(ordinal, self.local_batch_size)
+        before = self.index * self.local_batch_size
+        return batches * self.batch_size + before + inside
+
+
+class Corrupt:
+    """Counts the unreadable examples of a run, logs each, and sets a limit.
+
+    `size` is of the examples of one epoch, `max_share` the part of them that
+    may be lost.
+    """
+
+    def __init__(self, size, max_share):
+        self.names = set()
+        self.size = size
+        self.limit = max_share * size
+
+    def add(self, names):
+        """Takes names; returns what to stop with, or an empty string."""
+        for name in names:
+            if name not in self.names:
+                self.names.add(name)
+                logging.warning("%s cannot be read; it is skipped.", name)
+        return self.message if len(self.names) > self.limit else ""
+
+    @property
+    def message(self):
+        share = len(self.names) / self.size
+        shown = "; ".join(sorted(self.names)[:3])
+        return (
+            f"{len(self.names)} of {self.size} images ({share:.2%}) cannot be "
+            f"read; {self.limit / self.size:.2%} may be: {shown}"
+        )
+
+    @contextlib.contextmanager
+    def raised(self):
+        """Makes what a data set raises at the limit the error that says so."""
+        try:
+            yield
+        except tf.errors.OpError:
+            self.check()
+            raise
+
+    def check(self):
+        """Raises RuntimeError when there are more than the limit allows."""
+        if len(self.names) > self.limit:
+            raise RuntimeError(self.message)
+
+
+class Stream:
+    """Decoded examples in the order of training, or of the source.
+
+    What comes at a position, and every random number in it, depends on the
+    seed and the position alone. An example that cannot be read is replaced by
+    the one that comes after it, so that all others stay where they are.
+
+    Args:
+      source: a `records.Indexed` or `records.Sharded`.
+      part: a `Slice`; in training, a source with many files is shared out
+        file by file instead.
+      seed: an integer; None is one epoch in the order of the source.
+    """
+
+    def __init__(self, source, part, seed=None):
+        self._salt = 0
+        own = None
+        if seed is not None and part.count > 1:
+            own = source.shard(part.index, part.count)
+        if own is not None:
+            self._salt = part.index * _WORKER_STRIDE
+            source, part = own, Slice(part.local_batch_size)
+        self._source, self._part, self._seed = source, part, seed
+
+    @property
+    def size(self):
+        """How many examples of an epoch are read here."""
+        return self._part.ordinal(self._source.size)
+
+    def decode(self, preprocess, *, start_step=0, shared_out=False):
+        """Yields (lost, image, label); `lost` is for `report`.
+
+        Args:
+          preprocess: maps an image and a seed int64 [2] to a tensor, or, where
+            this stream has no seed, an image alone.
+          start_step: the step to begin with; nothing before it is decoded.
+          shared_out: whether epochs are dealt out to other machines, so that
+            positions do not follow one another.
+        """
+        size, part = self._source.size, self._part
+        begin = start_step * part.batch_size
+
+        def make_epoch(epoch):
+            offset = tf.where(epoch == begin // size, begin % size, 0)
+            rows = self._source.epoch(
+                self._order(epoch), tf.cast(offset, "int64")
+            )
+            if part.count > 1:
+                rows = rows.filter(
+                    lambda place, _: (
+                        part.contains(epoch * size + place) | (place == size)
+                    )
+                )
+            # `zip` costs nothing per element; a `map` would.
+            first = tf.data.Dataset.from_tensors(epoch * size)
+            return tf.data.Dataset.zip(first.repeat(), rows)
+
+        def open_row(first, row):
+            place, row = row
+            image, label = self._source.open(row)
+            if self._seed is None:
+                return preprocess(image), label
+            seed = tf.stack([self._seed, first + place + self._salt])
+            return preprocess(image, seed), label
+
+        last = FOREVER if self._seed is not None else 1
+        rows = tf.data.Dataset.range(begin // size, last).flat_map(make_epoch)
+        opened = self._open_all(rows, open_row)
+        expected = -1 if shared_out else part.ordinal(begin)
+        return self._replace_lost(opened, expected, restart=shared_out)
+
+    def report(self, corrupt, lost, *rest):
+        """Passes `rest` on, after naming what was lost to `corrupt`.
+
+        TensorFlow's InvalidArgumentError stops what goes beyond its limit.
+        """
+
+        def tell():
+            message = tf.numpy_function(
+                lambda lost: corrupt.add(self._names(lost)), [lost], "string"
+            )
+            with tf.control_dependencies(
+                [tf.debugging.Assert(message == "", [message])]
+            ):
+                return tf.constant(True)
+
+        told = tf.cond(
+            tf.reduce_any(lost[..., 1] > 0), tell, lambda: tf.constant(True)
+        )
+        with tf.control_dependencies([told]):
+            return tf.nest.map_structure(tf.identity, rest)
+
+    def _order(self, epoch):
+        if self._seed is None:
+            return None
+        return tf.stack([tf.constant(self._seed, "int64"), epoch + self._salt])
+
+    def _open_all(self, rows, open_row):
+        """Yields (ordinal, whether an epoch ends, opened row).
+
+        Rows that fail to open leave a hole in the ordinals. The ends of epochs
+        hold no image and cannot fail, so that holes are noticed in any case.
+        """
+        size = self._source.size
+        spec = rows.map(open_row).element_spec
+
+        def open_unless_end(first, row):
+            ends = row[0] == size
+            opened = tf.cond(
+                ends, lambda: _blank(spec), lambda: open_row(first, row)
+            )
+            opened = tf.nest.map_structure(
+                lambda part, like: tf.ensure_shape(part, like.shape),
+                opened,
+                spec,
+            )
+            return self._part.ordinal(first + row[0]), ends, opened
+
+        opened = rows.map(
+            open_unless_end, num_parallel_calls=AUTOTUNE, deterministic=True
+        )
+        return opened.ignore_errors()
+
+    def _replace_lost(self, opened, expected, *, restart):
+        """Puts the next example in the place of each that is missing."""
+        # A lost epoch is an error of another kind, unless it can be named.
+        limit = max(1, self.size) if self._seed is not None else FOREVER
+
+        def at_end(missing):
+            # What is lost at an end is made up for in the next epoch; without
+            # one, it must be reported now.
+            if self._seed is not None:
+                return missing * 0
+            return tf.minimum(missing, 1)
+
+        def count(expected, row):
+            ordinal, ends, opened = row
+            missing = tf.where(expected < 0, ordinal * 0, ordinal - expected)
+            stop = tf.debugging.Assert(missing < limit, [_NONE_READ])
+            with tf.control_dependencies([stop]):
+                copies = tf.where(ends, at_end(missing), missing + 1)
+            anew = ordinal * 0 - 1 if restart else expected
+            lost = tf.stack([ordinal - missing, missing])
+            following = tf.where(ends, anew, ordinal + 1)
+            return following, (copies, (lost, *opened))
+
+        counted = opened.scan(tf.constant(expected, "int64"), count)
+        return counted.flat_map(
+            lambda copies, row: tf.data.Dataset.from_tensors(row).repeat(copies)
+        )
+
+    def _names(self, lost):
+        """The names of [N, 2] first ordinals and counts of lost examples."""
+        names = []
+        for first, count in np.unique(lost.reshape(-1, 2), axis=0):
+            for ordinal in range(first, first + count):
+                position = self._part.position(ordinal)
+                epoch, place = divmod(position, self._source.size)
+                names.append(self._source.name(self._numbers(epoch)[place]))
+        return names
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019  A stream lives as a run does.
+    def _numbers(self, epoch):
+        """The numbers of the examples of an epoch, in its order."""
+        ds = tf.data.Dataset.from_tensors(tf.constant(epoch, "int64"))
+        ds = ds.flat_map(lambda epoch: self._source.numbers(self._order(epoch)))
+        options = tf.data.Options()
+        # This runs inside of another data set, whose threads may all wait.
+        options.threading.private_threadpool_size = 2
+        ds = ds.batch(1024).with_options(options)
+        return np.concatenate(list(ds.as_numpy_iterator()))
+
+
+def _blank(spec):
+    return tuple(
+        tf.zeros([side or 0 for side in part.shape], part.dtype)
+        for part in spec
+    )

@@ -1,0 +1,470 @@
+"""One training run from scratch: data, network, `fit`, evaluation, results."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import signal
+import sys
+import threading
+import time
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from efficientnet_tf import (
+    augmentation,
+    callbacks,
+    checkpoints,
+    classifier,
+    data,
+    distribution,
+    files,
+    layers,
+    mixing,
+    model,
+    optimization,
+    preprocessing,
+    recipes,
+    streams,
+    teachers,
+    trainer,
+    variants,
+    visualize,
+)
+
+CONFIG_FILE = "config.json"
+RESULTS_FILE = "results.jsonl"
+METRICS_FILE = "metrics.jsonl"
+EVAL_BATCH_SIZE = 256
+PREVIEW_IMAGES = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """Steps of one call of `fit`: whole epochs, or the rest of one."""
+
+    stage: recipes.TrainStage
+    begin_epoch: int
+    end_epoch: int
+    first_step: int
+    steps_per_epoch: int
+
+
+def plan_segments(stages, steps_per_epoch, done):
+    """Returns the `Segment`s that are left after `done` steps."""
+    segments = []
+    for stage in stages:
+        begin = max(stage.begin, done // steps_per_epoch)
+        rest = -done % steps_per_epoch
+        if rest and begin * steps_per_epoch < done and begin < stage.end:
+            segments.append(Segment(stage, begin, begin + 1, done, rest))
+            begin += 1
+        if begin < stage.end:
+            first = begin * steps_per_epoch
+            segments.append(
+                Segment(stage, begin, stage.end, first, steps_per_epoch)
+            )
+    return segments
+
+
+def train_and_evaluate(
+    model_name,
+    dataset,
+    *,
+    config,
+    workdir,
+    data_dir=None,
+    splits=("train", "validation"),
+    recipe="",
+    strategy="auto",
+    xla="auto",
+    data_service=None,
+    profile_steps=0,
+):
+    """Trains a network from random weights and scores it.
+
+    The same call on the same workdir goes on after the last checkpoint; on a
+    finished run it returns the result that stands there.
+
+    Args:
+      model_name: a name of the family.
+      dataset: a TFDS name, "folder:PATH" or "records:PATH".
+      config: a `recipes.TrainConfig`.
+      workdir: folder for checkpoints, logs, model and results; one that all
+        workers see.
+      data_dir: where TFDS keeps its sets.
+      splits: what to train on and what to score on.
+      recipe: the recipe's name, for the record.
+      strategy: see `distribution.make_strategy`.
+      xla: see `distribution.use_xla`.
+      data_service: address of a tf.data service's dispatcher, or None.
+      profile_steps: (first, last) steps to profile for TensorBoard, or 0.
+
+    Returns:
+      The result row, a dict.
+
+    Raises:
+      ValueError: an unknown name, or a workdir of another run.
+      RuntimeError: the data cannot be read, or too much of it is corrupt.
+      FloatingPointError: the loss became NaN or infinite.
+      callbacks.Preempted: SIGTERM or SIGINT came; all is saved.
+    """
+    begin = time.perf_counter()
+    workdir = pathlib.Path(workdir)
+    variant = variants.get_variant(model_name)
+    run = {
+        "model": model_name,
+        "dataset": dataset,
+        "splits": list(splits),
+        "recipe": recipe,
+        **dataclasses.asdict(config),
+    }
+    files.check_folder(workdir)
+    files.check_run(workdir / CONFIG_FILE, run)
+    finished = files.last_result(workdir / RESULTS_FILE)
+    if finished is not None:
+        logging.info("%s is finished; delete it to train again.", workdir)
+        return finished
+    devices = distribution.make_strategy(strategy)
+    distribution.replica_batch_size(
+        config.micro_batch_size, devices.num_replicas_in_sync
+    )
+    distribution.set_precision(config.precision)
+    keras.utils.set_random_seed(config.seed)
+    is_chief = distribution.is_chief()
+    examples = _load_examples(dataset, splits, config, data_dir)
+    if is_chief:
+        files.remove_leftovers(workdir)
+        files.write_json(workdir / CONFIG_FILE, run)
+    with devices.scope():
+        network, average = _build(
+            model_name, examples, config, xla, devices.num_replicas_in_sync
+        )
+    feed = _Feed(examples, config, variant, devices, data_service)
+    if is_chief:
+        writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
+        with writer.as_default(step=0):
+            tf.summary.text("config", files.as_table(run))
+            tf.summary.image("augmented", feed.preview()[None])
+    _fit(network, average, feed, workdir, profile_steps, is_chief)
+    row = {
+        **{key: run[key] for key in ("model", "dataset", "recipe")},
+        **_score(network, average, feed),
+        "strategy": type(devices).__name__,
+        "replicas": devices.num_replicas_in_sync,
+        "xla": bool(network.jit_compile),
+        "epochs": config.epochs,
+        "seed": config.seed,
+        "train_images": examples["train"].size,
+        "test_images": examples["test"].size,
+        "seconds": round(
+            callbacks.total_seconds(workdir / METRICS_FILE, begin), 1
+        ),
+    }
+    if is_chief:
+        _save(network, average, feed, workdir)
+        files.append_json_line(workdir / RESULTS_FILE, row)
+    return row
+
+
+def _load_examples(dataset, splits, config, data_dir):
+    """Returns the images to train on, to choose on and to score on."""
+    train = data.load(dataset, splits[0], data_dir)
+    examples = {"train": train, "test": data.load(dataset, splits[1], data_dir)}
+    if config.minival_images:
+        train, minival = train.hold_out(config.minival_images)
+        examples |= {"train": train, "minival": minival}
+    if examples["train"].size < config.batch_size:
+        raise ValueError(
+            f"batch_size={config.batch_size} is more than the "
+            f"{examples['train'].size} images to train on."
+        )
+    return examples
+
+
+def _build(model_name, examples, config, xla, replicas):
+    """Returns a compiled `Trainer` and the average of its weights or None."""
+    classes = len(examples["train"].class_names)
+    steps_per_epoch = examples["train"].size // config.batch_size
+    stages = recipes.stages(config)
+    native = variants.get_variant(model_name).resolution
+    sizes = {stage.resolution or native for stage in stages}
+    side = sizes.pop() if len(sizes) == 1 else None
+    plain = model.build(
+        model_name,
+        classes=classes,
+        input_shape=(side, side, 3),
+        dropout_rate=config.dropout_rate,
+        drop_path_rate=config.drop_path_rate,
+    )
+    layers.set_statistics(plain, config.batch_norm)
+    average = None
+    if config.ema_decay:
+        average = optimization.ExponentialMovingAverage(
+            plain.weights, config.ema_decay
+        )
+    network = trainer.Trainer(
+        plain.inputs,
+        plain.outputs,
+        name=plain.name,
+        weight_decay=config.weight_decay,
+        ema=average,
+        teacher=teachers.load(config.teacher, classes),
+        distill_temperature=config.distill_temperature,
+        distill_weight=config.distill_weight,
+        accumulation_steps=config.accumulation_steps,
+    )
+    network.compile(
+        optimization.make_optimizer(config, steps_per_epoch),
+        keras.losses.CategoricalCrossentropy(
+            label_smoothing=config.label_smoothing,
+            # What fills up the last batch of an evaluation counts nothing.
+            reduction="mean_with_sample_weight",
+        ),
+        weighted_metrics=[
+            keras.metrics.CategoricalAccuracy("top1"),
+            keras.metrics.TopKCategoricalAccuracy(5, "top5"),
+        ],
+        jit_compile=distribution.use_xla(
+            xla, replicas=replicas, batch_norm=config.batch_norm
+        ),
+        steps_per_execution=config.steps_per_execution,
+    )
+    return network, average
+
+
+def _fit(network, average, feed, workdir, profile_steps, is_chief):
+    """Trains for what is left of the run, going on after a checkpoint."""
+    state = checkpoints.state_of(network)
+    if average is not None:
+        state += average.variables
+    folder = workdir / "checkpoints"
+    done = checkpoints.restore(folder, state)
+    config = feed.config
+    stages = recipes.stages(config)
+    for segment in plan_segments(stages, feed.steps_per_epoch, done):
+        clock = callbacks.InputClock() if feed.measures_wait else None
+        saver = callbacks.Checkpointer(
+            folder,
+            state,
+            first_step=segment.first_step,
+            keep=config.keep_checkpoints,
+            minutes=config.checkpoint_minutes,
+            score="val_ema_top1" if average is not None else "val_top1",
+            writes=is_chief,
+        )
+        watchers = [
+            callbacks.StopOnBadLoss(segment.first_step),
+            callbacks.Evaluation(feed.make_eval("minival"), average),
+            callbacks.Throughput(config.batch_size, clock),
+        ]
+        if is_chief:
+            watchers += [
+                keras.callbacks.TensorBoard(
+                    workdir / "tensorboard",
+                    write_graph=False,
+                    profile_batch=profile_steps,
+                ),
+                callbacks.JsonLines(workdir / METRICS_FILE),
+            ]
+        # Traced anew, because a trace for two image sizes rounds otherwise than
+        # one for the second alone, which a resumed run makes.
+        network.train_function = None
+        with _stopped_by_signals(saver), feed.corrupt.raised():
+            network.fit(
+                feed.make_train(segment, clock),
+                epochs=segment.end_epoch,
+                initial_epoch=segment.begin_epoch,
+                steps_per_epoch=segment.steps_per_epoch,
+                shuffle=False,  # The data set does.
+                callbacks=[*watchers, saver],
+                verbose=_verbosity(is_chief),
+            )
+
+
+class _Feed:
+    """A run's images as batches for `fit` and `evaluate`."""
+
+    def __init__(self, examples, config, variant, devices, data_service):
+        self.examples = examples
+        self.config = config
+        self.variant = variant
+        self.devices = devices
+        self.data_service = data_service
+        self.corrupt = streams.Corrupt(
+            examples["train"].size, config.max_corrupt_share
+        )
+
+    @property
+    def steps_per_epoch(self):
+        return self.examples["train"].size // self.config.batch_size
+
+    @property
+    def measures_wait(self):
+        # Within one execution of several steps nobody sees each batch arrive.
+        return self.config.steps_per_execution == 1
+
+    @property
+    def class_names(self):
+        return self.examples["train"].class_names
+
+    def size(self, stage):
+        return stage.resolution or self.variant.resolution
+
+    def make_train(self, segment, clock=None):
+        """Returns endless batches (images, one-hot labels) from a step on."""
+        stage = segment.stage
+
+        def make(pipeline, pipelines):
+            dataset = data.make_epochs_dataset(
+                self.examples["train"],
+                functools.partial(self._prepare, stage=stage),
+                batch_size=self.config.batch_size,
+                seed=self.config.seed,
+                start_step=segment.first_step,
+                batch_transform=functools.partial(
+                    _mix, config=self.config, classes=len(self.class_names)
+                ),
+                input_pipeline_id=pipeline,
+                num_input_pipelines=pipelines,
+                corrupt=self.corrupt,
+                data_service=self.data_service,
+            )
+            return dataset if clock is None else clock.watch(dataset)
+
+        return distribution.distribute(
+            self.devices, make, self.config.batch_size
+        )
+
+    def _prepare(self, image, seed, stage):
+        return preprocessing.preprocess_for_train(
+            image,
+            self.size(stage),
+            interpolation=self.variant.interpolation,
+            min_area=self.config.min_area,
+            flip=self.config.flip,
+            augment=_augment(self.config, stage.magnitude),
+            seed=seed,
+        )
+
+    def make_eval(self, split):
+        """Returns one pass of (images, one-hot labels, weights)."""
+        examples = self.examples.get(split) or self.examples["test"]
+        replicas = self.devices.num_replicas_in_sync
+        batch_size = -(-EVAL_BATCH_SIZE // replicas) * replicas
+        batch_size = min(batch_size, -(-examples.size // replicas) * replicas)
+
+        def make(pipeline, pipelines):
+            dataset = data.make_padded_eval_dataset(
+                examples,
+                self.make_classifier(None).preprocess,
+                batch_size=batch_size,
+                input_pipeline_id=pipeline,
+                num_input_pipelines=pipelines,
+            )
+            classes = len(self.class_names)
+            return dataset.map(lambda x, y, w: (x, tf.one_hot(y, classes), w))
+
+        return distribution.distribute(self.devices, make, batch_size)
+
+    def make_classifier(self, network):
+        """Returns `network` with the last stage's image preparation."""
+        return classifier.Classifier(
+            network,
+            self.class_names,
+            self.size(recipes.stages(self.config)[-1]),
+            self.variant.interpolation,
+        )
+
+    def preview(self):
+        """Returns a grid of augmented training images."""
+        stage = recipes.stages(self.config)[-1]
+        segment = Segment(stage, 0, 1, 0, 1)
+        images = next(iter(self.make_train(segment)))[0]
+        local = self.devices.experimental_local_results(images)[0]
+        return visualize.image_grid(local[:PREVIEW_IMAGES])
+
+
+def _augment(config, magnitude):
+    """Returns what preprocessing does to each image at the end, or None."""
+    policies = {
+        "none": None,
+        "autoaugment": augmentation.autoaugment,
+        "augmix": augmentation.augmix,
+        "randaugment": functools.partial(
+            augmentation.randaugment,
+            layers=config.randaugment_layers,
+            magnitude=magnitude,
+        ),
+    }
+    policy = policies[config.augment]
+    if not config.random_erasing:
+        return policy
+
+    def augment(image, seed):
+        if policy is not None:
+            image = policy(image, seed)
+        return augmentation.random_erasing(
+            image, seed, probability=config.random_erasing
+        )
+
+    return augment
+
+
+def _mix(images, labels, seed, *, config, classes):
+    one_hot = tf.one_hot(labels, classes)
+    images, one_hot = mixing.mixup(
+        images, one_hot, seed, alpha=config.mixup_alpha
+    )
+    return mixing.cutmix(images, one_hot, seed, alpha=config.cutmix_alpha)
+
+
+@contextlib.contextmanager
+def _stopped_by_signals(saver):
+    """Makes SIGTERM and Ctrl-C save and stop; a second one stops at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number, frame):
+        logging.info("Saving before the end; once more to stop at once.")
+        saver.request_stop(number)
+        signal.signal(number, before[number])
+
+    before = {
+        number: signal.signal(number, stop)
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _score(network, average, feed):
+    """Returns the scores of the weights and of their average."""
+    evaluation = callbacks.Evaluation(feed.make_eval("test"))
+    evaluation.set_model(network)
+    scores = evaluation.score()
+    if average is not None:
+        with callbacks.averaged(average):
+            scores |= evaluation.score("ema_")
+    return {name: round(value, 6) for name, value in scores.items()}
+
+
+def _save(network, average, feed, workdir):
+    """Saves the averaged weights, which people use, as a `Classifier`."""
+    with contextlib.ExitStack() as stack:
+        if average is not None:
+            stack.enter_context(callbacks.averaged(average))
+        layers.set_statistics(network, "local")
+        feed.make_classifier(network).save(workdir)
+
+
+def _verbosity(is_chief):
+    if not is_chief:
+        return 0
+    return 1 if sys.stdout.isatty() else 2

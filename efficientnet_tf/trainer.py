@@ -1,0 +1,391 @@
+"""The training step under `fit`: loss parts, averages, every strategy."""
+
+import dataclasses
+from typing import Any
+
+import keras
+
+from efficientnet_tf import distillation, layers, optimization
+
+# What evaluation does not measure.
+TRAINING_METRICS = ("l2", "distillation", "gradient_norm")
+
+
+class Trainer(keras.Model):
+    """A functional model whose `fit` trains as the paper and its code do.
+
+    It shares the layers and weights of the network whose inputs and outputs it
+    takes, and is saved as that network. Beside those of `compile`, its
+    metrics are `loss` (all parts), `cross_entropy` (whatever loss was
+    compiled), `l2`, `distillation` with a teacher, and `gradient_norm` (over
+    all replicas; under TensorFlow only). Evaluation has the compiled loss only,
+    weighted by the sample weights if there are any.
+
+    On several replicas, the moving statistics of batch normalization are
+    averaged after each step, so that all replicas always hold equal values.
+    `compile(jit_compile=True)` then compiles forward and backward pass of each
+    replica, and leaves the all-reduce outside.
+
+    Args:
+      inputs: of the network.
+      outputs: of the network: probabilities [N, classes].
+      name: of the model.
+      weight_decay: adds weight_decay * sum(v ** 2) / 2 to the loss, once over
+        all replicas, over what `optimization.l2_penalty` says.
+      ema: an object whose `update(step)` is called after each optimizer step,
+        in each replica, with the number of steps so far (1 the first time).
+      teacher: a model, or another function `teacher(images, training=False)`,
+        that returns probabilities [N, classes] for the same images.
+      distill_temperature: see `distillation.distillation_loss`.
+      distill_weight: w in w * distillation + (1 - w) * cross_entropy.
+      accumulation_steps: each replica takes its batch in so many equal parts,
+        one after the other, and sums their gradients, which saves memory.
+        Batch normalization sees a part at a time.
+    """
+
+    def __init__(
+        self,
+        inputs,
+        outputs,
+        *,
+        name=None,
+        weight_decay=0.0,
+        ema=None,
+        teacher=None,
+        distill_temperature=1.0,
+        distill_weight=0.5,
+        accumulation_steps=1,
+    ):
+        super().__init__(inputs=inputs, outputs=outputs, name=name)
+        _check(distill_temperature, distill_weight, accumulation_steps)
+        on_tensorflow = keras.backend.backend() == "tensorflow"
+        if not on_tensorflow and (ema is not None or accumulation_steps > 1):
+            raise ValueError(
+                "ema and accumulation_steps need KERAS_BACKEND=tensorflow."
+            )
+        names = ["cross_entropy", "l2"]
+        names += ["distillation"] * (teacher is not None)
+        names += ["gradient_norm"] * on_tensorflow
+        self._evaluating = False
+        # Out of Keras's sight, which would store them with the weights.
+        self._parts = _Parts(
+            weight_decay=weight_decay,
+            ema=ema,
+            teacher=teacher,
+            temperature=distill_temperature,
+            distill_weight=distill_weight,
+            accumulation_steps=accumulation_steps,
+            metrics={name: keras.metrics.Mean(name) for name in names},
+        )
+
+    @property
+    def metrics(self):
+        return [*super().metrics, *self._parts.metrics.values()]
+
+    def evaluate(self, *args, **kwargs):
+        self._evaluating = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._evaluating = False
+
+    def get_metrics_result(self):
+        hidden = TRAINING_METRICS if self._evaluating else ()
+        result = super().get_metrics_result()
+        return {k: v for k, v in result.items() if k not in hidden}
+
+    @property
+    def jit_compile(self):
+        # A strategy's all-reduce cannot be compiled with the rest.
+        return super().jit_compile and not self._replicates()
+
+    @jit_compile.setter
+    def jit_compile(self, value):
+        keras.Model.jit_compile.fset(self, value)
+
+    def save(self, filepath, overwrite=True):
+        """Saves the plain network, without optimizer, as `keras.Model` does."""
+        network = keras.Model(self.inputs, self.outputs, name=self.name)
+        network.save(filepath, overwrite=overwrite)
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        parts = self._parts
+        count = _count(y_pred, sample_weight)
+        loss = super().compute_loss(
+            x, y, y_pred, sample_weight, training=training
+        )
+        self._record("cross_entropy", loss, count)
+        if not training:
+            return loss
+        if parts.teacher is not None:
+            distance = distillation.distillation_loss(
+                parts.teacher(x, training=False),
+                y_pred,
+                temperature=parts.temperature,
+                sample_weight=sample_weight,
+            )
+            self._record("distillation", distance, count)
+            share = parts.distill_weight
+            loss = share * distance + (1.0 - share) * loss
+        if parts.weight_decay:
+            penalty = optimization.l2_penalty(
+                self.trainable_variables, parts.weight_decay
+            )
+            # Gradients are summed over replicas, so each adds its part.
+            penalty = penalty / self._num_replicas()
+            self._record("l2", penalty, count)
+            loss = loss + penalty
+        return loss
+
+    def train_step(self, *args):
+        if keras.backend.backend() == "tensorflow":
+            return self._train_step(*args)
+        return super().train_step(*args)
+
+    def test_step(self, *args):
+        if keras.backend.backend() == "tensorflow":
+            return self._test_step(*args)
+        return super().test_step(*args)
+
+    def make_train_function(self, force=False):
+        if keras.backend.backend() == "tensorflow":
+            self._prepare_optimizer()
+        return super().make_train_function(force)
+
+    def _prepare_optimizer(self):
+        optimizer = self.optimizer
+        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        if inner.gradient_accumulation_steps:
+            raise ValueError(
+                "Give accumulation_steps to the Trainer instead of "
+                "gradient_accumulation_steps to the optimizer."
+            )
+        # Else the first trace takes the initial loss scale for a constant.
+        if not optimizer.built:
+            with self.distribute_strategy.scope():
+                optimizer.build(self.trainable_variables)
+        # The step sums the gradients over replicas itself: their norm, and the
+        # loss scale's search for infinities, are of the sum.
+        inner._all_reduce_sum_gradients = list
+
+    def _train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        gradients, loss, y_pred = self._differentiate_in_parts(
+            x, y, sample_weight
+        )
+        gradients = self._reduce(gradients)
+        self._record_norm(gradients)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        if self._parts.ema is not None:
+            self._parts.ema.update(self.optimizer.iterations)
+        self._loss_tracker.update_state(
+            loss * self._num_replicas(), _count(y_pred, sample_weight)
+        )
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _test_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y_pred = self(x, training=False)
+        loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
+        self._loss_tracker.update_state(
+            loss * self._num_replicas(), _count(y_pred, sample_weight)
+        )
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _differentiate_in_parts(self, x, y, sample_weight):
+        """Returns mean gradients and loss, and all predictions."""
+        import tensorflow as tf
+
+        differentiate = self._differentiate
+        if self._compiles_replicas():
+            # Made here, in the trace of one replica, it belongs to it alone.
+            differentiate = tf.function(
+                differentiate, jit_compile=True, autograph=False
+            )
+        steps = self._parts.accumulation_steps
+        if steps == 1:
+            return differentiate(x, y, sample_weight)
+        sums, predictions = None, []
+        for part in range(steps):
+            # One after the other: side by side they would save no memory.
+            with tf.control_dependencies(tf.nest.flatten(sums) if sums else []):
+                batch = tf.nest.map_structure(
+                    lambda v, i=part: _take_part(v, i, steps),
+                    (x, y, sample_weight),
+                )
+            gradients, loss, y_pred = differentiate(*batch)
+            predictions.append(y_pred)
+            found = [*gradients, loss]
+            sums = found if sums is None else _add(sums, found)
+        *gradients, loss = [total / steps for total in sums]
+        return gradients, loss, tf.concat(predictions, axis=0)
+
+    def _differentiate(self, x, y, sample_weight):
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            y_pred = self(x, training=True)
+            loss = self.compute_loss(x, y, y_pred, sample_weight)
+            scaled = self.optimizer.scale_loss(loss)
+        return tape.gradient(scaled, self.trainable_variables), loss, y_pred
+
+    def _reduce(self, gradients):
+        """Sums gradients, and averages moving statistics, over replicas."""
+        replicas = self._num_replicas()
+        if replicas == 1:
+            return gradients
+        import tensorflow as tf
+
+        statistics = [
+            variable
+            for layer in self.layers
+            if isinstance(layer, layers.BatchNormalization) and layer.trainable
+            for variable in layer.non_trainable_variables
+        ]
+        # All in one, as each all-reduce costs the network's latency.
+        reduced = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM,
+            [*gradients, *(v.value / replicas for v in statistics)],
+        )
+        for variable, value in zip(
+            statistics, reduced[len(gradients) :], strict=True
+        ):
+            variable.assign(value)
+        return reduced[: len(gradients)]
+
+    def _record_norm(self, gradients):
+        import tensorflow as tf
+
+        norm = tf.linalg.global_norm(gradients)
+        norm = norm / self.optimizer.scale_loss(tf.ones(()))
+        # With loss scaling, an infinite one is only a step left out.
+        finite = tf.math.is_finite(norm)
+        self._parts.metrics["gradient_norm"].update_state(
+            tf.where(finite, norm, 0.0), tf.cast(finite, norm.dtype)
+        )
+
+    def _record(self, name, part, count):
+        value = keras.ops.stop_gradient(part) * self._num_replicas()
+        self._parts.metrics[name].update_state(value, count)
+
+    def _num_replicas(self):
+        if keras.backend.backend() != "tensorflow":
+            return 1
+        return self.distribute_strategy.num_replicas_in_sync
+
+    def _replicates(self):
+        return getattr(self, "_distribute_strategy", None) is not None
+
+    def _on_tpu(self):
+        import tensorflow as tf
+
+        return isinstance(self.distribute_strategy, tf.distribute.TPUStrategy)
+
+    def _compiles_replicas(self):
+        # A TPU's strategy compiles everything anyhow.
+        wanted = super().jit_compile and not self.run_eagerly
+        return wanted and self._replicates() and not self._on_tpu()
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras takes the mean of the replicas' batches, which fails for
+        # several workers; one of them has the shapes.
+        if iterator is not None and self._replicates():
+            import tensorflow as tf
+
+            local = self.distribute_strategy.experimental_local_results
+            for _, _, batches in iterator:
+                data_batch = tf.nest.map_structure(
+                    lambda value: local(value)[0], next(batches)
+                )
+                break
+            iterator = None
+        super()._maybe_symbolic_build(iterator, data_batch)
+
+    def _make_function(self, step_function, **options):
+        # Keras's own fails under MirroredStrategy for steps_per_execution > 1,
+        # and for several workers, over whom it averages the logs along their
+        # first axis, where they are scalars.
+        if not self._replicates() or self._on_tpu():
+            return super()._make_function(step_function, **options)
+        import tensorflow as tf
+
+        strategy = self.distribute_strategy
+        names = []
+
+        def step(data):
+            logs = step_function(data)
+            names[:] = logs
+            return tf.stack([tf.cast(v, "float32") for v in logs.values()])
+
+        def distributed_step(data):
+            row = strategy.run(step, args=(data,))
+            return strategy.reduce(tf.distribute.ReduceOp.MEAN, row, axis=None)
+
+        if not self.run_eagerly:
+            distributed_step = tf.function(
+                distributed_step, autograph=False, reduce_retracing=True
+            )
+
+        def function(iterator):
+            row = None
+            for _ in range(self.steps_per_execution):
+                try:
+                    data = next(iterator)
+                except (StopIteration, tf.errors.OutOfRangeError):
+                    if row is None:
+                        raise
+                    break
+                row = distributed_step(data)
+            return dict(zip(names, tf.unstack(row), strict=True))
+
+        return function
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parts:
+    weight_decay: float
+    ema: Any
+    teacher: Any
+    temperature: float
+    distill_weight: float
+    accumulation_steps: int
+    metrics: dict
+
+
+def _check(temperature, weight, accumulation_steps):
+    if temperature <= 0:
+        raise ValueError(f"distill_temperature={temperature} must be above 0.")
+    if not 0 <= weight <= 1:
+        raise ValueError(f"distill_weight={weight} must be in [0, 1].")
+    if accumulation_steps < 1:
+        raise ValueError(
+            f"accumulation_steps={accumulation_steps} must be 1 or more."
+        )
+
+
+def _count(y_pred, sample_weight):
+    """Returns how much a batch weighs in the mean over batches."""
+    if sample_weight is None:
+        return keras.ops.shape(y_pred)[0]
+    return keras.ops.sum(sample_weight)
+
+
+def _take_part(values, part, parts):
+    if values is None:
+        return None
+    size = values.shape[0]
+    if size is None:
+        size = keras.ops.shape(values)[0]
+    elif size % parts:
+        raise ValueError(
+            f"A replica's batch of {size} images does not divide by "
+            f"accumulation_steps={parts}."
+        )
+    size = size // parts
+    return values[part * size : (part + 1) * size]
+
+
+def _add(left, right):
+    return [a + b for a, b in zip(left, right, strict=True)]

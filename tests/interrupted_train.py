@@ -1,0 +1,34 @@
+"""scripts/train.py with a tiny network, stopped after a step of the run.
+
+python tests/interrupted_train.py HOW STEP [flags of train.py]
+
+HOW: a signal such as SIGKILL, or "never".
+"""
+
+import os
+import pathlib
+import runpy
+import signal
+import sys
+
+import conftest
+
+from efficientnet_tf import callbacks, variants
+
+HOW, STEP = sys.argv[1], int(sys.argv[2])
+SCRIPT = pathlib.Path(__file__).parent.parent / "scripts" / "train.py"
+
+
+class _Stopper(callbacks.StopOnBadLoss):
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        if self.step == STEP and HOW != "never":
+            os.kill(os.getpid(), getattr(signal, HOW))
+
+
+if __name__ == "__main__":
+    variants.VARIANTS["tiny"] = conftest.make_tiny_row(variants)
+    callbacks.StopOnBadLoss = _Stopper
+    sys.argv = [str(SCRIPT), "--model=tiny", *sys.argv[3:]]
+    sys.path.insert(0, str(SCRIPT.parent))
+    runpy.run_path(str(SCRIPT), run_name="__main__")

@@ -1,0 +1,61 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from efficientnet_tf import distillation
+
+LOGITS = np.random.default_rng(0).normal(0, 2, (2, 4, 6)).astype("float32")
+
+
+def softmax(logits):
+    powers = np.exp(logits.astype("float64"))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def by_hand(temperature):
+    """The formula on logits, which the function does not get to see."""
+    teacher, student = softmax(LOGITS / temperature)
+    divergence = (teacher * np.log(teacher / student)).sum(axis=-1)
+    return temperature**2 * divergence
+
+
+def loss(predictions, **options):
+    targets = softmax(LOGITS)[0].astype("float32")
+    return distillation.distillation_loss(targets, predictions, **options)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5, 20.0])
+def test_it_is_the_divergence_of_the_softened_logits(temperature):
+    predictions = softmax(LOGITS)[1].astype("float32")
+    found = loss(predictions, temperature=temperature)
+    np.testing.assert_allclose(found, by_hand(temperature).mean(), rtol=1e-4)
+
+
+def test_images_of_weight_0_do_not_count():
+    predictions = softmax(LOGITS)[1].astype("float32")
+    weights = np.float32([1, 0, 1, 0])
+    found = loss(predictions, temperature=2.0, sample_weight=weights)
+    np.testing.assert_allclose(found, by_hand(2.0)[::2].mean(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 8.0])
+def test_the_gradient_to_the_logits_is_that_of_the_paper(temperature):
+    teacher, student = (tf.Variable(logits) for logits in LOGITS)
+    with tf.GradientTape() as tape:
+        value = distillation.distillation_loss(
+            keras.ops.softmax(teacher),
+            keras.ops.softmax(student),
+            temperature=temperature,
+        )
+    gradients = tape.gradient(value, [teacher, student])
+    assert gradients[0] is None
+    # Section 2, equation 2, times T ** 2 and over the four images.
+    targets, softened = softmax(LOGITS / temperature)
+    expected = temperature * (softened - targets) / 4
+    np.testing.assert_allclose(gradients[1], expected, atol=1e-6)
+
+
+def test_certain_predictions_stay_finite():
+    certain = np.eye(6, dtype="float32")[[0, 1, 2, 3]]
+    assert np.isfinite(loss(certain, temperature=1.0))
