@@ -240,7 +240,7 @@ def test_tensorboard_gets_scalars_images_and_the_config(folder, tmp_path):
             event = tf.compat.v1.Event.FromString(record.numpy())
             tags |= {value.tag for value in event.summary.value}
     assert {"config", "augmented"} <= tags
-    assert {"epoch_top1", "epoch_val_ema_top1", "epoch_gradient_norm"} <= tags
+    assert {"epoch_top1", "epoch_ema_top1", "epoch_gradient_norm"} <= tags
 
 
 def _command(folder, workdir, how, step):
