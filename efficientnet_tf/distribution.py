@@ -6,6 +6,8 @@ import os
 import keras
 from absl import logging
 
+from efficientnet_tf import layers
+
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "tpu")
 XLA_SETTINGS = ("auto", "on", "off")
@@ -135,7 +137,7 @@ def use_xla(setting="auto", *, replicas=1, batch_norm="local"):
     import tensorflow as tf
 
     on_tpu = bool(tf.config.list_physical_devices("TPU"))
-    possible = on_tpu or replicas == 1 or batch_norm == "local"
+    possible = on_tpu or layers.group_size(batch_norm, replicas) == 1
     if setting == "on" and not possible:
         raise ValueError(
             f"XLA cannot compile {batch_norm} batch normalization over "

@@ -232,6 +232,7 @@ def _build(model_name, examples, config, xla, replicas):
         ),
         steps_per_execution=config.steps_per_execution,
     )
+    network.optimizer.build(network.trainable_variables)
     return network, average
 
 

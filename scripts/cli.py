@@ -20,7 +20,8 @@ def run(main):
     """Runs `main(argv)`; bad input becomes one line and an exit code.
 
     ValueError: 2, what was asked for makes no sense. OSError, RuntimeError,
-    ImportError: 1, it could not be done. `--verbosity=1` shows where.
+    ImportError, FloatingPointError: 1, it could not be done. `--verbosity=1`
+    shows where.
     """
     signal.signal(signal.SIGTERM, _terminate)
     app.run(lambda argv: _guard(main, argv), flags_parser=_parse_flags)
@@ -63,7 +64,7 @@ def _quieten_others():
     logging.get_absl_handler().addFilter(
         lambda record: (
             "tensorflow_datasets" not in record.pathname
-            or record.levelno > stdlib_logging.INFO
+            or record.levelno > stdlib_logging.WARNING
         )
     )
     # Each try of a download; the failure itself is an error.
@@ -78,7 +79,7 @@ def _guard(main, argv):
         _fail("Interrupted; the same command goes on.", INTERRUPTED)
     except ValueError as error:
         _fail(error, USAGE)
-    except (OSError, RuntimeError, ImportError) as error:
+    except (OSError, RuntimeError, ImportError, FloatingPointError) as error:
         _fail(error, FAILURE)
     except Exception as error:
         # TensorFlow's errors share no base with Python's.
