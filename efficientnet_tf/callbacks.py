@@ -128,12 +128,14 @@ class Evaluation(keras.callbacks.Callback):
 
     Args:
       dataset: batches of (images, targets, sample weights).
+      steps: how many they are; a distributed data set does not know.
       average: an `optimization.ExponentialMovingAverage`, or None.
     """
 
-    def __init__(self, dataset, average=None):
+    def __init__(self, dataset, steps, average=None):
         super().__init__()
         self.dataset = dataset
+        self.steps = steps
         self.average = average
 
     def on_epoch_end(self, epoch, logs=None):
@@ -144,7 +146,9 @@ class Evaluation(keras.callbacks.Callback):
 
     def score(self, prefix=""):
         """Returns the loss and metrics of the weights as they are."""
-        scores = self.model.evaluate(self.dataset, verbose=0, return_dict=True)
+        scores = self.model.evaluate(
+            self.dataset, steps=self.steps, verbose=0, return_dict=True
+        )
         return {prefix + name: value for name, value in scores.items()}
 
 

@@ -258,7 +258,7 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
         )
         watchers = [
             callbacks.StopOnBadLoss(segment.first_step),
-            callbacks.Evaluation(feed.make_eval("minival"), average),
+            callbacks.Evaluation(*feed.make_eval("minival"), average),
             callbacks.Throughput(config.batch_size, clock),
         ]
         if is_chief:
@@ -316,27 +316,29 @@ class _Feed:
 
     def make_train(self, segment, clock=None):
         """Returns endless batches (images, one-hot labels) from a step on."""
-        stage = segment.stage
 
         def make(pipeline, pipelines):
-            dataset = data.make_epochs_dataset(
-                self.examples["train"],
-                functools.partial(self._prepare, stage=stage),
-                batch_size=self.config.batch_size,
-                seed=self.config.seed,
-                start_step=segment.first_step,
-                batch_transform=functools.partial(
-                    _mix, config=self.config, classes=len(self.class_names)
-                ),
-                input_pipeline_id=pipeline,
-                num_input_pipelines=pipelines,
-                corrupt=self.corrupt,
-                data_service=self.data_service,
-            )
+            dataset = self._make_part(segment, pipeline, pipelines)
             return dataset if clock is None else clock.watch(dataset)
 
         return distribution.distribute(
             self.devices, make, self.config.batch_size
+        )
+
+    def _make_part(self, segment, pipeline=0, pipelines=1):
+        return data.make_epochs_dataset(
+            self.examples["train"],
+            functools.partial(self._prepare, stage=segment.stage),
+            batch_size=self.config.batch_size,
+            seed=self.config.seed,
+            start_step=segment.first_step,
+            batch_transform=functools.partial(
+                _mix, config=self.config, classes=len(self.class_names)
+            ),
+            input_pipeline_id=pipeline,
+            num_input_pipelines=pipelines,
+            corrupt=self.corrupt,
+            data_service=self.data_service,
         )
 
     def _prepare(self, image, seed, stage):
@@ -351,7 +353,7 @@ class _Feed:
         )
 
     def make_eval(self, split):
-        """Returns one pass of (images, one-hot labels, weights)."""
+        """Returns (one pass of images, one-hot labels and weights, steps)."""
         examples = self.examples.get(split) or self.examples["test"]
         replicas = self.devices.num_replicas_in_sync
         batch_size = -(-EVAL_BATCH_SIZE // replicas) * replicas
@@ -368,7 +370,8 @@ class _Feed:
             classes = len(self.class_names)
             return dataset.map(lambda x, y, w: (x, tf.one_hot(y, classes), w))
 
-        return distribution.distribute(self.devices, make, batch_size)
+        dataset = distribution.distribute(self.devices, make, batch_size)
+        return dataset, -(-examples.size // batch_size)
 
     def make_classifier(self, network):
         """Returns `network` with the last stage's image preparation."""
@@ -383,9 +386,9 @@ class _Feed:
         """Returns a grid of augmented training images."""
         stage = recipes.stages(self.config)[-1]
         segment = Segment(stage, 0, 1, 0, 1)
-        images = next(iter(self.make_train(segment)))[0]
-        local = self.devices.experimental_local_results(images)[0]
-        return visualize.image_grid(local[:PREVIEW_IMAGES])
+        # Not under the strategy: its other workers do not look.
+        images = next(iter(self._make_part(segment)))[0]
+        return visualize.image_grid(images[:PREVIEW_IMAGES])
 
 
 def _augment(config, magnitude):
@@ -447,7 +450,7 @@ def _stopped_by_signals(saver):
 
 def _score(network, average, feed):
     """Returns the scores of the weights and of their average."""
-    evaluation = callbacks.Evaluation(feed.make_eval("test"))
+    evaluation = callbacks.Evaluation(*feed.make_eval("test"))
     evaluation.set_model(network)
     scores = evaluation.score()
     if average is not None:

@@ -67,6 +67,8 @@ def _quieten_others():
             or record.levelno > stdlib_logging.WARNING
         )
     )
+    # Each all-reduce that is set up.
+    stdlib_logging.getLogger("tensorflow").setLevel(stdlib_logging.WARNING)
     # Each try of a download; the failure itself is an error.
     stdlib_logging.getLogger("urllib3").setLevel(stdlib_logging.ERROR)
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
