@@ -1,10 +1,11 @@
 import dataclasses
 import json
-import os
 import pathlib
+import random
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -243,26 +244,27 @@ def test_tensorboard_gets_scalars_images_and_the_config(folder, tmp_path):
     assert {"epoch_top1", "epoch_ema_top1", "epoch_gradient_norm"} <= tags
 
 
-def _command(folder, workdir, how, step):
+def _arguments(folder, workdir, how, step, config=CONFIG):
     flags = [
-        f"--set={f.name}={_text(getattr(CONFIG, f.name))}"
-        for f in dataclasses.fields(CONFIG)
+        f"--set={field.name}={_text(getattr(config, field.name))}"
+        for field in dataclasses.fields(config)
     ]
+    return [
+        sys.executable,
+        str(HERE / "interrupted_train.py"),
+        how,
+        str(step),
+        "--recipe=smoke",
+        f"--dataset=folder:{folder}",
+        "--eval_split=test",
+        f"--workdir={workdir}",
+        *flags,
+    ]
+
+
+def _command(folder, workdir, how, step):
     return subprocess.run(
-        [
-            sys.executable,
-            str(HERE / "interrupted_train.py"),
-            how,
-            str(step),
-            "--recipe=smoke",
-            f"--dataset=folder:{folder}",
-            "--eval_split=test",
-            f"--workdir={workdir}",
-            *flags,
-        ],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(HERE.parent)},
+        _arguments(folder, workdir, how, step), capture_output=True, text=True
     )
 
 
@@ -293,3 +295,35 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
     assert json.loads(done.stdout.splitlines()[-1])["epochs"] == 3
     _train(folder, tmp_path / "whole")
     _assert_same_state(tmp_path / "whole", workdir)
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_lose_nothing(folder, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=40, checkpoint_minutes=1e-9)
+    workdir = tmp_path / "run"
+    arguments = _arguments(folder, workdir, "never", 0, config)
+    moments = random.Random(0)
+    kills, steps = 0, []
+    while kills < 20:
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL)
+        # It writes a checkpoint after every step: most kills hit one.
+        while process.poll() is None and _newest_step(workdir) == (
+            steps[-1] if steps else 0
+        ):
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0, 0.5))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL, "ended before the kill"
+        kills += 1
+        steps.append(_newest_step(workdir))
+    assert steps == sorted(set(steps))
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert not list(workdir.rglob(".tmp-*"))
+    _train(folder, tmp_path / "whole", config)
+    _assert_same_state(tmp_path / "whole", workdir)
+
+
+def _newest_step(workdir):
+    newest = checkpoints.list_newest(workdir / "checkpoints")[:1]
+    return int(newest[0].name.removeprefix("step_")) if newest else 0
