@@ -6,7 +6,34 @@ Every random number is a pure function of `seed`, two integers.
 import tensorflow as tf
 
 # The keys of the streams of random numbers, apart from those of an image.
-_MIXUP, _CUTMIX, _BOX = range(100, 103)
+_MIXUP, _CUTMIX, _BOX, _COIN = range(100, 104)
+
+
+def mix(images, labels, seed, *, classes, mixup_alpha=0.0, cutmix_alpha=0.0):
+    """Makes labels one-hot, and mixes the batch by mixup or cutmix.
+
+    With both, a coin decides for each batch.
+
+    Args:
+      images: floating point [N, H, W, C].
+      labels: integers [N].
+      seed: two integers.
+      classes: how many there are.
+      mixup_alpha: see `mixup`; 0: none.
+      cutmix_alpha: see `cutmix`; 0: none.
+
+    Returns:
+      Images, and float32 labels [N, classes].
+    """
+    batch = images, tf.one_hot(labels, classes)
+    if not (mixup_alpha and cutmix_alpha):
+        batch = mixup(*batch, seed, alpha=mixup_alpha)
+        return cutmix(*batch, seed, alpha=cutmix_alpha)
+    return tf.cond(
+        tf.random.stateless_uniform([], _stream(seed, _COIN)) < 0.5,
+        lambda: mixup(*batch, seed, alpha=mixup_alpha),
+        lambda: cutmix(*batch, seed, alpha=cutmix_alpha),
+    )
 
 
 def mixup(images, one_hot, seed, *, alpha):

@@ -333,7 +333,10 @@ class _Feed:
             seed=self.config.seed,
             start_step=segment.first_step,
             batch_transform=functools.partial(
-                _mix, config=self.config, classes=len(self.class_names)
+                mixing.mix,
+                classes=len(self.class_names),
+                mixup_alpha=self.config.mixup_alpha,
+                cutmix_alpha=self.config.cutmix_alpha,
             ),
             input_pipeline_id=pipeline,
             num_input_pipelines=pipelines,
@@ -415,14 +418,6 @@ def _augment(config, magnitude):
         )
 
     return augment
-
-
-def _mix(images, labels, seed, *, config, classes):
-    one_hot = tf.one_hot(labels, classes)
-    images, one_hot = mixing.mixup(
-        images, one_hot, seed, alpha=config.mixup_alpha
-    )
-    return mixing.cutmix(images, one_hot, seed, alpha=config.cutmix_alpha)
 
 
 @contextlib.contextmanager

@@ -111,3 +111,30 @@ def test_nonsense_is_refused(function, batch):
         function(tf.cast(images, "uint8"), labels, (1, 2), alpha=1)
     with pytest.raises(ValueError, match="one_hot is int32"):
         function(images, tf.range(COUNT), (1, 2), alpha=1)
+
+
+def test_a_coin_decides_between_both_and_zero_is_neither():
+    images = tf.reshape(tf.range(4 * 8 * 8 * 3, dtype="float32"), [4, 8, 8, 3])
+    labels = tf.constant([0, 1, 2, 0])
+    one_hot = tf.one_hot(labels, 3)
+    ways = {"mixup": 0, "cutmix": 0}
+    for number in range(40):
+        seed = [number, 1]
+        mixed, targets = mixing.mix(
+            images, labels, seed, classes=3, mixup_alpha=0.5, cutmix_alpha=1.0
+        )
+        expected = {
+            "mixup": mixing.mixup(images, one_hot, seed, alpha=0.5),
+            "cutmix": mixing.cutmix(images, one_hot, seed, alpha=1.0),
+        }
+        same = [
+            name
+            for name, (pixels, rows) in expected.items()
+            if np.array_equal(mixed, pixels) and np.array_equal(targets, rows)
+        ]
+        assert same
+        ways[same[0]] += 1
+    assert min(ways.values()) > 8
+    plain, targets = mixing.mix(images, labels, [0, 1], classes=3)
+    np.testing.assert_array_equal(plain, images)
+    np.testing.assert_array_equal(targets, one_hot)

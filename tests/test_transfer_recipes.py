@@ -27,6 +27,8 @@ OUTSIDE = [
     ("evaluate_on", "train"),
     ("precision", "float8"),
     ("seed", -1),
+    ("mixup_alpha", -0.1),
+    ("cutmix_alpha", float("nan")),
     ("l2_sweep", ()),
     ("l2_sweep", (0.1, 0.0)),
 ]

@@ -20,6 +20,7 @@ from efficientnet_tf import (
     evaluate,
     files,
     layers,
+    mixing,
     model,
     optimization,
     preprocessing,
@@ -187,20 +188,27 @@ def _fit(result, task, examples, config, workdir):
     )
     state = checkpoints.state_of(network)
     done = checkpoints.restore(workdir / "checkpoints", state) // steps
-    one_hot = functools.partial(_one_hot, classes=len(result.class_names))
+    classes = len(result.class_names)
     train_set = data.make_epochs_dataset(
         train,
         _train_preprocess(result, task, config),
         batch_size=batch_size,
         seed=config.seed,
         start_step=done * steps,
+        batch_transform=functools.partial(
+            mixing.mix,
+            classes=classes,
+            mixup_alpha=config.mixup_alpha,
+            cutmix_alpha=config.cutmix_alpha,
+        ),
     )
-    train_set = train_set.map(one_hot)
     watchers = [callbacks.Throughput(batch_size)]
     validation_set = None
     if config.train_on == "train":
         validation_set = _eval_dataset(result, examples["validation"])
-        validation_set = validation_set.map(one_hot)
+        validation_set = validation_set.map(
+            lambda images, labels: (images, tf.one_hot(labels, classes))
+        )
         if config.ema_decay:
             watchers.append(keras.callbacks.SwapEMAWeights())
     watchers += [
@@ -249,10 +257,6 @@ def _eval_dataset(result, examples):
     return data.make_eval_dataset(
         examples, result.preprocess, batch_size=EVAL_BATCH_SIZE
     )
-
-
-def _one_hot(images, labels, classes):
-    return images, tf.one_hot(labels, classes)
 
 
 def _crop_padding(task, config):
