@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 import signal
 import sys
@@ -14,20 +13,16 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf import (
-    augmentation,
     callbacks,
     checkpoints,
-    classifier,
     data,
     distribution,
+    feeds,
     files,
     layers,
-    mixing,
     model,
     optimization,
-    preprocessing,
     recipes,
-    streams,
     teachers,
     trainer,
     variants,
@@ -37,36 +32,16 @@ from efficientnet_tf import (
 CONFIG_FILE = "config.json"
 RESULTS_FILE = "results.jsonl"
 METRICS_FILE = "metrics.jsonl"
-EVAL_BATCH_SIZE = 256
-PREVIEW_IMAGES = 16
-
-
-@dataclasses.dataclass(frozen=True)
-class Segment:
-    """Steps of one call of `fit`: whole epochs, or the rest of one."""
-
-    stage: recipes.TrainStage
-    begin_epoch: int
-    end_epoch: int
-    first_step: int
-    steps_per_epoch: int
-
-
-def plan_segments(stages, steps_per_epoch, done):
-    """Returns the `Segment`s that are left after `done` steps."""
-    segments = []
-    for stage in stages:
-        begin = max(stage.begin, done // steps_per_epoch)
-        rest = -done % steps_per_epoch
-        if rest and begin * steps_per_epoch < done and begin < stage.end:
-            segments.append(Segment(stage, begin, begin + 1, done, rest))
-            begin += 1
-        if begin < stage.end:
-            first = begin * steps_per_epoch
-            segments.append(
-                Segment(stage, begin, stage.end, first, steps_per_epoch)
-            )
-    return segments
+CURVES_FILE = "curves.png"
+CHARTS = {
+    "top-1": ("top1", "val_top1", "val_ema_top1"),
+    "cross-entropy": (
+        "cross_entropy",
+        "val_cross_entropy",
+        "val_ema_cross_entropy",
+    ),
+    "learning rate": ("learning_rate",),
+}
 
 
 def train_and_evaluate(
@@ -142,7 +117,7 @@ def train_and_evaluate(
         network, average = _build(
             model_name, examples, config, xla, devices.num_replicas_in_sync
         )
-    feed = _Feed(examples, config, variant, devices, data_service)
+    feed = feeds.Feed(examples, config, variant, devices, data_service)
     if is_chief:
         writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
         with writer.as_default(step=0):
@@ -165,6 +140,7 @@ def train_and_evaluate(
     }
     if is_chief:
         _save(network, average, feed, workdir)
+        _plot(workdir)
         files.append_json_line(workdir / RESULTS_FILE, row)
     return row
 
@@ -245,7 +221,7 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
     done = checkpoints.restore(folder, state)
     config = feed.config
     stages = recipes.stages(config)
-    for segment in plan_segments(stages, feed.steps_per_epoch, done):
+    for segment in feeds.plan_segments(stages, feed.steps_per_epoch, done):
         clock = callbacks.InputClock() if feed.measures_wait else None
         saver = callbacks.Checkpointer(
             folder,
@@ -283,141 +259,6 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
                 callbacks=[*watchers, saver],
                 verbose=_verbosity(is_chief),
             )
-
-
-class _Feed:
-    """A run's images as batches for `fit` and `evaluate`."""
-
-    def __init__(self, examples, config, variant, devices, data_service):
-        self.examples = examples
-        self.config = config
-        self.variant = variant
-        self.devices = devices
-        self.data_service = data_service
-        self.corrupt = streams.Corrupt(
-            examples["train"].size, config.max_corrupt_share
-        )
-
-    @property
-    def steps_per_epoch(self):
-        return self.examples["train"].size // self.config.batch_size
-
-    @property
-    def measures_wait(self):
-        # Within one execution of several steps nobody sees each batch arrive.
-        return self.config.steps_per_execution == 1
-
-    @property
-    def class_names(self):
-        return self.examples["train"].class_names
-
-    def size(self, stage):
-        return stage.resolution or self.variant.resolution
-
-    def make_train(self, segment, clock=None):
-        """Returns endless batches (images, one-hot labels) from a step on."""
-
-        def make(pipeline, pipelines):
-            dataset = self._make_part(segment, pipeline, pipelines)
-            return dataset if clock is None else clock.watch(dataset)
-
-        return distribution.distribute(
-            self.devices, make, self.config.batch_size
-        )
-
-    def _make_part(self, segment, pipeline=0, pipelines=1):
-        return data.make_epochs_dataset(
-            self.examples["train"],
-            functools.partial(self._prepare, stage=segment.stage),
-            batch_size=self.config.batch_size,
-            seed=self.config.seed,
-            start_step=segment.first_step,
-            batch_transform=functools.partial(
-                mixing.mix,
-                classes=len(self.class_names),
-                mixup_alpha=self.config.mixup_alpha,
-                cutmix_alpha=self.config.cutmix_alpha,
-            ),
-            input_pipeline_id=pipeline,
-            num_input_pipelines=pipelines,
-            corrupt=self.corrupt,
-            data_service=self.data_service,
-        )
-
-    def _prepare(self, image, seed, stage):
-        return preprocessing.preprocess_for_train(
-            image,
-            self.size(stage),
-            interpolation=self.variant.interpolation,
-            min_area=self.config.min_area,
-            flip=self.config.flip,
-            augment=_augment(self.config, stage.magnitude),
-            seed=seed,
-        )
-
-    def make_eval(self, split):
-        """Returns (one pass of images, one-hot labels and weights, steps)."""
-        examples = self.examples.get(split) or self.examples["test"]
-        replicas = self.devices.num_replicas_in_sync
-        batch_size = -(-EVAL_BATCH_SIZE // replicas) * replicas
-        batch_size = min(batch_size, -(-examples.size // replicas) * replicas)
-
-        def make(pipeline, pipelines):
-            dataset = data.make_padded_eval_dataset(
-                examples,
-                self.make_classifier(None).preprocess,
-                batch_size=batch_size,
-                input_pipeline_id=pipeline,
-                num_input_pipelines=pipelines,
-            )
-            classes = len(self.class_names)
-            return dataset.map(lambda x, y, w: (x, tf.one_hot(y, classes), w))
-
-        dataset = distribution.distribute(self.devices, make, batch_size)
-        return dataset, -(-examples.size // batch_size)
-
-    def make_classifier(self, network):
-        """Returns `network` with the last stage's image preparation."""
-        return classifier.Classifier(
-            network,
-            self.class_names,
-            self.size(recipes.stages(self.config)[-1]),
-            self.variant.interpolation,
-        )
-
-    def preview(self):
-        """Returns a grid of augmented training images."""
-        stage = recipes.stages(self.config)[-1]
-        segment = Segment(stage, 0, 1, 0, 1)
-        # Not under the strategy: its other workers do not look.
-        images = next(iter(self._make_part(segment)))[0]
-        return visualize.image_grid(images[:PREVIEW_IMAGES])
-
-
-def _augment(config, magnitude):
-    """Returns what preprocessing does to each image at the end, or None."""
-    policies = {
-        "none": None,
-        "autoaugment": augmentation.autoaugment,
-        "augmix": augmentation.augmix,
-        "randaugment": functools.partial(
-            augmentation.randaugment,
-            layers=config.randaugment_layers,
-            magnitude=magnitude,
-        ),
-    }
-    policy = policies[config.augment]
-    if not config.random_erasing:
-        return policy
-
-    def augment(image, seed):
-        if policy is not None:
-            image = policy(image, seed)
-        return augmentation.random_erasing(
-            image, seed, probability=config.random_erasing
-        )
-
-    return augment
 
 
 @contextlib.contextmanager
@@ -461,6 +302,14 @@ def _save(network, average, feed, workdir):
             stack.enter_context(callbacks.averaged(average))
         layers.set_statistics(network, "local")
         feed.make_classifier(network).save(workdir)
+
+
+def _plot(workdir):
+    """Draws the run's curves into its folder."""
+    rows = files.read_json_lines(workdir / METRICS_FILE)
+    picture = tf.io.encode_png(visualize.curves_image(rows, CHARTS))
+    with files.atomic(workdir / CURVES_FILE) as temporary:
+        temporary.write_bytes(picture.numpy())
 
 
 def _verbosity(is_chief):

@@ -20,18 +20,32 @@ def image_grid(images, columns=4):
     return grid
 
 
+def curves_image(rows, charts):
+    """Draws columns of a run's metrics over its epochs; uint8 [H, W, 3].
+
+    Args:
+      rows: of `metrics.jsonl`: dicts with "epoch".
+      charts: {title: names of the columns in one chart}; a column that a run
+        does not have is left out.
+    """
+    drawing, panels = _figure(1, len(charts), (5.2 * len(charts), 3.8))
+    epochs = [row["epoch"] for row in rows]
+    for axes, (title, names) in zip(panels, charts.items(), strict=True):
+        for name in names:
+            if rows and name in rows[0]:
+                axes.plot(epochs, [row[name] for row in rows], label=name)
+        axes.set_title(title)
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return _rasterize(drawing)
+
+
 def confusion_image(confusion, class_names):
     """Draws counts [true, predicted] as shares of each true class; uint8."""
-    # Not pyplot: it would take over the user's own figures.
-    from matplotlib import backends, figure  # noqa: F401
-    from matplotlib.backends import backend_agg
-    from PIL import Image
-
     counts = confusion.sum(axis=1, keepdims=True)
     shares = confusion / np.maximum(counts, 1)
-    drawing = figure.Figure(figsize=(8, 7.2), layout="constrained")
-    backend_agg.FigureCanvasAgg(drawing)
-    axes = drawing.add_subplot()
+    drawing, (axes,) = _figure(1, 1, (8, 7.2))
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     drawing.colorbar(picture, label="share of the true class")
     axes.set_xlabel("predicted")
@@ -40,6 +54,23 @@ def confusion_image(confusion, class_names):
         ticks = range(len(class_names))
         axes.set_xticks(ticks, class_names, rotation=90)
         axes.set_yticks(ticks, class_names)
+    return _rasterize(drawing)
+
+
+def _figure(rows, columns, inches):
+    # Not pyplot: it would take over the user's own figures.
+    from matplotlib import figure
+    from matplotlib.backends import backend_agg
+
+    drawing = figure.Figure(figsize=inches, layout="constrained")
+    backend_agg.FigureCanvasAgg(drawing)
+    panels = drawing.subplots(rows, columns, squeeze=False)
+    return drawing, list(panels.flat)
+
+
+def _rasterize(drawing):
+    from PIL import Image
+
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="png", dpi=100)
     return np.asarray(Image.open(buffer).convert("RGB"))

@@ -61,7 +61,7 @@ LEVELS = (
         "efficientnet_tf.teachers",
     ),
     # 5
-    ("efficientnet_tf.train",),
+    ("efficientnet_tf.feeds", "efficientnet_tf.train"),
     # 6
     (
         "transfer.recipes",
@@ -90,6 +90,7 @@ MAY_IMPORT_TENSORFLOW = {
     "efficientnet_tf.preprocessing",
     "efficientnet_tf.distribution",
     "efficientnet_tf.export",
+    "efficientnet_tf.feeds",
     "efficientnet_tf.train",
     "transfer.tasks",
     "transfer.features",

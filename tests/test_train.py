@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import callbacks, checkpoints, recipes, train, variants
+from efficientnet_tf import (
+    callbacks,
+    checkpoints,
+    feeds,
+    recipes,
+    train,
+    variants,
+)
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -101,7 +108,7 @@ SEGMENTS = {
 def test_what_is_left_is_whole_epochs_and_the_rest_of_one(
     stages, done, expected
 ):
-    segments = train.plan_segments(stages, 5, done)
+    segments = feeds.plan_segments(stages, 5, done)
     assert [
         (s.begin_epoch, s.end_epoch, s.first_step, s.steps_per_epoch)
         for s in segments

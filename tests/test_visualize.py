@@ -59,3 +59,15 @@ def test_pyplot_is_left_alone():
 
     visualize.confusion_image(np.eye(2), ["a", "b"])
     assert pyplot.get_fignums() == []
+
+
+def test_curves_show_what_a_run_has_and_leave_out_what_it_has_not():
+    rows = [{"epoch": i, "top1": i / 10, "loss": 1.0} for i in range(1, 6)]
+    charts = {"a": ("top1", "val_ema_top1"), "b": ("loss",)}
+    image = visualize.curves_image(rows, charts)
+    assert image.dtype == np.uint8 and image.shape == (380, 1040, 3)
+    # A line that rises is not a line that stays.
+    flat = [{**row, "top1": 0.3} for row in rows]
+    other = visualize.curves_image(flat, charts)
+    half = image.shape[1] // 2
+    assert (image[:, :half] != other[:, :half]).any()
