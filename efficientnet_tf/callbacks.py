@@ -58,9 +58,22 @@ class Checkpointer(keras.callbacks.Callback):
         self._signal = None
 
     def request_stop(self, signal=None):
-        """Makes the next batch the last: saves, then raises `Preempted`."""
+        """Makes the next batch the last: saves, then raises `Preempted`.
+
+        In a process that does not write it only notes the request: the step
+        that all stop after is that of the one which does.
+        """
         self._signal = signal
         self._stop.set()
+
+    @property
+    def stopped(self):
+        """What to raise where a stop was asked for, else None."""
+        if not self._stop.is_set():
+            return None
+        if not self.writes:
+            return Preempted("Stopped; worker 0 saves.", self._signal)
+        return Preempted(f"Saved after step {self.step}.", self._signal)
 
     def on_train_begin(self, logs=None):
         # What a kill in the middle of a save left behind.
@@ -73,15 +86,22 @@ class Checkpointer(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step = self._epoch_step + batch + 1
-        if self._stop.is_set():
+        if self._step_of_epoch_is_last(batch):
+            return  # The epoch's end saves, with its scores.
+        if self.writes and self.stopped:
             self._save()
-            raise Preempted(f"Saved after step {self.step}.", self._signal)
+            raise self.stopped
         elapsed = time.monotonic() - self._saved
         if self.minutes and elapsed > 60 * self.minutes:
             self._save()
 
     def on_epoch_end(self, epoch, logs=None):
         self._save((logs or {}).get(self.score))
+        if self.writes and self.stopped:
+            raise self.stopped
+
+    def _step_of_epoch_is_last(self, batch):
+        return batch + 1 == self.params.get("steps")
 
     def _save(self, score=None):
         if self.writes:
@@ -99,7 +119,7 @@ class Checkpointer(keras.callbacks.Callback):
 class StopOnBadLoss(keras.callbacks.Callback):
     """Ends a run whose loss is NaN or infinite, before it is saved.
 
-    Must stand before `Checkpointer`.
+    Must stand after `Evaluation` and before `Checkpointer`.
     """
 
     def __init__(self, first_step=0):
@@ -111,14 +131,23 @@ class StopOnBadLoss(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.step = self._epoch_step + batch + 1
-        # The mean over the epoch so far, which one bad step spoils.
-        loss = (logs or {}).get("loss", 0.0)
-        if not np.isfinite(loss):
-            raise FloatingPointError(
-                f"The loss is {loss} at step {self.step}; the last checkpoint "
-                "is from before. Try a lower learning rate, a longer warm-up, "
-                "or float32 or mixed_bfloat16 in place of mixed_float16."
-            )
+        # Means over the epoch so far, which one bad step spoils. The loss is
+        # that of before the step, the gradient what the step was made of.
+        self._check(logs, ("loss", "gradient_norm"))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._check(logs, ("val_loss",))
+
+    def _check(self, logs, names):
+        for name in names:
+            value = (logs or {}).get(name, 0.0)
+            if not np.isfinite(value):
+                raise FloatingPointError(
+                    f"{name} is {value} at step {self.step}; the last "
+                    "checkpoint is from before. Try a lower learning rate, a "
+                    "longer warm-up, or float32 or mixed_bfloat16 in place of "
+                    "mixed_float16."
+                )
 
 
 class Evaluation(keras.callbacks.Callback):
@@ -166,21 +195,22 @@ class InputClock:
     """Notes when each batch left the input pipeline, to see who waits."""
 
     def __init__(self):
-        self.arrivals = []
+        self.arrivals = {}
 
     def watch(self, dataset):
         """Returns a data set of the same batches, noted as they pass."""
 
         import tensorflow as tf
 
-        def note(*batch):
-            tf.numpy_function(self._note, [tf.timestamp()], [])
+        def note(number, batch):
+            tf.numpy_function(self._note, [number, tf.timestamp()], [])
             return batch
 
-        return dataset.map(note)
+        # By number, because Keras looks at the first batch once more.
+        return dataset.enumerate().map(note)
 
-    def _note(self, now):
-        self.arrivals.append(float(now))
+    def _note(self, number, now):
+        self.arrivals[int(number)] = float(now)
 
 
 class Throughput(keras.callbacks.Callback):
@@ -210,7 +240,7 @@ class Throughput(keras.callbacks.Callback):
         self._end = time.perf_counter()
         if self.clock is not None:
             self._wait += max(
-                0.0, self.clock.arrivals[self._batches] - self._asked
+                0.0, self.clock.arrivals.pop(self._batches) - self._asked
             )
         self._batches += 1
         if logs is not None:

@@ -39,6 +39,10 @@ def save(directory, variables, step, *, keep, score=None):
         }
         np.savez(folder / STATE_FILE, **arrays)
         files.write_json(folder / ABOUT_FILE, {"step": step, "score": score})
+    # A run that went back to an older checkpoint has left these behind.
+    for later in directory.glob(f"{PREFIX}*"):
+        if _step_of(later) > step:
+            shutil.rmtree(later, ignore_errors=True)
     newest = list_newest(directory)
     for old in newest[keep:]:
         if old != find_best(directory):
@@ -73,6 +77,11 @@ def restore(directory, variables):
             "start from the beginning."
         )
     return 0
+
+
+def load(folder, variables):
+    """Loads one checkpoint, e.g. the best."""
+    _assign(folder, _read(folder), variables)
 
 
 def list_newest(directory):

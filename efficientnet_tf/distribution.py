@@ -6,9 +6,9 @@ import os
 import keras
 from absl import logging
 
-from efficientnet_tf import layers
+from efficientnet_tf import configs, layers
 
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = configs.PRECISIONS
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "tpu")
 XLA_SETTINGS = ("auto", "on", "off")
 
@@ -96,16 +96,35 @@ def distribute(strategy, make_dataset, batch_size):
     )
 
 
-def is_chief():
-    """Whether this process writes for all workers."""
-    if not _workers():
+def is_chief(strategy):
+    """Whether this process writes for all that train under a strategy."""
+    import tensorflow as tf
+
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
         return True
-    task = json.loads(os.environ["TF_CONFIG"])["task"]
-    return task["type"] == "chief" or (
-        task["type"] == "worker"
-        and int(task["index"]) == 0
-        and "chief" not in json.loads(os.environ["TF_CONFIG"])["cluster"]
-    )
+    resolver = strategy.cluster_resolver
+    if resolver is None or not resolver.task_type:
+        return True
+    if resolver.task_type == "worker" and resolver.task_id == 0:
+        return not resolver.cluster_spec().as_dict().get("chief")
+    return resolver.task_type == "chief"
+
+
+def check_same(strategy, number, what):
+    """Raises RuntimeError unless all workers hold the same number."""
+    import tensorflow as tf
+
+    def spread():
+        value = tf.constant(number, tf.float64)
+        return tf.stack([value, value**2])
+
+    total = strategy.reduce("SUM", strategy.run(spread), axis=None)
+    mean, squares = (total / strategy.num_replicas_in_sync).numpy()
+    if squares != mean**2:
+        raise RuntimeError(
+            f"The workers differ in their {what}; here it is {number}. They "
+            "must share one workdir."
+        )
 
 
 def use_xla(setting="auto", *, replicas=1, batch_norm="local"):

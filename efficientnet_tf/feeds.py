@@ -49,6 +49,15 @@ def plan_segments(stages, steps_per_epoch, done):
     return segments
 
 
+def steps_per_execution(wanted, steps_per_epoch):
+    """Returns the most steps up to `wanted` that divide an epoch.
+
+    Keras runs whole executions only: with any other number an epoch would have
+    more steps than the schedule counts.
+    """
+    return max(n for n in range(1, wanted + 1) if steps_per_epoch % n == 0)
+
+
 class Feed:
     """A run's images as batches for `fit` and `evaluate`."""
 
@@ -89,7 +98,7 @@ class Feed:
             self.devices, make, self.config.batch_size
         )
 
-    def _make_part(self, segment, pipeline=0, pipelines=1):
+    def _make_part(self, segment, pipeline, pipelines):
         return data.make_epochs_dataset(
             self.examples["train"],
             functools.partial(self._prepare, stage=segment.stage),
@@ -153,8 +162,13 @@ class Feed:
         """Returns a grid of augmented training images."""
         stage = recipes.stages(self.config)[-1]
         segment = Segment(stage, 0, 1, 0, 1)
-        # Not under the strategy: its other workers do not look.
-        images = next(iter(self._make_part(segment)))[0]
+        # A small part of the first batch, and not under the strategy: the
+        # other workers do not look.
+        batch_size = self.config.batch_size
+        parts = max(1, batch_size // PREVIEW_IMAGES)
+        while batch_size % parts:
+            parts -= 1
+        images = next(iter(self._make_part(segment, 0, parts)))[0]
         return visualize.image_grid(images[:PREVIEW_IMAGES])
 
 

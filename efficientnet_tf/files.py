@@ -23,8 +23,14 @@ def atomic(path):
     try:
         yield temporary
         if temporary.is_dir() and path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
+            # A folder cannot be replaced in one step; a rename leaves the
+            # least time without either.
+            old = temporary.with_name(f"{temporary.name}.old")
+            os.replace(path, old)
+            os.replace(temporary, path)
+            _remove(old)
+        else:
+            os.replace(temporary, path)
     except BaseException:
         _remove(temporary)
         raise

@@ -1,7 +1,6 @@
 """How a network is trained from scratch: one frozen config, named rows."""
 
 import dataclasses
-import math
 
 from efficientnet_tf import configs
 
@@ -46,6 +45,8 @@ FRACTIONS = (
     "random_erasing",
     "max_corrupt_share",
 )
+# Of RandAugment: the highest that is published, for EfficientNet-B7, is 28.
+MAX_MAGNITUDE = 30
 AT_MOST_ONE = ("decay_rate", "min_area", "distill_weight")
 
 
@@ -107,6 +108,12 @@ class TrainConfig:
         configs.check_not_negative(self, NOT_NEGATIVE)
         configs.check_fractions(self, FRACTIONS)
         configs.check_range(
+            self,
+            ("randaugment_magnitude",),
+            f"at most {MAX_MAGNITUDE}",
+            lambda x: x <= MAX_MAGNITUDE,
+        )
+        configs.check_range(
             self, AT_MOST_ONE, "between 0 and 1", lambda x: 0 <= x <= 1
         )
         configs.check_resolution(self)
@@ -145,10 +152,10 @@ class TrainConfig:
         sizes, magnitudes = self.stage_resolutions, self.stage_magnitudes
         if any(size < 32 for size in sizes):
             raise ValueError(f"stage_resolutions={sizes} must be at least 32.")
-        if not all(0 <= magnitude < math.inf for magnitude in magnitudes):
+        if not all(0 <= magnitude <= MAX_MAGNITUDE for magnitude in magnitudes):
             raise ValueError(
-                f"stage_magnitudes={magnitudes} must be finite and not "
-                "negative."
+                f"stage_magnitudes={magnitudes} must be at most "
+                f"{MAX_MAGNITUDE} and not negative."
             )
         if sizes and magnitudes and len(sizes) != len(magnitudes):
             raise ValueError(
@@ -202,6 +209,7 @@ RECIPES = {
         batch_size=2048,
         precision="mixed_bfloat16",
         steps_per_execution=64,  # Ours.
+        minival_images=0,
     ),
     # The official code's, after https://arxiv.org/abs/1909.13719: 17 for B5,
     # 28 for B7; none is published for B6.

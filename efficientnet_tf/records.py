@@ -22,7 +22,6 @@ FILES_PER_WORKER = 16
 
 # Labels of the tensorflow/tpu layout are 1 to 1000.
 FIRST_LABEL = 1
-CLASSES = 1000
 
 _BLOCK = 256
 
@@ -292,7 +291,8 @@ def count_records(path):
     """
     count, position = 0, 0
     end = pathlib.Path(path).stat().st_size
-    with open(path, "rb") as stream:
+    # Unbuffered: of each record only its length is read.
+    with open(path, "rb", buffering=0) as stream:
         while position < end:
             stream.seek(position)
             header = stream.read(8)

@@ -108,7 +108,7 @@ def train_and_evaluate(
     )
     distribution.set_precision(config.precision)
     keras.utils.set_random_seed(config.seed)
-    is_chief = distribution.is_chief()
+    is_chief = distribution.is_chief(devices)
     examples = _load_examples(dataset, splits, config, data_dir)
     if is_chief:
         files.remove_leftovers(workdir)
@@ -123,13 +123,15 @@ def train_and_evaluate(
         with writer.as_default(step=0):
             tf.summary.text("config", files.as_table(run))
             tf.summary.image("augmented", feed.preview()[None])
-    _fit(network, average, feed, workdir, profile_steps, is_chief)
+    with feed.corrupt.raised():
+        _fit(network, average, feed, workdir, profile_steps, is_chief)
+        scores = _score(network, average, feed)
     row = {
         **{key: run[key] for key in ("model", "dataset", "recipe")},
-        **_score(network, average, feed),
+        **scores,
         "strategy": type(devices).__name__,
         "replicas": devices.num_replicas_in_sync,
-        "xla": bool(network.jit_compile),
+        "xla": network.compiles,
         "epochs": config.epochs,
         "seed": config.seed,
         "train_images": examples["train"].size,
@@ -206,7 +208,9 @@ def _build(model_name, examples, config, xla, replicas):
         jit_compile=distribution.use_xla(
             xla, replicas=replicas, batch_norm=config.batch_norm
         ),
-        steps_per_execution=config.steps_per_execution,
+        steps_per_execution=feeds.steps_per_execution(
+            config.steps_per_execution, steps_per_epoch
+        ),
     )
     network.optimizer.build(network.trainable_variables)
     return network, average
@@ -219,6 +223,7 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
         state += average.variables
     folder = workdir / "checkpoints"
     done = checkpoints.restore(folder, state)
+    distribution.check_same(feed.devices, done, "checkpoint's step")
     config = feed.config
     stages = recipes.stages(config)
     for segment in feeds.plan_segments(stages, feed.steps_per_epoch, done):
@@ -233,8 +238,8 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
             writes=is_chief,
         )
         watchers = [
-            callbacks.StopOnBadLoss(segment.first_step),
             callbacks.Evaluation(*feed.make_eval("minival"), average),
+            callbacks.StopOnBadLoss(segment.first_step),
             callbacks.Throughput(config.batch_size, clock),
         ]
         if is_chief:
@@ -246,10 +251,11 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
                 ),
                 callbacks.JsonLines(workdir / METRICS_FILE),
             ]
+            profile_steps = 0  # Once is enough.
         # Traced anew, because a trace for two image sizes rounds otherwise than
         # one for the second alone, which a resumed run makes.
         network.train_function = None
-        with _stopped_by_signals(saver), feed.corrupt.raised():
+        with _stopped_by_signals(saver):
             network.fit(
                 feed.make_train(segment, clock),
                 epochs=segment.end_epoch,
@@ -259,6 +265,10 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
                 callbacks=[*watchers, saver],
                 verbose=_verbosity(is_chief),
             )
+    if config.minival_images:
+        best = checkpoints.find_best(folder)
+        logging.info("Taking the best on minival, %s.", best)
+        checkpoints.load(best, state)
 
 
 @contextlib.contextmanager
@@ -279,6 +289,11 @@ def _stopped_by_signals(saver):
     }
     try:
         yield
+    except tf.errors.OpError:
+        # A worker notices by this that worker 0 has stopped.
+        if saver.stopped and not saver.writes:
+            raise saver.stopped from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

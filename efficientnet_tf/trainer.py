@@ -260,11 +260,13 @@ class Trainer(keras.Model):
 
         norm = tf.linalg.global_norm(gradients)
         norm = norm / self.optimizer.scale_loss(tf.ones(()))
-        # With loss scaling, an infinite one is only a step left out.
-        finite = tf.math.is_finite(norm)
-        self._parts.metrics["gradient_norm"].update_state(
-            tf.where(finite, norm, 0.0), tf.cast(finite, norm.dtype)
-        )
+        weight = None
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            # With loss scaling, an infinite one is only a step left out.
+            finite = tf.math.is_finite(norm)
+            weight = tf.cast(finite, norm.dtype)
+            norm = tf.where(finite, norm, 0.0)
+        self._parts.metrics["gradient_norm"].update_state(norm, weight)
 
     def _record(self, name, part, count):
         value = keras.ops.stop_gradient(part) * self._num_replicas()
@@ -282,6 +284,11 @@ class Trainer(keras.Model):
         import tensorflow as tf
 
         return isinstance(self.distribute_strategy, tf.distribute.TPUStrategy)
+
+    @property
+    def compiles(self):
+        """Whether XLA compiles the step, or each replica's part of it."""
+        return bool(super().jit_compile)
 
     def _compiles_replicas(self):
         # A TPU's strategy compiles everything anyhow.

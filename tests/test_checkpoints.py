@@ -138,6 +138,22 @@ def test_the_best_stays_beside_the_newest(tmp_path):
     assert checkpoints.find_best(tmp_path).name == "step_000000002"
 
 
+@pytest.mark.parametrize("keep", [1, 3])
+def test_going_on_from_an_older_one_removes_the_damaged_newer(tmp_path, keep):
+    network = _compiled()
+    state = checkpoints.state_of(network)
+    for step in (10, 20, 30):
+        checkpoints.save(tmp_path, state, step, keep=3, score=step)
+    _cut(tmp_path / "step_000000030" / checkpoints.STATE_FILE)
+    assert _restore(network, tmp_path) == 20
+    for step in (21, 22):
+        checkpoints.save(tmp_path, state, step, keep=keep)
+        assert _steps(tmp_path)[0] == step
+    assert 30 not in _steps(tmp_path)
+    assert checkpoints.find_best(tmp_path).name == "step_000000020"
+    assert _restore(network, tmp_path) == 22
+
+
 def test_a_checkpoint_of_another_network_is_refused(trained):
     layers = [keras.Input((2,)), keras.layers.Dense(3, name="dense")]
     other = keras.Sequential(layers)
@@ -165,6 +181,22 @@ def test_a_request_to_stop_saves_within_the_epoch(tmp_path):
     other = _compiled()
     assert _restore(other, tmp_path) == 3
     assert int(other.optimizer.iterations) == 3
+
+
+@pytest.mark.parametrize("writes,saved", [(True, [STEPS]), (False, [])])
+def test_a_request_at_an_epochs_end_waits_for_its_scores(
+    tmp_path, writes, saved
+):
+    network = _compiled()
+    saver = _checkpointer(network, tmp_path, writes=writes)
+    watchers = [saver, _AskToStop(saver, batch=STEPS - 1)]
+    if writes:
+        with pytest.raises(callbacks.Preempted, match=f"step {STEPS}"):
+            _fit(network, watchers, 1)
+    else:  # Another process decides, and this one does not claim to save.
+        _fit(network, watchers, 1)
+        assert "worker 0 saves" in str(saver.stopped)
+    assert _steps(tmp_path) == saved
 
 
 def test_time_alone_brings_a_save_within_the_epoch(tmp_path):

@@ -68,19 +68,32 @@ def test_xla_is_for_accelerators(monkeypatch, devices, expected):
     assert distribution.use_xla("off") is False
 
 
-@pytest.mark.parametrize("batch_norm", ["synchronized", "grouped"])
+@pytest.mark.parametrize(
+    ("batch_norm", "shared"), [("synchronized", 2), ("grouped", 16)]
+)
 def test_xla_cannot_hold_the_all_reduce_of_several_gpus(
-    monkeypatch, batch_norm
+    monkeypatch, batch_norm, shared
 ):
-    have_devices(monkeypatch, GPU=2)
-    assert distribution.use_xla(replicas=2) is True
+    have_devices(monkeypatch, GPU=shared)
+    assert distribution.use_xla(replicas=shared) is True
     assert distribution.use_xla(replicas=1, batch_norm=batch_norm) is True
-    assert distribution.use_xla(replicas=2, batch_norm=batch_norm) is False
-    with pytest.raises(ValueError, match=f"{batch_norm} .* over 2 replicas"):
-        distribution.use_xla("on", replicas=2, batch_norm=batch_norm)
+    # Grouped statistics of few replicas are local ones.
+    few = distribution.use_xla(replicas=2, batch_norm=batch_norm)
+    assert few is (batch_norm == "grouped")
+    assert not distribution.use_xla(replicas=shared, batch_norm=batch_norm)
+    with pytest.raises(ValueError, match=f"{batch_norm} .* {shared} replicas"):
+        distribution.use_xla("on", replicas=shared, batch_norm=batch_norm)
     # A TPU's strategy compiles its own all-reduce.
     have_devices(monkeypatch, TPU=8)
     assert distribution.use_xla(replicas=8, batch_norm=batch_norm) is True
+
+
+def test_a_run_alone_writes_whatever_tf_config_says(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", cluster(["a:1", "b:1"], index=1))
+    strategy = distribution.make_strategy("none")
+    assert distribution.is_chief(strategy)
+    # One process cannot differ from itself.
+    distribution.check_same(strategy, 1_234_567, "step")
 
 
 def test_an_unknown_xla_setting_is_refused():

@@ -115,6 +115,15 @@ def test_what_is_left_is_whole_epochs_and_the_rest_of_one(
     ] == expected
 
 
+# Wanted, steps of an epoch → most steps that divide it.
+EXECUTIONS = [(1, 7, 1), (2, 7, 1), (64, 613, 1), (64, 625, 25), (9, 6, 6)]
+
+
+@pytest.mark.parametrize("wanted,steps,expected", EXECUTIONS)
+def test_executions_divide_an_epoch(wanted, steps, expected):
+    assert feeds.steps_per_execution(wanted, steps) == expected
+
+
 def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
     folder, tmp_path, monkeypatch
 ):
@@ -165,8 +174,9 @@ class _StopAt(callbacks.StopOnBadLoss):
         {},
         {"stage_resolutions": (32, 48), "checkpoint_minutes": 1e-9},
         {"optimizer": "sgd", "schedule": "cosine", "accumulation_steps": 2},
+        {"steps_per_execution": 2, "batch_size": 7},
     ],
-    ids=["rmsprop", "progressive", "sgd"],
+    ids=["rmsprop", "progressive", "sgd", "executions"],
 )
 def test_an_interrupted_run_ends_bit_for_bit_as_an_undisturbed_one(
     folder, tmp_path, monkeypatch, changes
@@ -174,7 +184,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_undisturbed_one(
     changes = {"checkpoint_minutes": 1e-9, **changes}
     whole = _train(folder, tmp_path / "whole", **changes)
     monkeypatch.setattr(callbacks, "StopOnBadLoss", _StopAt)
-    for step in (2, 5, 7):
+    for step in (2, 4) if "steps_per_execution" in changes else (2, 5, 7):
         monkeypatch.setattr(_StopAt, "step_to_stop", step)
         with pytest.raises(KeyboardInterrupt):
             _train(folder, tmp_path / "parts", **changes)
@@ -195,6 +205,38 @@ def test_images_held_out_choose_the_best_and_are_not_trained_on(
     ]
     about = json.loads((best / checkpoints.ABOUT_FILE).read_text())
     assert about["score"] == pytest.approx(max(scores))
+    assert row["ema_loss"] == pytest.approx(_loss_of(best, folder), abs=1e-5)
+
+
+def _loss_of(checkpoint, folder):
+    """The cross-entropy of a checkpoint's averages on the test images."""
+    from efficientnet_tf import data, model, optimization
+
+    network = model.build("tiny", classes=2, input_shape=(32, 32, 3))
+    average = optimization.ExponentialMovingAverage(network.weights, 0.9)
+    network.compile(optimization.make_optimizer(CONFIG, 2))
+    state = checkpoints.state_of(network)
+    # The order that a run has: network, optimizer, averages.
+    with np.load(checkpoint / checkpoints.STATE_FILE) as archive:
+        arrays = [archive[name] for name in sorted(archive.files)]
+    for variable, array in zip(
+        average.variables, arrays[-len(average.variables) :], strict=True
+    ):
+        variable.assign(array)
+    assert len(arrays) == len(state) + len(average.variables)
+    average.swap()
+    examples = data.from_folder(folder, "test")
+    dataset = data.make_eval_dataset(
+        examples,
+        lambda image: train.feeds.preprocessing.preprocess_for_eval(image, 32),
+        batch_size=4,
+    )
+    (images, labels), *_ = dataset
+    shares = network(images).numpy()[np.arange(4), labels]
+    smooth = CONFIG.label_smoothing / 2
+    others = network(images).numpy()[np.arange(4), 1 - labels]
+    losses = -(1 - smooth) * np.log(shares) - smooth * np.log(others)
+    return float(losses.mean())
 
 
 def test_a_loss_that_explodes_ends_the_run_with_its_step(folder, tmp_path):
