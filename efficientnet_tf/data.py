@@ -194,11 +194,15 @@ def make_epochs_dataset(
     )
     ds = _batch(decoded, part.local_batch_size, drop_remainder=True)
     if batch_transform is not None:  # E.g. mixup.
-        ds = ds.enumerate(start=start_step * part.count + part.index)
+        ds = ds.enumerate(start=start_step)
         ds = ds.map(
-            lambda i, batch: (
+            lambda step, batch: (
                 batch[0],
-                *batch_transform(*batch[1:], tf.stack([seed, i])),
+                *batch_transform(
+                    *batch[1:],
+                    # No two parts of any batch share a seed.
+                    tf.stack([seed, step * part.count + part.index]),
+                ),
             ),
             num_parallel_calls=AUTOTUNE,
         )

@@ -2,9 +2,11 @@
 
 python tests/interrupted_train.py HOW STEP [flags of train.py]
 
-HOW: a signal such as SIGKILL, or "never".
+HOW: a signal such as SIGKILL, or "never". SIGKILL@1 is for worker 1 alone, and
+SIGTERM@parent for the process that started the workers.
 """
 
+import json
 import os
 import pathlib
 import runpy
@@ -15,15 +17,20 @@ import conftest
 
 from efficientnet_tf import callbacks, variants
 
-HOW, STEP = sys.argv[1], int(sys.argv[2])
+HOW, _, WHO = sys.argv[1].partition("@")
+STEP = int(sys.argv[2])
 SCRIPT = pathlib.Path(__file__).parent.parent / "scripts" / "train.py"
+WORKER = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
 
 
 class _Stopper(callbacks.StopOnBadLoss):
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
         if self.step == STEP and HOW != "never":
-            os.kill(os.getpid(), getattr(signal, HOW))
+            if WHO == "parent" and WORKER["index"] == 0:
+                os.kill(os.getppid(), getattr(signal, HOW))
+            elif WHO in ("", str(WORKER.get("index"))):
+                os.kill(os.getpid(), getattr(signal, HOW))
 
 
 if __name__ == "__main__":

@@ -302,6 +302,25 @@ def test_the_batch_transform_gets_whole_batches_and_a_seed():
     _assert_equal(batches[2:], again)
 
 
+def test_parts_of_a_batch_have_seeds_of_their_own_after_a_resume_as_well():
+    def transform(images, labels, seed):
+        return images * 0 + seed[1], labels
+
+    def seeds(index, start_step):
+        parts = _batches(
+            _numbers(8),
+            4 - start_step,
+            batch_transform=transform,
+            input_pipeline_id=index,
+            num_input_pipelines=2,
+            start_step=start_step,
+        )
+        return [int(images.flat[0]) for images, _ in parts]
+
+    assert seeds(0, 0) == [0, 2, 4, 6] and seeds(1, 0) == [1, 3, 5, 7]
+    assert seeds(0, 2) == [4, 6] and seeds(1, 2) == [5, 7]
+
+
 def _refuse(*numbers):
     """A `_number` that cannot read some images."""
 

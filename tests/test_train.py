@@ -376,3 +376,45 @@ def test_twenty_kills_at_random_moments_lose_nothing(folder, tmp_path):
 def _newest_step(workdir):
     newest = checkpoints.list_newest(workdir / "checkpoints")[:1]
     return int(newest[0].name.removeprefix("step_")) if newest else 0
+
+
+def _launch(folder, workdir, how, step):
+    launcher = HERE.parent / "scripts" / "launch_local.py"
+    config = dataclasses.replace(CONFIG, epochs=8)
+    _, *program = _arguments(folder, workdir, how, step, config)
+    return subprocess.run(
+        [
+            sys.executable,
+            str(launcher),
+            "--workers=2",
+            "--grace_seconds=20",
+            "--",
+            *program,
+            "--strategy=multi_worker",
+        ],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_two_workers_go_on_after_either_is_killed_or_all_are_asked_to_stop(
+    folder, tmp_path
+):
+    workdir = tmp_path / "run"
+    stops = [("SIGKILL@1", 5, 137), ("SIGKILL@0", 8, 137)]
+    for how, step, code in stops:
+        done = _launch(folder, workdir, how, step)
+        assert done.returncode == code, done.stderr
+        assert _newest_step(workdir) == step // STEPS * STEPS
+    done = _launch(folder, workdir, "SIGTERM@parent", 10)
+    assert done.returncode == 75, done.stderr
+    # The signal takes a way over the parent.
+    assert 10 <= _newest_step(workdir) < 24
+    assert "Saved after step" in done.stderr
+    done = _launch(folder, workdir, "never", 0)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert (row["replicas"], row["epochs"]) == (2, 8)
+    assert _launch(folder, tmp_path / "whole", "never", 0).returncode == 0
+    _assert_same_state(tmp_path / "whole", workdir)
