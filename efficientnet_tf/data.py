@@ -171,7 +171,8 @@ def make_epochs_dataset(
         limit counts, not `max_corrupt_share`.
       data_service: "grpc://HOST:PORT" of the dispatcher of a tf.data service
         whose workers are to do all this, or None. Each image is still seen
-        once an epoch, but the order is as the workers happen to be fast.
+        once an epoch, but several epochs are under way at a time, and the
+        order is as the workers happen to be fast.
 
     Returns:
       A dataset of (images, labels). When too many images are corrupt it
