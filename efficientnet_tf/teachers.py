@@ -7,6 +7,20 @@ from absl import logging
 
 from efficientnet_tf import classifier, model, variants
 
+SAVED_MODEL_FILE = "saved_model.pb"
+SIGNATURE = "serving_default"
+
+
+def check(teacher):
+    """Raises ValueError unless `load` knows what kind of teacher it is."""
+    name, separator, _ = teacher.partition(":")
+    known = separator and name in variants.VARIANTS
+    if teacher and not known and not _file_of(teacher):
+        raise ValueError(
+            f"Unknown teacher {teacher!r}; give MODEL:WEIGHTS, such as "
+            "efficientnet_lite2:imagenet, a run's workdir or a SavedModel."
+        )
+
 
 def load(teacher, classes):
     """Returns a network that is not trained any more, or None for "".
@@ -22,13 +36,14 @@ def load(teacher, classes):
     """
     if not teacher:
         return None
-    path = pathlib.Path(teacher).expanduser()
-    if (path / classifier.MODEL_FILE).exists():
-        network = classifier.from_run(path).model
-    elif (path / "saved_model.pb").exists():
-        network = _from_saved_model(path)
-    else:
+    check(teacher)
+    file = _file_of(teacher)
+    if file is None:
         network = _from_name(teacher, classes)
+    elif file.name == classifier.MODEL_FILE:
+        network = classifier.from_run(file.parent).model
+    else:
+        network = _SavedModel(file.parent)
     network.trainable = False
     found = network.output_shape[-1]
     if found != classes:
@@ -40,26 +55,46 @@ def load(teacher, classes):
     return network
 
 
+def _file_of(teacher):
+    """Returns the file that says what a folder holds, or None."""
+    path = pathlib.Path(teacher).expanduser()
+    for name in (classifier.MODEL_FILE, SAVED_MODEL_FILE):
+        if (path / name).exists():
+            return path / name
+    return None
+
+
 def _from_name(teacher, classes):
-    name, separator, weights = teacher.partition(":")
-    if not separator or name not in variants.VARIANTS:
-        raise ValueError(
-            f"Unknown teacher {teacher!r}; give MODEL:WEIGHTS, such as "
-            "efficientnet_lite2:imagenet, a run's workdir or a SavedModel."
-        )
+    name, _, weights = teacher.partition(":")
     # Any size: the student's images are the teacher's as well.
     return model.build(
         name, weights=weights, input_shape=(None, None, 3), classes=classes
     )
 
 
-def _from_saved_model(path):
-    layer = keras.layers.TFSMLayer(path, call_endpoint="serving_default")
-    signature = layer.callable
-    shape = next(iter(signature.structured_input_signature[1].values())).shape
-    inputs = keras.Input(tuple(shape)[1:])
-    x = inputs
-    outputs = layer(x)
-    if isinstance(outputs, dict):
-        outputs = outputs.get("probabilities", next(iter(outputs.values())))
-    return keras.Model(inputs, outputs)
+class _SavedModel:
+    """The serving signature of a SavedModel, for images of any size."""
+
+    def __init__(self, path):
+        import tensorflow as tf  # A student under JAX has other teachers.
+
+        # The variables live as long as what was loaded.
+        self._loaded = tf.saved_model.load(str(path))
+        if SIGNATURE not in self._loaded.signatures:
+            raise ValueError(f"{path} has no signature {SIGNATURE!r}.")
+        self._serve = self._loaded.signatures[SIGNATURE]
+        inputs = self._serve.structured_input_signature[1]
+        outputs = self._serve.structured_outputs
+        if len(inputs) != 1:
+            raise ValueError(f"{path} takes {len(inputs)} inputs, not images.")
+        ((self._input, spec),) = inputs.items()
+        self._size = tuple(spec.shape)[1:3]
+        self._output = "probabilities"
+        if self._output not in outputs:
+            self._output = next(iter(outputs))
+        self.output_shape = tuple(outputs[self._output].shape)
+
+    def __call__(self, images, training=False):
+        if None not in self._size:
+            images = keras.ops.image.resize(images, self._size)
+        return self._serve(**{self._input: images})[self._output]

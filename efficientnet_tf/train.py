@@ -96,6 +96,7 @@ def train_and_evaluate(
         "recipe": recipe,
         **dataclasses.asdict(config),
     }
+    teachers.check(config.teacher)
     files.check_folder(workdir)
     files.check_run(workdir / CONFIG_FILE, run)
     finished = files.last_result(workdir / RESULTS_FILE)
@@ -110,15 +111,15 @@ def train_and_evaluate(
     keras.utils.set_random_seed(config.seed)
     is_chief = distribution.is_chief(devices)
     examples = _load_examples(dataset, splits, config, data_dir)
-    if is_chief:
-        files.remove_leftovers(workdir)
-        files.write_json(workdir / CONFIG_FILE, run)
     with devices.scope():
         network, average = _build(
             model_name, examples, config, xla, devices.num_replicas_in_sync
         )
     feed = feeds.Feed(examples, config, variant, devices, data_service)
     if is_chief:
+        # Only now that all of it makes sense.
+        files.remove_leftovers(workdir)
+        files.write_json(workdir / CONFIG_FILE, run)
         writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
         with writer.as_default(step=0):
             tf.summary.text("config", files.as_table(run))

@@ -10,4 +10,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=$(bash scripts/setup_env.sh weights,transfer,test)
 "$venv/bin/python" -m ruff format --check .
 "$venv/bin/python" -m ruff check .
-exec "$venv/bin/python" -m pytest "$@"
+exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@"

@@ -24,6 +24,13 @@ DIGITS = [*TUNE, "--task=digits"]
 LITE0 = "--model=efficientnet_lite0"
 
 # name: (arguments, exit code, what the one line says)
+TRAIN = [
+    "train",
+    "--recipe=smoke",
+    "--dataset=folder:{tmp}/good",
+    "--eval_split=test",
+    "--workdir={tmp}/run",
+]
 CASES = {
     "unknown model": (
         [*DIGITS, "--model=efficientnet_b9"],
@@ -59,6 +66,58 @@ CASES = {
         [*DIGITS, "--set=dropout_rate=1.5"],
         2,
         r"dropout_rate=1.5 must be in \[0, 1\)",
+    ),
+    "training: unknown recipe": (
+        [*TRAIN, "--recipe=b0"],
+        2,
+        "Unknown recipe 'b0'; choose one of paper, ",
+    ),
+    "training: unknown model": (
+        [*TRAIN, "--model=b0"],
+        2,
+        "Unknown model 'b0'; choose one of efficientnet_b0, ",
+    ),
+    "training: unknown strategy": (
+        [*TRAIN, "--strategy=two"],
+        2,
+        "Unknown strategy 'two'; choose one of auto, none, mirrored",
+    ),
+    "training: no TPU": ([*TRAIN, "--strategy=tpu"], 1, "TPU"),
+    "training: workers without TF_CONFIG": (
+        [*TRAIN, "--strategy=multi_worker"],
+        2,
+        "TF_CONFIG",
+    ),
+    "training: mistyped steps": (
+        [*TRAIN, "--profile_steps=10"],
+        2,
+        "--profile_steps=10 must be two step numbers",
+    ),
+    "training: unknown teacher": (
+        [*TRAIN, "--teacher=b9", "--set=batch_size=2"],
+        2,
+        "Unknown teacher 'b9'; give MODEL:WEIGHTS",
+    ),
+    "training: no images": (
+        [*TRAIN, "--dataset=folder:{tmp}/none"],
+        1,
+        "holds no images",
+    ),
+    "launching nothing": (["launch_local"], 2, "Nothing to run; write it"),
+    "launching no workers": (
+        ["launch_local", "--workers=0", "--", "x.py"],
+        2,
+        "workers.*0",
+    ),
+    "service: no role": (
+        ["data_service"],
+        2,
+        "Pass --role=dispatcher or --role=worker",
+    ),
+    "service: worker alone": (
+        ["data_service", "--role=worker"],
+        2,
+        "A worker needs --dispatcher=HOST:PORT",
     ),
     "no value": ([*DIGITS, "--set=epochs"], 2, "field=value, got 'epochs'"),
     "unknown flag": ([*DIGITS, "--epoch=3"], 2, "flag 'epoch'"),

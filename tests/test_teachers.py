@@ -1,0 +1,63 @@
+import keras
+import numpy as np
+import pytest
+
+from efficientnet_tf import classifier, export, model, teachers
+
+CLASSES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_row):
+    """A finished run's classifier, and its folder."""
+    keras.utils.set_random_seed(1)
+    network = model.build(
+        tiny_row, classes=len(CLASSES), input_shape=(32, 32, 3)
+    )
+    folder = tmp_path_factory.mktemp("run")
+    made = classifier.Classifier(network, CLASSES, 32, "bilinear")
+    made.save(folder)
+    export.export_saved_model(made, folder / "saved")
+    return made, folder
+
+
+@pytest.fixture
+def images():
+    noise = np.random.default_rng(0)
+    return noise.uniform(0, 255, (2, 32, 32, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("place", ["", "saved"])
+def test_a_runs_folder_and_a_saved_model_say_what_the_network_says(
+    run, images, place
+):
+    made, folder = run
+    teacher = teachers.load(str(folder / place), len(CLASSES))
+    assert not teacher.trainable
+    np.testing.assert_allclose(
+        teacher(images, training=False), made.model(images), atol=1e-5
+    )
+
+
+def test_a_saved_model_sees_images_of_another_size_resized(run, images):
+    made, folder = run
+    teacher = teachers.load(str(folder / "saved"), len(CLASSES))
+    larger = keras.ops.image.resize(images, (48, 48))
+    smaller = keras.ops.image.resize(larger, (32, 32))
+    np.testing.assert_allclose(teacher(larger), made.model(smaller), atol=1e-5)
+
+
+def test_no_teacher_is_none():
+    assert teachers.load("", 10) is None
+    teachers.check("")
+
+
+def test_a_teacher_of_other_classes_is_refused(run):
+    with pytest.raises(ValueError, match="knows 3 classes and .* has 4"):
+        teachers.load(str(run[1]), 4)
+
+
+@pytest.mark.parametrize("name", ["b9", "efficientnet_b9:imagenet", "/nowhere"])
+def test_an_unknown_teacher_is_refused(name):
+    with pytest.raises(ValueError, match="Unknown teacher .*; give MODEL"):
+        teachers.check(name)
