@@ -88,7 +88,6 @@ MAY_IMPORT_TENSORFLOW = {
     "efficientnet_tf.augmentation",
     "efficientnet_tf.mixing",
     "efficientnet_tf.preprocessing",
-    "efficientnet_tf.distribution",
     "efficientnet_tf.export",
     "efficientnet_tf.feeds",
     "efficientnet_tf.train",
