@@ -55,6 +55,8 @@ WORKDIR = pathlib.Path(
 SCRIPT = pathlib.Path(__file__).parent.parent / "scripts" / "finetune.py"
 
 if __name__ == "__main__":
+    # A job in a shell's background inherits that SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     variants.VARIANTS["tiny"] = conftest.make_tiny_row(variants)
     callbacks.Throughput = _Stopper
     sys.argv = [str(SCRIPT), "--model=tiny", *sys.argv[3:]]

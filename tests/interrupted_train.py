@@ -34,6 +34,8 @@ class _Stopper(callbacks.StopOnBadLoss):
 
 
 if __name__ == "__main__":
+    # A job in a shell's background inherits that SIGINT is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     variants.VARIANTS["tiny"] = conftest.make_tiny_row(variants)
     callbacks.StopOnBadLoss = _Stopper
     sys.argv = [str(SCRIPT), "--model=tiny", *sys.argv[3:]]
