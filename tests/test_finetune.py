@@ -360,7 +360,7 @@ def test_tensorboard_shows_what_there_is_to_see(digits_run):
     width, height, png = tf.make_ndarray(run["augmented"][0])
     assert (int(width), int(height)) == (4 * 64, 4 * 64)
     grid = tf.io.decode_png(png).numpy()
-    tiles = grid.reshape(4, 32, 4, 32, 3).swapaxes(1, 2).reshape(16, -1)
+    tiles = grid.reshape(4, 64, 4, 64, 3).swapaxes(1, 2).reshape(16, -1)
     assert len({tile.tobytes() for tile in tiles}) == 16
     confusion = tf.io.decode_png(tf.make_ndarray(run["confusion"][0])[2])
     names = [str(i) for i in range(10)]
