@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf import image_ops
+from efficientnet_tf import image_ops, recipes
 
 # The strongest level that the policy was searched with.
 MAX_LEVEL = 10
@@ -185,8 +185,10 @@ def randaugment(image, seed, *, layers, magnitude):
     """
     if layers < 0:
         raise ValueError(f"layers is {layers}, which is negative.")
-    if not 0 <= magnitude <= 30:
-        raise ValueError(f"magnitude is {magnitude}, not from 0 to 30.")
+    if not 0 <= magnitude <= recipes.MAX_MAGNITUDE:
+        raise ValueError(
+            f"magnitude is {magnitude}, not from 0 to {recipes.MAX_MAGNITUDE}."
+        )
     if layers == 0:
         return image
     names = tuple(OPERATIONS)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib.resources
 import json
 import pathlib
 
@@ -10,6 +9,7 @@ import keras
 import numpy as np
 
 from efficientnet_tf import (
+    data,
     files,
     layers,  # noqa: F401  Registers what a saved model is made of.
     preprocessing,
@@ -100,10 +100,4 @@ def from_run(workdir):
 @functools.cache
 def imagenet_classes():
     """Returns the 1,000 class names in the order of the models' outputs."""
-    text = (
-        importlib.resources.files("efficientnet_tf")
-        .joinpath("imagenet_classes.txt")
-        .read_text()
-    )
-    # Each line is a WordNet id and a name.
-    return tuple(line.split(maxsplit=1)[1] for line in text.splitlines())
+    return tuple(name for _, name in data.imagenet_classes())

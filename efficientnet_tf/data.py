@@ -95,12 +95,17 @@ def from_records(path, split):
     return records.from_records(path, split, imagenet_ids())
 
 
-@functools.cache
 def imagenet_ids():
     """Returns ImageNet's WordNet ids in the order of the labels, as TFDS."""
+    return tuple(wordnet_id for wordnet_id, _ in imagenet_classes())
+
+
+@functools.cache
+def imagenet_classes():
+    """Returns (WordNet id, name) of ImageNet's classes in their order."""
     text = importlib.resources.files("efficientnet_tf")
     text = text.joinpath("imagenet_classes.txt").read_text()
-    return tuple(line.split(maxsplit=1)[0] for line in text.splitlines())
+    return tuple(tuple(line.split(maxsplit=1)) for line in text.splitlines())
 
 
 def from_folder(path, split, seed=0):

@@ -6,6 +6,13 @@ import os
 import pathlib
 import shutil
 
+from absl import logging
+
+# In a run's folder.
+CONFIG_FILE = "config.json"
+RESULTS_FILE = "results.jsonl"
+METRICS_FILE = "metrics.jsonl"
+
 # Of the names of files that are not complete yet.
 PREFIX = ".tmp-"
 
@@ -88,6 +95,26 @@ def last_result(path):
     path = pathlib.Path(path)
     rows = read_json_lines(path) if path.exists() else []
     return rows[-1] if rows else None
+
+
+def start_run(workdir, run):
+    """Checks a run's folder; returns the result of a finished run, or None.
+
+    Args:
+      workdir: the folder, there or not.
+      run: the run's config, a dict.
+
+    Raises:
+      OSError: `workdir` cannot become a folder to write into.
+      ValueError: it holds another run.
+    """
+    workdir = pathlib.Path(workdir)
+    check_folder(workdir)
+    check_run(workdir / CONFIG_FILE, run)
+    result = last_result(workdir / RESULTS_FILE)
+    if result is not None:
+        logging.info("%s is finished; delete it to train again.", workdir)
+    return result
 
 
 def check_run(path, run):

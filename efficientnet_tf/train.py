@@ -29,9 +29,6 @@ from efficientnet_tf import (
     visualize,
 )
 
-CONFIG_FILE = "config.json"
-RESULTS_FILE = "results.jsonl"
-METRICS_FILE = "metrics.jsonl"
 CURVES_FILE = "curves.png"
 CHARTS = {
     "top-1": ("top1", "val_top1", "val_ema_top1"),
@@ -97,11 +94,8 @@ def train_and_evaluate(
         **dataclasses.asdict(config),
     }
     teachers.check(config.teacher)
-    files.check_folder(workdir)
-    files.check_run(workdir / CONFIG_FILE, run)
-    finished = files.last_result(workdir / RESULTS_FILE)
+    finished = files.start_run(workdir, run)
     if finished is not None:
-        logging.info("%s is finished; delete it to train again.", workdir)
         return finished
     devices = distribution.make_strategy(strategy)
     distribution.replica_batch_size(
@@ -119,7 +113,7 @@ def train_and_evaluate(
     if is_chief:
         # Only now that all of it makes sense.
         files.remove_leftovers(workdir)
-        files.write_json(workdir / CONFIG_FILE, run)
+        files.write_json(workdir / files.CONFIG_FILE, run)
         writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
         with writer.as_default(step=0):
             tf.summary.text("config", files.as_table(run))
@@ -138,13 +132,13 @@ def train_and_evaluate(
         "train_images": examples["train"].size,
         "test_images": examples["test"].size,
         "seconds": round(
-            callbacks.total_seconds(workdir / METRICS_FILE, begin), 1
+            callbacks.total_seconds(workdir / files.METRICS_FILE, begin), 1
         ),
     }
     if is_chief:
         _save(network, average, feed, workdir)
         _plot(workdir)
-        files.append_json_line(workdir / RESULTS_FILE, row)
+        files.append_json_line(workdir / files.RESULTS_FILE, row)
     return row
 
 
@@ -250,7 +244,7 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
                     write_graph=False,
                     profile_batch=profile_steps,
                 ),
-                callbacks.JsonLines(workdir / METRICS_FILE),
+                callbacks.JsonLines(workdir / files.METRICS_FILE),
             ]
             profile_steps = 0  # Once is enough.
         # Traced anew, because a trace for two image sizes rounds otherwise than
@@ -322,7 +316,7 @@ def _save(network, average, feed, workdir):
 
 def _plot(workdir):
     """Draws the run's curves into its folder."""
-    rows = files.read_json_lines(workdir / METRICS_FILE)
+    rows = files.read_json_lines(workdir / files.METRICS_FILE)
     picture = tf.io.encode_png(visualize.curves_image(rows, CHARTS))
     with files.atomic(workdir / CURVES_FILE) as temporary:
         temporary.write_bytes(picture.numpy())

@@ -14,6 +14,8 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 from absl import app, flags, logging  # noqa: E402
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+# EX_TEMPFAIL of sysexits.h: all is saved, and starting it again goes on.
+RESTART = 75
 
 
 def run(main):

@@ -20,9 +20,6 @@ import threading
 import cli
 from absl import flags
 
-# What train.py ends with once all is saved; see there.
-RESTART = 75
-
 WORKERS = flags.DEFINE_integer("workers", 2, "How many.", lower_bound=1)
 GRACE = flags.DEFINE_float(
     "grace_seconds", 60.0, "From asking a worker to end until killing it."
@@ -119,7 +116,7 @@ def _wait(workers, ended, stopping):
             stopping.set()
             # A worker that is saving because of the same signal would take a
             # second one for an order to stop at once.
-            if failed != RESTART:
+            if failed != cli.RESTART:
                 _signal_all(workers, signal.SIGTERM)
     return failed or 0
 

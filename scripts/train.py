@@ -10,9 +10,6 @@ import sys
 import cli
 from absl import flags
 
-# EX_TEMPFAIL of sysexits.h: all is saved, and starting it again goes on.
-RESTART = 75
-
 MODEL = flags.DEFINE_string("model", "efficientnet_b0", "The network.")
 DATASET = flags.DEFINE_string(
     "dataset", "imagenet2012", "A TFDS name, folder:PATH or records:PATH."
@@ -71,7 +68,7 @@ def main(_):
     except callbacks.Preempted as stop:
         print(f"train.py: {stop} The same command goes on.", file=sys.stderr)
         interrupted = stop.signal == signal.SIGINT
-        sys.exit(cli.INTERRUPTED if interrupted else RESTART)
+        sys.exit(cli.INTERRUPTED if interrupted else cli.RESTART)
     cli.print_result(row)
 
 

@@ -30,9 +30,6 @@ from efficientnet_tf import (
 from efficientnet_tf import weights as weights_lib
 from transfer import features, tasks
 
-CONFIG_FILE = "config.json"
-RESULTS_FILE = "results.jsonl"
-METRICS_FILE = "metrics.jsonl"
 EVAL_BATCH_SIZE = 64
 EXAMPLE_IMAGES = 8
 
@@ -74,11 +71,8 @@ def finetune_and_evaluate(
     }
     if weights is not None:
         weights_lib.check_name(model_name, weights)
-    files.check_folder(workdir)
-    files.check_run(workdir / CONFIG_FILE, run)
-    finished = files.last_result(workdir / RESULTS_FILE)
+    finished = files.start_run(workdir, run)
     if finished is not None:
-        logging.info("%s is finished; delete it to train again.", workdir)
         return finished
     files.remove_leftovers(workdir)
 
@@ -94,7 +88,7 @@ def finetune_and_evaluate(
         dropout_rate=config.dropout_rate,
         drop_path_rate=config.drop_path_rate,
     )
-    files.write_json(workdir / CONFIG_FILE, run)
+    files.write_json(workdir / files.CONFIG_FILE, run)
     result = classifier.Classifier(
         network,
         examples["train"].class_names,
@@ -120,10 +114,10 @@ def finetune_and_evaluate(
         "resolution": size,
         "xla": distribution.use_xla(),
         "seconds": round(
-            callbacks.total_seconds(workdir / METRICS_FILE, begin), 1
+            callbacks.total_seconds(workdir / files.METRICS_FILE, begin), 1
         ),
     }
-    files.append_json_line(workdir / RESULTS_FILE, row)
+    files.append_json_line(workdir / files.RESULTS_FILE, row)
     return row
 
 
@@ -213,7 +207,7 @@ def _fit(result, task, examples, config, workdir):
             watchers.append(keras.callbacks.SwapEMAWeights())
     watchers += [
         keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
-        callbacks.JsonLines(workdir / METRICS_FILE),
+        callbacks.JsonLines(workdir / files.METRICS_FILE),
         keras.callbacks.TerminateOnNaN(raise_error=True),
         callbacks.Checkpointer(
             workdir / "checkpoints", state, first_step=done * steps
