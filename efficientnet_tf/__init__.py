@@ -23,8 +23,10 @@ _EXPORTS = {
 }
 _MODULES = (
     "applications",
+    "baselines",
     "classifier",
     "convert",
+    "costs",
     "data",
     "evaluate",
     "export",

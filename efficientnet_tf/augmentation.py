@@ -18,9 +18,15 @@ from efficientnet_tf import image_ops, recipes
 MAX_LEVEL = 10
 
 # The keys of the streams of random numbers.
-_AUTOAUGMENT, _RANDAUGMENT, _AUGMIX, _AUGMIX_WEIGHTS, _ERASING, _NOISE = range(
-    6
-)
+(
+    _AUTOAUGMENT,
+    _RANDAUGMENT,
+    _AUGMIX,
+    _AUGMIX_WEIGHTS,
+    _ERASING,
+    _NOISE,
+    _CUTOUT,
+) = range(7)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,6 +281,19 @@ def random_erasing(
         return image_ops.paste(image, _noise(seed, tf.shape(mask)), mask)
 
     return tf.cond(draws[0] < probability, erase, lambda: tf.identity(image))
+
+
+def cutout(image, seed, *, half_side):
+    """Greys a square of 2 * half_side pixels around a random centre.
+
+    https://arxiv.org/abs/1708.04552; cut off where it leaves the image.
+
+    Args:
+      image: uint8 [H, W, 3].
+      seed: two integers.
+      half_side: pixels.
+    """
+    return image_ops.cutout(image, half_side, _uniform(seed, _CUTOUT, [2]))
 
 
 @functools.cache

@@ -20,7 +20,9 @@ DOWNLOAD_RETRIES = 5
 
 # Where the complete sets come from when TFDS cannot download them.
 MANUAL = {
-    "cars196": "its address is dead; TFDS's page names the archives",
+    "cars196": (
+        "its address is dead; scripts/prepare_dataset.py reads the archives"
+    ),
     "imagenet2012": "download the archives from image-net.org yourself",
 }
 
@@ -82,7 +84,12 @@ def from_tfds(name, split, data_dir=None):
 
 
 def from_arrays(images, labels, class_names):
-    """Wraps uint8 images [N, H, W, 3] and integer labels [N]."""
+    """Wraps uint8 images [N, H, W, 3] and integer labels [N].
+
+    Raises:
+      ValueError: a label out of range, or a class name that is there twice.
+    """
+    _check_labels(labels, class_names)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     # Tensors, because arrays would be copied into each graph that reads them.
     columns = (tf.constant(images), tf.constant(labels.astype("int64")))
@@ -333,6 +340,19 @@ def _from_files(files, class_names):
     fingerprint = f"{digest}{labels}"
     digest = hashlib.sha256(fingerprint.encode()).hexdigest()
     return Examples(source, class_names, digest)
+
+
+def _check_labels(labels, class_names):
+    names = list(class_names)
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise ValueError(f"The class name {twice[0]!r} is there twice.")
+    (bad,) = ((labels < 0) | (labels >= len(names))).nonzero()
+    if len(bad):
+        raise ValueError(
+            f"Image {bad[0]} has label {labels[bad[0]]}; {len(names)} classes "
+            f"have labels 0 to {len(names) - 1}."
+        )
 
 
 def _pass_on(image, label):

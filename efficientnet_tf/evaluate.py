@@ -13,6 +13,7 @@ class Scores:
     top5: float
     per_class: np.ndarray  # Top-1 of each class; NaN for one without images.
     confusion: np.ndarray  # [true class, predicted class] counts.
+    predicted: np.ndarray  # The class of each image, in their order.
     images: int
 
     @property
@@ -35,7 +36,7 @@ def evaluate(model, dataset, *, progress=None):
       ValueError: the data set is empty or has a label out of range.
       RuntimeError: the model's outputs are not finite.
     """
-    confusion, top5 = None, 0
+    confusion, predicted, top5 = None, [], 0
     for images, labels in dataset:
         scores = np.asarray(model.predict_on_batch(images))
         labels = np.asarray(labels)
@@ -45,7 +46,8 @@ def evaluate(model, dataset, *, progress=None):
         if not np.isfinite(scores).all():
             # Every comparison with NaN is false, which would count as a hit.
             raise RuntimeError("The model's outputs are not finite.")
-        np.add.at(confusion, (labels, scores.argmax(-1)), 1)
+        predicted.append(scores.argmax(-1))
+        np.add.at(confusion, (labels, predicted[-1]), 1)
         top5 += _count_in_top(scores, labels, 5)
         if progress is not None:
             progress(len(labels))
@@ -60,6 +62,7 @@ def evaluate(model, dataset, *, progress=None):
         top5=top5 / images,
         per_class=per_class,
         confusion=confusion,
+        predicted=np.concatenate(predicted),
         images=images,
     )
 

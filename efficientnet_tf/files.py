@@ -54,6 +54,11 @@ def write_text(path, text):
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_json_lines(path, rows):
+    """Writes one JSON line a row, the file whole or not at all."""
+    write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
+
+
 def append_json_line(path, value):
     """Appends one JSON line; a torn last line, left by a kill, is dropped."""
     path = pathlib.Path(path)

@@ -3,6 +3,7 @@
 import hashlib
 import pathlib
 import random
+import unicodedata
 
 from efficientnet_tf import preprocessing
 
@@ -50,12 +51,7 @@ def index(path, seed=0):
     }
     class_names = tuple(sorted(listed["train"]))
     for split, classes in listed.items():
-        if tuple(sorted(classes)) != class_names:
-            odd = sorted(set(classes) ^ set(class_names))
-            raise RuntimeError(
-                f"{root}: {split} and train differ in the class folders "
-                f"{', '.join(odd[:5])}."
-            )
+        _compare(root, split, set(classes), set(class_names))
     divided = {split: [] for split in SPLIT_NAMES}
     for label, name in enumerate(class_names):
         groups = {split: listed[split][name] for split in listed}
@@ -75,22 +71,30 @@ def inspect(files):
     """
     orientations, bad, digest = [], [], hashlib.sha256()
     for file in files:
-        head, looks_whole = _peek(file)
+        head, reason = examine(file)
         orientations.append(preprocessing.exif_orientation(head))
         stat = file.stat()
         digest.update(f"{file}{stat.st_size}{stat.st_mtime_ns}".encode())
-        if not looks_whole:
-            # Only then is a full decode worth its time.
-            try:
-                preprocessing.read_image(file)
-            except OSError as error:
-                bad.append(str(error))
+        if reason:
+            bad.append(reason)
     if bad:
         raise RuntimeError(
             f"{len(bad)} of {len(files)} images cannot be read; remove or "
             f"replace them: {' '.join(bad[:3])}"
         )
     return orientations, digest.hexdigest()
+
+
+def examine(file):
+    """Returns a file's first bytes, and why it will not decode, or None."""
+    head, looks_whole = _peek(file)
+    if not looks_whole:
+        # Only then is a full decode worth its time.
+        try:
+            preprocessing.read_image(file)
+        except OSError as error:
+            return head, str(error)
+    return head, None
 
 
 def _list_classes(folder):
@@ -110,12 +114,39 @@ def _list_classes(folder):
     for name, files in classes.items():
         if not files:
             raise RuntimeError(f"The class folder {folder / name} is empty.")
+    spelled = {}
+    for name in classes:
+        # A copy from another system may spell an accent in another way.
+        plain = unicodedata.normalize("NFC", name).strip()
+        if plain in spelled:
+            raise RuntimeError(
+                f"{folder} holds the class {plain!r} twice: as "
+                f"{ascii(spelled[plain])} and {ascii(name)}."
+            )
+        spelled[plain] = name
     if len(classes) < 2:
         raise RuntimeError(
             f"{folder} holds one class, {next(iter(classes))!r}; "
             "classification needs at least two class folders."
         )
     return classes
+
+
+def _compare(root, split, classes, train):
+    """Raises RuntimeError if two splits have other class folders."""
+    differences = [
+        f"{len(names)} only in {place} ({', '.join(sorted(names)[:3])})"
+        for place, names in (
+            (split, classes - train),
+            ("train", train - classes),
+        )
+        if names
+    ]
+    if differences:
+        raise RuntimeError(
+            f"{root}: {split} and train differ in the class folders: "
+            f"{', '.join(differences)}."
+        )
 
 
 def _carve(root, name, groups, seed):

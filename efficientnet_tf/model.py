@@ -195,6 +195,22 @@ def feature_pyramid(network, levels=LEVELS):
     )
 
 
+def freeze_stages(network, stages):
+    """Keeps the stem and the first stages from training, statistics too.
+
+    Sets `trainable` of the layers: of these to False, of the others to True.
+
+    Args:
+      network: a model of the family.
+      stages: how many; 0 freezes nothing.
+    """
+    first = f"block{stages + 1}_"
+    reached = stages == 0
+    for layer in network.layers:
+        reached = reached or layer.name.startswith((first, "head_"))
+        layer.trainable = reached
+
+
 def endpoints(network):
     """Returns {level: name of the last block layer at stride 2**level}."""
     names = {}

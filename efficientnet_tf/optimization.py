@@ -47,6 +47,38 @@ class WarmupStairs(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @keras.saving.register_keras_serializable(package="efficientnet_tf")
+class WarmupTenths(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly from 0, then falls to a tenth after each boundary.
+
+    As in BiT's code step `boundary` itself still has the higher rate. All are
+    optimizer steps.
+    """
+
+    def __init__(self, learning_rate, *, boundaries, warmup_steps=0):
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.boundaries = list(boundaries)
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        ops = keras.ops
+        step = ops.cast(step, "float32")
+        rate = ops.full((), self.learning_rate, "float32")
+        if self.warmup_steps:
+            rate = rate * ops.minimum(step / self.warmup_steps, 1.0)
+        for boundary in self.boundaries:
+            rate = ops.where(step > boundary, rate / 10, rate)
+        return rate
+
+    def get_config(self):
+        return {
+            "learning_rate": self.learning_rate,
+            "boundaries": self.boundaries,
+            "warmup_steps": self.warmup_steps,
+        }
+
+
+@keras.saving.register_keras_serializable(package="efficientnet_tf")
 class RMSprop(keras.optimizers.Optimizer):
     """RMSProp as TensorFlow 1 had it, which the paper's numbers come from.
 
@@ -269,8 +301,13 @@ def make_optimizer(config, steps_per_epoch):
     """
     schedule = make_schedule(config, steps_per_epoch)
     if config.optimizer == "sgd":
-        return keras.optimizers.SGD(schedule, momentum=MOMENTUM, nesterov=True)
+        return make_sgd(schedule)
     return RMSprop(schedule)
+
+
+def make_sgd(learning_rate):
+    """SGD with Nesterov momentum."""
+    return keras.optimizers.SGD(learning_rate, momentum=MOMENTUM, nesterov=True)
 
 
 def l2_penalty(variables, weight_decay):
@@ -292,20 +329,14 @@ def l2_penalty(variables, weight_decay):
     return 0.5 * weight_decay * ops.sum(ops.stack(squares))
 
 
-def make_adamw(learning_rate, *, weight_decay, ema_decay=0.0):
-    """AdamW that decays kernels only and can average the weights.
+def make_adamw(learning_rate, *, weight_decay):
+    """AdamW that decays kernels only.
 
     Args:
       learning_rate: a number or a schedule.
       weight_decay: decoupled, multiplied by the learning rate each step.
-      ema_decay: of the average that replaces the weights after `fit`; 0: none.
     """
-    optimizer = keras.optimizers.AdamW(
-        learning_rate,
-        weight_decay=weight_decay,
-        use_ema=ema_decay > 0,
-        ema_momentum=ema_decay or 0.99,
-    )
+    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay(var_names=UNDECAYED)
     return optimizer
 

@@ -122,6 +122,7 @@ def preprocess_for_train(
     interpolation="bicubic",
     min_area=0.08,
     keep_aspect=True,
+    resize=0,
     flip=True,
     augment=None,
     seed=None,
@@ -139,6 +140,8 @@ def preprocess_for_train(
       keep_aspect: whether 3:4 is in pixels, as in the official code, or as if
         the image had been resized to a square first (the match of
         `crop_padding=None` in evaluation).
+      resize: instead of all that, resizes the whole image to so many pixels a
+        side and takes a crop of `size` from it; 0: does not.
       flip: whether to mirror left and right.
       augment: maps uint8 [size, size, 3] and a seed to another such image,
         after all else, or None.
@@ -150,7 +153,10 @@ def preprocess_for_train(
     if seed is None:
         seed = tf.random.uniform([2], maxval=2**31 - 1, dtype="int32")
     seed = tf.convert_to_tensor(seed)
-    if min_area < 1:
+    if resize:
+        image = _resize(decode(image), resize, interpolation)
+        image = tf.image.stateless_random_crop(image, (size, size, 3), seed)
+    elif min_area < 1:
         image = _random_crop(image, size, min_area, keep_aspect, seed)
     else:
         image = decode(image)
@@ -161,7 +167,8 @@ def preprocess_for_train(
             lambda: tf.reverse(image, [1]),
             lambda: tf.identity(image),
         )
-    image = _resize(image, size, interpolation)
+    if not resize:
+        image = _resize(image, size, interpolation)
     if augment is None:
         return image
     image = augment(tf.cast(tf.round(image), "uint8"), seed + 2)

@@ -1,90 +1,318 @@
 """What a network costs: parameters and multiply-adds, layer by layer."""
 
+import contextlib
 import dataclasses
+import inspect
 import math
+import re
 
 import keras
+from absl import logging
 
 from efficientnet_tf import model as model_lib
+from efficientnet_tf import multiply_adds
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerCost:
-    """One layer's trainable and other parameters, and multiply-adds."""
+class Cost:
+    """What a part of a network costs for one image.
+
+    `params` can be trained, `statistics` cannot (batch norm's averages, and
+    frozen weights). `activations` are the elements of the outputs of layers
+    that multiply, as in https://arxiv.org/abs/2003.13678, `outputs` those of
+    all layers.
+    """
 
     name: str
-    params: int
-    statistics: int
-    multiply_adds: int
+    params: int = 0
+    statistics: int = 0
+    multiply_adds: int = 0
+    activations: int = 0
+    outputs: int = 0
+
+
+# Of every part, and of the whole.
+COUNTS = tuple(f.name for f in dataclasses.fields(Cost))[1:]
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerCost(Cost):
+    """One layer's cost over all its calls; what is inside it is in its row.
+
+    A layer of a model inside the model is named "inner_model/layer".
+    """
+
+    kind: str = ""
+    output_shape: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """A network's cost for one image; sums of its layers' rows."""
+    """A network's cost for one image; its numbers are sums of its rows.
+
+    `uncounted` names layers that hold matrices and have no rule in
+    `multiply_adds`: what they multiply is missing.
+    """
 
     layers: tuple[LayerCost, ...]
+    uncounted: tuple[str, ...] = ()
 
     @property
     def params(self):
-        return sum(layer.params for layer in self.layers)
+        return self._sum("params")
 
     @property
     def statistics(self):
-        return sum(layer.statistics for layer in self.layers)
+        return self._sum("statistics")
 
     @property
     def multiply_adds(self):
-        return sum(layer.multiply_adds for layer in self.layers)
+        return self._sum("multiply_adds")
+
+    @property
+    def activations(self):
+        return self._sum("activations")
+
+    @property
+    def outputs(self):
+        return self._sum("outputs")
+
+    @property
+    def stages(self):
+        """A `Cost` for each run of layers whose names begin alike.
+
+        "block3_2_expand_conv" is of stage "block3". Layers without weights
+        and multiply-adds belong to the stage before them.
+        """
+        groups = {}
+        for layer in self.layers:
+            stage = next(reversed(groups), None)
+            if stage is None or _has_cost(layer):
+                stage = _stage_name(layer.name)
+            groups.setdefault(stage, []).append(layer)
+        groups = _merge_free_start(groups)
+        return tuple(_sum_rows(name, rows) for name, rows in groups.items())
+
+    def _sum(self, field):
+        return sum(getattr(layer, field) for layer in self.layers)
 
 
 def profile(model, resolution=None):
-    """Counts a network's parameters and multiply-adds.
+    """Counts a network's parameters, multiply-adds and activations.
 
-    A multiply-add counts once. Convolutions and dense layers count, squeeze-
-    and-excitation and the head among them; element-wise layers do not.
+    A multiply-add counts once. Convolutions, dense layers, einsums, recurrent
+    layers and attention count, squeeze-and-excitation and the head among
+    them; element-wise layers, biases, normalization and pooling do not. The
+    network is run once on symbols, so layers inside layers, models inside
+    models and layers called several times all count as often as they run.
 
     Args:
-      model: a name of the family, a `variants.Variant`, or a `keras.Model`
-        whose layers have static shapes.
-      resolution: pixels a side for a name; by default the variant's own.
+      model: a name of the family, a `variants.Variant`, or any `keras.Model`.
+      resolution: pixels a side for a name, by default the variant's own; for
+        a `keras.Model` whose input leaves the size open, that size.
 
     Returns:
       A `Profile`.
+
+    Raises:
+      ValueError: the input size is not known, or given twice.
     """
     if not isinstance(model, keras.Model):
         shape = None if resolution is None else (resolution, resolution, 3)
         model = model_lib.build(model, input_shape=shape)
-    elif resolution is not None:
-        raise ValueError(
-            f"resolution={resolution!r} is for a name; a keras.Model has its "
-            "own input shape."
+        resolution = None
+    recorder = _Recorder(model)
+    inputs = _symbols(model, resolution)
+    with _listening(recorder):
+        _Forward(model).compute_output_spec(inputs)
+    if recorder.uncounted:
+        logging.warning(
+            "No rule counts the multiply-adds of %s; add one to "
+            "multiply_adds.RULES.",
+            ", ".join(recorder.uncounted),
         )
-    return Profile(tuple(_cost(layer) for layer in model.layers))
+    return Profile(recorder.rows(), tuple(recorder.uncounted))
 
 
-def _cost(layer):
-    def count(variables):
-        return sum(math.prod(v.shape) for v in variables)
+class _Forward(keras.Operation):
+    """A model's call, which Keras can run on symbols whatever the backend."""
 
-    return LayerCost(
-        name=layer.name,
-        params=count(layer.trainable_weights),
-        statistics=count(layer.non_trainable_weights),
-        multiply_adds=_multiply_adds(layer),
-    )
+    def __init__(self, model):
+        super().__init__(name="forward")
+        self.model = model
+
+    def call(self, inputs):
+        return self.model(inputs, training=False)
 
 
-def _multiply_adds(layer):
-    kinds = keras.layers
-    if not isinstance(
-        layer, kinds.Conv2D | kinds.DepthwiseConv2D | kinds.Dense
-    ):
-        return 0
-    kernel = math.prod(layer.kernel.shape)
-    shape = layer.output.shape[1:-1]
-    if None in shape:
-        raise ValueError(
-            f"Layer {layer.name!r} has the unknown output shape "
-            f"{layer.output.shape}; build the model with a fixed input_shape."
+class _Recorder:
+    """Collects the calls of a run and makes a row of each outermost layer."""
+
+    def __init__(self, model):
+        self._model = model
+        self._stack = []  # What is being called, outermost first.
+        self._parents = set()  # Calls on the stack that called something.
+        self._layers = {}  # Row name -> the layer.
+        self._shapes = {}
+        self._sums = {}  # Row name -> [multiply-adds, activations, outputs].
+        self.uncounted = []
+
+    def enter(self, operation):
+        self._parents.add(len(self._stack) - 1)
+        self._stack.append(operation)
+        self._parents.discard(len(self._stack) - 1)
+
+    def leave(self, operation, inputs, outputs):
+        is_leaf = len(self._stack) - 1 not in self._parents
+        name = self._row_name()
+        inner = any(map(multiply_adds.covers_inner_layers, self._stack[:-1]))
+        self._stack.pop()
+        if name is None or inner:
+            return
+        is_leaf |= multiply_adds.covers_inner_layers(operation)
+        shapes = [tuple(x.shape) for x in keras.tree.flatten(outputs)]
+        count = multiply_adds.count(operation, inputs, shapes[0])
+        if count is None:
+            self._check(operation, name)
+        sums = self._sums.setdefault(name, [0, 0, 0])
+        sums[0] += count or 0
+        if is_leaf:
+            elements = sum(map(math.prod, shapes))
+            sums[1] += elements if count else 0
+            sums[2] += elements
+        self._shapes[name] = shapes[0]
+
+    def rows(self):
+        """Returns the rows; a shared weight counts in the first one only."""
+        seen = set()
+        rows = []
+        for name, layer in self._layers.items():
+            rows.append(
+                LayerCost(
+                    name,
+                    _count_new(layer, "trainable_weights", seen),
+                    _count_new(layer, "non_trainable_weights", seen),
+                    *self._sums[name],
+                    kind=type(layer).__name__,
+                    output_shape=self._shapes[name][1:],
+                )
+            )
+        # Weights that are the model's own, or of layers that did not run.
+        rest = LayerCost(
+            self._model.name,
+            _count_new(self._model, "trainable_weights", seen),
+            _count_new(self._model, "non_trainable_weights", seen),
+            kind=type(self._model).__name__,
         )
-    return kernel * math.prod(shape)
+        return tuple(rows + ([rest] if _has_cost(rest) else []))
+
+    def _row_name(self):
+        path = []
+        for operation in self._stack:
+            path.append(operation.name)
+            # The first one is the whole model.
+            if len(path) > 1 and not isinstance(operation, keras.Model):
+                name = "/".join(path[1:])
+                self._layers.setdefault(name, operation)
+                return name
+        return None
+
+    def _check(self, operation, name):
+        own = {id(w) for w in getattr(operation, "weights", ())}
+        for layer in getattr(operation, "_layers", ()):
+            own -= {id(w) for w in layer.weights}
+        matrices = [
+            w
+            for w in getattr(operation, "weights", ())
+            if id(w) in own and len(w.shape) > 1
+        ]
+        known = name in self.uncounted or multiply_adds.is_free(operation)
+        if matrices and not known:
+            self.uncounted.append(name)
+
+
+@contextlib.contextmanager
+def _listening(recorder):
+    """Tells `recorder` of every call of a Keras layer or operation."""
+    original = keras.Operation.__call__
+
+    def call(operation, *args, **kwargs):
+        recorder.enter(operation)
+        outputs = original(operation, *args, **kwargs)
+        recorder.leave(operation, _shapes(operation, args, kwargs), outputs)
+        return outputs
+
+    keras.Operation.__call__ = call
+    try:
+        yield
+    finally:
+        keras.Operation.__call__ = original
+
+
+def _shapes(operation, args, kwargs):
+    """Returns the shapes of a call's tensors, in the order of its signature."""
+    named = inspect.signature(operation.call).bind(*args, **kwargs).arguments
+    tensors = {k: v for k, v in named.items() if not k.endswith("mask")}
+    return [
+        tuple(x.shape)
+        for x in keras.tree.flatten(tensors)
+        if hasattr(x, "shape") and hasattr(x, "dtype")
+    ]
+
+
+def _symbols(model, resolution):
+    """Returns symbolic inputs for one image."""
+    if getattr(model, "inputs", None) is None:
+        if resolution is None:
+            raise ValueError(
+                f"Model {model.name!r} does not say its input's shape; pass "
+                "resolution=, or build it with a keras.Input."
+            )
+        return keras.KerasTensor((1, resolution, resolution, 3), "float32")
+    open_sides = [None in tensor.shape[1:] for tensor in model.inputs]
+    if resolution is not None and not any(open_sides):
+        raise ValueError(
+            f"resolution={resolution!r} is for a name or an open input; "
+            f"{model.name!r} has its own input shape "
+            f"{model.inputs[0].shape[1:]}."
+        )
+    inputs = []
+    for tensor in model.inputs:
+        shape = [size or resolution for size in tensor.shape[1:]]
+        if None in shape:
+            raise ValueError(
+                f"Input {tensor.name!r} has the open shape {tensor.shape}; "
+                "pass resolution=, or build the model with a fixed "
+                "input_shape."
+            )
+        inputs.append(keras.KerasTensor((1, *shape), tensor.dtype))
+    return inputs if len(inputs) > 1 else inputs[0]
+
+
+def _count_new(layer, kind, seen):
+    """Counts the elements of the weights that are not in `seen` yet."""
+    new = {id(w): w for w in getattr(layer, kind, ()) if id(w) not in seen}
+    seen |= set(new)
+    return sum(math.prod(w.shape) for w in new.values())
+
+
+def _has_cost(row):
+    return bool(row.params or row.statistics or row.multiply_adds)
+
+
+def _stage_name(layer_name):
+    match = re.match(r"[A-Za-z]+_?\d+|[A-Za-z]+", layer_name)
+    return match.group() if match else layer_name
+
+
+def _merge_free_start(groups):
+    """Gives the rows before the first weights to the stage with those."""
+    names = list(groups)
+    if len(names) > 1 and not any(map(_has_cost, groups[names[0]])):
+        groups[names[1]] = groups.pop(names[0]) + groups[names[1]]
+    return groups
+
+
+def _sum_rows(name, rows):
+    sums = {c: sum(getattr(row, c) for row in rows) for c in COUNTS}
+    return Cost(name, **sums)

@@ -343,7 +343,8 @@ def _parse_record(record, classes):
     with tf.control_dependencies(
         [
             tf.debugging.Assert(
-                (label >= 0) & (label < classes), ["label out of range"]
+                (label >= 0) & (label < classes),
+                ["label", label + FIRST_LABEL, "out of range 1 to", classes],
             )
         ]
     ):

@@ -25,28 +25,99 @@ def round_filters(filters, width, divisor=DEPTH_DIVISOR):
     return int(rounded)
 
 
+def round_resolution(resolution, factor, divisor=1):
+    """Scales pixels a side by `factor`, to the nearest multiple."""
+    if divisor < 1:
+        raise ValueError(
+            f"resolution_divisor must be at least 1, got {divisor!r}."
+        )
+    return round(resolution * factor / divisor) * divisor
+
+
 def round_repeats(repeats, depth):
     """Scales the number of a stage's blocks by `depth`, rounded up."""
     return math.ceil(repeats * depth)
 
 
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """By what factor a scaled network costs more than its base."""
+
+    multiply_adds: float
+    params: float
+    activations: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Factors:
+    """By what a network's depth, width and resolution are multiplied."""
+
+    depth: float
+    width: float
+    resolution: float
+
+
+def factors(phi, alpha=ALPHA, beta=BETA, gamma=GAMMA):
+    """Returns the `Factors` α^φ, β^φ and γ^φ for a real φ.
+
+    Raises:
+      ValueError: a coefficient is below 1, or φ is not a number.
+    """
+    for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
+        if not 1 <= value < math.inf:
+            raise ValueError(f"{name} must be at least 1, got {value!r}.")
+    if not math.isfinite(phi):
+        raise ValueError(f"phi must be a finite number, got {phi!r}.")
+    return Factors(alpha**phi, beta**phi, gamma**phi)
+
+
+def growth(phi, alpha=ALPHA, beta=BETA, gamma=GAMMA):
+    """Predicts the `Growth` for φ, before anything is rounded.
+
+    As for regular convolutions, section 3.3: multiply-adds grow by
+    (α·β²·γ²)^φ, parameters by (α·β²)^φ, activations by (α·β·γ²)^φ.
+    `costs.growth` counts the networks instead.
+    """
+    by = factors(phi, alpha, beta, gamma)
+    return Growth(
+        multiply_adds=by.depth * by.width**2 * by.resolution**2,
+        params=by.depth * by.width**2,
+        activations=by.depth * by.width * by.resolution**2,
+    )
+
+
 def compound(
-    phi, *, alpha=ALPHA, beta=BETA, gamma=GAMMA, base="efficientnet_b0"
+    phi,
+    alpha=ALPHA,
+    beta=BETA,
+    gamma=GAMMA,
+    *,
+    base="efficientnet_b0",
+    resolution_divisor=1,
 ):
     """Returns `base` scaled by the compound coefficient φ.
 
     Depth grows by α^φ, width by β^φ and resolution by γ^φ, so multiply-adds
     grow by about (α·β²·γ²)^φ. φ may be any real number. The published B1–B7
-    are not exactly on this curve (their table in `variants` is the truth).
+    are not exactly on this curve: their table in `variants` is the truth, and
+    docs/scaling.md shows how far they are from it.
+
+    Args:
+      phi: the compound coefficient; 0 is the base itself.
+      alpha: grows the depth.
+      beta: grows the width.
+      gamma: grows the resolution.
+      base: a name in `variants.VARIANTS` or a `Variant`.
+      resolution_divisor: pixels; resolutions go to the nearest multiple.
 
     Raises:
       ValueError: a coefficient is below 1, or the result below 32 pixels.
     """
-    for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
-        if not value >= 1:
-            raise ValueError(f"{name} must be at least 1, got {value!r}.")
+    by = factors(phi, alpha, beta, gamma)
     base = variants.get_variant(base)
-    resolution = round(base.resolution * gamma**phi)
+    resolution = round_resolution(
+        base.resolution, by.resolution, resolution_divisor
+    )
     if resolution < 32:
         raise ValueError(
             f"phi={phi!r} gives {resolution} pixels; the network strides by "
@@ -56,8 +127,21 @@ def compound(
     dropout = min(0.5, max(0.0, base.dropout + 0.3 * phi / 7))
     return dataclasses.replace(
         base,
-        width=base.width * beta**phi,
-        depth=base.depth * alpha**phi,
+        width=base.width * by.width,
+        depth=base.depth * by.depth,
         resolution=resolution,
         dropout=dropout,
+    )
+
+
+def implied_phi(model, base="efficientnet_b0"):
+    """Returns the φ of a variant's depth, width and resolution, one by one.
+
+    They would be equal on the curve of α, β and γ.
+    """
+    variant, base = variants.get_variant(model), variants.get_variant(base)
+    return Factors(
+        depth=math.log(variant.depth / base.depth, ALPHA),
+        width=math.log(variant.width / base.width, BETA),
+        resolution=math.log(variant.resolution / base.resolution, GAMMA),
     )

@@ -28,7 +28,7 @@ def curves_image(rows, charts):
       charts: {title: names of the columns in one chart}; a column that a run
         does not have is left out.
     """
-    drawing, panels = _figure(1, len(charts), (5.2 * len(charts), 3.8))
+    drawing, panels = make_figure(1, len(charts), (5.2 * len(charts), 3.8))
     epochs = [row["epoch"] for row in rows]
     for axes, (title, names) in zip(panels, charts.items(), strict=True):
         for name in names:
@@ -38,14 +38,14 @@ def curves_image(rows, charts):
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
         axes.legend()
-    return _rasterize(drawing)
+    return rasterize(drawing)
 
 
 def confusion_image(confusion, class_names):
     """Draws counts [true, predicted] as shares of each true class; uint8."""
     counts = confusion.sum(axis=1, keepdims=True)
     shares = confusion / np.maximum(counts, 1)
-    drawing, (axes,) = _figure(1, 1, (8, 7.2))
+    drawing, (axes,) = make_figure(1, 1, (8, 7.2))
     picture = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     drawing.colorbar(picture, label="share of the true class")
     axes.set_xlabel("predicted")
@@ -54,10 +54,11 @@ def confusion_image(confusion, class_names):
         ticks = range(len(class_names))
         axes.set_xticks(ticks, class_names, rotation=90)
         axes.set_yticks(ticks, class_names)
-    return _rasterize(drawing)
+    return rasterize(drawing)
 
 
-def _figure(rows, columns, inches):
+def make_figure(rows, columns, inches):
+    """Returns a Matplotlib figure and the list of its rows x columns axes."""
     # Not pyplot: it would take over the user's own figures.
     from matplotlib import figure
     from matplotlib.backends import backend_agg
@@ -68,7 +69,8 @@ def _figure(rows, columns, inches):
     return drawing, list(panels.flat)
 
 
-def _rasterize(drawing):
+def rasterize(drawing):
+    """Returns a figure as uint8 [H, W, 3]."""
     from PIL import Image
 
     buffer = io.BytesIO()

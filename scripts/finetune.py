@@ -12,11 +12,16 @@ TASK = flags.DEFINE_string(
 )
 MODEL = flags.DEFINE_string("model", "efficientnet_lite0", "The network.")
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", "A name or a file.")
-RECIPE = flags.DEFINE_string("recipe", "full", "linear, full or quickstart.")
+RECIPE = flags.DEFINE_string(
+    "recipe", "full", "A row of transfer/recipes.py, e.g. linear or full."
+)
 SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints, logs, results.")
 flags.mark_flags_as_required(["task", "workdir"])
+
+# Fields of the result that are for programs; they stand in results.jsonl.
+LONG = ("class_names", "confusion", "curves")
 
 
 def main(_):
@@ -35,7 +40,7 @@ def main(_):
         data_dir=DATA_DIR.value,
         recipe=RECIPE.value,
     )
-    cli.print_result(row)
+    cli.print_result({k: v for k, v in row.items() if k not in LONG})
 
 
 if __name__ == "__main__":

@@ -1,28 +1,30 @@
-"""Renders the paper's transfer table from the results of fine-tuning runs.
+"""Renders the paper's transfer tables from the results of fine-tuning runs.
 
-python scripts/report_transfer.py --results=runs/f/results.jsonl
+python scripts/report_transfer.py --results=runs/f/results.jsonl --output=report
 """
 
 import cli
 from absl import flags
 
 from efficientnet_tf import files
-from transfer import report
+from transfer import rendering, report
 
 RESULTS = flags.DEFINE_list(
     "results", None, "One or more results.jsonl, separated by commas."
 )
-OUTPUT = flags.DEFINE_string("output", None, "A Markdown file to write, too.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "A folder for the whole report: HTML, Markdown, CSV, PNG."
+)
 flags.mark_flag_as_required("results")
 
 
 def main(_):
+    if OUTPUT.value:
+        files.check_folder(OUTPUT.value)
     rows = report.read_results(RESULTS.value)
     summary = report.summarize(rows)
-    table = report.render(summary)
-    print(table)
-    if OUTPUT.value:
-        files.write_text(OUTPUT.value, table)
+    print(report.render(summary))
+    written = rendering.write(summary, OUTPUT.value) if OUTPUT.value else []
     compared = [row for row in summary if row.get("published")]
     cli.print_result(
         {
@@ -31,6 +33,7 @@ def main(_):
             "compared": len(compared),
             "complete": sum(bool(row.get("complete")) for row in compared),
             "output": OUTPUT.value,
+            "files": written,
         }
     )
 

@@ -64,7 +64,24 @@ POLICIES = {
     "random_erasing": lambda image, seed: augmentation.random_erasing(
         image, seed, probability=0.9
     ),
+    "cutout": lambda image, seed: augmentation.cutout(image, seed, half_side=8),
 }
+
+
+def test_cutout_greys_one_square_wherever_its_centre_is():
+    image = tf.zeros((32, 32, 3), "uint8")
+    corners = set()
+    for cut in _map(POLICIES["cutout"], image, 20):
+        rows, columns = np.nonzero(cut[..., 0])
+        assert set(np.unique(cut)) == {0, 128}
+        box = cut[
+            rows.min() : rows.max() + 1, columns.min() : columns.max() + 1
+        ]
+        assert (box == 128).all()
+        # At a corner a quarter of the 16 x 16 is left.
+        assert 8 * 8 <= box[..., 0].size <= 16 * 16
+        corners.add((rows.min(), columns.min()))
+    assert len(corners) > 10
 
 
 def test_every_operation_has_a_golden_argument():

@@ -170,8 +170,37 @@ def test_a_missing_folder_and_an_unknown_split_are_named(folder, tmp_path):
 def test_splits_with_other_classes_are_refused(tmp_path, make_folder):
     make_folder(tmp_path / "train", {"a": 4, "b": 4})
     make_folder(tmp_path / "test", {"a": 4, "c": 4})
-    with pytest.raises(RuntimeError, match="test and train differ .* b, c"):
+    message = (
+        f"{tmp_path}: test and train differ in the class folders: 1 only in "
+        r"test \(c\), 1 only in train \(b\)\."
+    )
+    with pytest.raises(RuntimeError, match=message):
         data.from_folder(tmp_path, "train")
+
+
+def test_a_class_that_is_spelled_in_two_ways_is_refused(tmp_path, make_folder):
+    # The same letter as one code point and as two.
+    make_folder(tmp_path, {"caf\u00e9": 4, "cafe\u0301": 4, "bar": 4})
+    with pytest.raises(
+        RuntimeError, match="'caf\u00e9' twice: .*u0301"
+    ) as caught:
+        data.from_folder(tmp_path, "train")
+    assert str(tmp_path) in str(caught.value)
+
+
+# Labels, class names, what the line says.
+BAD_LABELS = [
+    ([0, 2, 1], "ab", "Image 1 has label 2; 2 classes have labels 0 to 1"),
+    ([0, 1, -1], "ab", "Image 2 has label -1"),
+    ([0, 1, 2], "aba", "The class name 'a' is there twice"),
+]
+
+
+@pytest.mark.parametrize("labels, names, message", BAD_LABELS)
+def test_labels_and_names_that_do_not_fit_are_named(labels, names, message):
+    images = np.zeros((3, 1, 1, 3), np.uint8)
+    with pytest.raises(ValueError, match=message):
+        data.from_arrays(images, np.array(labels), names)
 
 
 def test_a_name_decides_where_data_come_from(folder):

@@ -32,6 +32,7 @@ FIELDS = {
     "model",
     "weights",
     "recipe",
+    "changed",
     "metric",
     "score",
     "top1",
@@ -48,6 +49,10 @@ FIELDS = {
     "resolution",
     "xla",
     "seconds",
+    "parameters",
+    "class_names",
+    "confusion",
+    "curves",
 }
 
 
@@ -166,6 +171,66 @@ def test_a_run_killed_after_its_last_epoch_ends_with_averaged_weights(
                 _run(folder, tmp_path, **changes)
     for one, two in zip(*results, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+PROTOCOLS = {
+    "bit": {
+        "optimizer": "sgd",
+        "schedule": "tenths",
+        "decay_at": (0.5,),
+        "warmup_steps": 1,
+        "train_crop": "random",
+        "resize": 40,
+        "head": "zero",
+        "crop": "whole",
+        "epochs": 0,
+        "steps": 5,
+    },
+    "gpipe": {
+        "optimizer": "rmsprop",
+        "schedule": "stairs",
+        "cutout": 0.5,
+        "ema_decay": 0.5,
+        "head": "random",
+        "batch_norm": "train",
+    },
+    "kornblith": {
+        "optimizer": "sgd",
+        "schedule": "constant",
+        "crop": "padded",
+        "interpolation": "bicubic",
+        "train_on": "train+validation",
+    },
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_protocols_train_and_end_in_finite_weights(folder, tmp_path, name):
+    row = _run(folder, tmp_path, **PROTOCOLS[name])
+    assert 0 <= row["score"] <= 1
+    metrics = _lines(tmp_path / finetune.files.METRICS_FILE)
+    assert len(metrics) == {"bit": 1}.get(name, 2)
+    network = classifier.from_run(tmp_path).model
+    assert all(np.isfinite(value).all() for value in network.get_weights())
+    # SGD and RMSprop decay in the loss.
+    assert metrics[-1]["l2"] > 0
+
+
+def test_frozen_stages_end_as_they_began(folder, tmp_path):
+    _run(folder, tmp_path, frozen_stages=1, batch_norm="train", head="random")
+    network = classifier.from_run(tmp_path).model
+    keras.utils.set_random_seed(CONFIG.seed)
+    begun = finetune.model.build(
+        "tiny",
+        classes=2,
+        input_shape=(32, 32, 3),
+        dropout_rate=CONFIG.dropout_rate,
+        drop_path_rate=CONFIG.drop_path_rate,
+    )
+    for after, before in zip(network.weights, begun.weights, strict=True):
+        frozen = before.path.startswith(("stem", "block1"))
+        assert np.array_equal(after, before) == frozen, before.path
+    assert all(layer.trainable for layer in network.layers)
 
 
 def test_nothing_is_written_for_unknown_names(folder, tmp_path):

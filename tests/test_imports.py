@@ -17,6 +17,7 @@ LEVELS = (
     (
         "efficientnet_tf.variants",
         "efficientnet_tf.scaling",
+        "efficientnet_tf.published",
         "efficientnet_tf.configs",
         "efficientnet_tf.recipes",
         "efficientnet_tf.files",
@@ -26,6 +27,7 @@ LEVELS = (
     # 1
     (
         "efficientnet_tf.layers",
+        "efficientnet_tf.multiply_adds",
         "efficientnet_tf.image_ops",
         "efficientnet_tf.augmentation",
         "efficientnet_tf.mixing",
@@ -46,7 +48,11 @@ LEVELS = (
         "efficientnet_tf.data",
     ),
     # 3
-    ("efficientnet_tf.model",),
+    (
+        "efficientnet_tf.model",
+        "efficientnet_tf.costs",
+        "efficientnet_tf.baselines",
+    ),
     # 4
     (
         "efficientnet_tf.convert",
@@ -55,6 +61,8 @@ LEVELS = (
         "efficientnet_tf.profiling",
         "efficientnet_tf.evaluate",
         "efficientnet_tf.visualize",
+        "efficientnet_tf.charts",
+        "efficientnet_tf.measuring",
         "efficientnet_tf.classifier",
         "efficientnet_tf.export",
         "efficientnet_tf.trainer",
@@ -65,10 +73,21 @@ LEVELS = (
     # 6
     (
         "transfer.recipes",
+        "transfer.paper",
         "transfer.tasks",
+        "transfer.archives",
+        "transfer.prepare",
+        "transfer.duplicates",
         "transfer.features",
+        "transfer.evidence",
         "transfer.finetune",
+        "transfer.grid",
+        "transfer.intervals",
         "transfer.report",
+        "transfer.comparison",
+        "transfer.figures",
+        "transfer.page",
+        "transfer.rendering",
     ),
 )
 
@@ -92,6 +111,7 @@ MAY_IMPORT_TENSORFLOW = {
     "efficientnet_tf.feeds",
     "efficientnet_tf.train",
     "transfer.tasks",
+    "transfer.duplicates",
     "transfer.features",
     "transfer.finetune",
 }

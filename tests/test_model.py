@@ -657,3 +657,14 @@ def test_a_plan_is_immutable():
     plan = model.plan_blocks("efficientnet_b0")[0]
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan.filters = 1
+
+
+@pytest.mark.parametrize("stages", [0, 1, 4, 7])
+def test_frozen_stages_and_the_stem_train_nothing(stages):
+    network = model.build("efficientnet_lite0", input_shape=(32, 32, 3))
+    model.freeze_stages(network, stages)
+    frozen = {f"block{i}" for i in range(1, stages + 1)}
+    frozen |= {"stem"} if stages else set()
+    names = {v.path.split("_")[0] for v in network.weights}
+    trained = {v.path.split("_")[0] for v in network.trainable_weights}
+    assert trained == names - frozen

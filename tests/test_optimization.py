@@ -61,30 +61,14 @@ def test_decay_shrinks_kernels_by_rate_times_decay_and_nothing_else():
         np.testing.assert_allclose(values, [expected], rtol=1e-6, err_msg=path)
 
 
-def test_the_average_follows_with_its_decay():
-    variable = keras.Variable([1.0], name="kernel")
-    optimizer = optimization.make_adamw(0.1, weight_decay=0, ema_decay=0.75)
-    optimizer.build([variable])
-    optimizer.apply_gradients([(keras.ops.ones((1,)), variable)])
-    # Adam's first step is the learning rate; Keras starts the average at the
-    # first value that it sees.
-    moved = float(variable.numpy()[0])
-    assert moved == pytest.approx(0.9, abs=1e-4)
-    averages = [
-        float(v.numpy()[0]) for v in optimizer._model_variables_moving_average
-    ]
-    optimizer.apply_gradients([(keras.ops.ones((1,)), variable)])
-    after = [
-        float(v.numpy()[0]) for v in optimizer._model_variables_moving_average
-    ]
-    expected = 0.75 * averages[0] + 0.25 * float(variable.numpy()[0])
-    assert after[0] == pytest.approx(expected, abs=1e-6)
-    optimizer.finalize_variable_values([variable])
-    assert float(variable.numpy()[0]) == pytest.approx(after[0])
-
-
-def test_without_a_decay_nothing_is_averaged():
-    assert not optimization.make_adamw(0.1, weight_decay=0.1).use_ema
+def test_a_boundary_divides_the_rate_by_ten_after_its_step():
+    schedule = optimization.WarmupTenths(0.3, boundaries=[4, 6], warmup_steps=3)
+    expected = [0.0, 0.1, 0.2, 0.3, 0.3, 0.03, 0.03, 0.003, 0.003]
+    np.testing.assert_allclose(
+        _values(schedule, range(9)), expected, rtol=1e-6, atol=1e-9
+    )
+    again = optimization.WarmupTenths.from_config(schedule.get_config())
+    assert _values(again, range(9)) == _values(schedule, range(9))
 
 
 # Of warm-up over 4 steps to 0.5 and a factor of 0.9 every 2.5 steps, from step

@@ -408,3 +408,26 @@ def test_missing_files_and_folders_are_named(tmp_path):
     for path in (tmp_path / "nothing.jpg", tmp_path):
         with pytest.raises(OSError, match=path.name):
             preprocessing.read_image(path)
+
+
+def test_a_random_crop_is_cut_from_the_resized_image(noise):
+    image = tf.constant(_image(noise, 60, 40))
+    resized = tf.image.resize(image, (48, 48)).numpy()
+    places = set()
+    for i in range(20):
+        crop = preprocessing.preprocess_for_train(
+            image,
+            32,
+            interpolation="bilinear",
+            resize=48,
+            flip=False,
+            seed=(i, 0),
+        ).numpy()
+        (place,) = [
+            (top, left)
+            for top in range(17)
+            for left in range(17)
+            if np.array_equal(resized[top : top + 32, left : left + 32], crop)
+        ]
+        places.add(place)
+    assert len(places) > 10

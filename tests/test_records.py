@@ -69,6 +69,13 @@ def test_a_part_of_the_files_is_a_split(folder, split, numbers):
     assert [i for i, _ in _pairs(examples.dataset)] == list(numbers)
 
 
+def test_a_label_out_of_range_is_named_with_its_value(folder):
+    few = records.from_records(folder, "train", NAMES[:2])
+    # The third record is of the third class.
+    with pytest.raises(tf.errors.InvalidArgumentError, match="3.*range.*2"):
+        list(few.dataset)
+
+
 def test_names_say_the_file_and_the_record(folder):
     source = records.from_records(folder, "train", NAMES).source
     assert source.name(0).endswith("train-00000-of-00003: record 0")

@@ -51,6 +51,58 @@ def test_seeds_give_one_row_with_their_mean_and_best():
     assert "| -6.9 |" in table
 
 
+def test_the_spread_of_seeds_is_the_sample_standard_deviation():
+    scores = [0.90, 0.92, 0.97]
+    rows = [{**ROW, "seed": i, "score": s} for i, s in enumerate(scores)]
+    (summary,) = report.summarize(rows)
+    # Mean 0.93; ((-3)^2 + (-1)^2 + 4^2) / 2 = 13 points squared.
+    assert summary["sd"] == pytest.approx(0.13**0.5 / 10)
+    assert report.summarize(rows[:1])[0]["sd"] is None
+    assert [row["score"] for row in summary["runs"]] == scores
+
+
+def test_a_seed_that_ran_twice_counts_once():
+    (summary,) = report.summarize([ROW, {**ROW, "score": 0.5}])
+    assert (summary["seeds"], summary["mean"]) == (1, 0.5)
+
+
+def test_top1_has_the_interval_of_one_test_set_however_many_seeds():
+    row = {**ROW, "score": 81 / 263, "test_images": 263}
+    runs = [{**row, "seed": seed} for seed in range(3)]
+    for rows in (runs[:1], runs):
+        (summary,) = report.summarize(rows)
+        # Newcombe, 1998, table I.
+        assert summary["interval"] == pytest.approx((0.2553, 0.3662), abs=5e-5)
+
+
+def test_the_mean_per_class_has_an_interval_where_there_are_counts():
+    row = {**ROW, "metric": "mean_per_class"}
+    assert report.summarize([row])[0]["interval"] is None
+    counts = {"class_names": ["a", "b"], "confusion": [[0, 0, 50], [0, 1, 50]]}
+    counts["confusion"] += [[1, 1, 100]]
+    runs = [{**row, **counts, "seed": seed} for seed in range(2)]
+    for rows in (runs[:1], runs):
+        low, high = report.summarize(rows)[0]["interval"]
+        # Class b is always right: half of a's 0.5 +- 1.96 * 0.05.
+        assert (low, high) == pytest.approx((0.701, 0.799), abs=0.004)
+
+
+CONDITIONS = {
+    "as the paper": ({"resolution": 224, "weights": "imagenet"}, []),
+    "pixels": ({"resolution": 160}, ["at 160 px, not 224"]),
+    "noise": ({"weights": None}, ["from random weights"]),
+    "others": ({"weights": "noisy-student"}, ["from noisy-student weights"]),
+    "subset": ({"complete": False}, ["subset: not the paper's images"]),
+    "split": ({"evaluated_on": "validation"}, ["on validation images"]),
+    "no paper": ({"published": None, "resolution": 64, "complete": False}, []),
+}
+
+
+@pytest.mark.parametrize("change,found", CONDITIONS.values(), ids=CONDITIONS)
+def test_other_conditions_than_the_papers_are_found(change, found):
+    assert report.find_conditions({**ROW, **change}) == found
+
+
 @pytest.mark.parametrize(
     "field", ["task", "model", "recipe", "epochs", "evaluated_on"]
 )
@@ -71,13 +123,39 @@ def test_a_task_that_the_paper_lacks_has_no_difference():
     assert "subset" not in report.render(report.summarize([row]))
 
 
-def test_files_are_joined_and_a_torn_last_line_is_left_out(tmp_path):
+def test_files_are_joined_and_a_torn_last_line_is_left_out(tmp_path, caplog):
     one = _write(tmp_path / "one.jsonl", ROW)
     two = _write(tmp_path / "two.jsonl", {**ROW, "task": "cars196"})
     with two.open("a") as file:
         file.write('{"task": "cif')
     rows = report.read_results([one, two])
     assert [row["task"] for row in rows] == ["cifar10", "cars196"]
+    (record,) = caplog.records
+    assert record.getMessage() == f"{two}, row 2 is torn and left out."
+    assert {row["folder"] for row in rows} == {str(tmp_path)}
+
+
+def test_a_whole_last_line_needs_no_end(tmp_path, caplog):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(ROW))
+    assert len(report.read_results([path])) == 1
+    assert not caplog.records
+
+
+NOT_JSON = {
+    "in the middle": b'{"task": "cif\n' + json.dumps(ROW).encode() + b"\n",
+    # A killed writer leaves no end of line behind.
+    "whole last": b'{"task": "cif\n',
+    "bytes": b"\xff\xfe\x00\n",
+}
+
+
+@pytest.mark.parametrize("content", NOT_JSON.values(), ids=NOT_JSON)
+def test_any_other_line_that_is_not_json_is_named(tmp_path, content):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(json.dumps(ROW).encode() + b"\n\n" + content)
+    with pytest.raises(ValueError, match="rows.jsonl, row 3 is not JSON"):
+        report.read_results([path])
 
 
 WRONG = {
@@ -85,6 +163,18 @@ WRONG = {
     "null": ({**ROW, "score": None}, "row 1 lacks score"),
     "text": ({**ROW, "score": "good"}, "row 1: score is 'good', not a number"),
     "number": (3, "row 1 is not a result: 3"),
+    "nan": ({**ROW, "score": float("nan")}, r"score is nan, not in \[0, 1\]"),
+    "percent": ({**ROW, "score": 95.0}, r"score is 95.0, not in \[0, 1\]"),
+    "task": ({**ROW, "task": 7}, "task is 7, not a text"),
+    "images": ({**ROW, "test_images": 0}, "test_images is 0, not a count"),
+    "pixels": ({**ROW, "resolution": "224"}, "resolution is '224', not a"),
+    "seconds": ({**ROW, "seconds": "1 h"}, "seconds is '1 h', not a number"),
+    "curves": ({**ROW, "curves": []}, "curves is not a dict"),
+    "seed": ({**ROW, "seed": [0]}, "row 1: unhashable type"),
+    "cell": (
+        {**ROW, "class_names": ["a"], "confusion": [[0, 1, 1]]},
+        r"row 1: confusion holds \[0, 1, 1\], not .* of 1 classes\.",
+    ),
 }
 
 

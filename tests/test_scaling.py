@@ -1,6 +1,7 @@
 """Rounding of width and depth, and compound scaling for a real φ."""
 
 import dataclasses
+import pathlib
 
 import pytest
 
@@ -128,3 +129,79 @@ def test_a_variant_of_ones_own_builds():
     # Lite's head does not scale with the width.
     assert network.get_layer("head_conv").filters == 1280
     assert network.get_layer("block7_1_project_conv").filters == 160
+
+
+def test_growth_is_predicted_as_in_section_3_3():
+    growth = scaling.growth(1)
+    # 1.2 * 1.1 ** 2 * 1.15 ** 2: "about 2".
+    assert growth.multiply_adds == pytest.approx(1.92027)
+    assert growth.params == pytest.approx(1.2 * 1.1**2)
+    assert growth.activations == pytest.approx(1.2 * 1.1 * 1.15**2)
+    double = scaling.growth(2.5)
+    assert double.multiply_adds == pytest.approx(1.92027**2.5)
+    assert scaling.growth(0) == scaling.Growth(1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("resolution", "factor", "divisor", "expected"),
+    [
+        (224, 1.3, 1, 291),  # 291.2
+        (224, 1.3, 16, 288),
+        (224, 1.3, 32, 288),
+        (224, 1.3225, 16, 304),  # 296.24: 18.5 times 16.
+    ],
+)
+def test_resolutions_go_to_the_nearest_multiple(
+    resolution, factor, divisor, expected
+):
+    found = scaling.round_resolution(resolution, factor, divisor)
+    assert found == expected
+
+
+def test_compound_rounds_the_resolution_as_asked():
+    assert scaling.compound(2, resolution_divisor=32).resolution == 288
+    with pytest.raises(ValueError, match="resolution_divisor.*got 0"):
+        scaling.compound(1, resolution_divisor=0)
+
+
+@pytest.mark.parametrize("phi", [float("nan"), float("inf")])
+def test_a_phi_that_is_no_number_is_refused(phi):
+    with pytest.raises(ValueError, match="phi must be a finite number"):
+        scaling.compound(phi)
+
+
+def test_the_documented_table_of_coefficients_is_computed():
+    page = pathlib.Path(__file__).parent.parent / "docs" / "scaling.md"
+    shown = [
+        line for line in page.read_text().splitlines() if line.startswith("| B")
+    ]
+    assert shown == [_coefficients_row(i) for i in range(1, 8)]
+
+
+def _coefficients_row(number):
+    name = f"efficientnet_b{number}"
+    variant, implied = variants.VARIANTS[name], scaling.implied_phi(name)
+    # B1 is at 0.5; from B2 on the published names count φ.
+    phi = 0.5 if number == 1 else number - 1
+    formula = scaling.factors(phi)
+    pixels = scaling.round_resolution(224, formula.resolution)
+    cells = (
+        f"B{number}",
+        f"{phi:g}",
+        f"{variant.depth:.1f} / {formula.depth:.2f}",
+        f"{variant.width:.1f} / {formula.width:.2f}",
+        f"{variant.resolution} / {pixels}",
+        f"{implied.depth:.1f}",
+        f"{implied.width:.1f}",
+        f"{implied.resolution:.1f}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def test_published_coefficients_stay_near_the_curve():
+    for number in range(1, 8):
+        name = f"efficientnet_b{number}"
+        implied = dataclasses.astuple(scaling.implied_phi(name))
+        # Within one step of φ, and none beyond the table's own name.
+        assert max(implied) - min(implied) < 1.3
+        assert number - 1.3 < sum(implied) / 3 < number

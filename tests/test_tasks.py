@@ -79,6 +79,11 @@ def test_unknown_tasks_name_the_choices():
             tasks.get_task(name)
 
 
+def test_validation_images_of_birdsnap_are_not_trained_on():
+    row = tasks.TASKS["birdsnap"]
+    assert (row.train, row.validation) == ("train[:90%]", "train[90%:]")
+
+
 def test_digits_are_divided_once_and_for_all():
     examples = tasks.load_examples(tasks.get_task("digits"))
     again = tasks.load_examples(tasks.get_task("digits"))

@@ -1,9 +1,10 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from efficientnet_tf import distribution
-from transfer import recipes
+from transfer import finetune, recipes
 
 OUTSIDE = [
     ("epochs", -1),
@@ -20,6 +21,20 @@ OUTSIDE = [
     ("drop_path_rate", 1.5),
     ("min_area", 0.0),
     ("min_area", 1.1),
+    ("steps", -1),
+    ("optimizer", "lion"),
+    ("schedule", "linear"),
+    ("decay_at", (0.5, 0.5)),
+    ("decay_at", (0.5, 1.0)),
+    ("decay_at", (0.5,)),
+    ("warmup_steps", -1),
+    ("rule", "vtab"),
+    ("cutout", 1.0),
+    ("train_crop", "centre"),
+    ("resize", 160),
+    ("interpolation", "nearest"),
+    ("frozen_stages", 8),
+    ("frozen_stages", -1),
     ("crop", "left"),
     ("head", "none"),
     ("batch_norm", "thaw"),
@@ -54,8 +69,7 @@ def test_precisions_are_those_that_can_be_set():
     assert recipes.CHOICES["precision"] == distribution.PRECISIONS
 
 
-def test_the_three_recipes_differ_in_what_they_train():
-    assert set(recipes.RECIPES) == {"linear", "full", "quickstart"}
+def test_recipes_differ_in_what_they_train():
     assert recipes.get_recipe("linear").epochs == 0
     assert recipes.get_recipe("full").epochs > 0
     assert recipes.get_recipe("full").evaluate_on == "test"
@@ -87,3 +101,102 @@ def test_scores_on_images_that_were_trained_on_are_refused():
 def test_a_run_that_trains_nothing_is_refused():
     with pytest.raises(ValueError, match="trains nothing"):
         recipes.get_recipe("linear", ["head=random"])
+
+
+def test_kornblith_chooses_from_seven_rates_and_eight_decays():
+    grid = recipes.kornblith_grid()
+    assert len(grid) == len(set(grid)) == 56
+    rates = sorted({rate for rate, _ in grid})
+    np.testing.assert_allclose(
+        rates,
+        [1e-4, 3.1623e-4, 1e-3, 3.1623e-3, 1e-2, 3.1623e-2, 0.1],
+        rtol=1e-4,
+    )
+    products = sorted({round(rate * decay, 9) for rate, decay in grid})
+    np.testing.assert_allclose(
+        products,
+        [0, 1e-6, 3.162e-6, 1e-5, 3.1623e-5, 1e-4, 3.16228e-4, 1e-3],
+        rtol=1e-3,
+    )
+
+
+# Steps, warm-up, where the rate falls, mixup: bit_hyperrule.py of
+# google-research/big_transfer, its schedules and thresholds.
+BIT = [
+    (19_999, 500, 100, (200, 300, 400), 0.0),
+    (20_000, 10_000, 500, (3_000, 6_000, 9_000), 0.1),
+    (499_999, 10_000, 500, (3_000, 6_000, 9_000), 0.1),
+    (500_000, 20_000, 500, (6_000, 12_000, 18_000), 0.1),
+]
+
+
+@pytest.mark.parametrize("images,steps,warmup,falls,mixup", BIT)
+def test_bits_rule_goes_by_the_number_of_images(
+    images, steps, warmup, falls, mixup
+):
+    config = recipes.resolve(recipes.RECIPES["bit"], images, 96**2)
+    assert (config.steps, config.mixup_alpha) == (steps, mixup)
+    assert (config.resize, config.resolution) == (512, 480)
+    rounds, round_steps = recipes.plan_rounds(config, 39)
+    assert rounds * round_steps == steps
+    rate = finetune.make_schedule(config, 39)
+    assert float(rate(0)) == 0
+    assert float(rate(warmup // 2)) == pytest.approx(0.0015)
+    assert float(rate(warmup)) == pytest.approx(0.003)
+    for i, fall in enumerate(falls):
+        assert float(rate(fall)) == pytest.approx(0.003 / 10**i)
+        assert float(rate(fall + 1)) == pytest.approx(0.0003 / 10**i)
+
+
+def test_bits_rule_enlarges_small_images():
+    config = recipes.resolve(recipes.RECIPES["bit"], 100, 96**2 - 1)
+    assert (config.resize, config.resolution) == (160, 128)
+    assert config.rule == "none"
+    full = recipes.RECIPES["full"]
+    assert recipes.resolve(full, 100, 1) is full
+
+
+def test_kornbliths_schedule_is_a_cosine_over_20_000_steps():
+    config = recipes.RECIPES["kornblith"]
+    # 50,000 images of CIFAR are 195 steps of 256.
+    assert recipes.plan_rounds(config, 195) == (80, 250)
+    rate = finetune.make_schedule(config, 195)
+    for step, share in ((0, 1.0), (5_000, 0.853553), (10_000, 0.5)):
+        assert float(rate(step)) == pytest.approx(0.01 * share, rel=1e-5)
+    assert float(rate(20_000)) == pytest.approx(0, abs=1e-9)
+
+
+def test_gpipes_rate_is_a_quarter_of_imagenets():
+    config = recipes.RECIPES["gpipe"]
+    rate = finetune.make_schedule(config, steps_per_epoch=10)
+    # 0.016 at 256 images; a stair is 24 steps, and warm-up takes 50.
+    assert float(rate(25)) == pytest.approx(0.002)
+    assert float(rate(50)) == pytest.approx(0.004 * 0.97**2)
+    assert float(rate(24 * 7)) == pytest.approx(0.004 * 0.97**7, rel=1e-5)
+    assert recipes.plan_rounds(config, 10) == (100, 10)
+
+
+def test_v2s_schedule_is_a_cosine_over_10_000_steps():
+    config = recipes.RECIPES["v2"]
+    assert recipes.plan_rounds(config, 100) == (40, 250)
+    rate = finetune.make_schedule(config, 100)
+    assert float(rate(50)) == pytest.approx(0.0005)
+    assert float(rate(100)) == pytest.approx(0.001)
+    # Half of the 9,900 steps after the warm-up.
+    assert float(rate(5_050)) == pytest.approx(0.0005, rel=1e-5)
+    assert float(rate(10_000)) == pytest.approx(0, abs=1e-9)
+
+
+def test_steps_are_cut_into_rounds_of_about_250():
+    make = recipes.FinetuneConfig
+    assert recipes.plan_rounds(make(steps=100), 7) == (1, 100)
+    assert recipes.plan_rounds(make(steps=1_000), 7) == (4, 250)
+    assert recipes.plan_rounds(make(epochs=3), 7) == (3, 7)
+
+
+def test_random_crops_need_an_image_at_least_as_large():
+    for resize in (0, 100):
+        with pytest.raises(ValueError, match=f"resize={resize} must be"):
+            recipes.FinetuneConfig(
+                train_crop="random", resolution=128, resize=resize
+            )

@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf import (
+    augmentation,
     callbacks,
     checkpoints,
     classifier,
@@ -24,18 +25,30 @@ from efficientnet_tf import (
     model,
     optimization,
     preprocessing,
+    trainer,
     variants,
     visualize,
 )
 from efficientnet_tf import weights as weights_lib
-from transfer import features, tasks
+from transfer import evidence, features, recipes, tasks
 
 EVAL_BATCH_SIZE = 64
 EXAMPLE_IMAGES = 8
+# Of `schedule="stairs"`, as on ImageNet.
+DECAY_RATE = 0.97
+DECAY_EPOCHS = 2.4
 
 
 def finetune_and_evaluate(
-    task_name, model_name, *, weights, config, workdir, data_dir=None, recipe=""
+    task_name,
+    model_name,
+    *,
+    weights,
+    config,
+    workdir,
+    data_dir=None,
+    recipe="",
+    watchers=(),
 ):
     """Fine-tunes a network on a task and scores it.
 
@@ -50,6 +63,8 @@ def finetune_and_evaluate(
       workdir: folder for checkpoints, logs, model and results.
       data_dir: where TFDS keeps its sets.
       recipe: the recipe's name, for the record.
+      watchers: more Keras callbacks; what they raise stops the run after the
+        epoch is saved.
 
     Returns:
       The result row, a dict.
@@ -57,6 +72,7 @@ def finetune_and_evaluate(
     Raises:
       ValueError: an unknown name, or a workdir of another run.
       RuntimeError: the data cannot be read.
+      FloatingPointError: the loss became NaN or infinite.
     """
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
@@ -79,6 +95,7 @@ def finetune_and_evaluate(
     keras.utils.set_random_seed(config.seed)
     distribution.set_precision(config.precision)
     examples = tasks.load_examples(task, data_dir)
+    config = _resolve(config, examples)
     size = config.resolution or variant.resolution
     network = model.build(
         model_name,
@@ -93,7 +110,9 @@ def finetune_and_evaluate(
         network,
         examples["train"].class_names,
         size,
-        variant.interpolation,
+        variant.interpolation
+        if config.interpolation == "model"
+        else config.interpolation,
         _crop_padding(task, config),
     )
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
@@ -103,14 +122,26 @@ def finetune_and_evaluate(
             if config.head == "linear":
                 cache_key = f"{model_name}:{weights}"
                 _start_head(result, examples, config, cache_key)
-        if config.epochs:
-            _fit(result, task, examples, config, workdir)
+            if config.head == "zero":
+                head = network.get_layer("predictions")
+                head.set_weights([0 * value for value in head.get_weights()])
+        if config.trains:
+            _fit(result, task, examples, config, workdir, watchers)
         scores = _evaluate(result, examples[config.evaluate_on])
         _summarize(scores, result, task)
     _save_examples(examples[config.evaluate_on], workdir / "examples")
+    evidence.save_mistakes(
+        examples[config.evaluate_on].dataset,
+        scores,
+        workdir,
+        preprocessing.decode,
+    )
     result.save(workdir)
     row = {
         **_result_row(run, task, config, examples, scores),
+        **evidence.collect(
+            network, result.class_names, scores, workdir / files.METRICS_FILE
+        ),
         "resolution": size,
         "xla": distribution.use_xla(),
         "seconds": round(
@@ -119,6 +150,18 @@ def finetune_and_evaluate(
     }
     files.append_json_line(workdir / files.RESULTS_FILE, row)
     return row
+
+
+def _resolve(config, examples):
+    """Fills in what the recipe's rule makes of this set."""
+    if config.rule == "none":
+        return config
+    image, _ = next(iter(examples["train"].dataset))
+    height, width, _ = preprocessing.decode(image).shape
+    images = sum(examples[part].size for part in config.train_on.split("+"))
+    config = recipes.resolve(config, images, height * width)
+    logging.info("The rule makes %s.", config)
+    return config
 
 
 def _start_head(result, examples, config, cache_key):
@@ -146,43 +189,20 @@ def _start_head(result, examples, config, cache_key):
     network.get_layer("predictions").set_weights([kernel, bias])
 
 
-def _fit(result, task, examples, config, workdir):
-    """Trains the whole network, going on where a checkpoint ends."""
-    network = result.model
+def _fit(result, task, examples, config, workdir, watchers):
+    """Trains the network, going on where a checkpoint ends."""
     train = examples["train"]
     if config.train_on == "train+validation":
         train = train.concatenate(examples["validation"])
     batch_size = min(config.batch_size, train.size)
-    steps = train.size // batch_size
-    schedule = optimization.warmup_cosine(
-        config.learning_rate,
-        steps * config.epochs,
-        round(steps * min(config.warmup_epochs, config.epochs / 2)),
-    )
-    statistics = [
-        layer
-        for layer in network.layers
-        if isinstance(layer, layers.BatchNormalization)
-    ]
-    for layer in statistics:
-        layer.trainable = config.batch_norm == "train"
-        # Kornblith et al., 2019: short runs need statistics that keep up.
-        layer.momentum = max(1 - 10 / steps, 0.9)
-    network.compile(
-        optimization.make_adamw(
-            schedule,
-            weight_decay=config.weight_decay,
-            ema_decay=config.ema_decay,
-        ),
-        keras.losses.CategoricalCrossentropy(
-            label_smoothing=config.label_smoothing
-        ),
-        metrics=[keras.metrics.CategoricalAccuracy("top1")],
-        jit_compile=distribution.use_xla(),
-    )
+    steps_per_epoch = train.size // batch_size
+    rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
+    _set_trainable(result.model, config, steps_per_epoch)
+    network, average = _compile(result.model, config, steps_per_epoch)
     state = checkpoints.state_of(network)
+    if average is not None:
+        state += average.variables
     done = checkpoints.restore(workdir / "checkpoints", state) // steps
-    classes = len(result.class_names)
     train_set = data.make_epochs_dataset(
         train,
         _train_preprocess(result, task, config),
@@ -191,57 +211,143 @@ def _fit(result, task, examples, config, workdir):
         start_step=done * steps,
         batch_transform=functools.partial(
             mixing.mix,
-            classes=classes,
+            classes=len(result.class_names),
             mixup_alpha=config.mixup_alpha,
             cutmix_alpha=config.cutmix_alpha,
         ),
     )
-    watchers = [callbacks.Throughput(batch_size)]
-    validation_set = None
+    own = [callbacks.Throughput(batch_size)]
     if config.train_on == "train":
-        validation_set = _eval_dataset(result, examples["validation"])
-        validation_set = validation_set.map(
-            lambda images, labels: (images, tf.one_hot(labels, classes))
+        validation_set = _validation_set(result, examples["validation"])
+        own.insert(
+            0,
+            callbacks.Evaluation(validation_set, len(validation_set), average),
         )
-        if config.ema_decay:
-            watchers.append(keras.callbacks.SwapEMAWeights())
-    watchers += [
+    own += [
         keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
         callbacks.JsonLines(workdir / files.METRICS_FILE),
-        keras.callbacks.TerminateOnNaN(raise_error=True),
+        callbacks.StopOnBadLoss(done * steps),
         callbacks.Checkpointer(
             workdir / "checkpoints", state, first_step=done * steps
         ),
     ]
     grid = visualize.image_grid(next(iter(train_set))[0][:16])
     tf.summary.image("augmented", grid[None])
-    if done < config.epochs:
+    if done < rounds:
         network.fit(
             train_set,
-            validation_data=validation_set,
-            epochs=config.epochs,
+            epochs=rounds,
             initial_epoch=done,
             steps_per_epoch=steps,
             shuffle=False,  # The data set does.
-            callbacks=watchers,
+            callbacks=[*own, *watchers],
             verbose=1 if sys.stdout.isatty() else 2,
         )
-    else:  # Killed between the last epoch and the result: what `fit` ends in.
-        network.optimizer.finalize_variable_values(network.trainable_variables)
-    for layer in statistics:
+    if average is not None:
+        average.swap()
+    for layer in result.model.layers:
         layer.trainable = True
 
 
+def _set_trainable(network, config, steps_per_epoch):
+    """Freezes what the config says, and sets how fast statistics follow."""
+    model.freeze_stages(network, config.frozen_stages)
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable &= config.batch_norm == "train"
+            # Kornblith et al., 2019: short runs need statistics that keep up.
+            layer.momentum = max(1 - 10 / steps_per_epoch, 0.9)
+
+
+def _compile(network, config, steps_per_epoch):
+    """Returns a compiled `Trainer` and the average of its weights or None."""
+    average = None
+    if config.ema_decay:
+        average = optimization.ExponentialMovingAverage(
+            network.weights, config.ema_decay
+        )
+    decoupled = config.optimizer == "adamw"
+    network = trainer.Trainer(
+        network.inputs,
+        network.outputs,
+        name=network.name,
+        weight_decay=0.0 if decoupled else config.weight_decay,
+        ema=average,
+    )
+    network.compile(
+        _make_optimizer(config, steps_per_epoch),
+        keras.losses.CategoricalCrossentropy(
+            label_smoothing=config.label_smoothing
+        ),
+        metrics=[keras.metrics.CategoricalAccuracy("top1")],
+        jit_compile=distribution.use_xla(),
+    )
+    return network, average
+
+
+def _make_optimizer(config, steps_per_epoch):
+    schedule = make_schedule(config, steps_per_epoch)
+    if config.optimizer == "adamw":
+        return optimization.make_adamw(
+            schedule, weight_decay=config.weight_decay
+        )
+    if config.optimizer == "sgd":
+        return optimization.make_sgd(schedule)
+    return optimization.RMSprop(schedule)
+
+
+def make_schedule(config, steps_per_epoch):
+    """Returns the learning rate of each step of a `FinetuneConfig`.
+
+    Args:
+      config: a `recipes.FinetuneConfig` without a rule.
+      steps_per_epoch: a whole number.
+    """
+    rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
+    total = rounds * steps
+    warmup = config.warmup_steps + round(config.warmup_epochs * steps_per_epoch)
+    warmup = min(warmup, total // 2)
+    rate = config.learning_rate
+    if config.schedule == "cosine":
+        return optimization.warmup_cosine(rate, total, warmup)
+    if config.schedule == "tenths":
+        return optimization.WarmupTenths(
+            rate,
+            boundaries=[round(share * total) for share in config.decay_at],
+            warmup_steps=warmup,
+        )
+    return optimization.WarmupStairs(
+        rate,
+        decay_steps=DECAY_EPOCHS * steps_per_epoch,
+        decay_rate=DECAY_RATE if config.schedule == "stairs" else 1.0,
+        warmup_steps=warmup,
+    )
+
+
+def _validation_set(result, examples):
+    dataset = _eval_dataset(result, examples)
+    classes = len(result.class_names)
+    return dataset.map(
+        lambda images, labels: (images, tf.one_hot(labels, classes))
+    )
+
+
 def _train_preprocess(result, task, config):
+    settings = {"interpolation": result.interpolation, "flip": task.flip}
+    cutout = None
+    if config.cutout:
+        cutout = functools.partial(
+            augmentation.cutout, half_side=config.cutout * result.resolution / 2
+        )
+    if config.train_crop == "random":
+        settings["resize"] = config.resize
+    else:
+        settings["min_area"] = config.min_area
+        settings["keep_aspect"] = result.crop_padding is not None
+
     def preprocess(image, seed):
         return preprocessing.preprocess_for_train(
-            image,
-            result.resolution,
-            interpolation=result.interpolation,
-            min_area=config.min_area,
-            keep_aspect=result.crop_padding is not None,
-            flip=task.flip,
-            seed=seed,
+            image, result.resolution, augment=cutout, seed=seed, **settings
         )
 
     return preprocess
@@ -255,7 +361,9 @@ def _eval_dataset(result, examples):
 
 def _crop_padding(task, config):
     crop = task.crop if config.crop == "task" else config.crop
-    return {"center": 0, "whole": None}[crop]
+    return {"center": 0, "padded": preprocessing.CROP_PADDING, "whole": None}[
+        crop
+    ]
 
 
 def _evaluate(result, examples):
@@ -288,6 +396,7 @@ def _result_row(run, task, config, examples, scores):
     tested = examples[config.evaluate_on].size
     return {
         **{k: run[k] for k in ("task", "model", "weights", "recipe")},
+        "changed": recipes.list_changes(run["recipe"], run),
         "metric": task.metric,
         "score": getattr(scores, task.metric),
         "top1": scores.top1,

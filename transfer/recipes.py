@@ -6,8 +6,13 @@ import math
 from efficientnet_tf import configs
 
 CHOICES = {
-    "crop": ("task", "center", "whole"),
-    "head": ("linear", "random"),
+    "optimizer": ("adamw", "sgd", "rmsprop"),
+    "schedule": ("cosine", "constant", "stairs", "tenths"),
+    "rule": ("none", "bit"),
+    "interpolation": ("model", "bilinear", "bicubic"),
+    "train_crop": ("inception", "random"),
+    "crop": ("task", "center", "padded", "whole"),
+    "head": ("linear", "random", "zero"),
     "batch_norm": ("frozen", "train"),
     "train_on": ("train", "train+validation"),
     "evaluate_on": ("test", "validation"),
@@ -15,16 +20,28 @@ CHOICES = {
 }
 NOT_NEGATIVE = (
     "epochs",
+    "steps",
     "resolution",
+    "frozen_stages",
     "learning_rate",
     "warmup_epochs",
+    "warmup_steps",
     "weight_decay",
     "mixup_alpha",
     "cutmix_alpha",
     "seed",
 )
 # In [0, 1).
-FRACTIONS = ("dropout_rate", "drop_path_rate", "ema_decay", "label_smoothing")
+FRACTIONS = (
+    "dropout_rate",
+    "drop_path_rate",
+    "ema_decay",
+    "label_smoothing",
+    "cutout",
+)
+# Steps between two checkpoints of a recipe that counts steps.
+ROUND_STEPS = 250
+MAX_STAGES = 7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,26 +50,45 @@ class FinetuneConfig:
 
     `head`: "linear" starts the classifier from a logistic regression on
     frozen features, its strength chosen on validation images; "random" starts
-    it from noise. `epochs=0` stops there. `batch_norm="frozen"` keeps
-    the pretrained statistics and scales fixed.
+    it from noise, "zero" from zeros. `epochs=0` stops there.
+    `batch_norm="frozen"` keeps the pretrained statistics and scales fixed, and
+    `frozen_stages` keeps the stem and so many stages whole as they are.
     """
 
     epochs: int = 12
+    steps: int = 0  # In place of `epochs`, where a protocol counts them.
     batch_size: int = 32
     resolution: int = 0  # Pixels a side; 0: the model's own.
+    optimizer: str = "adamw"  # "sgd" with Nesterov momentum 0.9.
     learning_rate: float = 3e-4
+    # "stairs": x 0.97 every 2.4 epochs; "tenths": / 10 at each of `decay_at`.
+    schedule: str = "cosine"
+    decay_at: tuple[float, ...] = ()  # Shares of the run.
     warmup_epochs: float = 1.0
-    weight_decay: float = 0.01  # Decoupled, per step times learning rate.
+    warmup_steps: int = 0  # Beside those of `warmup_epochs`.
+    # Of AdamW decoupled, per step times learning rate; of the others, times
+    # half the sum of squares, in the loss.
+    weight_decay: float = 0.01
+    rule: str = "none"  # "bit": see `resolve`.
     label_smoothing: float = 0.1
-    ema_decay: float = 0.0  # 0: none.
+    ema_decay: float = 0.0  # Of weights and statistics; 0: none.
     dropout_rate: float = 0.2
     drop_path_rate: float = 0.1
     mixup_alpha: float = 0.0  # 0: none.
     cutmix_alpha: float = 0.0  # 0: none.
+    cutout: float = 0.0  # Side of the square, as a share of the image's.
+    # "inception": of any size from `min_area` on; "random": of the image
+    # resized to `resize` pixels a side.
+    train_crop: str = "inception"
     min_area: float = 0.35  # Of a random crop; 1: the whole image.
-    crop: str = "task"  # "center" square, or "whole" image with any aspect.
+    resize: int = 0
+    # Of evaluation: "center" square, the same without a border of 32 pixels
+    # ("padded"), or the "whole" image with any aspect.
+    crop: str = "task"
+    interpolation: str = "model"
     head: str = "linear"
     batch_norm: str = "frozen"
+    frozen_stages: int = 0
     train_on: str = "train+validation"
     evaluate_on: str = "test"
     precision: str = "float32"
@@ -69,20 +105,60 @@ class FinetuneConfig:
         configs.check_not_negative(self, NOT_NEGATIVE)
         configs.check_resolution(self)
         configs.check_fractions(self, FRACTIONS)
+        configs.check_range(
+            self, ("min_area",), "in (0, 1]", lambda area: 0 < area <= 1
+        )
+        configs.check_range(
+            self,
+            ("frozen_stages",),
+            f"at most {MAX_STAGES}",
+            lambda stages: stages <= MAX_STAGES,
+        )
         if not self.l2_sweep or not all(
             0 < c < math.inf for c in self.l2_sweep
         ):
             raise ValueError(
                 f"l2_sweep={self.l2_sweep} must be numbers above 0."
             )
-        if not 0 < self.min_area <= 1:
-            raise ValueError(f"min_area={self.min_area} must be in (0, 1].")
-        if self.epochs == 0 and self.head == "random":
-            raise ValueError("epochs=0 with head='random' trains nothing.")
+        self._check_decay()
+        self._check_resize()
+        if not self.trains and self.head != "linear":
+            raise ValueError(
+                f"epochs=0 with head={self.head!r} trains nothing."
+            )
         if "validation" in self.train_on and self.evaluate_on == "validation":
             raise ValueError(
                 "evaluate_on='validation' needs train_on='train': accuracy "
                 "on images that were trained on says nothing."
+            )
+
+    @property
+    def trains(self):
+        """Whether there is more than the linear head."""
+        return bool(self.epochs or self.steps or self.rule != "none")
+
+    def _check_decay(self):
+        shares = self.decay_at
+        rising = list(shares) == sorted(set(shares))
+        if not (rising and all(0 < share < 1 for share in shares)):
+            raise ValueError(
+                f"decay_at={shares} must be rising shares between 0 and 1."
+            )
+        if shares and self.schedule != "tenths":
+            raise ValueError(
+                f"decay_at={shares} needs schedule='tenths', not "
+                f"{self.schedule!r}."
+            )
+
+    def _check_resize(self):
+        if self.train_crop == "inception" and not self.resize:
+            return
+        if self.train_crop == "inception" or self.resize < max(
+            self.resolution, 1
+        ):
+            raise ValueError(
+                f"resize={self.resize} must be 0 with train_crop='inception', "
+                "and at least the resolution with train_crop='random'."
             )
 
 
@@ -101,6 +177,78 @@ RECIPES = {
         head="random",
         batch_norm="train",
     ),
+    # https://arxiv.org/abs/1805.08974, as https://arxiv.org/abs/2002.05709
+    # repeats it in B.8.1; rate and decay are chosen from `kornblith_grid`.
+    "kornblith": FinetuneConfig(
+        steps=20_000,
+        batch_size=256,
+        optimizer="sgd",
+        learning_rate=0.01,
+        weight_decay=1e-4,
+        warmup_epochs=0.0,
+        label_smoothing=0.0,
+        dropout_rate=0.0,
+        drop_path_rate=0.0,
+        min_area=0.08,
+        crop="padded",
+        head="random",
+        batch_norm="train",
+    ),
+    # https://arxiv.org/abs/1811.06965: flip and cutout at 480 pixels, all else
+    # as on ImageNet (recipes.PAPER), but a quarter of its rate as the authors
+    # of EfficientNet say in tensorflow/tpu#476. It states neither the length
+    # nor the cutout's side; those are ours.
+    "gpipe": FinetuneConfig(
+        epochs=100,
+        batch_size=256,
+        resolution=480,
+        optimizer="rmsprop",
+        learning_rate=0.016 / 4,
+        schedule="stairs",
+        warmup_epochs=5.0,
+        weight_decay=1e-5,
+        ema_decay=0.9999,
+        drop_path_rate=0.2,
+        cutout=0.5,
+        min_area=1.0,
+        crop="whole",
+        head="random",
+        batch_norm="train",
+    ),
+    # BiT-HyperRule, https://arxiv.org/abs/1912.11370, §3.3 and
+    # bit_hyperrule.py of google-research/big_transfer. What depends on the
+    # set is in `resolve`.
+    "bit": FinetuneConfig(
+        rule="bit",
+        epochs=0,
+        batch_size=512,
+        optimizer="sgd",
+        learning_rate=0.003,
+        warmup_epochs=0.0,
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        dropout_rate=0.0,
+        drop_path_rate=0.0,
+        crop="whole",
+        head="zero",
+        batch_norm="train",
+    ),
+    # https://arxiv.org/abs/2104.00298, §5.4.
+    "v2": FinetuneConfig(
+        steps=10_000,
+        batch_size=512,
+        optimizer="rmsprop",
+        learning_rate=0.001,
+        warmup_epochs=1.0,
+        weight_decay=0.0,
+        dropout_rate=0.0,
+        drop_path_rate=0.2,
+        cutout=0.5,
+        min_area=1.0,
+        crop="whole",
+        head="random",
+        batch_norm="train",
+    ),
     "quickstart": FinetuneConfig(
         epochs=8,
         resolution=64,
@@ -109,6 +257,76 @@ RECIPES = {
         train_on="train",
     ),
 }
+
+
+def kornblith_grid():
+    """Returns the (learning rate, weight decay) pairs that are chosen from.
+
+    Seven rates from 1e-4 to 1e-1 times seven decays from 1e-6 to 1e-3 and
+    none, each divided by the rate.
+    """
+    rates = [10 ** (-4 + i / 2) for i in range(7)]
+    decays = [0.0, *(10 ** (-6 + i / 2) for i in range(7))]
+    return [(rate, decay / rate) for rate in rates for decay in decays]
+
+
+def resolve(config, train_images, image_area):
+    """Fills in what a recipe's rule makes of the set; else `config`.
+
+    Args:
+      config: a `FinetuneConfig`.
+      train_images: how many.
+      image_area: of one of them, in pixels.
+    """
+    if config.rule == "none":
+        return config
+    resize, resolution = (160, 128) if image_area < 96**2 else (512, 480)
+    if train_images < 20_000:
+        steps, ends, warmup = 500, (0.4, 0.6, 0.8), 100
+    elif train_images < 500_000:
+        steps, ends, warmup = 10_000, (0.3, 0.6, 0.9), 500
+    else:
+        steps, ends, warmup = 20_000, (0.3, 0.6, 0.9), 500
+    return dataclasses.replace(
+        config,
+        rule="none",
+        steps=steps,
+        schedule="tenths",
+        decay_at=ends,
+        warmup_steps=warmup,
+        train_crop="random",
+        resize=resize,
+        resolution=resolution,
+        mixup_alpha=0.1 if train_images >= 20_000 else 0.0,
+    )
+
+
+def list_changes(name, fields):
+    """Returns what of a run's fields differs from a recipe, but its seed.
+
+    Args:
+      name: of the recipe; {} where there is none of that name.
+      fields: {field: value}, others than a config's are ignored.
+    """
+    if name not in RECIPES:
+        return {}
+    standard = dataclasses.asdict(RECIPES[name])
+    return {
+        field: fields[field]
+        for field, value in standard.items()
+        if field != "seed" and fields[field] != value
+    }
+
+
+def plan_rounds(config, steps_per_epoch):
+    """Returns how many rounds of how many steps `fit` makes.
+
+    A round is an epoch, or about `ROUND_STEPS` of `config.steps`.
+    """
+    if not config.steps:
+        return config.epochs, steps_per_epoch
+    rounds = max(1, round(config.steps / ROUND_STEPS))
+    return rounds, max(1, config.steps // rounds)
 
 
 def get_recipe(name, overrides=()):

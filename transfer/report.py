@@ -1,12 +1,28 @@
-"""Rows of results.jsonl as the paper's transfer table, in Markdown."""
+"""Rows of results.jsonl, joined over seeds, as a table in Markdown."""
 
 import collections
+import json
+import pathlib
 import statistics
 
-from efficientnet_tf import files
+from absl import logging
+
+from efficientnet_tf import variants
+from transfer import evidence, intervals
 
 # Without these, a row cannot stand in the table.
 FIELDS = ("task", "model", "recipe", "metric", "score")
+
+COUNTS = ("epochs", "train_images", "resolution")
+SIZES = ("test_images", "parameters")
+LISTS = {
+    "class_names": list,
+    "confusion": list,
+    "curves": dict,
+    "changed": dict,
+}
+# Fields of a recipe whose change has words of its own.
+SHOWN = ("resolution", "evaluate_on")
 
 HEADER = (
     "task",
@@ -22,44 +38,41 @@ HEADER = (
 
 
 def read_results(paths):
-    """Returns the result rows of several files.
+    """Returns the result rows of several files, each with its "folder".
+
+    A last line without an end, which a killed writer leaves, is left out with
+    a warning.
 
     Raises:
       OSError: a file is missing.
-      ValueError: a file holds no rows, or a row lacks a field.
+      ValueError: a file holds no rows, or a row is not a result.
     """
     rows = []
-    for path in paths:
-        found = files.read_json_lines(path)
+    for path in map(pathlib.Path, paths):
+        found = _read_rows(path)
         if not found:
             raise ValueError(f"{path} holds no results.")
-        for number, row in enumerate(found, start=1):
-            _check_row(row, f"{path}, row {number}")
-        rows += found
+        rows += [{**row, "folder": str(path.parent)} for row in found]
     return rows
 
 
 def summarize(rows):
-    """Joins the seeds of each run into one row with mean and best score.
+    """Joins the seeds of each run into one row.
 
     Returns:
-      A list of dicts, sorted by task, model and recipe: a row of the run with
-      "mean", "best" and "seeds" added.
+      A list of dicts, sorted by task, model and recipe: a row of the run's
+      best seed, with "mean" and "best" of the scores; "sd", their standard
+      deviation, None for one seed; "seeds", how many; "interval" of the mean
+      over the drawing of test images, (low, high) or None; "conditions" that
+      are not the paper's; and "runs", the rows of the seeds.
     """
     groups = collections.defaultdict(dict)
     for row in rows:
         key = (*(row[field] for field in FIELDS[:4]), *_conditions(row))
         # The last one counts where a seed was run twice.
         groups[key][row.get("seed")] = row
-    return [
-        {
-            **(best := max(runs.values(), key=lambda row: row["score"])),
-            "mean": statistics.fmean(row["score"] for row in runs.values()),
-            "best": best["score"],
-            "seeds": len(runs),
-        }
-        for _, runs in sorted(groups.items(), key=lambda item: str(item[0]))
-    ]
+    ordered = sorted(groups.items(), key=lambda item: str(item[0]))
+    return [_join(list(runs.values())) for _, runs in ordered]
 
 
 def render(summary):
@@ -68,21 +81,119 @@ def render(summary):
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def find_conditions(row):
+    """Returns what keeps a row from being the paper's, a list of phrases."""
+    found = []
+    published = row.get("published")
+    if published and not row.get("complete"):
+        found.append("subset: not the paper's images")
+    if row.get("evaluated_on", "test") != "test":
+        found.append(f"on {row['evaluated_on']} images")
+    variant = variants.VARIANTS.get(row["model"])
+    pixels = row.get("resolution")
+    if published and variant and pixels not in (None, variant.resolution):
+        found.append(f"at {pixels} px, not {variant.resolution}")
+    found += [
+        f"{name}={value}"
+        for name, value in row.get("changed", {}).items()
+        if name not in SHOWN
+    ]
+    weights = row.get("weights", "imagenet")
+    if published and weights != "imagenet":
+        found.append(f"from {weights or 'random'} weights")
+    return found
+
+
+def _read_rows(path):
+    *whole, tail = path.read_bytes().split(b"\n")
+    rows = []
+    for number, line in enumerate([*whole, tail], start=1):
+        place = f"{path}, row {number}"
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError:
+            if number > len(whole):
+                logging.warning("%s is torn and left out.", place)
+                continue
+            start = line[:60].decode(errors="replace")
+            raise ValueError(f"{place} is not JSON: {start!r}") from None
+        _check_row(row, place)
+        rows.append(row)
+    return rows
+
+
 def _check_row(row, place):
     if not isinstance(row, dict):
         raise ValueError(f"{place} is not a result: {str(row)[:60]}")
     missing = [field for field in FIELDS if row.get(field) is None]
     if missing:
         raise ValueError(f"{place} lacks {', '.join(missing)}.")
-    if not isinstance(row["score"], int | float):
-        raise ValueError(f"{place}: score is {row['score']!r}, not a number.")
+    for name in ("score", "published", "seconds"):
+        _check_number(row, name, place)
+    if not 0 <= row["score"] <= 1:
+        raise ValueError(f"{place}: score is {row['score']}, not in [0, 1].")
+    for name in (*FIELDS[:4], "evaluated_on"):
+        if not isinstance(row.get(name, ""), str):
+            raise ValueError(f"{place}: {name} is {row[name]!r}, not a text.")
+    for name in (*COUNTS, *SIZES):
+        value = row.get(name)
+        if value is not None and not (
+            isinstance(value, int) and value >= (name in SIZES)
+        ):
+            raise ValueError(f"{place}: {name} is {value!r}, not a count.")
+    for name, kind in LISTS.items():
+        if not isinstance(row.get(name, kind()), kind):
+            raise ValueError(f"{place}: {name} is not a {kind.__name__}.")
+    try:
+        hash(row.get("seed"))
+        evidence.check(row)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{place}: {error}.") from None
+
+
+def _check_number(row, name, place):
+    value = row.get(name)
+    if value is not None and not isinstance(value, int | float):
+        raise ValueError(f"{place}: {name} is {value!r}, not a number.")
 
 
 def _conditions(row):
     """What else must be equal for scores to be of one kind."""
     names = ("evaluated_on", "epochs", "resolution", "weights")
     sizes = ("train_images", "test_images")
-    return tuple(row.get(name) for name in (*names, *sizes))
+    changed = json.dumps(row.get("changed", {}), sort_keys=True)
+    return (*(row.get(name) for name in (*names, *sizes)), changed)
+
+
+def _join(runs):
+    best = max(runs, key=lambda row: row["score"])
+    scores = [row["score"] for row in runs]
+    mean = statistics.fmean(scores)
+    return {
+        **best,
+        "mean": mean,
+        "best": best["score"],
+        "sd": statistics.stdev(scores) if len(runs) > 1 else None,
+        "seeds": len(runs),
+        "interval": _interval(runs, mean),
+        "conditions": find_conditions(best),
+        "runs": runs,
+    }
+
+
+def _interval(runs, mean):
+    """Of one run of the mean's quality: the seeds saw the same images."""
+    images = runs[0].get("test_images")
+    if runs[0]["metric"] == "top1" and images:
+        return intervals.wilson(mean, images)
+    counts = evidence.confusion(runs)
+    if runs[0]["metric"] != "mean_per_class" or counts is None:
+        return None
+    images = counts.sum(axis=1)
+    rates = counts.diagonal() / images.clip(1)
+    return intervals.bootstrap(rates, images // len(runs))
 
 
 def _cells(row):
@@ -99,18 +210,9 @@ def _cells(row):
         f"{published:.1%} ({row.get('published_model')})" if published else "–",
         f"{100 * (mean - published):+.1f}" if published else "–",
         f"{_count(row, 'train_images')} / {_count(row, 'test_images')}",
-        _note(row),
+        "; ".join(row["conditions"]),
     )
 
 
 def _count(row, name):
     return f"{row[name]:,}" if row.get(name) is not None else "?"
-
-
-def _note(row):
-    notes = []
-    if row.get("published") and not row.get("complete"):
-        notes.append("subset: not the paper's images")
-    if row.get("evaluated_on", "test") != "test":
-        notes.append(f"on {row['evaluated_on']} images")
-    return "; ".join(notes)

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from efficientnet_tf import data
+from transfer import paper
 
 SPLITS = ("train", "validation", "test")
 
@@ -18,7 +19,7 @@ class Task:
     `train_images` and `test_images` are the sizes of the complete set.
     """
 
-    source: str  # "tfds", "folder" or "digits".
+    source: str  # "tfds", "digits", or "folder": not one that TFDS knows.
     dataset: str
     classes: int | None  # None: whatever the folder holds.
     metric: str = "top1"
@@ -33,87 +34,60 @@ class Task:
     crop: str = "center"  # Or "whole": the object reaches the image's ends.
 
 
-def _carved(dataset, classes, sizes, published, share=90, **fields):
+def _carved(dataset, classes, sizes, share=90, **fields):
     """A TFDS set without a validation split: train's tail serves as one."""
     return _tfds(
         dataset,
         classes,
         sizes,
-        published,
         train=f"train[:{share}%]",
         validation=f"train[{share}%:]",
         **fields,
     )
 
 
-def _tfds(dataset, classes, sizes, published, **fields):
-    return Task("tfds", dataset, classes, **fields, **_paper(sizes, published))
+def _tfds(dataset, classes, sizes, **fields):
+    return Task("tfds", dataset, classes, **fields, **_paper(dataset, sizes))
 
 
-def _folder(dataset, classes, sizes, published, **fields):
-    return Task(
-        "folder", dataset, classes, **fields, **_paper(sizes, published)
-    )
+def _folder(dataset, classes, sizes, **fields):
+    return Task("folder", dataset, classes, **fields, **_paper(dataset, sizes))
 
 
-def _paper(sizes, published):
+def _paper(dataset, sizes):
+    best = paper.BEST_REPORTED[dataset]
     return {
         "train_images": sizes[0],
         "test_images": sizes[1],
-        "published": published[0],
-        "published_model": published[1],
+        "published": best.accuracy,
+        "published_model": best.model,
     }
 
 
-# Sizes: Table 6; published scores: Table 5, right half, of
-# https://arxiv.org/abs/1905.11946. Metrics: Kornblith et al., 2019, table 1.
+# Sizes: Table 6 of https://arxiv.org/abs/1905.11946. Metrics: Kornblith et
+# al., 2019, table 1.
 TASKS = {
-    "cifar10": _carved(
-        "cifar10", 10, (50_000, 10_000), (0.989, "efficientnet_b7")
-    ),
-    "cifar100": _carved(
-        "cifar100", 100, (50_000, 10_000), (0.917, "efficientnet_b7")
-    ),
+    "cifar10": _carved("cifar10", 10, (50_000, 10_000)),
+    "cifar100": _carved("cifar100", 100, (50_000, 10_000)),
     "birdsnap": _folder(
-        "birdsnap", 500, (47_386, 2_443), (0.843, "efficientnet_b7")
+        "birdsnap",
+        500,
+        (47_386, 2_443),
+        train="train[:90%]",
+        validation="train[90%:]",
     ),
-    "cars196": _carved(
-        "cars196",
-        196,
-        (8_144, 8_041),
-        (0.947, "efficientnet_b7"),
-        share=80,
-        crop="whole",
-    ),
+    "cars196": _carved("cars196", 196, (8_144, 8_041), share=80, crop="whole"),
     "oxford_flowers102": _tfds(
-        "oxford_flowers102",
-        102,
-        (2_040, 6_149),
-        (0.988, "efficientnet_b7"),
-        metric="mean_per_class",
+        "oxford_flowers102", 102, (2_040, 6_149), metric="mean_per_class"
     ),
     "fgvc_aircraft": _folder(
-        "fgvc_aircraft",
-        100,
-        (6_667, 3_333),
-        (0.929, "efficientnet_b7"),
-        metric="mean_per_class",
+        "fgvc_aircraft", 100, (6_667, 3_333), metric="mean_per_class"
     ),
     "oxford_iiit_pet": _carved(
-        "oxford_iiit_pet",
-        37,
-        (3_680, 3_369),
-        (0.954, "efficientnet_b6"),
-        metric="mean_per_class",
+        "oxford_iiit_pet", 37, (3_680, 3_369), metric="mean_per_class"
     ),
     # TFDS calls Food-101's test images "validation".
-    "food101": _carved(
-        "food101",
-        101,
-        (75_750, 25_250),
-        (0.930, "efficientnet_b7"),
-        test="validation",
-    ),
+    "food101": _carved("food101", 101, (75_750, 25_250), test="validation"),
     # scikit-learn's handwritten digits: 8 x 8 pixels, no download.
     "digits": Task("digits", "digits", 10, flip=False),
 }
@@ -143,7 +117,8 @@ def load_examples(task, data_dir=None):
     """
     if task.source == "digits":
         return _load_digits()
-    if task.source == "tfds":
+    prepared = task.classes is not None and is_prepared(task.dataset, data_dir)
+    if task.source == "tfds" or prepared:
         loaded = {
             split: data.from_tfds(task.dataset, getattr(task, split), data_dir)
             for split in SPLITS
@@ -162,13 +137,20 @@ def load_examples(task, data_dir=None):
     return loaded
 
 
+def is_prepared(dataset, data_dir):
+    """Whether a folder of TFDS sets holds one of this name."""
+    folder = pathlib.Path(data_dir or ".").expanduser() / dataset
+    return any(folder.glob("*/dataset_info.json"))
+
+
 def _folder_of(task, data_dir):
-    path = pathlib.Path(data_dir or ".") / task.dataset
+    path = pathlib.Path(data_dir or ".").expanduser() / task.dataset
     if not path.is_dir():
         raise FileNotFoundError(
             f"There is no folder {path}: {task.dataset} is read from class "
             f"folders, {path}/train/CLASS/IMAGE.jpg and "
-            f"{path}/test/CLASS/IMAGE.jpg; TFDS does not have it."
+            f"{path}/test/CLASS/IMAGE.jpg, or as scripts/prepare_dataset.py "
+            "writes it; TFDS does not have it."
         )
     return path
 

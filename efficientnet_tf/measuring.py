@@ -1,0 +1,341 @@
+"""What a network takes on this machine: time and memory, beside its costs."""
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+
+from efficientnet_tf import (
+    baselines,
+    configs,
+    distribution,
+    files,
+    model,
+    profiling,
+    published,
+    variants,
+)
+
+BACKENDS = ("tensorflow", "jax")
+
+# Bytes of a number between layers.
+_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
+
+# Of each measured batch; ours.
+PERCENTILES = (50, 95, 99)
+
+COLUMNS = (
+    "model",
+    "resolution",
+    "batch_size",
+    "precision",
+    "backend",
+    "device",
+    "params_m",
+    "published_params_m",
+    "multiply_adds_g",
+    "published_multiply_adds_g",
+    "published_top1",
+    "activations_m",
+    "activation_memory_mb",
+    "training_memory_mb",
+    "runtime_memory_mb",
+    *(f"latency_p{p}_ms" for p in PERCENTILES),
+    "images_per_second",
+    "note",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A network and the conditions to measure it under.
+
+    `resolution` is in pixels, None for the network's own. `batches` are
+    timed after `warmup_batches`. `backend` is that of the processes that
+    measure.
+    """
+
+    model: str
+    resolution: int | None = None
+    batch_size: int = 1
+    precision: str = "float32"
+    backend: str = "tensorflow"
+    warmup_batches: int = 5
+    batches: int = 50
+
+    def __post_init__(self):
+        configs.check_types(self)
+        _check_choice("model", self.model, names())
+        _check_choice("precision", self.precision, configs.PRECISIONS)
+        _check_choice("backend", self.backend, BACKENDS)
+        if self.resolution is not None and self.resolution < model.MIN_SIZE:
+            raise ValueError(
+                f"resolution={self.resolution} is below {model.MIN_SIZE}, by "
+                "which the networks stride."
+            )
+        for field in ("batch_size", "batches"):
+            if getattr(self, field) < 1:
+                raise ValueError(
+                    f"{field} must be at least 1, got {getattr(self, field)}."
+                )
+
+    @property
+    def size(self):
+        if self.resolution is not None:
+            return self.resolution
+        if self.model in baselines.BASELINES:
+            return baselines.RESOLUTION
+        return variants.VARIANTS[self.model].resolution
+
+
+def names():
+    """Returns every network that can be measured by name."""
+    return (*variants.VARIANTS, *baselines.BASELINES)
+
+
+def build(job, classifier_activation="softmax"):
+    """Builds a job's network with random weights, in Keras's precision."""
+    if job.model in baselines.BASELINES:
+        return baselines.build(
+            job.model,
+            resolution=job.size,
+            classifier_activation=classifier_activation,
+        )
+    return model.build(
+        job.model,
+        input_shape=(job.size, job.size, 3),
+        classifier_activation=classifier_activation,
+    )
+
+
+def count(job):
+    """Returns a row with a job's costs, and the published ones beside them.
+
+    The published multiply-adds hold for the published resolution only, so
+    they are None at others.
+    """
+    costs = profiling.profile(build(job))
+    row = dict.fromkeys(COLUMNS)
+    row.update(dataclasses.asdict(job), resolution=job.size, note="")
+    theirs = published.VARIANTS.get(job.model)
+    if theirs is not None:
+        row["published_params_m"] = theirs.params
+        if job.size == variants.VARIANTS[job.model].resolution:
+            row["published_multiply_adds_g"] = theirs.multiply_adds
+            row["published_top1"] = theirs.top1
+    row.update(
+        params_m=costs.params / 1e6,
+        multiply_adds_g=costs.multiply_adds / 1e9,
+        activations_m=costs.activations / 1e6,
+        activation_memory_mb=_activation_mb(job, costs),
+    )
+    return {column: row[column] for column in COLUMNS}
+
+
+def measure(job):
+    """Returns the row of `count` with time and memory measured on top.
+
+    Each part runs in a process of its own. What fails there, for want of
+    memory say, is told in the row's note.
+    """
+    row = run_apart(count, job)
+    notes = []
+    for part in (measure_latency, measure_training_memory):
+        try:
+            row.update(run_apart(part, job))
+        except RuntimeError as error:
+            notes.append(str(error))
+    return {**row, "note": " ".join(notes)}
+
+
+def measure_latency(job):
+    """Times prediction in this process, after a warm-up, batch by batch.
+
+    Includes what a caller waits for: images in, probabilities out.
+    """
+    distribution.set_precision(job.precision)
+    network = build(job)
+    network.compile()
+    images = _images(job)
+    seconds = []
+    for _ in range(job.warmup_batches + job.batches):
+        start = time.perf_counter()
+        network.predict_on_batch(images)
+        seconds.append(time.perf_counter() - start)
+    seconds = np.array(seconds[job.warmup_batches :])
+    row = {
+        f"latency_p{p}_ms": 1e3 * float(np.percentile(seconds, p))
+        for p in PERCENTILES
+    }
+    rate = job.batch_size / float(np.median(seconds))
+    return {**row, "images_per_second": rate, "device": _device()}
+
+
+def measure_training_memory(job):
+    """Trains two batches and returns the peak of memory in megabytes.
+
+    On an accelerator its own memory, else this process's: there
+    "runtime_memory_mb" says what it had before the network was built.
+
+    Raises:
+      MemoryError: the estimate is above what is free.
+    """
+    distribution.set_precision(job.precision)
+    runtime = _peak_mb()
+    network = build(job, classifier_activation=None)
+    _check_memory(job, network)
+    network.compile(
+        optimizer=keras.optimizers.SGD(1e-3, momentum=0.9),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    labels = np.arange(job.batch_size) % 1000
+    for _ in range(2):  # The optimizer makes its slots in the first one.
+        network.train_on_batch(_images(job), labels)
+    return {"training_memory_mb": _peak_mb(), "runtime_memory_mb": runtime}
+
+
+def run_apart(function, job):
+    """Calls `function(job)` in a new process on the job's backend.
+
+    Raises:
+      RuntimeError: the process failed; says how.
+    """
+    program = (
+        "import json, sys\n"
+        "from efficientnet_tf import measuring\n"
+        "job = measuring.Job(**json.loads(sys.argv[2]))\n"
+        "print(json.dumps(getattr(measuring, sys.argv[1])(job)))\n"
+    )
+    root = str(pathlib.Path(__file__).parent.parent)
+    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            program,
+            function.__name__,
+            json.dumps(dataclasses.asdict(job)),
+        ],
+        env={**os.environ, "KERAS_BACKEND": job.backend, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        reason = lines[-1]
+        if done.returncode < 0:
+            reason = f"killed by signal {-done.returncode}, memory perhaps"
+        raise RuntimeError(f"{function.__name__} failed: {reason}.")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def write_csv(path, rows):
+    """Writes rows of `count` or `measure`, whole or not at all."""
+    with files.atomic(path) as temporary:
+        with open(temporary, "w", newline="") as stream:
+            writer = csv.DictWriter(stream, COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def as_table(rows):
+    """Returns rows as aligned text, without the columns that all leave out."""
+    columns = [
+        column
+        for column in COLUMNS
+        if any(row[column] not in (None, "") for row in rows)
+    ]
+    lines = [columns, *([_text(row[c]) for c in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )
+
+
+def _text(value):
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _images(job):
+    shape = (job.batch_size, job.size, job.size, 3)
+    return np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
+
+
+def _device():
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.devices()[0].device_kind
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return "cpu"
+    return tf.config.experimental.get_device_details(gpus[0])["device_name"]
+
+
+def _on_accelerator():
+    return _device() != "cpu"
+
+
+def _peak_mb():
+    """Returns the peak memory so far, of the accelerator if there is one."""
+    if not _on_accelerator():
+        # Not getrusage: that one starts from the parent's peak.
+        return _kilobytes("/proc/self/status", "VmHWM") / 1e3
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 1e6
+    import tensorflow as tf
+
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6
+
+
+def _check_memory(job, network):
+    if _on_accelerator():
+        return  # The device says itself when it is full.
+    costs = profiling.profile(network)
+    # Weights, gradients and momentum in float32, and what backpropagation
+    # keeps: about one number for each that a layer puts out.
+    needed = _activation_mb(job, costs) + 3 * 4 * costs.params / 1e6
+    free = _kilobytes("/proc/meminfo", "MemAvailable") / 1e3
+    if needed > free:
+        raise MemoryError(
+            f"training takes about {needed:.0f} MB, {free:.0f} are free"
+        )
+
+
+def _activation_mb(job, costs):
+    return costs.outputs * _BYTES[job.precision] * job.batch_size / 1e6
+
+
+def _kilobytes(path, field):
+    try:
+        lines = pathlib.Path(path).read_text().splitlines()
+    except OSError as error:
+        raise RuntimeError(
+            f"Memory is read from {path}, which only Linux has."
+        ) from error
+    values = dict(line.split(":", 1) for line in lines if ":" in line)
+    return float(values[field].split()[0])
+
+
+def _check_choice(what, value, choices):
+    if value not in choices:
+        raise ValueError(
+            f"Unknown {what} {value!r}; choose one of {', '.join(choices)}."
+        )

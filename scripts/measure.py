@@ -1,0 +1,75 @@
+"""Measures networks: size, multiply-adds, latency, memory, images a second.
+
+python scripts/measure.py --model=efficientnet_b0 --batch_size=8
+python scripts/measure.py --models=all --table --output=/tmp/costs
+"""
+
+import pathlib
+
+import cli
+from absl import flags, logging
+
+MODEL = flags.DEFINE_string("model", None, "A network's name.")
+MODELS = flags.DEFINE_list("models", [], "Or several, or all.")
+RESOLUTION = flags.DEFINE_integer(
+    "resolution", None, "Pixels a side; each network's own by default."
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Images a batch.")
+PRECISION = flags.DEFINE_string(
+    "precision", "float32", "Or mixed_bfloat16, mixed_float16."
+)
+BACKEND = flags.DEFINE_string("backend", "tensorflow", "Or jax.")
+WARMUP_BATCHES = flags.DEFINE_integer("warmup_batches", 5, "Not timed.", 0)
+BATCHES = flags.DEFINE_integer("batches", 50, "Timed.")
+TABLE = flags.DEFINE_boolean(
+    "table", False, "Only count, beside the published costs; run nothing."
+)
+OUTPUT = flags.DEFINE_string("output", None, "A folder for CSV and plots.")
+
+
+def main(_):
+    if bool(MODEL.value) == bool(MODELS.value):
+        raise ValueError("Pass either --model or --models.")
+    from efficientnet_tf import measuring
+
+    names = [MODEL.value] if MODEL.value else MODELS.value
+    jobs = [
+        measuring.Job(
+            name,
+            resolution=RESOLUTION.value,
+            batch_size=BATCH_SIZE.value,
+            precision=PRECISION.value,
+            backend=BACKEND.value,
+            warmup_batches=WARMUP_BATCHES.value,
+            batches=BATCHES.value,
+        )
+        for name in (measuring.names() if names == ["all"] else names)
+    ]
+    rows = []
+    for job in jobs:
+        logging.info("%s (%d of %d)", job.model, len(rows) + 1, len(jobs))
+        rows.append(
+            (measuring.count if TABLE.value else measuring.measure)(job)
+        )
+    print(measuring.as_table(rows))
+    if OUTPUT.value:
+        _write(pathlib.Path(OUTPUT.value), rows)
+    cli.print_result({"rows": rows, "output": OUTPUT.value})
+
+
+def _write(folder, rows):
+    import keras
+
+    from efficientnet_tf import charts, measuring
+
+    folder.mkdir(parents=True, exist_ok=True)
+    measuring.write_csv(folder / "costs.csv", rows)
+    images = {"accuracy": charts.accuracy_image(charts.accuracy_points())}
+    if not TABLE.value:
+        images["measured"] = charts.measured_image(rows)
+    for name, image in images.items():
+        keras.utils.save_img(folder / f"{name}.png", image, scale=False)
+
+
+if __name__ == "__main__":
+    cli.run(main)

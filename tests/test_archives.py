@@ -1,0 +1,194 @@
+import re
+import tarfile
+import zipfile
+
+import archive_cases
+import numpy as np
+import pytest
+import scipy.io
+
+from transfer import archives, tasks
+
+CARS = "cars196"
+FLOWERS = "oxford_flowers102"
+AIRCRAFT = "fgvc_aircraft"
+
+
+@pytest.fixture
+def open_set(tmp_path):
+    """Writes a tiny set; the second call reads it."""
+
+    def write(name):
+        root = tmp_path / name
+        if not root.exists():
+            archive_cases.SETS[name][0](root)
+            return root
+        with archives.opened(name, root, tmp_path / "scratch") as archive:
+            return archive
+
+    return write
+
+
+def test_every_set_with_an_archive_is_a_task_of_the_paper():
+    assert set(archives.FORMATS) == set(archive_cases.SETS)
+    assert set(archives.FORMATS) < set(tasks.TASKS)
+    # What TFDS does not know has a version of its own.
+    for name, row in archives.FORMATS.items():
+        assert (row.version is None) == (tasks.TASKS[name].source == "tfds")
+
+
+@pytest.mark.parametrize("name", archive_cases.SETS)
+def test_lists_are_read_with_labels_from_zero(open_set, name):
+    _, labels, classes = archive_cases.SETS[name]
+    open_set(name)
+    archive = open_set(name)
+    assert archive.classes == classes
+    assert {k: [i.label for i in v] for k, v in archive.splits.items()} == (
+        labels
+    )
+    for images in archive.splits.values():
+        assert all(image.file.is_file() for image in images)
+
+
+def test_names_boxes_and_keys_are_the_publishers(open_set):
+    for name in archive_cases.SETS:
+        open_set(name)
+    assert open_set(AIRCRAFT).class_names == archive_cases.VARIANTS
+    # By their ids, whatever the order of the lines.
+    birds = open_set("birdsnap")
+    assert birds.class_names == archive_cases.SPECIES
+    assert birds.splits["test"][0].key == "Acadian_Flycatcher/test0.jpg"
+    car = open_set(CARS).splits["train"][1]
+    assert (car.key, car.box) == ("00002", (4, 5, 20, 10))
+    flowers = open_set(FLOWERS).splits["train"]
+    assert [f.key for f in flowers] == ["image_00009.jpg", "image_00008.jpg"]
+
+
+def _cars_without_labels(root):
+    archive_cases.cars_list(root, "test").unlink()
+
+
+def _cars_out_of_range(root):
+    path = archive_cases.cars_list(root, "train")
+    archive_cases.write_annotations(path, [(1, 1, 2, 2, 197, "00007.jpg")])
+
+
+def _cars_with_a_class_twice(root):
+    names = {"class_names": np.array([["a", "b", "a"]], dtype=object)}
+    scipy.io.savemat(root / "devkit" / "cars_meta.mat", names)
+
+
+def _flowers_beyond_the_labels(root):
+    numbers = {key: np.array([[99]]) for key in ("trnid", "valid", "tstid")}
+    scipy.io.savemat(root / "setid.mat", numbers)
+
+
+def _flowers_without_a_list(root):
+    scipy.io.savemat(root / "setid.mat", {"trnid": np.array([[1]])})
+
+
+def _append(name, line):
+    def damage(root):
+        path = next(root.rglob(name))
+        path.write_text(f"{path.read_text().rstrip()}\n{line}\n")
+
+    return damage
+
+
+# (set, what is done to it, what the line says)
+DAMAGES = [
+    (CARS, _cars_without_labels, "cars_test_annos.mat has no labels; .*with"),
+    (CARS, _cars_out_of_range, "annos.mat: 00007.jpg has class 197, not 1 to"),
+    (CARS, _cars_with_a_class_twice, "meta.mat: .* 'a' is there twice, .*3"),
+    (
+        CARS,
+        lambda root: (root / "devkit" / "cars_meta.mat").write_text("x" * 200),
+        "cars_meta.mat is not a MATLAB file",
+    ),
+    (
+        CARS,
+        lambda root: (root / "devkit" / "cars_meta.mat").unlink(),
+        "does not hold all of cars196: cars_meta.mat not found",
+    ),
+    (FLOWERS, _flowers_beyond_the_labels, "setid.mat: .*99, .* 9 labels"),
+    (FLOWERS, _flowers_without_a_list, "setid.mat has no variable 'valid'"),
+    (
+        FLOWERS,
+        lambda root: [f.unlink() for f in root.glob("*.mat")],
+        "imagelabels.mat, setid.mat not found",
+    ),
+    (
+        AIRCRAFT,
+        _append("images_variant_val.txt", "1234567 737-900"),
+        "images_variant_val.txt, line 3: '737-900' is not one of the 3",
+    ),
+    (
+        AIRCRAFT,
+        _append("variants.txt", "F/A-18"),
+        "variants.txt: the variant 'F/A-18' is there twice, as number 2 and 4",
+    ),
+    (
+        "birdsnap",
+        _append("species.txt", "3\tBlue Jay\tL\td"),
+        "species.txt: the class 'Blue Jay' is there twice",
+    ),
+    (
+        "birdsnap",
+        _append("images.txt", "u\tm\tp\t501\t3"),
+        "images.txt, line 14 has class 501, not 1 to 2",
+    ),
+    (
+        "birdsnap",
+        _append("images.txt", "u\tm\tp"),
+        "images.txt, line 14 is short",
+    ),
+    (
+        "birdsnap",
+        _append("test_images.txt", "a/b.jpg"),
+        "test_images.txt, line 4: a/b.jpg is not in images.txt",
+    ),
+]
+
+
+@pytest.mark.parametrize("name, damage, message", DAMAGES)
+def test_a_wrong_list_gives_one_line(open_set, name, damage, message):
+    damage(open_set(name))
+    with pytest.raises((OSError, RuntimeError), match=message) as caught:
+        open_set(name)
+    assert "\n" not in str(caught.value)
+
+
+def _pack(root, packed):
+    """Cars as they are downloaded: three tars and a file."""
+    packed.mkdir()
+    for folder in ("cars_train", "devkit"):
+        with tarfile.open(packed / f"{folder}.tgz", "w:gz") as archive:
+            archive.add(root / folder, folder)
+    with zipfile.ZipFile(packed / "cars_test.zip", "w") as archive:
+        for file in (root / "cars_test").iterdir():
+            archive.write(file, f"cars_test/{file.name}")
+    path = archive_cases.cars_list(root, "test")
+    (packed / path.name).write_bytes(path.read_bytes())
+
+
+def test_packed_archives_are_unpacked_and_removed_again(tmp_path, open_set):
+    packed, scratch = tmp_path / "packed", tmp_path / "scratch"
+    _pack(open_set(CARS), packed)
+    with archives.opened(CARS, packed, scratch) as archive:
+        images = archive.splits["train"] + archive.splits["test"]
+        assert [i.label for i in images] == [195, 0, 0, 1, 1, 195, 1]
+        assert all(image.file.is_file() for image in images)
+    assert not scratch.exists()
+    whole = (packed / "cars_train.tgz").read_bytes()
+    (packed / "cars_train.tgz").write_bytes(whole[: len(whole) // 2])
+    message = f"{re.escape(str(packed))}/cars_train.tgz cannot be unpacked"
+    with pytest.raises(RuntimeError, match=message):
+        with archives.opened(CARS, packed, scratch):
+            pass
+    assert not scratch.exists()
+
+
+def test_a_missing_source_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
+        with archives.opened(CARS, tmp_path / "nowhere", tmp_path / "scratch"):
+            pass

@@ -1,0 +1,311 @@
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import filelock
+import grid_cases
+import numpy as np
+import optuna
+import pytest
+
+from efficientnet_tf import files, model, variants, weights
+from transfer import finetune, grid
+
+HERE = pathlib.Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch, tiny_row, tmp_path_factory):
+    monkeypatch.setitem(variants.VARIANTS, "tiny", tiny_row)
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(cache))
+    monkeypatch.setattr(grid, "POLL_SECONDS", 0.01)
+    grid._storage.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, make_folder):
+    return make_folder(tmp_path_factory.mktemp("images"), {"a": 10, "b": 10})
+
+
+@pytest.fixture(scope="module")
+def tiny_weights(tmp_path_factory, tiny_row):
+    path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
+    weights.save(model.build(tiny_row, classes=2, name="tiny"), path)
+    return path
+
+
+@pytest.fixture
+def plan(folder, tiny_weights):
+    return grid_cases.make_plan(folder, tiny_weights)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Replaces fine-tuning by a record of it; scores are by learning rate."""
+    made = []
+
+    def run(task, model_name, *, config, workdir, watchers, **_):
+        made.append((config, pathlib.Path(workdir), watchers))
+        row = {
+            "task": task,
+            "model": model_name,
+            "score": 1 - abs(config.learning_rate - 0.01),
+            "evaluated_on": config.evaluate_on,
+            "seed": config.seed,
+        }
+        files.append_json_line(workdir / files.RESULTS_FILE, row)
+        return row
+
+    monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
+    return made
+
+
+def test_the_search_is_on_validation_and_each_seed_touches_test_once(
+    plan, tmp_path, runs
+):
+    grid.start(plan, tmp_path)
+    grid.work(plan, tmp_path)
+    used = [
+        (c.learning_rate, c.train_on, c.evaluate_on, c.seed) for c, *_ in runs
+    ]
+    assert used == [
+        (0.001, "train", "validation", 0),
+        (0.01, "train", "validation", 0),
+        (0.01, "train+validation", "test", 0),
+        (0.01, "train+validation", "test", 1),
+    ]
+    assert grid.count(plan, tmp_path) == (4, 4)
+    rows = grid.read_results(plan, tmp_path)
+    assert [row["seed"] for row in rows] == [0, 1]
+    assert files.read_json_lines(tmp_path / files.RESULTS_FILE) == rows
+    grid.work(plan, tmp_path)
+    assert len(runs) == 4
+
+
+def test_the_test_images_are_read_by_final_runs_alone(
+    plan, tmp_path, monkeypatch
+):
+    read = []
+    real = finetune._eval_dataset
+
+    def watch(result, examples):
+        read.append(examples.fingerprint)
+        return real(result, examples)
+
+    monkeypatch.setattr(finetune, "_eval_dataset", watch)
+    grid.start(plan, tmp_path)
+    grid.work(plan, tmp_path)
+    task = finetune.tasks.get_task(plan.tasks[0])
+    test = finetune.tasks.load_examples(task)["test"].fingerprint
+    assert read.count(test) == plan.seeds
+    assert test not in read[: -plan.seeds]
+
+
+def test_without_a_choice_nothing_is_searched(plan, tmp_path, runs):
+    plan = dataclasses.replace(plan, search=())
+    grid.start(plan, tmp_path)
+    assert grid.count(plan, tmp_path) == (0, 2)
+    grid.work(plan, tmp_path)
+    assert [c.evaluate_on for c, *_ in runs] == ["test", "test"]
+    assert not (tmp_path / grid.STUDY_FILE).exists()
+
+
+def test_kornbliths_own_grid_has_56_points(plan):
+    assert (
+        len(grid.points(dataclasses.replace(plan, search=()), "kornblith"))
+        == 56
+    )
+    assert grid.points(plan, "kornblith") == [
+        {"learning_rate": "0.001"},
+        {"learning_rate": "0.01"},
+    ]
+
+
+def test_tpe_tries_as_many_as_it_may_between_the_ends(plan, tmp_path, runs):
+    plan = dataclasses.replace(plan, sampler="tpe", trials=5, seeds=1)
+    grid.start(plan, tmp_path)
+    grid.work(plan, tmp_path)
+    rates = [config.learning_rate for config, *_ in runs]
+    assert len(rates) == 6 and len(set(rates[:5])) == 5
+    assert all(0.001 <= rate <= 0.01 for rate in rates)
+    assert rates[5] == max(rates[:5])
+
+
+def test_a_hopeless_run_is_pruned_and_a_diverged_one_is_not_chosen(
+    plan, tmp_path, monkeypatch
+):
+    plan = dataclasses.replace(
+        plan,
+        search=("learning_rate=0.01,0.02,0.03,0.04",),
+        pruner="median",
+        seeds=1,
+    )
+    rounds = {}
+
+    def run(*_, config, workdir, watchers, **__):
+        rate = config.learning_rate
+        if rate == 0.02:
+            raise FloatingPointError("loss is nan")
+        for epoch in range(8):
+            rounds[rate] = epoch + 1
+            for watcher in watchers:
+                score = 0.9 if rate < 0.035 else 0.1
+                watcher.on_epoch_end(epoch, {"val_top1": score})
+        row = {"score": rate, "evaluated_on": config.evaluate_on}
+        files.append_json_line(workdir / files.RESULTS_FILE, row)
+        return row
+
+    monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
+    # The median rule judges after five runs by default.
+    monkeypatch.setattr(
+        grid,
+        "_make_pruner",
+        lambda _: optuna.pruners.MedianPruner(1, grid.MIN_ROUNDS),
+    )
+    grid.start(plan, tmp_path)
+    grid.work(plan, tmp_path)
+    assert rounds == {0.01: 8, 0.03: 8, 0.04: grid.MIN_ROUNDS}
+    assert grid.count(plan, tmp_path) == (5, 5)
+    (row,) = grid.read_results(plan, tmp_path)
+    assert row["score"] == 0.03
+
+
+def test_a_search_without_any_score_says_so(plan, tmp_path, monkeypatch):
+    def run(*_, **__):
+        raise FloatingPointError("loss is nan")
+
+    monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
+    grid.start(plan, tmp_path)
+    with pytest.raises(RuntimeError, match="No run of the search for .*tiny"):
+        grid.work(plan, tmp_path)
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(plan, tmp_path, runs):
+    plan = dataclasses.replace(plan, search=())
+    grid.start(plan, tmp_path)
+    (cell,) = plan.cells
+    theirs = filelock.FileLock(tmp_path / "locks" / f"{cell.slug}-seed0.lock")
+    worker = grid._Grid(plan, tmp_path, None)
+    with theirs:
+        assert worker.step(cell) == "ran"
+        assert worker.step(cell) == "busy"
+    assert [config.seed for config, *_ in runs] == [1]
+    assert worker.step(cell) == "ran"
+    assert worker.step(cell) == "done"
+
+
+def _work(plan, workdir, killed_at):
+    return subprocess.Popen(
+        [
+            sys.executable,
+            HERE / "grid_cases.py",
+            workdir,
+            plan.tasks[0].removeprefix("folder:"),
+            plan.weights,
+            str(killed_at),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def test_two_workers_of_which_one_is_killed_repeat_no_finished_run(
+    plan, tmp_path
+):
+    # 14 images are 3 steps of 4, so step 8 is in the second run's second epoch
+    # of a worker that is alone, and in its first two runs of one that is not.
+    first, second = (_work(plan, tmp_path, at) for at in (8, 0))
+    codes = [worker.wait() for worker in (first, second)]
+    assert codes in ([-9, 0], [0, 0])
+    assert grid.count(plan, tmp_path) == (4, 4)
+    for path in tmp_path.glob("*/*/*/metrics.jsonl"):
+        epochs = [row["epoch"] for row in files.read_json_lines(path)]
+        assert epochs == [1, 2], path
+        assert len(files.read_json_lines(path.parent / "results.jsonl")) == 1
+    assert len(list(tmp_path.glob("*/*/*/metrics.jsonl"))) == 4
+    assert len(files.read_json_lines(tmp_path / files.RESULTS_FILE)) == 2
+
+
+def test_killed_alone_it_goes_on_where_it_was(plan, tmp_path):
+    worker = _work(plan, tmp_path, 5)
+    assert worker.wait() == -9
+    assert grid.count(plan, tmp_path) == (0, 4)
+    (killed,) = tmp_path.glob("search/*/*/metrics.jsonl")
+    before = files.read_json_lines(killed)
+    assert [row["epoch"] for row in before] == [1]
+    worker = _work(plan, tmp_path, 0)
+    assert worker.wait() == 0
+    after = files.read_json_lines(killed)
+    assert after[0] == before[0] and len(after) == 2
+    assert grid.count(plan, tmp_path) == (4, 4)
+
+
+def test_tensorboard_gets_the_hyper_parameters_and_the_score(
+    plan, tmp_path, runs
+):
+    from tensorboard.backend.event_processing import event_accumulator
+    from tensorboard.plugins.hparams import plugin_data_pb2
+
+    grid.start(plan, tmp_path)
+    grid.work(plan, tmp_path)
+    found = {}
+    for path in (tmp_path / "tensorboard").glob("*/*"):
+        events = event_accumulator.EventAccumulator(str(path)).Reload()
+        content = events.SummaryMetadata(
+            "_hparams_/session_start_info"
+        ).plugin_data.content
+        data = plugin_data_pb2.HParamsPluginData.FromString(content)
+        rate = data.session_start_info.hparams["learning_rate"].string_value
+        scores = [t for t in events.Tags()["tensors"] if t.endswith("/score")]
+        found[path.name] = (rate, scores)
+    assert found == {
+        "learning_rate=0.001": ("0.001", ["validation/score"]),
+        "learning_rate=0.01": ("0.01", ["validation/score"]),
+        "seed=0": ("0.01", ["test/score"]),
+        "seed=1": ("0.01", ["test/score"]),
+    }
+
+
+def test_another_plan_in_the_same_folder_is_refused(plan, tmp_path):
+    grid.start(plan, tmp_path)
+    before = (tmp_path / grid.PLAN_FILE).read_text()
+    with pytest.raises(ValueError, match="its seeds is 2, not 3"):
+        grid.start(dataclasses.replace(plan, seeds=3), tmp_path)
+    assert (tmp_path / grid.PLAN_FILE).read_text() == before
+    assert json.loads(before)["seeds"] == 2
+
+
+WRONG = [
+    ({"tasks": ("cifar11",)}, "Unknown task 'cifar11'"),
+    ({"recipes": ("fool",)}, "Unknown recipe 'fool'"),
+    ({"recipes": ("full", "full")}, "must be different names"),
+    ({"models": ()}, "must be different names"),
+    ({"sampler": "random"}, "sampler='random' must be one of grid, tpe"),
+    ({"pruner": "asah"}, "pruner='asah' must be one of"),
+    ({"seeds": 0}, "seeds=0 must be at least 1"),
+    ({"search": ("learning_rate",)}, "Expected field=value,value"),
+    ({"search": ("rate=1,2",)}, "Unknown field 'rate'"),
+    ({"settings": ("epochs=many",)}, "epochs must be of type int"),
+    (
+        {"search": ("head=linear,random",), "sampler": "tpe"},
+        "head=linear,random cannot be searched by TPE",
+    ),
+]
+
+
+@pytest.mark.parametrize("changes,message", WRONG)
+def test_a_plan_is_checked_before_any_work(plan, changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(plan, **changes)
+
+
+def test_names_of_cells_are_names_of_files(plan):
+    slugs = [cell.slug for cell in plan.cells]
+    assert len(slugs) == len(set(slugs)) == 1
+    assert not set("/: ") & set(slugs[0])
+    assert grid._name({"learning_rate": 1e-4, "head": "zero"}) == (
+        "learning_rate=0.0001,head=zero"
+    )
+    assert np.array_equal(grid._name({}), "")

@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+
+from transfer import intervals
+
+# Newcombe, 1998, Statistics in Medicine 17, table I, method 3 (the score's,
+# without continuity correction): hits, of, low, high.
+NEWCOMBE = [
+    (81, 263, 0.2553, 0.3662),
+    (15, 148, 0.0624, 0.1605),
+    (0, 20, 0.0000, 0.1611),
+    (1, 29, 0.0061, 0.1718),
+]
+
+
+@pytest.mark.parametrize("hits,images,low,high", NEWCOMBE)
+def test_wilson_is_as_published(hits, images, low, high):
+    found = intervals.wilson(hits / images, images)
+    assert found == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_stays_in_range_and_is_symmetric():
+    low, high = intervals.wilson(1.0, 20)
+    assert high == 1.0
+    # The mirror image of 0 of 20 above.
+    assert low == pytest.approx(1 - 0.1611, abs=5e-5)
+
+
+def test_the_bootstrap_of_equal_classes_is_as_wide_as_theory():
+    # 100 classes of 50 images at 0.8: the mean's variance is 0.16 / 5,000.
+    low, high = intervals.bootstrap(np.full(100, 0.8), np.full(100, 50))
+    spread = 1.96 * (0.16 / 5_000) ** 0.5
+    # 10,000 draws know a bound to about 2 % of the standard deviation.
+    assert (low, high) == pytest.approx((0.8 - spread, 0.8 + spread), abs=5e-4)
+
+
+def test_small_classes_widen_the_mean_over_classes():
+    # One class of 2 images counts as much as one of 1,000.
+    low, high = intervals.bootstrap([0.5, 0.9], [2, 1_000])
+    # Its hits are 0, 1 or 2 with a quarter, a half, a quarter.
+    assert low == pytest.approx((0.0 + 0.9) / 2, abs=0.02)
+    assert high == pytest.approx((1.0 + 0.9) / 2, abs=0.02)
+
+
+def test_a_class_without_images_does_not_count():
+    some = intervals.bootstrap([0.5, 0.9], [40, 60])
+    assert intervals.bootstrap([0.5, 0.0, 0.9], [40, 0, 60]) == some

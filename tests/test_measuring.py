@@ -1,0 +1,122 @@
+"""Measuring: rows, their conditions, and processes that fail."""
+
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from efficientnet_tf import measuring, published, variants
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model": "b0"}, "Unknown model 'b0'; choose one of efficientnet_b0"),
+        ({"precision": "int8"}, "Unknown precision 'int8'.*mixed_bfloat16"),
+        ({"backend": "torch"}, "Unknown backend 'torch'.*tensorflow, jax"),
+        ({"resolution": 16}, "resolution=16 is below 32"),
+        ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+        ({"batches": 0}, "batches must be at least 1, got 0"),
+        ({"batch_size": "8"}, "batch_size.* must be of type int"),
+    ],
+)
+def test_a_job_that_makes_no_sense_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        measuring.Job(**{"model": "efficientnet_b0", **fields})
+
+
+def test_every_published_variant_can_be_measured():
+    assert set(published.VARIANTS) <= set(measuring.names())
+    assert set(variants.VARIANTS) <= set(measuring.names())
+
+
+def test_costs_stand_beside_the_published_ones():
+    row = measuring.count(measuring.Job("efficientnet_lite0", batch_size=4))
+    assert tuple(row) == measuring.COLUMNS
+    assert row["params_m"] == 4.652008
+    assert row["published_params_m"] == 4.7
+    assert row["multiply_adds_g"] == pytest.approx(0.385, rel=0.005)
+    assert row["published_multiply_adds_g"] == 0.407
+    assert row["published_top1"] == 75.1
+
+
+def test_what_holds_at_one_resolution_is_not_shown_at_another():
+    job = measuring.Job("efficientnet_lite0", resolution=64)
+    row = measuring.count(job)
+    assert row["resolution"] == 64
+    assert row["published_params_m"] == 4.7
+    assert row["published_multiply_adds_g"] is row["published_top1"] is None
+
+
+def test_activation_memory_follows_batch_and_precision():
+    def memory(**fields):
+        job = measuring.Job("mobilenet_v1", resolution=32, **fields)
+        return measuring.count(job)["activation_memory_mb"]
+
+    base = memory()
+    assert memory(batch_size=6) == pytest.approx(6 * base)
+    assert memory(precision="mixed_bfloat16") == pytest.approx(base / 2)
+
+
+def test_a_table_leaves_out_what_no_row_has():
+    row = dict.fromkeys(measuring.COLUMNS)
+    rows = [
+        {**row, "model": "a", "params_m": 1.23456, "note": ""},
+        {**row, "model": "longer", "latency_p50_ms": 2.0, "note": ""},
+    ]
+    lines = measuring.as_table(rows).splitlines()
+    assert lines[0].split() == ["model", "params_m", "latency_p50_ms"]
+    assert lines[1].split() == ["a", "1.235", "-"]
+    assert lines[2].split() == ["longer", "-", "2"]
+
+
+def test_a_process_that_fails_says_why():
+    job = measuring.Job("efficientnet_b0")
+    with pytest.raises(RuntimeError, match="as_table failed: .*Error"):
+        measuring.run_apart(measuring.as_table, job)
+
+
+def test_training_that_cannot_fit_is_not_tried(monkeypatch):
+    monkeypatch.setattr(measuring, "_kilobytes", lambda path, field: 1e3)
+    job = measuring.Job("mobilenet_v1", resolution=32)
+    with pytest.raises(MemoryError, match="takes about .* MB, 1 are free"):
+        measuring.measure_training_memory(job)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", measuring.BACKENDS)
+def test_the_script_measures_prints_and_writes(tmp_path, backend):
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "scripts" / "measure.py",
+            "--model=mobilenet_v1",
+            "--resolution=64",
+            "--batch_size=16",
+            "--batches=5",
+            f"--backend={backend}",
+            f"--output={tmp_path}",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout.splitlines()[-1])["rows"]
+    assert row["note"] == ""
+    assert row["backend"] == backend
+    tail = [row[f"latency_p{p}_ms"] for p in measuring.PERCENTILES]
+    assert 0 < tail[0] <= tail[1] <= tail[2]
+    rate = 1e3 * row["batch_size"] / row["latency_p50_ms"]
+    assert row["images_per_second"] == pytest.approx(rate)
+    # At least the weights, their gradients and momentum.
+    grown = row["training_memory_mb"] - row["runtime_memory_mb"]
+    assert grown > 3 * 4 * row["params_m"]
+    with open(tmp_path / "costs.csv", newline="") as stream:
+        (written,) = csv.DictReader(stream)
+    assert float(written["params_m"]) == row["params_m"]
+    assert (tmp_path / "measured.png").stat().st_size > 10_000

@@ -1,0 +1,117 @@
+"""Test images that are also among the training images, or nearly so."""
+
+import collections
+import dataclasses
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from efficientnet_tf import preprocessing
+
+# Ours. Of the 64 bits of a difference hash, and of a thumbnail's mean absolute
+# difference in 0 to 255: CIFAR's known near duplicates stay within both, and
+# different things before a white wall within one of them at most.
+NEAR_BITS = 12
+NEAR_PIXELS = 12.0
+THUMBNAIL = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """A test image and a training image, as a reader finds them."""
+
+    test: str
+    train: str
+    same_label: bool
+    exact: bool
+
+
+def find(train, test):
+    """Compares each test image with all training images.
+
+    Exact ones agree in all decoded pixels. Near ones agree in what Krawetz'
+    dHash sees, an 8 x 8 sketch of brightness, and in their colours.
+
+    Args:
+      train, test: `data.Examples`.
+
+    Returns:
+      A `Pair` for each test image that has one, the exact ones first.
+    """
+    ours, theirs = _describe(test, "test"), _describe(train, "training")
+    digests = collections.defaultdict(list)
+    for number, digest in enumerate(theirs.digests):
+        digests[digest].append(number)
+    pairs = []
+    for number, digest in enumerate(ours.digests):
+        exact = digest in digests
+        if exact:
+            match = digests[digest][0]
+        else:
+            match = _nearest(ours, number, theirs)
+        if match is not None:
+            pairs.append(
+                Pair(
+                    _name(test, number, ours.labels),
+                    _name(train, match, theirs.labels),
+                    bool(ours.labels[number] == theirs.labels[match]),
+                    exact,
+                )
+            )
+    return sorted(pairs, key=lambda pair: not pair.exact)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Description:
+    digests: list[bytes]
+    hashes: np.ndarray  # uint64 [N]
+    thumbnails: np.ndarray  # uint8 [N, THUMBNAIL, THUMBNAIL, 3]
+    labels: np.ndarray
+
+
+def _describe(examples, what):
+    rows = examples.dataset.map(_shrink, num_parallel_calls=tf.data.AUTOTUNE)
+    rows = rows.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+    bar = tqdm.tqdm(rows, f"Reading {what}", examples.size, disable=None)
+    digests, hashes, thumbnails, labels = [], [], [], []
+    for image, sketch, thumbnail, label in bar:
+        digest = hashlib.sha256(f"{image.shape}".encode())
+        digest.update(image.tobytes())
+        digests.append(digest.digest())
+        rising = np.packbits(sketch[:, 1:] > sketch[:, :-1])
+        hashes.append(rising.view("uint64")[0])
+        thumbnails.append(thumbnail)
+        labels.append(label)
+    return _Description(
+        digests, np.array(hashes), np.array(thumbnails), np.array(labels)
+    )
+
+
+def _shrink(image, label):
+    image = preprocessing.decode(image)
+    pixels = tf.cast(image, "float32")
+    grey = tf.image.rgb_to_grayscale(pixels)
+    sketch = tf.image.resize(grey, (8, 9), method="area")[..., 0]
+    thumbnail = tf.image.resize(pixels, (THUMBNAIL, THUMBNAIL), method="area")
+    return image, sketch, tf.cast(tf.round(thumbnail), "uint8"), label
+
+
+def _nearest(ours, number, theirs):
+    """Returns the number of the most similar image, None if none is near."""
+    bits = np.bitwise_count(theirs.hashes ^ ours.hashes[number])
+    (close,) = np.nonzero(bits <= NEAR_BITS)
+    if not len(close):
+        return None
+    difference = theirs.thumbnails[close] - ours.thumbnails[number].astype(
+        "float32"
+    )
+    difference = np.abs(difference).mean(axis=(1, 2, 3))
+    best = difference.argmin()
+    return close[best] if difference[best] <= NEAR_PIXELS else None
+
+
+def _name(examples, number, labels):
+    place = examples.source.name(int(number))
+    return f"{place} ({examples.class_names[labels[number]]})"

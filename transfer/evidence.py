@@ -1,0 +1,161 @@
+"""What a run keeps beside its score, for the report to draw."""
+
+import math
+import pathlib
+
+import numpy as np
+
+from efficientnet_tf import files
+
+# A run's folder of images that it got wrong.
+MISTAKES = "mistakes"
+MISTAKEN_PAIRS = 8
+IMAGES_PER_PAIR = 4
+THUMBNAIL = 96  # Pixels, the longer side.
+
+# Of the names of batch-norm variables that the paper does not count.
+STATISTICS = "moving_"
+
+# Columns of metrics.jsonl.
+CURVES = ("epoch", "top1", "val_top1", "val_ema_top1", "loss", "val_loss")
+
+
+def collect(network, class_names, scores, metrics_path):
+    """Returns what is added to a result row.
+
+    Args:
+      network: the model that was scored.
+      class_names: in the order of the network's outputs.
+      scores: an `evaluate.Scores`.
+      metrics_path: the run's metrics.jsonl, there or not.
+
+    Returns:
+      A dict: "parameters", without the classifier, as the paper counts them
+      in Table 5; "class_names"; "confusion", [true, predicted, images] of each
+      cell that is not empty; "curves", a list for each column.
+    """
+    cells = np.argwhere(scores.confusion)
+    return {
+        "parameters": sum(
+            math.prod(variable.shape)
+            for layer in network.layers
+            if layer.name != "predictions"
+            for variable in layer.weights
+            if not variable.name.startswith(STATISTICS)
+        ),
+        "class_names": list(class_names),
+        "confusion": [
+            [int(i), int(j), int(scores.confusion[i, j])] for i, j in cells
+        ],
+        "curves": _curves(pathlib.Path(metrics_path)),
+    }
+
+
+def check(row):
+    """Raises ValueError if a row's confusion or curves cannot be drawn."""
+    classes = len(row.get("class_names") or ())
+    for cell in row.get("confusion") or ():
+        if not _is_cell(cell, classes):
+            raise ValueError(
+                f"confusion holds {cell!r}, not [true, predicted, images] of "
+                f"{classes} classes"
+            )
+    curves = row.get("curves") or {"epoch": []}
+    for name, column in curves.items():
+        if not _is_column(column, len(curves.get("epoch") or ())):
+            raise ValueError(f"curves: {name} is not a number for each epoch")
+
+
+def confusion(runs):
+    """Returns the summed counts [true, predicted] of rows; None without."""
+    names = {tuple(row.get("class_names") or ()) for row in runs}
+    if len(names) != 1 or not all(row.get("confusion") for row in runs):
+        return None
+    classes = len(names.pop())
+    total = np.zeros((classes, classes), np.int64)
+    for row in runs:
+        true, predicted, images = np.transpose(row["confusion"])
+        np.add.at(total, (true, predicted), images)
+    return total
+
+
+def worst_pairs(counts, most):
+    """Returns [(true, predicted)] of the fullest cells off the diagonal."""
+    wrong = np.array(counts)
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = zip(*np.unravel_index(order, wrong.shape), strict=True)
+    return [(int(i), int(j)) for i, j in pairs if wrong[i, j]]
+
+
+def save_mistakes(examples, scores, workdir, decode):
+    """Keeps small images of the pairs that were most often mistaken.
+
+    Args:
+      examples: (image, label) in the order in which they were scored.
+      scores: an `evaluate.Scores`.
+      workdir: the run's folder.
+      decode: makes a uint8 tensor [H, W, 3] of an image.
+    """
+    from PIL import Image
+
+    pairs = worst_pairs(scores.confusion, MISTAKEN_PAIRS)
+    missing = dict.fromkeys(pairs, IMAGES_PER_PAIR)
+    if not pairs:
+        return
+    with files.atomic(pathlib.Path(workdir) / MISTAKES) as folder:
+        folder.mkdir()
+        for (image, label), predicted in zip(
+            examples, scores.predicted, strict=True
+        ):
+            pair = int(label), int(predicted)
+            if missing.get(pair):
+                missing[pair] -= 1
+                thumbnail = Image.fromarray(np.asarray(decode(image)))
+                thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+                name = _name(*pair, IMAGES_PER_PAIR - 1 - missing[pair])
+                thumbnail.save(folder / name)
+
+
+def find_mistakes(folders, true, predicted):
+    """Returns the paths of the images of one pair that some runs kept."""
+    pattern = _name(true, predicted, "*")
+    found = {}
+    for folder in folders:
+        for path in sorted((pathlib.Path(folder) / MISTAKES).glob(pattern)):
+            # Another seed may have got the same image wrong.
+            found.setdefault(path.read_bytes(), path)
+    return list(found.values())[:IMAGES_PER_PAIR]
+
+
+def _name(true, predicted, number):
+    return f"{true}__{predicted}__{number}.png"
+
+
+def _curves(path):
+    rows = files.read_json_lines(path) if path.exists() else []
+    # An epoch stands there twice if its checkpoint was lost to a kill.
+    epochs = {row["epoch"]: row for row in rows}
+    rows = [epochs[epoch] for epoch in sorted(epochs)]
+    return {
+        name: [round(row[name], 5) for row in rows]
+        for name in CURVES
+        if rows and all(name in row for row in rows)
+    }
+
+
+def _is_cell(cell, classes):
+    return (
+        isinstance(cell, list)
+        and [type(value) for value in cell] == [int] * 3
+        and 0 <= min(cell)
+        and max(cell[:2]) < classes
+    )
+
+
+def _is_column(column, length):
+    return (
+        isinstance(column, list)
+        and len(column) == length
+        and all(isinstance(value, int | float) for value in column)
+    )

@@ -1,0 +1,459 @@
+"""Many fine-tuning runs: chosen on validation, then scored on test once each.
+
+Optuna keeps what was tried in SQLite; file locks say who is at it, and end
+with the process that holds them, so that nothing waits for the dead.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import pathlib
+import re
+import shutil
+import time
+
+import filelock
+import keras
+import optuna
+from absl import logging
+
+from efficientnet_tf import configs, files
+from transfer import finetune, recipes, tasks
+
+SAMPLERS = ("grid", "tpe")
+PRUNERS = ("none", "asha", "median")
+STUDY_FILE = "study.db"
+PLAN_FILE = "plan.json"
+POLL_SECONDS = 2.0
+# Of ASHA and the median rule: epochs, or rounds, before the first judgement.
+MIN_ROUNDS = 2
+
+_RUNNING = (optuna.trial.TrialState.RUNNING,)
+_WAITING = (optuna.trial.TrialState.WAITING,)
+_ENDED = (
+    optuna.trial.TrialState.COMPLETE,
+    optuna.trial.TrialState.PRUNED,
+    optuna.trial.TrialState.FAIL,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be run: each task with each model by each recipe.
+
+    `search` are fields and the values to choose from, "field=value,value";
+    without them a recipe's own grid counts, which only "kornblith" has.
+    `settings` are "field=value" for all runs. `trials` limits a search by TPE.
+    """
+
+    tasks: tuple[str, ...]
+    models: tuple[str, ...]
+    recipes: tuple[str, ...]
+    weights: str = "imagenet"
+    seeds: int = 1
+    sampler: str = "grid"
+    trials: int = 20
+    pruner: str = "none"
+    search: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        configs.check_types(self)
+        configs.check_choices(self, {"sampler": SAMPLERS, "pruner": PRUNERS})
+        configs.check_range(
+            self, ("seeds", "trials"), "at least 1", lambda n: n >= 1
+        )
+        for field in ("tasks", "models", "recipes"):
+            names = getattr(self, field)
+            if not names or len(set(names)) != len(names):
+                raise ValueError(f"{field}={names} must be different names.")
+        for task in self.tasks:
+            tasks.get_task(task)
+        for recipe in self.recipes:  # Each combination, before any work.
+            for point in points(self, recipe):
+                make_config(self, recipe, point)
+            if self.sampler == "tpe":
+                self._check_ranges(points(self, recipe))
+
+    def _check_ranges(self, choices):
+        for name in choices[0]:
+            values = {str(point[name]) for point in choices}
+            if not all(_is_number(value) for value in values):
+                raise ValueError(
+                    f"{name}={','.join(sorted(values))} cannot be searched by "
+                    "TPE, which needs numbers; use sampler='grid'."
+                )
+
+    @property
+    def cells(self):
+        """All `Cell`s, those of one task together."""
+        return [
+            Cell(*names)
+            for names in itertools.product(
+                self.tasks, self.models, self.recipes
+            )
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One task, one model, one recipe."""
+
+    task: str
+    model: str
+    recipe: str
+
+    @property
+    def slug(self):
+        """A name for files and for the study."""
+        name = "__".join((self.task, self.model, self.recipe))
+        return re.sub(r"[^\w.-]+", "_", name)
+
+
+def points(plan, recipe):
+    """Returns the overrides, dicts, that a search by grid chooses from."""
+    if plan.search:
+        names, values = [], []
+        for choice in plan.search:
+            name, separator, several = choice.partition("=")
+            if not separator or not several:
+                raise ValueError(
+                    f"Expected field=value,value,... to search, got {choice!r}."
+                )
+            names.append(name)
+            values.append(several.split(","))
+        return [
+            dict(zip(names, row, strict=True))
+            for row in itertools.product(*values)
+        ]
+    if recipe == "kornblith":
+        return [
+            {"learning_rate": rate, "weight_decay": decay}
+            for rate, decay in recipes.kornblith_grid()
+        ]
+    return [{}]
+
+
+def make_config(plan, recipe, point, **fields):
+    """Returns the `FinetuneConfig` of a run.
+
+    Raises:
+      ValueError: an unknown recipe or field, or a bad value.
+    """
+    settings = [f"{name}={value}" for name, value in point.items()]
+    config = recipes.get_recipe(recipe, [*plan.settings, *settings])
+    return dataclasses.replace(config, **fields)
+
+
+def start(plan, workdir):
+    """Makes a grid's folder, or checks that it is this plan's.
+
+    Raises:
+      ValueError: it is another plan's.
+    """
+    workdir = pathlib.Path(workdir)
+    files.check_folder(workdir)
+    path = workdir / PLAN_FILE
+    files.check_run(path, dataclasses.asdict(plan))
+    if not path.exists():
+        files.write_json(path, dataclasses.asdict(plan))
+
+
+def work(plan, workdir, data_dir=None, on_run=None):
+    """Does what is left of a plan, one run after the other.
+
+    Several processes may do so in one folder at a time. A run that one of
+    them was killed in is gone on with by another.
+
+    Args:
+      plan: a `Plan`.
+      workdir: the grid's folder, see `start`.
+      data_dir: where TFDS keeps its sets.
+      on_run: called after each run of this process.
+    """
+    grid = _Grid(plan, pathlib.Path(workdir), data_dir)
+    while True:
+        states = [grid.step(cell) for cell in plan.cells]
+        if "ran" in states:
+            if on_run is not None:
+                on_run()
+        elif "busy" in states:
+            time.sleep(POLL_SECONDS)
+        else:
+            return
+
+
+def count(plan, workdir):
+    """Returns how many runs have ended, and how many there are in all."""
+    workdir = pathlib.Path(workdir)
+    ended, total = 0, 0
+    for cell in plan.cells:
+        searched = _search_size(plan, cell)
+        total += searched + plan.seeds
+        if searched and (workdir / STUDY_FILE).exists():
+            ended += len(_ended(_open(plan, workdir, cell)))
+        ended += sum(
+            files.last_result(_final(workdir, cell, seed) / files.RESULTS_FILE)
+            is not None
+            for seed in range(plan.seeds)
+        )
+    return ended, total
+
+
+def read_results(plan, workdir):
+    """Returns the rows of all final runs that have ended."""
+    paths = [
+        _final(pathlib.Path(workdir), cell, seed) / files.RESULTS_FILE
+        for cell in plan.cells
+        for seed in range(plan.seeds)
+    ]
+    return [row for path in paths if (row := files.last_result(path))]
+
+
+class _Grid:
+    def __init__(self, plan, workdir, data_dir):
+        self.plan = plan
+        self.workdir = workdir
+        self.data_dir = data_dir
+
+    def step(self, cell):
+        """Does one run of a cell: "ran", "busy" with others, or "done"."""
+        point = {}
+        if _search_size(self.plan, cell):
+            study = _open(self.plan, self.workdir, cell)
+            with contextlib.ExitStack() as held:
+                with _lock(self.workdir, cell.slug):
+                    trial = self._claim(study, cell, held)
+                if trial is not None:
+                    self._search(study, trial, cell)
+                    return "ran"
+            if study.get_trials(deepcopy=False, states=_RUNNING):
+                return "busy"
+            point = _best_point(study, cell)
+        return self._finish(cell, point)
+
+    def _claim(self, study, cell, held):
+        """Returns a trial that is this process's alone, or None."""
+        for trial in study.get_trials(deepcopy=False, states=_RUNNING):
+            lock = _lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
+            with contextlib.suppress(filelock.Timeout), lock:
+                # Nobody holds it: its process is dead. Another trial takes
+                # its parameters, and goes on from its checkpoints.
+                study.tell(trial.number, state=_ENDED[-1])
+                study.set_user_attr(f"killed-{trial.number}", True)
+                study.enqueue_trial(trial.params)
+        left = study.get_trials(deepcopy=False, states=_WAITING)
+        if self.plan.sampler == "tpe":
+            started = len(_ended(study)) + len(
+                study.get_trials(deepcopy=False, states=_RUNNING)
+            )
+            left = left or started < self.plan.trials
+        if not left:
+            return None
+        # Of its own for each trial, whichever process makes it.
+        study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
+        trial = study.ask()
+        held.enter_context(
+            _lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
+        )
+        # Before the trial can be seen as running without its parameters.
+        trial.set_user_attr("point", _suggest(self.plan, cell, trial))
+        return trial
+
+    def _search(self, study, trial, cell):
+        """Trains on train, scores on validation."""
+        point = trial.user_attrs["point"]
+        folder = self.workdir / "search" / cell.slug / _name(point)
+        config = make_config(
+            self.plan,
+            cell.recipe,
+            point,
+            train_on="train",
+            evaluate_on="validation",
+        )
+        try:
+            row = self._run(cell, config, folder, [_Judge(trial)])
+        except optuna.TrialPruned:
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        except FloatingPointError as error:
+            logging.warning("%s: %s", folder, error)
+            trial.set_user_attr("diverged", str(error))
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        else:
+            study.tell(trial, row["score"])
+            self._show(cell, _name(point), point, row)
+        for name in ("checkpoints", "model.keras"):  # Nobody needs them.
+            _remove(folder / name)
+
+    def _finish(self, cell, point):
+        """Trains with what was chosen, and touches the test images."""
+        state = "done"
+        for seed in range(self.plan.seeds):
+            folder = _final(self.workdir, cell, seed)
+            if files.last_result(folder / files.RESULTS_FILE) is not None:
+                continue
+            lock = _lock(self.workdir, f"{cell.slug}-seed{seed}", 0)
+            try:
+                with lock:
+                    config = make_config(
+                        self.plan, cell.recipe, point, seed=seed
+                    )
+                    row = self._run(cell, config, folder, [])
+                    _remove(folder / "checkpoints")
+            except filelock.Timeout:
+                state = "busy"
+                continue
+            self._show(cell, f"seed={seed}", {**point, "seed": seed}, row)
+            with _lock(self.workdir, "results"):
+                rows = read_results(self.plan, self.workdir)
+                files.write_json_lines(self.workdir / files.RESULTS_FILE, rows)
+            return "ran"
+        return state
+
+    def _run(self, cell, config, folder, watchers):
+        logging.info("%s", folder)
+        keras.backend.clear_session()
+        return finetune.finetune_and_evaluate(
+            cell.task,
+            cell.model,
+            weights=self.plan.weights,
+            config=config,
+            workdir=folder,
+            data_dir=self.data_dir,
+            recipe=cell.recipe,
+            watchers=watchers,
+        )
+
+    def _show(self, cell, name, point, row):
+        """Writes a run for the HParams page of TensorBoard."""
+        import tensorflow as tf
+        from tensorboard.plugins.hparams import api
+
+        folder = self.workdir / "tensorboard" / cell.slug / name
+        values = {**dataclasses.asdict(cell), **point}
+        with tf.summary.create_file_writer(str(folder)).as_default():
+            api.hparams(values, trial_id=f"{cell.slug}/{name}")
+            tf.summary.scalar(f"{row['evaluated_on']}/score", row["score"], 0)
+
+
+class _Judge(keras.callbacks.Callback):
+    """Reports each round's validation to Optuna, and stops hopeless runs."""
+
+    def __init__(self, trial):
+        super().__init__()
+        self.trial = trial
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.trial.report(float(logs["val_top1"]), epoch + 1)
+        if self.trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def _open(plan, workdir, cell):
+    """Returns the study of a cell, with a grid's points waiting in it."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    workdir.mkdir(parents=True, exist_ok=True)
+    with _lock(workdir, "storage"):
+        study = optuna.create_study(
+            storage=_storage(str(workdir / STUDY_FILE)),
+            study_name=cell.slug,
+            direction="maximize",
+            load_if_exists=True,
+            pruner=_make_pruner(plan.pruner),
+        )
+        # All at once, or a kill in between would leave some out.
+        missing = _search_size(plan, cell) if plan.sampler == "grid" else 0
+        for number in range(missing):
+            study.enqueue_trial({"point": number}, skip_if_exists=True)
+    return study
+
+
+@functools.cache
+def _storage(path):
+    return optuna.storages.RDBStorage(
+        f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}}
+    )
+
+
+def _make_pruner(name):
+    if name == "asha":
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=MIN_ROUNDS)
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_warmup_steps=MIN_ROUNDS)
+    return optuna.pruners.NopPruner()
+
+
+def _search_size(plan, cell):
+    """How many runs choose the hyper-parameters; 0: there is no choice."""
+    size = len(points(plan, cell.recipe))
+    if size == 1:
+        return 0
+    return size if plan.sampler == "grid" else plan.trials
+
+
+def _suggest(plan, cell, trial):
+    """Returns a trial's overrides."""
+    choices = points(plan, cell.recipe)
+    if plan.sampler == "grid":
+        number = trial.suggest_categorical("point", list(range(len(choices))))
+        return choices[number]
+    point = {}
+    for name in choices[0]:
+        values = sorted(v for p in choices if (v := float(p[name])) > 0)
+        point[name] = trial.suggest_float(name, values[0], values[-1], log=True)
+    return point
+
+
+def _is_number(text):
+    try:
+        return float(text) >= 0
+    except ValueError:
+        return False
+
+
+def _best_point(study, cell):
+    scored = study.get_trials(deepcopy=False, states=_ENDED[:1])
+    if not scored:
+        raise RuntimeError(
+            f"No run of the search for {cell.slug} came to its end; choose "
+            "other values to search."
+        )
+    # The first of equals, so that every process chooses the same.
+    best = max(scored, key=lambda trial: (trial.value, -trial.number))
+    return best.user_attrs["point"]
+
+
+def _ended(study):
+    """The trials that ended, without those that were killed."""
+    killed = study.user_attrs
+    return [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=_ENDED)
+        if f"killed-{trial.number}" not in killed
+    ]
+
+
+def _name(point):
+    parts = [
+        f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in point.items()
+    ]
+    return re.sub(r"[^\w.,=+-]+", "_", ",".join(parts))
+
+
+def _final(workdir, cell, seed):
+    return workdir / "final" / cell.slug / f"seed={seed}"
+
+
+def _lock(workdir, name, timeout=-1):
+    folder = workdir / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(folder / f"{name}.lock", timeout=timeout)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,47 @@
+"""Confidence intervals: where a score of other images may lie."""
+
+import statistics
+
+import numpy as np
+
+CONFIDENCE = 0.95
+DRAWS = 10_000
+
+
+def wilson(rate, images):
+    """Returns Wilson's score interval (low, high) of a share of images.
+
+    Wilson, 1927, equation 4 of Newcombe, 1998: unlike the plain one it stays
+    within [0, 1], and has a width where every image or none was right.
+
+    Args:
+      rate: the share, in [0, 1].
+      images: how many were judged.
+    """
+    z = statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    center = rate + z**2 / (2 * images)
+    spread = rate * (1 - rate) / images + z**2 / (4 * images**2)
+    shrink = 1 + z**2 / images
+    low = (center - z * spread**0.5) / shrink
+    high = (center + z * spread**0.5) / shrink
+    return max(0.0, low), min(1.0, high)
+
+
+def bootstrap(rates, images):
+    """Returns the bootstrap interval (low, high) of a mean over classes.
+
+    Each draw takes as many images of each class as there are, with
+    replacement; the hits among them are binomial, so no image is needed.
+
+    Args:
+      rates: accuracy of each class, in [0, 1].
+      images: how many images each class has, integers; a class without any
+        does not count.
+    """
+    rates, images = np.asarray(rates), np.asarray(images)
+    rates, images = rates[images > 0], images[images > 0]
+    random = np.random.default_rng(0)
+    hits = random.binomial(images, rates, (DRAWS, len(rates)))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile((hits / images).mean(axis=1), [tail, 1 - tail])
+    return float(low), float(high)

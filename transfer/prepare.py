@@ -1,0 +1,208 @@
+"""Writes a publisher's archive as a TFDS set, or says what it lacks."""
+
+import collections
+import contextlib
+import hashlib
+import io
+import pathlib
+import shutil
+import sys
+
+import tqdm
+from absl import logging
+
+from efficientnet_tf import files, folders
+from transfer import archives, tasks
+
+
+def prepare(name, source, data_dir, *, allow_partial=False):
+    """Writes DATA_DIR/name/version, whole or not at all.
+
+    Args:
+      name: one of `archives.FORMATS`.
+      source: the folder with the publisher's archive, packed or unpacked.
+      data_dir: where TFDS keeps its sets.
+      allow_partial: whether to write what there is of a partial copy.
+
+    Returns:
+      {split: number of images}. Of a set that is there already, too; its
+      source is not looked at then.
+
+    Raises:
+      ValueError: the set cannot be read from archives.
+      OSError, RuntimeError: a wrong or partial copy; nothing is written.
+    """
+    if name not in archives.FORMATS:
+        raise ValueError(
+            f"{name!r} is not read from archives; choose one of "
+            f"{', '.join(archives.FORMATS)}, or leave --source out."
+        )
+    task, root = tasks.TASKS[name], pathlib.Path(data_dir).expanduser()
+    if tasks.is_prepared(name, root):
+        return _sizes_there(name, task, root, allow_partial)
+    files.check_folder(root)
+    scratch = root / f"{files.PREFIX}{name}"
+    with archives.opened(name, source, scratch) as archive:
+        _check(name, task, archive, allow_partial)
+        kept = _select(name, archive, allow_partial)
+        return _write(name, archive, kept, root, scratch)
+
+
+def count(sizes):
+    """Returns (training, test) images; validation's are for training."""
+    return sum(sizes.values()) - sizes["test"], sizes["test"]
+
+
+def _sizes_there(name, task, root, allow_partial):
+    import tensorflow_datasets as tfds
+
+    builder = tfds.builder(name, data_dir=root)
+    splits = builder.info.splits.items()
+    sizes = {split: info.num_examples for split, info in splits}
+    logging.info("%s is there already; it is left as it is.", builder.data_path)
+    expected = (task.train_images, task.test_images)
+    if count(sizes) != expected and not allow_partial:
+        raise RuntimeError(
+            f"{builder.data_path} holds {_both(count(sizes))}; the complete "
+            f"set has {_both(expected)}. Delete it to write it again."
+        )
+    return sizes
+
+
+def _check(name, task, archive, allow_partial):
+    """Compares what the lists say with Table 6 of the paper."""
+    if archive.classes != task.classes:
+        raise RuntimeError(
+            f"{name} has {task.classes} classes, but its lists name "
+            f"{archive.classes}."
+        )
+    places = {}
+    for split, images in archive.splits.items():
+        for image in images:
+            # Cars' training and test images have the same numbers.
+            if image.file in places:
+                raise RuntimeError(
+                    f"{archive.lists[split]}: {image.key} is there twice, in "
+                    f"{places[image.file]} and in {split}."
+                )
+            places[image.file] = split
+    sizes = {split: len(images) for split, images in archive.splits.items()}
+    expected = (task.train_images, task.test_images)
+    if count(sizes) != expected and not allow_partial:
+        names = ", ".join(
+            dict.fromkeys(path.name for path in archive.lists.values())
+        )
+        raise RuntimeError(
+            f"By {names} there are {_both(count(sizes))}; {name} has "
+            f"{_both(expected)} (Table 6). --allow_partial writes them."
+        )
+
+
+def _select(name, archive, allow_partial):
+    """Returns {split: images that are there and can be read}."""
+    kept, lines = {}, []
+    for split, images in archive.splits.items():
+        kept[split], bad = [], collections.defaultdict(list)
+        for image in tqdm.tqdm(images, f"Checking {split}", disable=None):
+            fault = _fault(image)
+            (bad[fault] if fault else kept[split]).append(image)
+        lines += [
+            f"{len(group):,} of {len(images):,} {split} images {fault}, such "
+            f"as {group[0].file}"
+            for fault, group in bad.items()
+        ]
+        if images and not kept[split]:
+            raise RuntimeError(f"{name} is a partial copy: {lines[-1]}.")
+    if lines and not allow_partial:
+        raise RuntimeError(
+            f"{name} is a partial copy: {'; '.join(lines)}. --allow_partial "
+            "writes the others."
+        )
+    for line in lines:
+        logging.warning("%s: %s.", name, line)
+    return kept
+
+
+def _fault(image):
+    """Says why an image cannot be used; None if it can."""
+    if not image.file.is_file():
+        return "are missing"
+    if image.md5 is not None:
+        # A dead address may have given a picture that says so.
+        digest = hashlib.md5(image.file.read_bytes(), usedforsecurity=False)
+        if digest.hexdigest() != image.md5:
+            return "differ from the publisher's md5"
+    return "cannot be read" if folders.examine(image.file)[1] else None
+
+
+def _write(name, archive, kept, root, scratch):
+    import tensorflow_datasets as tfds
+
+    version = archives.FORMATS[name].version
+    if version is None:
+        official = tfds.builder(name, data_dir=root)
+        features, version = official.info.features, official.version
+    else:
+        features = tfds.features.FeaturesDict(
+            {
+                "image": tfds.features.Image(),
+                "label": tfds.features.ClassLabel(names=archive.class_names),
+                "file_name": tfds.features.Text(),
+            }
+        )
+    for left in (root / name).glob("incomplete.*"):  # By a kill.
+        shutil.rmtree(left)
+    builder = tfds.dataset_builders.AdhocBuilder(
+        name=name,
+        version=version,
+        features=features,
+        split_datasets={
+            split: _examples(images, features) for split, images in kept.items()
+        },
+        data_dir=root,
+        description=f"{name}, from its publisher's archive.",
+    )
+    config = tfds.download.DownloadConfig(
+        compute_stats=tfds.download.ComputeStatsMode.SKIP,
+        try_download_gcs=False,
+    )
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    # It would say that it downloads.
+    with contextlib.redirect_stdout(io.StringIO()):
+        # TFDS writes beside the folder, and renames in the end.
+        builder.download_and_prepare(
+            download_dir=scratch, download_config=config
+        )
+    logging.info("Wrote %s.", builder.data_path)
+    return {split: len(images) for split, images in kept.items()}
+
+
+def _examples(images, features):
+    """Yields (key, example); TFDS shuffles by the keys."""
+    for image in images:
+        row = {
+            "image": str(image.file),
+            "label": image.label,
+            "id": image.key,
+            "file_name": image.key,
+        }
+        if image.box is not None:
+            row["bbox"] = _relative_box(image)
+        yield image.key, {name: row[name] for name in features}
+
+
+def _relative_box(image):
+    import tensorflow_datasets as tfds
+    from PIL import Image
+
+    with Image.open(image.file) as picture:
+        width, height = picture.size
+    x1, y1, x2, y2 = image.box
+    ends = (y1 / height, x1 / width, y2 / height, x2 / width)
+    # Some boxes reach past the image's edge.
+    return tfds.features.BBox(*(min(max(end, 0.0), 1.0) for end in ends))
+
+
+def _both(counts):
+    return f"{counts[0]:,} training and {counts[1]:,} test images"
