@@ -177,6 +177,22 @@ RECIPES = {
         head="random",
         batch_norm="train",
     ),
+    # Ours, for images of 32 pixels, which enlarging blurs: the first stages
+    # have nothing to learn from them, and mixing makes up for few images.
+    "enlarged": FinetuneConfig(
+        epochs=20,
+        resolution=160,
+        optimizer="sgd",
+        learning_rate=0.02,
+        weight_decay=1e-4,
+        mixup_alpha=0.4,
+        cutmix_alpha=1.0,
+        min_area=0.5,
+        warmup_epochs=2.0,
+        interpolation="bicubic",
+        batch_norm="train",
+        frozen_stages=3,
+    ),
     # https://arxiv.org/abs/1805.08974, as https://arxiv.org/abs/2002.05709
     # repeats it in B.8.1; rate and decay are chosen from `kornblith_grid`.
     "kornblith": FinetuneConfig(
