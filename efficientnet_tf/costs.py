@@ -59,15 +59,15 @@ def count(model, resolution=None, classes=1000):
     size = resolution or variant.resolution
     stem, head = model_lib.plan_ends(variant)
     plans = model_lib.plan_blocks(variant)
-    out = _strided(size, 2)
+    out = strided(size, 2)
     stages = [
-        StageCost("stem", "Conv", 3, 2, size, stem, 1, *_conv(3, 3, stem, out))
+        StageCost("stem", "Conv", 3, 2, size, stem, 1, *conv(3, 3, stem, out))
     ]
     for number, repeats in enumerate(model_lib.stage_repeats(variant), start=1):
         first, *others = plans[:repeats]
         plans = plans[repeats:]
-        size, out = out, _strided(out, first.strides)
-        counts = _add(
+        size, out = out, strided(out, first.strides)
+        counts = add(
             _block(first, size), *(_block(plan, out) for plan in others)
         )
         stages.append(
@@ -83,7 +83,7 @@ def count(model, resolution=None, classes=1000):
             )
         )
     in_filters = stages[-1].filters
-    counts = _conv(1, in_filters, head, out)
+    counts = conv(1, in_filters, head, out)
     stages.append(StageCost("head", "Conv", 1, 1, out, head, 1, *counts))
     counts = ((head + 1) * classes, head * classes, classes)
     stages.append(
@@ -117,32 +117,37 @@ def growth(
     )
 
 
-def _block(plan, size):
-    """Parameters, multiply-adds and activations of one MBConv block."""
-    expanded = plan.in_filters * plan.expand_ratio
-    out = _strided(size, plan.strides)
-    parts = []
-    if plan.expand_ratio > 1:
-        parts.append(_conv(1, plan.in_filters, expanded, size))
-    parts.append(_conv(plan.kernel_size, 1, expanded, out))
-    if plan.squeezed_filters:
-        weights = 2 * expanded * plan.squeezed_filters
-        ends = expanded + plan.squeezed_filters
-        parts.append((weights + ends, weights, ends))
-    parts.append(_conv(1, expanded, plan.filters, out))
-    return _add(*parts)
+def conv(kernel_size, in_filters, filters, size):
+    """Returns parameters, multiply-adds, activations of a normalized one.
 
-
-def _conv(kernel_size, in_filters, filters, size):
-    """Of a convolution with batch normalization; in_filters are a group's."""
+    `in_filters` are those of one group; `size` is the output's side.
+    """
     weights = kernel_size**2 * in_filters * filters
     # Batch normalization has a scale and an offset per filter.
     return weights + 2 * filters, weights * size**2, filters * size**2
 
 
-def _add(*counts):
+def add(*counts):
+    """Adds tuples of counts, item by item."""
     return tuple(map(sum, zip(*counts, strict=True)))
 
 
-def _strided(size, strides):
+def strided(size, strides):
+    """Returns the side of a map after "same" padding and strides."""
     return math.ceil(size / strides)
+
+
+def _block(plan, size):
+    """Parameters, multiply-adds and activations of one MBConv block."""
+    expanded = plan.in_filters * plan.expand_ratio
+    out = strided(size, plan.strides)
+    parts = []
+    if plan.expand_ratio > 1:
+        parts.append(conv(1, plan.in_filters, expanded, size))
+    parts.append(conv(plan.kernel_size, 1, expanded, out))
+    if plan.squeezed_filters:
+        weights = 2 * expanded * plan.squeezed_filters
+        ends = expanded + plan.squeezed_filters
+        parts.append((weights + ends, weights, ends))
+    parts.append(conv(1, expanded, plan.filters, out))
+    return add(*parts)

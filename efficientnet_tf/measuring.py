@@ -295,7 +295,7 @@ def _peak_mb():
     """Returns the peak memory so far, of the accelerator if there is one."""
     if not _on_accelerator():
         # Not getrusage: that one starts from the parent's peak.
-        return _kilobytes("/proc/self/status", "VmHWM") / 1e3
+        return _proc_mb("/proc/self/status", "VmHWM")
     if keras.backend.backend() == "jax":
         import jax
 
@@ -312,7 +312,7 @@ def _check_memory(job, network):
     # Weights, gradients and momentum in float32, and what backpropagation
     # keeps: about one number for each that a layer puts out.
     needed = _activation_mb(job, costs) + 3 * 4 * costs.params / 1e6
-    free = _kilobytes("/proc/meminfo", "MemAvailable") / 1e3
+    free = _proc_mb("/proc/meminfo", "MemAvailable")
     if needed > free:
         raise MemoryError(
             f"training takes about {needed:.0f} MB, {free:.0f} are free"
@@ -323,7 +323,7 @@ def _activation_mb(job, costs):
     return costs.outputs * _BYTES[job.precision] * job.batch_size / 1e6
 
 
-def _kilobytes(path, field):
+def _proc_mb(path, field):
     try:
         lines = pathlib.Path(path).read_text().splitlines()
     except OSError as error:
@@ -331,7 +331,8 @@ def _kilobytes(path, field):
             f"Memory is read from {path}, which only Linux has."
         ) from error
     values = dict(line.split(":", 1) for line in lines if ":" in line)
-    return float(values[field].split()[0])
+    # Its "kB" are of 1,024 bytes.
+    return int(values[field].split()[0]) * 1024 / 1e6
 
 
 def _check_choice(what, value, choices):

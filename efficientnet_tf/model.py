@@ -113,8 +113,8 @@ def build(
     `include_preprocessing=False` it is images that are already normalized.
 
     Args:
-      model: a name such as "efficientnet_b3", or a `variants.Variant`, e.g.
-        from `scaling.compound`.
+      model: a name such as "efficientnet_b3", a variant file, or a
+        `variants.Variant`, e.g. from `scaling.compound`.
       include_top: whether to end in pooling, dropout and a dense layer.
       weights: None (random), a name ("imagenet", "autoaugment", "advprop",
         "noisy-student", ...) or a file; see `weights.resolve`.
@@ -164,7 +164,7 @@ def build(
         if len(inputs) == 1:
             inputs = inputs[0]  # In a list, Keras would want lists in calls.
     if name is None:
-        name = model if isinstance(model, str) else "efficientnet"
+        name = model if model in variants.VARIANTS else "efficientnet"
     network = keras.Model(inputs, x, name=name)
     if checkpoint is not None:
         _assign_weights(network, checkpoint, include_top, weights)

@@ -122,6 +122,12 @@ def _attention(layer, inputs, output):
     return math.prod(query[:-1]) * value[-2] * (key[-1] + value[-1])
 
 
+def _additive_attention(layer, inputs, output):
+    # Queries and keys are added; only the values are multiplied.
+    query, value = inputs[:2]
+    return math.prod(query[:-1]) * value[-2] * value[-1]
+
+
 def _attended(inputs):
     """Returns the batch and how many queries look at how many keys."""
     query, value = inputs[:2]
@@ -172,6 +178,7 @@ RULES = {
     keras.layers.MultiHeadAttention: _multi_head_attention,
     keras.layers.GroupQueryAttention: _grouped_query_attention,
     keras.layers.Attention: _attention,
+    keras.layers.AdditiveAttention: _additive_attention,
 }
 
 # The operations of `keras.ops` have no public classes.

@@ -20,7 +20,7 @@ from efficientnet_tf import (
     feeds,
     files,
     layers,
-    model,
+    networks,
     optimization,
     recipes,
     teachers,
@@ -61,7 +61,7 @@ def train_and_evaluate(
     finished run it returns the result that stands there.
 
     Args:
-      model_name: a name of the family.
+      model_name: of the family or of `baselines`, or a variant file.
       dataset: a TFDS name, "folder:PATH" or "records:PATH".
       config: a `recipes.TrainConfig`.
       workdir: folder for checkpoints, logs, model and results; one that all
@@ -85,7 +85,7 @@ def train_and_evaluate(
     """
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
-    variant = variants.get_variant(model_name)
+    scaled = networks.get(model_name)
     run = {
         "model": model_name,
         "dataset": dataset,
@@ -93,6 +93,8 @@ def train_and_evaluate(
         "recipe": recipe,
         **dataclasses.asdict(config),
     }
+    if variants.is_file(model_name):  # What stands in it may change.
+        run["network"] = dataclasses.asdict(scaled)
     teachers.check(config.teacher)
     finished = files.start_run(workdir, run)
     if finished is not None:
@@ -107,9 +109,9 @@ def train_and_evaluate(
     examples = _load_examples(dataset, splits, config, data_dir)
     with devices.scope():
         network, average = _build(
-            model_name, examples, config, xla, devices.num_replicas_in_sync
+            scaled, examples, config, xla, devices.num_replicas_in_sync
         )
-    feed = feeds.Feed(examples, config, variant, devices, data_service)
+    feed = feeds.Feed(examples, config, scaled, devices, data_service)
     if is_chief:
         # Only now that all of it makes sense.
         files.remove_leftovers(workdir)
@@ -157,18 +159,17 @@ def _load_examples(dataset, splits, config, data_dir):
     return examples
 
 
-def _build(model_name, examples, config, xla, replicas):
+def _build(scaled, examples, config, xla, replicas):
     """Returns a compiled `Trainer` and the average of its weights or None."""
     classes = len(examples["train"].class_names)
     steps_per_epoch = examples["train"].size // config.batch_size
     stages = recipes.stages(config)
-    native = variants.get_variant(model_name).resolution
-    sizes = {stage.resolution or native for stage in stages}
+    sizes = {stage.resolution or scaled.resolution for stage in stages}
     side = sizes.pop() if len(sizes) == 1 else None
-    plain = model.build(
-        model_name,
+    plain = networks.build(
+        scaled,
         classes=classes,
-        input_shape=(side, side, 3),
+        size=side,
         dropout_rate=config.dropout_rate,
         drop_path_rate=config.drop_path_rate,
     )

@@ -1,6 +1,17 @@
 """The EfficientNet family as tables: stages, scaling coefficients, input."""
 
 import dataclasses
+import json
+import pathlib
+
+# A variant file is one JSON object: "base" and any of these.
+FILE_SUFFIX = ".json"
+FILE_FIELDS = {
+    "width": float,
+    "depth": float,
+    "resolution": int,
+    "dropout": float,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,14 +127,62 @@ NORMALIZATIONS = {
 
 
 def get_variant(model):
-    """Returns the `Variant` of a name; a `Variant` passes through."""
+    """Returns the `Variant` of a name or a file; a `Variant` passes through.
+
+    Raises:
+      ValueError: an unknown name, or a file that is no variant of the family.
+      FileNotFoundError: there is no such file.
+    """
     if isinstance(model, Variant):
         return model
+    if is_file(model):
+        fields = read_file(model)
+        base = fields.pop("base")
+        if base not in VARIANTS:
+            raise ValueError(
+                f"{model} scales {base!r}; choose one of {', '.join(VARIANTS)}."
+            )
+        return dataclasses.replace(VARIANTS[base], **fields)
     if model not in VARIANTS:
         raise ValueError(
             f"Unknown model {model!r}; choose one of {', '.join(VARIANTS)}."
         )
     return VARIANTS[model]
+
+
+def is_file(model):
+    """Whether a model is named by a variant file."""
+    return str(model).endswith(FILE_SUFFIX)
+
+
+def read_file(path):
+    """Returns the fields of a variant file, "base" among them.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is not JSON, or a field is unknown, mistyped or missing.
+    """
+    try:
+        fields = json.loads(pathlib.Path(path).expanduser().read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}.") from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("base"), str):
+        raise ValueError(f'{path} must be one JSON object with a "base".')
+    for name, value in fields.items():
+        if name == "base":
+            continue
+        if name not in FILE_FIELDS:
+            raise ValueError(
+                f"{path}: unknown field {name!r}; choose one of base, "
+                f"{', '.join(FILE_FIELDS)}."
+            )
+        kind = FILE_FIELDS[name]
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if not (whole or (kind is float and isinstance(value, float))):
+            raise ValueError(
+                f"{path}: {name}={value!r} must be of type {kind.__name__}."
+            )
+    return fields
 
 
 def get_normalization(normalization):

@@ -47,6 +47,25 @@ def load_classifier(model, weights, workdir, resolution=None):
     return classifier.from_weights(model, weights, resolution)
 
 
+def run_trials(names, budget, workdir, data_dir, workers):
+    """Trains what is left of a study, here or in `workers` processes."""
+    from efficientnet_tf import callbacks, sharing, trials
+
+    progress = sharing.Progress(lambda: trials.count(names, budget, workdir))
+    progress.show()
+    if workers > 1:
+        sharing.run_workers(workdir, workers, progress)
+        return
+    try:
+        trials.work(
+            names, budget, workdir, data_dir=data_dir, on_run=progress.show
+        )
+    except callbacks.Preempted as stop:
+        interrupted = stop.signal == signal.SIGINT
+        code = INTERRUPTED if interrupted else RESTART
+        _fail(f"{stop} The same command goes on.", code)
+
+
 def _parse_flags(argv):
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)

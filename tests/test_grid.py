@@ -6,7 +6,6 @@ import sys
 
 import filelock
 import grid_cases
-import numpy as np
 import optuna
 import pytest
 
@@ -81,6 +80,8 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
     rows = grid.read_results(plan, tmp_path)
     assert [row["seed"] for row in rows] == [0, 1]
     assert files.read_json_lines(tmp_path / files.RESULTS_FILE) == rows
+    for row in rows:
+        assert (tmp_path / row["folder"] / files.RESULTS_FILE).exists()
     grid.work(plan, tmp_path)
     assert len(runs) == 4
 
@@ -102,6 +103,99 @@ def test_the_test_images_are_read_by_final_runs_alone(
     test = finetune.tasks.load_examples(task)["test"].fingerprint
     assert read.count(test) == plan.seeds
     assert test not in read[: -plan.seeds]
+
+
+class _Kill(BaseException):
+    pass
+
+
+# What the killed process was just about to do.
+MOMENTS = [
+    (grid, "_suggest"),
+    (optuna.Study, "enqueue_trial"),
+    (optuna.Study, "set_user_attr"),
+    (optuna.Study, "tell"),
+    (grid, "_write_results"),
+]
+
+
+@pytest.mark.parametrize("place, name", MOMENTS)
+def test_a_kill_at_any_moment_loses_and_repeats_nothing(
+    place, name, plan, tmp_path, runs, monkeypatch
+):
+    real = getattr(place, name)
+
+    def kill(*args, skip_if_exists=False, **__):
+        if skip_if_exists:  # A study that is opened fills its queue.
+            return real(*args, skip_if_exists=True)
+        raise _Kill
+
+    grid.start(plan, tmp_path)
+    grid._open(plan, tmp_path, plan.cells[0])
+    if place is optuna.Study:  # These replace a trial whose process is dead.
+        with monkeypatch.context() as patch, pytest.raises(_Kill):
+            patch.setattr(finetune, "finetune_and_evaluate", kill)
+            grid.work(plan, tmp_path)
+    for _ in range(2):
+        with monkeypatch.context() as patch, pytest.raises(_Kill):
+            patch.setattr(place, name, kill)
+            grid.work(plan, tmp_path)
+    grid.work(plan, tmp_path)
+    folders = sorted(folder.name for _, folder, _ in runs)
+    assert folders[-2:] == ["seed=0", "seed=1"]
+    searched = {"learning_rate=0.001", "learning_rate=0.01"}
+    assert set(folders[:-2]) == searched
+    for path in tmp_path.glob("search/*/*/results.jsonl"):
+        # One that ended before its trial did returns its result once more.
+        assert len(files.read_json_lines(path)) <= 1 + (name == "tell")
+    assert grid.count(plan, tmp_path) == (4, 4)
+    rows = files.read_json_lines(tmp_path / files.RESULTS_FILE)
+    assert [row["seed"] for row in rows] == [0, 1]
+
+
+def test_the_search_is_over_only_if_that_is_so_under_its_lock(
+    plan, tmp_path, runs, monkeypatch
+):
+    (cell,) = plan.cells
+    held, get_trials = [], optuna.Study.get_trials
+
+    def watch(study, deepcopy=True, states=None):
+        if states == grid._RUNNING:
+            lock = filelock.FileLock(tmp_path / "locks" / f"{cell.slug}.lock")
+            try:
+                with lock.acquire(timeout=0):
+                    held.append(False)
+            except filelock.Timeout:
+                held.append(True)
+        return get_trials(study, deepcopy, states)
+
+    monkeypatch.setattr(optuna.Study, "get_trials", watch)
+    grid.start(plan, tmp_path)
+    grid.work(plan, tmp_path)
+    assert held and all(held)
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
+    plan, tmp_path, runs, monkeypatch
+):
+    (cell,) = plan.cells
+    study, lock = grid._open(plan, tmp_path, cell), grid._lock
+    theirs = study.ask()
+    theirs.set_user_attr("point", grid._suggest(plan, cell, theirs))
+
+    def end_first(workdir, name, *timeout):
+        if name == f"{cell.slug}-{theirs.number}":
+            study.tell(theirs, 0.5)
+        return lock(workdir, name, *timeout)
+
+    monkeypatch.setattr(grid, "_lock", end_first)
+    grid.start(plan, tmp_path)
+    grid.work(plan, tmp_path)
+    assert [folder.name for _, folder, _ in runs] == [
+        "learning_rate=0.01",
+        "seed=0",
+        "seed=1",
+    ]
 
 
 def test_without_a_choice_nothing_is_searched(plan, tmp_path, runs):
@@ -132,6 +226,17 @@ def test_tpe_tries_as_many_as_it_may_between_the_ends(plan, tmp_path, runs):
     assert len(rates) == 6 and len(set(rates[:5])) == 5
     assert all(0.001 <= rate <= 0.01 for rate in rates)
     assert rates[5] == max(rates[:5])
+
+
+def test_tpe_takes_whole_numbers_where_a_field_needs_them(plan, tmp_path, runs):
+    search = ("batch_size=4,64", "learning_rate=0.001,0.01")
+    plan = dataclasses.replace(
+        plan, search=search, sampler="tpe", trials=4, seeds=1
+    )
+    grid.start(plan, tmp_path)
+    grid.work(plan, tmp_path)
+    sizes = [config.batch_size for config, *_ in runs]
+    assert len(set(sizes)) > 1 and all(4 <= size <= 64 for size in sizes)
 
 
 def test_a_hopeless_run_is_pruned_and_a_diverged_one_is_not_chosen(
@@ -287,6 +392,18 @@ WRONG = [
     ({"seeds": 0}, "seeds=0 must be at least 1"),
     ({"search": ("learning_rate",)}, "Expected field=value,value"),
     ({"search": ("rate=1,2",)}, "Unknown field 'rate'"),
+    ({"models": ("tinny",)}, "Unknown model 'tinny'"),
+    ({"weights": "imagenet22k"}, "Unknown weights 'imagenet22k' for 'tiny'"),
+    ({"search": ("epochs=1,1",)}, "names one thing twice"),
+    ({"search": ("epochs=1", "epochs=2")}, "names one thing twice"),
+    (
+        {"tasks": ("folder:a/b", "folder:a_b")},
+        "'folder:a/b', 'folder:a_b'.*too much alike",
+    ),
+    (
+        {"search": ("mixup_alpha=0", "epochs=1,2"), "sampler": "tpe"},
+        "mixup_alpha=0 cannot be searched by TPE, which needs numbers above 0",
+    ),
     ({"settings": ("epochs=many",)}, "epochs must be of type int"),
     (
         {"search": ("head=linear,random",), "sampler": "tpe"},
@@ -308,4 +425,3 @@ def test_names_of_cells_are_names_of_files(plan):
     assert grid._name({"learning_rate": 1e-4, "head": "zero"}) == (
         "learning_rate=0.0001,head=zero"
     )
-    assert np.array_equal(grid._name({}), "")

@@ -21,6 +21,8 @@ LEVELS = (
         "efficientnet_tf.configs",
         "efficientnet_tf.recipes",
         "efficientnet_tf.files",
+        "efficientnet_tf.sharing",
+        "efficientnet_tf.ranking",
         "efficientnet_tf.downloads",
         "efficientnet_tf.torchfiles",
     ),
@@ -59,6 +61,7 @@ LEVELS = (
         "efficientnet_tf.weights",
         "efficientnet_tf.applications",
         "efficientnet_tf.profiling",
+        "efficientnet_tf.networks",
         "efficientnet_tf.evaluate",
         "efficientnet_tf.visualize",
         "efficientnet_tf.charts",
@@ -72,6 +75,10 @@ LEVELS = (
     ("efficientnet_tf.feeds", "efficientnet_tf.train"),
     # 6
     (
+        "efficientnet_tf.trials",
+        "efficientnet_tf.search",
+        "efficientnet_tf.study",
+        "efficientnet_tf.scaling_report",
         "transfer.recipes",
         "transfer.paper",
         "transfer.tasks",

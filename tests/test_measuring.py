@@ -82,10 +82,33 @@ def test_a_process_that_fails_says_why():
 
 
 def test_training_that_cannot_fit_is_not_tried(monkeypatch):
-    monkeypatch.setattr(measuring, "_kilobytes", lambda path, field: 1e3)
+    monkeypatch.setattr(measuring, "_proc_mb", lambda path, field: 1.0)
     job = measuring.Job("mobilenet_v1", resolution=32)
     with pytest.raises(MemoryError, match="takes about .* MB, 1 are free"):
         measuring.measure_training_memory(job)
+
+
+def test_memory_is_in_millions_of_bytes(tmp_path):
+    status = tmp_path / "status"
+    status.write_text("Name:\tpython\nVmHWM:\t  250000 kB\n")
+    assert measuring._proc_mb(status, "VmHWM") == 256.0
+
+
+def test_the_script_checks_its_output_before_any_work(tmp_path):
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "scripts" / "measure.py",
+            "--model=mobilenet_v1",
+            "--table",
+            f"--output={tmp_path}/file",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stdout == ""
+    assert "is a file, not a folder" in done.stderr
 
 
 @pytest.mark.slow

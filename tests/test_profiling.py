@@ -117,6 +117,12 @@ def _layered(*layers, shape):
     return keras.Sequential([keras.Input(shape), *layers])
 
 
+def _attend(layer):
+    """Five queries look at seven values, all of eight numbers."""
+    query, value = keras.Input((5, 8)), keras.Input((7, 8))
+    return keras.Model([query, value], layer([query, value]))
+
+
 def _attention():
     query, value = keras.Input((10, 8)), keras.Input((6, 12))
     attention = keras.layers.MultiHeadAttention(2, 5, value_dim=7)
@@ -188,6 +194,14 @@ NETWORKS = {
         _attention,
         # Queries, keys, values, scores, sums, output.
         2 * (10 * 8 * 5 + 6 * 12 * (5 + 7) + 60 * 5 + 60 * 7 + 10 * 7 * 8),
+    ),
+    "additive attention": (
+        lambda: _attend(keras.layers.AdditiveAttention()),
+        5 * 7 * 8,
+    ),
+    "dot-product attention": (
+        lambda: _attend(keras.layers.Attention()),
+        5 * 7 * (8 + 8),
     ),
     "operations": (_operations, 5 * 7 * 3 + 5 * 5 * 3),
 }

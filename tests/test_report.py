@@ -135,6 +135,16 @@ def test_files_are_joined_and_a_torn_last_line_is_left_out(tmp_path, caplog):
     assert {row["folder"] for row in rows} == {str(tmp_path)}
 
 
+def test_rows_of_a_grid_name_their_runs_folders(tmp_path):
+    path = tmp_path / "results.jsonl"
+    _write(path, {**ROW, "folder": "final/cell/seed=0"})
+    (row,) = report.read_results([path])
+    assert row["folder"] == f"{tmp_path}/final/cell/seed=0"
+    _write(path, {**ROW, "folder": 3})
+    with pytest.raises(ValueError, match="row 1: folder is 3, not a text"):
+        report.read_results([path])
+
+
 def test_a_whole_last_line_needs_no_end(tmp_path, caplog):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROW))

@@ -25,6 +25,13 @@ LITE0 = "--model=efficientnet_lite0"
 GRID = ["transfer_grid", "--tasks=digits", "--workdir={tmp}/run"]
 PREPARE = ["prepare_dataset", "--data_dir={tmp}/tfds"]
 
+SEARCH = [
+    "search_scaling",
+    "--dataset=folder:{tmp}/good",
+    "--workdir={tmp}/run",
+]
+STUDY = ["study_scaling", *SEARCH[1:]]
+
 # name: (arguments, exit code, what the one line says)
 TRAIN = [
     "train",
@@ -104,6 +111,41 @@ CASES = {
         [*TRAIN, "--dataset=folder:{tmp}/none"],
         1,
         "holds no images",
+    ),
+    "search: empty grid": (
+        [*SEARCH, "--step=0.7", "--tolerance=0.01"],
+        2,
+        "The grid is empty: no alpha, beta, gamma in steps of 0.7",
+    ),
+    "search: unknown base": (
+        [*SEARCH, "--base=b0"],
+        2,
+        "Unknown model 'b0'; choose one of .*, vit, or a .json file",
+    ),
+    "search: phi that is none": (
+        [*SEARCH, "--phis=0,one"],
+        2,
+        "--phis=0,one must be numbers",
+    ),
+    "study: coefficient below 1": (
+        [*STUDY, "--alpha=0.9"],
+        2,
+        "alpha must be at least 1, got 0.9",
+    ),
+    "study: growth that is none": (
+        [*STUDY, "--growths=2,many"],
+        2,
+        "--growths=2,many must be numbers",
+    ),
+    "training: missing variant file": (
+        [*TRAIN, "--model={tmp}/nothing.json"],
+        1,
+        "No such file.*{tmp}/nothing.json",
+    ),
+    "training: wrong variant file": (
+        [*TRAIN, "--model={tmp}/other/config.json"],
+        2,
+        '{tmp}/other/config.json must be one JSON object with a "base"',
     ),
     "launching nothing": (["launch_local"], 2, "Nothing to run; write it"),
     "launching no workers": (
@@ -320,6 +362,14 @@ GOOD = {
             == [{"a", "b"}] * 3
         ),
     ),
+    "study": (
+        [*STUDY, "--costs", "--workdir={tmp}/study"],
+        lambda r: (
+            len(r["networks"]) == 20
+            and r["networks"][1]["accuracy"] is None
+            and 3.8 < r["networks"][1]["exact_growth"] < 4.2
+        ),
+    ),
     "prepare": (
         [*PREPARE, "--task=folder:{tmp}/good", "--check_duplicates"],
         lambda r: (
@@ -451,7 +501,7 @@ def test_good_input_ends_in_one_line_of_json(results, name):
 
 
 def test_bad_input_writes_nothing(results, place):
-    assert set(results["new files"]) == {"results.json", "report"}
+    assert set(results["new files"]) == {"results.json", "report", "study"}
     assert os.listdir(place / "tfds") == []
     assert os.listdir(place / "other") == ["config.json"]
     assert not [p for p in place.rglob("*") if p.name.startswith(".tmp-")]

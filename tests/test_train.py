@@ -140,7 +140,7 @@ def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
     # The same images are scored at the end of the last epoch and of the run.
     assert metrics[-1]["val_loss"] == pytest.approx(row["loss"], abs=1e-5)
     assert _lines(tmp_path / train.files.RESULTS_FILE) == [row]
-    monkeypatch.setattr(train.model, "build", None)
+    monkeypatch.setattr(train.networks, "build", None)
     assert _train(folder, tmp_path) == row
 
 

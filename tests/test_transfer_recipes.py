@@ -189,8 +189,8 @@ def test_v2s_schedule_is_a_cosine_over_10_000_steps():
 
 def test_steps_are_cut_into_rounds_of_about_250():
     make = recipes.FinetuneConfig
-    assert recipes.plan_rounds(make(steps=100), 7) == (1, 100)
-    assert recipes.plan_rounds(make(steps=1_000), 7) == (4, 250)
+    assert recipes.plan_rounds(make(epochs=0, steps=100), 7) == (1, 100)
+    assert recipes.plan_rounds(make(epochs=0, steps=1_000), 7) == (4, 250)
     assert recipes.plan_rounds(make(epochs=3), 7) == (3, 7)
 
 
@@ -200,3 +200,24 @@ def test_random_crops_need_an_image_at_least_as_large():
             recipes.FinetuneConfig(
                 train_crop="random", resolution=128, resize=resize
             )
+
+
+def test_a_length_that_would_be_ignored_is_refused():
+    with pytest.raises(ValueError, match="epochs=1 and steps=20000 exclude"):
+        recipes.get_recipe("kornblith", ["epochs=1"])
+    for field in ("epochs=3", "steps=100", "resolution=64"):
+        with pytest.raises(ValueError, match="rule='bit' decides"):
+            recipes.get_recipe("bit", [field])
+
+
+def test_what_a_search_chose_is_no_change_of_the_recipe():
+    found = recipes.list_changes(
+        "kornblith",
+        dataclasses.asdict(
+            recipes.get_recipe(
+                "kornblith", ["learning_rate=0.1", "batch_size=64", "seed=3"]
+            )
+        ),
+    )
+    assert found == {"batch_size": 64}
+    assert recipes.list_changes("", {}) == {}

@@ -4,10 +4,12 @@ import collections
 import contextlib
 import csv
 import dataclasses
+import gzip
 import pathlib
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +24,15 @@ FLOWERS_CLASSES = 102
 FLOWERS_SPLITS = {"train": "trnid", "validation": "valid", "test": "tstid"}
 AIRCRAFT_SPLITS = {"train": "train", "validation": "val", "test": "test"}
 BIRDSNAP_TEST = "test_images.txt"
+
+# What a broken archive raises, by where it is broken.
+_DAMAGES = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,7 +282,7 @@ def _unpack(packed, scratch):
                 # Some that end in .tgz are not compressed; this sees it.
                 with tarfile.open(file) as archive:
                     archive.extractall(scratch, filter="data")
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        except _DAMAGES as error:
             raise RuntimeError(
                 f"{file} cannot be unpacked: {error}. Is it complete?"
             ) from None

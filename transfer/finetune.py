@@ -29,14 +29,13 @@ from efficientnet_tf import (
     variants,
     visualize,
 )
+from efficientnet_tf import recipes as imagenet_recipes
 from efficientnet_tf import weights as weights_lib
 from transfer import evidence, features, recipes, tasks
 
 EVAL_BATCH_SIZE = 64
 EXAMPLE_IMAGES = 8
-# Of `schedule="stairs"`, as on ImageNet.
-DECAY_RATE = 0.97
-DECAY_EPOCHS = 2.4
+IMAGENET = imagenet_recipes.PAPER  # Whose stairs `schedule="stairs"` takes.
 
 
 def finetune_and_evaluate(
@@ -97,6 +96,10 @@ def finetune_and_evaluate(
     examples = tasks.load_examples(task, data_dir)
     config = _resolve(config, examples)
     size = config.resolution or variant.resolution
+    if config.resize and config.resize < size:
+        raise ValueError(
+            f"resize={config.resize} is less than {model_name}'s {size} pixels."
+        )
     network = model.build(
         model_name,
         weights=weights,
@@ -318,8 +321,8 @@ def make_schedule(config, steps_per_epoch):
         )
     return optimization.WarmupStairs(
         rate,
-        decay_steps=DECAY_EPOCHS * steps_per_epoch,
-        decay_rate=DECAY_RATE if config.schedule == "stairs" else 1.0,
+        decay_steps=IMAGENET.decay_epochs * steps_per_epoch,
+        decay_rate=IMAGENET.decay_rate if config.schedule == "stairs" else 1.0,
         warmup_steps=warmup,
     )
 
@@ -404,6 +407,7 @@ def _result_row(run, task, config, examples, scores):
         "mean_per_class": scores.mean_per_class,
         "evaluated_on": config.evaluate_on,
         "epochs": config.epochs,
+        "steps": config.steps,
         "seed": config.seed,
         "train_images": sum(used),
         "test_images": tested,

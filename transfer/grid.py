@@ -19,6 +19,7 @@ import optuna
 from absl import logging
 
 from efficientnet_tf import configs, files
+from efficientnet_tf import weights as weights_lib
 from transfer import finetune, recipes, tasks
 
 SAMPLERS = ("grid", "tpe")
@@ -70,6 +71,13 @@ class Plan:
                 raise ValueError(f"{field}={names} must be different names.")
         for task in self.tasks:
             tasks.get_task(task)
+        for model in self.models:
+            weights_lib.check_name(model, self.weights)
+        if len({cell.slug for cell in self.cells}) < len(self.cells):
+            raise ValueError(
+                f"tasks={self.tasks}: the folders' names are too much alike; "
+                "run them in grids of their own."
+            )
         for recipe in self.recipes:  # Each combination, before any work.
             for point in points(self, recipe):
                 make_config(self, recipe, point)
@@ -79,10 +87,10 @@ class Plan:
     def _check_ranges(self, choices):
         for name in choices[0]:
             values = {str(point[name]) for point in choices}
-            if not all(_is_number(value) for value in values):
+            if not all(map(_is_number, values)) or not any(map(float, values)):
                 raise ValueError(
                     f"{name}={','.join(sorted(values))} cannot be searched by "
-                    "TPE, which needs numbers; use sampler='grid'."
+                    "TPE, which needs numbers above 0; use sampler='grid'."
                 )
 
     @property
@@ -123,6 +131,10 @@ def points(plan, recipe):
                 )
             names.append(name)
             values.append(several.split(","))
+        for row in (names, *values):
+            if len(set(row)) < len(row):
+                # Two runs at a time would write to one folder.
+                raise ValueError(f"search={plan.search} names one thing twice.")
         return [
             dict(zip(names, row, strict=True))
             for row in itertools.product(*values)
@@ -181,6 +193,8 @@ def work(plan, workdir, data_dir=None, on_run=None):
         elif "busy" in states:
             time.sleep(POLL_SECONDS)
         else:
+            # Whoever made the last run may have been killed right after it.
+            _write_results(plan, grid.workdir)
             return
 
 
@@ -202,13 +216,21 @@ def count(plan, workdir):
 
 
 def read_results(plan, workdir):
-    """Returns the rows of all final runs that have ended."""
-    paths = [
-        _final(pathlib.Path(workdir), cell, seed) / files.RESULTS_FILE
+    """Returns the rows of all final runs that have ended.
+
+    "folder" is where a run's other files are, seen from `workdir`.
+    """
+    workdir = pathlib.Path(workdir)
+    folders = [
+        _final(workdir, cell, seed)
         for cell in plan.cells
         for seed in range(plan.seeds)
     ]
-    return [row for path in paths if (row := files.last_result(path))]
+    return [
+        {**row, "folder": folder.relative_to(workdir).as_posix()}
+        for folder in folders
+        if (row := files.last_result(folder / files.RESULTS_FILE))
+    ]
 
 
 class _Grid:
@@ -225,10 +247,12 @@ class _Grid:
             with contextlib.ExitStack() as held:
                 with _lock(self.workdir, cell.slug):
                     trial = self._claim(study, cell, held)
+                    # Under the lock: a dead trial ends before it is replaced.
+                    running = study.get_trials(deepcopy=False, states=_RUNNING)
                 if trial is not None:
                     self._search(study, trial, cell)
                     return "ran"
-            if study.get_trials(deepcopy=False, states=_RUNNING):
+            if running:
                 return "busy"
             point = _best_point(study, cell)
         return self._finish(cell, point)
@@ -238,11 +262,9 @@ class _Grid:
         for trial in study.get_trials(deepcopy=False, states=_RUNNING):
             lock = _lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
             with contextlib.suppress(filelock.Timeout), lock:
-                # Nobody holds it: its process is dead. Another trial takes
-                # its parameters, and goes on from its checkpoints.
-                study.tell(trial.number, state=_ENDED[-1])
-                study.set_user_attr(f"killed-{trial.number}", True)
-                study.enqueue_trial(trial.params)
+                # Nobody holds it: its process is dead, or has just ended it.
+                if not study.trials[trial.number].state.is_finished():
+                    self._replace(study, trial)
         left = study.get_trials(deepcopy=False, states=_WAITING)
         if self.plan.sampler == "tpe":
             started = len(_ended(study)) + len(
@@ -260,6 +282,20 @@ class _Grid:
         # Before the trial can be seen as running without its parameters.
         trial.set_user_attr("point", _suggest(self.plan, cell, trial))
         return trial
+
+    def _replace(self, study, dead):
+        """Lets another trial go on from a dead one's checkpoints.
+
+        The trial ends last, so that a kill in between leaves it to be replaced
+        by the next process.
+        """
+        # It may have died before it took them over from the queue.
+        params = dead.system_attrs.get("fixed_params", dead.params)
+        waiting = study.get_trials(deepcopy=False, states=_WAITING)
+        if params not in [t.system_attrs["fixed_params"] for t in waiting]:
+            study.enqueue_trial(params)
+        study.set_user_attr(f"killed-{dead.number}", True)
+        study.tell(dead.number, state=optuna.trial.TrialState.FAIL)
 
     def _search(self, study, trial, cell):
         """Trains on train, scores on validation."""
@@ -305,9 +341,7 @@ class _Grid:
                 state = "busy"
                 continue
             self._show(cell, f"seed={seed}", {**point, "seed": seed}, row)
-            with _lock(self.workdir, "results"):
-                rows = read_results(self.plan, self.workdir)
-                files.write_json_lines(self.workdir / files.RESULTS_FILE, rows)
+            _write_results(self.plan, self.workdir)
             return "ran"
         return state
 
@@ -345,7 +379,9 @@ class _Judge(keras.callbacks.Callback):
         self.trial = trial
 
     def on_epoch_end(self, epoch, logs=None):
-        self.trial.report(float(logs["val_top1"]), epoch + 1)
+        # Of the averages, where there are any, as in the end.
+        score = logs.get("val_ema_top1", logs.get("val_top1"))
+        self.trial.report(float(score), epoch + 1)
         if self.trial.should_prune():
             raise optuna.TrialPruned
 
@@ -398,10 +434,14 @@ def _suggest(plan, cell, trial):
     if plan.sampler == "grid":
         number = trial.suggest_categorical("point", list(range(len(choices))))
         return choices[number]
+    config = recipes.get_recipe(cell.recipe)
     point = {}
     for name in choices[0]:
-        values = sorted(v for p in choices if (v := float(p[name])) > 0)
-        point[name] = trial.suggest_float(name, values[0], values[-1], log=True)
+        kind, suggest = float, trial.suggest_float
+        if isinstance(getattr(config, name), int):
+            kind, suggest = int, trial.suggest_int
+        values = sorted(v for p in choices if (v := kind(p[name])) > 0)
+        point[name] = suggest(name, values[0], values[-1], log=True)
     return point
 
 
@@ -432,6 +472,12 @@ def _ended(study):
         for trial in study.get_trials(deepcopy=False, states=_ENDED)
         if f"killed-{trial.number}" not in killed
     ]
+
+
+def _write_results(plan, workdir):
+    with _lock(workdir, "results"):
+        rows = read_results(plan, workdir)
+        files.write_json_lines(workdir / files.RESULTS_FILE, rows)
 
 
 def _name(point):

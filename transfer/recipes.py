@@ -42,6 +42,18 @@ FRACTIONS = (
 # Steps between two checkpoints of a recipe that counts steps.
 ROUND_STEPS = 250
 MAX_STAGES = 7
+# What a rule fills in.
+RULED = (
+    "epochs",
+    "steps",
+    "decay_at",
+    "warmup_steps",
+    "resize",
+    "resolution",
+    "mixup_alpha",
+)
+# What a recipe leaves to a search, so that it is no change of it.
+CHOSEN = {"kornblith": ("learning_rate", "weight_decay")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +132,7 @@ class FinetuneConfig:
             raise ValueError(
                 f"l2_sweep={self.l2_sweep} must be numbers above 0."
             )
+        self._check_length()
         self._check_decay()
         self._check_resize()
         if not self.trains and self.head != "linear":
@@ -136,6 +149,19 @@ class FinetuneConfig:
     def trains(self):
         """Whether there is more than the linear head."""
         return bool(self.epochs or self.steps or self.rule != "none")
+
+    def _check_length(self):
+        if self.steps and self.epochs:
+            raise ValueError(
+                f"epochs={self.epochs} and steps={self.steps} exclude each "
+                "other; set one of them to 0."
+            )
+        ruled = [f for f in RULED if getattr(self, f)]
+        if self.rule != "none" and ruled:
+            raise ValueError(
+                f"rule={self.rule!r} decides {ruled[0]}; set rule=none to "
+                "choose it."
+            )
 
     def _check_decay(self):
         shares = self.decay_at
@@ -196,6 +222,7 @@ RECIPES = {
     # https://arxiv.org/abs/1805.08974, as https://arxiv.org/abs/2002.05709
     # repeats it in B.8.1; rate and decay are chosen from `kornblith_grid`.
     "kornblith": FinetuneConfig(
+        epochs=0,
         steps=20_000,
         batch_size=256,
         optimizer="sgd",
@@ -251,6 +278,7 @@ RECIPES = {
     ),
     # https://arxiv.org/abs/2104.00298, §5.4.
     "v2": FinetuneConfig(
+        epochs=0,
         steps=10_000,
         batch_size=512,
         optimizer="rmsprop",
@@ -330,7 +358,8 @@ def list_changes(name, fields):
     return {
         field: fields[field]
         for field, value in standard.items()
-        if field != "seed" and fields[field] != value
+        if field not in ("seed", *CHOSEN.get(name, ()))
+        and fields[field] != value
     }
 
 

@@ -13,7 +13,7 @@ from transfer import evidence, intervals
 # Without these, a row cannot stand in the table.
 FIELDS = ("task", "model", "recipe", "metric", "score")
 
-COUNTS = ("epochs", "train_images", "resolution")
+COUNTS = ("epochs", "steps", "train_images", "resolution")
 SIZES = ("test_images", "parameters")
 LISTS = {
     "class_names": list,
@@ -52,7 +52,11 @@ def read_results(paths):
         found = _read_rows(path)
         if not found:
             raise ValueError(f"{path} holds no results.")
-        rows += [{**row, "folder": str(path.parent)} for row in found]
+        # A grid's rows name folders within its own.
+        rows += [
+            {**row, "folder": str(path.parent / row.get("folder", ""))}
+            for row in found
+        ]
     return rows
 
 
@@ -134,7 +138,7 @@ def _check_row(row, place):
         _check_number(row, name, place)
     if not 0 <= row["score"] <= 1:
         raise ValueError(f"{place}: score is {row['score']}, not in [0, 1].")
-    for name in (*FIELDS[:4], "evaluated_on"):
+    for name in (*FIELDS[:4], "evaluated_on", "folder"):
         if not isinstance(row.get(name, ""), str):
             raise ValueError(f"{place}: {name} is {row[name]!r}, not a text.")
     for name in (*COUNTS, *SIZES):
@@ -161,7 +165,7 @@ def _check_number(row, name, place):
 
 def _conditions(row):
     """What else must be equal for scores to be of one kind."""
-    names = ("evaluated_on", "epochs", "resolution", "weights")
+    names = ("evaluated_on", "epochs", "steps", "resolution", "weights")
     sizes = ("train_images", "test_images")
     changed = json.dumps(row.get("changed", {}), sort_keys=True)
     return (*(row.get(name) for name in (*names, *sizes)), changed)

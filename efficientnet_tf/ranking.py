@@ -1,0 +1,67 @@
+"""Whether scores rank at all, and who is best in several respects."""
+
+import itertools
+
+import numpy as np
+
+
+def spearman(one, other):
+    """Returns Spearman's ρ of two lists of scores; NaN if one is constant.
+
+    Equal scores share the mean of their ranks.
+    """
+    ranks = _ranks(one), _ranks(other)
+    if any(np.ptp(r) == 0 for r in ranks):
+        return float("nan")
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def agreement(scores):
+    """Returns how well the seeds of a study agree on who is better.
+
+    Args:
+      scores: [seeds, candidates], accuracies.
+
+    Returns:
+      {"candidates", "seeds", "rho", "reliability", "chance"}: ρ is the mean
+      over all pairs of seeds; `reliability` what the formula of Spearman and
+      Brown makes of it for means over all seeds; `chance` the |ρ| that one pair
+      of random rankings exceeds about once in twenty. None where it cannot be
+      said, with fewer than two seeds or three candidates.
+    """
+    scores = np.asarray(scores, float)
+    seeds, candidates = scores.shape if scores.size else (len(scores), 0)
+    found = dict.fromkeys(("rho", "reliability", "chance"))
+    if seeds > 1 and candidates > 2:
+        pairs = [spearman(*p) for p in itertools.combinations(scores, 2)]
+        rho = float(np.mean(pairs))
+        if np.isfinite(rho):
+            found["rho"] = round(rho, 4)
+            if rho > 0:
+                more = seeds * rho / (1 + (seeds - 1) * rho)
+                found["reliability"] = round(more, 4)
+        found["chance"] = round(min(1.0, 1.96 / (candidates - 1) ** 0.5), 4)
+    return {"candidates": candidates, "seeds": seeds, **found}
+
+
+def pareto_front(points):
+    """Returns the indices of the points that no other is better than.
+
+    Args:
+      points: rows of numbers, all of which are better when higher.
+    """
+    points = np.asarray(points, float)
+    return [
+        i
+        for i, point in enumerate(points)
+        if not any(
+            (other >= point).all() and (other > point).any() for other in points
+        )
+    ]
+
+
+def _ranks(values):
+    values = np.asarray(values, float)
+    below = (values[:, None] > values[None]).sum(axis=1)
+    equal = (values[:, None] == values[None]).sum(axis=1)
+    return below + (equal - 1) / 2

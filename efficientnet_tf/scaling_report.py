@@ -1,0 +1,336 @@
+"""The tables and plots of a search for coefficients and of a scaling study."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+from efficientnet_tf import files, networks, search, study, trials, visualize
+
+REPORT_FILE = "report.md"
+# Lines that stand out of the curves.
+BEST_CURVES = 5
+COLORS = {
+    "depth": "tab:blue",
+    "width": "tab:green",
+    "resolution": "tab:orange",
+    "compound": "tab:red",
+}
+
+
+def write_search(plan, rows, agreement, workdir, family=()):
+    """Writes report.md, grid.png and curves.png; returns the text.
+
+    Args:
+      plan: a `search.Plan`.
+      rows: of `search.read_results`.
+      agreement: of `search.check_ranking`.
+      workdir: the search's folder.
+      family: rows of `search.family`, or none yet.
+    """
+    workdir = pathlib.Path(workdir)
+    parts = [
+        "# The search for α, β and γ",
+        plan.budget.text(),
+        agreement_text(agreement),
+        "![The grid](grid.png)",
+        search_table(rows),
+        "Front: no candidate is both more accurate and cheaper. Spread: the "
+        "standard deviation over seeds.",
+        "![Accuracy over epochs](curves.png)",
+    ]
+    if family:
+        chosen = search.choose(rows)
+        parts += ["# The family", f"From {chosen['name']}.", _family(family)]
+    text = "\n\n".join(parts) + "\n"
+    files.write_text(workdir / REPORT_FILE, text)
+    _save(workdir / "grid.png", grid_image(plan, rows))
+    curves = {
+        row["name"]: trials.read_curve(row["name"], plan.budget, workdir)
+        for row in sorted(rows, key=_accuracy, reverse=True)
+    }
+    _save(workdir / "curves.png", curves_image(curves))
+    return text
+
+
+def write_study(plan, rows, workdir):
+    """Writes report.md and study.png; returns the text.
+
+    Args:
+      plan: a `study.Plan`.
+      rows: of `study.read_results`.
+      workdir: the study's folder.
+    """
+    workdir = pathlib.Path(workdir)
+    published = study.published_rows(plan.bases)
+    parts = [
+        "# One dimension against all three",
+        plan.budget.text(),
+        "![Accuracy over multiply-adds](study.png)",
+        "## Measured here",
+        study_table(rows),
+    ]
+    if published:
+        parts += [
+            "## Published: ImageNet, Tables 3 and 7 of the paper",
+            published_table(published),
+        ]
+    text = "\n\n".join(parts) + "\n"
+    files.write_text(workdir / REPORT_FILE, text)
+    _save(workdir / "study.png", study_image(rows, published))
+    return text
+
+
+def agreement_text(found):
+    """Returns in words what `ranking.agreement` found."""
+    head = f"{found['candidates']} networks, {found['seeds']} seeds: "
+    if found["rho"] is None:
+        return (
+            head + "whether the budget ranks networks cannot be said; it needs "
+            "two seeds and three networks of different accuracy."
+        )
+    text = (
+        f"{head}the rankings of two seeds agree to Spearman's ρ = "
+        f"{found['rho']:.2f} (chance: within ±{found['chance']:.2f})"
+    )
+    if found["reliability"] is not None:
+        text += (
+            f", those of means over {found['seeds']} seeds to about "
+            f"{found['reliability']:.2f}"
+        )
+    ranks = found["rho"] > found["chance"]
+    verdict = "The budget ranks" if ranks else "The budget does not rank"
+    return f"{text}. {verdict} these networks better than chance."
+
+
+def search_table(rows):
+    """Returns candidates as Markdown, the most accurate first."""
+    lines = []
+    for row in sorted(rows, key=_accuracy, reverse=True):
+        product = row["alpha"] * row["beta"] ** 2 * row["gamma"] ** 2
+        coefficients = [f"{row[n]:g}" for n in ("alpha", "beta", "gamma")]
+        lines.append(
+            [
+                *coefficients,
+                f"{product:.2f}",
+                *_costs(row),
+                f"{row['exact_growth']:.2f}",
+                *_scores(row),
+                _number(row["objective"], ".4f"),
+                "front" if row["on_front"] else "",
+            ]
+        )
+    return _table(
+        "α|β|γ|α·β²·γ²|pixels|params, M|multiply-adds, M|times the base's|"
+        "accuracy|spread|objective|",
+        lines,
+    )
+
+
+def study_table(rows):
+    """Returns the cases of a study as Markdown."""
+    lines = [
+        [
+            f"`{row['base']}`",
+            row["direction"],
+            f"{row['depth']:.2f}",
+            f"{row['width']:.2f}",
+            *_costs(row),
+            f"{row['exact_growth']:.2f}",
+            *_scores(row),
+        ]
+        for row in rows
+    ]
+    return _table(
+        "network|grown in|depth|width|pixels|params, M|multiply-adds, M|"
+        "times the base's|accuracy|spread",
+        lines,
+    )
+
+
+def published_table(rows):
+    """Returns `study.published_rows` as Markdown, with what is counted here."""
+    lines = []
+    for row in rows:
+        network = networks.Scaled(
+            row["base"], row["width"], row["depth"], row["resolution"], 0.0
+        )
+        counted = networks.count(network).multiply_adds
+        lines.append(
+            [
+                f"`{row['base']}`",
+                row["direction"],
+                f"{row['depth']:g}",
+                f"{row['width']:g}",
+                str(row["resolution"]),
+                f"{row['multiply_adds'] / 1e9:.1f}",
+                f"{counted / 1e9:.2f}",
+                f"{100 * row['accuracy']:.1f}",
+            ]
+        )
+    return _table(
+        "network|grown in|depth|width|pixels|multiply-adds, G, published|"
+        "counted here|top-1 %, published",
+        lines,
+    )
+
+
+def grid_image(plan, rows):
+    """Draws accuracy over α and β, with the γ that the constraint leaves.
+
+    Where several γ are within the tolerance, a cell shows its most accurate.
+    """
+    alphas = _axis(plan, rows, "alpha")
+    betas = _axis(plan, rows, "beta")
+    cells = np.full((len(betas), len(alphas)), np.nan)
+    gammas = {}
+    for row in sorted(rows, key=_accuracy):
+        place = tuple(
+            round((row[name] - 1) / plan.step) for name in ("beta", "alpha")
+        )
+        gammas[place] = row["gamma"]
+        if row["accuracy"] is not None:
+            cells[place] = row["accuracy"]
+    size = (2.5 + 0.62 * len(alphas), 2.2 + 0.55 * len(betas))
+    drawing, (axes,) = visualize.make_figure(1, 1, size)
+    half = plan.step / 2
+    extent = (alphas[0] - half, alphas[-1] + half)
+    extent += (betas[0] - half, betas[-1] + half)
+    picture = axes.imshow(
+        cells, extent=extent, origin="lower", aspect="auto", cmap="viridis"
+    )
+    drawing.colorbar(picture, label="accuracy, mean over seeds")
+    for (i, j), gamma in gammas.items():
+        axes.text(
+            alphas[j],
+            betas[i],
+            f"{gamma:g}",
+            ha="center",
+            va="center",
+            bbox={"facecolor": "white", "alpha": 0.7, "pad": 1, "lw": 0},
+            fontsize=8,
+        )
+    xs = np.linspace(1, max(alphas[-1], plan.growth), 200)
+    ys = np.sqrt(plan.growth / xs)
+    axes.plot(xs, ys, color="tab:red", label=f"α·β² = {plan.growth:g}, γ = 1")
+    axes.set_xlim(extent[:2])
+    axes.set_ylim(extent[2:])
+    axes.set_xlabel("α (depth)")
+    axes.set_ylabel("β (width)")
+    axes.set_title("γ (resolution) in the cells", fontsize=10)
+    axes.legend(loc="upper right", fontsize=8)
+    return visualize.rasterize(drawing)
+
+
+def curves_image(curves):
+    """Draws {name: accuracies after each epoch}, the first few in colour."""
+    drawing, (axes,) = visualize.make_figure(1, 1, (7.5, 4.5))
+    for number, (name, values) in enumerate(curves.items()):
+        best = number < BEST_CURVES
+        axes.plot(
+            range(1, len(values) + 1),
+            values,
+            color=None if best else "0.8",
+            label=name if best else None,
+            zorder=3 if best else 1,
+        )
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("accuracy, mean over seeds")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7)
+    return visualize.rasterize(drawing)
+
+
+def study_image(rows, published):
+    """Draws accuracy over multiply-adds: measured above, published below."""
+    bases = list(dict.fromkeys(row["base"] for row in rows))
+    lines = 2 if published else 1
+    size = (4.4 * len(bases), 3.8 * lines)
+    drawing, panels = visualize.make_figure(lines, len(bases), size)
+    for number, base in enumerate(bases):
+        _draw(panels[number], [r for r in rows if r["base"] == base])
+        panels[number].set_title(f"{base}: measured here", fontsize=9)
+        if not published:
+            continue
+        axes = panels[len(bases) + number]
+        _draw(axes, [row for row in published if row["base"] == base])
+        axes.set_title(f"{base}: published, ImageNet", fontsize=9)
+    return visualize.rasterize(drawing)
+
+
+def _draw(axes, rows):
+    begin = [row for row in rows if row["direction"] == study.BASE]
+    for direction, color in COLORS.items():
+        grown = [row for row in rows if row["direction"] == direction]
+        known = [r for r in begin + grown if r["accuracy"] is not None]
+        if not grown or not known:
+            continue
+        axes.errorbar(
+            [row["multiply_adds"] / 1e6 for row in known],
+            [row["accuracy"] for row in known],
+            yerr=[row.get("spread") or 0 for row in known],
+            marker="o",
+            ms=4,
+            capsize=3,
+            color=color,
+            label=direction,
+        )
+    axes.set_xlabel("multiply-adds (millions)")
+    axes.set_ylabel("accuracy")
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8)
+
+
+def _axis(plan, rows, name):
+    """Returns the values of a coefficient from 1 on, none left out."""
+    number = round((max(row[name] for row in rows) - 1) / plan.step)
+    return [1 + plan.step * i for i in range(number + 1)]
+
+
+def _family(rows):
+    lines = [
+        [
+            f"{row['phi']:g}",
+            f"{row['depth']:.3f}",
+            f"{row['width']:.3f}",
+            *_costs(row),
+            f"{row['dropout']:.2f}",
+            f"`{search.FAMILY_FOLDER}/phi{row['phi']:g}.json`",
+        ]
+        for row in rows
+    ]
+    return _table(
+        "φ|depth|width|pixels|params, M|multiply-adds, M|dropout|file", lines
+    )
+
+
+def _costs(row):
+    return (
+        str(row["resolution"]),
+        f"{row['params'] / 1e6:.2f}",
+        f"{row['multiply_adds'] / 1e6:.1f}",
+    )
+
+
+def _scores(row):
+    return _number(row["accuracy"], ".4f"), _number(row["spread"], ".4f")
+
+
+def _number(value, form):
+    return "–" if value is None else format(value, form)
+
+
+def _accuracy(row):
+    return -1.0 if row["accuracy"] is None else row["accuracy"]
+
+
+def _table(head, lines):
+    columns = head.split("|")
+    rows = [columns, ["---"] * len(columns), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _save(path, image):
+    with files.atomic(path) as temporary:
+        keras.utils.save_img(temporary, image, scale=False)

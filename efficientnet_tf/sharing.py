@@ -1,0 +1,140 @@
+"""Many runs that several processes share, and progress until all have ended."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import filelock
+from absl import logging
+
+from efficientnet_tf import files
+
+POLL_SECONDS = 2.0
+REPORT_SECONDS = 60.0
+
+
+def lock(workdir, name, timeout=-1):
+    """Returns a lock that ends with the process that holds it.
+
+    Args:
+      workdir: the folder that all processes share.
+      name: of what only one may do at a time.
+      timeout: seconds to wait for it; -1: without end.
+    """
+    folder = pathlib.Path(workdir) / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(folder / f"{name}.lock", timeout=timeout)
+
+
+def work(workdir, runs, do, on_run=None):
+    """Does each run that nobody has done and that nobody else is at.
+
+    Returns when all have ended. A run that another process was killed in is
+    done by the next that comes to it.
+
+    Args:
+      workdir: the folder that all processes share.
+      runs: {name: folder}; a run has ended when its folder has a result.
+      do: called with a name; must leave a result in the run's folder.
+      on_run: called after each run of this process.
+    """
+    while True:
+        busy = False
+        for name, folder in runs.items():
+            if has_ended(folder):
+                continue
+            try:
+                with lock(workdir, name, 0):
+                    if has_ended(folder):
+                        continue
+                    do(name)
+            except filelock.Timeout:
+                busy = True
+                continue
+            if on_run is not None:
+                on_run()
+        if not busy:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def has_ended(folder):
+    """Whether a run's folder holds its result."""
+    path = pathlib.Path(folder) / files.RESULTS_FILE
+    return files.last_result(path) is not None
+
+
+class Progress:
+    """Says how many runs have ended and when the rest will have.
+
+    Args:
+      count: a function that returns (ended, total).
+    """
+
+    def __init__(self, count):
+        self._count = count
+        self._before, _ = count()
+        self._begin = time.monotonic()
+
+    def show(self):
+        ended, total = self._count()
+        line = f"{ended} of {total} runs have ended"
+        done = ended - self._before
+        if done and ended < total:
+            seconds = (time.monotonic() - self._begin) / done * (total - ended)
+            hours, minutes = divmod(round(seconds / 60), 60)
+            line += f"; about {hours} h {minutes:02d} min are left"
+        logging.info("%s.", line)
+
+
+def run_workers(workdir, number, progress):
+    """Runs this program `number` times with --workers=1, until all have ended.
+
+    Raises:
+      RuntimeError: some failed; the others have done their work.
+    """
+    threads = max(1, (os.cpu_count() or 1) // number)
+    environment = os.environ | {
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(threads),
+    }
+    command = [sys.executable, *sys.argv, "--workers=1"]
+    workers = []
+    try:
+        for index in range(number):
+            log = open(os.path.join(workdir, f"worker{index}.log"), "ab")
+            with log:
+                workers.append(
+                    subprocess.Popen(
+                        command,
+                        env=environment,
+                        stdout=log,
+                        stderr=subprocess.STDOUT,
+                        # A terminal's Ctrl-C goes to its whole group.
+                        start_new_session=True,
+                    )
+                )
+        _wait(workers, progress)
+    finally:
+        for worker in workers:
+            if worker.poll() is None:
+                worker.send_signal(signal.SIGTERM)
+        for worker in workers:
+            worker.wait()
+    failed = [i for i, worker in enumerate(workers) if worker.returncode]
+    if failed:
+        raise RuntimeError(
+            f"Workers {failed} failed; see worker*.log in {workdir}."
+        )
+
+
+def _wait(workers, progress):
+    shown = time.monotonic()
+    while any(worker.poll() is None for worker in workers):
+        time.sleep(0.5)
+        if time.monotonic() - shown > REPORT_SECONDS:
+            progress.show()
+            shown = time.monotonic()

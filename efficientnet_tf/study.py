@@ -1,0 +1,173 @@
+"""One dimension against all three: networks grown in four directions.
+
+Figures 3 and 8, Tables 3 and 7 of https://arxiv.org/abs/1905.11946.
+"""
+
+import dataclasses
+import pathlib
+
+from efficientnet_tf import (
+    configs,
+    files,
+    networks,
+    published,
+    scaling,
+    sharing,
+    trials,
+)
+
+# Those of the paper's tables.
+BASES = ("efficientnet_b0", "mobilenet_v1", "mobilenet_v2", "resnet50")
+BASE = "base"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Which networks are grown, to how many times their multiply-adds.
+
+    Each base comes at `width` and `depth` times its own size, and at the
+    recipe's resolution.
+    """
+
+    budget: trials.Budget
+    bases: tuple[str, ...] = BASES
+    growths: tuple[float, ...] = (4.0,)  # As in the paper's tables.
+    directions: tuple[str, ...] = tuple(networks.DIRECTIONS)
+    width: float = 1.0
+    depth: float = 1.0
+    resolution: int = 0
+    alpha: float = scaling.ALPHA
+    beta: float = scaling.BETA
+    gamma: float = scaling.GAMMA
+
+    def __post_init__(self):
+        configs.check_types(self)
+        for field in ("bases", "growths", "directions"):
+            values = getattr(self, field)
+            if not values or len(set(values)) != len(values):
+                raise ValueError(f"{field}={values} must be different values.")
+        for growth in self.growths:
+            if not 1 < growth < float("inf"):
+                raise ValueError(f"growths={self.growths} must be above 1.")
+        for direction in self.directions:
+            if direction not in networks.DIRECTIONS:
+                raise ValueError(
+                    f"Unknown direction {direction!r}; choose one of "
+                    f"{', '.join(networks.DIRECTIONS)}."
+                )
+        scaling.factors(1, self.alpha, self.beta, self.gamma)
+        if self.alpha * self.beta * self.gamma == 1:
+            raise ValueError("alpha, beta and gamma of 1 grow nothing.")
+        for base in self.bases:
+            self.start(base)
+
+    def start(self, base):
+        """Returns the `Scaled` that a base grows from."""
+        return trials.base_network(
+            base,
+            self.budget,
+            width=self.width,
+            depth=self.depth,
+            resolution=self.resolution,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A network of the study: grown from which base, where, how much."""
+
+    base: str
+    direction: str
+    growth: float
+    network: networks.Scaled
+
+    @property
+    def name(self):
+        if self.direction == BASE:
+            return self.base
+        return f"{self.base}-{self.direction}-{self.growth:g}"
+
+
+def cases(plan):
+    """Returns all `Case`s, each base before what grows from it."""
+    found = []
+    grid = {n: getattr(plan, n) for n in ("alpha", "beta", "gamma")}
+    for base in plan.bases:
+        begin = plan.start(base)
+        found.append(Case(base, BASE, 1.0, begin))
+        for direction in plan.directions:
+            options = grid if direction == "compound" else {}
+            for growth in plan.growths:
+                grown = networks.grow(begin, growth, direction, **options)
+                found.append(Case(base, direction, growth, grown))
+    return found
+
+
+def start(plan, workdir):
+    """Makes a study's folder, or checks that it is this plan's.
+
+    Raises:
+      ValueError: it is another plan's.
+    """
+    found = {case.name: case.network for case in cases(plan)}
+    trials.start(plan, found, workdir)
+
+
+def read_results(plan, workdir):
+    """Returns a row per case: exact costs, measured accuracy.
+
+    "growth" is what was asked for; "exact_growth" is over the base's
+    multiply-adds, after rounding.
+    """
+    rows, begin = [], {}
+    for case in cases(plan):
+        row = trials.summarize(case.name, case.network, plan.budget, workdir)
+        begin.setdefault(case.base, row["multiply_adds"])
+        rows.append(
+            {
+                **row,
+                "direction": case.direction,
+                "growth": case.growth,
+                "exact_growth": row["multiply_adds"] / begin[case.base],
+            }
+        )
+    return rows
+
+
+def published_rows(bases=BASES):
+    """Returns the rows of Tables 3 and 7, each with its direction.
+
+    Accuracies are ImageNet top-1 in [0, 1], multiply-adds as published.
+    """
+    return [
+        {
+            "base": row.baseline,
+            "direction": _direction(row),
+            "depth": row.depth,
+            "width": row.width,
+            "resolution": row.resolution,
+            "multiply_adds": row.multiply_adds * 1e9,
+            "accuracy": row.top1 / 100,
+        }
+        for row in (*published.TABLE_7, *published.TABLE_3)
+        if row.baseline in bases
+    ]
+
+
+def write_results(rows, workdir):
+    """Writes the rows of `read_results` as JSON lines."""
+    with sharing.lock(workdir, "results"):
+        path = pathlib.Path(workdir) / files.RESULTS_FILE
+        files.write_json_lines(path, rows)
+
+
+def _direction(row):
+    grown = {
+        "depth": row.depth > 1,
+        "width": row.width > 1,
+        "resolution": row.resolution > 224,
+    }
+    alone = [name for name, is_so in grown.items() if is_so]
+    if not alone:
+        return BASE
+    return alone[0] if len(alone) == 1 else "compound"

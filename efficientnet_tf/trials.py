@@ -1,0 +1,242 @@
+"""Many networks, each trained alike with several seeds, to compare them."""
+
+import dataclasses
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+from absl import logging
+
+from efficientnet_tf import (
+    configs,
+    files,
+    networks,
+    recipes,
+    sharing,
+    train,
+)
+
+PLAN_FILE = "plan.json"
+# How the accuracy that counts is called in a run's rows: of the averaged
+# weights where there are such, else of the last ones.
+SCORES = ("ema_top1", "top1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """What every network gets: data, recipe, seeds; the same for all.
+
+    `settings` are "field=value" of the recipe. Its resolution is that of the
+    base, from which each network has its own.
+    """
+
+    dataset: str
+    recipe: str = "smoke"
+    settings: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ("train", "validation")
+    seeds: int = 3
+
+    def __post_init__(self):
+        configs.check_types(self)
+        configs.check_range(self, ("seeds",), "at least 1", lambda n: n >= 1)
+        if len(self.splits) != 2:
+            raise ValueError(
+                f"splits={self.splits} must be one to train and one to score on"
+                "."
+            )
+        if self.config.stage_resolutions:
+            raise ValueError(
+                f"stage_resolutions={self.config.stage_resolutions} would take "
+                "the place of each network's own resolution."
+            )
+
+    @property
+    def config(self):
+        return recipes.get_recipe(self.recipe, self.settings)
+
+    def text(self):
+        """Returns the budget in words, for reports."""
+        config = self.config
+        settings = " ".join(self.settings) or "no changes"
+        return (
+            f"Each network: {config.epochs} epochs of `{self.dataset}` "
+            f"({self.splits[0]}), recipe `{self.recipe}` ({settings}), batch "
+            f"{config.batch_size}, {self.seeds} seeds; scored on "
+            f"{self.splits[1]}."
+        )
+
+
+def base_network(name, budget, *, width=1.0, depth=1.0, resolution=0):
+    """Returns the `Scaled` that a study starts from.
+
+    Args:
+      name: of a network, or a variant file.
+      budget: whose recipe may have a resolution.
+      width: multiplies all filters.
+      depth: multiplies all repeats.
+      resolution: pixels a side; 0: the recipe's, or the network's own.
+    """
+    network = networks.get(name)
+    return dataclasses.replace(
+        network,
+        width=network.width * width,
+        depth=network.depth * depth,
+        resolution=resolution or budget.config.resolution or network.resolution,
+    )
+
+
+def start(plan, candidates, workdir):
+    """Makes a study's folder, or checks that it is this plan's.
+
+    Args:
+      plan: a frozen dataclass.
+      candidates: {name: `Scaled`}.
+      workdir: the folder.
+
+    Raises:
+      ValueError: it is another plan's.
+    """
+    workdir = pathlib.Path(workdir)
+    files.check_folder(workdir)
+    path = workdir / PLAN_FILE
+    files.check_run(path, dataclasses.asdict(plan))
+    for name, network in candidates.items():
+        if not _file(workdir, name).exists():
+            networks.write(_file(workdir, name), network)
+    if not path.exists():
+        files.write_json(path, dataclasses.asdict(plan))
+
+
+def work(names, budget, workdir, *, data_dir=None, on_run=None):
+    """Trains what is left of the named candidates, one run after the other.
+
+    Several processes may do so in one folder at a time. All candidates train
+    with one seed before any trains with the next.
+
+    Args:
+      names: of candidates of `start`.
+      budget: a `Budget`.
+      workdir: the study's folder.
+      data_dir: where TFDS keeps its sets.
+      on_run: called after each run of this process.
+    """
+    workdir = pathlib.Path(workdir)
+    runs = {
+        f"{name}-seed{seed}": (name, seed)
+        for seed in range(budget.seeds)
+        for name in names
+    }
+
+    def do(run):
+        _train(*runs[run], budget, workdir, data_dir)
+
+    folders = {run: _folder(workdir, *key) for run, key in runs.items()}
+    sharing.work(workdir, folders, do, on_run)
+
+
+def count(names, budget, workdir):
+    """Returns how many runs have ended, and how many there are."""
+    folders = [
+        _folder(pathlib.Path(workdir), name, seed)
+        for name in names
+        for seed in range(budget.seeds)
+    ]
+    return sum(map(sharing.has_ended, folders)), len(folders)
+
+
+def read_scores(name, budget, workdir):
+    """Returns the accuracy of each seed; None: not there, or failed."""
+    rows = [
+        files.last_result(
+            _folder(pathlib.Path(workdir), name, seed) / files.RESULTS_FILE
+        )
+        for seed in range(budget.seeds)
+    ]
+    return [_score(row or {}) for row in rows]
+
+
+def read_curve(name, budget, workdir):
+    """Returns the mean accuracy over the seeds after each epoch, a list."""
+    curves = []
+    for seed in range(budget.seeds):
+        path = _folder(pathlib.Path(workdir), name, seed) / files.METRICS_FILE
+        if path.exists():
+            rows = files.read_json_lines(path)
+            curves.append([_score(row, "val_") for row in rows])
+    length = min(map(len, curves), default=0)
+    if not length:
+        return []
+    return np.mean([curve[:length] for curve in curves], axis=0).tolist()
+
+
+def summarize(name, network, budget, workdir):
+    """Returns a row: the network's scale, its cost, its accuracy.
+
+    "accuracy" is None unless all seeds have one; "spread" is the standard
+    deviation over them, None for a single seed.
+    """
+    scores = read_scores(name, budget, workdir)
+    known = [score for score in scores if score is not None]
+    whole = len(known) == budget.seeds
+    spread = float(np.std(known, ddof=1)) if whole and len(known) > 1 else None
+    cost = networks.count(network)
+    return {
+        "name": name,
+        **dataclasses.asdict(network),
+        "params": cost.params,
+        "multiply_adds": cost.multiply_adds,
+        "accuracy": float(np.mean(known)) if whole else None,
+        "spread": spread,
+        "scores": scores,
+    }
+
+
+def _train(name, seed, budget, workdir, data_dir):
+    folder = _folder(workdir, name, seed)
+    logging.info("%s", folder)
+    keras.backend.clear_session()
+    # Each network has its own resolution, so the recipe's must not count.
+    config = dataclasses.replace(budget.config, resolution=0, seed=seed)
+    try:
+        train.train_and_evaluate(
+            str(_file(workdir, name)),
+            budget.dataset,
+            config=config,
+            workdir=folder,
+            data_dir=data_dir,
+            splits=budget.splits,
+            recipe=budget.recipe,
+        )
+    except Exception as error:
+        if not _is_its_own(error):
+            raise
+        logging.warning("%s: %s", folder, error)
+        failure = str(error).strip().splitlines()[0]
+        files.append_json_line(
+            folder / files.RESULTS_FILE, {"failed": failure, "seed": seed}
+        )
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / "model.keras").unlink(missing_ok=True)
+
+
+def _is_its_own(error):
+    """Whether a network failed by itself: it diverged, or has no room."""
+    return isinstance(error, FloatingPointError | MemoryError) or (
+        type(error).__name__ == "ResourceExhaustedError"
+    )
+
+
+def _score(row, prefix=""):
+    for name in SCORES:
+        if prefix + name in row:
+            return row[prefix + name]
+    return None
+
+
+def _file(workdir, name):
+    return workdir / "networks" / f"{name}.json"
+
+
+def _folder(workdir, name, seed):
+    return workdir / "runs" / name / f"seed={seed}"

@@ -1,0 +1,127 @@
+"""Searches α, β and γ on a small network, then makes the family for each φ.
+
+python scripts/search_scaling.py --base=efficientnet_b0 --width=0.25 \
+    --recipe=smoke --dataset=cifar10 --train_split='train[:6000]' \
+    --eval_split='train[90%:]' --data_dir=DIR --workdir=/tmp/search
+
+Each network trains from scratch with the same budget. Killed at any moment,
+the same command goes on; more processes with the same flags, or --workers,
+share the work. --rank_check=6 first trains six networks of the grid and says
+whether the budget ranks them at all; the search takes over their runs.
+"""
+
+import cli
+from absl import flags
+
+BASE = flags.DEFINE_string(
+    "base", "efficientnet_b0", "Of the family or the baselines, or a file."
+)
+WIDTH = flags.DEFINE_float("width", 1.0, "Multiplies the base's filters.")
+DEPTH = flags.DEFINE_float("depth", 1.0, "Multiplies the base's repeats.")
+RESOLUTION = flags.DEFINE_integer(
+    "resolution", 0, "The base's; 0: the recipe's, or the network's own.", 0
+)
+DATASET = flags.DEFINE_string("dataset", None, "As for train.py.")
+TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "To train on.")
+EVAL_SPLIT = flags.DEFINE_string("eval_split", "validation", "To choose on.")
+RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of recipes.RECIPES.")
+SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
+SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each network.", 1)
+GROWTH = flags.DEFINE_float("growth", 2.0, "What alpha beta^2 gamma^2 is near.")
+TOLERANCE = flags.DEFINE_float("tolerance", 0.1, "How near.")
+STEP = flags.DEFINE_float("step", 0.1, "Of the grid.")
+OBJECTIVE = flags.DEFINE_string(
+    "objective", "accuracy", "accuracy, weighted by cost, or pareto."
+)
+TARGET = flags.DEFINE_float(
+    "target", 0.0, "Multiply-adds of the weight; 0: growth times the base's."
+)
+COST_EXPONENT = flags.DEFINE_float(
+    "cost_exponent", -0.07, "Of the weight, (cost / target)^exponent."
+)
+RESOLUTION_DIVISOR = flags.DEFINE_integer(
+    "resolution_divisor", 1, "Resolutions are multiples of it.", 1
+)
+PHIS = flags.DEFINE_list("phis", list("01234567"), "Of the family.")
+RANK_CHECK = flags.DEFINE_integer(
+    "rank_check", 0, "Train so many of the grid, say how seeds agree, stop.", 0
+)
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Runs, tables and plots.")
+WORKERS = flags.DEFINE_integer("workers", 1, "Processes on this machine.", 1)
+flags.mark_flags_as_required(["dataset", "workdir"])
+
+
+def main(_):
+    from efficientnet_tf import scaling_report, search
+
+    plan = _make_plan()
+    phis = _parse_phis(PHIS.value)
+    search.start(plan, WORKDIR.value)
+    names = list(search.candidates(plan))
+    if RANK_CHECK.value:
+        names = search.sample(plan, RANK_CHECK.value)
+    cli.run_trials(
+        names, plan.budget, WORKDIR.value, DATA_DIR.value, WORKERS.value
+    )
+    agreement = search.check_ranking(plan, names, WORKDIR.value)
+    result = {"networks": len(names), "agreement": agreement}
+    if RANK_CHECK.value:
+        print(scaling_report.agreement_text(agreement))
+        cli.print_result(result)
+        return
+    rows = search.read_results(plan, WORKDIR.value)
+    search.write_results(rows, WORKDIR.value)
+    chosen = search.choose(rows)
+    family = search.write_family(plan, chosen, WORKDIR.value, phis)
+    print(
+        scaling_report.write_search(
+            plan, rows, agreement, WORKDIR.value, family
+        )
+    )
+    fields = ("alpha", "beta", "gamma", "accuracy", "spread", "multiply_adds")
+    result["chosen"] = {field: chosen[field] for field in fields}
+    result["front"] = [row["name"] for row in rows if row["on_front"]]
+    result["report"] = f"{WORKDIR.value}/{scaling_report.REPORT_FILE}"
+    cli.print_result(result)
+
+
+def _make_plan():
+    from efficientnet_tf import search, trials
+
+    budget = trials.Budget(
+        dataset=DATASET.value,
+        recipe=RECIPE.value,
+        settings=tuple(SET.value),
+        splits=(TRAIN_SPLIT.value, EVAL_SPLIT.value),
+        seeds=SEEDS.value,
+    )
+    base = trials.base_network(
+        BASE.value,
+        budget,
+        width=WIDTH.value,
+        depth=DEPTH.value,
+        resolution=RESOLUTION.value,
+    )
+    return search.Plan(
+        base=base,
+        budget=budget,
+        growth=GROWTH.value,
+        tolerance=TOLERANCE.value,
+        step=STEP.value,
+        objective=OBJECTIVE.value,
+        target=TARGET.value,
+        cost_exponent=COST_EXPONENT.value,
+        resolution_divisor=RESOLUTION_DIVISOR.value,
+    )
+
+
+def _parse_phis(texts):
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        raise ValueError(f"--phis={','.join(texts)} must be numbers.") from None
+
+
+if __name__ == "__main__":
+    cli.run(main)

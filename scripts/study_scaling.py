@@ -1,0 +1,105 @@
+"""Grows networks in depth, width, resolution or all three, at equal cost.
+
+python scripts/study_scaling.py --recipe=smoke --width=0.25 \
+    --dataset=cifar10 --train_split='train[:6000]' \
+    --eval_split='train[90%:]' --data_dir=DIR --workdir=/tmp/study
+
+Each network trains from scratch with the same budget; costs are exact, and the
+paper's accuracies stand beside those measured. Killed at any moment, the same
+command goes on; more processes with the same flags, or --workers, share the
+work. --costs only counts.
+"""
+
+import cli
+from absl import flags
+
+BASES = flags.DEFINE_list(
+    "bases",
+    ["efficientnet_b0", "mobilenet_v1", "mobilenet_v2", "resnet50"],
+    "Networks to grow.",
+)
+GROWTHS = flags.DEFINE_list("growths", ["4"], "Times the multiply-adds.")
+DIRECTIONS = flags.DEFINE_list(
+    "directions", ["depth", "width", "resolution", "compound"], "Where to."
+)
+WIDTH = flags.DEFINE_float("width", 1.0, "Multiplies the bases' filters.")
+DEPTH = flags.DEFINE_float("depth", 1.0, "Multiplies the bases' repeats.")
+RESOLUTION = flags.DEFINE_integer(
+    "resolution", 0, "The bases'; 0: the recipe's, or the network's own.", 0
+)
+ALPHA = flags.DEFINE_float("alpha", 1.2, "Of compound: grows the depth.")
+BETA = flags.DEFINE_float("beta", 1.1, "Of compound: grows the width.")
+GAMMA = flags.DEFINE_float("gamma", 1.15, "Of compound: the resolution.")
+DATASET = flags.DEFINE_string("dataset", None, "As for train.py.")
+TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "To train on.")
+EVAL_SPLIT = flags.DEFINE_string("eval_split", "validation", "To score on.")
+RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of recipes.RECIPES.")
+SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
+SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each network.", 1)
+COSTS = flags.DEFINE_boolean("costs", False, "Count, and train nothing.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Runs, table and plot.")
+WORKERS = flags.DEFINE_integer("workers", 1, "Processes on this machine.", 1)
+flags.mark_flags_as_required(["dataset", "workdir"])
+
+
+def main(_):
+    from efficientnet_tf import scaling_report, study
+
+    plan = _make_plan()
+    study.start(plan, WORKDIR.value)
+    if not COSTS.value:
+        cli.run_trials(
+            [case.name for case in study.cases(plan)],
+            plan.budget,
+            WORKDIR.value,
+            DATA_DIR.value,
+            WORKERS.value,
+        )
+    rows = study.read_results(plan, WORKDIR.value)
+    study.write_results(rows, WORKDIR.value)
+    print(scaling_report.write_study(plan, rows, WORKDIR.value))
+    fields = ("name", "multiply_adds", "exact_growth", "accuracy", "spread")
+    cli.print_result(
+        {
+            "networks": [{key: row[key] for key in fields} for row in rows],
+            "report": f"{WORKDIR.value}/{scaling_report.REPORT_FILE}",
+        }
+    )
+
+
+def _make_plan():
+    from efficientnet_tf import study, trials
+
+    budget = trials.Budget(
+        dataset=DATASET.value,
+        recipe=RECIPE.value,
+        settings=tuple(SET.value),
+        splits=(TRAIN_SPLIT.value, EVAL_SPLIT.value),
+        seeds=SEEDS.value,
+    )
+    return study.Plan(
+        budget=budget,
+        bases=tuple(BASES.value),
+        growths=_parse_growths(GROWTHS.value),
+        directions=tuple(DIRECTIONS.value),
+        width=WIDTH.value,
+        depth=DEPTH.value,
+        resolution=RESOLUTION.value,
+        alpha=ALPHA.value,
+        beta=BETA.value,
+        gamma=GAMMA.value,
+    )
+
+
+def _parse_growths(texts):
+    try:
+        return tuple(float(text) for text in texts)
+    except ValueError:
+        raise ValueError(
+            f"--growths={','.join(texts)} must be numbers."
+        ) from None
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,311 @@
+"""Studies of several networks: who trains what, once, and what comes out."""
+
+import dataclasses
+import pathlib
+
+import filelock
+import numpy as np
+import pytest
+
+from efficientnet_tf import (
+    files,
+    networks,
+    scaling_report,
+    search,
+    sharing,
+    study,
+    train,
+    trials,
+)
+
+BUDGET = trials.Budget("folder:/nowhere", seeds=2)
+SMALL = trials.base_network(
+    "efficientnet_lite0", BUDGET, width=0.25, resolution=32
+)
+
+
+@pytest.fixture
+def plan():
+    # (2, 1, 1), (1, 1.5, 1) and (1, 1, 1.5), within 0.3 of 2.
+    return search.Plan(base=SMALL, budget=BUDGET, step=0.5, tolerance=0.3)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Replaces training by a record of it; deeper networks score higher."""
+    made = []
+    monkeypatch.setattr(sharing, "POLL_SECONDS", 0.01)
+
+    def run(model, dataset, *, config, workdir, **_):
+        made.append((pathlib.Path(model).stem, config.seed, config.resolution))
+        network = networks.get(model)
+        score = network.depth / 4 + network.width / 8 + config.seed / 100
+        row = {"top1": 0.0, "ema_top1": score}
+        curve = {"val_top1": 0.0, "val_ema_top1": score}
+        for epoch in (1, 2):
+            line = {"epoch": epoch, **curve}
+            files.append_json_line(workdir / files.METRICS_FILE, line)
+        (workdir / "checkpoints").mkdir()
+        (workdir / "model.keras").write_text("")
+        files.append_json_line(workdir / files.RESULTS_FILE, row)
+        return row
+
+    monkeypatch.setattr(train, "train_and_evaluate", run)
+    return made
+
+
+def _work(plan, tmp_path):
+    search.start(plan, tmp_path)
+    names = list(search.candidates(plan))
+    trials.work(names, plan.budget, tmp_path)
+    return names
+
+
+def test_every_network_trains_once_per_seed_at_its_own_resolution(
+    plan, tmp_path, runs
+):
+    names = _work(plan, tmp_path)
+    assert runs == [(name, seed, 0) for seed in (0, 1) for name in names]
+    assert trials.count(names, BUDGET, tmp_path) == (6, 6)
+    trials.work(names, BUDGET, tmp_path)
+    assert len(runs) == 6
+    assert not list(tmp_path.glob("runs/*/*/checkpoints"))
+    assert not list(tmp_path.glob("runs/*/*/model.keras"))
+
+
+def test_the_recipes_resolution_is_the_bases():
+    budget = dataclasses.replace(BUDGET, settings=("resolution=48",))
+    assert trials.base_network("resnet50", budget).resolution == 48
+    budget = dataclasses.replace(BUDGET, settings=("resolution=0",))
+    assert trials.base_network("efficientnet_b3", budget).resolution == 300
+
+
+def test_the_best_mean_over_seeds_is_chosen_and_becomes_a_family(
+    plan, tmp_path, runs
+):
+    names = _work(plan, tmp_path)
+    rows = search.read_results(plan, tmp_path)
+    chosen = search.choose(rows)
+    assert [chosen[key] for key in ("alpha", "beta", "gamma")] == [2, 1, 1]
+    assert chosen["accuracy"] == pytest.approx(0.5 + 0.25 / 8 + 0.005)
+    assert chosen["spread"] == pytest.approx(0.01 / np.sqrt(2))
+    family = search.write_family(plan, chosen, tmp_path, (0, 1, 2.5))
+    assert [row["depth"] for row in family] == [1, 2, 2**2.5]
+    base = networks.get(tmp_path / "family" / "phi0.json")
+    assert base == SMALL
+    grown = networks.get(tmp_path / "family" / "phi2.5.json")
+    assert networks.count(grown).multiply_adds == family[2]["multiply_adds"]
+    # The family's dropout rises from 0.2 at phi 0 to 0.5 at 7.
+    assert grown.dropout == pytest.approx(0.2 + 0.3 * 2.5 / 7)
+    agreement = search.check_ranking(plan, names, tmp_path)
+    assert agreement["rho"] == 1.0
+    text = scaling_report.write_search(plan, rows, agreement, tmp_path, family)
+    assert "ρ = 1.00" in text and "| 2 | 1 | 1 | 2.00 | 32 |" in text
+    assert (tmp_path / "report.md").read_text() == text
+    for name in ("grid.png", "curves.png"):
+        assert (tmp_path / name).stat().st_size > 5_000
+
+
+def test_objectives_weigh_cost(plan, tmp_path, runs):
+    _work(plan, tmp_path)
+    plain = search.read_results(plan, tmp_path)
+    weighted = dataclasses.replace(
+        plan, objective="weighted", cost_exponent=-90.0
+    )
+    rows = search.read_results(weighted, tmp_path)
+    cheapest = min(rows, key=lambda row: row["multiply_adds"])
+    assert search.choose(rows)["name"] == cheapest["name"]
+    assert search.choose(plain)["name"] != cheapest["name"]
+    target = 2 * networks.count(SMALL).multiply_adds
+    assert cheapest["objective"] == pytest.approx(
+        cheapest["accuracy"] * (cheapest["multiply_adds"] / target) ** -90
+    )
+    front = {row["name"] for row in rows if row["on_front"]}
+    assert {cheapest["name"], search.choose(plain)["name"]} <= front
+
+
+def test_a_network_that_fails_is_recorded_and_the_search_goes_on(
+    plan, tmp_path, runs, monkeypatch
+):
+    whole = train.train_and_evaluate
+
+    def run(model, *arguments, **options):
+        if "alpha=2" in model:
+            raise FloatingPointError("loss is nan")
+        return whole(model, *arguments, **options)
+
+    monkeypatch.setattr(train, "train_and_evaluate", run)
+    names = _work(plan, tmp_path)
+    assert trials.count(names, BUDGET, tmp_path) == (6, 6)
+    rows = {row["name"]: row for row in search.read_results(plan, tmp_path)}
+    assert rows["alpha=2,beta=1,gamma=1"]["scores"] == [None, None]
+    assert rows["alpha=2,beta=1,gamma=1"]["accuracy"] is None
+    assert search.choose(rows.values())["beta"] == 1.5
+    assert search.check_ranking(plan, names, tmp_path)["candidates"] == 2
+
+
+def test_bad_data_stop_the_search_at_once(plan, tmp_path, monkeypatch):
+    def run(*_, **__):
+        raise RuntimeError("the data cannot be read")
+
+    monkeypatch.setattr(train, "train_and_evaluate", run)
+    with pytest.raises(RuntimeError, match="cannot be read"):
+        _work(plan, tmp_path)
+
+
+def test_without_any_accuracy_nothing_is_chosen(plan, tmp_path):
+    search.start(plan, tmp_path)
+    with pytest.raises(RuntimeError, match="No candidate came to its end"):
+        search.choose(search.read_results(plan, tmp_path))
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it(
+    plan, tmp_path, runs, monkeypatch
+):
+    search.start(plan, tmp_path)
+    names = list(search.candidates(plan))
+    theirs = filelock.FileLock(tmp_path / "locks" / f"{names[0]}-seed0.lock")
+    (tmp_path / "locks").mkdir()
+    theirs.acquire()
+    # Everything else is done before the first wait, in which it is let go.
+    monkeypatch.setattr(sharing.time, "sleep", lambda _: theirs.release())
+    trials.work(names, BUDGET, tmp_path)
+    assert runs[-1] == (names[0], 0, 0) and len(runs) == 6
+
+
+def test_the_check_of_the_ranking_is_part_of_the_search(plan, tmp_path, runs):
+    names = search.sample(plan, 2)
+    assert names == [list(search.candidates(plan))[i] for i in (0, 2)]
+    search.start(plan, tmp_path)
+    trials.work(names, BUDGET, tmp_path)
+    _work(plan, tmp_path)
+    assert len(runs) == len(set(runs)) == 6
+
+
+def test_another_plan_in_the_same_folder_is_refused(plan, tmp_path):
+    search.start(plan, tmp_path)
+    search.start(plan, tmp_path)
+    with pytest.raises(ValueError, match="its step is 0.5, not 0.25"):
+        search.start(dataclasses.replace(plan, step=0.25), tmp_path)
+
+
+def test_the_papers_grid_holds_the_papers_choice():
+    plan = search.Plan(base=SMALL, budget=BUDGET, step=0.05)
+    rows = search.coefficients(plan)
+    assert (1.2, 1.1, 1.15) in rows
+    for alpha, beta, gamma in rows:
+        assert min(alpha, beta, gamma) >= 1
+        assert abs(alpha * beta**2 * gamma**2 - 2) <= 0.1 + 1e-9
+    assert len(rows) == len(set(rows)) == 111
+
+
+WRONG_PLANS = [
+    ({"step": 0.7, "tolerance": 0.01}, "The grid is empty"),
+    ({"step": 0.0}, "step=0.0 must be above 0"),
+    ({"growth": 0.5}, "growth=0.5 must be at least 1"),
+    ({"tolerance": -1.0}, "tolerance=-1.0 must be not negative"),
+    ({"objective": "best"}, "objective='best' must be one of accuracy"),
+]
+
+
+@pytest.mark.parametrize("changes,message", WRONG_PLANS)
+def test_a_search_is_checked_before_any_work(plan, changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(plan, **changes)
+
+
+WRONG_BUDGETS = [
+    ({"seeds": 0}, "seeds=0 must be at least 1"),
+    ({"recipe": "fool"}, "Unknown recipe 'fool'"),
+    ({"splits": ("train",)}, "must be one to train and one to score on"),
+    ({"settings": ("stage_resolutions=32,64",)}, "stage_resolutions=.*own"),
+]
+
+
+@pytest.mark.parametrize("changes,message", WRONG_BUDGETS)
+def test_a_budget_is_checked_before_any_work(changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(BUDGET, **changes)
+
+
+@pytest.fixture
+def grown():
+    return study.Plan(
+        BUDGET, bases=("efficientnet_b0", "resnet50"), width=0.5, resolution=64
+    )
+
+
+def test_a_study_grows_each_base_in_each_direction_at_one_cost(
+    grown, tmp_path, runs
+):
+    study.start(grown, tmp_path)
+    names = [case.name for case in study.cases(grown)]
+    assert len(names) == len(set(names)) == 2 * (1 + 4)
+    trials.work(names, BUDGET, tmp_path)
+    assert len(runs) == 20
+    rows = study.read_results(grown, tmp_path)
+    for row in rows:
+        near = pytest.approx(row["growth"], rel=0.1)
+        assert row["exact_growth"] == near, row["name"]
+        assert row["accuracy"] is not None
+    text = scaling_report.write_study(grown, rows, tmp_path)
+    assert "| `resnet50` | width | 1 | 2 | 224 | 14.7 | 16.12 | 77.7 |" in text
+    assert (tmp_path / "study.png").stat().st_size > 5_000
+
+
+def test_tables_3_and_7_have_every_base_and_direction():
+    rows = study.published_rows()
+    found = {(row["base"], row["direction"]) for row in rows}
+    expected = {
+        (base, direction)
+        for base in study.BASES
+        for direction in (study.BASE, *networks.DIRECTIONS)
+    }
+    # The paper has no deeper MobileNetV1.
+    assert expected - found == {("mobilenet_v1", "depth")}
+    b0 = [row["accuracy"] for row in rows if row["base"] == study.BASES[0]]
+    assert b0 == pytest.approx([0.773, 0.79, 0.789, 0.791, 0.811])
+
+
+WRONG_STUDIES = [
+    ({"growths": (1.0,)}, "must be above 1"),
+    ({"growths": ()}, "must be different values"),
+    ({"bases": ("b0",)}, "Unknown model 'b0'"),
+    ({"directions": ("hight",)}, "Unknown direction 'hight'"),
+    ({"alpha": 0.9}, "alpha must be at least 1"),
+    ({"alpha": 1.0, "beta": 1.0, "gamma": 1.0}, "grow nothing"),
+]
+
+
+@pytest.mark.parametrize("changes,message", WRONG_STUDIES)
+def test_a_study_is_checked_before_any_work(grown, changes, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(grown, **changes)
+
+
+def test_progress_says_how_long_the_rest_takes(monkeypatch):
+    counts = iter([(2, 8), (4, 8)])
+    seconds = iter([0.0, 600.0])
+    lines = []
+    monkeypatch.setattr(sharing.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(
+        sharing.logging, "info", lambda text, *rest: lines.append(text % rest)
+    )
+    sharing.Progress(lambda: next(counts)).show()
+    assert lines == ["4 of 8 runs have ended; about 0 h 20 min are left."]
+
+
+def test_a_real_network_is_trained_by_the_trainer(tmp_path, make_folder):
+    folder = make_folder(tmp_path / "images", {"a": 10, "b": 10})
+    settings = ("epochs=1", "batch_size=7", "warmup_epochs=0")
+    budget = trials.Budget(f"folder:{folder}", settings=settings, seeds=1)
+    base = trials.base_network(
+        "mobilenet_v1", budget, width=0.1, depth=0.1, resolution=32
+    )
+    plan = search.Plan(base=base, budget=budget, step=1.0, tolerance=0.0)
+    names = _work(plan, tmp_path / "search")
+    assert names == ["alpha=2,beta=1,gamma=1"]
+    (row,) = search.read_results(plan, tmp_path / "search")
+    assert 0 <= row["accuracy"] <= 1 and row["spread"] is None
+    (curve,) = [trials.read_curve(names[0], budget, tmp_path / "search")]
+    assert curve == [pytest.approx(row["accuracy"])]
