@@ -356,7 +356,10 @@ def list_changes(name, fields):
         return {}
     standard = dataclasses.asdict(RECIPES[name])
     return {
-        field: fields[field]
+        # As JSON has it, in which rows are kept.
+        field: list(fields[field])
+        if isinstance(value, tuple)
+        else fields[field]
         for field, value in standard.items()
         if field not in ("seed", *CHOSEN.get(name, ()))
         and fields[field] != value
