@@ -11,7 +11,7 @@ MODEL = flags.DEFINE_string("model", None, "A network over 1,000 classes.")
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", "A name or a file.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Or: a fine-tuning run.")
 DATASET = flags.DEFINE_string(
-    "dataset", "imagenet2012", "A TFDS name, or folder:PATH of class folders."
+    "dataset", None, "A TFDS name, or folder:PATH; imagenet2012 for --model."
 )
 SPLIT = flags.DEFINE_string("split", "validation", "E.g. test, train[:10%].")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
@@ -22,6 +22,9 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images a step.", 1)
 
 
 def main(_):
+    if WORKDIR.value and not DATASET.value:
+        raise ValueError("--workdir needs --dataset and --split: which images?")
+    name = DATASET.value or "imagenet2012"
     classifier = cli.load_classifier(
         MODEL.value, WEIGHTS.value, WORKDIR.value, RESOLUTION.value
     )
@@ -29,7 +32,7 @@ def main(_):
 
     from efficientnet_tf import data, evaluate
 
-    examples = data.load(DATASET.value, SPLIT.value, DATA_DIR.value)
+    examples = data.load(name, SPLIT.value, DATA_DIR.value)
     dataset = data.make_eval_dataset(
         examples, classifier.preprocess, batch_size=BATCH_SIZE.value
     )
@@ -38,7 +41,7 @@ def main(_):
     cli.print_result(
         {
             "model": WORKDIR.value or MODEL.value,
-            "dataset": DATASET.value,
+            "dataset": name,
             "split": SPLIT.value,
             "top1": scores.top1,
             "top5": scores.top5,

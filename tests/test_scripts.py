@@ -295,6 +295,11 @@ CASES = {
         2,
         "a.h5' must be a file that ends in '.weights.h5'",
     ),
+    "evaluation of a run on nothing": (
+        ["evaluate", "--workdir={tmp}/model"],
+        2,
+        "--workdir needs --dataset and --split",
+    ),
     "measuring an unknown model": (
         ["measure", "--model=efficientnet_b9"],
         2,
