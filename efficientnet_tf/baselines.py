@@ -123,7 +123,9 @@ def build(
             name=name,
         )
     images = keras.Input((resolution, resolution, 3), name="images")
-    x = _normalize(images) if include_preprocessing else images
+    x = images
+    if include_preprocessing:
+        x = model_lib.normalize(x, variants.get_normalization("imagenet"))
     x = _BACKBONES[name](x, depth, width)
     if dropout_rate:
         x = layers.Dropout(dropout_rate, name="top_dropout")(x)
@@ -286,18 +288,6 @@ def _scaled(stages, depth):
     for number, stage in enumerate(stages, start=1):
         for i in range(scaling.round_repeats(stage.repeats, depth)):
             yield stage, i, f"block{number}_{i + 1}"
-
-
-def _normalize(x):
-    # Rescaling in float32, for the same reasons as in the family.
-    normalization = variants.get_normalization("imagenet")
-    pairs = list(zip(normalization.mean, normalization.std, strict=True))
-    return keras.layers.Rescaling(
-        scale=[1.0 / std for _, std in pairs],
-        offset=[-mean / std for mean, std in pairs],
-        dtype="float32",
-        name="preprocessing",
-    )(x)
 
 
 def _check(name, depth, width, resolution):

@@ -35,11 +35,11 @@ def atomic(path):
             old = temporary.with_name(f"{temporary.name}.old")
             os.replace(path, old)
             os.replace(temporary, path)
-            _remove(old)
+            remove(old)
         else:
             os.replace(temporary, path)
     except BaseException:
-        _remove(temporary)
+        remove(temporary)
         raise
 
 
@@ -156,10 +156,11 @@ def check_folder(path):
 def remove_leftovers(folder):
     """Removes what `atomic` left in a folder when its process was killed."""
     for path in pathlib.Path(folder).glob(f"{PREFIX}*"):
-        _remove(path)
+        remove(path)
 
 
-def _remove(path):
+def remove(path):
+    """Removes a file or a folder, there or not."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:

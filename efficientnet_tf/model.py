@@ -151,7 +151,7 @@ def build(
     inputs = _make_input(variant, input_tensor, input_shape, include_top)
     x = inputs
     if include_preprocessing:
-        x = _normalize(x, normalization)
+        x = normalize(x, normalization)
     x = _backbone(x, variant, drop_path_rate)
     if include_top:
         rate = variant.dropout if dropout_rate is None else dropout_rate
@@ -269,7 +269,8 @@ def _make_input(variant, input_tensor, input_shape, include_top):
     return input_tensor
 
 
-def _normalize(x, normalization):
+def normalize(x, normalization):
+    """Maps pixels [N, H, W, C] as a `variants.Normalization` says."""
     channels = x.shape[-1]
     mean, std = normalization.mean, normalization.std
     if channels == 1:

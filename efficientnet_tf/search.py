@@ -16,7 +16,6 @@ from efficientnet_tf import (
     networks,
     ranking,
     scaling,
-    sharing,
     trials,
     variants,
 )
@@ -180,12 +179,6 @@ def write_family(plan, chosen, workdir, phis=PHIS):
         path = folder / f"phi{row['phi']:g}{variants.FILE_SUFFIX}"
         networks.write(path, networks.Scaled(**fields))
     return rows
-
-
-def write_results(rows, workdir):
-    """Writes the rows of `read_results` as JSON lines."""
-    with sharing.lock(workdir, "results"):
-        files.write_json_lines(pathlib.Path(workdir) / RESULTS_FILE, rows)
 
 
 def _networks(plan):

@@ -1,5 +1,6 @@
 """Many runs that several processes share, and progress until all have ended."""
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -12,8 +13,27 @@ from absl import logging
 
 from efficientnet_tf import files
 
+PLAN_FILE = "plan.json"
 POLL_SECONDS = 2.0
 REPORT_SECONDS = 60.0
+
+
+def start(plan, workdir):
+    """Makes the folder of a plan, or checks that it is this plan's.
+
+    Args:
+      plan: a frozen dataclass.
+      workdir: the folder.
+
+    Raises:
+      ValueError: it is another plan's.
+    """
+    workdir = pathlib.Path(workdir)
+    files.check_folder(workdir)
+    path = workdir / PLAN_FILE
+    files.check_run(path, dataclasses.asdict(plan))
+    if not path.exists():
+        files.write_json(path, dataclasses.asdict(plan))
 
 
 def lock(workdir, name, timeout=-1):

@@ -4,15 +4,12 @@ Figures 3 and 8, Tables 3 and 7 of https://arxiv.org/abs/1905.11946.
 """
 
 import dataclasses
-import pathlib
 
 from efficientnet_tf import (
     configs,
-    files,
     networks,
     published,
     scaling,
-    sharing,
     trials,
 )
 
@@ -152,13 +149,6 @@ def published_rows(bases=BASES):
         for row in (*published.TABLE_7, *published.TABLE_3)
         if row.baseline in bases
     ]
-
-
-def write_results(rows, workdir):
-    """Writes the rows of `read_results` as JSON lines."""
-    with sharing.lock(workdir, "results"):
-        path = pathlib.Path(workdir) / files.RESULTS_FILE
-        files.write_json_lines(path, rows)
 
 
 def _direction(row):

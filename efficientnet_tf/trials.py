@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import shutil
 
 import keras
 import numpy as np
@@ -17,7 +16,6 @@ from efficientnet_tf import (
     train,
 )
 
-PLAN_FILE = "plan.json"
 # How the accuracy that counts is called in a run's rows: of the averaged
 # weights where there are such, else of the last ones.
 SCORES = ("ema_top1", "top1")
@@ -97,15 +95,11 @@ def start(plan, candidates, workdir):
     Raises:
       ValueError: it is another plan's.
     """
-    workdir = pathlib.Path(workdir)
-    files.check_folder(workdir)
-    path = workdir / PLAN_FILE
-    files.check_run(path, dataclasses.asdict(plan))
+    sharing.start(plan, workdir)
     for name, network in candidates.items():
-        if not _file(workdir, name).exists():
-            networks.write(_file(workdir, name), network)
-    if not path.exists():
-        files.write_json(path, dataclasses.asdict(plan))
+        path = _file(pathlib.Path(workdir), name)
+        if not path.exists():
+            networks.write(path, network)
 
 
 def work(names, budget, workdir, *, data_dir=None, on_run=None):
@@ -192,6 +186,12 @@ def summarize(name, network, budget, workdir):
     }
 
 
+def write_results(rows, workdir):
+    """Writes a study's rows as JSON lines."""
+    with sharing.lock(workdir, "results"):
+        files.write_json_lines(pathlib.Path(workdir) / files.RESULTS_FILE, rows)
+
+
 def _train(name, seed, budget, workdir, data_dir):
     folder = _folder(workdir, name, seed)
     logging.info("%s", folder)
@@ -216,8 +216,8 @@ def _train(name, seed, budget, workdir, data_dir):
         files.append_json_line(
             folder / files.RESULTS_FILE, {"failed": failure, "seed": seed}
         )
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    (folder / "model.keras").unlink(missing_ok=True)
+    for part in ("checkpoints", "model.keras"):  # Nobody needs them.
+        files.remove(folder / part)
 
 
 def _is_its_own(error):

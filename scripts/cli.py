@@ -1,5 +1,6 @@
 """What every script shares: exit codes, one-line errors, the last JSON line."""
 
+import contextlib
 import json
 import logging as stdlib_logging
 import os
@@ -47,23 +48,42 @@ def load_classifier(model, weights, workdir, resolution=None):
     return classifier.from_weights(model, weights, resolution)
 
 
+def parse_numbers(flag, texts):
+    """Returns the numbers of a list flag."""
+    try:
+        return [float(text) for text in texts]
+    except ValueError:
+        raise ValueError(
+            f"--{flag}={','.join(texts)} must be numbers."
+        ) from None
+
+
+@contextlib.contextmanager
+def exiting_when_preempted():
+    """Turns `callbacks.Preempted` into one line and an exit code."""
+    from efficientnet_tf import callbacks
+
+    try:
+        yield
+    except callbacks.Preempted as stop:
+        interrupted = stop.signal == signal.SIGINT
+        code = INTERRUPTED if interrupted else RESTART
+        _fail(f"{stop} The same command goes on.", code)
+
+
 def run_trials(names, budget, workdir, data_dir, workers):
     """Trains what is left of a study, here or in `workers` processes."""
-    from efficientnet_tf import callbacks, sharing, trials
+    from efficientnet_tf import sharing, trials
 
     progress = sharing.Progress(lambda: trials.count(names, budget, workdir))
     progress.show()
     if workers > 1:
         sharing.run_workers(workdir, workers, progress)
         return
-    try:
+    with exiting_when_preempted():
         trials.work(
             names, budget, workdir, data_dir=data_dir, on_run=progress.show
         )
-    except callbacks.Preempted as stop:
-        interrupted = stop.signal == signal.SIGINT
-        code = INTERRUPTED if interrupted else RESTART
-        _fail(f"{stop} The same command goes on.", code)
 
 
 def _parse_flags(argv):

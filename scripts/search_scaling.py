@@ -53,10 +53,10 @@ flags.mark_flags_as_required(["dataset", "workdir"])
 
 
 def main(_):
-    from efficientnet_tf import scaling_report, search
+    from efficientnet_tf import scaling_report, search, trials
 
     plan = _make_plan()
-    phis = _parse_phis(PHIS.value)
+    phis = cli.parse_numbers("phis", PHIS.value)
     search.start(plan, WORKDIR.value)
     names = list(search.candidates(plan))
     if RANK_CHECK.value:
@@ -71,7 +71,7 @@ def main(_):
         cli.print_result(result)
         return
     rows = search.read_results(plan, WORKDIR.value)
-    search.write_results(rows, WORKDIR.value)
+    trials.write_results(rows, WORKDIR.value)
     chosen = search.choose(rows)
     family = search.write_family(plan, chosen, WORKDIR.value, phis)
     print(
@@ -114,13 +114,6 @@ def _make_plan():
         cost_exponent=COST_EXPONENT.value,
         resolution_divisor=RESOLUTION_DIVISOR.value,
     )
-
-
-def _parse_phis(texts):
-    try:
-        return [float(text) for text in texts]
-    except ValueError:
-        raise ValueError(f"--phis={','.join(texts)} must be numbers.") from None
 
 
 if __name__ == "__main__":

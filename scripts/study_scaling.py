@@ -44,7 +44,7 @@ flags.mark_flags_as_required(["dataset", "workdir"])
 
 
 def main(_):
-    from efficientnet_tf import scaling_report, study
+    from efficientnet_tf import scaling_report, study, trials
 
     plan = _make_plan()
     study.start(plan, WORKDIR.value)
@@ -57,7 +57,7 @@ def main(_):
             WORKERS.value,
         )
     rows = study.read_results(plan, WORKDIR.value)
-    study.write_results(rows, WORKDIR.value)
+    trials.write_results(rows, WORKDIR.value)
     print(scaling_report.write_study(plan, rows, WORKDIR.value))
     fields = ("name", "multiply_adds", "exact_growth", "accuracy", "spread")
     cli.print_result(
@@ -81,7 +81,7 @@ def _make_plan():
     return study.Plan(
         budget=budget,
         bases=tuple(BASES.value),
-        growths=_parse_growths(GROWTHS.value),
+        growths=tuple(cli.parse_numbers("growths", GROWTHS.value)),
         directions=tuple(DIRECTIONS.value),
         width=WIDTH.value,
         depth=DEPTH.value,
@@ -90,15 +90,6 @@ def _make_plan():
         beta=BETA.value,
         gamma=GAMMA.value,
     )
-
-
-def _parse_growths(texts):
-    try:
-        return tuple(float(text) for text in texts)
-    except ValueError:
-        raise ValueError(
-            f"--growths={','.join(texts)} must be numbers."
-        ) from None
 
 
 if __name__ == "__main__":

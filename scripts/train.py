@@ -4,9 +4,6 @@ python scripts/train.py --recipe=smoke --model=efficientnet_b0 \
     --data_dir=DIR --workdir=/tmp/b0
 """
 
-import signal
-import sys
-
 import cli
 from absl import flags
 
@@ -51,9 +48,9 @@ def main(_):
     config = recipes.get_recipe(RECIPE.value, overrides)
     profile_steps = _parse_steps(PROFILE_STEPS.value)
     # TensorFlow is slow to import, so only once the flags make sense.
-    from efficientnet_tf import callbacks, train
+    from efficientnet_tf import train
 
-    try:
+    with cli.exiting_when_preempted():
         row = train.train_and_evaluate(
             MODEL.value,
             DATASET.value,
@@ -67,10 +64,6 @@ def main(_):
             data_service=DATA_SERVICE.value,
             profile_steps=profile_steps,
         )
-    except callbacks.Preempted as stop:
-        print(f"train.py: {stop} The same command goes on.", file=sys.stderr)
-        interrupted = stop.signal == signal.SIGINT
-        sys.exit(cli.INTERRUPTED if interrupted else cli.RESTART)
     cli.print_result(row)
 
 

@@ -48,7 +48,7 @@ def main(argv):
         search=tuple(SEARCH.value),
         settings=tuple(SET.value),
     )
-    grid.start(plan, WORKDIR.value)
+    sharing.start(plan, WORKDIR.value)
     progress = sharing.Progress(lambda: grid.count(plan, WORKDIR.value))
     if WORKERS.value > 1:
         sharing.run_workers(WORKDIR.value, WORKERS.value, progress)

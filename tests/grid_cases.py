@@ -10,7 +10,7 @@ import sys
 
 import conftest
 
-from efficientnet_tf import callbacks, variants
+from efficientnet_tf import callbacks, sharing, variants
 from transfer import grid
 
 
@@ -52,5 +52,5 @@ if __name__ == "__main__":
     _Killer.left = int(killed_at)
     callbacks.Throughput = _Killer
     plan = make_plan(folder, weights)
-    grid.start(plan, workdir)
+    sharing.start(plan, workdir)
     grid.work(plan, workdir)

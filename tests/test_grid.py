@@ -9,7 +9,7 @@ import grid_cases
 import optuna
 import pytest
 
-from efficientnet_tf import files, model, variants, weights
+from efficientnet_tf import files, model, sharing, variants, weights
 from transfer import finetune, grid
 
 HERE = pathlib.Path(__file__).parent
@@ -20,7 +20,7 @@ def tiny(monkeypatch, tiny_row, tmp_path_factory):
     monkeypatch.setitem(variants.VARIANTS, "tiny", tiny_row)
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(cache))
-    monkeypatch.setattr(grid, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(sharing, "POLL_SECONDS", 0.01)
     grid._storage.cache_clear()
 
 
@@ -65,7 +65,7 @@ def runs(monkeypatch):
 def test_the_search_is_on_validation_and_each_seed_touches_test_once(
     plan, tmp_path, runs
 ):
-    grid.start(plan, tmp_path)
+    sharing.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     used = [
         (c.learning_rate, c.train_on, c.evaluate_on, c.seed) for c, *_ in runs
@@ -97,7 +97,7 @@ def test_the_test_images_are_read_by_final_runs_alone(
         return real(result, examples)
 
     monkeypatch.setattr(finetune, "_eval_dataset", watch)
-    grid.start(plan, tmp_path)
+    sharing.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     task = finetune.tasks.get_task(plan.tasks[0])
     test = finetune.tasks.load_examples(task)["test"].fingerprint
@@ -130,7 +130,7 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(
             return real(*args, skip_if_exists=True)
         raise _Kill
 
-    grid.start(plan, tmp_path)
+    sharing.start(plan, tmp_path)
     grid._open(plan, tmp_path, plan.cells[0])
     if place is optuna.Study:  # These replace a trial whose process is dead.
         with monkeypatch.context() as patch, pytest.raises(_Kill):
@@ -170,7 +170,7 @@ def test_the_search_is_over_only_if_that_is_so_under_its_lock(
         return get_trials(study, deepcopy, states)
 
     monkeypatch.setattr(optuna.Study, "get_trials", watch)
-    grid.start(plan, tmp_path)
+    sharing.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     assert held and all(held)
 
@@ -179,7 +179,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
     plan, tmp_path, runs, monkeypatch
 ):
     (cell,) = plan.cells
-    study, lock = grid._open(plan, tmp_path, cell), grid._lock
+    study, lock = grid._open(plan, tmp_path, cell), sharing.lock
     theirs = study.ask()
     theirs.set_user_attr("point", grid._suggest(plan, cell, theirs))
 
@@ -188,8 +188,8 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
             study.tell(theirs, 0.5)
         return lock(workdir, name, *timeout)
 
-    monkeypatch.setattr(grid, "_lock", end_first)
-    grid.start(plan, tmp_path)
+    monkeypatch.setattr(sharing, "lock", end_first)
+    sharing.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     assert [folder.name for _, folder, _ in runs] == [
         "learning_rate=0.01",
@@ -200,7 +200,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
 
 def test_without_a_choice_nothing_is_searched(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, search=())
-    grid.start(plan, tmp_path)
+    sharing.start(plan, tmp_path)
     assert grid.count(plan, tmp_path) == (0, 2)
     grid.work(plan, tmp_path)
     assert [c.evaluate_on for c, *_ in runs] == ["test", "test"]
@@ -220,7 +220,7 @@ def test_kornbliths_own_grid_has_56_points(plan):
 
 def test_tpe_tries_as_many_as_it_may_between_the_ends(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, sampler="tpe", trials=5, seeds=1)
-    grid.start(plan, tmp_path)
+    sharing.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     rates = [config.learning_rate for config, *_ in runs]
     assert len(rates) == 6 and len(set(rates[:5])) == 5
@@ -233,7 +233,7 @@ def test_tpe_takes_whole_numbers_where_a_field_needs_them(plan, tmp_path, runs):
     plan = dataclasses.replace(
         plan, search=search, sampler="tpe", trials=4, seeds=1
     )
-    grid.start(plan, tmp_path)
+    sharing.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     sizes = [config.batch_size for config, *_ in runs]
     assert len(set(sizes)) > 1 and all(4 <= size <= 64 for size in sizes)
@@ -270,7 +270,7 @@ def test_a_hopeless_run_is_pruned_and_a_diverged_one_is_not_chosen(
         "_make_pruner",
         lambda _: optuna.pruners.MedianPruner(1, grid.MIN_ROUNDS),
     )
-    grid.start(plan, tmp_path)
+    sharing.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     assert rounds == {0.01: 8, 0.03: 8, 0.04: grid.MIN_ROUNDS}
     assert grid.count(plan, tmp_path) == (5, 5)
@@ -283,14 +283,14 @@ def test_a_search_without_any_score_says_so(plan, tmp_path, monkeypatch):
         raise FloatingPointError("loss is nan")
 
     monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
-    grid.start(plan, tmp_path)
+    sharing.start(plan, tmp_path)
     with pytest.raises(RuntimeError, match="No run of the search for .*tiny"):
         grid.work(plan, tmp_path)
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, search=())
-    grid.start(plan, tmp_path)
+    sharing.start(plan, tmp_path)
     (cell,) = plan.cells
     theirs = filelock.FileLock(tmp_path / "locks" / f"{cell.slug}-seed0.lock")
     worker = grid._Grid(plan, tmp_path, None)
@@ -353,7 +353,7 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
     from tensorboard.backend.event_processing import event_accumulator
     from tensorboard.plugins.hparams import plugin_data_pb2
 
-    grid.start(plan, tmp_path)
+    sharing.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     found = {}
     for path in (tmp_path / "tensorboard").glob("*/*"):
@@ -374,11 +374,11 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
 
 
 def test_another_plan_in_the_same_folder_is_refused(plan, tmp_path):
-    grid.start(plan, tmp_path)
-    before = (tmp_path / grid.PLAN_FILE).read_text()
+    sharing.start(plan, tmp_path)
+    before = (tmp_path / sharing.PLAN_FILE).read_text()
     with pytest.raises(ValueError, match="its seeds is 2, not 3"):
-        grid.start(dataclasses.replace(plan, seeds=3), tmp_path)
-    assert (tmp_path / grid.PLAN_FILE).read_text() == before
+        sharing.start(dataclasses.replace(plan, seeds=3), tmp_path)
+    assert (tmp_path / sharing.PLAN_FILE).read_text() == before
     assert json.loads(before)["seeds"] == 2
 
 

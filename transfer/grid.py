@@ -10,7 +10,6 @@ import functools
 import itertools
 import pathlib
 import re
-import shutil
 import time
 
 import filelock
@@ -18,15 +17,13 @@ import keras
 import optuna
 from absl import logging
 
-from efficientnet_tf import configs, files
+from efficientnet_tf import configs, files, sharing
 from efficientnet_tf import weights as weights_lib
 from transfer import finetune, recipes, tasks
 
 SAMPLERS = ("grid", "tpe")
 PRUNERS = ("none", "asha", "median")
 STUDY_FILE = "study.db"
-PLAN_FILE = "plan.json"
-POLL_SECONDS = 2.0
 # Of ASHA and the median rule: epochs, or rounds, before the first judgement.
 MIN_ROUNDS = 2
 
@@ -158,20 +155,6 @@ def make_config(plan, recipe, point, **fields):
     return dataclasses.replace(config, **fields)
 
 
-def start(plan, workdir):
-    """Makes a grid's folder, or checks that it is this plan's.
-
-    Raises:
-      ValueError: it is another plan's.
-    """
-    workdir = pathlib.Path(workdir)
-    files.check_folder(workdir)
-    path = workdir / PLAN_FILE
-    files.check_run(path, dataclasses.asdict(plan))
-    if not path.exists():
-        files.write_json(path, dataclasses.asdict(plan))
-
-
 def work(plan, workdir, data_dir=None, on_run=None):
     """Does what is left of a plan, one run after the other.
 
@@ -180,7 +163,7 @@ def work(plan, workdir, data_dir=None, on_run=None):
 
     Args:
       plan: a `Plan`.
-      workdir: the grid's folder, see `start`.
+      workdir: the grid's folder, see `sharing.start`.
       data_dir: where TFDS keeps its sets.
       on_run: called after each run of this process.
     """
@@ -191,7 +174,7 @@ def work(plan, workdir, data_dir=None, on_run=None):
             if on_run is not None:
                 on_run()
         elif "busy" in states:
-            time.sleep(POLL_SECONDS)
+            time.sleep(sharing.POLL_SECONDS)
         else:
             # Whoever made the last run may have been killed right after it.
             _write_results(plan, grid.workdir)
@@ -208,8 +191,7 @@ def count(plan, workdir):
         if searched and (workdir / STUDY_FILE).exists():
             ended += len(_ended(_open(plan, workdir, cell)))
         ended += sum(
-            files.last_result(_final(workdir, cell, seed) / files.RESULTS_FILE)
-            is not None
+            sharing.has_ended(_final(workdir, cell, seed))
             for seed in range(plan.seeds)
         )
     return ended, total
@@ -245,7 +227,7 @@ class _Grid:
         if _search_size(self.plan, cell):
             study = _open(self.plan, self.workdir, cell)
             with contextlib.ExitStack() as held:
-                with _lock(self.workdir, cell.slug):
+                with sharing.lock(self.workdir, cell.slug):
                     trial = self._claim(study, cell, held)
                     # Under the lock: a dead trial ends before it is replaced.
                     running = study.get_trials(deepcopy=False, states=_RUNNING)
@@ -260,7 +242,7 @@ class _Grid:
     def _claim(self, study, cell, held):
         """Returns a trial that is this process's alone, or None."""
         for trial in study.get_trials(deepcopy=False, states=_RUNNING):
-            lock = _lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
+            lock = sharing.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
             with contextlib.suppress(filelock.Timeout), lock:
                 # Nobody holds it: its process is dead, or has just ended it.
                 if not study.trials[trial.number].state.is_finished():
@@ -277,7 +259,7 @@ class _Grid:
         study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
         trial = study.ask()
         held.enter_context(
-            _lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
+            sharing.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
         )
         # Before the trial can be seen as running without its parameters.
         trial.set_user_attr("point", _suggest(self.plan, cell, trial))
@@ -320,23 +302,23 @@ class _Grid:
             study.tell(trial, row["score"])
             self._show(cell, _name(point), point, row)
         for name in ("checkpoints", "model.keras"):  # Nobody needs them.
-            _remove(folder / name)
+            files.remove(folder / name)
 
     def _finish(self, cell, point):
         """Trains with what was chosen, and touches the test images."""
         state = "done"
         for seed in range(self.plan.seeds):
             folder = _final(self.workdir, cell, seed)
-            if files.last_result(folder / files.RESULTS_FILE) is not None:
+            if sharing.has_ended(folder):
                 continue
-            lock = _lock(self.workdir, f"{cell.slug}-seed{seed}", 0)
+            lock = sharing.lock(self.workdir, f"{cell.slug}-seed{seed}", 0)
             try:
                 with lock:
                     config = make_config(
                         self.plan, cell.recipe, point, seed=seed
                     )
                     row = self._run(cell, config, folder, [])
-                    _remove(folder / "checkpoints")
+                    files.remove(folder / "checkpoints")
             except filelock.Timeout:
                 state = "busy"
                 continue
@@ -390,7 +372,7 @@ def _open(plan, workdir, cell):
     """Returns the study of a cell, with a grid's points waiting in it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     workdir.mkdir(parents=True, exist_ok=True)
-    with _lock(workdir, "storage"):
+    with sharing.lock(workdir, "storage"):
         study = optuna.create_study(
             storage=_storage(str(workdir / STUDY_FILE)),
             study_name=cell.slug,
@@ -398,10 +380,12 @@ def _open(plan, workdir, cell):
             load_if_exists=True,
             pruner=_make_pruner(plan.pruner),
         )
-        # All at once, or a kill in between would leave some out.
-        missing = _search_size(plan, cell) if plan.sampler == "grid" else 0
-        for number in range(missing):
-            study.enqueue_trial({"point": number}, skip_if_exists=True)
+        if plan.sampler == "grid":
+            # What is there is asked once, not for each point.
+            there = [t.system_attrs["fixed_params"] for t in study.trials]
+            for number in range(_search_size(plan, cell)):
+                if {"point": number} not in there:
+                    study.enqueue_trial({"point": number})
     return study
 
 
@@ -475,7 +459,7 @@ def _ended(study):
 
 
 def _write_results(plan, workdir):
-    with _lock(workdir, "results"):
+    with sharing.lock(workdir, "results"):
         rows = read_results(plan, workdir)
         files.write_json_lines(workdir / files.RESULTS_FILE, rows)
 
@@ -490,16 +474,3 @@ def _name(point):
 
 def _final(workdir, cell, seed):
     return workdir / "final" / cell.slug / f"seed={seed}"
-
-
-def _lock(workdir, name, timeout=-1):
-    folder = workdir / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    return filelock.FileLock(folder / f"{name}.lock", timeout=timeout)
-
-
-def _remove(path):
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
