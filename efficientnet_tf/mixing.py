@@ -30,10 +30,41 @@ def mix(images, labels, seed, *, classes, mixup_alpha=0.0, cutmix_alpha=0.0):
         batch = mixup(*batch, seed, alpha=mixup_alpha)
         return cutmix(*batch, seed, alpha=cutmix_alpha)
     return tf.cond(
-        tf.random.stateless_uniform([], _stream(seed, _COIN)) < 0.5,
+        _draw_coin(seed),
         lambda: mixup(*batch, seed, alpha=mixup_alpha),
         lambda: cutmix(*batch, seed, alpha=cutmix_alpha),
     )
+
+
+def draw(labels, seed, *, classes, size, mixup_alpha=0.0, cutmix_alpha=0.0):
+    """Draws what `mix` would, for images that are not there yet.
+
+    Args:
+      labels: integers [N].
+      seed: two integers.
+      classes: how many there are.
+      size: pixels a side of the images.
+      mixup_alpha: see `mixup`; 0: none.
+      cutmix_alpha: see `cutmix`; 0: none.
+
+    Returns:
+      float32 labels [N, classes], and what `device_augmentation.augment` takes:
+      {"shares": float32 [N], "paste": float32 [4]}.
+    """
+    one_hot = tf.one_hot(labels, classes)
+    shares, paste = tf.ones_like(one_hot[:, 0]), tf.zeros([4])
+    if mixup_alpha:
+        shares = _draw_shares(seed, tf.shape(one_hot)[0], mixup_alpha)
+    if cutmix_alpha:
+        box = tf.concat(_draw_box(seed, cutmix_alpha, [size, size]), axis=0)
+        paste = tf.cast(box, "float32")
+    if mixup_alpha and cutmix_alpha:
+        blends = _draw_coin(seed)
+        shares = tf.where(blends, shares, tf.ones_like(shares))
+        paste = tf.where(blends, tf.zeros_like(paste), paste)
+    kept = 1 - tf.reduce_prod((paste[2:] - paste[:2]) / size)
+    one_hot = _blend(_blend(one_hot, shares), kept[None])
+    return one_hot, {"shares": shares, "paste": paste}
 
 
 def mixup(images, one_hot, seed, *, alpha):
@@ -54,8 +85,7 @@ def mixup(images, one_hot, seed, *, alpha):
     images, one_hot = _check_batch(images, one_hot, alpha)
     if alpha == 0:
         return images, one_hot
-    share = _beta(seed, _MIXUP, tf.shape(images)[0], alpha)
-    share = tf.maximum(share, 1 - share)
+    share = _draw_shares(seed, tf.shape(images)[0], alpha)
     return tuple(_blend(values, share) for values in (images, one_hot))
 
 
@@ -78,13 +108,8 @@ def cutmix(images, one_hot, seed, *, alpha):
     images, one_hot = _check_batch(images, one_hot, alpha)
     if alpha == 0:
         return images, one_hot
-    share = _beta(seed, _CUTMIX, 1, alpha)[0]
-    draws = tf.random.stateless_uniform([2], _stream(seed, _BOX))
     sides = tf.shape(images)[1:3]
-    extents = tf.cast(sides, "float32")
-    half = tf.cast(tf.sqrt(1 - share) * extents, "int32") // 2
-    center = tf.cast(draws * extents, "int32")
-    start, stop = tf.maximum(center - half, 0), tf.minimum(center + half, sides)
+    start, stop = _draw_box(seed, alpha, sides)
     kept = 1 - tf.reduce_prod((stop - start) / sides)
     mixed = _paste_reversed(images, start, stop)
     return mixed, _blend(one_hot, kept[None])
@@ -92,6 +117,27 @@ def cutmix(images, one_hot, seed, *, alpha):
 
 def _stream(seed, key):
     return tf.random.experimental.stateless_fold_in(seed, key)
+
+
+def _draw_coin(seed):
+    """Whether a batch is to be blended rather than pasted into."""
+    return tf.random.stateless_uniform([], _stream(seed, _COIN)) < 0.5
+
+
+def _draw_shares(seed, count, alpha):
+    """float32 [count]: of the image itself, the larger of λ and 1 - λ."""
+    share = _beta(seed, _MIXUP, count, alpha)
+    return tf.maximum(share, 1 - share)
+
+
+def _draw_box(seed, alpha, sides):
+    """int32 [2] twice: a corner and its opposite, in images of some sides."""
+    share = _beta(seed, _CUTMIX, 1, alpha)[0]
+    draws = tf.random.stateless_uniform([2], _stream(seed, _BOX))
+    extents = tf.cast(sides, "float32")
+    half = tf.cast(tf.sqrt(1 - share) * extents, "int32") // 2
+    center = tf.cast(draws * extents, "int32")
+    return tf.maximum(center - half, 0), tf.minimum(center + half, sides)
 
 
 def _beta(seed, key, count, alpha):

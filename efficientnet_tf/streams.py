@@ -137,8 +137,8 @@ class Stream:
         """Yields (lost, image, label); `lost` is for `report`.
 
         Args:
-          preprocess: maps an image and a seed int64 [2] to a tensor, or, where
-            this stream has no seed, an image alone.
+          preprocess: maps an image and a seed int64 [2], or, where this stream
+            has no seed, an image alone, to a tensor or a structure of them.
           start_step: the step to begin with; nothing before it is decoded.
           shared_out: whether epochs are dealt out to other machines, so that
             positions do not follow one another.
@@ -278,7 +278,7 @@ class Stream:
 
 
 def _blank(spec):
-    return tuple(
-        tf.zeros([side or 0 for side in part.shape], part.dtype)
-        for part in spec
+    return tf.nest.map_structure(
+        lambda part: tf.zeros([side or 0 for side in part.shape], part.dtype),
+        spec,
     )

@@ -41,6 +41,9 @@ class Trainer(keras.Model):
       accumulation_steps: each replica takes its batch in so many equal parts,
         one after the other, and sums their gradients, which saves memory.
         Batch normalization sees a part at a time.
+      augmentation: makes images of a batch whose `x` is a dict, inside the
+        compiled step, such as a `device_augmentation.Augmentation`. Batches
+        of plain images, such as those of evaluation, stay as they are.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Trainer(keras.Model):
         distill_temperature=1.0,
         distill_weight=0.5,
         accumulation_steps=1,
+        augmentation=None,
     ):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         _check(distill_temperature, distill_weight, accumulation_steps)
@@ -75,8 +79,23 @@ class Trainer(keras.Model):
             temperature=distill_temperature,
             distill_weight=distill_weight,
             accumulation_steps=accumulation_steps,
+            augmentation=augmentation,
             metrics={name: keras.metrics.Mean(name) for name in names},
         )
+
+    def __call__(self, inputs, *args, **kwargs):
+        return super().__call__(self._augment(inputs), *args, **kwargs)
+
+    # Keras looks for the names of these arguments.
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        # Backends without state come here directly.
+        inputs = self._augment(inputs)
+        return super().call(inputs, training=training, mask=mask, **kwargs)
+
+    def _augment(self, inputs):
+        if isinstance(inputs, dict) and self._parts.augmentation is not None:
+            return self._parts.augmentation(inputs)
+        return inputs
 
     @property
     def metrics(self):
@@ -358,6 +377,7 @@ class _Parts:
     temperature: float
     distill_weight: float
     accumulation_steps: int
+    augmentation: Any
     metrics: dict
 
 

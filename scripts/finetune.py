@@ -27,7 +27,7 @@ LONG = ("class_names", "confusion", "curves")
 def main(_):
     from transfer import recipes
 
-    config = recipes.get_recipe(RECIPE.value, SET.value)
+    config = recipes.get_recipe(RECIPE.value, SET.value, TASK.value)
     # TensorFlow is slow to import, so only once the flags make sense.
     from transfer import finetune
 

@@ -33,6 +33,7 @@ LEVELS = (
         "efficientnet_tf.image_ops",
         "efficientnet_tf.augmentation",
         "efficientnet_tf.mixing",
+        "efficientnet_tf.device_augmentation",
         "efficientnet_tf.preprocessing",
         "efficientnet_tf.optimization",
         "efficientnet_tf.distillation",
@@ -86,6 +87,8 @@ LEVELS = (
         "transfer.prepare",
         "transfer.duplicates",
         "transfer.features",
+        "transfer.canvases",
+        "transfer.inputs",
         "transfer.evidence",
         "transfer.finetune",
         "transfer.grid",
@@ -120,6 +123,8 @@ MAY_IMPORT_TENSORFLOW = {
     "transfer.tasks",
     "transfer.duplicates",
     "transfer.features",
+    "transfer.canvases",
+    "transfer.inputs",
     "transfer.finetune",
 }
 

@@ -202,6 +202,23 @@ def test_random_crops_need_an_image_at_least_as_large():
             )
 
 
+def test_tasks_of_small_images_have_rows_of_their_own():
+    row = recipes.get_recipe("full", ["epochs=3"], task="cifar100")
+    assert row.frozen_stages == 3 and row.epochs == 3
+    for task in ("", "cars196", "folder:cifar100"):
+        assert recipes.get_recipe("full", task=task).frozen_stages == 0
+    assert (
+        recipes.get_recipe("linear", task="cifar10")
+        == recipes.RECIPES["linear"]
+    )
+    assert set(recipes.FOR_SMALL_IMAGES) <= set(recipes.RECIPES)
+    fields = dataclasses.asdict(row)
+    assert recipes.list_changes("full", fields, task="cifar100") == {
+        "epochs": 3
+    }
+    assert "frozen_stages" in recipes.list_changes("full", fields)
+
+
 def test_a_length_that_would_be_ignored_is_refused():
     with pytest.raises(ValueError, match="epochs=1 and steps=20000 exclude"):
         recipes.get_recipe("kornblith", ["epochs=1"])

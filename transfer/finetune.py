@@ -1,7 +1,6 @@
 """One fine-tuning run: head, network, evaluation, everything on disk."""
 
 import dataclasses
-import functools
 import pathlib
 import re
 import sys
@@ -12,7 +11,6 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf import (
-    augmentation,
     callbacks,
     checkpoints,
     classifier,
@@ -21,7 +19,6 @@ from efficientnet_tf import (
     evaluate,
     files,
     layers,
-    mixing,
     model,
     optimization,
     preprocessing,
@@ -31,7 +28,7 @@ from efficientnet_tf import (
 )
 from efficientnet_tf import recipes as imagenet_recipes
 from efficientnet_tf import weights as weights_lib
-from transfer import evidence, features, recipes, tasks
+from transfer import evidence, features, inputs, recipes, tasks
 
 EVAL_BATCH_SIZE = 64
 EXAMPLE_IMAGES = 8
@@ -201,24 +198,15 @@ def _fit(result, task, examples, config, workdir, watchers):
     steps_per_epoch = train.size // batch_size
     rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
     _set_trainable(result.model, config, steps_per_epoch)
-    network, average = _compile(result.model, config, steps_per_epoch)
+    feed = inputs.Feed(train, result, config, flip=task.flip)
+    network, average = _compile(
+        result.model, config, steps_per_epoch, feed.augmentation
+    )
     state = checkpoints.state_of(network)
     if average is not None:
         state += average.variables
     done = checkpoints.restore(workdir / "checkpoints", state) // steps
-    train_set = data.make_epochs_dataset(
-        train,
-        _train_preprocess(result, task, config),
-        batch_size=batch_size,
-        seed=config.seed,
-        start_step=done * steps,
-        batch_transform=functools.partial(
-            mixing.mix,
-            classes=len(result.class_names),
-            mixup_alpha=config.mixup_alpha,
-            cutmix_alpha=config.cutmix_alpha,
-        ),
-    )
+    train_set = feed.make_dataset(batch_size, start_step=done * steps)
     own = [callbacks.Throughput(batch_size)]
     if config.train_on == "train":
         validation_set = _validation_set(result, examples["validation"])
@@ -234,8 +222,8 @@ def _fit(result, task, examples, config, workdir, watchers):
             workdir / "checkpoints", state, first_step=done * steps
         ),
     ]
-    grid = visualize.image_grid(next(iter(train_set))[0][:16])
-    tf.summary.image("augmented", grid[None])
+    images = feed.augment(next(iter(train_set))[0])
+    tf.summary.image("augmented", visualize.image_grid(images[:16])[None])
     if done < rounds:
         network.fit(
             train_set,
@@ -262,7 +250,7 @@ def _set_trainable(network, config, steps_per_epoch):
             layer.momentum = max(1 - 10 / steps_per_epoch, 0.9)
 
 
-def _compile(network, config, steps_per_epoch):
+def _compile(network, config, steps_per_epoch, augmentation):
     """Returns a compiled `Trainer` and the average of its weights or None."""
     average = None
     if config.ema_decay:
@@ -276,6 +264,7 @@ def _compile(network, config, steps_per_epoch):
         name=network.name,
         weight_decay=0.0 if decoupled else config.weight_decay,
         ema=average,
+        augmentation=augmentation,
     )
     network.compile(
         _make_optimizer(config, steps_per_epoch),
@@ -335,27 +324,6 @@ def _validation_set(result, examples):
     )
 
 
-def _train_preprocess(result, task, config):
-    settings = {"interpolation": result.interpolation, "flip": task.flip}
-    cutout = None
-    if config.cutout:
-        cutout = functools.partial(
-            augmentation.cutout, half_side=config.cutout * result.resolution / 2
-        )
-    if config.train_crop == "random":
-        settings["resize"] = config.resize
-    else:
-        settings["min_area"] = config.min_area
-        settings["keep_aspect"] = result.crop_padding is not None
-
-    def preprocess(image, seed):
-        return preprocessing.preprocess_for_train(
-            image, result.resolution, augment=cutout, seed=seed, **settings
-        )
-
-    return preprocess
-
-
 def _eval_dataset(result, examples):
     return data.make_eval_dataset(
         examples, result.preprocess, batch_size=EVAL_BATCH_SIZE
@@ -399,7 +367,7 @@ def _result_row(run, task, config, examples, scores):
     tested = examples[config.evaluate_on].size
     return {
         **{k: run[k] for k in ("task", "model", "weights", "recipe")},
-        "changed": recipes.list_changes(run["recipe"], run),
+        "changed": recipes.list_changes(run["recipe"], run, task=run["task"]),
         "metric": task.metric,
         "score": getattr(scores, task.metric),
         "top1": scores.top1,

@@ -75,9 +75,10 @@ class Plan:
                 f"tasks={self.tasks}: the folders' names are too much alike; "
                 "run them in grids of their own."
             )
-        for recipe in self.recipes:  # Each combination, before any work.
-            for point in points(self, recipe):
-                make_config(self, recipe, point)
+        for cell in self.cells:  # Each combination, before any work.
+            for point in points(self, cell.recipe):
+                make_config(self, cell, point)
+        for recipe in self.recipes:
             if self.sampler == "tpe":
                 self._check_ranges(points(self, recipe))
 
@@ -144,14 +145,16 @@ def points(plan, recipe):
     return [{}]
 
 
-def make_config(plan, recipe, point, **fields):
+def make_config(plan, cell, point, **fields):
     """Returns the `FinetuneConfig` of a run.
 
     Raises:
       ValueError: an unknown recipe or field, or a bad value.
     """
     settings = [f"{name}={value}" for name, value in point.items()]
-    config = recipes.get_recipe(recipe, [*plan.settings, *settings])
+    config = recipes.get_recipe(
+        cell.recipe, [*plan.settings, *settings], cell.task
+    )
     return dataclasses.replace(config, **fields)
 
 
@@ -285,7 +288,7 @@ class _Grid:
         folder = self.workdir / "search" / cell.slug / _name(point)
         config = make_config(
             self.plan,
-            cell.recipe,
+            cell,
             point,
             train_on="train",
             evaluate_on="validation",
@@ -314,9 +317,7 @@ class _Grid:
             lock = sharing.lock(self.workdir, f"{cell.slug}-seed{seed}", 0)
             try:
                 with lock:
-                    config = make_config(
-                        self.plan, cell.recipe, point, seed=seed
-                    )
+                    config = make_config(self.plan, cell, point, seed=seed)
                     row = self._run(cell, config, folder, [])
                     files.remove(folder / "checkpoints")
             except filelock.Timeout:
@@ -418,7 +419,7 @@ def _suggest(plan, cell, trial):
     if plan.sampler == "grid":
         number = trial.suggest_categorical("point", list(range(len(choices))))
         return choices[number]
-    config = recipes.get_recipe(cell.recipe)
+    config = recipes.get_recipe(cell.recipe, task=cell.task)
     point = {}
     for name in choices[0]:
         kind, suggest = float, trial.suggest_float
