@@ -33,7 +33,7 @@ def make_theirs(ours, resolution):
     public_name = "EfficientNetB" + ours.name.removeprefix("efficientnet_b")
     constructor = getattr(keras.applications, public_name, None)
     if constructor is None:
-        theirs = keras.models.clone_model(ours, clone_function=_unfuse)
+        theirs = keras.models.clone_model(ours, clone_function=unfuse)
         theirs.set_weights(ours.get_weights())
         return theirs, UNFUSED
     theirs = constructor(
@@ -122,7 +122,8 @@ def _set_normalization(network, name):
             layer.finalize_state()
 
 
-def _unfuse(layer):
+def unfuse(layer):
+    """Returns a copy of a layer; of our batch normalization, Keras's."""
     kind = layer.__class__
     if kind is layers.BatchNormalization:
         kind = keras.layers.BatchNormalization

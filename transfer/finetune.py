@@ -32,6 +32,8 @@ from transfer import evidence, features, inputs, recipes, tasks
 
 EVAL_BATCH_SIZE = 64
 EXAMPLE_IMAGES = 8
+# The linear classifier that a run started from.
+LINEAR_HEAD_FILE = "linear_head.json"
 IMAGENET = imagenet_recipes.PAPER  # Whose stairs `schedule="stairs"` takes.
 
 
@@ -121,7 +123,8 @@ def finetune_and_evaluate(
         if not checkpoints.list_newest(workdir / "checkpoints"):
             if config.head == "linear":
                 cache_key = f"{model_name}:{weights}"
-                _start_head(result, examples, config, cache_key)
+                chosen = _start_head(result, examples, config, cache_key)
+                files.write_json(workdir / LINEAR_HEAD_FILE, chosen)
             if config.head == "zero":
                 head = network.get_layer("predictions")
                 head.set_weights([0 * value for value in head.get_weights()])
@@ -165,7 +168,12 @@ def _resolve(config, examples):
 
 
 def _start_head(result, examples, config, cache_key):
-    """Sets the dense layer to a logistic regression on frozen features."""
+    """Sets the dense layer to a logistic regression on frozen features.
+
+    Returns:
+      {"C": inverse strength of its penalty, "validation_top1": its accuracy
+      before it saw validation images, "finished": as `time.time()` has it}.
+    """
     network, classes = result.model, len(result.class_names)
     settings = (result.resolution, result.interpolation, result.crop_padding)
     pairs = {}
@@ -187,6 +195,11 @@ def _start_head(result, examples, config, cache_key):
             features.concatenate(pairs.values()), classes, strength
         )
     network.get_layer("predictions").set_weights([kernel, bias])
+    return {
+        "C": strength,
+        "validation_top1": float(accuracy),
+        "finished": time.time(),
+    }
 
 
 def _fit(result, task, examples, config, workdir, watchers):
