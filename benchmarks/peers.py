@@ -124,7 +124,10 @@ def _set_normalization(network, name):
 
 def unfuse(layer):
     """Returns a copy of a layer; of our batch normalization, Keras's."""
-    kind = layer.__class__
-    if kind is layers.BatchNormalization:
-        kind = keras.layers.BatchNormalization
-    return kind.from_config(layer.get_config())
+    config = layer.get_config()
+    if not isinstance(layer, layers.BatchNormalization):
+        return layer.__class__.from_config(config)
+    known = keras.layers.BatchNormalization().get_config()
+    return keras.layers.BatchNormalization.from_config(
+        {name: value for name, value in config.items() if name in known}
+    )

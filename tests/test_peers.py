@@ -1,0 +1,36 @@
+"""Benchmarks compare like with like."""
+
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from efficientnet_tf import layers
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from benchmarks import peers
+
+SIZE = 64
+
+
+@pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_lite0"])
+def test_a_peer_computes_the_same_on_keras_layers_alone(name):
+    ours = peers.make_ours(name, SIZE)
+    theirs, _ = peers.make_theirs(ours, SIZE)
+    assert any(isinstance(k, layers.BatchNormalization) for k in ours.layers)
+    normalizations = [
+        layer
+        for layer in theirs.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert normalizations and not any(
+        isinstance(layer, layers.BatchNormalization) for layer in theirs.layers
+    )
+    images, _ = peers.make_batches(1, 2, SIZE)[0]
+    np.testing.assert_allclose(
+        ours.predict_on_batch(images),
+        theirs.predict_on_batch(images),
+        atol=1e-4,
+    )
