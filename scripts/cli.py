@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging as stdlib_logging
 import os
+import re
 import signal
 import sys
 import warnings
@@ -93,6 +94,9 @@ def _parse_flags(argv):
     try:
         rest = flags.FLAGS(argv)
     except flags.Error as error:
+        missing = re.findall(r"--(\w+) must have a value", str(error))
+        if missing:
+            error = f"--{missing[0]} is required; --help says what it is."
         _fail(error, USAGE)
     # The stream is bound when TensorFlow's handlers are set up.
     logging.get_absl_handler().setFormatter(None)

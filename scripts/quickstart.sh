@@ -46,9 +46,9 @@ cat <<TEXT
 
 What next:
   $venv/bin/tensorboard --logdir="$workdir"
-  $venv/bin/python scripts/predict.py --workdir="$workdir" YOUR_IMAGE.png
-  bash scripts/quickstart.sh --task=cifar10
-  bash scripts/quickstart.sh --task=folder:PATH   # one sub-folder per class
+  $venv/bin/python $root/scripts/predict.py --workdir="$workdir" YOUR_IMAGE.png
+  bash $root/scripts/quickstart.sh --task=cifar10
+  bash $root/scripts/quickstart.sh --task=folder:PATH   # one sub-folder per class
 
 TEXT
 tail -n 1 "$workdir/results.jsonl"

@@ -131,6 +131,18 @@ def test_the_strength_is_the_best_on_validation():
     assert (predicted == validation[1]).mean() == pytest.approx(accuracy)
 
 
+@pytest.mark.parametrize(
+    ("sweep", "told"),
+    [((1e-4, 0.1, 100.0), False), ((1e-4, 1e-3), True), ((1e-4,), False)],
+)
+def test_a_choice_at_the_end_of_the_sweep_is_told(sweep, told, caplog):
+    points, labels = _clusters(4, [0, 1, 2, 3])
+    train, validation = (points[::2], labels[::2]), (points[1::2], labels[1::2])
+    with caplog.at_level("INFO", "absl"):
+        features.fit_classifier(train, validation, 4, sweep)
+    assert ("is at the end of l2_sweep" in caplog.text) == told
+
+
 def test_joined_pairs_keep_their_order():
     pairs = [(np.full((n, 2), n), np.full(n, n)) for n in (1, 2)]
     joined, labels = features.concatenate(pairs)

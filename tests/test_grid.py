@@ -284,8 +284,33 @@ def test_a_search_without_any_score_says_so(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
     sharing.start(plan, tmp_path)
-    with pytest.raises(RuntimeError, match="No run of the search for .*tiny"):
+    with pytest.raises(RuntimeError, match="tiny.*: no run of the search"):
         grid.work(plan, tmp_path)
+
+
+def test_what_diverges_does_not_keep_the_rest_from_being_done(
+    plan, tmp_path, monkeypatch
+):
+    done = []
+
+    def run(*_, config, workdir, recipe, **__):
+        if recipe == "full":
+            raise FloatingPointError("loss is nan")
+        done.append(recipe)
+        row = {"score": 1.0, "evaluated_on": config.evaluate_on}
+        files.append_json_line(workdir / files.RESULTS_FILE, row)
+        return row
+
+    monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
+    plan = dataclasses.replace(
+        plan, recipes=("full", "linear"), search=(), settings=(), seeds=3
+    )
+    sharing.start(plan, tmp_path)
+    with pytest.raises(RuntimeError, match="1 of the cells failed.*full.*nan"):
+        grid.work(plan, tmp_path)
+    # Nothing is random in it, so one seed is enough.
+    assert done == ["linear"]
+    assert grid.count(plan, tmp_path) == (1, 4)
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it(plan, tmp_path, runs):

@@ -46,6 +46,11 @@ CASES = {
         2,
         "Unknown model 'efficientnet_b9'; choose one of efficientnet_b0, ",
     ),
+    "no workdir": (
+        ["finetune", "--task=digits"],
+        2,
+        "--workdir is required; --help says what it is.",
+    ),
     "unknown task": (
         [*TUNE, "--task=cifar"],
         2,

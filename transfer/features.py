@@ -74,6 +74,11 @@ def fit_classifier(train, validation, classes, sweep):
             best = (*dense, strength, accuracy)
         elif accuracy < best[-1] - OVERFITTING:
             break  # Weaker penalties take longest and only get worse.
+    if len(sweep) > 1 and best[-2] in (min(sweep), max(sweep)):
+        logging.info(
+            "C=%g is at the end of l2_sweep; a wider one may find better.",
+            best[-2],
+        )
     return best
 
 

@@ -32,7 +32,9 @@ from transfer import evidence, features, inputs, recipes, tasks
 
 EVAL_BATCH_SIZE = 64
 EXAMPLE_IMAGES = 8
-# The linear classifier that a run started from.
+# Of the linear classifier that a run started from: the inverse strength "C" of
+# its penalty, its "validation_top1" before it saw those images, and when it was
+# "finished", as `time.time()` has it.
 LINEAR_HEAD_FILE = "linear_head.json"
 IMAGENET = imagenet_recipes.PAPER  # Whose stairs `schedule="stairs"` takes.
 
@@ -75,7 +77,7 @@ def finetune_and_evaluate(
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
     task = tasks.get_task(task_name)
-    variant = variants.get_variant(model_name)
+    variants.get_variant(model_name)  # Or the ValueError says what there is.
     run = {
         "task": task_name,
         "model": model_name,
@@ -94,6 +96,35 @@ def finetune_and_evaluate(
     distribution.set_precision(config.precision)
     examples = tasks.load_examples(task, data_dir)
     config = _resolve(config, examples)
+    class_names = examples["train"].class_names
+    result = _build(model_name, weights, class_names, task, config)
+    files.write_json(workdir / files.CONFIG_FILE, run)
+    writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
+    with writer.as_default(step=0):
+        tf.summary.text("config", files.as_table(run))
+        if not checkpoints.list_newest(workdir / "checkpoints"):
+            cache_key = f"{model_name}:{weights}"
+            _start_head(result, examples, config, cache_key, workdir)
+        if config.trains:
+            _fit(result, task, examples, config, workdir, watchers)
+        scores = _evaluate(result, examples[config.evaluate_on])
+        _summarize(scores, result, task)
+    found = _keep(result, examples[config.evaluate_on], scores, workdir)
+    seconds = callbacks.total_seconds(workdir / files.METRICS_FILE, begin)
+    row = {
+        **_result_row(run, task, config, examples, scores),
+        **found,
+        "resolution": result.resolution,
+        "xla": distribution.use_xla(),
+        "seconds": round(seconds, 1),
+    }
+    files.append_json_line(workdir / files.RESULTS_FILE, row)
+    return row
+
+
+def _build(model_name, weights, class_names, task, config):
+    """Returns a `Classifier` that is yet to be trained."""
+    variant = variants.get_variant(model_name)
     size = config.resolution or variant.resolution
     if config.resize and config.resize < size:
         raise ValueError(
@@ -103,56 +134,29 @@ def finetune_and_evaluate(
         model_name,
         weights=weights,
         input_shape=(size, size, 3),
-        classes=len(examples["train"].class_names),
+        classes=len(class_names),
         dropout_rate=config.dropout_rate,
         drop_path_rate=config.drop_path_rate,
     )
-    files.write_json(workdir / files.CONFIG_FILE, run)
-    result = classifier.Classifier(
-        network,
-        examples["train"].class_names,
-        size,
-        variant.interpolation
-        if config.interpolation == "model"
-        else config.interpolation,
-        _crop_padding(task, config),
+    interpolation = config.interpolation
+    if interpolation == "model":
+        interpolation = variant.interpolation
+    padding = _crop_padding(task, config)
+    return classifier.Classifier(
+        network, class_names, size, interpolation, padding
     )
-    writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
-    with writer.as_default(step=0):
-        tf.summary.text("config", files.as_table(run))
-        if not checkpoints.list_newest(workdir / "checkpoints"):
-            if config.head == "linear":
-                cache_key = f"{model_name}:{weights}"
-                chosen = _start_head(result, examples, config, cache_key)
-                files.write_json(workdir / LINEAR_HEAD_FILE, chosen)
-            if config.head == "zero":
-                head = network.get_layer("predictions")
-                head.set_weights([0 * value for value in head.get_weights()])
-        if config.trains:
-            _fit(result, task, examples, config, workdir, watchers)
-        scores = _evaluate(result, examples[config.evaluate_on])
-        _summarize(scores, result, task)
-    _save_examples(examples[config.evaluate_on], workdir / "examples")
+
+
+def _keep(result, examples, scores, workdir):
+    """Writes the model and what it got wrong; returns it for the row."""
+    _save_examples(examples, workdir / "examples")
     evidence.save_mistakes(
-        examples[config.evaluate_on].dataset,
-        scores,
-        workdir,
-        preprocessing.decode,
+        examples.dataset, scores, workdir, preprocessing.decode
     )
     result.save(workdir)
-    row = {
-        **_result_row(run, task, config, examples, scores),
-        **evidence.collect(
-            network, result.class_names, scores, workdir / files.METRICS_FILE
-        ),
-        "resolution": size,
-        "xla": distribution.use_xla(),
-        "seconds": round(
-            callbacks.total_seconds(workdir / files.METRICS_FILE, begin), 1
-        ),
-    }
-    files.append_json_line(workdir / files.RESULTS_FILE, row)
-    return row
+    return evidence.collect(
+        result.model, result.class_names, scores, workdir / files.METRICS_FILE
+    )
 
 
 def _resolve(config, examples):
@@ -167,14 +171,14 @@ def _resolve(config, examples):
     return config
 
 
-def _start_head(result, examples, config, cache_key):
-    """Sets the dense layer to a logistic regression on frozen features.
-
-    Returns:
-      {"C": inverse strength of its penalty, "validation_top1": its accuracy
-      before it saw validation images, "finished": as `time.time()` has it}.
-    """
-    network, classes = result.model, len(result.class_names)
+def _start_head(result, examples, config, cache_key, workdir):
+    """Sets the dense layer to what `config.head` says."""
+    head = result.model.get_layer("predictions")
+    if config.head == "zero":
+        head.set_weights([0 * value for value in head.get_weights()])
+    if config.head != "linear":
+        return
+    classes = len(result.class_names)
     settings = (result.resolution, result.interpolation, result.crop_padding)
     pairs = {}
     for split in ("train", "validation"):
@@ -182,7 +186,7 @@ def _start_head(result, examples, config, cache_key):
         logging.info("Features of %d %s images.", part.size, split)
         dataset = _eval_dataset(result, part)
         key = f"{cache_key}:{settings}:{config.precision}:{part.fingerprint}"
-        pairs[split] = features.extract(network, dataset, key)
+        pairs[split] = features.extract(result.model, dataset, key)
     kernel, bias, strength, accuracy = features.fit_classifier(
         pairs["train"], pairs["validation"], classes, config.l2_sweep
     )
@@ -190,16 +194,19 @@ def _start_head(result, examples, config, cache_key):
         "Linear head: C=%g, validation top-1 %.4f.", strength, accuracy
     )
     tf.summary.scalar("linear_head/validation_top1", accuracy)
+    files.write_json(
+        workdir / LINEAR_HEAD_FILE,
+        {
+            "C": strength,
+            "validation_top1": float(accuracy),
+            "finished": time.time(),
+        },
+    )
     if config.train_on == "train+validation":
         kernel, bias = features.refit_classifier(
             features.concatenate(pairs.values()), classes, strength
         )
-    network.get_layer("predictions").set_weights([kernel, bias])
-    return {
-        "C": strength,
-        "validation_top1": float(accuracy),
-        "finished": time.time(),
-    }
+    head.set_weights([kernel, bias])
 
 
 def _fit(result, task, examples, config, workdir, watchers):

@@ -169,6 +169,9 @@ def work(plan, workdir, data_dir=None, on_run=None):
       workdir: the grid's folder, see `sharing.start`.
       data_dir: where TFDS keeps its sets.
       on_run: called after each run of this process.
+
+    Raises:
+      RuntimeError: some runs diverged; all others have ended.
     """
     grid = _Grid(plan, pathlib.Path(workdir), data_dir)
     while True:
@@ -181,6 +184,7 @@ def work(plan, workdir, data_dir=None, on_run=None):
         else:
             # Whoever made the last run may have been killed right after it.
             _write_results(plan, grid.workdir)
+            grid.check()
             return
 
 
@@ -190,12 +194,12 @@ def count(plan, workdir):
     ended, total = 0, 0
     for cell in plan.cells:
         searched = _search_size(plan, cell)
-        total += searched + plan.seeds
+        seeds = _seeds(plan, cell)
+        total += searched + len(seeds)
         if searched and (workdir / STUDY_FILE).exists():
             ended += len(_ended(_open(plan, workdir, cell)))
         ended += sum(
-            sharing.has_ended(_final(workdir, cell, seed))
-            for seed in range(plan.seeds)
+            sharing.has_ended(_final(workdir, cell, seed)) for seed in seeds
         )
     return ended, total
 
@@ -209,7 +213,7 @@ def read_results(plan, workdir):
     folders = [
         _final(workdir, cell, seed)
         for cell in plan.cells
-        for seed in range(plan.seeds)
+        for seed in _seeds(plan, cell)
     ]
     return [
         {**row, "folder": folder.relative_to(workdir).as_posix()}
@@ -218,14 +222,41 @@ def read_results(plan, workdir):
     ]
 
 
+class _AllDiverged(Exception):
+    """There is nothing to choose from."""
+
+
 class _Grid:
     def __init__(self, plan, workdir, data_dir):
         self.plan = plan
         self.workdir = workdir
         self.data_dir = data_dir
+        self.failures = {}
+
+    def check(self):
+        """Raises RuntimeError for runs that diverged."""
+        if self.failures:
+            name, reason = next(iter(self.failures.items()))
+            raise RuntimeError(
+                f"{len(self.failures)} of the cells failed, the others are "
+                f"done: {name}: {reason}"
+            )
 
     def step(self, cell):
-        """Does one run of a cell: "ran", "busy" with others, or "done"."""
+        """Does one run of a cell: "ran", "busy" with others, or "done".
+
+        A cell that failed is done; `check` tells of it.
+        """
+        if cell.slug in self.failures:
+            return "done"
+        try:
+            return self._step(cell)
+        except (FloatingPointError, _AllDiverged) as error:
+            logging.warning("%s: %s", cell.slug, error)
+            self.failures[cell.slug] = str(error)
+            return "done"
+
+    def _step(self, cell):
         point = {}
         if _search_size(self.plan, cell):
             study = _open(self.plan, self.workdir, cell)
@@ -310,7 +341,7 @@ class _Grid:
     def _finish(self, cell, point):
         """Trains with what was chosen, and touches the test images."""
         state = "done"
-        for seed in range(self.plan.seeds):
+        for seed in _seeds(self.plan, cell):
             folder = _final(self.workdir, cell, seed)
             if sharing.has_ended(folder):
                 continue
@@ -405,6 +436,12 @@ def _make_pruner(name):
     return optuna.pruners.NopPruner()
 
 
+def _seeds(plan, cell):
+    """The seeds of the final runs: one where nothing is random."""
+    config = make_config(plan, cell, points(plan, cell.recipe)[0])
+    return range(plan.seeds if config.trains else 1)
+
+
 def _search_size(plan, cell):
     """How many runs choose the hyper-parameters; 0: there is no choice."""
     size = len(points(plan, cell.recipe))
@@ -440,9 +477,9 @@ def _is_number(text):
 def _best_point(study, cell):
     scored = study.get_trials(deepcopy=False, states=_ENDED[:1])
     if not scored:
-        raise RuntimeError(
-            f"No run of the search for {cell.slug} came to its end; choose "
-            "other values to search."
+        raise _AllDiverged(
+            "no run of the search came to its end; choose other values to "
+            "search."
         )
     # The first of equals, so that every process chooses the same.
     best = max(scored, key=lambda trial: (trial.value, -trial.number))
