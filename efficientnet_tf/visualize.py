@@ -6,6 +6,8 @@ import numpy as np
 
 # Above this many classes a confusion matrix has no room for names.
 MAX_NAMED_CLASSES = 30
+# Letters of a class name that fit on a small image.
+MAX_CAPTION = 24
 
 
 def image_grid(images, columns=4):
@@ -76,3 +78,54 @@ def rasterize(drawing):
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="png", dpi=100)
     return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def captioned_image(images, captions, columns=6):
+    """Draws images of any sizes, each under its caption; uint8 [H, W, 3]."""
+    rows = -(-len(images) // columns)
+    drawing, panels = make_figure(rows, columns, (1.5 * columns, 1.75 * rows))
+    for axes in panels:
+        axes.set_axis_off()
+    for axes, image, caption in zip(panels, images, captions, strict=False):
+        axes.imshow(np.asarray(image))
+        axes.set_title(caption[:MAX_CAPTION], fontsize=9)
+    return rasterize(drawing)
+
+
+def predictions_image(images, probabilities, class_names, most=3):
+    """Draws each image beside its likeliest classes; uint8 [H, W, 3].
+
+    Args:
+      images: uint8, of any sizes.
+      probabilities: [N, classes].
+      class_names: in the order of the classes.
+      most: how many classes to name.
+    """
+    most = min(most, len(class_names))
+    rows = -(-len(images) // 2)
+    drawing, panels = make_figure(rows, 4, (10, 1.6 * rows))
+    for axes in panels:
+        axes.set_axis_off()
+    for i, (image, row) in enumerate(zip(images, probabilities, strict=True)):
+        photo, bars = panels[2 * i : 2 * i + 2]
+        photo.imshow(np.asarray(image))
+        best = np.argsort(-np.asarray(row), kind="stable")[:most]
+        _draw_bars(bars, [(class_names[c], row[c]) for c in best])
+    return rasterize(drawing)
+
+
+def _draw_bars(axes, pairs):
+    """Draws [(name, share)] as bars from the top down, named on them."""
+    axes.set_axis_on()
+    names, shares = zip(*pairs, strict=True)
+    places = range(len(pairs))
+    axes.barh(places, shares, color="tab:blue", alpha=0.35)
+    for place, (name, share) in enumerate(pairs):
+        text = f"{name[:MAX_CAPTION]}  {share:.1%}"
+        axes.text(0.02, place, text, verticalalignment="center", fontsize=9)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(len(pairs) - 0.5, -0.5)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)

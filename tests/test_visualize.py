@@ -71,3 +71,32 @@ def test_curves_show_what_a_run_has_and_leave_out_what_it_has_not():
     other = visualize.curves_image(flat, charts)
     half = image.shape[1] // 2
     assert (image[:, :half] != other[:, :half]).any()
+
+
+def test_captions_stand_above_images_of_any_size():
+    images = [np.zeros((4, 4, 3), "uint8"), np.zeros((30, 9, 3), "uint8")]
+    named = visualize.captioned_image(images, ["a", "b"], columns=3)
+    unnamed = visualize.captioned_image(images, ["", ""], columns=3)
+    assert named.dtype == "uint8" and named.shape == (175, 450, 3)
+    # Two images; the third place is empty.
+    places = np.split(_darkness(unnamed), 3, axis=1)
+    assert [place.max() > 200 for place in places] == [True, True, False]
+    assert (named != unnamed).any()
+
+
+def test_predictions_are_bars_as_long_as_they_are_likely():
+    images = np.full((2, 8, 8, 3), 255, "uint8")
+    likely = np.array([[0.0, 0.9, 0.1, 0.0], [0.25, 0.25, 0.25, 0.25]])
+    picture = visualize.predictions_image(images, likely, ["x"] * 4, most=2)
+    assert picture.dtype == "uint8" and picture.shape == (160, 1000, 3)
+    # Pale blue pixels of the bars in each half's columns.
+    blue = (picture[..., 2] > 200) & (picture[..., 0] < 200)
+    first, second = (half.sum() for half in np.split(blue, 2, axis=1))
+    # 0.9 and 0.1 against 0.25 and 0.25.
+    np.testing.assert_allclose(first / second, 2, rtol=0.15)
+
+
+def test_no_more_classes_are_named_than_there_are():
+    image = np.zeros((1, 8, 8, 3), "uint8")
+    picture = visualize.predictions_image(image, [[0.3, 0.7]], ["a", "b"])
+    assert picture.shape == (160, 1000, 3)

