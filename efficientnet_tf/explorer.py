@@ -1,0 +1,116 @@
+"""One HTML page that scales the family live: its data, and the page itself."""
+
+import dataclasses
+import json
+import math
+import pathlib
+import re
+import statistics
+
+from efficientnet_tf import (
+    charts,
+    costs,
+    files,
+    model,
+    scaling,
+    search,
+    variants,
+)
+
+WEB = pathlib.Path(__file__).parent / "web"
+
+# Name -> its base, and its name in `charts.accuracy_points`.
+FAMILIES = {
+    "B": ("efficientnet_b0", "EfficientNet"),
+    "Lite": ("efficientnet_lite0", "EfficientNet-Lite"),
+}
+
+_FIELDS = ("width", "depth", "resolution")
+
+
+def page_data():
+    """Returns what the page knows, all of it from the project's tables."""
+    rows = charts.accuracy_points()
+    fields = ("label", "params", "multiply_adds", "top1")
+    return {
+        "coefficients": {
+            "alpha": scaling.ALPHA,
+            "beta": scaling.BETA,
+            "gamma": scaling.GAMMA,
+        },
+        "growth": search.Plan.growth,
+        "tolerance": search.Plan.tolerance,
+        "depth_divisor": scaling.DEPTH_DIVISOR,
+        "min_resolution": model.MIN_SIZE,
+        "classes": costs.count("efficientnet_b0").stages[-1].filters,
+        "families": {name: _family(name) for name in FAMILIES},
+        "named": {name: _named(name) for name in variants.VARIANTS},
+        "points": [
+            {"family": family, **dict(zip(fields, row, strict=True))}
+            for family, points in rows.items()
+            for row in points
+        ],
+        **_picture_size("efficientnet_b7"),
+    }
+
+
+def render():
+    """Returns the page: one HTML text that needs no other file."""
+    data = json.dumps(page_data(), ensure_ascii=False, indent=1)
+    parts = {
+        "style": _read("style.css"),
+        # Nothing in it may end the element that it stands in.
+        "data": data.replace("</", "<\\/"),
+        "numbers": _read("numbers.js"),
+        "view": _read("view.js"),
+    }
+    return re.sub(
+        r"^\{(\w+)\}$",
+        lambda match: parts[match[1]],
+        (WEB / "page.html").read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+
+
+def write(path):
+    """Writes the page, whole or not at all."""
+    files.write_text(path, render())
+
+
+def _read(name):
+    return (WEB / name).read_text(encoding="utf-8").rstrip()
+
+
+def _family(name):
+    base, title = FAMILIES[name]
+    base = variants.VARIANTS[base]
+    fields = (*_FIELDS, "fixed_ends", "stem_filters", "head_filters")
+    return {
+        "title": title,
+        **{field: getattr(base, field) for field in fields},
+        "stages": [dataclasses.asdict(stage) for stage in base.stages],
+    }
+
+
+def _named(name):
+    variant = variants.VARIANTS[name]
+    family = "Lite" if variant.fixed_ends else "B"
+    base, _ = FAMILIES[family]
+    phis = dataclasses.astuple(scaling.implied_phi(name, base))
+    return {
+        "label": name.removeprefix("efficientnet_").capitalize(),
+        "family": family,
+        # Two decimals: logarithms differ from one machine to the next.
+        "phi": round(statistics.fmean(phis), 2),
+        **{field: getattr(variant, field) for field in _FIELDS},
+    }
+
+
+def _picture_size(name):
+    """Returns the scale of the picture, in which this network fills it."""
+    stages = costs.count(name).stages[:-1]
+    widths = (s.repeats * math.sqrt(s.filters) for s in stages)
+    return {
+        "full_width": round(sum(widths), 2),
+        "largest_side": stages[0].resolution // stages[0].strides,
+    }

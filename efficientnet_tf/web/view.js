@@ -1,0 +1,488 @@
+"use strict";
+// The page itself: settings from the controls, everything drawn from them.
+
+const COLORS = [
+  "#4a5560", "#7b4fa3", "#3f6fb5", "#2a8a9d", "#2f8f5b",
+  "#7f9327", "#c08a1e", "#c9622b", "#b3261e", "#4a5560", "#8a949d",
+];
+const FAMILY_COLORS = {
+  EfficientNet: "#b3261e",
+  "EfficientNet-Lite": "#9a5b00",
+  others: "#76808a",
+};
+const COSTS = {
+  multiply_adds: { title: "multiply-adds", unit: "billion", size: 1e9 },
+  params: { title: "parameters", unit: "million", size: 1e6 },
+};
+const MAX_BARS = 400;
+
+const byId = (id) => document.getElementById(id);
+const FIELDS = ["phi", "alpha", "beta", "gamma", "resolution"];
+
+const settings = {
+  family: Object.keys(DATA.families)[0],
+  phi: 0,
+  ...DATA.coefficients,
+  resolution: null,
+  named: null,
+};
+
+function element(parent, tag, attributes = {}, text = "") {
+  const svg = ["svg", "rect", "circle", "line", "path", "text", "title"];
+  const node = svg.includes(tag)
+    ? document.createElementNS("http://www.w3.org/2000/svg", tag)
+    : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    node.setAttribute(name, value);
+  }
+  node.textContent = text;
+  parent.append(node);
+  return node;
+}
+
+// Numbers for people: 5.29 M; the exact one is in the row's data-value.
+function short(value) {
+  const units = [[1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]];
+  for (const [size, letter] of units) {
+    if (value >= size) return `${(value / size).toPrecision(3)} ${letter}`;
+  }
+  return String(value);
+}
+
+const current = () => findNamed(makeVariant(settings), settings.family);
+
+const trim = (value, digits = 2) => String(Number(value.toFixed(digits)));
+
+// ---- Controls
+
+function fillControls() {
+  for (const name of Object.keys(DATA.families)) {
+    const label = element(byId("families"), "label");
+    const input = element(label, "input", {
+      type: "radio", name: "family", value: name,
+    });
+    label.append(` ${name}`);
+    input.addEventListener("change", () =>
+      change({ family: name, named: null }));
+  }
+  for (const name of FIELDS) {
+    const { low, high } = LIMITS[name];
+    byId(name).min = low;
+    byId(name).max = high;
+    byId(name).addEventListener("input", () => readField(name));
+  }
+  byId("slider").addEventListener("input", () =>
+    change({ phi: byId("slider").valueAsNumber, named: null }));
+  byId("reset").addEventListener("click", () =>
+    change({ ...DATA.coefficients, resolution: null, named: null }));
+  byId("controls").addEventListener("submit", (e) => e.preventDefault());
+  for (const input of document.querySelectorAll("[name=axis]")) {
+    input.addEventListener("change", () => change({}));
+  }
+  window.addEventListener("resize", () => change({}));
+}
+
+// Returns what is wrong with a field's value, or "".
+function findFault(name) {
+  const input = byId(name);
+  const { low, high } = LIMITS[name];
+  const value = input.valueAsNumber;
+  const empty = input.value === "" && !input.validity.badInput;
+  if (name === "resolution" && empty) return "";
+  const title = document.querySelector(`label[for=${name}]`).textContent;
+  const whole = name === "resolution";
+  if (!(value >= low && value <= high) || (whole && value % 1)) {
+    const kind = whole ? "a whole number" : "a number";
+    return `${title}: must be ${kind} from ${low} to ${high}.`;
+  }
+  return "";
+}
+
+// What the scaling comes to can be wrong where each field is right.
+function findPixelFault() {
+  const { resolution } = makeVariant(settings);
+  if (resolution >= DATA.min_resolution) return "";
+  return `φ gives ${resolution} pixels and the network strides by `
+    + `${DATA.min_resolution}: choose a larger φ.`;
+}
+
+function readField(name) {
+  if (findFault(name)) {
+    showFaults();
+    return;
+  }
+  const value = byId(name).valueAsNumber;
+  change({ [name]: Number.isNaN(value) ? null : value, named: null }, name);
+}
+
+// Says what is wrong and dims the rest, which is of the last good values.
+// Returns whether all is right.
+function showFaults() {
+  const faults = FIELDS.map(findFault);
+  FIELDS.forEach((field, i) =>
+    byId(field).setAttribute("aria-invalid", faults[i] !== ""));
+  const text = [...faults, findPixelFault()].filter(Boolean).join(" ");
+  byId("error").textContent = text;
+  document.body.classList.toggle("stale", text !== "");
+  return text === "";
+}
+
+// `source` is the field that is being typed into, and so left alone.
+function change(changes, source = null) {
+  Object.assign(settings, changes);
+  for (const name of FIELDS) {
+    if (name === source) continue;
+    const value = settings[name];
+    byId(name).value = value === null ? "" : trim(value, 4);
+  }
+  byId("slider").value = settings.phi;
+  for (const input of document.querySelectorAll("[name=family]")) {
+    input.checked = input.value === settings.family;
+  }
+  if (showFaults()) draw();
+}
+
+function chooseNamed(name) {
+  const { family, phi } = DATA.named[name];
+  change({ ...DATA.coefficients, family, phi, resolution: null, named: name });
+}
+
+function drawNamed() {
+  const { min, max } = byId("slider");
+  const box = byId("named");
+  const focused = document.activeElement?.dataset?.name;
+  box.querySelectorAll("button").forEach((node) => node.remove());
+  const marks = byId("marks");
+  marks.replaceChildren();
+  let labelled = -Infinity;  // Where the last mark with a label stands.
+  for (const [name, row] of Object.entries(DATA.named)) {
+    if (row.family !== settings.family) continue;
+    const button = element(box, "button", {
+      type: "button",
+      "data-name": name,
+      "aria-pressed": name === current(),
+    }, row.label);
+    button.addEventListener("click", () => chooseNamed(name));
+    if (name === focused) button.focus();
+    if (row.phi > max) continue;
+    const part = (row.phi - min) / (max - min);
+    const x = part * marks.clientWidth;
+    const label = x - labelled < 18 ? "" : row.label.replace("Lite", "");
+    if (label) labelled = x;
+    element(marks, "span", { style: `left: ${100 * part}%` }, label);
+  }
+}
+
+// ---- Costs
+
+function drawTotals(variant, total) {
+  const base = sumStages(countStages(DATA.families[settings.family]));
+  const rows = [
+    ["Parameters", "params", total.params, short(total.params)],
+    ["Multiply-adds", "multiply_adds", total.multiply_adds,
+      short(total.multiply_adds)],
+    ["Activations", "activations", total.activations,
+      short(total.activations)],
+  ];
+  const list = byId("totals");
+  list.replaceChildren();
+  for (const [title, key, value, text] of rows) {
+    const item = element(list, "div");
+    element(item, "dt", {}, title);
+    const dd = element(item, "dd", { id: key, "data-value": value }, text);
+    element(dd, "small", {}, `${trim(value / base[key])} × the base’s`);
+  }
+  const item = element(list, "div");
+  element(item, "dt", {}, "Input");
+  const size = variant.resolution;
+  const dd = element(item, "dd", {}, `${size} × ${size}`);
+  element(dd, "small", {},
+    `depth ×\u00a0${trim(variant.depth, 3)}, `
+    + `width ×\u00a0${trim(variant.width, 3)}`);
+}
+
+function drawConstraint() {
+  const value = constraint(settings);
+  const near = Math.abs(value - DATA.growth) <= DATA.tolerance + 1e-9;
+  const text = byId("constraint");
+  text.replaceChildren("α·β²·γ² = ");
+  element(text, "b", near ? {} : { class: "off" }, value.toFixed(3));
+  text.append(
+    near
+      ? ` ≈ ${DATA.growth}: a step of φ about doubles the multiply-adds, `
+      : `, not ≈ ${DATA.growth} as the paper asks: a step of φ multiplies the `
+        + `multiply-adds by ${trim(value)}, `,
+    "before rounding. ",
+    `At φ = ${trim(settings.phi)} that predicts `,
+    `×\u00a0${trim(value ** settings.phi)}.`,
+  );
+}
+
+function drawNote(variant) {
+  const row = DATA.named[current()];
+  byId("resolution").placeholder = variant.resolution;
+  let text = "On the curve of α, β, γ. The published networks are only near "
+    + "it: their marks stand at the mean φ of their depth, width and pixels.";
+  if (row) {
+    const curve = makeVariant({ ...settings, named: null });
+    text = `${row.label} with its published coefficients: depth ${row.depth}, `
+      + `width ${row.width}, ${row.resolution} pixels. On the curve, `
+      + `φ = ${trim(row.phi)} would give ${trim(curve.depth)}, `
+      + `${trim(curve.width)} and ${curve.resolution} pixels.`;
+  } else if (settings.resolution !== null) {
+    text = `${variant.resolution} pixels as you set them; leave the field `
+      + "empty, and γ gives them.";
+  }
+  byId("note").textContent = text;
+}
+
+// ---- The network
+
+function drawPicture(stages) {
+  const box = byId("picture");
+  const width = box.clientWidth;
+  const height = 150;
+  const bars = stages.slice(0, -1).flatMap((stage, index) => {
+    const side = Math.ceil(stage.resolution / stage.strides);
+    const bar = { index, stage, side, weight: Math.sqrt(stage.filters) };
+    return Array(Math.min(stage.repeats, MAX_BARS)).fill(bar);
+  });
+  const gap = bars.length > width / 4 ? 0 : 1;
+  const weights = bars.reduce((sum, bar) => sum + bar.weight, 0);
+  // B7 fills the width; what is larger is squeezed.
+  const unit = (width - gap * bars.length) / Math.max(weights, DATA.full_width);
+  const octaves = Math.log2(DATA.largest_side);
+  box.replaceChildren();
+  const svg = element(box, "svg", {
+    width, height: height + 18, role: "img",
+    "aria-label": `${bars.length} convolutions and blocks; see the table`,
+  });
+  let x = 0;
+  let last = -1;
+  let labelled = 0;  // Up to where there are labels.
+  for (const { index, stage, side, weight } of bars) {
+    const high = Math.min(1, Math.log2(side) / octaves) * height;
+    const wide = Math.max(0.5, weight * unit);
+    const rect = element(svg, "rect", {
+      x, y: (height - high) / 2, width: wide, height: high,
+      fill: COLORS[index],
+    });
+    element(rect, "title", {}, `${stage.name}: ${stage.operator}`);
+    if (index !== last) {
+      const label = stage.name.replace("block", "");
+      if (x >= labelled) {
+        element(svg, "text", { x, y: height + 14 }, label);
+        labelled = x + 7 * label.length + 4;
+      }
+      last = index;
+    }
+    x += wide + gap;
+  }
+}
+
+function drawTable(stages, total) {
+  const body = byId("stages");
+  body.replaceChildren();
+  stages.forEach((stage, i) => {
+    const side = Math.ceil(stage.resolution / stage.strides);
+    const dense = stage.operator === "Dense";
+    const kernel = `${stage.kernel_size} × ${stage.kernel_size}`;
+    const row = element(body, "tr");
+    const first = element(row, "td");
+    element(first, "span", {
+      class: "swatch", style: `background: ${COLORS[i]}`,
+    });
+    first.append(stage.name);
+    const cells = [
+      ["Operator", stage.operator],
+      ["Kernel", dense ? "–" : kernel],
+      ["Stride", dense ? "–" : stage.strides],
+      ["Output", dense ? stage.filters
+        : `${stage.filters} × ${side} × ${side}`],
+      ["Repeats", stage.repeats],
+      ["Parameters", short(stage.params)],
+      ["Multiply-adds", short(stage.multiply_adds)],
+    ];
+    for (const [label, text] of cells) {
+      element(row, "td", { "data-label": label }, text);
+    }
+    const share = (100 * stage.multiply_adds) / total.multiply_adds;
+    element(row.lastChild, "span", {
+      class: "share",
+      style: `width: ${share}%; background: ${COLORS[i]}`,
+    });
+  });
+}
+
+// ---- The plot
+
+function drawPlot() {
+  const key = document.querySelector("[name=axis]:checked").value;
+  const box = byId("plot");
+  const width = box.clientWidth;
+  const height = Math.max(300, Math.min(430, width * 0.6));
+  const frame = { left: 40, right: width - 12, top: 20, bottom: height - 42 };
+  const points = DATA.points.filter((point) => point[key] !== null);
+  const total = sumStages(countStages(makeVariant(settings)));
+  const here = total[key] / COSTS[key].size;
+  const spread = (values, by) => [Math.min(...values) / by,
+    Math.max(...values) * by].map(Math.log10);
+  const costs = points.map((point) => point[key]);
+  const [low, high] = spread([...costs, here], 1.25);
+  const tops = points.map((point) => point.top1);
+  const bottom = Math.floor(Math.min(...tops)) - 0.5;
+  const top = Math.ceil(Math.max(...tops)) + 0.5;
+  const toX = (cost) => frame.left
+    + ((Math.log10(cost) - low) / (high - low)) * (frame.right - frame.left);
+  const toY = (top1) => frame.bottom
+    - ((top1 - bottom) / (top - bottom)) * (frame.bottom - frame.top);
+  box.replaceChildren();
+  const svg = element(box, "svg", {
+    width, height, role: "img",
+    "aria-label": `Published ImageNet top-1 over ${COSTS[key].title}`,
+  });
+  drawAxes(svg, frame, { low, high, bottom, top, toX, toY }, key);
+  drawHere(svg, frame, { key, here, toX, toY, points });
+  const taken = points.map((p) =>
+    boxAt(toX(p[key]) - 4, toY(p.top1) - 4, 8, 8));
+  drawFamilies(svg, points, key, { toX, toY });
+  // Labels of the family first: others stay without where there is no room.
+  const ordered = [...points].sort((a, b) =>
+    (a.family === "others") - (b.family === "others"));
+  for (const point of ordered) {
+    const anchor = { x: toX(point[key]), y: toY(point.top1) };
+    drawLabel(svg, frame, point, anchor, taken);
+  }
+}
+
+const costText = (value, key) =>
+  `${trim(value)} ${COSTS[key].unit} ${COSTS[key].title}`;
+
+function drawAxes(svg, frame, scale, key) {
+  for (let value = Math.ceil(scale.bottom); value <= scale.top; value += 1) {
+    if (value % 2) continue;
+    const y = scale.toY(value);
+    element(svg, "line", {
+      x1: frame.left, x2: frame.right, y1: y, y2: y, stroke: "#e3e8ec",
+    });
+    element(svg, "text", {
+      x: frame.left - 6, y: y + 4, "text-anchor": "end",
+    }, value);
+  }
+  for (let power = Math.floor(scale.low); power <= scale.high; power += 1) {
+    for (const digit of scale.high - scale.low > 5 ? [1] : [1, 2, 5]) {
+      const value = digit * 10 ** power;
+      const place = Math.log10(value);
+      if (place < scale.low || place > scale.high) continue;
+      const x = scale.toX(value);
+      element(svg, "line", {
+        x1: x, x2: x, y1: frame.top, y2: frame.bottom, stroke: "#e3e8ec",
+      });
+      element(svg, "text", {
+        x, y: frame.bottom + 15, "text-anchor": "middle",
+      }, value >= 1e5 ? value.toExponential(0) : Number(value.toPrecision(1)));
+    }
+  }
+  element(svg, "text", {
+    x: (frame.left + frame.right) / 2, y: frame.bottom + 33,
+    "text-anchor": "middle",
+  }, `${COSTS[key].title} (${COSTS[key].unit}s)`);
+  element(svg, "text", { x: 0, y: 11 }, "ImageNet top-1 (%)");
+}
+
+function drawFamilies(svg, points, key, { toX, toY }) {
+  for (const [family, color] of Object.entries(FAMILY_COLORS)) {
+    const own = points.filter((point) => point.family === family);
+    const path = own.map((p) => `${toX(p[key])} ${toY(p.top1)}`).join(" L ");
+    if (family !== "others") {
+      element(svg, "path", { d: `M ${path}`, fill: "none", stroke: color });
+    }
+    for (const point of own) {
+      const dot = element(svg, "circle", {
+        cx: toX(point[key]), cy: toY(point.top1), r: 3.5, fill: color,
+      });
+      const text = `${point.top1} %, ${costText(point[key], key)}`;
+      element(dot, "title", {}, `${point.label}: ${text}`);
+    }
+  }
+}
+
+// The current network: what it costs is counted, its accuracy is known only
+// for a published one; between two of those stands a ring on their line.
+function drawHere(svg, frame, { key, here, toX, toY, points }) {
+  const x = toX(here);
+  element(svg, "line", {
+    x1: x, x2: x, y1: frame.top, y2: frame.bottom,
+    stroke: "#0b57a4", "stroke-dasharray": "5 4",
+  });
+  const family = DATA.families[settings.family].title;
+  const line = points.filter((point) => point.family === family);
+  const named = DATA.named[current()];
+  const own = named && line.find((point) => point.label === named.label);
+  const next = line.findIndex((point) => point[key] >= here);
+  let top1 = own ? own.top1 : null;
+  let text = `${named ? named.label : "Your network"}: ${costText(here, key)}`;
+  if (own) {
+    text += `, published top-1 ${own.top1} %.`;
+  } else if (next > 0 || (next === 0 && line[0][key] === here)) {
+    const [a, b] = [line[Math.max(0, next - 1)], line[next]];
+    const step = Math.log(b[key] / a[key]);
+    const part = a === b ? 0 : Math.log(here / a[key]) / step;
+    top1 = a.top1 + part * (b.top1 - a.top1);
+    text += `. The ring is where the published ${family} line is at this `
+      + `cost (${top1.toFixed(1)} %): a guess, good only near that line.`;
+  } else {
+    text += `: beyond the published ${family} networks, so only the dashed `
+      + "line shows it.";
+  }
+  if (top1 !== null) {
+    element(svg, "circle", {
+      id: "here", cx: x, cy: toY(top1), r: 7,
+      fill: own ? "#0b57a4" : "none", stroke: "#0b57a4", "stroke-width": 2.5,
+    });
+  }
+  byId("plot-note").textContent = `${text} Costs of this family are counted, `
+    + "those of others and all accuracies are as published.";
+}
+
+const boxAt = (x, y, width, height) =>
+  ({ left: x, top: y, right: x + width, bottom: y + height });
+
+function drawLabel(svg, frame, point, { x, y }, taken) {
+  const width = 6.3 * point.label.length;
+  const places = [
+    boxAt(x + 9, y - 6, width, 12),
+    boxAt(x - 9 - width, y - 6, width, 12),
+    boxAt(x - width / 2, y - 19, width, 12),
+    boxAt(x - width / 2, y + 7, width, 12),
+  ];
+  const isFree = (a) => a.left >= frame.left && a.right <= frame.right + 8
+    && a.top >= frame.top && a.bottom <= frame.bottom
+    && !taken.some((b) => a.left < b.right && b.left < a.right
+      && a.top < b.bottom && b.top < a.bottom);
+  const place = places.find(isFree);
+  if (!place) return;
+  taken.push(place);
+  element(svg, "text", {
+    x: (place.left + place.right) / 2,
+    y: place.top + 10,
+    "text-anchor": "middle",
+    style: `fill: ${FAMILY_COLORS[point.family]}`,
+  }, point.label);
+}
+
+function draw() {
+  const variant = makeVariant(settings);
+  const stages = countStages(variant);
+  const total = sumStages(stages);
+  drawNamed();
+  drawConstraint();
+  drawTotals(variant, total);
+  drawNote(variant);
+  drawPicture(stages);
+  drawTable(stages, total);
+  drawPlot();
+}
+
+fillControls();
+change({});
