@@ -18,15 +18,16 @@ import sys
 import tempfile
 import time
 
-# Else this file, whose folder comes first, would be found for the package.
+# Else this file, whose folder comes first, would be found for the package of
+# its name.
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import keras
 import numpy as np
+import peers
 import tensorflow as tf
 from absl import app, flags
 
-from benchmarks import peers
 from efficientnet_tf import downloads, model
 from transfer import finetune, recipes, tasks
 

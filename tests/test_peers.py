@@ -1,7 +1,7 @@
 """Benchmarks compare like with like."""
 
+import importlib.util
 import pathlib
-import sys
 
 import keras
 import numpy as np
@@ -9,14 +9,20 @@ import pytest
 
 from efficientnet_tf import layers
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-from benchmarks import peers
-
+PATH = pathlib.Path(__file__).resolve().parent.parent / "benchmarks/peers.py"
 SIZE = 64
 
 
+@pytest.fixture(scope="module")
+def peers():
+    spec = importlib.util.spec_from_file_location("peers", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_lite0"])
-def test_a_peer_computes_the_same_on_keras_layers_alone(name):
+def test_a_peer_computes_the_same_on_keras_layers_alone(peers, name):
     ours = peers.make_ours(name, SIZE)
     theirs, _ = peers.make_theirs(ours, SIZE)
     assert any(isinstance(k, layers.BatchNormalization) for k in ours.layers)
