@@ -38,7 +38,7 @@ def evaluate(model, dataset, *, progress=None):
     """
     confusion, predicted, top5 = None, [], 0
     for images, labels in dataset:
-        scores = np.asarray(model.predict_on_batch(images))
+        scores = np.asarray(model.predict_on_batch(np.asarray(images)))
         labels = np.asarray(labels)
         if confusion is None:
             confusion = np.zeros((scores.shape[-1],) * 2, np.int64)

@@ -1,8 +1,14 @@
 """What Keras lacks: fused and grouped batch normalization, a quick silu."""
 
 import functools
+import sys
 
 import keras
+
+# Keras walks a graph by recursion, a frame for each layer on the way, and L2 is
+# longer than Python's limit. Here, because whoever loads a network needs these
+# layers.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 5_000))
 
 # Over how many replicas a batch's statistics are taken; see `group_size`.
 STATISTICS = ("local", "synchronized", "grouped")

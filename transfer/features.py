@@ -31,7 +31,9 @@ def extract(model, dataset, cache_key):
     bar = keras.utils.Progbar(len(dataset))
     features, labels = [], []
     for images, batch_labels in dataset:
-        features.append(np.asarray(network.predict_on_batch(images)))
+        features.append(
+            np.asarray(network.predict_on_batch(np.asarray(images)))
+        )
         labels.append(np.asarray(batch_labels))
         bar.add(1)
     features = np.concatenate(features).astype("float32")
