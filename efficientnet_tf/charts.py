@@ -1,6 +1,6 @@
 """Accuracy over cost, and time and memory over cost, drawn from tables."""
 
-from efficientnet_tf import costs, published, visualize
+from efficientnet_tf import costs, published, variants, visualize
 
 # Family -> colour; peers are grey.
 COLORS = {
@@ -75,7 +75,7 @@ def measured_image(rows):
 
 def _counted(name):
     counted = costs.count(name)
-    label = name.removeprefix("efficientnet_").capitalize()
+    label = variants.short_name(name)
     params, multiply_adds = counted.params, counted.multiply_adds
     top1 = published.VARIANTS[name].top1
     return label, params / 1e6, multiply_adds / 1e9, top1

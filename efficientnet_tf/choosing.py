@@ -105,7 +105,7 @@ class Candidate:
 
     @property
     def label(self):
-        name = self.model.removeprefix("efficientnet_").capitalize()
+        name = variants.short_name(self.model)
         if self.resolution == variants.VARIANTS[self.model].resolution:
             return name
         return f"{name} at {self.resolution}"

@@ -98,7 +98,7 @@ def _named(name):
     base, _ = FAMILIES[family]
     phis = dataclasses.astuple(scaling.implied_phi(name, base))
     return {
-        "label": name.removeprefix("efficientnet_").capitalize(),
+        "label": variants.short_name(name),
         "family": family,
         # Two decimals: logarithms differ from one machine to the next.
         "phi": round(statistics.fmean(phis), 2),

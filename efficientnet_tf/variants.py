@@ -126,6 +126,11 @@ NORMALIZATIONS = {
 }
 
 
+def short_name(name):
+    """Returns what plots and tables call a variant: "B0", "Lite4"."""
+    return name.removeprefix("efficientnet_").capitalize()
+
+
 def get_variant(model):
     """Returns the `Variant` of a name or a file; a `Variant` passes through.
 

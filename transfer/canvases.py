@@ -122,6 +122,7 @@ def prepare(examples, side):
     if size > min(DISK_LIMIT, shutil.disk_usage(folder.parent).free / 2):
         logging.info("%d images are decoded anew in each epoch.", count)
         return None
+    logging.info("%.1f GB of decoded images go to %s.", size / 1e9, folder)
     with files.atomic(folder) as temporary:
         temporary.mkdir()
         pixels = np.lib.format.open_memmap(
