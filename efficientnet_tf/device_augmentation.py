@@ -57,6 +57,7 @@ def crop_and_resize(images, boxes, flips, size, interpolation):
     top, left, tall, wide = ops.split(ops.cast(boxes, "float32"), 4, axis=1)
     rows = _weights(top, tall, height, size, interpolation)
     columns = _weights(left, wide, width, size, interpolation)
+    flips = ops.cast(flips, "float32")
     mirrored = ops.reshape(flips, (-1, 1, 1)) > 0.5
     columns = ops.where(mirrored, ops.flip(columns, axis=1), columns)
     images = ops.cast(images, "float32")

@@ -43,7 +43,8 @@ class Trainer(keras.Model):
         Batch normalization sees a part at a time.
       augmentation: makes images of a batch whose `x` is a dict, inside the
         compiled step, such as a `device_augmentation.Augmentation`. Batches
-        of plain images, such as those of evaluation, stay as they are.
+        of plain images, such as those of evaluation, stay as they are. Not
+        with a teacher or accumulation, which need images from the start.
     """
 
     def __init__(
@@ -62,6 +63,10 @@ class Trainer(keras.Model):
     ):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         _check(distill_temperature, distill_weight, accumulation_steps)
+        if augmentation is not None and (teacher or accumulation_steps > 1):
+            raise ValueError(
+                "augmentation excludes a teacher and accumulation_steps."
+            )
         on_tensorflow = keras.backend.backend() == "tensorflow"
         if not on_tensorflow and (ema is not None or accumulation_steps > 1):
             raise ValueError(

@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 import types
 
 import numpy as np
@@ -103,12 +104,14 @@ def _write(folder, sizes):
     for number, size in enumerate(sizes):
         path = folder / f"train/{'ab'[number % 2]}/{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        image = tf.fill([*size, 3], tf.constant(10 * number, "uint8"))
+        image = tf.fill([*size, 3], tf.constant(10 * number % 256, "uint8"))
         path.write_bytes(tf.io.encode_png(image).numpy())
     return data.from_folder_splits(folder, splits=("train",))["train"]
 
 
-SIZES = [(30, 50), (64, 20), (40, 40), (1, 1), (200, 300), (24, 48)] * 6
+# More than are decoded at a time, of which a part is to train on.
+SIZES = [(30, 50), (64, 20), (40, 40), (1, 1), (24, 48)] * 28
+LIMIT = 64
 
 
 @pytest.fixture
@@ -116,80 +119,97 @@ def photos(tmp_path):
     return _write(tmp_path / "photos", SIZES)
 
 
-def test_images_of_many_sizes_become_squares(photos):
-    made = canvases.prepare(photos, 32)
-    assert made.pixels.shape[1:] == (32, 32, 3)
-    originals = [
-        preprocessing.decode(image).numpy() for image, _ in photos.dataset
-    ]
-    for pixels, shape, original in zip(
-        made.pixels, made.shapes, originals, strict=True
+def test_images_of_many_sizes_are_kept_as_they_are(photos):
+    made = canvases.prepare(photos, LIMIT)
+    assert made.pixels.shape == (photos.size, 64, 50, 3)
+    assert photos.size > canvases.BATCH_SIZE
+    for pixels, shape, (image, _) in zip(
+        made.pixels, made.shapes, photos.dataset, strict=True
     ):
-        assert tuple(shape) == original.shape
-        assert (pixels == original[0, 0]).all()
+        image = preprocessing.decode(image).numpy()
+        assert tuple(shape) == image.shape
+        height, width, _ = shape
+        np.testing.assert_array_equal(pixels[:height, :width], image)
+        assert not pixels[height:].any() and not pixels[:, width:].any()
 
 
-def test_crops_are_of_the_image_as_it_was():
-    """Twice as wide as high: the crop's aspect counts in its own pixels."""
-    ramp = np.broadcast_to(np.arange(120)[None, :, None], (60, 120, 3))
-    images = np.repeat(ramp[None].astype("uint8"), COUNT, axis=0)
-    examples = data.from_arrays(images, np.arange(COUNT) % 2, ("a", "b"))
-    feed = inputs.Feed(
-        examples,
-        RESULT,
-        dataclasses.replace(CONFIG, min_area=0.4),
-        flip=False,
-    )
-    assert feed._canvases.pixels.shape[1] == feed._canvases.pixels.shape[2]
-    for images, _ in _batches(feed, 5):
-        spans = images[:, 20, -1, 0] - images[:, 20, 0, 0]
-        # 3:4 to 4:3, of at most 60 rows, and 0.4 of 60 x 120 pixels.
-        assert spans.min() > 40 and spans.max() <= 60 * 4 / 3
+def test_one_image_that_is_too_large_leaves_all_to_the_host(photos):
+    assert canvases.prepare(photos, LIMIT - 1) is None
+
+
+def test_the_shape_of_a_jpeg_is_read_from_its_head(tmp_path):
+    folder = tmp_path / "photos" / "train"
+    for name, channels in (("a", 3), ("b", 1)):
+        (folder / name).mkdir(parents=True)
+        image = tf.zeros([17, 33, channels], "uint8")
+        encoded = tf.io.encode_jpeg(image).numpy()
+        for number in range(3):
+            (folder / name / f"{number}.jpg").write_bytes(encoded)
+    examples = data.from_folder_splits(tmp_path / "photos", splits=("train",))
+    made = canvases.prepare(examples["train"], 40)
+    assert {tuple(shape) for shape in made.shapes} == {(17, 33, 3)}
+
+
+@pytest.mark.parametrize("padding", [0, None])
+def test_photographs_are_cropped_as_the_host_would(
+    tmp_path, monkeypatch, padding
+):
+    """Wide and high ones, whose canvases are larger than they are."""
+    noise = np.random.default_rng(0).integers(0, 256, (90, 90, 3), "uint8")
+    for number in range(12):
+        path = tmp_path / f"photos/train/{'ab'[number % 2]}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image = noise[: 30 + 5 * number, : 80 - 4 * number]
+        path.write_bytes(tf.io.encode_png(image).numpy())
+    examples = data.from_folder_splits(tmp_path / "photos", splits=("train",))
+    settings = {"crop_padding": padding, "resolution": 48}
+    device, host = _both(examples["train"], CONFIG, monkeypatch, **settings)
+    for (made, _), (expected, _) in zip(device, host, strict=True):
+        np.testing.assert_allclose(made, expected, atol=1e-2)
+
+
+def test_closed_canvases_hold_no_pixels(examples):
+    feed = inputs.Feed(examples, RESULT, CONFIG, flip=True)
+    _batches(feed, 1)
+    feed.close()
+    assert feed._canvases.pixels is None
 
 
 def test_what_is_too_large_for_memory_is_kept_in_a_file(
     photos, cache, monkeypatch
 ):
-    in_memory = canvases.prepare(photos, 32)
+    in_memory = canvases.prepare(photos, LIMIT)
     monkeypatch.setattr(canvases, "MEMORY_LIMIT", 0)
-    on_disk = canvases.prepare(photos, 32)
+    cache.mkdir(parents=True)
+    (cache / ".tmp-1-left.npy").write_bytes(b"by a kill")
+    on_disk = canvases.prepare(photos, LIMIT)
     assert isinstance(on_disk.pixels, np.memmap)
     monkeypatch.setattr(canvases, "_fill", None)  # A second time reads it.
-    for made in (on_disk, canvases.prepare(photos, 32)):
+    for made in (on_disk, canvases.prepare(photos, LIMIT)):
         for field in ("pixels", "shapes", "labels"):
             np.testing.assert_array_equal(
                 getattr(made, field), getattr(in_memory, field)
             )
-    assert [path.name[0] for path in cache.iterdir()] != ["."]
+    assert [path.name for path in cache.glob(".tmp-*")] == []
 
 
 def test_what_is_too_large_for_the_disk_is_decoded_anew(photos, monkeypatch):
     monkeypatch.setattr(canvases, "MEMORY_LIMIT", 0)
     monkeypatch.setattr(canvases, "DISK_LIMIT", 0)
+    assert max(map(max, SIZES)) <= inputs.MAX_SIDE * SIZE
     feed = inputs.Feed(photos, RESULT, CONFIG, flip=True)
     assert feed.augmentation is None
     assert _batches(feed, 1)[0][0].shape == (BATCH, SIZE, SIZE, 3)
 
 
-@pytest.mark.parametrize(
-    ("fields", "settings"),
-    [({"cutout": 0.5}, {}), ({}, {"interpolation": "area"})],
-)
-def test_what_the_device_cannot_do_the_host_does(photos, fields, settings):
-    result = types.SimpleNamespace(**{**vars(RESULT), **settings})
-    config = dataclasses.replace(CONFIG, **fields)
-    assert inputs.Feed(photos, result, config, flip=True).augmentation is None
+def test_cutout_is_left_to_the_host(photos):
+    config = dataclasses.replace(CONFIG, cutout=0.5)
+    assert inputs.Feed(photos, RESULT, config, flip=True).augmentation is None
 
 
 def test_a_damaged_image_is_named(tmp_path):
     photos = _write(tmp_path / "photos", SIZES)
-    victim = sorted((tmp_path / "photos").rglob("*.png"))[7]
+    victim = pathlib.Path(photos.source.name(7))
     victim.write_bytes(victim.read_bytes()[:40])
     with pytest.raises(tf.errors.InvalidArgumentError, match=victim.name):
-        canvases.prepare(photos, 32)
-
-
-def test_images_that_need_no_resizing_are_kept_as_they_are(examples):
-    made = canvases.prepare(examples, SIZE)
-    originals = np.stack([image.numpy() for image, _ in examples.dataset])
-    np.testing.assert_array_equal(made.pixels, originals)
+        canvases.prepare(photos, LIMIT)

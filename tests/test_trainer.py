@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 import train_cases
 
-from efficientnet_tf import distillation, trainer
+from efficientnet_tf import distillation, model, trainer
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -56,6 +56,15 @@ def results(tmp_path_factory):
     for path in folder.glob("*.txt"):
         raise RuntimeError(f"{path.stem}: {path.read_text()}")
     return {name: dict(np.load(folder / f"{name}.npz")) for name in cases}
+
+
+def test_crops_in_the_step_exclude_what_needs_images_before_it(tiny_row):
+    network = model.build(tiny_row, classes=2, input_shape=(32, 32, 3))
+    for settings in ({"accumulation_steps": 2}, {"teacher": network}):
+        with pytest.raises(ValueError, match="augmentation excludes a teacher"):
+            trainer.Trainer(
+                network.inputs, network.outputs, augmentation=dict, **settings
+            )
 
 
 def cluster_configs(count):
@@ -284,9 +293,9 @@ def test_it_is_the_network_to_everybody_else(network, batch, tmp_path):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert not isinstance(loaded, trainer.Trainer)
     expected = trained.predict(batch[0], verbose=0)
-    for model in (network, again, loaded):
+    for other in (network, again, loaded):
         np.testing.assert_array_equal(
-            model.predict(batch[0], verbose=0), expected
+            other.predict(batch[0], verbose=0), expected
         )
 
 

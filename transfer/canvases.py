@@ -1,9 +1,7 @@
-"""A set's images, decoded once and all of one size, for crops on the device."""
+"""A set's images, decoded once and kept, for crops on the device."""
 
 import dataclasses
-import functools
 import hashlib
-import itertools
 import pathlib
 import shutil
 
@@ -18,20 +16,22 @@ from efficientnet_tf import (
     files,
     preprocessing,
     records,
+    sharing,
 )
 
 # Bytes of pixels: what is more is kept in a file, and what is more than the
 # second limit is decoded anew in each epoch.
 MEMORY_LIMIT = 2 * 2**30
 DISK_LIMIT = 64 * 2**30
-# Of these the sizes are looked at before all are decoded.
-TRIED_IMAGES = 64
 BATCH_SIZE = 64
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Canvases:
-    """Images [N, H, W, 3] in uint8, their sizes before, and labels [N]."""
+    """Images in the upper left of uint8 [N, H, W, 3], as large as the largest.
+
+    `shapes` [N, 3] are those of the images, `labels` [N] their classes.
+    """
 
     pixels: np.ndarray
     shapes: np.ndarray
@@ -50,25 +50,17 @@ class Canvases:
           start_step: how many batches have been seen.
           mixture: maps (labels, seed) of a batch to labels and more inputs.
         """
+        columns = tf.range(len(self.labels)), self.shapes, self.labels
         source = records.Indexed(
-            (
-                tf.range(len(self.labels)),
-                tf.constant(self.shapes),
-                tf.constant(self.labels),
-            ),
+            tuple(tf.constant(column) for column in columns),
             lambda number, shape, label: ((number, shape), label),
-            self.examples.source.names
-            if isinstance(self.examples.source, records.Indexed)
-            else None,
         )
         height, width = self.pixels.shape[1:3]
 
         def place(image, image_seed):
             number, shape = image
-            crop, mirrored = draw(shape, image_seed)
-            scale = tf.constant([height, width]) / shape[:2]
-            scale = tf.cast(tf.tile(scale, [2]), "float32")
-            return number, tf.cast(crop, "float32") * scale, mirrored
+            box, mirrored = draw(shape, image_seed)
+            return number, tf.cast(box, "float32"), mirrored
 
         def take(rows, labels, batch_seed):
             numbers, boxes, mirrored = rows
@@ -92,107 +84,96 @@ class Canvases:
             batch_transform=take,
         )
 
+    def close(self):
+        """Lets the pixels go, which TensorFlow's graphs would hold for good."""
+        self.pixels = None
 
-def prepare(examples, side):
-    """Decodes all images, or returns None where they are too many.
 
-    Images that are all of one size, and not larger, stay as they are; others
-    become squares of `side` pixels, their aspect let go.
+def prepare(examples, max_side):
+    """Decodes all images, or returns None where they are too large or many.
 
     Args:
       examples: a `data.Examples`.
-      side: pixels.
+      max_side: pixels that the longer side of an image may have.
 
     Returns:
       `Canvases` or None.
     """
-    height, width = _common_shape(examples) or (side, side)
-    if height * width > side**2:
-        height = width = side
-    count = examples.size
-    size = count * height * width * 3
-    if size <= MEMORY_LIMIT:
-        pixels = np.empty((count, height, width, 3), "uint8")
-        return Canvases(pixels, *_fill(pixels, examples), examples)
-    folder = _folder(examples, height, width)
-    if folder.exists():
-        logging.info("Decoded images from %s.", folder)
-        return _open(folder, examples)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if size > min(DISK_LIMIT, shutil.disk_usage(folder.parent).free / 2):
-        logging.info("%d images are decoded anew in each epoch.", count)
+    shapes, labels = _scan(examples)
+    height, width = (int(side) for side in shapes[:, :2].max(axis=0))
+    if max(height, width) > max_side:
+        logging.info("Images of %d x %d are cropped as read.", height, width)
         return None
-    logging.info("%.1f GB of decoded images go to %s.", size / 1e9, folder)
-    with files.atomic(folder) as temporary:
-        temporary.mkdir()
-        pixels = np.lib.format.open_memmap(
-            temporary / "pixels.npy", "w+", "uint8", (count, height, width, 3)
-        )
-        shapes, labels = _fill(pixels, examples)
-        pixels.flush()
-        np.save(temporary / "shapes.npy", shapes)
-        np.save(temporary / "labels.npy", labels)
-    return _open(folder, examples)
+    shape = len(shapes), height, width, 3
+    size = int(np.prod(shape))
+    if size <= MEMORY_LIMIT:
+        pixels = np.zeros(shape, "uint8")
+        _fill(pixels, examples)
+        return Canvases(pixels, shapes, labels, examples)
+    path = _path(examples, shape)
+    # One at a time: several runs of a grid want the same.
+    with sharing.lock(path.parent, "canvases"):
+        if not path.exists() and not _write(path, shape, examples):
+            return None
+    logging.info("Decoded images from %s.", path)
+    pixels = np.load(path, mmap_mode="r")
+    return Canvases(pixels, shapes, labels, examples)
 
 
-def _folder(examples, height, width):
-    key = f"{examples.fingerprint}:{height}:{width}"
+def _path(examples, shape):
+    key = f"{examples.fingerprint}:{shape}"
     digest = hashlib.sha256(key.encode()).hexdigest()[:32]
-    return pathlib.Path(downloads.cache_dir()) / "canvases" / digest
+    return pathlib.Path(downloads.cache_dir()) / "canvases" / f"{digest}.npy"
 
 
-def _open(folder, examples):
-    return Canvases(
-        np.load(folder / "pixels.npy", mmap_mode="r"),
-        np.load(folder / "shapes.npy"),
-        np.load(folder / "labels.npy"),
-        examples,
-    )
+def _write(path, shape, examples):
+    """Whether there was room for the file."""
+    files.remove_leftovers(path.parent)
+    size = int(np.prod(shape))
+    if size > min(DISK_LIMIT, shutil.disk_usage(path.parent).free / 2):
+        logging.info("%d images are decoded anew in each epoch.", shape[0])
+        return False
+    logging.info("%.1f GB of decoded images go to %s.", size / 1e9, path)
+    with files.atomic(path) as temporary:
+        pixels = np.lib.format.open_memmap(temporary, "w+", "uint8", shape)
+        _fill(pixels, examples)
+        pixels.flush()
+    return True
 
 
-def _common_shape(examples):
-    """Returns the height and width of the first images, or None."""
-    first = itertools.islice(examples.dataset, TRIED_IMAGES)
-    try:
-        shapes = {
-            tuple(preprocessing.decode(image).shape[:2]) for image, _ in first
-        }
-    except tf.errors.InvalidArgumentError:
-        return None  # What decodes all of them names the one.
-    return shapes.pop() if len(shapes) == 1 else None
-
-
-def _fill(pixels, examples):
-    """Decodes into `pixels`; returns shapes [N, 3] and labels [N]."""
-    dataset = data.make_eval_dataset(
-        examples,
-        functools.partial(_paint, shape=pixels.shape[1:3]),
-        batch_size=BATCH_SIZE,
-    )
-    logging.info("Decoding %d images once.", examples.size)
-    bar = keras.utils.Progbar(examples.size)
-    shapes, labels, done = [], [], 0
-    for (images, originals), batch_labels in dataset.as_numpy_iterator():
-        pixels[done : done + len(images)] = images
-        shapes.append(originals)
-        labels.append(batch_labels)
-        done += len(images)
-        bar.add(len(images))
+def _scan(examples):
+    """Returns shapes [N, 3] and labels [N]."""
+    dataset = data.make_eval_dataset(examples, _shape, batch_size=BATCH_SIZE)
+    shapes, labels = zip(*dataset.as_numpy_iterator(), strict=True)
     return np.concatenate(shapes), np.concatenate(labels)
 
 
-def _paint(image, shape):
-    image = preprocessing.decode(image)
-    original = tf.shape(image)
-
-    def resized():
-        # Averages where it becomes smaller: crops are taken from it later.
-        pixels = tf.image.resize(image, shape, "bicubic", antialias=True)
-        return tf.saturate_cast(tf.round(pixels), "uint8")
-
-    image = tf.cond(
-        tf.reduce_all(original[:2] == shape),
-        lambda: tf.cast(image, "uint8"),
-        resized,
+def _shape(image):
+    if image.dtype != tf.string:
+        return tf.shape(image)
+    shape = tf.cond(
+        tf.image.is_jpeg(image),
+        # Without decoding it; a grey one is decoded to three channels.
+        lambda: tf.concat([tf.image.extract_jpeg_shape(image)[:2], [3]], 0),
+        lambda: tf.shape(preprocessing.decode(image)),
     )
-    return tf.ensure_shape(image, [*shape, 3]), original
+    return tf.ensure_shape(shape, [3])
+
+
+def _fill(pixels, examples):
+    """Decodes all images into zeros [N, H, W, 3]."""
+    height, width = pixels.shape[1:3]
+
+    def paint(image):
+        image = preprocessing.decode(image)
+        image = tf.image.pad_to_bounding_box(image, 0, 0, height, width)
+        return tf.cast(image, "uint8")
+
+    dataset = data.make_eval_dataset(examples, paint, batch_size=BATCH_SIZE)
+    logging.info("Decoding %d images once.", examples.size)
+    bar = keras.utils.Progbar(examples.size)
+    done = 0
+    for images, _ in dataset.as_numpy_iterator():
+        pixels[done : done + len(images)] = images
+        done += len(images)
+        bar.add(len(images))

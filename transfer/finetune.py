@@ -254,6 +254,7 @@ def _fit(result, task, examples, config, workdir, watchers):
             callbacks=[*own, *watchers],
             verbose=1 if sys.stdout.isatty() else 2,
         )
+    feed.close()
     if average is not None:
         average.swap()
     for layer in result.model.layers:

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import json
 import pathlib
 import re
 import time
@@ -24,6 +25,8 @@ from transfer import finetune, recipes, tasks
 SAMPLERS = ("grid", "tpe")
 PRUNERS = ("none", "asha", "median")
 STUDY_FILE = "study.db"
+# In the folder of a final run that diverged; without it, it is tried again.
+FAILED_FILE = "failed.json"
 # Of ASHA and the median rule: epochs, or rounds, before the first judgement.
 MIN_ROUNDS = 2
 
@@ -199,7 +202,8 @@ def count(plan, workdir):
         if searched and (workdir / STUDY_FILE).exists():
             ended += len(_ended(_open(plan, workdir, cell)))
         ended += sum(
-            sharing.has_ended(_final(workdir, cell, seed)) for seed in seeds
+            sharing.has_ended(folder) or (folder / FAILED_FILE).exists()
+            for folder in (_final(workdir, cell, seed) for seed in seeds)
         )
     return ended, total
 
@@ -234,12 +238,18 @@ class _Grid:
         self.failures = {}
 
     def check(self):
-        """Raises RuntimeError for runs that diverged."""
-        if self.failures:
-            name, reason = next(iter(self.failures.items()))
+        """Raises RuntimeError for cells and runs that diverged."""
+        failures = dict(self.failures)
+        for cell in self.plan.cells:
+            for seed in _seeds(self.plan, cell):
+                folder = _final(self.workdir, cell, seed)
+                if (folder / FAILED_FILE).exists():
+                    failed = json.loads((folder / FAILED_FILE).read_text())
+                    failures[f"{cell.slug} seed {seed}"] = failed["error"]
+        if failures:
+            name, reason = next(iter(failures.items()))
             raise RuntimeError(
-                f"{len(self.failures)} of the cells failed, the others are "
-                f"done: {name}: {reason}"
+                f"{len(failures)} diverged, all else is done: {name}: {reason}"
             )
 
     def step(self, cell):
@@ -251,7 +261,7 @@ class _Grid:
             return "done"
         try:
             return self._step(cell)
-        except (FloatingPointError, _AllDiverged) as error:
+        except _AllDiverged as error:
             logging.warning("%s: %s", cell.slug, error)
             self.failures[cell.slug] = str(error)
             return "done"
@@ -343,7 +353,8 @@ class _Grid:
         state = "done"
         for seed in _seeds(self.plan, cell):
             folder = _final(self.workdir, cell, seed)
-            if sharing.has_ended(folder):
+            failed = folder / FAILED_FILE
+            if sharing.has_ended(folder) or failed.exists():
                 continue
             lock = sharing.lock(self.workdir, f"{cell.slug}-seed{seed}", 0)
             try:
@@ -354,6 +365,10 @@ class _Grid:
             except filelock.Timeout:
                 state = "busy"
                 continue
+            except FloatingPointError as error:
+                logging.warning("%s: %s", folder, error)
+                files.write_json(failed, {"error": str(error)})
+                return "ran"
             self._show(cell, f"seed={seed}", {**point, "seed": seed}, row)
             _write_results(self.plan, self.workdir)
             return "ran"

@@ -1,8 +1,8 @@
 """Training batches: cropped on the device where the set is small enough."""
 
 import functools
-import math
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -15,8 +15,9 @@ from efficientnet_tf import (
 )
 from transfer import canvases
 
-# Of the resolution: canvases need not be larger, however small the crops.
-MAX_ENLARGEMENT = 2.0
+# Of the resolution: cropping larger images on a CPU takes longer than decoding
+# them anew.
+MAX_SIDE = 2.0
 
 
 class Feed:
@@ -71,20 +72,21 @@ class Feed:
 
     def augment(self, batch):
         """Returns the images [N, size, size, 3] of a batch's inputs."""
-        return batch if self.augmentation is None else self.augmentation(batch)
+        if self.augmentation is None:
+            return batch
+        return self.augmentation({k: np.asarray(v) for k, v in batch.items()})
+
+    def close(self):
+        """Lets the decoded images go; no data set works after it."""
+        if self._canvases is not None:
+            self._canvases.close()
 
     def _prepare(self):
-        """Returns canvases, or None where each epoch is to decode anew."""
-        if (
-            self._config.cutout
-            or self._interpolation not in device_augmentation.KERNELS
-        ):
-            logging.info("Images are cropped by the host.")
+        """Returns canvases, or None where the host is to crop."""
+        if self._config.cutout:
+            logging.info("Images with cutout are cropped as read.")
             return None
-        # So that the smallest crop has as many pixels as it becomes.
-        enlargement = 1 / math.sqrt(self._config.min_area)
-        side = round(self._size * min(enlargement, MAX_ENLARGEMENT))
-        return canvases.prepare(self._examples, self._config.resize or side)
+        return canvases.prepare(self._examples, MAX_SIDE * self._size)
 
     def _draw(self, shape, seed):
         """Draws what `_preprocess` would: a crop, and whether to mirror it."""

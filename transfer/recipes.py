@@ -188,31 +188,25 @@ class FinetuneConfig:
             )
 
 
+# Ours, chosen on validation images (docs/RESULTS.md). From noise, because a
+# head that fits the training images at once leaves no gradient for the features
+# to follow; and batch norm in training mode, because with frozen statistics
+# this learning rate wrecks the network.
+_FULL = FinetuneConfig(
+    epochs=20,
+    learning_rate=2e-3,
+    warmup_epochs=2.0,
+    min_area=0.5,
+    head="random",
+    batch_norm="train",
+)
+
 RECIPES = {
     # Kornblith et al., 2019: logistic regression on frozen features.
     "linear": FinetuneConfig(epochs=0),
-    # Ours, chosen on validation images (docs/RESULTS.md). From noise, because
-    # a head that fits the training images at once leaves no gradient for the
-    # features to follow; and batch norm in training mode, because with frozen
-    # statistics this learning rate wrecks the network.
-    "full": FinetuneConfig(
-        epochs=20,
-        learning_rate=2e-3,
-        warmup_epochs=2.0,
-        min_area=0.5,
-        head="random",
-        batch_norm="train",
-    ),
+    "full": _FULL,
     # The same at fewer pixels, in half the time.
-    "fast": FinetuneConfig(
-        epochs=20,
-        resolution=160,
-        learning_rate=2e-3,
-        warmup_epochs=2.0,
-        min_area=0.5,
-        head="random",
-        batch_norm="train",
-    ),
+    "fast": dataclasses.replace(_FULL, resolution=160),
     # https://arxiv.org/abs/1805.08974, as https://arxiv.org/abs/2002.05709
     # repeats it in B.8.1; rate and decay are chosen from `kornblith_grid`.
     "kornblith": FinetuneConfig(
