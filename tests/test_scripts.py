@@ -46,10 +46,11 @@ CASES = {
         2,
         "Unknown model 'efficientnet_b9'; choose one of efficientnet_b0, ",
     ),
-    "no workdir": (
-        ["finetune", "--task=digits"],
-        2,
-        "--workdir is required; --help says what it is.",
+    "no budget": (["choose_model"], 2, "Give at least one of max_params, "),
+    "explorer into a folder": (
+        ["explore", "--output={tmp}"],
+        1,
+        "{tmp} is a folder, not a file.",
     ),
     "unknown task": (
         [*TUNE, "--task=cifar"],
@@ -170,7 +171,11 @@ CASES = {
     ),
     "no value": ([*DIGITS, "--set=epochs"], 2, "field=value, got 'epochs'"),
     "unknown flag": ([*DIGITS, "--epoch=3"], 2, "flag 'epoch'"),
-    "missing flag": (["finetune", "--task=digits"], 2, "workdir must have a"),
+    "missing flag": (
+        ["finetune", "--task=digits"],
+        2,
+        "--workdir is required; --help says what it is.",
+    ),
     "mistyped flag": (
         ["evaluate", LITE0, "--batch_size=many"],
         2,
