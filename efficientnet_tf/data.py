@@ -170,7 +170,7 @@ def make_epochs_dataset(
     Args:
       examples: `Examples`.
       preprocess: maps one image, and a seed int64 [2], to a tensor of known
-        shape.
+        shape, or a structure of them.
       batch_size: of all input pipelines together.
       seed: an integer.
       start_step: how many batches have been seen.

@@ -7,10 +7,10 @@ compiled step. Keras operations only, so that every backend can do it.
 
 from keras import ops
 
-# How many pixels on either side of a place its value is made of, and the
-# weight of one at a distance; both as in `tf.image.resize`.
-KERNELS = ("bilinear", "bicubic")
+# How many pixels on either side of a place its value is made of, as in
+# `tf.image.resize`.
 _REACH = {"bilinear": 1.0, "bicubic": 2.0}
+KERNELS = tuple(_REACH)
 
 
 def augment(inputs, size, interpolation):
@@ -99,14 +99,3 @@ def _mix(images, shares, paste):
     columns = (places >= left) & (places < right)
     pasted = rows[:, None, None] & columns[None, :, None]
     return ops.where(pasted, others, blended)
-
-
-class Augmentation:
-    """`augment` with its settings; what `trainer.Trainer` takes."""
-
-    def __init__(self, size, interpolation):
-        self.size = size
-        self.interpolation = interpolation
-
-    def __call__(self, inputs):
-        return augment(inputs, self.size, self.interpolation)

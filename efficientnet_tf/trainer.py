@@ -42,8 +42,8 @@ class Trainer(keras.Model):
         one after the other, and sums their gradients, which saves memory.
         Batch normalization sees a part at a time.
       augmentation: makes images of a batch whose `x` is a dict, inside the
-        compiled step, such as a `device_augmentation.Augmentation`. Batches
-        of plain images, such as those of evaluation, stay as they are. Not
+        compiled step, such as `device_augmentation.augment` does. Batches of
+        plain images, such as those of evaluation, stay as they are. Not
         with a teacher or accumulation, which need images from the start.
     """
 

@@ -1,5 +1,6 @@
 """Fixtures that all tests share."""
 
+import importlib.util
 import os
 import pathlib
 
@@ -17,6 +18,21 @@ def seed():
     import keras  # Here, so that tests without Keras start at once.
 
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def load_benchmark():
+    """A function that imports a file of benchmarks/ without running it."""
+
+    def load(name):
+        path = ROOT / "benchmarks" / f"{name}.py"
+        # Not its own name, which may be a package's.
+        spec = importlib.util.spec_from_file_location(f"{name}_program", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture(scope="session")

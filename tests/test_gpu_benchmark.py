@@ -1,6 +1,5 @@
 """benchmarks/gpu.py, on a CPU as far as that goes."""
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -38,12 +37,9 @@ variants.VARIANTS["tiny"] = conftest.make_tiny_row(variants)
 
 
 @pytest.fixture(scope="module")
-def gpu():
+def gpu(load_benchmark):
     """The program as a module; its flags are not parsed."""
-    spec = importlib.util.spec_from_file_location("gpu_benchmark", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_benchmark("gpu")
 
 
 @pytest.fixture

@@ -1,24 +1,17 @@
 """Benchmarks compare like with like."""
 
-import importlib.util
-import pathlib
-
 import keras
 import numpy as np
 import pytest
 
 from efficientnet_tf import layers
 
-PATH = pathlib.Path(__file__).resolve().parent.parent / "benchmarks/peers.py"
 SIZE = 64
 
 
 @pytest.fixture(scope="module")
-def peers():
-    spec = importlib.util.spec_from_file_location("peers", PATH)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def peers(load_benchmark):
+    return load_benchmark("peers")
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b0", "efficientnet_lite0"])

@@ -99,11 +99,11 @@ def prepare(examples, max_side):
     Returns:
       `Canvases` or None.
     """
-    shapes, labels = _scan(examples)
-    height, width = (int(side) for side in shapes[:, :2].max(axis=0))
-    if max(height, width) > max_side:
-        logging.info("Images of %d x %d are cropped as read.", height, width)
+    scanned = _scan(examples, max_side)
+    if scanned is None:
         return None
+    shapes, labels = scanned
+    height, width = (int(side) for side in shapes[:, :2].max(axis=0))
     shape = len(shapes), height, width, 3
     size = int(np.prod(shape))
     if size <= MEMORY_LIMIT:
@@ -141,10 +141,20 @@ def _write(path, shape, examples):
     return True
 
 
-def _scan(examples):
-    """Returns shapes [N, 3] and labels [N]."""
+def _scan(examples, max_side):
+    """Returns shapes [N, 3] and labels [N]; None once an image is too large."""
     dataset = data.make_eval_dataset(examples, _shape, batch_size=BATCH_SIZE)
-    shapes, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    shapes, labels = [], []
+    for batch, batch_labels in dataset.as_numpy_iterator():
+        height, width = batch[:, :2].max(axis=0)
+        if max(height, width) > max_side:
+            # Large sets are large images, mostly: the rest is not even read.
+            logging.info(
+                "Images up to %d x %d are cropped as read.", height, width
+            )
+            return None
+        shapes.append(batch)
+        labels.append(batch_labels)
     return np.concatenate(shapes), np.concatenate(labels)
 
 

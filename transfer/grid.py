@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
 import pathlib
 import re
 import time
@@ -25,8 +24,6 @@ from transfer import finetune, recipes, tasks
 SAMPLERS = ("grid", "tpe")
 PRUNERS = ("none", "asha", "median")
 STUDY_FILE = "study.db"
-# In the folder of a final run that diverged; without it, it is tried again.
-FAILED_FILE = "failed.json"
 # Of ASHA and the median rule: epochs, or rounds, before the first judgement.
 MIN_ROUNDS = 2
 
@@ -202,14 +199,13 @@ def count(plan, workdir):
         if searched and (workdir / STUDY_FILE).exists():
             ended += len(_ended(_open(plan, workdir, cell)))
         ended += sum(
-            sharing.has_ended(folder) or (folder / FAILED_FILE).exists()
-            for folder in (_final(workdir, cell, seed) for seed in seeds)
+            sharing.has_ended(_final(workdir, cell, seed)) for seed in seeds
         )
     return ended, total
 
 
 def read_results(plan, workdir):
-    """Returns the rows of all final runs that have ended.
+    """Returns the rows of all final runs that have ended, but diverged ones.
 
     "folder" is where a run's other files are, seen from `workdir`.
     """
@@ -222,7 +218,7 @@ def read_results(plan, workdir):
     return [
         {**row, "folder": folder.relative_to(workdir).as_posix()}
         for folder in folders
-        if (row := files.last_result(folder / files.RESULTS_FILE))
+        if (row := _last_row(folder)) and "failed" not in row
     ]
 
 
@@ -242,10 +238,9 @@ class _Grid:
         failures = dict(self.failures)
         for cell in self.plan.cells:
             for seed in _seeds(self.plan, cell):
-                folder = _final(self.workdir, cell, seed)
-                if (folder / FAILED_FILE).exists():
-                    failed = json.loads((folder / FAILED_FILE).read_text())
-                    failures[f"{cell.slug} seed {seed}"] = failed["error"]
+                row = _last_row(_final(self.workdir, cell, seed))
+                if row and "failed" in row:
+                    failures[f"{cell.slug} seed {seed}"] = row["failed"]
         if failures:
             name, reason = next(iter(failures.items()))
             raise RuntimeError(
@@ -353,8 +348,7 @@ class _Grid:
         state = "done"
         for seed in _seeds(self.plan, cell):
             folder = _final(self.workdir, cell, seed)
-            failed = folder / FAILED_FILE
-            if sharing.has_ended(folder) or failed.exists():
+            if sharing.has_ended(folder):
                 continue
             lock = sharing.lock(self.workdir, f"{cell.slug}-seed{seed}", 0)
             try:
@@ -367,7 +361,9 @@ class _Grid:
                 continue
             except FloatingPointError as error:
                 logging.warning("%s: %s", folder, error)
-                files.write_json(failed, {"error": str(error)})
+                # Its result, so that nobody tries it again.
+                path = folder / files.RESULTS_FILE
+                files.append_json_line(path, {"failed": str(error)})
                 return "ran"
             self._show(cell, f"seed={seed}", {**point, "seed": seed}, row)
             _write_results(self.plan, self.workdir)
@@ -523,6 +519,10 @@ def _name(point):
         for name, value in point.items()
     ]
     return re.sub(r"[^\w.,=+-]+", "_", ",".join(parts))
+
+
+def _last_row(folder):
+    return files.last_result(folder / files.RESULTS_FILE)
 
 
 def _final(workdir, cell, seed):

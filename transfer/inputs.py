@@ -35,10 +35,8 @@ class Feed:
 
     def __init__(self, examples, result, config, *, flip):
         self._examples, self._config, self._flip = examples, config, flip
-        self._size, self._interpolation = (
-            result.resolution,
-            result.interpolation,
-        )
+        self._size = result.resolution
+        self._interpolation = result.interpolation
         self._keep_aspect = result.crop_padding is not None
         self._mixture = {
             "classes": len(result.class_names),
@@ -48,8 +46,10 @@ class Feed:
         self._canvases = self._prepare()
         self.augmentation = None
         if self._canvases is not None:
-            self.augmentation = device_augmentation.Augmentation(
-                self._size, self._interpolation
+            self.augmentation = functools.partial(
+                device_augmentation.augment,
+                size=self._size,
+                interpolation=self._interpolation,
             )
 
     def make_dataset(self, batch_size, *, start_step=0):
