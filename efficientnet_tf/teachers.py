@@ -23,12 +23,13 @@ def check(teacher):
 
 
 def load(teacher, classes):
-    """Returns a network that is not trained any more, or None for "".
+    """Returns what maps images to probabilities, or None for "".
 
     Args:
-      teacher: "MODEL:WEIGHTS", such as "efficientnet_lite2:imagenet"; a run's
-        workdir; or a SavedModel whose serving signature maps images
-        [N, H, W, 3] in [0, 255] to probabilities.
+      teacher: "MODEL:WEIGHTS", such as "efficientnet_lite2:imagenet", which
+        sees images as they are; or a run's workdir or a SavedModel whose
+        serving signature maps images [N, H, W, 3] in [0, 255] to
+        probabilities, which get images resized to their own size.
       classes: of the student.
 
     Raises:
@@ -41,10 +42,9 @@ def load(teacher, classes):
     if file is None:
         network = _from_name(teacher, classes)
     elif file.name == classifier.MODEL_FILE:
-        network = classifier.from_run(file.parent).model
+        network = _Fixed(classifier.from_run(file.parent).model)
     else:
         network = _SavedModel(file.parent)
-    network.trainable = False
     found = network.output_shape[-1]
     if found != classes:
         raise ValueError(
@@ -72,6 +72,18 @@ def _from_name(teacher, classes):
     )
 
 
+class _Fixed:
+    """A network of one image size, for images of any size."""
+
+    def __init__(self, network):
+        self._network = network
+        self._size = network.input_shape[1:3]
+        self.output_shape = network.output_shape
+
+    def __call__(self, images, training=False):
+        return self._network(_resize(images, self._size), training=training)
+
+
 class _SavedModel:
     """The serving signature of a SavedModel, for images of any size."""
 
@@ -95,6 +107,11 @@ class _SavedModel:
         self.output_shape = tuple(outputs[self._output].shape)
 
     def __call__(self, images, training=False):
-        if None not in self._size:
-            images = keras.ops.image.resize(images, self._size)
+        images = _resize(images, self._size)
         return self._serve(**{self._input: images})[self._output]
+
+
+def _resize(images, size):
+    if None in size or tuple(images.shape[1:3]) == tuple(size):
+        return images
+    return keras.ops.image.resize(images, size)

@@ -33,15 +33,15 @@ def test_a_runs_folder_and_a_saved_model_say_what_the_network_says(
 ):
     made, folder = run
     teacher = teachers.load(str(folder / place), len(CLASSES))
-    assert not teacher.trainable
     np.testing.assert_allclose(
         teacher(images, training=False), made.model(images), atol=1e-5
     )
 
 
-def test_a_saved_model_sees_images_of_another_size_resized(run, images):
+@pytest.mark.parametrize("place", ["", "saved"])
+def test_images_of_another_size_are_resized(run, images, place):
     made, folder = run
-    teacher = teachers.load(str(folder / "saved"), len(CLASSES))
+    teacher = teachers.load(str(folder / place), len(CLASSES))
     larger = keras.ops.image.resize(images, (48, 48))
     smaller = keras.ops.image.resize(larger, (32, 32))
     np.testing.assert_allclose(teacher(larger), made.model(smaller), atol=1e-5)
