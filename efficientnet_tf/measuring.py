@@ -17,7 +17,7 @@ from efficientnet_tf import (
     configs,
     distribution,
     files,
-    model,
+    networks,
     profiling,
     published,
     variants,
@@ -57,7 +57,8 @@ COLUMNS = (
 class Job:
     """A network and the conditions to measure it under.
 
-    `resolution` is in pixels, None for the network's own. `batches` are
+    `model` is a name or a variant file. `resolution` is in pixels, None for
+    the network's own. `batches` are
     timed after `warmup_batches`. `backend` is that of the processes that
     measure.
     """
@@ -72,14 +73,9 @@ class Job:
 
     def __post_init__(self):
         configs.check_types(self)
-        _check_choice("model", self.model, names())
         _check_choice("precision", self.precision, configs.PRECISIONS)
         _check_choice("backend", self.backend, BACKENDS)
-        if self.resolution is not None and self.resolution < model.MIN_SIZE:
-            raise ValueError(
-                f"resolution={self.resolution} is below {model.MIN_SIZE}, by "
-                "which the networks stride."
-            )
+        _ = self.network  # Checks the name, the file and the resolution.
         for field in ("batch_size", "batches"):
             if getattr(self, field) < 1:
                 raise ValueError(
@@ -87,32 +83,21 @@ class Job:
                 )
 
     @property
+    def network(self):
+        """The `networks.Scaled` that is measured."""
+        network = networks.get(self.model)
+        if self.resolution is None:
+            return network
+        return dataclasses.replace(network, resolution=self.resolution)
+
+    @property
     def size(self):
-        if self.resolution is not None:
-            return self.resolution
-        if self.model in baselines.BASELINES:
-            return baselines.RESOLUTION
-        return variants.VARIANTS[self.model].resolution
+        return self.network.resolution
 
 
 def names():
     """Returns every network that can be measured by name."""
     return (*variants.VARIANTS, *baselines.BASELINES)
-
-
-def build(job, classifier_activation="softmax"):
-    """Builds a job's network with random weights, in Keras's precision."""
-    if job.model in baselines.BASELINES:
-        return baselines.build(
-            job.model,
-            resolution=job.size,
-            classifier_activation=classifier_activation,
-        )
-    return model.build(
-        job.model,
-        input_shape=(job.size, job.size, 3),
-        classifier_activation=classifier_activation,
-    )
 
 
 def count(job):
@@ -121,7 +106,7 @@ def count(job):
     The published multiply-adds hold for the published resolution only, so
     they are None at others.
     """
-    costs = profiling.profile(build(job))
+    costs = profiling.profile(networks.build(job.network))
     row = dict.fromkeys(COLUMNS)
     row.update(dataclasses.asdict(job), resolution=job.size, note="")
     theirs = published.VARIANTS.get(job.model)
@@ -161,7 +146,7 @@ def measure_latency(job):
     Includes what a caller waits for: images in, probabilities out.
     """
     distribution.set_precision(job.precision)
-    network = build(job)
+    network = networks.build(job.network)
     network.compile()
     images = _images(job)
     seconds = []
@@ -189,11 +174,11 @@ def measure_training_memory(job):
     """
     distribution.set_precision(job.precision)
     runtime = _peak_mb()
-    network = build(job, classifier_activation=None)
+    network = networks.build(job.network)
     _check_memory(job, network)
     network.compile(
         optimizer=keras.optimizers.SGD(1e-3, momentum=0.9),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss="sparse_categorical_crossentropy",
     )
     labels = np.arange(job.batch_size) % 1000
     for _ in range(2):  # The optimizer makes its slots in the first one.

@@ -35,8 +35,8 @@ def write_search(plan, rows, agreement, workdir, family=()):
         agreement_text(agreement),
         "![The grid](grid.png)",
         search_table(rows),
-        "Front: no candidate is both more accurate and cheaper. Spread: the "
-        "standard deviation over seeds.",
+        "Front: no other candidate is more accurate and lower in "
+        f"{', '.join(plan.costs)}. Spread: the standard deviation over seeds.",
         "![Accuracy over epochs](curves.png)",
     ]
     if family:
@@ -47,7 +47,7 @@ def write_search(plan, rows, agreement, workdir, family=()):
     _save(workdir / "grid.png", grid_image(plan, rows))
     curves = {
         row["name"]: trials.read_curve(row["name"], plan.budget, workdir)
-        for row in sorted(rows, key=_accuracy, reverse=True)
+        for row in sorted(rows, key=_rank, reverse=True)
     }
     _save(workdir / "curves.png", curves_image(curves))
     return text
@@ -104,9 +104,17 @@ def agreement_text(found):
 
 
 def search_table(rows):
-    """Returns candidates as Markdown, the most accurate first."""
+    """Returns candidates as Markdown, the most accurate first.
+
+    Those that fewer seeds have trained than others say how many.
+    """
+    measured = [
+        name
+        for name in search.MEASURED
+        if any(row[name] is not None for row in rows)
+    ]
     lines = []
-    for row in sorted(rows, key=_accuracy, reverse=True):
+    for row in sorted(rows, key=_rank, reverse=True):
         product = row["alpha"] * row["beta"] ** 2 * row["gamma"] ** 2
         coefficients = [f"{row[n]:g}" for n in ("alpha", "beta", "gamma")]
         lines.append(
@@ -115,14 +123,22 @@ def search_table(rows):
                 f"{product:.2f}",
                 *_costs(row),
                 f"{row['exact_growth']:.2f}",
+                *(_number(row[name], ".1f") for name in measured),
                 *_scores(row),
                 _number(row["objective"], ".4f"),
                 "front" if row["on_front"] else "",
             ]
         )
+    heads = {"latency_ms": "latency, ms", "memory_mb": "training memory, MB"}
     return _table(
-        "α|β|γ|α·β²·γ²|pixels|params, M|multiply-adds, M|times the base's|"
-        "accuracy|spread|objective|",
+        "|".join(
+            [
+                "α|β|γ|α·β²·γ²|pixels|params, M|multiply-adds, M",
+                "times the base's",
+                *(heads[name] for name in measured),
+                "accuracy|spread|objective|",
+            ]
+        ),
         lines,
     )
 
@@ -184,13 +200,13 @@ def grid_image(plan, rows):
     betas = _axis(plan, rows, "beta")
     cells = np.full((len(betas), len(alphas)), np.nan)
     gammas = {}
-    for row in sorted(rows, key=_accuracy):
+    for row in sorted(rows, key=_rank):
         place = tuple(
             round((row[name] - 1) / plan.step) for name in ("beta", "alpha")
         )
         gammas[place] = row["gamma"]
-        if row["accuracy"] is not None:
-            cells[place] = row["accuracy"]
+        if row["mean"] is not None:
+            cells[place] = row["mean"]
     size = (2.5 + 0.62 * len(alphas), 2.2 + 0.55 * len(betas))
     drawing, (axes,) = visualize.make_figure(1, 1, size)
     half = plan.step / 2
@@ -314,15 +330,21 @@ def _costs(row):
 
 
 def _scores(row):
-    return _number(row["accuracy"], ".4f"), _number(row["spread"], ".4f")
+    accuracy = _number(row["mean"], ".4f")
+    if None in row["scores"] and row["mean"] is not None:
+        seeds = sum(score is not None for score in row["scores"])
+        accuracy += f" ({seeds} of {len(row['scores'])} seeds)"
+    return accuracy, _number(row["spread"], ".4f")
 
 
 def _number(value, form):
     return "–" if value is None else format(value, form)
 
 
-def _accuracy(row):
-    return -1.0 if row["accuracy"] is None else row["accuracy"]
+def _rank(row):
+    """Orders rows by accuracy, those that all seeds have trained last."""
+    mean = -1.0 if row["mean"] is None else row["mean"]
+    return row["accuracy"] is not None, mean
 
 
 def _table(head, lines):

@@ -6,23 +6,31 @@ Section 3.3 of https://arxiv.org/abs/1905.11946: with φ = 1, a grid under
 
 import dataclasses
 import itertools
+import math
 import pathlib
 
 import numpy as np
+from absl import logging
 
 from efficientnet_tf import (
+    choosing,
     configs,
     files,
+    measurements,
     networks,
     ranking,
     scaling,
+    sharing,
     trials,
     variants,
 )
 
 OBJECTIVES = ("accuracy", "weighted", "pareto")
+MEASURED = {cost.column: cost for cost in choosing.COSTS if cost.part}
+COSTS = ("multiply_adds", "params", *MEASURED)
 PHIS = tuple(range(8))
 FAMILY_FOLDER = "family"
+BASE = "base"
 RESULTS_FILE = files.RESULTS_FILE
 
 
@@ -31,9 +39,10 @@ class Plan:
     """What is searched, from which base, and what counts as best.
 
     Coefficients are `step` apart and at least 1; their α·β²·γ² differs from
-    `growth` by at most `tolerance`. The objective "weighted" is accuracy ·
-    (multiply-adds / target)^cost_exponent, with the target in multiply-adds;
-    0: `growth` times the base's.
+    `growth` by at most `tolerance`. `costs` are of `COSTS`. The objective
+    "weighted" is accuracy · (cost / target)^cost_exponent by the first of them,
+    with the target in its unit; 0: `growth` times the base's. A candidate is on
+    the Pareto front if no other is more accurate and lower in all `costs`.
     """
 
     base: networks.Scaled
@@ -42,6 +51,7 @@ class Plan:
     tolerance: float = 0.1
     step: float = 0.1
     objective: str = "accuracy"
+    costs: tuple[str, ...] = ("multiply_adds",)
     target: float = 0.0
     cost_exponent: float = -0.07  # Section 4 of the paper.
     resolution_divisor: int = 1
@@ -56,6 +66,10 @@ class Plan:
             "not negative",
             lambda x: x >= 0,
         )
+        if not self.costs or not set(self.costs) <= set(COSTS):
+            raise ValueError(
+                f"costs={','.join(self.costs)} must be of {', '.join(COSTS)}."
+            )
         if not coefficients(self):
             raise ValueError(
                 f"The grid is empty: no alpha, beta, gamma in steps of "
@@ -115,23 +129,58 @@ def check_ranking(plan, names, workdir):
     return ranking.agreement(np.reshape(whole, (-1, plan.budget.seeds)).T)
 
 
-def read_results(plan, workdir):
-    """Returns a row per candidate: coefficients, cost, accuracy, objective.
+def measure(plan, workdir):
+    """Measures those of the plan's costs that need it, on this machine.
 
-    "on_front" says whether no other candidate is both more accurate and
-    cheaper.
+    Of the base and of all candidates, in float32 and batches of one image;
+    what has been measured before in this folder is taken from there.
+
+    Returns:
+      {name: {cost: value}}; what failed is left out, with a warning.
     """
+    folder = pathlib.Path(workdir)
+    bench = measurements.Bench(cache=str(folder / measurements.CACHE_FILE))
+    wanted = [MEASURED[name] for name in plan.costs if name in MEASURED]
+    # One process at a time: two would slow each other down.
+    with sharing.lock(workdir, "measure"):
+        return {
+            name: _measure_one(folder, name, wanted, bench)
+            for name in (_networks(plan) if wanted else ())
+        }
+
+
+def read_results(plan, workdir, measured=None):
+    """Returns a row per candidate: coefficients, costs, accuracy, objective.
+
+    "on_front" says whether it is on the Pareto front, of those whose costs are
+    all known.
+
+    Args:
+      plan: a `Plan`.
+      workdir: the search's folder.
+      measured: of `measure`, or None.
+    """
+    measured = measured or {}
     scaled = _networks(plan)
-    base = networks.count(plan.base).multiply_adds
+    base = networks.count(scaled.pop(BASE))
+    target = plan.target
+    if not target:
+        begin = {**dataclasses.asdict(base), **measured.get(BASE, {})}
+        target = plan.growth * begin.get(plan.costs[0], math.nan)
     rows = []
     for name, (alpha, beta, gamma) in candidates(plan).items():
         row = trials.summarize(name, scaled[name], plan.budget, workdir)
-        grid = {"alpha": alpha, "beta": beta, "gamma": gamma}
-        row["exact_growth"] = row["multiply_adds"] / base
-        rows.append({**row, **grid, "objective": _objective(plan, row)})
-    known = [row for row in rows if row["accuracy"] is not None]
+        row |= {"alpha": alpha, "beta": beta, "gamma": gamma}
+        row |= dict.fromkeys(MEASURED) | measured.get(name, {})
+        row["exact_growth"] = row["multiply_adds"] / base.multiply_adds
+        rows.append({**row, "objective": _objective(plan, row, target)})
+    known = [
+        row
+        for row in rows
+        if None not in (row["accuracy"], *(row[c] for c in plan.costs))
+    ]
     front = ranking.pareto_front(
-        [(row["accuracy"], -row["multiply_adds"]) for row in known]
+        [(row["accuracy"], *(-row[c] for c in plan.costs)) for row in known]
     )
     best = {known[i]["name"] for i in front}
     return [{**row, "on_front": row["name"] in best} for row in rows]
@@ -181,8 +230,24 @@ def write_family(plan, chosen, workdir, phis=PHIS):
     return rows
 
 
+def _measure_one(folder, name, wanted, bench):
+    job = bench.job(str(trials.network_file(folder, name)), None)
+    found = {}
+    for cost in wanted:
+        logging.info("%s of %s", cost.text.capitalize(), name)
+        try:
+            values = measurements.measure(cost.part, job, bench)
+        except RuntimeError as error:
+            logging.warning("%s: %s", name, error)
+            continue
+        field = cost.field.format(p=bench.percentile)
+        found[cost.column] = values[field]
+    return found
+
+
 def _networks(plan):
-    return {
+    """Returns {name: `Scaled`} of the base and of all candidates."""
+    return {BASE: plan.base} | {
         name: networks.scale(
             plan.base, scaling.factors(1, *row), plan.resolution_divisor
         )
@@ -201,11 +266,10 @@ def _compound(plan, phi, grid):
     return dataclasses.replace(network, dropout=whole.dropout)
 
 
-def _objective(plan, row):
-    accuracy = row["accuracy"]
+def _objective(plan, row, target):
+    accuracy, cost = row["accuracy"], row[plan.costs[0]]
     if accuracy is None or plan.objective != "weighted":
         return accuracy
-    target = plan.target
-    if not target:
-        target = plan.growth * networks.count(plan.base).multiply_adds
-    return accuracy * (row["multiply_adds"] / target) ** plan.cost_exponent
+    if cost is None or math.isnan(target):
+        return None
+    return accuracy * (cost / target) ** plan.cost_exponent

@@ -1,6 +1,7 @@
 """Many networks, each trained alike with several seeds, to compare them."""
 
 import dataclasses
+import math
 import pathlib
 
 import keras
@@ -26,7 +27,8 @@ class Budget:
     """What every network gets: data, recipe, seeds; the same for all.
 
     `settings` are "field=value" of the recipe. Its resolution is that of the
-    base, from which each network has its own.
+    base, from which each network has its own. With `keep` below 1 only so large
+    a share of the networks, the best so far, trains with the next seed.
     """
 
     dataset: str
@@ -34,10 +36,14 @@ class Budget:
     settings: tuple[str, ...] = ()
     splits: tuple[str, ...] = ("train", "validation")
     seeds: int = 3
+    keep: float = 1.0
 
     def __post_init__(self):
         configs.check_types(self)
         configs.check_range(self, ("seeds",), "at least 1", lambda n: n >= 1)
+        configs.check_range(
+            self, ("keep",), "above 0 and at most 1", lambda x: 0 < x <= 1
+        )
         if len(self.splits) != 2:
             raise ValueError(
                 f"splits={self.splits} must be one to train and one to score on"
@@ -57,12 +63,22 @@ class Budget:
         """Returns the budget in words, for reports."""
         config = self.config
         settings = " ".join(self.settings) or "no changes"
-        return (
+        text = (
             f"Each network: {config.epochs} epochs of `{self.dataset}` "
             f"({self.splits[0]}), recipe `{self.recipe}` ({settings}), batch "
             f"{config.batch_size}, {self.seeds} seeds; scored on "
             f"{self.splits[1]}."
         )
+        if self.keep < 1:
+            text += (
+                f" The best {self.keep:.0%} go on to the next seed, so the "
+                "others have fewer."
+            )
+        return text
+
+    def round_size(self, candidates, seed):
+        """Returns how many of the candidates train with a seed."""
+        return math.ceil(candidates * self.keep**seed - 1e-9)
 
 
 def base_network(name, budget, *, width=1.0, depth=1.0, resolution=0):
@@ -97,7 +113,7 @@ def start(plan, candidates, workdir):
     """
     sharing.start(plan, workdir)
     for name, network in candidates.items():
-        path = _file(pathlib.Path(workdir), name)
+        path = network_file(workdir, name)
         if not path.exists():
             networks.write(path, network)
 
@@ -106,7 +122,8 @@ def work(names, budget, workdir, *, data_dir=None, on_run=None):
     """Trains what is left of the named candidates, one run after the other.
 
     Several processes may do so in one folder at a time. All candidates train
-    with one seed before any trains with the next.
+    with one seed before any trains with the next, and with the next only those
+    that the budget keeps.
 
     Args:
       names: of candidates of `start`.
@@ -116,27 +133,27 @@ def work(names, budget, workdir, *, data_dir=None, on_run=None):
       on_run: called after each run of this process.
     """
     workdir = pathlib.Path(workdir)
-    runs = {
-        f"{name}-seed{seed}": (name, seed)
-        for seed in range(budget.seeds)
-        for name in names
-    }
-
-    def do(run):
-        _train(*runs[run], budget, workdir, data_dir)
-
-    folders = {run: _folder(workdir, *key) for run, key in runs.items()}
-    sharing.work(workdir, folders, do, on_run)
+    seeds = range(budget.seeds)
+    # Nobody waits for the others where none is left out.
+    rounds = [seeds] if budget.keep == 1 else [[seed] for seed in seeds]
+    for several in rounds:
+        size = budget.round_size(len(names), several[0])
+        kept = _best(names, size, several[0], budget, workdir)
+        _work_round(kept, several, budget, workdir, data_dir, on_run)
 
 
 def count(names, budget, workdir):
     """Returns how many runs have ended, and how many there are."""
-    folders = [
-        _folder(pathlib.Path(workdir), name, seed)
-        for name in names
-        for seed in range(budget.seeds)
-    ]
-    return sum(map(sharing.has_ended, folders)), len(folders)
+    workdir = pathlib.Path(workdir)
+    ended, total = 0, 0
+    for seed in range(budget.seeds):
+        size = budget.round_size(len(names), seed)
+        found = sum(
+            sharing.has_ended(_folder(workdir, name, seed)) for name in names
+        )
+        ended += min(found, size)
+        total += size
+    return ended, total
 
 
 def read_scores(name, budget, workdir):
@@ -168,7 +185,8 @@ def summarize(name, network, budget, workdir):
     """Returns a row: the network's scale, its cost, its accuracy.
 
     "accuracy" is None unless all seeds have one; "spread" is the standard
-    deviation over them, None for a single seed.
+    deviation over them, None for a single seed. "mean" is of the seeds that
+    have one, None if none has.
     """
     scores = read_scores(name, budget, workdir)
     known = [score for score in scores if score is not None]
@@ -181,6 +199,7 @@ def summarize(name, network, budget, workdir):
         "params": cost.params,
         "multiply_adds": cost.multiply_adds,
         "accuracy": float(np.mean(known)) if whole else None,
+        "mean": float(np.mean(known)) if known else None,
         "spread": spread,
         "scores": scores,
     }
@@ -192,6 +211,31 @@ def write_results(rows, workdir):
         files.write_json_lines(pathlib.Path(workdir) / files.RESULTS_FILE, rows)
 
 
+def _best(names, size, seed, budget, workdir):
+    """Returns the `size` best by the seeds before this one, in their order."""
+    if size == len(names):
+        return names
+    means = {}
+    for name in names:
+        scores = read_scores(name, budget, workdir)[:seed]
+        # One that failed does not go on while others can.
+        means[name] = -1.0 if None in scores else np.mean(scores)
+    best = sorted(names, key=means.get, reverse=True)[:size]
+    return [name for name in names if name in best]
+
+
+def _work_round(names, seeds, budget, workdir, data_dir, on_run):
+    runs = {
+        f"{name}-seed{seed}": (name, seed) for seed in seeds for name in names
+    }
+
+    def do(run):
+        _train(*runs[run], budget, workdir, data_dir)
+
+    folders = {run: _folder(workdir, *key) for run, key in runs.items()}
+    sharing.work(workdir, folders, do, on_run)
+
+
 def _train(name, seed, budget, workdir, data_dir):
     folder = _folder(workdir, name, seed)
     logging.info("%s", folder)
@@ -200,7 +244,7 @@ def _train(name, seed, budget, workdir, data_dir):
     config = dataclasses.replace(budget.config, resolution=0, seed=seed)
     try:
         train.train_and_evaluate(
-            str(_file(workdir, name)),
+            str(network_file(workdir, name)),
             budget.dataset,
             config=config,
             workdir=folder,
@@ -234,8 +278,9 @@ def _score(row, prefix=""):
     return None
 
 
-def _file(workdir, name):
-    return workdir / "networks" / f"{name}.json"
+def network_file(workdir, name):
+    """Returns the path of a candidate's variant file."""
+    return pathlib.Path(workdir) / "networks" / f"{name}.json"
 
 
 def _folder(workdir, name, seed):

@@ -9,7 +9,7 @@ import pathlib
 import cli
 from absl import flags, logging
 
-MODEL = flags.DEFINE_string("model", None, "A network's name.")
+MODEL = flags.DEFINE_string("model", None, "A network, or a variant file.")
 MODELS = flags.DEFINE_list("models", [], "Or several, or all.")
 RESOLUTION = flags.DEFINE_integer(
     "resolution", None, "Pixels a side; each network's own by default."

@@ -10,6 +10,8 @@ share the work. --rank_check=6 first trains six networks of the grid and says
 whether the budget ranks them at all; the search takes over their runs.
 """
 
+import dataclasses
+
 import cli
 from absl import flags
 
@@ -27,14 +29,23 @@ EVAL_SPLIT = flags.DEFINE_string("eval_split", "validation", "To choose on.")
 RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of recipes.RECIPES.")
 SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each network.", 1)
+KEEP = flags.DEFINE_float(
+    "keep", 1.0, "Share of the networks, the best, that get another seed."
+)
 GROWTH = flags.DEFINE_float("growth", 2.0, "What alpha beta^2 gamma^2 is near.")
 TOLERANCE = flags.DEFINE_float("tolerance", 0.1, "How near.")
 STEP = flags.DEFINE_float("step", 0.1, "Of the grid.")
 OBJECTIVE = flags.DEFINE_string(
     "objective", "accuracy", "accuracy, weighted by cost, or pareto."
 )
+COSTS = flags.DEFINE_list(
+    "costs",
+    ["multiply_adds"],
+    "Of the front; the first is the weight's. Also params, latency_ms and "
+    "memory_mb (of training), which are measured here.",
+)
 TARGET = flags.DEFINE_float(
-    "target", 0.0, "Multiply-adds of the weight; 0: growth times the base's."
+    "target", 0.0, "Cost of the weight; 0: growth times the base's."
 )
 COST_EXPONENT = flags.DEFINE_float(
     "cost_exponent", -0.07, "Of the weight, (cost / target)^exponent."
@@ -56,21 +67,22 @@ def main(_):
     from efficientnet_tf import scaling_report, search, trials
 
     plan = _make_plan()
+    budget = plan.budget
     phis = cli.parse_numbers("phis", PHIS.value)
     search.start(plan, WORKDIR.value)
     names = list(search.candidates(plan))
     if RANK_CHECK.value:
         names = search.sample(plan, RANK_CHECK.value)
-    cli.run_trials(
-        names, plan.budget, WORKDIR.value, DATA_DIR.value, WORKERS.value
-    )
+        budget = dataclasses.replace(budget, keep=1.0)
+    cli.run_trials(names, budget, WORKDIR.value, DATA_DIR.value, WORKERS.value)
     agreement = search.check_ranking(plan, names, WORKDIR.value)
     result = {"networks": len(names), "agreement": agreement}
     if RANK_CHECK.value:
         print(scaling_report.agreement_text(agreement))
         cli.print_result(result)
         return
-    rows = search.read_results(plan, WORKDIR.value)
+    measured = search.measure(plan, WORKDIR.value)
+    rows = search.read_results(plan, WORKDIR.value, measured)
     trials.write_results(rows, WORKDIR.value)
     chosen = search.choose(rows)
     family = search.write_family(plan, chosen, WORKDIR.value, phis)
@@ -95,6 +107,7 @@ def _make_plan():
         settings=tuple(SET.value),
         splits=(TRAIN_SPLIT.value, EVAL_SPLIT.value),
         seeds=SEEDS.value,
+        keep=KEEP.value,
     )
     base = trials.base_network(
         BASE.value,
@@ -110,6 +123,7 @@ def _make_plan():
         tolerance=TOLERANCE.value,
         step=STEP.value,
         objective=OBJECTIVE.value,
+        costs=tuple(COSTS.value),
         target=TARGET.value,
         cost_exponent=COST_EXPONENT.value,
         resolution_divisor=RESOLUTION_DIVISOR.value,

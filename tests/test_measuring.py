@@ -1,6 +1,7 @@
 """Measuring: rows, their conditions, and processes that fail."""
 
 import csv
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -8,7 +9,7 @@ import sys
 
 import pytest
 
-from efficientnet_tf import measuring, published, variants
+from efficientnet_tf import measuring, networks, published, variants
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -51,6 +52,17 @@ def test_what_holds_at_one_resolution_is_not_shown_at_another():
     assert row["resolution"] == 64
     assert row["published_params_m"] == 4.7
     assert row["published_multiply_adds_g"] is row["published_top1"] is None
+
+
+def test_a_variant_file_is_a_network_as_well(tmp_path):
+    path = tmp_path / "network.json"
+    path.write_text('{"base": "efficientnet_b0", "width": 0.5}')
+    row = measuring.count(measuring.Job(str(path), resolution=64))
+    assert row["resolution"] == 64 and row["published_params_m"] is None
+    network = dataclasses.replace(networks.get(path), resolution=64)
+    costs = networks.count(network)
+    assert row["params_m"] == costs.params / 1e6
+    assert row["multiply_adds_g"] == costs.multiply_adds / 1e9
 
 
 def test_activation_memory_follows_batch_and_precision():

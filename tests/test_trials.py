@@ -9,6 +9,7 @@ import pytest
 
 from efficientnet_tf import (
     files,
+    measurements,
     networks,
     scaling_report,
     search,
@@ -124,6 +125,77 @@ def test_objectives_weigh_cost(plan, tmp_path, runs):
     assert {cheapest["name"], search.choose(plain)["name"]} <= front
 
 
+def test_only_the_best_train_with_the_next_seed(plan, tmp_path, runs):
+    budget = dataclasses.replace(BUDGET, seeds=3, keep=0.5)
+    plan = dataclasses.replace(plan, budget=budget)
+    names = _work(plan, tmp_path)
+    deep, wide = "alpha=2,beta=1,gamma=1", "alpha=1,beta=1.5,gamma=1"
+    kept = [name for name in names if name in (deep, wide)]
+    expected = [(name, 0) for name in names] + [(name, 1) for name in kept]
+    assert [run[:2] for run in runs] == [*expected, (deep, 2)]
+    assert trials.count(names, budget, tmp_path) == (6, 6)
+    rows = search.read_results(plan, tmp_path)
+    assert search.choose(rows)["name"] == deep
+    assert [row["name"] for row in rows if row["on_front"]] == [deep]
+    assert "(2 of 3 seeds)" in scaling_report.search_table(rows)
+    assert "best 50%" in budget.text()
+
+
+def test_who_fails_does_not_go_on_while_others_can(
+    plan, tmp_path, runs, monkeypatch
+):
+    whole = train.train_and_evaluate
+
+    def run(model, *arguments, **options):
+        if "alpha=2" in model:
+            raise FloatingPointError("loss is nan")
+        return whole(model, *arguments, **options)
+
+    monkeypatch.setattr(train, "train_and_evaluate", run)
+    budget = dataclasses.replace(BUDGET, keep=0.5)
+    plan = dataclasses.replace(plan, budget=budget)
+    _work(plan, tmp_path)
+    again = [name for name, seed, _ in runs if seed == 1]
+    assert len(again) == 2 and not any("alpha=2" in name for name in again)
+
+
+def test_costs_can_be_measured_here(plan, tmp_path, runs, monkeypatch):
+    asked = []
+
+    def measure(part, job, bench):
+        asked.append((part, pathlib.Path(job.model).stem, bench.path))
+        network = networks.get(job.model)
+        if network.resolution > SMALL.resolution:
+            raise RuntimeError("no memory")
+        return {"latency_p50_ms": 10 * network.width, "latency_p95_ms": 0}
+
+    monkeypatch.setattr(measurements, "measure", measure)
+    plan = dataclasses.replace(
+        plan,
+        objective="weighted",
+        costs=("latency_ms", "multiply_adds"),
+        cost_exponent=-1.0,
+    )
+    names = _work(plan, tmp_path)
+    measured = search.measure(plan, tmp_path)
+    path = tmp_path / measurements.CACHE_FILE
+    assert asked == [("measure_latency", n, path) for n in ("base", *names)]
+    rows = search.read_results(plan, tmp_path, measured)
+    found = {row["name"]: row for row in rows}
+    wide = found["alpha=1,beta=1.5,gamma=1"]
+    # Twice the base's is the target, and it is half as wide again.
+    assert wide["latency_ms"] == 10 * 0.375
+    assert wide["objective"] == pytest.approx(wide["accuracy"] / 0.75)
+    unknown = found["alpha=1,beta=1,gamma=1.5"]
+    assert unknown["latency_ms"] is unknown["objective"] is None
+    assert not unknown["on_front"] and wide["accuracy"] is not None
+    assert "| latency, ms |" in scaling_report.search_table(rows)
+    # By default nothing is.
+    assert (
+        search.measure(dataclasses.replace(plan, costs=("params",)), "") == {}
+    )
+
+
 def test_a_network_that_fails_is_recorded_and_the_search_goes_on(
     plan, tmp_path, runs, monkeypatch
 ):
@@ -205,6 +277,8 @@ WRONG_PLANS = [
     ({"growth": 0.5}, "growth=0.5 must be at least 1"),
     ({"tolerance": -1.0}, "tolerance=-1.0 must be not negative"),
     ({"objective": "best"}, "objective='best' must be one of accuracy"),
+    ({"costs": ()}, "costs= must be of multiply_adds"),
+    ({"costs": ("time",)}, "costs=time must be of multiply_adds, params, lat"),
 ]
 
 
@@ -217,6 +291,7 @@ def test_a_search_is_checked_before_any_work(plan, changes, message):
 WRONG_BUDGETS = [
     ({"seeds": 0}, "seeds=0 must be at least 1"),
     ({"recipe": "fool"}, "Unknown recipe 'fool'"),
+    ({"keep": 0.0}, "keep=0.0 must be above 0 and at most 1"),
     ({"splits": ("train",)}, "must be one to train and one to score on"),
     ({"settings": ("stage_resolutions=32,64",)}, "stage_resolutions=.*own"),
 ]
