@@ -151,11 +151,15 @@ class Feed:
 
     def make_classifier(self, network):
         """Returns `network` with the last stage's image preparation."""
+        padding = self.config.crop_padding
+        if padding is None:
+            padding = preprocessing.CROP_PADDING
         return classifier.Classifier(
             network,
             self.class_names,
             self.size(recipes.stages(self.config)[-1]),
             self.variant.interpolation,
+            crop_padding=padding,
         )
 
     def preview(self):

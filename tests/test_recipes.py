@@ -38,6 +38,7 @@ OUTSIDE = [
     ("random_erasing", 1.0, r"random_erasing=1.0 must be in \[0, 1\)"),
     ("min_area", 0.0, "min_area=0.0 must be above 0"),
     ("min_area", 1.01, "min_area=1.01 must be between 0 and 1"),
+    ("crop_padding", -1, "crop_padding=-1 must be finite and not negative"),
     ("flip", "yes", "flip='yes' must be of type bool"),
     ("batch_norm", "global", "batch_norm='global' must be one of local, syn"),
     ("stage_resolutions", (64, 31), r"\(64, 31\) must be at least 32"),

@@ -229,7 +229,9 @@ def _loss_of(checkpoint, folder):
     examples = data.from_folder(folder, "test")
     dataset = data.make_eval_dataset(
         examples,
-        lambda image: train.feeds.preprocessing.preprocess_for_eval(image, 32),
+        lambda image: train.feeds.preprocessing.preprocess_for_eval(
+            image, 32, crop_padding=CONFIG.crop_padding
+        ),
         batch_size=4,
     )
     (images, labels), *_ = dataset
