@@ -50,7 +50,7 @@ def folder(tmp_path_factory, make_folder):
     return make_folder(tmp_path_factory.mktemp("images"), {"a": 10, "b": 10})
 
 
-def _train(folder, workdir, config=CONFIG, **changes):
+def _train(folder, workdir, config=CONFIG, profile_steps=0, **changes):
     return train.train_and_evaluate(
         "tiny",
         f"folder:{folder}",
@@ -58,6 +58,7 @@ def _train(folder, workdir, config=CONFIG, **changes):
         workdir=workdir,
         splits=("train", "test"),
         strategy="none",
+        profile_steps=profile_steps,
     )
 
 
@@ -285,8 +286,10 @@ def test_a_workdir_of_another_run_is_refused(folder, tmp_path):
         _train(folder, tmp_path, epochs=3, warmup_epochs=0.0)
 
 
-def test_tensorboard_gets_scalars_images_and_the_config(folder, tmp_path):
-    _train(folder, tmp_path)
+def test_tensorboard_gets_scalars_images_a_profile_and_the_config(
+    folder, tmp_path
+):
+    _train(folder, tmp_path, profile_steps=(2, 3))
     tags = set()
     for file in (tmp_path / "tensorboard").rglob("events.*"):
         for record in tf.data.TFRecordDataset(str(file)):
@@ -294,6 +297,10 @@ def test_tensorboard_gets_scalars_images_and_the_config(folder, tmp_path):
             tags |= {value.tag for value in event.summary.value}
     assert {"config", "augmented"} <= tags
     assert {"epoch_top1", "epoch_ema_top1", "epoch_gradient_norm"} <= tags
+    # Where the profile plugin looks for it.
+    plugin = tmp_path / "tensorboard/train/plugins/profile"
+    (profile,) = plugin.glob("*/*.xplane.pb")
+    assert b"multi_step_on_iterator" in profile.read_bytes()
 
 
 def _arguments(folder, workdir, how, step, config=CONFIG):
