@@ -105,16 +105,21 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
 
 
-def test_the_saved_classifier_scores_what_the_row_says(folder, tmp_path):
+def _score(workdir, folder):
+    """Evaluates what a run saved."""
     from efficientnet_tf import data, evaluate
 
-    row = _run(folder, tmp_path, epochs=1, ema_decay=0.5)
-    loaded = classifier.from_run(tmp_path)
+    loaded = classifier.from_run(workdir)
     assert loaded.class_names == ("a", "b")
     dataset = data.make_eval_dataset(
         data.from_folder(folder, "test"), loaded.preprocess, batch_size=3
     )
-    scores = evaluate.evaluate(loaded.model, dataset)
+    return evaluate.evaluate(loaded.model, dataset)
+
+
+def test_the_saved_classifier_scores_what_the_row_says(folder, tmp_path):
+    row = _run(folder, tmp_path, epochs=1, ema_decay=0.5)
+    scores = _score(tmp_path, folder)
     assert scores.images == 4
     assert scores.top1 == row["top1"]
 
@@ -328,6 +333,20 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
     )
     assert len(_lines(workdir / finetune.files.RESULTS_FILE)) == 1
     assert not list(workdir.rglob(".tmp-*"))
+
+
+def test_jax_fine_tunes_from_end_to_end(
+    folder, tmp_path, tiny_weights, monkeypatch
+):
+    pytest.importorskip("jax")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    done = _command(folder, tmp_path / "run", "never", 0, epochs=2)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert (row["epochs"], row["train_images"]) == (2, 14)
+    # TensorFlow reads what JAX has saved.
+    assert _score(tmp_path / "run", folder).top1 == row["top1"]
 
 
 @pytest.fixture
