@@ -156,7 +156,6 @@ def make_epochs_dataset(
     batch_transform=None,
     input_pipeline_id=0,
     num_input_pipelines=1,
-    max_corrupt_share=0.0,
     corrupt=None,
     data_service=None,
 ):
@@ -177,10 +176,9 @@ def make_epochs_dataset(
       batch_transform: maps (images, labels, seed) of a batch, or None.
       input_pipeline_id: which of the machines that read this is, from 0.
       num_input_pipelines: how many read; each yields its part of a batch.
-      max_corrupt_share: an unreadable image is replaced by the next and named
-        in the log, unless they become more than this share of an epoch.
-      corrupt: the `streams.Corrupt` that counts them, to look into; its
-        limit counts, not `max_corrupt_share`.
+      corrupt: the `streams.Corrupt` that counts unreadable images, names each
+        in the log and sets their limit; up to it the next image takes the
+        place of each. None: the first one ends it.
       data_service: "grpc://HOST:PORT" of the dispatcher of a tf.data service
         whose workers are to do all this, or None. Each image is still seen
         once an epoch, but several epochs are under way at a time, and the
@@ -199,7 +197,7 @@ def make_epochs_dataset(
     _try_first(examples, preprocess)
     stream = streams.Stream(examples.source, part, seed)
     if corrupt is None:
-        corrupt = streams.Corrupt(stream.size, max_corrupt_share)
+        corrupt = streams.Corrupt(stream.size, 0)
     decoded = stream.decode(
         preprocess,
         start_step=start_step,

@@ -22,13 +22,16 @@ def atomic(path):
     """Yields a temporary path beside `path`, renamed to it on success.
 
     The temporary path keeps the name's ending, which some writers look at.
-    Works for a file and for a folder; on any error it is removed.
+    Works for a file and for a folder; on any error it is removed. What was
+    written is on the disk before the name is, so that a power cut leaves the
+    old or the new.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{PREFIX}{os.getpid()}-{path.name}")
     try:
         yield temporary
+        _flush(temporary)
         if temporary.is_dir() and path.exists():
             # A folder cannot be replaced in one step; a rename leaves the
             # least time without either.
@@ -173,3 +176,11 @@ def _is_json(text):
     except ValueError:
         return False
     return True
+
+
+def _flush(path):
+    """Waits until a file, or each one in a folder, is on the disk."""
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            with file.open("r+b") as stream:
+                os.fsync(stream.fileno())

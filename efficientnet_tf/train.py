@@ -99,12 +99,7 @@ def train_and_evaluate(
     finished = files.start_run(workdir, run)
     if finished is not None:
         return finished
-    devices = distribution.make_strategy(strategy)
-    distribution.replica_batch_size(
-        config.micro_batch_size, devices.num_replicas_in_sync
-    )
-    distribution.set_precision(config.precision)
-    keras.utils.set_random_seed(config.seed)
+    devices = _set_up(config, strategy)
     is_chief = distribution.is_chief(devices)
     examples = _load_examples(dataset, splits, config, data_dir)
     with devices.scope():
@@ -114,25 +109,14 @@ def train_and_evaluate(
     feed = feeds.Feed(examples, config, scaled, devices, data_service)
     if is_chief:
         # Only now that all of it makes sense.
-        files.remove_leftovers(workdir)
-        files.write_json(workdir / files.CONFIG_FILE, run)
-        writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
-        with writer.as_default(step=0):
-            tf.summary.text("config", files.as_table(run))
-            tf.summary.image("augmented", feed.preview()[None])
+        _begin(workdir, run, feed)
     with feed.corrupt.raised():
         _fit(network, average, feed, workdir, profile_steps, is_chief)
         scores = _score(network, average, feed)
     row = {
         **{key: run[key] for key in ("model", "dataset", "recipe")},
         **scores,
-        "strategy": type(devices).__name__,
-        "replicas": devices.num_replicas_in_sync,
-        "xla": network.compiles,
-        "epochs": config.epochs,
-        "seed": config.seed,
-        "train_images": examples["train"].size,
-        "test_images": examples["test"].size,
+        **_conditions(network, feed),
         "seconds": round(
             callbacks.total_seconds(workdir / files.METRICS_FILE, begin), 1
         ),
@@ -142,6 +126,40 @@ def train_and_evaluate(
         _plot(workdir)
         files.append_json_line(workdir / files.RESULTS_FILE, row)
     return row
+
+
+def _set_up(config, strategy):
+    """Returns the strategy, and sets precision and random seeds."""
+    devices = distribution.make_strategy(strategy)
+    distribution.replica_batch_size(
+        config.micro_batch_size, devices.num_replicas_in_sync
+    )
+    distribution.set_precision(config.precision)
+    keras.utils.set_random_seed(config.seed)
+    return devices
+
+
+def _begin(workdir, run, feed):
+    """Writes what the run is and a few of its images."""
+    files.remove_leftovers(workdir)
+    files.write_json(workdir / files.CONFIG_FILE, run)
+    writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
+    with writer.as_default(step=0):
+        tf.summary.text("config", files.as_table(run))
+        tf.summary.image("augmented", feed.preview()[None])
+
+
+def _conditions(network, feed):
+    """Returns what a row of results says of how it came about."""
+    return {
+        "strategy": type(feed.devices).__name__,
+        "replicas": feed.devices.num_replicas_in_sync,
+        "xla": network.compiles,
+        "epochs": feed.config.epochs,
+        "seed": feed.config.seed,
+        "train_images": feed.examples["train"].size,
+        "test_images": feed.examples["test"].size,
+    }
 
 
 def _load_examples(dataset, splits, config, data_dir):

@@ -410,7 +410,7 @@ def test_images_that_vanish_during_a_run_end_it(tmp_path, make_folder):
     ds = _epochs(
         examples,
         preprocess=lambda image, seed: preprocessing.decode(image)[:1, :1],
-        max_corrupt_share=1.0,
+        corrupt=data.streams.Corrupt(examples.size, 1.0),
     )
     for file in folder.rglob("*.png"):
         file.unlink()

@@ -31,6 +31,23 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert os.listdir(tmp_path) == ["file.txt"]
 
 
+def test_all_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    synced = []
+
+    def sync(descriptor):
+        synced.append(
+            os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
+        )
+        assert not (tmp_path / "folder").exists()
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with files.atomic(tmp_path / "folder") as temporary:
+        (temporary / "inner").mkdir(parents=True)
+        (temporary / "a").write_text("a")
+        (temporary / "inner" / "b").write_text("b")
+    assert sorted(synced) == ["a", "b"]
+
+
 def test_a_folder_is_replaced_whole_and_removed_on_an_error(tmp_path):
     path = tmp_path / "folder"
     for name in ("first", "second"):
