@@ -25,6 +25,9 @@ from efficientnet_tf import (
 
 BACKENDS = ("tensorflow", "jax")
 
+# Only Linux has it.
+MEMORY_FILE = "/proc/meminfo"
+
 # Bytes of a number between layers.
 _BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 
@@ -119,7 +122,9 @@ def count(job):
         params_m=costs.params / 1e6,
         multiply_adds_g=costs.multiply_adds / 1e9,
         activations_m=costs.activations / 1e6,
-        activation_memory_mb=_activation_mb(job, costs),
+        activation_memory_mb=_activation_mb(
+            costs, job.batch_size, job.precision
+        ),
     )
     return {column: row[column] for column in COLUMNS}
 
@@ -175,7 +180,7 @@ def measure_training_memory(job):
     distribution.set_precision(job.precision)
     runtime = _peak_mb()
     network = networks.build(job.network)
-    _check_memory(job, network)
+    check_memory(network, job.batch_size, job.precision)
     network.compile(
         optimizer=keras.optimizers.SGD(1e-3, momentum=0.9),
         loss="sparse_categorical_crossentropy",
@@ -184,6 +189,34 @@ def measure_training_memory(job):
     for _ in range(2):  # The optimizer makes its slots in the first one.
         network.train_on_batch(_images(job), labels)
     return {"training_memory_mb": _peak_mb(), "runtime_memory_mb": runtime}
+
+
+def check_memory(network, batch_size, precision, resolution=None):
+    """Raises MemoryError if a CPU surely has too little to train a network.
+
+    An accelerator says itself when it is full. The estimate is a lower bound:
+    EfficientNet-B0 takes twice as much.
+
+    Args:
+      network: a Keras model.
+      batch_size: of what passes through it at once.
+      precision: a row of `configs.PRECISIONS`.
+      resolution: pixels a side, for a network that leaves it open.
+    """
+    if _on_accelerator() or not pathlib.Path(MEMORY_FILE).exists():
+        return
+    costs = profiling.profile(network, resolution)
+    # Weights, gradients and momentum in float32, and what backpropagation
+    # keeps: about one number for each that a layer puts out.
+    needed = _activation_mb(costs, batch_size, precision)
+    needed += 3 * 4 * costs.params / 1e6
+    free = _proc_mb(MEMORY_FILE, "MemAvailable")
+    if needed > free:
+        raise MemoryError(
+            f"Training with {batch_size} images at once takes {needed:,.0f} MB "
+            f"at least, and {free:,.0f} are free; take a smaller batch, image "
+            "size or network"
+        )
 
 
 def run_apart(function, job):
@@ -290,22 +323,8 @@ def _peak_mb():
     return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6
 
 
-def _check_memory(job, network):
-    if _on_accelerator():
-        return  # The device says itself when it is full.
-    costs = profiling.profile(network)
-    # Weights, gradients and momentum in float32, and what backpropagation
-    # keeps: about one number for each that a layer puts out.
-    needed = _activation_mb(job, costs) + 3 * 4 * costs.params / 1e6
-    free = _proc_mb("/proc/meminfo", "MemAvailable")
-    if needed > free:
-        raise MemoryError(
-            f"training takes about {needed:.0f} MB, {free:.0f} are free"
-        )
-
-
-def _activation_mb(job, costs):
-    return costs.outputs * _BYTES[job.precision] * job.batch_size / 1e6
+def _activation_mb(costs, batch_size, precision):
+    return costs.outputs * _BYTES[precision] * batch_size / 1e6
 
 
 def _proc_mb(path, field):

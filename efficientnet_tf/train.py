@@ -20,6 +20,7 @@ from efficientnet_tf import (
     feeds,
     files,
     layers,
+    measuring,
     networks,
     optimization,
     recipes,
@@ -183,13 +184,19 @@ def _build(scaled, examples, config, xla, replicas):
     steps_per_epoch = examples["train"].size // config.batch_size
     stages = recipes.stages(config)
     sizes = {stage.resolution or scaled.resolution for stage in stages}
-    side = sizes.pop() if len(sizes) == 1 else None
+    side = max(sizes) if len(sizes) == 1 else None
     plain = networks.build(
         scaled,
         classes=classes,
         size=side,
         dropout_rate=config.dropout_rate,
         drop_path_rate=config.drop_path_rate,
+    )
+    measuring.check_memory(
+        plain,
+        config.micro_batch_size,
+        config.precision,
+        resolution=None if side else max(sizes),
     )
     layers.set_statistics(plain, config.batch_norm)
     average = None

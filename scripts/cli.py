@@ -16,6 +16,13 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 from absl import app, flags, logging  # noqa: E402
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+FAILURES = (
+    OSError,
+    RuntimeError,
+    ImportError,
+    FloatingPointError,
+    MemoryError,
+)
 # EX_TEMPFAIL of sysexits.h: all is saved, and starting it again goes on.
 RESTART = 75
 
@@ -23,9 +30,8 @@ RESTART = 75
 def run(main):
     """Runs `main(argv)`; bad input becomes one line and an exit code.
 
-    ValueError: 2, what was asked for makes no sense. OSError, RuntimeError,
-    ImportError, FloatingPointError: 1, it could not be done. `--verbosity=1`
-    shows where.
+    ValueError: 2, what was asked for makes no sense. One of `FAILURES`: 1, it
+    could not be done. `--verbosity=1` shows where.
     """
     signal.signal(signal.SIGTERM, _terminate)
     app.run(lambda argv: _guard(main, argv), flags_parser=_parse_flags)
@@ -126,7 +132,7 @@ def _guard(main, argv):
         _fail("Interrupted; the same command goes on.", INTERRUPTED)
     except ValueError as error:
         _fail(error, USAGE)
-    except (OSError, RuntimeError, ImportError, FloatingPointError) as error:
+    except FAILURES as error:
         _fail(error, FAILURE)
     except Exception as error:
         # TensorFlow's errors share no base with Python's.

@@ -243,6 +243,25 @@ def _loss_of(checkpoint, folder):
     return float(losses.mean())
 
 
+def test_what_cannot_fit_into_memory_is_not_tried(
+    folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(train.measuring, "_proc_mb", lambda path, field: 1.0)
+    for sizes in ((), (32, 64)):
+        with pytest.raises(MemoryError, match="with 4 images at once takes"):
+            _train(folder, tmp_path, stage_resolutions=sizes)
+    assert not list(tmp_path.iterdir())
+    # Where nobody says what is free, it is tried.
+    monkeypatch.setattr(train.measuring, "MEMORY_FILE", "/nowhere")
+    monkeypatch.setattr(train, "_fit", _raise_keyboard_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        _train(folder, tmp_path)
+
+
+def _raise_keyboard_interrupt(*_):
+    raise KeyboardInterrupt
+
+
 def test_a_loss_that_explodes_ends_the_run_with_its_step(folder, tmp_path):
     with pytest.raises(FloatingPointError, match="at step [1-9]; .* Try"):
         _train(folder, tmp_path, learning_rate_per_256=1e30, epochs=9)
