@@ -78,9 +78,13 @@ def from_tfds(name, split, data_dir=None):
     )
     label = builder.info.features["label"]
     names = tuple(label.int2str(i) for i in range(label.num_classes))
-    place = f"{builder.data_path}:{split}:{info.num_examples}"
+    # Written last when a set is prepared, so also when it is prepared anew.
+    written = pathlib.Path(builder.data_path, "dataset_info.json").stat()
+    fingerprint = (
+        f"{builder.data_path}:{split}:{info.num_examples}:{written.st_mtime_ns}"
+    )
     source = records.Sharded(shards, _tfds_reader(tfds, builder))
-    return Examples(source, names, place)
+    return Examples(source, names, fingerprint)
 
 
 def from_arrays(images, labels, class_names):

@@ -555,6 +555,15 @@ def test_parts_of_a_tfds_split_share_no_image(data_dir):
     assert not seen[0] & seen[1]
 
 
+def test_a_tfds_set_that_is_prepared_anew_is_another(data_dir, tmp_path):
+    shutil.copytree(data_dir / "cifar10", tmp_path / "cifar10")
+    before = data.from_tfds("cifar10", "test", tmp_path).fingerprint
+    assert data.from_tfds("cifar10", "test", tmp_path).fingerprint == before
+    (written,) = tmp_path.rglob("dataset_info.json")
+    os.utime(written, (1, 1))
+    assert data.from_tfds("cifar10", "test", tmp_path).fingerprint != before
+
+
 def test_an_unknown_tfds_split_or_set_is_named(data_dir, tmp_path):
     with pytest.raises(
         ValueError, match="no split 'dev'; choose one of .*test"

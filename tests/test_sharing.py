@@ -1,0 +1,84 @@
+"""Runs that several processes share, when one of them is killed."""
+
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from efficientnet_tf import files, sharing
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RUNS = 6
+
+# Does each run for a moment, and writes down who did it.
+WORKER = textwrap.dedent(
+    """
+    import pathlib, sys, time
+    from efficientnet_tf import files, sharing
+
+    workdir, me, first_seconds, number = sys.argv[1:]
+    workdir = pathlib.Path(workdir)
+    seconds = float(first_seconds)
+
+    def do(name):
+        global seconds
+        files.append_json_line(workdir / "begun.jsonl", {"run": name, "by": me})
+        time.sleep(seconds)
+        seconds = 0.05
+        files.append_json_line(workdir / name / files.RESULTS_FILE, {"by": me})
+
+    sharing.POLL_SECONDS = 0.05
+    runs = {f"run{i}": workdir / f"run{i}" for i in range(int(number))}
+    sharing.work(workdir, runs, do)
+    """
+)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A function that starts a worker; none is left behind."""
+    workers = []
+
+    def start(me, first_seconds=0.05):
+        command = [sys.executable, "-c", WORKER, tmp_path, me]
+        command += [str(first_seconds), str(RUNS)]
+        workers.append(subprocess.Popen(command, cwd=ROOT))
+        return workers[-1]
+
+    yield start
+    for worker in workers:
+        worker.kill()
+        worker.wait()
+
+
+def _begun(tmp_path):
+    path = tmp_path / "begun.jsonl"
+    return files.read_json_lines(path) if path.exists() else []
+
+
+def test_a_killed_workers_run_is_done_by_another_and_no_other_twice(
+    start, tmp_path
+):
+    slow = start("slow", first_seconds=600)
+    end = time.monotonic() + 60
+    while not _begun(tmp_path):
+        assert time.monotonic() < end and slow.poll() is None
+        time.sleep(0.02)
+    other = start("other")
+    # The other does all but the one that is under way, and waits for it.
+    while len(_begun(tmp_path)) < RUNS:
+        assert time.monotonic() < end and other.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.3)
+    assert other.poll() is None
+    slow.send_signal(signal.SIGKILL)
+    assert other.wait(60) == 0
+    begun = [row["run"] for row in _begun(tmp_path)]
+    assert begun[0] == begun[-1] == "run0"
+    assert sorted(begun[1:]) == [f"run{i}" for i in range(RUNS)]
+    for i in range(RUNS):
+        assert sharing.has_ended(tmp_path / f"run{i}")
