@@ -82,3 +82,15 @@ def test_a_killed_workers_run_is_done_by_another_and_no_other_twice(
     assert sorted(begun[1:]) == [f"run{i}" for i in range(RUNS)]
     for i in range(RUNS):
         assert sharing.has_ended(tmp_path / f"run{i}")
+
+
+def test_progress_says_how_long_the_rest_takes(monkeypatch):
+    counts = iter([(2, 8), (4, 8)])
+    seconds = iter([0.0, 600.0])
+    lines = []
+    monkeypatch.setattr(sharing.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(
+        sharing.logging, "info", lambda text, *rest: lines.append(text % rest)
+    )
+    sharing.Progress(lambda: next(counts)).show()
+    assert lines == ["4 of 8 runs have ended; about 0 h 20 min are left."]

@@ -358,18 +358,6 @@ def test_a_study_is_checked_before_any_work(grown, changes, message):
         dataclasses.replace(grown, **changes)
 
 
-def test_progress_says_how_long_the_rest_takes(monkeypatch):
-    counts = iter([(2, 8), (4, 8)])
-    seconds = iter([0.0, 600.0])
-    lines = []
-    monkeypatch.setattr(sharing.time, "monotonic", lambda: next(seconds))
-    monkeypatch.setattr(
-        sharing.logging, "info", lambda text, *rest: lines.append(text % rest)
-    )
-    sharing.Progress(lambda: next(counts)).show()
-    assert lines == ["4 of 8 runs have ended; about 0 h 20 min are left."]
-
-
 def test_a_real_network_is_trained_by_the_trainer(tmp_path, make_folder):
     folder = make_folder(tmp_path / "images", {"a": 10, "b": 10})
     settings = ("epochs=1", "batch_size=7", "warmup_epochs=0")
