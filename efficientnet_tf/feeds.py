@@ -151,15 +151,12 @@ class Feed:
 
     def make_classifier(self, network):
         """Returns `network` with the last stage's image preparation."""
-        padding = self.config.crop_padding
-        if padding is None:
-            padding = preprocessing.CROP_PADDING
         return classifier.Classifier(
             network,
             self.class_names,
             self.size(recipes.stages(self.config)[-1]),
             self.variant.interpolation,
-            crop_padding=padding,
+            crop_padding=self.config.crop_padding,
         )
 
     def preview(self):

@@ -23,8 +23,7 @@ def atomic(path):
 
     The temporary path keeps the name's ending, which some writers look at.
     Works for a file and for a folder; on any error it is removed. What was
-    written is on the disk before the name is, so that a power cut leaves the
-    old or the new.
+    written is on the disk before its name is, for the case of a power cut.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,6 +40,7 @@ def atomic(path):
             remove(old)
         else:
             os.replace(temporary, path)
+        _sync(path.parent)
     except BaseException:
         remove(temporary)
         raise
@@ -75,6 +75,8 @@ def append_json_line(path, value):
         elif tail:
             file.truncate(file.tell() - len(tail))
         file.write(line.encode())
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_json_lines(path):
@@ -179,8 +181,18 @@ def _is_json(text):
 
 
 def _flush(path):
-    """Waits until a file, or each one in a folder, is on the disk."""
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.is_file():
-            with file.open("r+b") as stream:
-                os.fsync(stream.fileno())
+    """Waits until a file, or a folder with all in it, is on the disk."""
+    inside = path.rglob("*") if path.is_dir() else ()
+    for each in (*inside, path):
+        if each.exists():
+            _sync(each)
+
+
+def _sync(path):
+    if os.name == "nt":
+        return  # Windows syncs only what is open for writing.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

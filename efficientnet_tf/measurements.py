@@ -62,7 +62,15 @@ def measure(part, job, bench):
     It is kept as soon as it is measured. What was measured while others kept
     the machine busy counts until it is quiet, and then is measured again.
     """
-    key = {"part": part, "job": dataclasses.asdict(job), "machine": _machine()}
+    conditions = dataclasses.asdict(job)
+    # What the network is, not how it is called: a file may change.
+    del conditions["model"], conditions["resolution"]
+    key = {
+        "part": part,
+        "network": dataclasses.asdict(job.network),
+        "job": conditions,
+        "machine": _machine(),
+    }
     rows = files.read_json_lines(bench.path) if bench.path.exists() else []
     kept = [r for r in rows if {name: r.get(name) for name in key} == key]
     if kept and kept[-1]["busy"] <= MAX_BUSY:

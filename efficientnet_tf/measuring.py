@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -61,9 +62,8 @@ class Job:
     """A network and the conditions to measure it under.
 
     `model` is a name or a variant file. `resolution` is in pixels, None for
-    the network's own. `batches` are
-    timed after `warmup_batches`. `backend` is that of the processes that
-    measure.
+    the network's own. `batches` are timed after `warmup_batches`. `backend` is
+    that of the processes that measure.
     """
 
     model: str
@@ -85,7 +85,7 @@ class Job:
                     f"{field} must be at least 1, got {getattr(self, field)}."
                 )
 
-    @property
+    @functools.cached_property
     def network(self):
         """The `networks.Scaled` that is measured."""
         network = networks.get(self.model)
@@ -122,8 +122,8 @@ def count(job):
         params_m=costs.params / 1e6,
         multiply_adds_g=costs.multiply_adds / 1e9,
         activations_m=costs.activations / 1e6,
-        activation_memory_mb=_activation_mb(
-            costs, job.batch_size, job.precision
+        activation_memory_mb=(
+            costs.outputs * _BYTES[job.precision] * job.batch_size / 1e6
         ),
     )
     return {column: row[column] for column in COLUMNS}
@@ -175,7 +175,7 @@ def measure_training_memory(job):
     "runtime_memory_mb" says what it had before the network was built.
 
     Raises:
-      MemoryError: the estimate is above what is free.
+      MemoryError: see `check_memory`.
     """
     distribution.set_precision(job.precision)
     runtime = _peak_mb()
@@ -192,30 +192,31 @@ def measure_training_memory(job):
 
 
 def check_memory(network, batch_size, precision, resolution=None):
-    """Raises MemoryError if a CPU surely has too little to train a network.
+    """Raises MemoryError if training needs more than this machine has.
 
-    An accelerator says itself when it is full. The estimate is a lower bound:
-    EfficientNet-B0 takes twice as much.
+    Of CPUs alone: an accelerator says itself when it is full. It counts what
+    training cannot do without, the weights with their gradients and momentum
+    and the outputs of convolutions and dense layers, which is far less than
+    what it takes in the end (three to seven times for EfficientNet-B0).
 
     Args:
       network: a Keras model.
-      batch_size: of what passes through it at once.
+      batch_size: of what passes through it at once on one device.
       precision: a row of `configs.PRECISIONS`.
       resolution: pixels a side, for a network that leaves it open.
     """
     if _on_accelerator() or not pathlib.Path(MEMORY_FILE).exists():
         return
     costs = profiling.profile(network, resolution)
-    # Weights, gradients and momentum in float32, and what backpropagation
-    # keeps: about one number for each that a layer puts out.
-    needed = _activation_mb(costs, batch_size, precision)
-    needed += 3 * 4 * costs.params / 1e6
-    free = _proc_mb(MEMORY_FILE, "MemAvailable")
-    if needed > free:
+    kept = costs.activations * _BYTES[precision] * batch_size
+    needed = (kept + 3 * 4 * costs.params) / 1e6
+    # Not what is free now, which may be more in a minute.
+    there = _proc_mb(MEMORY_FILE, "MemTotal")
+    if needed > there:
         raise MemoryError(
             f"Training with {batch_size} images at once takes {needed:,.0f} MB "
-            f"at least, and {free:,.0f} are free; take a smaller batch, image "
-            "size or network"
+            f"at the very least, and this machine has {there:,.0f}; take a "
+            "smaller batch, image size or network"
         )
 
 
@@ -300,8 +301,9 @@ def _device():
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
+    kinds = {device.device_type for device in tf.config.list_logical_devices()}
     if not gpus:
-        return "cpu"
+        return "TPU" if "TPU" in kinds else "cpu"
     return tf.config.experimental.get_device_details(gpus[0])["device_name"]
 
 
@@ -321,10 +323,6 @@ def _peak_mb():
     import tensorflow as tf
 
     return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6
-
-
-def _activation_mb(costs, batch_size, precision):
-    return costs.outputs * _BYTES[precision] * batch_size / 1e6
 
 
 def _proc_mb(path, field):

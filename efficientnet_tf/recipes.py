@@ -84,9 +84,9 @@ class TrainConfig:
     random_erasing: float = 0.0  # Probability.
     min_area: float = 0.08  # Of a random crop.
     flip: bool = True
-    # Of evaluation, see `preprocessing`; None: the official 32, which is meant
-    # for 224 pixels and leaves little of much smaller ones.
-    crop_padding: int | None = None
+    # Of evaluation, see `preprocessing`. The official number is meant for 224
+    # pixels and leaves little of much smaller images.
+    crop_padding: int = 32
     # "grouped": the reference's rule, which keeps statistics local on up to
     # eight devices and shares them among groups of at least eight beyond.
     batch_norm: str = "grouped"
@@ -97,7 +97,7 @@ class TrainConfig:
     steps_per_execution: int = 1
     minival_images: int = 0  # Held out of train, to choose the best on.
     max_corrupt_share: float = 0.001  # Of the records; more stop the run.
-    teacher: str = ""  # MODEL:WEIGHTS or a SavedModel; "": none.
+    teacher: str = ""  # MODEL:WEIGHTS, a run or a SavedModel; "": none.
     distill_temperature: float = 1.0
     distill_weight: float = 0.5  # Of the teacher; the rest is the labels'.
     checkpoint_minutes: float = 15.0  # 0: at the end of epochs only.

@@ -24,7 +24,7 @@ def write_search(plan, rows, agreement, workdir, family=()):
     Args:
       plan: a `search.Plan`.
       rows: of `search.read_results`.
-      agreement: of `search.check_ranking`.
+      agreement: of `search.check_ranking`; None leaves it out.
       workdir: the search's folder.
       family: rows of `search.family`, or none yet.
     """
@@ -32,11 +32,11 @@ def write_search(plan, rows, agreement, workdir, family=()):
     parts = [
         "# The search for α, β and γ",
         plan.budget.text(),
-        agreement_text(agreement),
+        *([agreement_text(agreement)] if agreement else ()),
         "![The grid](grid.png)",
         search_table(rows),
-        "Front: no other candidate is more accurate and lower in "
-        f"{', '.join(plan.costs)}. Spread: the standard deviation over seeds.",
+        f"Front: of accuracy and {', '.join(plan.costs)}. Spread: the standard "
+        "deviation over seeds.",
         "![Accuracy over epochs](curves.png)",
     ]
     if family:
@@ -106,11 +106,11 @@ def agreement_text(found):
 def search_table(rows):
     """Returns candidates as Markdown, the most accurate first.
 
-    Those that fewer seeds have trained than others say how many.
+    Those that some seeds have not trained come last and say how many have.
     """
     measured = [
-        name
-        for name in search.MEASURED
+        cost
+        for name, cost in search.MEASURED.items()
         if any(row[name] is not None for row in rows)
     ]
     lines = []
@@ -123,19 +123,18 @@ def search_table(rows):
                 f"{product:.2f}",
                 *_costs(row),
                 f"{row['exact_growth']:.2f}",
-                *(_number(row[name], ".1f") for name in measured),
+                *(_number(row[c.column], f".{c.digits}f") for c in measured),
                 *_scores(row),
                 _number(row["objective"], ".4f"),
                 "front" if row["on_front"] else "",
             ]
         )
-    heads = {"latency_ms": "latency, ms", "memory_mb": "training memory, MB"}
     return _table(
         "|".join(
             [
                 "α|β|γ|α·β²·γ²|pixels|params, M|multiply-adds, M",
                 "times the base's",
-                *(heads[name] for name in measured),
+                *(f"{cost.text},{cost.unit}" for cost in measured),
                 "accuracy|spread|objective|",
             ]
         ),
@@ -342,7 +341,7 @@ def _number(value, form):
 
 
 def _rank(row):
-    """Orders rows by accuracy, those that all seeds have trained last."""
+    """Orders rows by accuracy; those with all seeds are above the others."""
     mean = -1.0 if row["mean"] is None else row["mean"]
     return row["accuracy"] is not None, mean
 

@@ -20,7 +20,6 @@ from efficientnet_tf import (
     networks,
     ranking,
     scaling,
-    sharing,
     trials,
     variants,
 )
@@ -28,6 +27,8 @@ from efficientnet_tf import (
 OBJECTIVES = ("accuracy", "weighted", "pareto")
 MEASURED = {cost.column: cost for cost in choosing.COSTS if cost.part}
 COSTS = ("multiply_adds", "params", *MEASURED)
+# Fields of a plan that no run depends on.
+CHOICE = ("objective", "costs", "target", "cost_exponent")
 PHIS = tuple(range(8))
 FAMILY_FOLDER = "family"
 BASE = "base"
@@ -41,8 +42,8 @@ class Plan:
     Coefficients are `step` apart and at least 1; their α·β²·γ² differs from
     `growth` by at most `tolerance`. `costs` are of `COSTS`. The objective
     "weighted" is accuracy · (cost / target)^cost_exponent by the first of them,
-    with the target in its unit; 0: `growth` times the base's. A candidate is on
-    the Pareto front if no other is more accurate and lower in all `costs`.
+    with the target in its unit; 0: `growth` times the base's. The Pareto front
+    is of accuracy and all `costs`.
     """
 
     base: networks.Scaled
@@ -69,6 +70,11 @@ class Plan:
         if not self.costs or not set(self.costs) <= set(COSTS):
             raise ValueError(
                 f"costs={','.join(self.costs)} must be of {', '.join(COSTS)}."
+            )
+        if self.budget.keep < 1 and self.objective != "accuracy":
+            raise ValueError(
+                f"keep={self.budget.keep} leaves out by accuracy alone, so the "
+                f"objective cannot be {self.objective!r}."
             )
         if not coefficients(self):
             raise ValueError(
@@ -111,19 +117,29 @@ def sample(plan, number):
 
 
 def start(plan, workdir):
-    """Makes a search's folder, or checks that it is this plan's.
+    """Makes a search's folder, or checks that its runs are this plan's.
+
+    What is chosen from them, and how many get all seeds, may change.
 
     Raises:
-      ValueError: it is another plan's.
+      ValueError: they are another plan's.
     """
-    trials.start(plan, _networks(plan), workdir)
+    runs = dataclasses.replace(
+        plan,
+        budget=dataclasses.replace(plan.budget, keep=1.0),
+        **{name: getattr(Plan, name) for name in CHOICE},
+    )
+    trials.start(runs, _networks(plan), workdir)
 
 
 def check_ranking(plan, names, workdir):
     """Returns how well the seeds agree on who is better: `agreement`.
 
-    Only candidates that all seeds have scored count.
+    Only candidates that all seeds have scored count. Where those were the best
+    of the first seeds, which says little, it is None.
     """
+    if plan.budget.keep < 1:
+        return None
     rows = [trials.read_scores(name, plan.budget, workdir) for name in names]
     whole = [row for row in rows if None not in row]
     return ranking.agreement(np.reshape(whole, (-1, plan.budget.seeds)).T)
@@ -132,21 +148,34 @@ def check_ranking(plan, names, workdir):
 def measure(plan, workdir):
     """Measures those of the plan's costs that need it, on this machine.
 
-    Of the base and of all candidates, in float32 and batches of one image;
-    what has been measured before in this folder is taken from there.
+    Of the base and of all candidates, in float32: the median latency of one
+    image, and the memory that training at the recipe's batch adds to what the
+    process has anyway. What has been measured before in this folder is taken
+    from there.
 
     Returns:
-      {name: {cost: value}}; what failed is left out, with a warning.
+      {name: {cost: value}}; a candidate that fails lacks the cost.
+
+    Raises:
+      RuntimeError: the base cannot be measured.
     """
-    folder = pathlib.Path(workdir)
-    bench = measurements.Bench(cache=str(folder / measurements.CACHE_FILE))
     wanted = [MEASURED[name] for name in plan.costs if name in MEASURED]
-    # One process at a time: two would slow each other down.
-    with sharing.lock(workdir, "measure"):
-        return {
-            name: _measure_one(folder, name, wanted, bench)
-            for name in (_networks(plan) if wanted else ())
-        }
+    if not wanted:
+        return {}
+    found = {}
+    for name in _networks(plan):
+        found[name] = {}
+        for cost in wanted:
+            logging.info("%s of %s", cost.text.capitalize(), name)
+            try:
+                value = _measure(cost, name, plan, pathlib.Path(workdir))
+            except RuntimeError as error:
+                if name == BASE:
+                    raise
+                logging.warning("%s: %s", name, error)
+                continue
+            found[name][cost.column] = value
+    return found
 
 
 def read_results(plan, workdir, measured=None):
@@ -190,9 +219,11 @@ def choose(rows):
     """Returns the best of `read_results`; on a tie, the cheapest.
 
     Raises:
-      RuntimeError: none has an accuracy of all seeds.
+      RuntimeError: none has an objective.
     """
     known = [row for row in rows if row["objective"] is not None]
+    if not known and any(row["accuracy"] is not None for row in rows):
+        raise RuntimeError("The cost of no candidate could be measured.")
     if not known:
         raise RuntimeError(
             "No candidate came to its end with all seeds; see the runs' "
@@ -230,19 +261,15 @@ def write_family(plan, chosen, workdir, phis=PHIS):
     return rows
 
 
-def _measure_one(folder, name, wanted, bench):
-    job = bench.job(str(trials.network_file(folder, name)), None)
-    found = {}
-    for cost in wanted:
-        logging.info("%s of %s", cost.text.capitalize(), name)
-        try:
-            values = measurements.measure(cost.part, job, bench)
-        except RuntimeError as error:
-            logging.warning("%s: %s", name, error)
-            continue
-        field = cost.field.format(p=bench.percentile)
-        found[cost.column] = values[field]
-    return found
+def _measure(cost, name, plan, workdir):
+    path = str(workdir / measurements.CACHE_FILE)
+    trains = cost.column == "memory_mb"
+    batch_size = plan.budget.config.micro_batch_size if trains else 1
+    bench = measurements.Bench(batch_size=batch_size, cache=path)
+    job = bench.job(str(trials.network_file(workdir, name)), None)
+    values = measurements.measure(cost.part, job, bench)
+    value = values[cost.field.format(p=bench.percentile)]
+    return value - values["runtime_memory_mb"] if trains else value
 
 
 def _networks(plan):

@@ -14,6 +14,8 @@ from absl import logging
 from efficientnet_tf import files
 
 PLAN_FILE = "plan.json"
+# Set in the processes of `run_workers`.
+WORKER_VARIABLE = "EFFICIENTNET_TF_WORKER"
 POLL_SECONDS = 2.0
 REPORT_SECONDS = 60.0
 
@@ -120,6 +122,7 @@ def run_workers(workdir, number, progress):
     environment = os.environ | {
         "TF_NUM_INTRAOP_THREADS": str(threads),
         "OMP_NUM_THREADS": str(threads),
+        WORKER_VARIABLE: "1",
     }
     command = [sys.executable, *sys.argv, "--workers=1"]
     workers = []
@@ -149,6 +152,11 @@ def run_workers(workdir, number, progress):
         raise RuntimeError(
             f"Workers {failed} failed; see worker*.log in {workdir}."
         )
+
+
+def is_worker():
+    """Whether this is a process of `run_workers`, which only does runs."""
+    return WORKER_VARIABLE in os.environ
 
 
 def _wait(workers, progress):

@@ -42,7 +42,7 @@ def load(teacher, classes):
     if file is None:
         network = _from_name(teacher, classes)
     elif file.name == classifier.MODEL_FILE:
-        network = _Fixed(classifier.from_run(file.parent).model)
+        network = _FromRun(classifier.from_run(file.parent))
     else:
         network = _SavedModel(file.parent)
     found = network.output_shape[-1]
@@ -72,13 +72,13 @@ def _from_name(teacher, classes):
     )
 
 
-class _Fixed:
-    """A network of one image size, for images of any size."""
+class _FromRun:
+    """A run's network, for images of any size."""
 
-    def __init__(self, network):
-        self._network = network
-        self._size = network.input_shape[1:3]
-        self.output_shape = network.output_shape
+    def __init__(self, run):
+        self._network = run.model
+        self._size = (run.resolution, run.resolution)
+        self.output_shape = run.model.output_shape
 
     def __call__(self, images, training=False):
         return self._network(_resize(images, self._size), training=training)

@@ -82,6 +82,7 @@ def train_and_evaluate(
       ValueError: an unknown name, or a workdir of another run.
       RuntimeError: the data cannot be read, or too much of it is corrupt.
       FloatingPointError: the loss became NaN or infinite.
+      MemoryError: training cannot fit into this machine.
       callbacks.Preempted: SIGTERM or SIGINT came; all is saved.
     """
     begin = time.perf_counter()
@@ -194,7 +195,7 @@ def _build(scaled, examples, config, xla, replicas):
     )
     measuring.check_memory(
         plain,
-        config.micro_batch_size,
+        distribution.replica_batch_size(config.micro_batch_size, replicas),
         config.precision,
         resolution=None if side else max(sizes),
     )

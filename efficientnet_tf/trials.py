@@ -133,26 +133,28 @@ def work(names, budget, workdir, *, data_dir=None, on_run=None):
       on_run: called after each run of this process.
     """
     workdir = pathlib.Path(workdir)
-    seeds = range(budget.seeds)
-    # Nobody waits for the others where none is left out.
-    rounds = [seeds] if budget.keep == 1 else [[seed] for seed in seeds]
-    for several in rounds:
-        size = budget.round_size(len(names), several[0])
-        kept = _best(names, size, several[0], budget, workdir)
-        _work_round(kept, several, budget, workdir, data_dir, on_run)
+    if budget.keep == 1:  # Nobody waits for the others.
+        _work_round(
+            names, range(budget.seeds), budget, workdir, data_dir, on_run
+        )
+        return
+    for seed, kept in enumerate(_rounds(names, budget, workdir)):
+        _work_round(kept, [seed], budget, workdir, data_dir, on_run)
 
 
 def count(names, budget, workdir):
     """Returns how many runs have ended, and how many there are."""
     workdir = pathlib.Path(workdir)
-    ended, total = 0, 0
-    for seed in range(budget.seeds):
-        size = budget.round_size(len(names), seed)
-        found = sum(
-            sharing.has_ended(_folder(workdir, name, seed)) for name in names
-        )
-        ended += min(found, size)
-        total += size
+    ended = 0
+    for seed, kept in enumerate(_rounds(names, budget, workdir)):
+        folders = [_folder(workdir, name, seed) for name in kept]
+        done = sum(map(sharing.has_ended, folders))
+        ended += done
+        if done < len(kept) and budget.keep < 1:
+            break  # Who goes on is not known yet.
+    total = sum(
+        budget.round_size(len(names), seed) for seed in range(budget.seeds)
+    )
     return ended, total
 
 
@@ -179,6 +181,11 @@ def read_curve(name, budget, workdir):
     if not length:
         return []
     return np.mean([curve[:length] for curve in curves], axis=0).tolist()
+
+
+def network_file(workdir, name):
+    """Returns the path of a candidate's variant file."""
+    return pathlib.Path(workdir) / "networks" / f"{name}.json"
 
 
 def summarize(name, network, budget, workdir):
@@ -211,17 +218,29 @@ def write_results(rows, workdir):
         files.write_json_lines(pathlib.Path(workdir) / files.RESULTS_FILE, rows)
 
 
-def _best(names, size, seed, budget, workdir):
-    """Returns the `size` best by the seeds before this one, in their order."""
-    if size == len(names):
-        return names
-    means = {}
-    for name in names:
-        scores = read_scores(name, budget, workdir)[:seed]
-        # One that failed does not go on while others can.
-        means[name] = -1.0 if None in scores else np.mean(scores)
-    best = sorted(names, key=means.get, reverse=True)[:size]
-    return [name for name in names if name in best]
+def _rounds(names, budget, workdir):
+    """Yields the names that train with each seed, in their order.
+
+    Each time by the scores that are there, so that all with the seed before
+    must have ended.
+    """
+    kept = list(names)
+    for seed in range(budget.seeds):
+        size = budget.round_size(len(names), seed)
+        if size < len(kept):
+            best = sorted(
+                kept,
+                key=lambda name: _mean(name, seed, budget, workdir),
+                reverse=True,
+            )
+            kept = [name for name in kept if name in best[:size]]
+        yield kept
+
+
+def _mean(name, seeds, budget, workdir):
+    """Returns the mean score of the first seeds; -1 if one failed."""
+    scores = read_scores(name, budget, workdir)[:seeds]
+    return -1.0 if None in scores else float(np.mean(scores))
 
 
 def _work_round(names, seeds, budget, workdir, data_dir, on_run):
@@ -276,11 +295,6 @@ def _score(row, prefix=""):
         if prefix + name in row:
             return row[prefix + name]
     return None
-
-
-def network_file(workdir, name):
-    """Returns the path of a candidate's variant file."""
-    return pathlib.Path(workdir) / "networks" / f"{name}.json"
 
 
 def _folder(workdir, name, seed):

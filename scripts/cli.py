@@ -16,7 +16,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 from absl import app, flags, logging  # noqa: E402
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
-FAILURES = (
+EXPECTED_ERRORS = (
     OSError,
     RuntimeError,
     ImportError,
@@ -30,8 +30,8 @@ RESTART = 75
 def run(main):
     """Runs `main(argv)`; bad input becomes one line and an exit code.
 
-    ValueError: 2, what was asked for makes no sense. One of `FAILURES`: 1, it
-    could not be done. `--verbosity=1` shows where.
+    ValueError: 2, what was asked for makes no sense. One of `EXPECTED_ERRORS`:
+    1, it could not be done. `--verbosity=1` shows where.
     """
     signal.signal(signal.SIGTERM, _terminate)
     app.run(lambda argv: _guard(main, argv), flags_parser=_parse_flags)
@@ -91,6 +91,8 @@ def run_trials(names, budget, workdir, data_dir, workers):
         trials.work(
             names, budget, workdir, data_dir=data_dir, on_run=progress.show
         )
+    if sharing.is_worker():
+        sys.exit()  # What comes after is for the process that started it.
 
 
 def _parse_flags(argv):
@@ -132,7 +134,7 @@ def _guard(main, argv):
         _fail("Interrupted; the same command goes on.", INTERRUPTED)
     except ValueError as error:
         _fail(error, USAGE)
-    except FAILURES as error:
+    except EXPECTED_ERRORS as error:
         _fail(error, FAILURE)
     except Exception as error:
         # TensorFlow's errors share no base with Python's.

@@ -30,7 +30,7 @@ RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of recipes.RECIPES.")
 SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each network.", 1)
 KEEP = flags.DEFINE_float(
-    "keep", 1.0, "Share of the networks, the best, that get another seed."
+    "keep", 1.0, "Share, the most accurate, that trains with the next seed."
 )
 GROWTH = flags.DEFINE_float("growth", 2.0, "What alpha beta^2 gamma^2 is near.")
 TOLERANCE = flags.DEFINE_float("tolerance", 0.1, "How near.")
@@ -41,11 +41,11 @@ OBJECTIVE = flags.DEFINE_string(
 COSTS = flags.DEFINE_list(
     "costs",
     ["multiply_adds"],
-    "Of the front; the first is the weight's. Also params, latency_ms and "
-    "memory_mb (of training), which are measured here.",
+    "Of the front; the first is the weight's. Also params, and latency_ms and "
+    "memory_mb, which are measured here.",
 )
 TARGET = flags.DEFINE_float(
-    "target", 0.0, "Cost of the weight; 0: growth times the base's."
+    "target", 0.0, "Of the weight, in the cost's unit; 0: growth x the base's."
 )
 COST_EXPONENT = flags.DEFINE_float(
     "cost_exponent", -0.07, "Of the weight, (cost / target)^exponent."
@@ -64,26 +64,33 @@ flags.mark_flags_as_required(["dataset", "workdir"])
 
 
 def main(_):
-    from efficientnet_tf import scaling_report, search, trials
+    from efficientnet_tf import scaling_report, search, sharing, trials
 
     plan = _make_plan()
-    budget = plan.budget
     phis = cli.parse_numbers("phis", PHIS.value)
     search.start(plan, WORKDIR.value)
     names = list(search.candidates(plan))
+    measured = {}
     if RANK_CHECK.value:
         names = search.sample(plan, RANK_CHECK.value)
-        budget = dataclasses.replace(budget, keep=1.0)
-    cli.run_trials(names, budget, WORKDIR.value, DATA_DIR.value, WORKERS.value)
+        budget = dataclasses.replace(plan.budget, keep=1.0)
+        plan = dataclasses.replace(plan, budget=budget)
+    elif not sharing.is_worker():
+        # First: it fails early, and the machine is quiet.
+        measured = search.measure(plan, WORKDIR.value)
+    cli.run_trials(
+        names, plan.budget, WORKDIR.value, DATA_DIR.value, WORKERS.value
+    )
     agreement = search.check_ranking(plan, names, WORKDIR.value)
     result = {"networks": len(names), "agreement": agreement}
     if RANK_CHECK.value:
         print(scaling_report.agreement_text(agreement))
         cli.print_result(result)
         return
-    measured = search.measure(plan, WORKDIR.value)
     rows = search.read_results(plan, WORKDIR.value, measured)
     trials.write_results(rows, WORKDIR.value)
+    # Without the family, should nothing be there to choose.
+    scaling_report.write_search(plan, rows, agreement, WORKDIR.value)
     chosen = search.choose(rows)
     family = search.write_family(plan, chosen, WORKDIR.value, phis)
     print(

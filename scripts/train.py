@@ -18,7 +18,7 @@ EVAL_SPLIT = flags.DEFINE_string("eval_split", "validation", "To score on.")
 RECIPE = flags.DEFINE_string("recipe", "paper", "A row of recipes.RECIPES.")
 SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
 TEACHER = flags.DEFINE_string(
-    "teacher", None, "To learn from as well: MODEL:WEIGHTS or a SavedModel."
+    "teacher", None, "To learn from: MODEL:WEIGHTS, a run or a SavedModel."
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints, logs, results.")

@@ -31,21 +31,33 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert os.listdir(tmp_path) == ["file.txt"]
 
 
-def test_all_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_all_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch, kind):
     synced = []
 
     def sync(descriptor):
-        synced.append(
-            os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}"))
-        )
-        assert not (tmp_path / "folder").exists()
+        path = os.path.realpath(f"/proc/self/fd/{descriptor}")
+        synced.append((os.path.basename(path), (tmp_path / kind).exists()))
 
     monkeypatch.setattr(os, "fsync", sync)
-    with files.atomic(tmp_path / "folder") as temporary:
-        (temporary / "inner").mkdir(parents=True)
-        (temporary / "a").write_text("a")
-        (temporary / "inner" / "b").write_text("b")
-    assert sorted(synced) == ["a", "b"]
+    with files.atomic(tmp_path / kind) as temporary:
+        if kind == "folder":
+            (temporary / "inner").mkdir(parents=True)
+            (temporary / "inner" / "a").write_text("a")
+        else:
+            temporary.write_text("a")
+    names = ["inner", "a"] if kind == "folder" else []
+    names.append(temporary.name)
+    # Then the folder around it, which holds the name.
+    expected = [(name, False) for name in names] + [(tmp_path.name, True)]
+    assert sorted(synced) == sorted(expected) and synced[-1] == expected[-1]
+
+
+def test_an_appended_line_is_on_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    files.append_json_line(tmp_path / "rows.jsonl", {"a": 1})
+    assert len(synced) == 1
 
 
 def test_a_folder_is_replaced_whole_and_removed_on_an_error(tmp_path):

@@ -316,6 +316,24 @@ def test_what_diverges_does_not_keep_the_rest_from_being_done(
     assert grid.count(plan, tmp_path) == (4, 4)
 
 
+def test_a_run_that_has_just_ended_is_not_repeated(
+    plan, tmp_path, runs, monkeypatch
+):
+    plan = dataclasses.replace(plan, search=(), seeds=1)
+    sharing.start(plan, tmp_path)
+    (cell,) = plan.cells
+    path = grid._final(tmp_path, cell, 0) / files.RESULTS_FILE
+    files.append_json_line(path, {"failed": "loss is nan"})
+    # Another process writes it after this one has looked.
+    answers = iter([False])
+    ended = sharing.has_ended
+    monkeypatch.setattr(
+        sharing, "has_ended", lambda f: next(answers, None) is None and ended(f)
+    )
+    assert grid._Grid(plan, tmp_path, None).step(cell) == "done"
+    assert not runs
+
+
 def test_a_run_that_another_process_is_at_is_left_to_it(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, search=())
     sharing.start(plan, tmp_path)

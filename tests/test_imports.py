@@ -189,6 +189,15 @@ def test_contributing_shows_every_module():
     assert not missing
 
 
+def test_contributing_has_the_same_levels():
+    table = (ROOT / "CONTRIBUTING.md").read_text().split("| level | modules |")
+    rows = table[1].strip().splitlines()[1 : 1 + len(LEVELS)]
+    for row, level in zip(rows, LEVELS, strict=True):
+        names = row.split("|")[2].replace("; `transfer`:", ",")
+        expected = [module.rpartition(".")[2] for module in level]
+        assert [name.strip() for name in names.split(",")] == expected
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_module_imports_only_what_stands_before_it(module):
     before = set(ORDER[: ORDER.index(module)])

@@ -77,6 +77,15 @@ def test_other_conditions_and_machines_are_measured_anew(
     assert measure() == 1
 
 
+def test_a_file_that_changes_is_another_network(bench, runs, tmp_path):
+    path = tmp_path / "network.json"
+    for width in (0.5, 0.25, 0.5):
+        path.write_text(json.dumps({"base": "mobilenet_v1", "width": width}))
+        job = bench.job(str(path), 64)
+        measurements.measure("measure_latency", job, bench)
+    assert len(runs) == 2
+
+
 def test_times_of_a_busy_machine_count_until_it_is_quiet(
     bench, runs, monkeypatch
 ):
@@ -114,7 +123,7 @@ def test_each_one_is_kept_before_the_next_begins(bench, runs, monkeypatch):
         measurements.measure("measure_latency", other, bench)
     (line,) = bench.path.read_text().splitlines()
     kept = json.loads(line)
-    assert kept["job"]["model"] == "mobilenet_v1"
+    assert kept["network"]["base"] == "mobilenet_v1"
     assert kept["measured"] == {"latency_p50_ms": 1.0}
 
 

@@ -97,7 +97,7 @@ def test_training_that_cannot_fit_is_not_tried(monkeypatch):
     monkeypatch.setattr(measuring, "_proc_mb", lambda path, field: 1.0)
     job = measuring.Job("mobilenet_v1", resolution=32)
     with pytest.raises(
-        MemoryError, match="takes .* MB at least, and 1 are free"
+        MemoryError, match="takes .* least, and this machine has 1;"
     ):
         measuring.measure_training_memory(job)
 

@@ -76,6 +76,12 @@ def test_every_field_is_checked_for_range_and_type(field):
         recipes.TrainConfig(**{field: object()})
 
 
+def test_evaluation_crops_as_the_official_code_does():
+    from efficientnet_tf import preprocessing
+
+    assert recipes.RECIPES["paper"].crop_padding == preprocessing.CROP_PADDING
+
+
 def test_stages_of_different_numbers_are_refused():
     with pytest.raises(ValueError, match=r"\(32, 64\) and .*\(5.0,\) must"):
         recipes.TrainConfig(

@@ -1,3 +1,5 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -38,9 +40,15 @@ def test_a_runs_folder_and_a_saved_model_say_what_the_network_says(
     )
 
 
-@pytest.mark.parametrize("place", ["", "saved"])
-def test_images_of_another_size_are_resized(run, images, place):
+@pytest.mark.parametrize("place", ["", "saved", "open"])
+def test_images_of_another_size_are_resized(run, images, tiny_row, place):
     made, folder = run
+    if place == "open":  # As progressive training leaves it.
+        network = model.build(
+            tiny_row, classes=len(CLASSES), input_shape=(None, None, 3)
+        )
+        network.set_weights(made.model.get_weights())
+        dataclasses.replace(made, model=network).save(folder / place)
     teacher = teachers.load(str(folder / place), len(CLASSES))
     larger = keras.ops.image.resize(images, (48, 48))
     smaller = keras.ops.image.resize(larger, (32, 32))

@@ -139,6 +139,26 @@ def test_only_the_best_train_with_the_next_seed(plan, tmp_path, runs):
     assert [row["name"] for row in rows if row["on_front"]] == [deep]
     assert "(2 of 3 seeds)" in scaling_report.search_table(rows)
     assert "best 50%" in budget.text()
+    assert search.check_ranking(plan, names, tmp_path) is None
+
+
+def test_who_was_left_out_stays_out_whatever_else_it_has(plan, tmp_path, runs):
+    """A check of the ranking trains some with all seeds beforehand."""
+    search.start(plan, tmp_path)
+    checked = "alpha=1,beta=1,gamma=1.5"  # The least accurate.
+    whole = dataclasses.replace(BUDGET, seeds=3)
+    trials.work([checked], whole, tmp_path)
+    assert len(runs) == 3
+    budget = dataclasses.replace(whole, keep=0.5)
+    names = list(search.candidates(plan))
+    assert trials.count(names, budget, tmp_path) == (1, 6)
+    trials.work(names, budget, tmp_path)
+    assert [run[:2] for run in runs[-3:]] == [
+        ("alpha=1,beta=1.5,gamma=1", 1),
+        ("alpha=2,beta=1,gamma=1", 1),
+        ("alpha=2,beta=1,gamma=1", 2),
+    ]
+    assert trials.count(names, budget, tmp_path) == (6, 6)
 
 
 def test_who_fails_does_not_go_on_while_others_can(
@@ -180,6 +200,7 @@ def test_costs_can_be_measured_here(plan, tmp_path, runs, monkeypatch):
     measured = search.measure(plan, tmp_path)
     path = tmp_path / measurements.CACHE_FILE
     assert asked == [("measure_latency", n, path) for n in ("base", *names)]
+    assert measured["base"] == {"latency_ms": 2.5}
     rows = search.read_results(plan, tmp_path, measured)
     found = {row["name"]: row for row in rows}
     wide = found["alpha=1,beta=1.5,gamma=1"]
@@ -277,6 +298,13 @@ WRONG_PLANS = [
     ({"growth": 0.5}, "growth=0.5 must be at least 1"),
     ({"tolerance": -1.0}, "tolerance=-1.0 must be not negative"),
     ({"objective": "best"}, "objective='best' must be one of accuracy"),
+    (
+        {
+            "budget": dataclasses.replace(BUDGET, keep=0.5),
+            "objective": "pareto",
+        },
+        "keep=0.5 leaves out by accuracy alone",
+    ),
     ({"costs": ()}, "costs= must be of multiply_adds"),
     ({"costs": ("time",)}, "costs=time must be of multiply_adds, params, lat"),
 ]

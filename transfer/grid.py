@@ -353,22 +353,29 @@ class _Grid:
             lock = sharing.lock(self.workdir, f"{cell.slug}-seed{seed}", 0)
             try:
                 with lock:
-                    config = make_config(self.plan, cell, point, seed=seed)
-                    row = self._run(cell, config, folder, [])
-                    files.remove(folder / "checkpoints")
+                    if sharing.has_ended(folder):
+                        continue
+                    row = self._run_final(cell, point, seed, folder)
             except filelock.Timeout:
                 state = "busy"
                 continue
-            except FloatingPointError as error:
-                logging.warning("%s: %s", folder, error)
-                # Its result, so that nobody tries it again.
-                path = folder / files.RESULTS_FILE
-                files.append_json_line(path, {"failed": str(error)})
-                return "ran"
-            self._show(cell, f"seed={seed}", {**point, "seed": seed}, row)
-            _write_results(self.plan, self.workdir)
+            if "failed" not in row:
+                self._show(cell, f"seed={seed}", {**point, "seed": seed}, row)
+                _write_results(self.plan, self.workdir)
             return "ran"
         return state
+
+    def _run_final(self, cell, point, seed, folder):
+        config = make_config(self.plan, cell, point, seed=seed)
+        try:
+            row = self._run(cell, config, folder, [])
+        except FloatingPointError as error:
+            logging.warning("%s: %s", folder, error)
+            # Its result, so that nobody tries it again.
+            row = {"failed": str(error)}
+            files.append_json_line(folder / files.RESULTS_FILE, row)
+        files.remove(folder / "checkpoints")
+        return row
 
     def _run(self, cell, config, folder, watchers):
         logging.info("%s", folder)
