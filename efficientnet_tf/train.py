@@ -102,32 +102,38 @@ def train_and_evaluate(
     if finished is not None:
         return finished
     devices = _set_up(config, strategy)
-    is_chief = distribution.is_chief(devices)
     examples = _load_examples(dataset, splits, config, data_dir)
     with devices.scope():
         network, average = _build(
             scaled, examples, config, xla, devices.num_replicas_in_sync
         )
     feed = feeds.Feed(examples, config, scaled, devices, data_service)
+    row = _run(run, network, average, feed, workdir, profile_steps)
+    row["seconds"] = round(
+        callbacks.total_seconds(workdir / files.METRICS_FILE, begin), 1
+    )
+    if distribution.is_chief(devices):
+        files.append_json_line(workdir / files.RESULTS_FILE, row)
+    return row
+
+
+def _run(run, network, average, feed, workdir, profile_steps):
+    """Trains, scores and saves; returns the result row but for its time."""
+    is_chief = distribution.is_chief(feed.devices)
     if is_chief:
         # Only now that all of it makes sense.
         _begin(workdir, run, feed)
     with feed.corrupt.raised():
         _fit(network, average, feed, workdir, profile_steps, is_chief)
         scores = _score(network, average, feed)
-    row = {
-        **{key: run[key] for key in ("model", "dataset", "recipe")},
-        **scores,
-        **_conditions(network, feed),
-        "seconds": round(
-            callbacks.total_seconds(workdir / files.METRICS_FILE, begin), 1
-        ),
-    }
     if is_chief:
         _save(network, average, feed, workdir)
         _plot(workdir)
-        files.append_json_line(workdir / files.RESULTS_FILE, row)
-    return row
+    return {
+        **{key: run[key] for key in ("model", "dataset", "recipe")},
+        **scores,
+        **_conditions(network, feed),
+    }
 
 
 def _set_up(config, strategy):
