@@ -246,7 +246,7 @@ def _loss_of(checkpoint, folder):
 def test_what_cannot_fit_into_memory_is_not_tried(
     folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train.measuring, "_proc_mb", lambda path, field: 1.0)
+    monkeypatch.setattr(train.measuring, "_proc_mb", lambda path, field: 0.1)
     for sizes in ((), (32, 64)):
         with pytest.raises(MemoryError, match="with 4 images at once takes"):
             _train(folder, tmp_path, stage_resolutions=sizes)
