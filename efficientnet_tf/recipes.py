@@ -228,7 +228,9 @@ RECIPES = {
         precision="mixed_bfloat16",
     ),
     # As pycls trains B0 in configs/dds_baselines/effnet/EN-B0_dds_8gpu.yaml
-    # (https://github.com/facebookresearch/pycls); it publishes 75.1 %.
+    # (https://github.com/facebookresearch/pycls); it publishes 75.1 %. Its
+    # jitter of colours, precise statistics and decay of batch norm are left
+    # out; the average beside the raw weights is ours.
     "sgd_cosine": dataclasses.replace(
         PAPER,
         epochs=100,
