@@ -2,13 +2,26 @@
 
 import contextlib
 import pathlib
+import sys
 import threading
 import time
 
 import keras
 import numpy as np
+import tqdm
 
 from efficientnet_tf import checkpoints, files
+
+# What people watch, of the logs: its name there, and how it is shown.
+SHOWN = {
+    "loss": "loss {:.4f}",
+    "top1": "top-1 {:.4f}",
+    "val_top1": "validation {:.4f}",
+    "val_ema_top1": "of averages {:.4f}",
+    "images_per_second": "{:,.0f} images/s",
+    "learning_rate": "learning rate {:.3g}",
+}
+BAR_SECONDS = 0.5  # Between two looks at the logs, which wait for the device.
 
 
 class Preempted(Exception):
@@ -284,6 +297,65 @@ class JsonLines(keras.callbacks.Callback):
         )
 
 
+class Progress(keras.callbacks.Callback):
+    """Shows a bar during an epoch, on a terminal, and a line after each.
+
+    In place of Keras's own, whose line of all metrics is wider than a terminal.
+    Must stand after the callbacks that add to the logs.
+
+    Args:
+      epochs: of the whole run.
+      terminal: where the bar goes; None: standard error, if it is a terminal.
+    """
+
+    def __init__(self, epochs, terminal=None):
+        super().__init__()
+        self.epochs = epochs
+        self.terminal = terminal
+        if terminal is None and sys.stderr.isatty():
+            self.terminal = sys.stderr
+        self._bar = None
+        self._seconds = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._begin = self._shown = time.monotonic()
+        if self.terminal is not None:
+            self._bar = tqdm.tqdm(
+                total=self.params["steps"],
+                desc=f"Epoch {epoch + 1}/{self.epochs}",
+                unit="step",
+                leave=False,
+                dynamic_ncols=True,
+                file=self.terminal,
+            )
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._bar is None:
+            return
+        if time.monotonic() - self._shown >= BAR_SECONDS:
+            self._shown = time.monotonic()
+            self._bar.set_postfix_str(_text(logs), refresh=False)
+        # One execution may be several steps.
+        self._bar.update(batch + 1 - self._bar.n)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.on_train_end()
+        self._seconds.append(time.monotonic() - self._begin)
+        line = f"Epoch {epoch + 1}/{self.epochs}: {_text(logs)}"
+        line += f", {_duration(self._seconds[-1])}"
+        left = self.epochs - epoch - 1
+        if left:
+            # The first is longer: it compiles.
+            mean = np.mean(self._seconds[1:] or self._seconds)
+            line += f"; about {_duration(left * mean)} left"
+        print(line, flush=True)
+
+    def on_train_end(self, logs=None):
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
 def total_seconds(path, begin):
     """Returns how long a run took, with the epochs of earlier processes.
 
@@ -297,3 +369,20 @@ def total_seconds(path, begin):
     started = time.time() - seconds
     before = [row["seconds"] for row in rows if row["finished"] < started]
     return seconds + sum(before)
+
+
+def _text(logs):
+    logs = logs or {}
+    return ", ".join(
+        form.format(float(logs[name]))
+        for name, form in SHOWN.items()
+        if name in logs
+    )
+
+
+def _duration(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import pathlib
 import signal
-import sys
 import threading
 import time
 
@@ -278,6 +277,7 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
                     profile_batch=profile_steps,
                 ),
                 callbacks.JsonLines(workdir / files.METRICS_FILE),
+                callbacks.Progress(config.epochs),
             ]
             profile_steps = 0  # Once is enough.
         # Traced anew, because a trace for two image sizes rounds otherwise than
@@ -291,7 +291,7 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
                 steps_per_epoch=segment.steps_per_epoch,
                 shuffle=False,  # The data set does.
                 callbacks=[*watchers, saver],
-                verbose=_verbosity(is_chief),
+                verbose=0,  # `Progress` shows it.
             )
     if config.minival_images:
         best = checkpoints.find_best(folder)
@@ -353,9 +353,3 @@ def _plot(workdir):
     picture = tf.io.encode_png(visualize.curves_image(rows, CHARTS))
     with files.atomic(workdir / CURVES_FILE) as temporary:
         temporary.write_bytes(picture.numpy())
-
-
-def _verbosity(is_chief):
-    if not is_chief:
-        return 0
-    return 1 if sys.stdout.isatty() else 2

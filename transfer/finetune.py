@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 import re
-import sys
 import time
 
 import keras
@@ -237,6 +236,7 @@ def _fit(result, task, examples, config, workdir, watchers):
     own += [
         keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
         callbacks.JsonLines(workdir / files.METRICS_FILE),
+        callbacks.Progress(rounds),
         callbacks.StopOnBadLoss(done * steps),
         callbacks.Checkpointer(
             workdir / "checkpoints", state, first_step=done * steps
@@ -252,7 +252,7 @@ def _fit(result, task, examples, config, workdir, watchers):
             steps_per_epoch=steps,
             shuffle=False,  # The data set does.
             callbacks=[*own, *watchers],
-            verbose=1 if sys.stdout.isatty() else 2,
+            verbose=0,  # `Progress` shows it.
         )
     feed.close()
     if average is not None:
