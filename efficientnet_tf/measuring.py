@@ -301,9 +301,8 @@ def _device():
     import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
-    kinds = {device.device_type for device in tf.config.list_logical_devices()}
     if not gpus:
-        return "TPU" if "TPU" in kinds else "cpu"
+        return "TPU" if tf.config.list_logical_devices("TPU") else "cpu"
     return tf.config.experimental.get_device_details(gpus[0])["device_name"]
 
 

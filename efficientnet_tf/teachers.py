@@ -23,7 +23,7 @@ def check(teacher):
 
 
 def load(teacher, classes):
-    """Returns what maps images to probabilities, or None for "".
+    """Returns a network that is not trained any more, or None for "".
 
     Args:
       teacher: "MODEL:WEIGHTS", such as "efficientnet_lite2:imagenet", which
@@ -42,9 +42,10 @@ def load(teacher, classes):
     if file is None:
         network = _from_name(teacher, classes)
     elif file.name == classifier.MODEL_FILE:
-        network = _FromRun(classifier.from_run(file.parent))
+        network = _from_run(file.parent)
     else:
         network = _SavedModel(file.parent)
+    network.trainable = False
     found = network.output_shape[-1]
     if found != classes:
         raise ValueError(
@@ -72,16 +73,12 @@ def _from_name(teacher, classes):
     )
 
 
-class _FromRun:
-    """A run's network, for images of any size."""
-
-    def __init__(self, run):
-        self._network = run.model
-        self._size = (run.resolution, run.resolution)
-        self.output_shape = run.model.output_shape
-
-    def __call__(self, images, training=False):
-        return self._network(_resize(images, self._size), training=training)
+def _from_run(folder):
+    """Returns a run's network for images of any size."""
+    run = classifier.from_run(folder)
+    images = keras.Input((None, None, 3))
+    size = (run.resolution, run.resolution)
+    return keras.Model(images, run.model(keras.ops.image.resize(images, size)))
 
 
 class _SavedModel:
@@ -107,11 +104,6 @@ class _SavedModel:
         self.output_shape = tuple(outputs[self._output].shape)
 
     def __call__(self, images, training=False):
-        images = _resize(images, self._size)
+        if None not in self._size:
+            images = keras.ops.image.resize(images, self._size)
         return self._serve(**{self._input: images})[self._output]
-
-
-def _resize(images, size):
-    if None in size or tuple(images.shape[1:3]) == tuple(size):
-        return images
-    return keras.ops.image.resize(images, size)

@@ -89,9 +89,12 @@ def main(_):
         return
     rows = search.read_results(plan, WORKDIR.value, measured)
     trials.write_results(rows, WORKDIR.value)
-    # Without the family, should nothing be there to choose.
-    scaling_report.write_search(plan, rows, agreement, WORKDIR.value)
-    chosen = search.choose(rows)
+    try:
+        chosen = search.choose(rows)
+    except RuntimeError:
+        # What there is.
+        scaling_report.write_search(plan, rows, agreement, WORKDIR.value)
+        raise
     family = search.write_family(plan, chosen, WORKDIR.value, phis)
     print(
         scaling_report.write_search(

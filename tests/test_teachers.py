@@ -35,6 +35,7 @@ def test_a_runs_folder_and_a_saved_model_say_what_the_network_says(
 ):
     made, folder = run
     teacher = teachers.load(str(folder / place), len(CLASSES))
+    assert not teacher.trainable
     np.testing.assert_allclose(
         teacher(images, training=False), made.model(images), atol=1e-5
     )

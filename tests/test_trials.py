@@ -55,6 +55,19 @@ def runs(monkeypatch):
     return made
 
 
+@pytest.fixture
+def deep_fails(runs, monkeypatch):
+    """Makes the deepest network diverge with every seed."""
+    whole = train.train_and_evaluate
+
+    def run(model, *arguments, **options):
+        if "alpha=2" in model:
+            raise FloatingPointError("loss is nan")
+        return whole(model, *arguments, **options)
+
+    monkeypatch.setattr(train, "train_and_evaluate", run)
+
+
 def _work(plan, tmp_path):
     search.start(plan, tmp_path)
     names = list(search.candidates(plan))
@@ -162,16 +175,8 @@ def test_who_was_left_out_stays_out_whatever_else_it_has(plan, tmp_path, runs):
 
 
 def test_who_fails_does_not_go_on_while_others_can(
-    plan, tmp_path, runs, monkeypatch
+    plan, tmp_path, runs, deep_fails
 ):
-    whole = train.train_and_evaluate
-
-    def run(model, *arguments, **options):
-        if "alpha=2" in model:
-            raise FloatingPointError("loss is nan")
-        return whole(model, *arguments, **options)
-
-    monkeypatch.setattr(train, "train_and_evaluate", run)
     budget = dataclasses.replace(BUDGET, keep=0.5)
     plan = dataclasses.replace(plan, budget=budget)
     _work(plan, tmp_path)
@@ -217,17 +222,51 @@ def test_costs_can_be_measured_here(plan, tmp_path, runs, monkeypatch):
     )
 
 
-def test_a_network_that_fails_is_recorded_and_the_search_goes_on(
-    plan, tmp_path, runs, monkeypatch
+def test_memory_is_what_training_adds_at_the_recipes_batch(
+    plan, tmp_path, monkeypatch
 ):
-    whole = train.train_and_evaluate
+    def measure(part, job, bench):
+        assert (part, job.batch_size) == ("measure_training_memory", 32)
+        return {"training_memory_mb": 900.0, "runtime_memory_mb": 800.0}
 
-    def run(model, *arguments, **options):
-        if "alpha=2" in model:
-            raise FloatingPointError("loss is nan")
-        return whole(model, *arguments, **options)
+    monkeypatch.setattr(measurements, "measure", measure)
+    plan = dataclasses.replace(plan, costs=("memory_mb",))
+    search.start(plan, tmp_path)
+    measured = search.measure(plan, tmp_path)
+    assert len(measured) == 4
+    assert all(row == {"memory_mb": 100.0} for row in measured.values())
 
-    monkeypatch.setattr(train, "train_and_evaluate", run)
+
+def test_without_the_bases_cost_there_is_no_search(plan, tmp_path, monkeypatch):
+    def measure(*_):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(measurements, "measure", measure)
+    plan = dataclasses.replace(plan, costs=("latency_ms",))
+    search.start(plan, tmp_path)
+    with pytest.raises(RuntimeError, match="no memory"):
+        search.measure(plan, tmp_path)
+
+
+def test_what_is_chosen_by_may_change_later(plan, tmp_path, runs):
+    _work(plan, tmp_path)
+    budget = dataclasses.replace(BUDGET, keep=0.5)
+    search.start(dataclasses.replace(plan, budget=budget), tmp_path)
+    other = dataclasses.replace(
+        plan, objective="weighted", costs=("params",), cost_exponent=-90.0
+    )
+    search.start(other, tmp_path)
+    rows = search.read_results(other, tmp_path)
+    fewest = min(rows, key=lambda row: row["params"])
+    assert search.choose(rows)["name"] == fewest["name"]
+    unknown = [{**row, "objective": None} for row in rows]
+    with pytest.raises(RuntimeError, match="cost of no candidate"):
+        search.choose(unknown)
+
+
+def test_a_network_that_fails_is_recorded_and_the_search_goes_on(
+    plan, tmp_path, runs, deep_fails
+):
     names = _work(plan, tmp_path)
     assert trials.count(names, BUDGET, tmp_path) == (6, 6)
     rows = {row["name"]: row for row in search.read_results(plan, tmp_path)}
