@@ -164,6 +164,29 @@ def remove_leftovers(folder):
         remove(path)
 
 
+def prune(folder, limit):
+    """Removes the longest unused files of a cache, until it fits a limit.
+
+    Args:
+      folder: of files; their times of change say when they were last used.
+      limit: bytes that all may take together.
+    """
+    found = []
+    for path in pathlib.Path(folder).iterdir():
+        # Another process may remove it first.
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            if path.is_file() and not path.name.startswith(PREFIX):
+                found.append((status.st_mtime, status.st_size, path))
+    total = 0
+    for _, size, path in sorted(found, reverse=True):
+        total += size
+        if total > limit:
+            logging.info("Removing %s, long unused.", path)
+            with contextlib.suppress(PermissionError):  # Windows: in use.
+                path.unlink(missing_ok=True)
+
+
 def remove(path):
     """Removes a file or a folder, there or not."""
     if path.is_dir():

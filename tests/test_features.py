@@ -1,3 +1,5 @@
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -60,6 +62,19 @@ def test_a_second_call_reads_the_cache(network, cache):
     again = features.extract(network, Unreadable(), "key")
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_cached_features_keep_to_a_limit(network, cache, monkeypatch):
+    features.extract(network, _dataset(_examples()), "one")
+    (one,) = cache.iterdir()
+    monkeypatch.setattr(features, "DISK_LIMIT", 1.5 * one.stat().st_size)
+    os.utime(one, (0, 0))
+    features.extract(network, None, "one")  # Used again.
+    assert one.stat().st_mtime > 1e9
+    os.utime(one, (0, 0))
+    features.extract(network, _dataset(_examples()), "two")
+    (two,) = cache.iterdir()
+    assert two != one
 
 
 def test_other_data_or_other_weights_are_not_read_from_the_cache(

@@ -92,6 +92,19 @@ def test_what_a_kill_leaves_is_removed_and_the_rest_stays(tmp_path):
     assert os.listdir(tmp_path) == ["kept"]
 
 
+def test_a_cache_that_is_too_large_loses_what_is_longest_unused(tmp_path):
+    for age, name in enumerate(("new", "middle", "old", ".tmp-1-begun")):
+        (tmp_path / name).write_bytes(bytes(100))
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    (tmp_path / "locks").mkdir()
+    files.prune(tmp_path, 200)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"new", "middle", ".tmp-1-begun", "locks"}
+    files.prune(tmp_path, 99)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {".tmp-1-begun", "locks"}
+
+
 def test_json_is_written_whole(tmp_path):
     files.write_json(tmp_path / "a.json", {"a": [1, None]})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": [1, None]}

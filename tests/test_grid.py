@@ -239,6 +239,25 @@ def test_tpe_takes_whole_numbers_where_a_field_needs_them(plan, tmp_path, runs):
     assert len(set(sizes)) > 1 and all(4 <= size <= 64 for size in sizes)
 
 
+def test_tpe_keeps_kornblith_decays_to_their_rates(plan, tmp_path, runs):
+    plan = dataclasses.replace(
+        plan,
+        recipes=("kornblith",),
+        search=(),
+        settings=(),
+        sampler="tpe",
+        trials=12,
+        seeds=1,
+    )
+    sharing.start(plan, tmp_path)
+    grid.work(plan, tmp_path)
+    for config, *_ in runs:
+        product = config.learning_rate * config.weight_decay
+        assert 1e-6 * 0.999 <= product <= 1e-3 * 1.001
+        assert 1e-4 <= config.learning_rate <= 0.1
+    assert len({config.weight_decay for config, *_ in runs}) == 12
+
+
 def test_a_hopeless_run_is_pruned_and_a_diverged_one_is_not_chosen(
     plan, tmp_path, monkeypatch
 ):

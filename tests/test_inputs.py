@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import pathlib
 import types
 
@@ -191,6 +192,25 @@ def test_what_is_too_large_for_memory_is_kept_in_a_file(
                 getattr(made, field), getattr(in_memory, field)
             )
     assert [path.name for path in cache.glob(".tmp-*")] == []
+
+
+def test_images_in_files_make_room_for_new_ones(photos, cache, monkeypatch):
+    monkeypatch.setattr(canvases, "MEMORY_LIMIT", 0)
+    canvases.prepare(photos, LIMIT)
+    (kept,) = cache.glob("*.npy")
+    size = kept.stat().st_size
+    old = kept.with_name("old.npy")
+    old.write_bytes(bytes(size))
+    os.utime(old, (0, 0))
+    os.utime(kept, (1, 1))
+    canvases.prepare(photos, LIMIT)  # Used again.
+    assert kept.stat().st_mtime > 1e9
+    os.utime(kept, (1, 1))
+    monkeypatch.setattr(canvases, "DISK_LIMIT", 2.5 * size)
+    examples = dataclasses.replace(photos, fingerprint="of other photos")
+    assert canvases.prepare(examples, LIMIT) is not None
+    assert not old.exists() and kept.exists()
+    assert len(list(cache.glob("*.npy"))) == 2
 
 
 def test_what_is_too_large_for_the_disk_is_decoded_anew(photos, monkeypatch):

@@ -237,4 +237,10 @@ def test_what_a_search_chose_is_no_change_of_the_recipe():
         ),
     )
     assert found == {"batch_size": 64}
-    assert recipes.list_changes("", {}) == {}
+    assert recipes.list_changes("elsewhere", {}) == {}
+
+
+def test_a_config_without_a_recipe_differs_from_the_defaults():
+    config = recipes.FinetuneConfig(learning_rate=0.1, seed=3)
+    found = recipes.list_changes("", dataclasses.asdict(config))
+    assert found == {"learning_rate": 0.1}

@@ -20,7 +20,7 @@ from efficientnet_tf import (
 )
 
 # Bytes of pixels: what is more is kept in a file, and what is more than the
-# second limit is decoded anew in each epoch.
+# second limit is decoded anew in each epoch. All files together keep to it.
 MEMORY_LIMIT = 2 * 2**30
 DISK_LIMIT = 64 * 2**30
 BATCH_SIZE = 64
@@ -116,6 +116,7 @@ def prepare(examples, max_side):
         if not path.exists() and not _write(path, shape, examples):
             return None
     logging.info("Decoded images from %s.", path)
+    path.touch()  # Used now, see `files.prune`.
     pixels = np.load(path, mmap_mode="r")
     return Canvases(pixels, shapes, labels, examples)
 
@@ -130,6 +131,8 @@ def _write(path, shape, examples):
     """Whether there was room for the file."""
     files.remove_leftovers(path.parent)
     size = int(np.prod(shape))
+    if size <= DISK_LIMIT:
+        files.prune(path.parent, DISK_LIMIT - size)
     if size > min(DISK_LIMIT, shutil.disk_usage(path.parent).free / 2):
         logging.info("%d images are decoded anew in each epoch.", shape[0])
         return False

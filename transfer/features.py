@@ -9,6 +9,8 @@ from absl import logging
 
 from efficientnet_tf import downloads, files
 
+# Bytes of all cached features.
+DISK_LIMIT = 4 * 2**30
 # A sweep ends when validation accuracy is this far below its best.
 OVERFITTING = 0.005
 
@@ -26,6 +28,7 @@ def extract(model, dataset, cache_key):
     path = cache_folder() / f"{digest.hexdigest()[:32]}.npz"
     if path.exists():
         logging.info("Features from %s.", path)
+        path.touch()  # Used now, see `files.prune`.
         with np.load(path) as cached:
             return cached["features"], cached["labels"]
     bar = keras.utils.Progbar(len(dataset))
@@ -40,6 +43,7 @@ def extract(model, dataset, cache_key):
     labels = np.concatenate(labels)
     with files.atomic(path) as temporary:
         np.savez(temporary, features=features, labels=labels)
+    files.prune(path.parent, DISK_LIMIT)
     return features, labels
 
 

@@ -474,6 +474,12 @@ def _suggest(plan, cell, trial):
     if plan.sampler == "grid":
         number = trial.suggest_categorical("point", list(range(len(choices))))
         return choices[number]
+    own = not plan.search
+    if own:  # Kornblith's: a strong decay goes with a small rate.
+        choices = [
+            {**c, "weight_decay": c["weight_decay"] * c["learning_rate"]}
+            for c in choices
+        ]
     config = recipes.get_recipe(cell.recipe, task=cell.task)
     point = {}
     for name in choices[0]:
@@ -482,6 +488,8 @@ def _suggest(plan, cell, trial):
             kind, suggest = int, trial.suggest_int
         values = sorted(v for p in choices if (v := kind(p[name])) > 0)
         point[name] = suggest(name, values[0], values[-1], log=True)
+    if own:
+        point["weight_decay"] /= point["learning_rate"]
     return point
 
 

@@ -366,13 +366,15 @@ def list_changes(name, fields, task=""):
     """Returns what of a run's fields differs from a recipe, but its seed.
 
     Args:
-      name: of the recipe; {} where there is none of that name.
+      name: of the recipe; "" for a config without one, which is compared with
+        the defaults of `FinetuneConfig`; {} for any other name.
       fields: {field: value}, others than a config's are ignored.
       task: what it is a recipe for, see `get_recipe`.
     """
-    if name not in RECIPES:
+    if name and name not in RECIPES:
         return {}
-    standard = dataclasses.asdict(_rows(task)[name])
+    recipe = _rows(task)[name] if name else FinetuneConfig()
+    standard = dataclasses.asdict(recipe)
     return {
         # As JSON has it, in which rows are kept.
         field: list(fields[field])
