@@ -47,15 +47,17 @@ def main(_):
         )
         for name in (measuring.names() if names == ["all"] else names)
     ]
+    measure = measuring.count if TABLE.value else measuring.measure
     rows = []
-    for job in jobs:
-        logging.info("%s (%d of %d)", job.model, len(rows) + 1, len(jobs))
-        rows.append(
-            (measuring.count if TABLE.value else measuring.measure)(job)
-        )
-    print(measuring.as_table(rows))
-    if OUTPUT.value:
-        _write(pathlib.Path(OUTPUT.value), rows)
+    try:
+        for job in jobs:
+            logging.info("%s (%d of %d)", job.model, len(rows) + 1, len(jobs))
+            rows.append(measure(job))
+    finally:  # After Ctrl-C too: a row can take minutes.
+        if rows:
+            print(measuring.as_table(rows))
+        if rows and OUTPUT.value:
+            _write(pathlib.Path(OUTPUT.value), rows)
     cli.print_result({"rows": rows, "output": OUTPUT.value})
 
 

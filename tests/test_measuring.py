@@ -125,6 +125,34 @@ def test_the_script_checks_its_output_before_any_work(tmp_path):
     assert "is a file, not a folder" in done.stderr
 
 
+def test_an_interrupt_loses_no_measured_row(tmp_path):
+    program = f"""
+import runpy, sys
+sys.path.insert(0, "{ROOT}/scripts")
+from efficientnet_tf import measuring
+rows = []
+def measure(job):
+    if rows:
+        raise KeyboardInterrupt
+    rows.append(measuring.count(job))
+    return rows[0]
+measuring.measure = measure
+runpy.run_path("{ROOT}/scripts/measure.py", run_name="__main__")
+"""
+    flags = ["--models=mobilenet_v1,resnet50", f"--output={tmp_path}"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *flags],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert "mobilenet_v1" in done.stdout and "resnet50" not in done.stdout
+    with open(tmp_path / "costs.csv", newline="") as stream:
+        assert [row["model"] for row in csv.DictReader(stream)] == [
+            "mobilenet_v1"
+        ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", measuring.BACKENDS)
 def test_the_script_measures_prints_and_writes(tmp_path, backend):
