@@ -34,9 +34,9 @@ flags.mark_flags_as_required(["tasks", "workdir"])
 
 def main(argv):
     from efficientnet_tf import sharing
-    from transfer import grid
+    from transfer import grid, plans
 
-    plan = grid.Plan(
+    plan = plans.Plan(
         tasks=tuple(TASKS.value),
         models=tuple(MODELS.value),
         recipes=tuple(RECIPES.value),

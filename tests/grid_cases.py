@@ -11,7 +11,7 @@ import sys
 import conftest
 
 from efficientnet_tf import callbacks, sharing, variants
-from transfer import grid
+from transfer import grid, plans
 
 
 def make_plan(folder, weights, **changes):
@@ -22,7 +22,7 @@ def make_plan(folder, weights, **changes):
         "resolution": 32,
         "head": "random",
     }
-    plan = grid.Plan(
+    plan = plans.Plan(
         tasks=(f"folder:{folder}",),
         models=("tiny",),
         recipes=("full",),

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from efficientnet_tf import files, model, sharing, variants, weights
-from transfer import finetune, grid
+from transfer import finetune, grid, plans
 
 HERE = pathlib.Path(__file__).parent
 
@@ -209,10 +209,10 @@ def test_without_a_choice_nothing_is_searched(plan, tmp_path, runs):
 
 def test_kornbliths_own_grid_has_56_points(plan):
     assert (
-        len(grid.points(dataclasses.replace(plan, search=()), "kornblith"))
+        len(plans.points(dataclasses.replace(plan, search=()), "kornblith"))
         == 56
     )
-    assert grid.points(plan, "kornblith") == [
+    assert plans.points(plan, "kornblith") == [
         {"learning_rate": "0.001"},
         {"learning_rate": "0.01"},
     ]

@@ -95,6 +95,7 @@ LEVELS = (
         "transfer.inputs",
         "transfer.evidence",
         "transfer.finetune",
+        "transfer.plans",
         "transfer.grid",
         "transfer.intervals",
         "transfer.report",

@@ -7,7 +7,6 @@ with the process that holds them, so that nothing waits for the dead.
 import contextlib
 import dataclasses
 import functools
-import itertools
 import pathlib
 import re
 import time
@@ -17,12 +16,9 @@ import keras
 import optuna
 from absl import logging
 
-from efficientnet_tf import configs, files, sharing
-from efficientnet_tf import weights as weights_lib
-from transfer import finetune, recipes, tasks
+from efficientnet_tf import files, sharing
+from transfer import finetune, plans, recipes
 
-SAMPLERS = ("grid", "tpe")
-PRUNERS = ("none", "asha", "median")
 STUDY_FILE = "study.db"
 # Of ASHA and the median rule: epochs, or rounds, before the first judgement.
 MIN_ROUNDS = 2
@@ -36,128 +32,6 @@ _ENDED = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is to be run: each task with each model by each recipe.
-
-    `search` are fields and the values to choose from, "field=value,value";
-    without them a recipe's own grid counts, which only "kornblith" has.
-    `settings` are "field=value" for all runs. `trials` limits a search by TPE.
-    """
-
-    tasks: tuple[str, ...]
-    models: tuple[str, ...]
-    recipes: tuple[str, ...]
-    weights: str = "imagenet"
-    seeds: int = 1
-    sampler: str = "grid"
-    trials: int = 20
-    pruner: str = "none"
-    search: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        configs.check_types(self)
-        configs.check_choices(self, {"sampler": SAMPLERS, "pruner": PRUNERS})
-        configs.check_range(
-            self, ("seeds", "trials"), "at least 1", lambda n: n >= 1
-        )
-        for field in ("tasks", "models", "recipes"):
-            names = getattr(self, field)
-            if not names or len(set(names)) != len(names):
-                raise ValueError(f"{field}={names} must be different names.")
-        for task in self.tasks:
-            tasks.get_task(task)
-        for model in self.models:
-            weights_lib.check_name(model, self.weights)
-        if len({cell.slug for cell in self.cells}) < len(self.cells):
-            raise ValueError(
-                f"tasks={self.tasks}: the folders' names are too much alike; "
-                "run them in grids of their own."
-            )
-        for cell in self.cells:  # Each combination, before any work.
-            for point in points(self, cell.recipe):
-                make_config(self, cell, point)
-        for recipe in self.recipes:
-            if self.sampler == "tpe":
-                self._check_ranges(points(self, recipe))
-
-    def _check_ranges(self, choices):
-        for name in choices[0]:
-            values = {str(point[name]) for point in choices}
-            if not all(map(_is_number, values)) or not any(map(float, values)):
-                raise ValueError(
-                    f"{name}={','.join(sorted(values))} cannot be searched by "
-                    "TPE, which needs numbers above 0; use sampler='grid'."
-                )
-
-    @property
-    def cells(self):
-        """All `Cell`s, those of one task together."""
-        return [
-            Cell(*names)
-            for names in itertools.product(
-                self.tasks, self.models, self.recipes
-            )
-        ]
-
-
-@dataclasses.dataclass(frozen=True)
-class Cell:
-    """One task, one model, one recipe."""
-
-    task: str
-    model: str
-    recipe: str
-
-    @property
-    def slug(self):
-        """A name for files and for the study."""
-        name = "__".join((self.task, self.model, self.recipe))
-        return re.sub(r"[^\w.-]+", "_", name)
-
-
-def points(plan, recipe):
-    """Returns the overrides, dicts, that a search by grid chooses from."""
-    if plan.search:
-        names, values = [], []
-        for choice in plan.search:
-            name, separator, several = choice.partition("=")
-            if not separator or not several:
-                raise ValueError(
-                    f"Expected field=value,value,... to search, got {choice!r}."
-                )
-            names.append(name)
-            values.append(several.split(","))
-        for row in (names, *values):
-            if len(set(row)) < len(row):
-                # Two runs at a time would write to one folder.
-                raise ValueError(f"search={plan.search} names one thing twice.")
-        return [
-            dict(zip(names, row, strict=True))
-            for row in itertools.product(*values)
-        ]
-    if recipe == "kornblith":
-        return [
-            {"learning_rate": rate, "weight_decay": decay}
-            for rate, decay in recipes.kornblith_grid()
-        ]
-    return [{}]
-
-
-def make_config(plan, cell, point, **fields):
-    """Returns the `FinetuneConfig` of a run.
-
-    Raises:
-      ValueError: an unknown recipe or field, or a bad value.
-    """
-    settings = [f"{name}={value}" for name, value in point.items()]
-    config = recipes.get_recipe(
-        cell.recipe, [*plan.settings, *settings], cell.task
-    )
-    return dataclasses.replace(config, **fields)
-
-
 def work(plan, workdir, data_dir=None, on_run=None):
     """Does what is left of a plan, one run after the other.
 
@@ -165,7 +39,7 @@ def work(plan, workdir, data_dir=None, on_run=None):
     them was killed in is gone on with by another.
 
     Args:
-      plan: a `Plan`.
+      plan: a `plans.Plan`.
       workdir: the grid's folder, see `sharing.start`.
       data_dir: where TFDS keeps its sets.
       on_run: called after each run of this process.
@@ -193,8 +67,8 @@ def count(plan, workdir):
     workdir = pathlib.Path(workdir)
     ended, total = 0, 0
     for cell in plan.cells:
-        searched = _search_size(plan, cell)
-        seeds = _seeds(plan, cell)
+        searched = plans.search_size(plan, cell)
+        seeds = plans.seeds(plan, cell)
         total += searched + len(seeds)
         if searched and (workdir / STUDY_FILE).exists():
             ended += len(_ended(_open(plan, workdir, cell)))
@@ -213,7 +87,7 @@ def read_results(plan, workdir):
     folders = [
         _final(workdir, cell, seed)
         for cell in plan.cells
-        for seed in _seeds(plan, cell)
+        for seed in plans.seeds(plan, cell)
     ]
     return [
         {**row, "folder": folder.relative_to(workdir).as_posix()}
@@ -237,7 +111,7 @@ class _Grid:
         """Raises RuntimeError for cells and runs that diverged."""
         failures = dict(self.failures)
         for cell in self.plan.cells:
-            for seed in _seeds(self.plan, cell):
+            for seed in plans.seeds(self.plan, cell):
                 row = _last_row(_final(self.workdir, cell, seed))
                 if row and "failed" in row:
                     failures[f"{cell.slug} seed {seed}"] = row["failed"]
@@ -263,7 +137,7 @@ class _Grid:
 
     def _step(self, cell):
         point = {}
-        if _search_size(self.plan, cell):
+        if plans.search_size(self.plan, cell):
             study = _open(self.plan, self.workdir, cell)
             with contextlib.ExitStack() as held:
                 with sharing.lock(self.workdir, cell.slug):
@@ -322,7 +196,7 @@ class _Grid:
         """Trains on train, scores on validation."""
         point = trial.user_attrs["point"]
         folder = self.workdir / "search" / cell.slug / _name(point)
-        config = make_config(
+        config = plans.make_config(
             self.plan,
             cell,
             point,
@@ -346,7 +220,7 @@ class _Grid:
     def _finish(self, cell, point):
         """Trains with what was chosen, and touches the test images."""
         state = "done"
-        for seed in _seeds(self.plan, cell):
+        for seed in plans.seeds(self.plan, cell):
             folder = _final(self.workdir, cell, seed)
             if sharing.has_ended(folder):
                 continue
@@ -366,7 +240,7 @@ class _Grid:
         return state
 
     def _run_final(self, cell, point, seed, folder):
-        config = make_config(self.plan, cell, point, seed=seed)
+        config = plans.make_config(self.plan, cell, point, seed=seed)
         try:
             row = self._run(cell, config, folder, [])
         except FloatingPointError as error:
@@ -433,7 +307,7 @@ def _open(plan, workdir, cell):
         if plan.sampler == "grid":
             # What is there is asked once, not for each point.
             there = [t.system_attrs["fixed_params"] for t in study.trials]
-            for number in range(_search_size(plan, cell)):
+            for number in range(plans.search_size(plan, cell)):
                 if {"point": number} not in there:
                     study.enqueue_trial({"point": number})
     return study
@@ -454,23 +328,9 @@ def _make_pruner(name):
     return optuna.pruners.NopPruner()
 
 
-def _seeds(plan, cell):
-    """The seeds of the final runs: one where nothing is random."""
-    config = make_config(plan, cell, points(plan, cell.recipe)[0])
-    return range(plan.seeds if config.trains else 1)
-
-
-def _search_size(plan, cell):
-    """How many runs choose the hyper-parameters; 0: there is no choice."""
-    size = len(points(plan, cell.recipe))
-    if size == 1:
-        return 0
-    return size if plan.sampler == "grid" else plan.trials
-
-
 def _suggest(plan, cell, trial):
     """Returns a trial's overrides."""
-    choices = points(plan, cell.recipe)
+    choices = plans.points(plan, cell.recipe)
     if plan.sampler == "grid":
         number = trial.suggest_categorical("point", list(range(len(choices))))
         return choices[number]
@@ -491,13 +351,6 @@ def _suggest(plan, cell, trial):
     if own:
         point["weight_decay"] /= point["learning_rate"]
     return point
-
-
-def _is_number(text):
-    try:
-        return float(text) >= 0
-    except ValueError:
-        return False
 
 
 def _best_point(study, cell):

@@ -1,0 +1,155 @@
+"""What a grid of fine-tuning runs consists of, and what is chosen from."""
+
+import dataclasses
+import itertools
+import re
+
+from efficientnet_tf import configs
+from efficientnet_tf import weights as weights_lib
+from transfer import recipes, tasks
+
+SAMPLERS = ("grid", "tpe")
+PRUNERS = ("none", "asha", "median")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be run: each task with each model by each recipe.
+
+    `search` are fields and the values to choose from, "field=value,value";
+    without them a recipe's own grid counts, which only "kornblith" has.
+    `settings` are "field=value" for all runs. `trials` limits a search by TPE.
+    """
+
+    tasks: tuple[str, ...]
+    models: tuple[str, ...]
+    recipes: tuple[str, ...]
+    weights: str = "imagenet"
+    seeds: int = 1
+    sampler: str = "grid"
+    trials: int = 20
+    pruner: str = "none"
+    search: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        configs.check_types(self)
+        configs.check_choices(self, {"sampler": SAMPLERS, "pruner": PRUNERS})
+        configs.check_range(
+            self, ("seeds", "trials"), "at least 1", lambda n: n >= 1
+        )
+        for field in ("tasks", "models", "recipes"):
+            names = getattr(self, field)
+            if not names or len(set(names)) != len(names):
+                raise ValueError(f"{field}={names} must be different names.")
+        for task in self.tasks:
+            tasks.get_task(task)
+        for model in self.models:
+            weights_lib.check_name(model, self.weights)
+        if len({cell.slug for cell in self.cells}) < len(self.cells):
+            raise ValueError(
+                f"tasks={self.tasks}: the folders' names are too much alike; "
+                "run them in grids of their own."
+            )
+        for cell in self.cells:  # Each combination, before any work.
+            for point in points(self, cell.recipe):
+                make_config(self, cell, point)
+        for recipe in self.recipes:
+            if self.sampler == "tpe":
+                self._check_ranges(points(self, recipe))
+
+    def _check_ranges(self, choices):
+        for name in choices[0]:
+            values = {str(point[name]) for point in choices}
+            if not all(map(_is_number, values)) or not any(map(float, values)):
+                raise ValueError(
+                    f"{name}={','.join(sorted(values))} cannot be searched by "
+                    "TPE, which needs numbers above 0; use sampler='grid'."
+                )
+
+    @property
+    def cells(self):
+        """All `Cell`s, those of one task together."""
+        return [
+            Cell(*names)
+            for names in itertools.product(
+                self.tasks, self.models, self.recipes
+            )
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One task, one model, one recipe."""
+
+    task: str
+    model: str
+    recipe: str
+
+    @property
+    def slug(self):
+        """A name for files and for the study."""
+        name = "__".join((self.task, self.model, self.recipe))
+        return re.sub(r"[^\w.-]+", "_", name)
+
+
+def points(plan, recipe):
+    """Returns the overrides, dicts, that a search by grid chooses from."""
+    if plan.search:
+        names, values = [], []
+        for choice in plan.search:
+            name, separator, several = choice.partition("=")
+            if not separator or not several:
+                raise ValueError(
+                    f"Expected field=value,value,... to search, got {choice!r}."
+                )
+            names.append(name)
+            values.append(several.split(","))
+        for row in (names, *values):
+            if len(set(row)) < len(row):
+                # Two runs at a time would write to one folder.
+                raise ValueError(f"search={plan.search} names one thing twice.")
+        return [
+            dict(zip(names, row, strict=True))
+            for row in itertools.product(*values)
+        ]
+    if recipe == "kornblith":
+        return [
+            {"learning_rate": rate, "weight_decay": decay}
+            for rate, decay in recipes.kornblith_grid()
+        ]
+    return [{}]
+
+
+def make_config(plan, cell, point, **fields):
+    """Returns the `FinetuneConfig` of a run.
+
+    Raises:
+      ValueError: an unknown recipe or field, or a bad value.
+    """
+    settings = [f"{name}={value}" for name, value in point.items()]
+    config = recipes.get_recipe(
+        cell.recipe, [*plan.settings, *settings], cell.task
+    )
+    return dataclasses.replace(config, **fields)
+
+
+def seeds(plan, cell):
+    """Returns the seeds of the final runs: one where nothing is random."""
+    config = make_config(plan, cell, points(plan, cell.recipe)[0])
+    return range(plan.seeds if config.trains else 1)
+
+
+def search_size(plan, cell):
+    """Returns how many runs choose the hyper-parameters; 0: no choice."""
+    size = len(points(plan, cell.recipe))
+    if size == 1:
+        return 0
+    return size if plan.sampler == "grid" else plan.trials
+
+
+def _is_number(text):
+    try:
+        return float(text) >= 0
+    except ValueError:
+        return False
