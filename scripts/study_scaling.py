@@ -1,7 +1,7 @@
 """Grows networks in depth, width, resolution or all three, at equal cost.
 
 python scripts/study_scaling.py --recipe=smoke --width=0.25 \
-    --dataset=cifar10 --train_split='train[:90%]' \
+    --dataset=cifar10 --train_split='train[:6000]' \
     --eval_split='train[90%:]' --data_dir=DIR --workdir=/tmp/study
 
 Each network trains from scratch with the same budget; costs are exact, and the
