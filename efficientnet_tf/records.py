@@ -245,6 +245,18 @@ class Examples:
             Examples(held, self.class_names, f"{self.fingerprint}:{count}"),
         )
 
+    def count_shared(self, other):
+        """Returns how many examples, of files of records, both have."""
+        sources = self.source, other.source
+        if not all(isinstance(source, Sharded) for source in sources):
+            return 0
+        return sum(
+            max(0, min(a.skip + a.take, b.skip + b.take) - max(a.skip, b.skip))
+            for a in sources[0].shards
+            for b in sources[1].shards
+            if a.file == b.file
+        )
+
     def concatenate(self, other):
         return Examples(
             self.source.concatenate(other.source),

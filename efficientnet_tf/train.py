@@ -171,8 +171,17 @@ def _conditions(network, feed):
 
 def _load_examples(dataset, splits, config, data_dir):
     """Returns the images to train on, to choose on and to score on."""
-    train = data.load(dataset, splits[0], data_dir)
-    examples = {"train": train, "test": data.load(dataset, splits[1], data_dir)}
+    train, test = (data.load(dataset, split, data_dir) for split in splits)
+    shared = train.count_shared(test)
+    if shared:
+        logging.warning(
+            "%d of the %d images of %s are in %s as well: their score says "
+            "nothing about others.",
+            shared,
+            test.size,
+            *reversed(splits),
+        )
+    examples = {"train": train, "test": test}
     if config.minival_images:
         train, minival = train.hold_out(config.minival_images)
         examples |= {"train": train, "minival": minival}

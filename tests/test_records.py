@@ -84,6 +84,25 @@ def test_names_say_the_file_and_the_record(folder):
     assert skipped.name(1) == "f: record 11"
 
 
+@pytest.mark.parametrize(
+    ("shards", "shared"),
+    [
+        ([("a", 0, 10)], 10),  # All of one file.
+        ([("a", 6, 10)], 4),
+        ([("a", 10, 5), ("b", 3, 1)], 1),
+        ([("c", 0, 10)], 0),
+        ([("a", 20, 5)], 0),
+    ],
+)
+def test_examples_that_two_splits_share_are_counted(shards, shared):
+    def make(*shards):
+        shards = tuple(records.Shard(*shard) for shard in shards)
+        return records.Examples(records.Sharded(shards, None), ("a",), "")
+
+    one, other = make(("a", 0, 10), ("b", 2, 4)), make(*shards)
+    assert one.count_shared(other) == other.count_shared(one) == shared
+
+
 def test_missing_cut_and_unknown_files_are_named(folder):
     with pytest.raises(FileNotFoundError, match="no files .*/test-00000"):
         records.from_records(folder, "test", NAMES)
