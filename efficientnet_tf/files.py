@@ -134,11 +134,19 @@ def check_run(path, run):
         return
     stored = json.loads(path.read_text())
     for field, value in json.loads(json.dumps(run)).items():
-        if stored.get(field) != value:
+        there = stored.get(field)
+        if isinstance(value, dict) and isinstance(there, dict):
+            # Of what is within, only what differs.
+            differs = [key for key in value if there.get(key) != value[key]]
+            if not differs:
+                continue
+            field = f"{field}'s {differs[0]}"
+            there, value = there.get(differs[0]), value[differs[0]]
+        if there != value:
             raise ValueError(
                 f"{path.parent} holds another run: its {field} is "
-                f"{stored.get(field)!r}, not {value!r}. Choose another "
-                "workdir, or delete that one."
+                f"{there!r}, not {value!r}. Choose another workdir, or delete "
+                "that one."
             )
 
 

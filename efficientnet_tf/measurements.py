@@ -13,6 +13,16 @@ from efficientnet_tf import downloads, files, measuring
 
 CACHE_FILE = "measurements.jsonl"
 
+# What a measurement depends on beside its job and the processor.
+_VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "TF_NUM_INTRAOP_THREADS",
+    "XLA_FLAGS",
+)
+_PACKAGES = ("efficientnet-tf", "jax", "keras", "tensorflow")
+
 # The share of the processors that others may take beside a measurement; ours.
 MAX_BUSY = 0.25
 
@@ -123,12 +133,19 @@ def _machine():
         "host": platform.node(),
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("efficientnet-tf", "keras", "tensorflow")
-        },
+        "allowed_cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else None,
+        **{name: os.environ.get(name) for name in _VARIABLES},
+        "versions": {name: _version(name) for name in _PACKAGES},
     }
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _processor():

@@ -28,6 +28,7 @@ BACKENDS = ("tensorflow", "jax")
 
 # Only Linux has it.
 MEMORY_FILE = "/proc/meminfo"
+LIMIT_FILE = "/sys/fs/cgroup/memory.max"  # A container's.
 
 # Bytes of a number between layers.
 _BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
@@ -179,8 +180,9 @@ def measure_training_memory(job):
     """
     distribution.set_precision(job.precision)
     runtime = _peak_mb()
+    cost = networks.count(job.network)
+    check_memory(cost, job.batch_size, job.precision)
     network = networks.build(job.network)
-    check_memory(network, job.batch_size, job.precision)
     network.compile(
         optimizer=keras.optimizers.SGD(1e-3, momentum=0.9),
         loss="sparse_categorical_crossentropy",
@@ -191,7 +193,7 @@ def measure_training_memory(job):
     return {"training_memory_mb": _peak_mb(), "runtime_memory_mb": runtime}
 
 
-def check_memory(network, batch_size, precision, resolution=None):
+def check_memory(cost, batch_size, precision):
     """Raises MemoryError if training needs more than this machine has.
 
     Of CPUs alone: an accelerator says itself when it is full. It counts what
@@ -200,24 +202,29 @@ def check_memory(network, batch_size, precision, resolution=None):
     what it takes in the end (three to seven times for EfficientNet-B0).
 
     Args:
-      network: a Keras model.
+      cost: a `networks.Cost`, which needs no network to be built.
       batch_size: of what passes through it at once on one device.
       precision: a row of `configs.PRECISIONS`.
-      resolution: pixels a side, for a network that leaves it open.
     """
     if _on_accelerator() or not pathlib.Path(MEMORY_FILE).exists():
         return
-    costs = profiling.profile(network, resolution)
-    kept = costs.activations * _BYTES[precision] * batch_size
-    needed = (kept + 3 * 4 * costs.params) / 1e6
-    # Not what is free now, which may be more in a minute.
-    there = _proc_mb(MEMORY_FILE, "MemTotal")
+    kept = cost.activations * _BYTES[precision] * batch_size
+    needed = (kept + 3 * 4 * cost.params) / 1e6
+    there = _memory_mb()
     if needed > there:
         raise MemoryError(
             f"Training with {batch_size} images at once takes {needed:,.0f} MB "
             f"at the very least, and this machine has {there:,.0f}; take a "
             "smaller batch, image size or network"
         )
+
+
+def _memory_mb():
+    """Returns what there is, which may be free in a minute, or the limit."""
+    there = _proc_mb(MEMORY_FILE, "MemTotal")
+    limit = pathlib.Path(LIMIT_FILE)
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return there if text == "max" else min(there, int(text) / 1e6)
 
 
 def run_apart(function, job):

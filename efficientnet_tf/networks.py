@@ -9,10 +9,13 @@ from efficientnet_tf import (
     costs,
     files,
     model,
-    profiling,
     scaling,
     variants,
 )
+
+# Of width and depth: far above what fits into any memory, and below what takes
+# long to count.
+MAX_SCALE = 1000.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,10 @@ class Scaled:
     def __post_init__(self):
         configs.check_types(self)
         configs.check_range(
-            self, ("width", "depth"), "above 0", lambda value: value > 0
+            self,
+            ("width", "depth"),
+            f"above 0 and at most {MAX_SCALE:g}",
+            lambda value: 0 < value <= MAX_SCALE,
         )
         configs.check_fractions(self, ("dropout",))
         if self.resolution < model.MIN_SIZE:
@@ -60,10 +66,11 @@ class Scaled:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Of one image: trainable parameters, and multiply-adds."""
+    """Of one image: as in `profiling.Profile`."""
 
     params: int
     multiply_adds: int
+    activations: int
 
 
 def get(name):
@@ -156,21 +163,13 @@ def build(
 
 
 def count(network, classes=1000):
-    """Returns the `Cost` of a `Scaled`, or of what `get` takes.
-
-    Only the transformer is built for it.
-    """
+    """Returns the `Cost` of a `Scaled`, or of what `get` takes; builds none."""
     network = get(network)
     if network.variant is not None:
         found = costs.count(network.variant, classes=classes)
-    elif network.base in _COUNTS:
-        size = network.resolution
-        parts, filters = _COUNTS[network.base](network, size)
-        head = ((filters + 1) * classes, filters * classes, classes)
-        return Cost(*costs.add(*parts, head)[:2])
-    else:
-        found = profiling.profile(build(network, classes=classes))
-    return Cost(found.params, found.multiply_adds)
+        return Cost(found.params, found.multiply_adds, found.activations)
+    parts, filters = _COUNTS[network.base](network, network.resolution)
+    return Cost(*costs.add(*parts, _dense(filters, classes)))
 
 
 def _count_mobilenet_v1(network, size):
@@ -208,10 +207,38 @@ def _count_resnet50(network, size):
     return parts, filters
 
 
+def _count_vit(network, size):
+    vit = baselines.VIT
+    heads = max(1, round(vit.heads * network.width))
+    filters = heads * vit.head_size
+    side = costs.strided(size, vit.patch_size)
+    tokens = side**2 + 1  # With the class token.
+    norm = (2 * filters, 0, 0)
+    hidden = vit.mlp_ratio * filters
+    layer = costs.add(
+        norm,
+        *[_dense(filters, filters, tokens)] * 4,  # Queries, keys, values, out.
+        (0, 2 * tokens**2 * filters, 0),
+        norm,
+        _dense(filters, hidden, tokens),
+        _dense(hidden, filters, tokens),
+    )
+    layers = scaling.round_repeats(vit.layers, network.depth)
+    stem = _dense(3 * vit.patch_size**2, filters, side**2)
+    learned = ((1 + tokens) * filters, 0, 0)
+    return [stem, learned, *[layer] * layers, norm], filters
+
+
 _COUNTS = {
     "mobilenet_v1": _count_mobilenet_v1,
     "resnet50": _count_resnet50,
+    "vit": _count_vit,
 }
+
+
+def _dense(in_filters, filters, places=1):
+    weights = in_filters * filters
+    return weights + filters, weights * places, filters * places
 
 
 def _biased(kernel_size, in_filters, filters, size):

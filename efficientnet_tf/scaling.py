@@ -3,12 +3,16 @@
 import dataclasses
 import math
 
+from absl import logging
+
 from efficientnet_tf import variants
 
 DEPTH_DIVISOR = 8
 
 # Grid search of section 5.1, https://arxiv.org/abs/1905.11946.
 ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
+# What α·β²·γ² is to be, and how near, there and in `search`.
+GROWTH, TOLERANCE = 2.0, 0.1
 
 
 def round_filters(filters, width, divisor=DEPTH_DIVISOR):
@@ -61,14 +65,17 @@ def factors(phi, alpha=ALPHA, beta=BETA, gamma=GAMMA):
     """Returns the `Factors` α^φ, β^φ and γ^φ for a real φ.
 
     Raises:
-      ValueError: a coefficient is below 1, or φ is not a number.
+      ValueError: a coefficient is below 1, or φ is not a number or too large.
     """
     for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
         if not 1 <= value < math.inf:
             raise ValueError(f"{name} must be at least 1, got {value!r}.")
     if not math.isfinite(phi):
         raise ValueError(f"phi must be a finite number, got {phi!r}.")
-    return Factors(alpha**phi, beta**phi, gamma**phi)
+    try:
+        return Factors(alpha**phi, beta**phi, gamma**phi)
+    except OverflowError:
+        raise ValueError(f"phi={phi!r} is too large.") from None
 
 
 def growth(phi, alpha=ALPHA, beta=BETA, gamma=GAMMA):
@@ -114,6 +121,14 @@ def compound(
       ValueError: a coefficient is below 1, or the result below 32 pixels.
     """
     by = factors(phi, alpha, beta, gamma)
+    step = alpha * beta**2 * gamma**2
+    if abs(step - GROWTH) > TOLERANCE:
+        logging.warning(
+            "alpha * beta^2 * gamma^2 = %.3g, where compound scaling has about "
+            "%g: multiply-adds grow so many times a step of phi.",
+            step,
+            GROWTH,
+        )
     base = variants.get_variant(base)
     resolution = round_resolution(
         base.resolution, by.resolution, resolution_divisor

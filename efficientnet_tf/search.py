@@ -30,6 +30,7 @@ COSTS = ("multiply_adds", "params", *MEASURED)
 # Fields of a plan that no run depends on.
 CHOICE = ("objective", "costs", "target", "cost_exponent")
 PHIS = tuple(range(8))
+MAX_VALUES = 200  # Of a coefficient in the grid.
 FAMILY_FOLDER = "family"
 BASE = "base"
 RESULTS_FILE = files.RESULTS_FILE
@@ -48,8 +49,8 @@ class Plan:
 
     base: networks.Scaled
     budget: trials.Budget
-    growth: float = 2.0
-    tolerance: float = 0.1
+    growth: float = scaling.GROWTH
+    tolerance: float = scaling.TOLERANCE
     step: float = 0.1
     objective: str = "accuracy"
     costs: tuple[str, ...] = ("multiply_adds",)
@@ -88,6 +89,11 @@ class Plan:
 def coefficients(plan):
     """Returns all (α, β, γ) of the grid, in order."""
     most = plan.growth + plan.tolerance
+    if (most - 1) / plan.step > MAX_VALUES:
+        raise ValueError(
+            f"step={plan.step} makes {(most - 1) / plan.step:,.0f} values of "
+            f"each coefficient; take at most {MAX_VALUES}."
+        )
     values = [
         round(1 + plan.step * i, 6)
         for i in range(int((most - 1) / plan.step + 1e-9) + 1)
@@ -119,15 +125,13 @@ def sample(plan, number):
 def start(plan, workdir):
     """Makes a search's folder, or checks that its runs are this plan's.
 
-    What is chosen from them, and how many get all seeds, may change.
+    What is chosen from them may change, and what `trials.start` says.
 
     Raises:
       ValueError: they are another plan's.
     """
     runs = dataclasses.replace(
-        plan,
-        budget=dataclasses.replace(plan.budget, keep=1.0),
-        **{name: getattr(Plan, name) for name in CHOICE},
+        plan, **{name: getattr(Plan, name) for name in CHOICE}
     )
     trials.start(runs, _networks(plan), workdir)
 
@@ -215,6 +219,13 @@ def read_results(plan, workdir, measured=None):
     return [{**row, "on_front": row["name"] in best} for row in rows]
 
 
+def check_phis(plan, phis):
+    """Raises ValueError if a φ makes no network, whatever is chosen."""
+    for phi in phis:
+        for row in coefficients(plan):
+            _compound(plan, phi, row)
+
+
 def choose(rows):
     """Returns the best of `read_results`; on a tie, the cheapest.
 
@@ -254,6 +265,8 @@ def write_family(plan, chosen, workdir, phis=PHIS):
     """Writes a variant file per φ, and returns the rows of `family`."""
     rows = family(plan, chosen, phis)
     folder = pathlib.Path(workdir) / FAMILY_FOLDER
+    for old in folder.glob(f"phi*{variants.FILE_SUFFIX}"):
+        files.remove(old)  # Of what was chosen before.
     for row in rows:
         fields = {f.name: row[f.name] for f in dataclasses.fields(plan.base)}
         path = folder / f"phi{row['phi']:g}{variants.FILE_SUFFIX}"

@@ -4,6 +4,7 @@ Figures 3 and 8, Tables 3 and 7 of https://arxiv.org/abs/1905.11946.
 """
 
 import dataclasses
+import pathlib
 
 from efficientnet_tf import (
     configs,
@@ -11,6 +12,7 @@ from efficientnet_tf import (
     published,
     scaling,
     trials,
+    variants,
 )
 
 # Those of the paper's tables.
@@ -57,6 +59,10 @@ class Plan:
             raise ValueError("alpha, beta and gamma of 1 grow nothing.")
         for base in self.bases:
             self.start(base)
+        if len(set(map(_label, self.bases))) < len(self.bases):
+            raise ValueError(
+                f"bases={self.bases} have names that are too much alike."
+            )
 
     def start(self, base):
         """Returns the `Scaled` that a base grows from."""
@@ -90,13 +96,13 @@ def cases(plan):
     found = []
     grid = {n: getattr(plan, n) for n in ("alpha", "beta", "gamma")}
     for base in plan.bases:
-        begin = plan.start(base)
-        found.append(Case(base, BASE, 1.0, begin))
+        begin, label = plan.start(base), _label(base)
+        found.append(Case(label, BASE, 1.0, begin))
         for direction in plan.directions:
             options = grid if direction == "compound" else {}
             for growth in plan.growths:
                 grown = networks.grow(begin, growth, direction, **options)
-                found.append(Case(base, direction, growth, grown))
+                found.append(Case(label, direction, growth, grown))
     return found
 
 
@@ -123,6 +129,7 @@ def read_results(plan, workdir):
         rows.append(
             {
                 **row,
+                "base": case.base,
                 "direction": case.direction,
                 "growth": case.growth,
                 "exact_growth": row["multiply_adds"] / begin[case.base],
@@ -149,6 +156,11 @@ def published_rows(bases=BASES):
         for row in (*published.TABLE_7, *published.TABLE_3)
         if row.baseline in bases
     ]
+
+
+def _label(base):
+    """Returns what a base is called, which may be a variant file."""
+    return pathlib.Path(base).stem if variants.is_file(base) else base
 
 
 def _direction(row):

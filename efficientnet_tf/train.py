@@ -200,18 +200,18 @@ def _build(scaled, examples, config, xla, replicas):
     stages = recipes.stages(config)
     sizes = {stage.resolution or scaled.resolution for stage in stages}
     side = max(sizes) if len(sizes) == 1 else None
+    largest = dataclasses.replace(scaled, resolution=max(sizes))
+    measuring.check_memory(
+        networks.count(largest, classes),
+        distribution.replica_batch_size(config.micro_batch_size, replicas),
+        config.precision,
+    )
     plain = networks.build(
         scaled,
         classes=classes,
         size=side,
         dropout_rate=config.dropout_rate,
         drop_path_rate=config.drop_path_rate,
-    )
-    measuring.check_memory(
-        plain,
-        distribution.replica_batch_size(config.micro_batch_size, replicas),
-        config.precision,
-        resolution=None if side else max(sizes),
     )
     layers.set_statistics(plain, config.batch_norm)
     average = None

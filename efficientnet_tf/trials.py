@@ -9,13 +9,20 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf import (
+    checkpoints,
     configs,
+    data,
     files,
     networks,
     recipes,
     sharing,
     train,
 )
+
+# A run that was killed so often on its way to a checkpoint counts as failed.
+MAX_KILLS = 3
+CHECKPOINTS = "checkpoints"  # In a run's folder.
+ATTEMPTS_FILE = "attempts.jsonl"
 
 # How the accuracy that counts is called in a run's rows: of the averaged
 # weights where there are such, else of the last ones.
@@ -100,8 +107,23 @@ def base_network(name, budget, *, width=1.0, depth=1.0, resolution=0):
     )
 
 
+def check_splits(budget, data_dir=None):
+    """Raises ValueError if networks are scored on what they train on."""
+    train, test = (
+        data.load(budget.dataset, split, data_dir) for split in budget.splits
+    )
+    shared = train.count_shared(test)
+    if shared:
+        raise ValueError(
+            f"{shared} of the {test.size} images of {budget.splits[1]} are in "
+            f"{budget.splits[0]} as well; score on others."
+        )
+
+
 def start(plan, candidates, workdir):
     """Makes a study's folder, or checks that it is this plan's.
+
+    How many seeds there are, and who gets them, may change.
 
     Args:
       plan: a frozen dataclass.
@@ -111,7 +133,11 @@ def start(plan, candidates, workdir):
     Raises:
       ValueError: it is another plan's.
     """
-    sharing.start(plan, workdir)
+    # Runs depend on neither, so the same folder serves others.
+    budget = dataclasses.replace(
+        plan.budget, seeds=Budget.seeds, keep=Budget.keep
+    )
+    sharing.start(dataclasses.replace(plan, budget=budget), workdir)
     for name, network in candidates.items():
         path = network_file(workdir, name)
         if not path.exists():
@@ -258,12 +284,47 @@ def _work_round(names, seeds, budget, workdir, data_dir, on_run):
 def _train(name, seed, budget, workdir, data_dir):
     folder = _folder(workdir, name, seed)
     logging.info("%s", folder)
+    attempts = folder / ATTEMPTS_FILE
+    # An operating system without memory kills, and leaves no error.
+    if _note_attempt(attempts, folder / CHECKPOINTS) > MAX_KILLS:
+        _fail(
+            folder,
+            seed,
+            f"killed {MAX_KILLS} times before its next checkpoint, for want of "
+            "memory perhaps",
+        )
+        return
+    try:
+        _train_once(folder, network_file(workdir, name), seed, budget, data_dir)
+    finally:  # It was not killed.
+        files.remove(attempts)
+    for part in (CHECKPOINTS, "model.keras"):  # Nobody needs them.
+        files.remove(folder / part)
+
+
+def _note_attempt(path, folder):
+    """Returns how many attempts began at the newest checkpoint, with this."""
+    newest = checkpoints.list_newest(folder)
+    begin = newest[0].name if newest else ""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.append_json_line(path, {"checkpoint": begin})
+    rows = files.read_json_lines(path)
+    return sum(row["checkpoint"] == begin for row in rows)
+
+
+def _fail(folder, seed, reason):
+    logging.warning("%s: %s", folder, reason)
+    row = {"failed": reason, "seed": seed}
+    files.append_json_line(folder / files.RESULTS_FILE, row)
+
+
+def _train_once(folder, network, seed, budget, data_dir):
     keras.backend.clear_session()
     # Each network has its own resolution, so the recipe's must not count.
     config = dataclasses.replace(budget.config, resolution=0, seed=seed)
     try:
         train.train_and_evaluate(
-            str(network_file(workdir, name)),
+            str(network),
             budget.dataset,
             config=config,
             workdir=folder,
@@ -274,13 +335,8 @@ def _train(name, seed, budget, workdir, data_dir):
     except Exception as error:
         if not _is_its_own(error):
             raise
-        logging.warning("%s: %s", folder, error)
-        failure = str(error).strip().splitlines()[0]
-        files.append_json_line(
-            folder / files.RESULTS_FILE, {"failed": failure, "seed": seed}
-        )
-    for part in ("checkpoints", "model.keras"):  # Nobody needs them.
-        files.remove(folder / part)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        _fail(folder, seed, lines[0])
 
 
 def _is_its_own(error):

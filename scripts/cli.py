@@ -27,14 +27,17 @@ EXPECTED_ERRORS = (
 RESTART = 75
 
 
-def run(main):
+def run(main, interrupted="Interrupted; the same command goes on."):
     """Runs `main(argv)`; bad input becomes one line and an exit code.
 
     ValueError: 2, what was asked for makes no sense. One of `EXPECTED_ERRORS`:
-    1, it could not be done. `--verbosity=1` shows where.
+    1, it could not be done. `--verbosity=1` shows where. `interrupted` is what
+    Ctrl-C leads to.
     """
     signal.signal(signal.SIGTERM, _terminate)
-    app.run(lambda argv: _guard(main, argv), flags_parser=_parse_flags)
+    app.run(
+        lambda argv: _guard(main, argv, interrupted), flags_parser=_parse_flags
+    )
 
 
 def print_result(result):
@@ -82,6 +85,8 @@ def run_trials(names, budget, workdir, data_dir, workers):
     """Trains what is left of a study, here or in `workers` processes."""
     from efficientnet_tf import sharing, trials
 
+    if not sharing.is_worker():
+        trials.check_splits(budget, data_dir)
     progress = sharing.Progress(lambda: trials.count(names, budget, workdir))
     progress.show()
     if workers > 1:
@@ -127,11 +132,11 @@ def _quieten_others():
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
 
 
-def _guard(main, argv):
+def _guard(main, argv, interrupted):
     try:
         main(argv)
     except KeyboardInterrupt:
-        _fail("Interrupted; the same command goes on.", INTERRUPTED)
+        _fail(interrupted, INTERRUPTED)
     except ValueError as error:
         _fail(error, USAGE)
     except EXPECTED_ERRORS as error:

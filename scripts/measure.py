@@ -55,9 +55,9 @@ def main(_):
             rows.append(measure(job))
     finally:  # After Ctrl-C too: a row can take minutes.
         if rows:
-            print(measuring.as_table(rows))
-        if rows and OUTPUT.value:
-            _write(pathlib.Path(OUTPUT.value), rows)
+            print(measuring.as_table(rows), flush=True)
+    if OUTPUT.value:
+        _write(pathlib.Path(OUTPUT.value), rows)
     cli.print_result({"rows": rows, "output": OUTPUT.value})
 
 
@@ -76,4 +76,4 @@ def _write(folder, rows):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, interrupted="Interrupted; above is what was measured.")

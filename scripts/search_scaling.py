@@ -68,6 +68,12 @@ def main(_):
 
     plan = _make_plan()
     phis = cli.parse_numbers("phis", PHIS.value)
+    search.check_phis(plan, phis)
+    if RANK_CHECK.value and (RANK_CHECK.value < 3 or SEEDS.value < 2):
+        raise ValueError(
+            f"--rank_check={RANK_CHECK.value} with --seeds={SEEDS.value} shows "
+            "nothing; compare at least 3 networks and 2 seeds."
+        )
     search.start(plan, WORKDIR.value)
     names = list(search.candidates(plan))
     measured = {}

@@ -25,8 +25,15 @@ def test_counts_are_those_of_the_built_network(name):
     )
     built = profiling.profile(networks.build(scaled, classes=7))
     assert networks.count(scaled, classes=7) == networks.Cost(
-        built.params, built.multiply_adds
+        built.params, built.multiply_adds, built.activations
     )
+
+
+def test_a_scale_far_beyond_any_memory_is_refused_before_it_is_counted():
+    with pytest.raises(ValueError, match="depth=1001.0 must be .* at most 1000"):
+        dataclasses.replace(networks.get("efficientnet_b0"), depth=1001.0)
+    with pytest.raises(ValueError, match="depth=.* at most 1000"):
+        networks.grow(networks.get("efficientnet_b0"), 1e9, "depth")
 
 
 @pytest.mark.parametrize("name", NAMES)

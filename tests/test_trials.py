@@ -11,6 +11,7 @@ from efficientnet_tf import (
     files,
     measurements,
     networks,
+    records,
     scaling_report,
     search,
     sharing,
@@ -46,7 +47,7 @@ def runs(monkeypatch):
         for epoch in (1, 2):
             line = {"epoch": epoch, **curve}
             files.append_json_line(workdir / files.METRICS_FILE, line)
-        (workdir / "checkpoints").mkdir()
+        (workdir / "checkpoints").mkdir(exist_ok=True)
         (workdir / "model.keras").write_text("")
         files.append_json_line(workdir / files.RESULTS_FILE, row)
         return row
@@ -353,6 +354,82 @@ WRONG_PLANS = [
 def test_a_search_is_checked_before_any_work(plan, changes, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(plan, **changes)
+
+
+def test_a_step_that_makes_too_large_a_grid_is_refused(plan):
+    with pytest.raises(ValueError, match="step=0.001 makes 1,300 values"):
+        dataclasses.replace(plan, step=0.001)
+
+
+def test_a_phi_that_makes_no_network_is_refused_before_any_work(plan):
+    search.check_phis(plan, search.PHIS)
+    with pytest.raises(ValueError, match="phi=5000.* is too large"):
+        search.check_phis(plan, [1, 5000])
+    with pytest.raises(ValueError, match="at most 1000"):
+        search.check_phis(plan, [30])
+    base = dataclasses.replace(SMALL, resolution=64)
+    with pytest.raises(ValueError, match="resolution=.* is below 32"):
+        search.check_phis(dataclasses.replace(plan, base=base), [-3])
+
+
+def test_more_seeds_may_follow_in_the_same_folder(plan, tmp_path, runs):
+    _work(plan, tmp_path)
+    assert len(runs) == 6
+    more = dataclasses.replace(BUDGET, seeds=3)
+    _work(dataclasses.replace(plan, budget=more), tmp_path)
+    assert len(runs) == 9
+    other = dataclasses.replace(BUDGET, recipe="paper")
+    with pytest.raises(
+        ValueError, match="its budget's recipe is 'smoke', not 'paper'"
+    ):
+        search.start(dataclasses.replace(plan, budget=other), tmp_path)
+
+
+@pytest.mark.parametrize(("begun", "trains"), [(2, True), (3, False)])
+def test_a_network_that_is_killed_again_and_again_has_failed(
+    plan, tmp_path, runs, begun, trains
+):
+    search.start(plan, tmp_path)
+    name, *_ = search.candidates(plan)
+    folder = tmp_path / "runs" / name / "seed=0"
+    (folder / "checkpoints" / "step_000000007").mkdir(parents=True)
+    # Those before it came further than where they began.
+    for step in [""] * 5 + ["step_000000007"] * begun:
+        files.append_json_line(
+            folder / trials.ATTEMPTS_FILE, {"checkpoint": step}
+        )
+    _work(plan, tmp_path)
+    assert ((name, 0) in [run[:2] for run in runs]) == trains
+    row = files.last_result(folder / files.RESULTS_FILE)
+    assert ("killed 3 times" in row.get("failed", "")) != trains
+    assert (folder / trials.ATTEMPTS_FILE).exists() != trains
+    assert len(runs) == 6 - (not trains)
+
+
+def test_a_study_names_variant_files_by_their_stem(tmp_path):
+    paths = [tmp_path / "small.json", tmp_path / "other" / "small.json"]
+    for path in paths:
+        networks.write(path, SMALL)
+    plan = study.Plan(BUDGET, bases=(str(paths[0]), "resnet50"), resolution=64)
+    names = [case.name for case in study.cases(plan)]
+    assert names[:2] == ["small", "small-depth-4"]
+    rows = study.read_results(plan, tmp_path / "study")
+    assert {row["base"] for row in rows} == {"small", "resnet50"}
+    with pytest.raises(ValueError, match="names that are too much alike"):
+        study.Plan(BUDGET, bases=tuple(map(str, paths)), resolution=64)
+
+
+def test_networks_are_not_scored_on_what_they_train_on(monkeypatch):
+    def load(name, split, data_dir):
+        skip, take = {"all": (0, 100), "end": (90, 10), "new": (100, 5)}[split]
+        shard = records.Shard("file", skip, take)
+        source = records.Sharded((shard,), None)
+        return records.Examples(source, ("a",), split)
+
+    monkeypatch.setattr(trials.data, "load", load)
+    trials.check_splits(dataclasses.replace(BUDGET, splits=("all", "new")))
+    with pytest.raises(ValueError, match="10 of the 10 images of end are in a"):
+        trials.check_splits(dataclasses.replace(BUDGET, splits=("all", "end")))
 
 
 WRONG_BUDGETS = [

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import pathlib
 import shutil
 
@@ -115,9 +116,9 @@ def prepare(examples, max_side):
     with sharing.lock(path.parent, "canvases"):
         if not path.exists() and not _write(path, shape, examples):
             return None
-    logging.info("Decoded images from %s.", path)
-    path.touch()  # Used now, see `files.prune`.
-    pixels = np.load(path, mmap_mode="r")
+        logging.info("Decoded images from %s.", path)
+        os.utime(path)  # Used now, see `files.prune`.
+        pixels = np.load(path, mmap_mode="r")
     return Canvases(pixels, shapes, labels, examples)
 
 
@@ -131,11 +132,13 @@ def _write(path, shape, examples):
     """Whether there was room for the file."""
     files.remove_leftovers(path.parent)
     size = int(np.prod(shape))
-    if size <= DISK_LIMIT:
-        files.prune(path.parent, DISK_LIMIT - size)
-    if size > min(DISK_LIMIT, shutil.disk_usage(path.parent).free / 2):
+    cached = sum(file.stat().st_size for file in path.parent.glob("*.npy"))
+    room = shutil.disk_usage(path.parent).free + cached
+    limit = min(DISK_LIMIT, room / 2)
+    if size > limit:
         logging.info("%d images are decoded anew in each epoch.", shape[0])
         return False
+    files.prune(path.parent, limit - size)
     logging.info("%.1f GB of decoded images go to %s.", size / 1e9, path)
     with files.atomic(path) as temporary:
         pixels = np.lib.format.open_memmap(temporary, "w+", "uint8", shape)

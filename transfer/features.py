@@ -1,6 +1,8 @@
 """A classifier on frozen features: the linear probe, and a head's start."""
 
+import contextlib
 import hashlib
+import os
 import pathlib
 
 import keras
@@ -26,11 +28,11 @@ def extract(model, dataset, cache_key):
     for value in network.get_weights():
         digest.update(value.tobytes())
     path = cache_folder() / f"{digest.hexdigest()[:32]}.npz"
-    if path.exists():
+    # Another process may remove it at any time.
+    with contextlib.suppress(FileNotFoundError), np.load(path) as cached:
         logging.info("Features from %s.", path)
-        path.touch()  # Used now, see `files.prune`.
-        with np.load(path) as cached:
-            return cached["features"], cached["labels"]
+        os.utime(path)  # Used now, see `files.prune`.
+        return cached["features"], cached["labels"]
     bar = keras.utils.Progbar(len(dataset))
     features, labels = [], []
     for images, batch_labels in dataset:
