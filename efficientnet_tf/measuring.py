@@ -263,10 +263,10 @@ def run_apart(function, job):
 
 
 def write_csv(path, rows):
-    """Writes rows of `count` or `measure`, whole or not at all."""
+    """Writes dicts with the same keys, whole or not at all."""
     with files.atomic(path) as temporary:
         with open(temporary, "w", newline="") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
+            writer = csv.DictWriter(stream, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
 

@@ -24,7 +24,11 @@ BATCHES = flags.DEFINE_integer("batches", 50, "Timed.")
 TABLE = flags.DEFINE_boolean(
     "table", False, "Only count, beside the published costs; run nothing."
 )
-OUTPUT = flags.DEFINE_string("output", None, "A folder for CSV and plots.")
+OUTPUT = flags.DEFINE_string(
+    "output",
+    None,
+    "A folder for CSV and plots; with --model, of its layers and stages too.",
+)
 
 
 def main(_):
@@ -58,6 +62,8 @@ def main(_):
             print(measuring.as_table(rows), flush=True)
     if OUTPUT.value:
         _write(pathlib.Path(OUTPUT.value), rows)
+        if MODEL.value:
+            _write_parts(pathlib.Path(OUTPUT.value), jobs[0])
     cli.print_result({"rows": rows, "output": OUTPUT.value})
 
 
@@ -73,6 +79,18 @@ def _write(folder, rows):
         images["measured"] = charts.measured_image(rows)
     for name, image in images.items():
         keras.utils.save_img(folder / f"{name}.png", image, scale=False)
+
+
+def _write_parts(folder, job):
+    """Writes what each layer and each stage costs."""
+    import dataclasses
+
+    from efficientnet_tf import measuring, networks, profiling
+
+    profile = profiling.profile(networks.build(job.network))
+    for name in ("layers", "stages"):
+        rows = map(dataclasses.asdict, getattr(profile, name))
+        measuring.write_csv(folder / f"{name}.csv", list(rows))
 
 
 if __name__ == "__main__":

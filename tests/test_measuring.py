@@ -147,10 +147,43 @@ runpy.run_path("{ROOT}/scripts/measure.py", run_name="__main__")
     )
     assert done.returncode == 130 and "Traceback" not in done.stderr
     assert "mobilenet_v1" in done.stdout and "resnet50" not in done.stdout
-    with open(tmp_path / "costs.csv", newline="") as stream:
-        assert [row["model"] for row in csv.DictReader(stream)] == [
-            "mobilenet_v1"
-        ]
+    assert "Interrupted; above is what was measured." in done.stderr
+    assert not list(tmp_path.iterdir())  # Nor an older file overwritten.
+
+
+def test_the_script_counts_layers_and_stages(tmp_path):
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "scripts" / "measure.py",
+            "--model=mobilenet_v1",
+            "--resolution=32",
+            "--table",
+            f"--output={tmp_path}",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout.splitlines()[-1])["rows"]
+    for name in ("layers", "stages"):
+        with open(tmp_path / f"{name}.csv", newline="") as stream:
+            parts = list(csv.DictReader(stream))
+        total = sum(int(part["params"]) for part in parts)
+        assert total / 1e6 == pytest.approx(row["params_m"])
+
+
+def test_a_containers_limit_counts_where_it_is_less(tmp_path, monkeypatch):
+    cost = networks.Cost(params=10**6, multiply_adds=0, activations=10**6)
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(measuring, "LIMIT_FILE", str(limit))
+    for text in (None, "max\n", "17000000\n"):
+        if text:
+            limit.write_text(text)
+        measuring.check_memory(cost, 1, "float32")  # 12 MB and 4.
+    limit.write_text("15000000\n")
+    with pytest.raises(MemoryError, match="takes 16 MB .* machine has 15;"):
+        measuring.check_memory(cost, 1, "float32")
 
 
 @pytest.mark.slow

@@ -30,7 +30,9 @@ def test_counts_are_those_of_the_built_network(name):
 
 
 def test_a_scale_far_beyond_any_memory_is_refused_before_it_is_counted():
-    with pytest.raises(ValueError, match="depth=1001.0 must be .* at most 1000"):
+    with pytest.raises(
+        ValueError, match="depth=1001.0 must be .* at most 1000"
+    ):
         dataclasses.replace(networks.get("efficientnet_b0"), depth=1001.0)
     with pytest.raises(ValueError, match="depth=.* at most 1000"):
         networks.grow(networks.get("efficientnet_b0"), 1e9, "depth")
