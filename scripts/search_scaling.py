@@ -1,8 +1,9 @@
 """Searches α, β and γ on a small network, then makes the family for each φ.
 
-python scripts/search_scaling.py --base=efficientnet_b0 --width=0.25 \
-    --recipe=smoke --dataset=cifar10 --train_split='train[:6000]' \
-    --eval_split='train[90%:]' --data_dir=DIR --workdir=/tmp/search
+python scripts/search_scaling.py --base=mobilenet_v1 --width=0.25 --depth=0.5 \
+    --resolution=48 --recipe=smoke --seeds=2 --step=0.2 --dataset=cifar10 \
+    --train_split='train[:10%]' --eval_split='train[90%:]' --data_dir=DIR \
+    --workdir=/tmp/search
 
 Each network trains from scratch with the same budget. Killed at any moment,
 the same command goes on; more processes with the same flags, or --workers,
@@ -14,6 +15,8 @@ import dataclasses
 
 import cli
 from absl import flags
+
+from efficientnet_tf import scaling
 
 BASE = flags.DEFINE_string(
     "base", "efficientnet_b0", "Of the family or the baselines, or a file."
@@ -32,8 +35,10 @@ SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each network.", 1)
 KEEP = flags.DEFINE_float(
     "keep", 1.0, "Share, the most accurate, that trains with the next seed."
 )
-GROWTH = flags.DEFINE_float("growth", 2.0, "What alpha beta^2 gamma^2 is near.")
-TOLERANCE = flags.DEFINE_float("tolerance", 0.1, "How near.")
+GROWTH = flags.DEFINE_float(
+    "growth", scaling.GROWTH, "What alpha beta^2 gamma^2 is near."
+)
+TOLERANCE = flags.DEFINE_float("tolerance", scaling.TOLERANCE, "How near.")
 STEP = flags.DEFINE_float("step", 0.1, "Of the grid.")
 OBJECTIVE = flags.DEFINE_string(
     "objective", "accuracy", "accuracy, weighted by cost, or pareto."

@@ -1,8 +1,9 @@
 """Grows networks in depth, width, resolution or all three, at equal cost.
 
-python scripts/study_scaling.py --recipe=smoke --width=0.25 \
-    --dataset=cifar10 --train_split='train[:6000]' \
-    --eval_split='train[90%:]' --data_dir=DIR --workdir=/tmp/study
+python scripts/study_scaling.py --bases=mobilenet_v1,mobilenet_v2 \
+    --width=0.25 --depth=0.5 --resolution=48 --recipe=smoke --seeds=1 \
+    --dataset=cifar10 --train_split='train[:10%]' --eval_split='train[90%:]' \
+    --data_dir=DIR --workdir=/tmp/study
 
 Each network trains from scratch with the same budget; costs are exact, and the
 paper's accuracies stand beside those measured. Killed at any moment, the same
@@ -12,6 +13,8 @@ work. --costs only counts.
 
 import cli
 from absl import flags
+
+from efficientnet_tf import scaling
 
 BASES = flags.DEFINE_list(
     "bases",
@@ -27,9 +30,11 @@ DEPTH = flags.DEFINE_float("depth", 1.0, "Multiplies the bases' repeats.")
 RESOLUTION = flags.DEFINE_integer(
     "resolution", 0, "The bases'; 0: the recipe's, or the network's own.", 0
 )
-ALPHA = flags.DEFINE_float("alpha", 1.2, "Of compound: grows the depth.")
-BETA = flags.DEFINE_float("beta", 1.1, "Of compound: grows the width.")
-GAMMA = flags.DEFINE_float("gamma", 1.15, "Of compound: the resolution.")
+ALPHA = flags.DEFINE_float("alpha", scaling.ALPHA, "Of compound: of the depth.")
+BETA = flags.DEFINE_float("beta", scaling.BETA, "Of compound: of the width.")
+GAMMA = flags.DEFINE_float(
+    "gamma", scaling.GAMMA, "Of compound: of the resolution."
+)
 DATASET = flags.DEFINE_string("dataset", None, "As for train.py.")
 TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "To train on.")
 EVAL_SPLIT = flags.DEFINE_string("eval_split", "validation", "To score on.")
