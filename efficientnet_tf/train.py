@@ -326,6 +326,9 @@ def _stopped_by_signals(saver):
     }
     try:
         yield
+        if saver.stopped and saver.writes:
+            # Asked for after the last epoch; all is saved.
+            raise saver.stopped
     except tf.errors.OpError:
         # A worker notices by this that worker 0 has stopped.
         if saver.stopped and not saver.writes:

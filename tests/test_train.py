@@ -258,6 +258,16 @@ def test_what_cannot_fit_into_memory_is_not_tried(
         _train(folder, tmp_path)
 
 
+def test_a_stop_after_the_last_epoch_is_not_lost(tmp_path):
+    saver = callbacks.Checkpointer(tmp_path, [], first_step=9)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(callbacks.Preempted, match="after step 9") as stop:
+        with train._stopped_by_signals(saver):
+            signal.raise_signal(signal.SIGTERM)
+    assert stop.value.signal == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def _raise_keyboard_interrupt(*_):
     raise KeyboardInterrupt
 
