@@ -34,7 +34,7 @@ def evaluate(model, dataset, *, progress=None):
 
     Raises:
       ValueError: the data set is empty or has a label out of range.
-      RuntimeError: the model's outputs are not finite.
+      FloatingPointError: the model's outputs are not finite.
     """
     confusion, predicted, top5 = None, [], 0
     for images, labels in dataset:
@@ -45,7 +45,7 @@ def evaluate(model, dataset, *, progress=None):
         _check_labels(labels, len(confusion))
         if not np.isfinite(scores).all():
             # Every comparison with NaN is false, which would count as a hit.
-            raise RuntimeError("The model's outputs are not finite.")
+            raise FloatingPointError("The model's outputs are not finite.")
         predicted.append(scores.argmax(-1))
         np.add.at(confusion, (labels, predicted[-1]), 1)
         top5 += _count_in_top(scores, labels, 5)

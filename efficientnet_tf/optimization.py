@@ -305,9 +305,11 @@ def make_optimizer(config, steps_per_epoch):
     return RMSprop(schedule)
 
 
-def make_sgd(learning_rate):
-    """SGD with Nesterov momentum."""
-    return keras.optimizers.SGD(learning_rate, momentum=MOMENTUM, nesterov=True)
+def make_sgd(learning_rate, *, nesterov=True):
+    """SGD with momentum, by default Nesterov's."""
+    return keras.optimizers.SGD(
+        learning_rate, momentum=MOMENTUM, nesterov=nesterov
+    )
 
 
 def l2_penalty(variables, weight_decay):

@@ -115,6 +115,8 @@ class Progress:
 def run_workers(workdir, number, progress):
     """Runs this program `number` times with --workers=1, until all have ended.
 
+    They share the processors and take turns with the GPUs.
+
     Raises:
       RuntimeError: some failed; the others have done their work.
     """
@@ -122,12 +124,18 @@ def run_workers(workdir, number, progress):
     environment = os.environ | {
         "TF_NUM_INTRAOP_THREADS": str(threads),
         "OMP_NUM_THREADS": str(threads),
+        # The first worker would take all of a GPU's memory.
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         WORKER_VARIABLE: "1",
     }
+    gpus = _list_gpus()
     command = [sys.executable, *sys.argv, "--workers=1"]
     workers = []
     try:
         for index in range(number):
+            if gpus:
+                environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
             log = open(os.path.join(workdir, f"worker{index}.log"), "ab")
             with log:
                 workers.append(
@@ -152,6 +160,25 @@ def run_workers(workdir, number, progress):
         raise RuntimeError(
             f"Workers {failed} failed; see worker*.log in {workdir}."
         )
+
+
+def _list_gpus():
+    """Returns what CUDA may be told to use, a list of names."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [name for name in chosen.split(",") if name]
+    found = pathlib.Path("/dev").glob("nvidia[0-9]*")
+    return [str(number) for number in range(len(list(found)))]
+
+
+def is_runs_own(error):
+    """Whether a run failed by itself: it diverged, or had no room.
+
+    Then others may go on; any other error stops them too.
+    """
+    return isinstance(error, FloatingPointError | MemoryError) or (
+        type(error).__name__ == "ResourceExhaustedError"
+    )
 
 
 def is_worker():

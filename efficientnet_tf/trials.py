@@ -333,17 +333,10 @@ def _train_once(folder, network, seed, budget, data_dir):
             recipe=budget.recipe,
         )
     except Exception as error:
-        if not _is_its_own(error):
+        if not sharing.is_runs_own(error):
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         _fail(folder, seed, lines[0])
-
-
-def _is_its_own(error):
-    """Whether a network failed by itself: it diverged, or has no room."""
-    return isinstance(error, FloatingPointError | MemoryError) or (
-        type(error).__name__ == "ResourceExhaustedError"
-    )
 
 
 def _score(row, prefix=""):

@@ -34,7 +34,7 @@ flags.mark_flags_as_required(["tasks", "workdir"])
 
 def main(argv):
     from efficientnet_tf import sharing
-    from transfer import grid, plans
+    from transfer import grid, plans, tasks
 
     plan = plans.Plan(
         tasks=tuple(TASKS.value),
@@ -49,9 +49,16 @@ def main(argv):
         settings=tuple(SET.value),
     )
     sharing.start(plan, WORKDIR.value)
+    if not sharing.is_worker():
+        for name in plan.tasks:  # Rather than after hours of others.
+            tasks.load_examples(tasks.get_task(name), DATA_DIR.value)
     progress = sharing.Progress(lambda: grid.count(plan, WORKDIR.value))
     if WORKERS.value > 1:
-        sharing.run_workers(WORKDIR.value, WORKERS.value, progress)
+        try:
+            sharing.run_workers(WORKDIR.value, WORKERS.value, progress)
+        except RuntimeError:
+            grid.check(plan, WORKDIR.value)  # Says it better.
+            raise
     else:
         grid.work(plan, WORKDIR.value, DATA_DIR.value, progress.show)
     ended, total = grid.count(plan, WORKDIR.value)

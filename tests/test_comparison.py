@@ -5,7 +5,7 @@ from transfer import comparison, paper, report
 ROW = {
     "task": "cifar10",
     "model": "efficientnet_lite0",
-    "recipe": "full",
+    "recipe": "gpipe",
     "metric": "top1",
     "score": 0.95,
     "test_images": 10_000,

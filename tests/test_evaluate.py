@@ -97,5 +97,5 @@ def test_nothing_to_evaluate_and_foreign_labels_are_refused():
 
 
 def test_outputs_that_are_not_numbers_are_no_accuracy():
-    with pytest.raises(RuntimeError, match="not finite"):
+    with pytest.raises(FloatingPointError, match="not finite"):
         _score([[np.nan] * 7], [0])

@@ -41,6 +41,8 @@ FIELDS = {
     "evaluated_on",
     "epochs",
     "steps",
+    "learning_rate",
+    "weight_decay",
     "seed",
     "train_images",
     "test_images",

@@ -330,6 +330,11 @@ def test_what_diverges_does_not_keep_the_rest_from_being_done(
             RuntimeError, match="^1 diverged.*full seed 0: loss"
         ):
             grid.work(plan, tmp_path)
+    with pytest.raises(RuntimeError, match="^1 diverged.*full seed 0: loss"):
+        grid.check(plan, tmp_path)
+    rows = grid.read_results(plan, tmp_path)
+    assert [row.get("diverged") for row in rows] == [1, 1, None]
+    assert {row["chosen_from"] for row in rows} == {0}
     # Nothing is random in "linear", so one seed is enough.
     assert sorted(done) == [("full", 1), ("full", 2), ("linear", 0)]
     assert grid.count(plan, tmp_path) == (4, 4)
@@ -427,14 +432,14 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
             "_hparams_/session_start_info"
         ).plugin_data.content
         data = plugin_data_pb2.HParamsPluginData.FromString(content)
-        rate = data.session_start_info.hparams["learning_rate"].string_value
+        rate = data.session_start_info.hparams["learning_rate"].number_value
         scores = [t for t in events.Tags()["tensors"] if t.endswith("/score")]
         found[path.name] = (rate, scores)
     assert found == {
-        "learning_rate=0.001": ("0.001", ["validation/score"]),
-        "learning_rate=0.01": ("0.01", ["validation/score"]),
-        "seed=0": ("0.01", ["test/score"]),
-        "seed=1": ("0.01", ["test/score"]),
+        "learning_rate=0.001": (0.001, ["validation/score"]),
+        "learning_rate=0.01": (0.01, ["validation/score"]),
+        "seed=0": (0.01, ["test/score"]),
+        "seed=1": (0.01, ["test/score"]),
     }
 
 
@@ -457,6 +462,9 @@ WRONG = [
     ({"seeds": 0}, "seeds=0 must be at least 1"),
     ({"search": ("learning_rate",)}, "Expected field=value,value"),
     ({"search": ("rate=1,2",)}, "Unknown field 'rate'"),
+    ({"search": ("seed=1,2",)}, "seed is the grid's to decide"),
+    ({"search": ("train_on=train,test",)}, "train_on is the grid's to decide"),
+    ({"settings": ("seed=1",)}, "seed is the grid's to decide"),
     ({"models": ("tinny",)}, "Unknown model 'tinny'"),
     ({"weights": "imagenet22k"}, "Unknown weights 'imagenet22k' for 'tiny'"),
     ({"search": ("epochs=1,1",)}, "names one thing twice"),

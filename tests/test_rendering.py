@@ -10,7 +10,7 @@ ROW = {
     "task": "cifar10",
     "model": "efficientnet_lite0",
     "weights": "imagenet",
-    "recipe": "full",
+    "recipe": "gpipe",
     "metric": "top1",
     "score": 0.95,
     "evaluated_on": "test",
@@ -62,7 +62,7 @@ def test_a_run_stands_in_each_table_with_its_numbers(tmp_path):
         "50,000 / 10,000",
         "3.4M",
     ]
-    assert run[9:13] == ["2", "224", "yes", "1.5"]
+    assert run[9:13] == ["2 epochs", "224", "yes", "1.5"]
     assert public[4:9] == [
         "98.1 (efficientnet_b0, 4M)",
         "-3.1",

@@ -7,7 +7,7 @@ from transfer import report
 ROW = {
     "task": "cifar10",
     "model": "efficientnet_lite0",
-    "recipe": "full",
+    "recipe": "gpipe",
     "metric": "top1",
     "score": 0.95,
     "seed": 0,
@@ -35,7 +35,7 @@ def test_a_row_shows_ours_published_and_the_difference():
     assert set(table[1]) <= set("|- ")
     # 95.0 - 98.9.
     assert table[2] == (
-        "| cifar10 | efficientnet_lite0 | full | top1 | 95.0% "
+        "| cifar10 | efficientnet_lite0 | gpipe | top1 | 95.0% "
         "| 98.9% (efficientnet_b7) | -3.9 | 50,000 / 10,000 |  |"
     )
 
@@ -94,6 +94,17 @@ CONDITIONS = {
     "others": ({"weights": "noisy-student"}, ["from noisy-student weights"]),
     "subset": ({"complete": False}, ["subset: not the paper's images"]),
     "split": ({"evaluated_on": "validation"}, ["on validation images"]),
+    "ours": ({"recipe": "fast"}, ["not the paper's recipe"]),
+    "nothing chosen": (
+        {"recipe": "kornblith"},
+        ["learning_rate and weight_decay not chosen on validation"],
+    ),
+    "few to choose from": (
+        {"recipe": "kornblith", "chosen_from": 20},
+        ["learning_rate and weight_decay chosen from 20, not 56"],
+    ),
+    "all to choose from": ({"recipe": "kornblith", "chosen_from": 56}, []),
+    "diverged": ({"diverged": 1}, ["1 more seeds diverged"]),
     "no paper": ({"published": None, "resolution": 64, "complete": False}, []),
 }
 
@@ -104,7 +115,8 @@ def test_other_conditions_than_the_papers_are_found(change, found):
 
 
 @pytest.mark.parametrize(
-    "field", ["task", "model", "recipe", "epochs", "evaluated_on"]
+    "field",
+    ["task", "model", "recipe", "epochs", "evaluated_on", "learning_rate"],
 )
 def test_runs_of_other_conditions_are_not_averaged(field):
     rows = [ROW, {**ROW, field: "other", "score": 0.5}]

@@ -38,6 +38,7 @@ OUTSIDE = [
     ("crop", "left"),
     ("head", "none"),
     ("batch_norm", "thaw"),
+    ("batch_norm_momentum", 1.0),
     ("train_on", "test"),
     ("evaluate_on", "train"),
     ("precision", "float8"),
@@ -224,6 +225,9 @@ def test_a_length_that_would_be_ignored_is_refused():
         recipes.get_recipe("kornblith", ["epochs=1"])
     for field in ("epochs=3", "steps=100", "resolution=64"):
         with pytest.raises(ValueError, match="rule='bit' decides"):
+            recipes.get_recipe("bit", [field])
+    for field in ("schedule=constant", "train_crop=random"):
+        with pytest.raises(ValueError, match="decides (schedule|train_crop)"):
             recipes.get_recipe("bit", [field])
 
 

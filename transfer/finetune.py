@@ -1,5 +1,6 @@
 """One fine-tuning run: head, network, evaluation, everything on disk."""
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -114,7 +115,8 @@ def finetune_and_evaluate(
         **_result_row(run, task, config, examples, scores),
         **found,
         "resolution": result.resolution,
-        "xla": distribution.use_xla(),
+        # JAX compiles everything.
+        "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
         "seconds": round(seconds, 1),
     }
     files.append_json_line(workdir / files.RESULTS_FILE, row)
@@ -214,10 +216,22 @@ def _fit(result, task, examples, config, workdir, watchers):
     if config.train_on == "train+validation":
         train = train.concatenate(examples["validation"])
     batch_size = min(config.batch_size, train.size)
-    steps_per_epoch = train.size // batch_size
-    rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
-    _set_trainable(result.model, config, steps_per_epoch)
+    _set_trainable(result.model, config, train.size // batch_size)
     feed = inputs.Feed(train, result, config, flip=task.flip)
+    with contextlib.closing(feed):
+        average = _fit_to(feed, result, examples, config, workdir, watchers)
+    if average is not None:
+        average.swap()
+    for layer in result.model.layers:
+        layer.trainable = True
+
+
+def _fit_to(feed, result, examples, config, workdir, watchers):
+    """Trains on a feed; returns the average of the weights or None."""
+    size = feed.size
+    batch_size = min(config.batch_size, size)
+    steps_per_epoch = size // batch_size
+    rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
     network, average = _compile(
         result.model, config, steps_per_epoch, feed.augmentation
     )
@@ -254,11 +268,7 @@ def _fit(result, task, examples, config, workdir, watchers):
             callbacks=[*own, *watchers],
             verbose=0,  # `Progress` shows it.
         )
-    feed.close()
-    if average is not None:
-        average.swap()
-    for layer in result.model.layers:
-        layer.trainable = True
+    return average
 
 
 def _set_trainable(network, config, steps_per_epoch):
@@ -268,7 +278,9 @@ def _set_trainable(network, config, steps_per_epoch):
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable &= config.batch_norm == "train"
             # Kornblith et al., 2019: short runs need statistics that keep up.
-            layer.momentum = max(1 - 10 / steps_per_epoch, 0.9)
+            layer.momentum = config.batch_norm_momentum or max(
+                1 - 10 / steps_per_epoch, 0.9
+            )
 
 
 def _compile(network, config, steps_per_epoch, augmentation):
@@ -304,8 +316,9 @@ def _make_optimizer(config, steps_per_epoch):
         return optimization.make_adamw(
             schedule, weight_decay=config.weight_decay
         )
-    if config.optimizer == "sgd":
-        return optimization.make_sgd(schedule)
+    if config.optimizer in ("sgd", "momentum"):
+        nesterov = config.optimizer == "sgd"
+        return optimization.make_sgd(schedule, nesterov=nesterov)
     return optimization.RMSprop(schedule)
 
 
@@ -397,6 +410,8 @@ def _result_row(run, task, config, examples, scores):
         "evaluated_on": config.evaluate_on,
         "epochs": config.epochs,
         "steps": config.steps,
+        "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
         "seed": config.seed,
         "train_images": sum(used),
         "test_images": tested,

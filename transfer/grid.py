@@ -78,22 +78,51 @@ def count(plan, workdir):
     return ended, total
 
 
+def check(plan, workdir, failures=()):
+    """Raises RuntimeError if final runs failed by themselves.
+
+    Args:
+      plan: a `plans.Plan`.
+      workdir: the grid's folder.
+      failures: {name: reason} of others that did.
+    """
+    found = dict(failures)
+    for cell in plan.cells:
+        for seed in plans.seeds(plan, cell):
+            row = _last_row(_final(pathlib.Path(workdir), cell, seed))
+            if row and "failed" in row:
+                found[f"{cell.slug} seed {seed}"] = row["failed"]
+    if found:
+        name, reason = next(iter(found.items()))
+        raise RuntimeError(
+            f"{len(found)} diverged, all else is done: {name}: {reason}"
+        )
+
+
 def read_results(plan, workdir):
     """Returns the rows of all final runs that have ended, but diverged ones.
 
-    "folder" is where a run's other files are, seen from `workdir`.
+    "folder" is where a run's other files are, seen from `workdir`,
+    "chosen_from" the points that its search tried, and "diverged" the seeds
+    that are not there.
     """
     workdir = pathlib.Path(workdir)
-    folders = [
-        _final(workdir, cell, seed)
-        for cell in plan.cells
-        for seed in plans.seeds(plan, cell)
-    ]
-    return [
-        {**row, "folder": folder.relative_to(workdir).as_posix()}
-        for folder in folders
-        if (row := _last_row(folder)) and "failed" not in row
-    ]
+    found = []
+    for cell in plan.cells:
+        folders = [
+            _final(workdir, cell, seed) for seed in plans.seeds(plan, cell)
+        ]
+        rows = {folder: row for folder in folders if (row := _last_row(folder))}
+        diverged = sum("failed" in row for row in rows.values())
+        about = {"chosen_from": plans.search_size(plan, cell)}
+        if diverged:
+            about["diverged"] = diverged
+        found += [
+            {**row, **about, "folder": folder.relative_to(workdir).as_posix()}
+            for folder, row in rows.items()
+            if "failed" not in row
+        ]
+    return found
 
 
 class _AllDiverged(Exception):
@@ -109,17 +138,7 @@ class _Grid:
 
     def check(self):
         """Raises RuntimeError for cells and runs that diverged."""
-        failures = dict(self.failures)
-        for cell in self.plan.cells:
-            for seed in plans.seeds(self.plan, cell):
-                row = _last_row(_final(self.workdir, cell, seed))
-                if row and "failed" in row:
-                    failures[f"{cell.slug} seed {seed}"] = row["failed"]
-        if failures:
-            name, reason = next(iter(failures.items()))
-            raise RuntimeError(
-                f"{len(failures)} diverged, all else is done: {name}: {reason}"
-            )
+        check(self.plan, self.workdir, self.failures)
 
     def step(self, cell):
         """Does one run of a cell: "ran", "busy" with others, or "done".
@@ -207,13 +226,15 @@ class _Grid:
             row = self._run(cell, config, folder, [_Judge(trial)])
         except optuna.TrialPruned:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        except FloatingPointError as error:
+        except Exception as error:
+            if not sharing.is_runs_own(error):
+                raise
             logging.warning("%s: %s", folder, error)
             trial.set_user_attr("diverged", str(error))
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         else:
             study.tell(trial, row["score"])
-            self._show(cell, _name(point), point, row)
+            self._show(cell, _name(point), config, point, row)
         for name in ("checkpoints", "model.keras"):  # Nobody needs them.
             files.remove(folder / name)
 
@@ -222,34 +243,53 @@ class _Grid:
         state = "done"
         for seed in plans.seeds(self.plan, cell):
             folder = _final(self.workdir, cell, seed)
-            if sharing.has_ended(folder):
+            if sharing.has_ended(folder) and self._is_tidy(cell, seed):
                 continue
             lock = sharing.lock(self.workdir, f"{cell.slug}-seed{seed}", 0)
             try:
                 with lock:
-                    if sharing.has_ended(folder):
-                        continue
-                    row = self._run_final(cell, point, seed, folder)
+                    ended = sharing.has_ended(folder)
+                    config = plans.make_config(
+                        self.plan, cell, point, seed=seed
+                    )
+                    if not ended:
+                        self._run_final(cell, config, folder)
+                    self._tidy(cell, config, point)
             except filelock.Timeout:
                 state = "busy"
                 continue
-            if "failed" not in row:
-                self._show(cell, f"seed={seed}", {**point, "seed": seed}, row)
+            if not ended:
                 _write_results(self.plan, self.workdir)
-            return "ran"
+                return "ran"
         return state
 
-    def _run_final(self, cell, point, seed, folder):
-        config = plans.make_config(self.plan, cell, point, seed=seed)
+    def _run_final(self, cell, config, folder):
         try:
-            row = self._run(cell, config, folder, [])
-        except FloatingPointError as error:
+            self._run(cell, config, folder, [])
+        except Exception as error:
+            if not sharing.is_runs_own(error):
+                raise
             logging.warning("%s: %s", folder, error)
             # Its result, so that nobody tries it again.
             row = {"failed": str(error)}
             files.append_json_line(folder / files.RESULTS_FILE, row)
+
+    def _tidy(self, cell, config, point):
+        """Does what is left to do after a final run, which a kill prevents."""
+        folder = _final(self.workdir, cell, config.seed)
+        row = _last_row(folder)
+        if "failed" not in row and not self._shown(cell, config.seed).exists():
+            point = {**point, "seed": config.seed}
+            self._show(cell, f"seed={config.seed}", config, point, row)
         files.remove(folder / "checkpoints")
-        return row
+
+    def _is_tidy(self, cell, seed):
+        folder = _final(self.workdir, cell, seed)
+        told = "failed" in _last_row(folder) or self._shown(cell, seed).exists()
+        return told and not (folder / "checkpoints").exists()
+
+    def _shown(self, cell, seed):
+        return self.workdir / "tensorboard" / cell.slug / f"seed={seed}"
 
     def _run(self, cell, config, folder, watchers):
         logging.info("%s", folder)
@@ -265,13 +305,14 @@ class _Grid:
             watchers=watchers,
         )
 
-    def _show(self, cell, name, point, row):
+    def _show(self, cell, name, config, point, row):
         """Writes a run for the HParams page of TensorBoard."""
         import tensorflow as tf
         from tensorboard.plugins.hparams import api
 
         folder = self.workdir / "tensorboard" / cell.slug / name
-        values = {**dataclasses.asdict(cell), **point}
+        values = dataclasses.asdict(cell)
+        values |= {field: getattr(config, field) for field in point}
         with tf.summary.create_file_writer(str(folder)).as_default():
             api.hparams(values, trial_id=f"{cell.slug}/{name}")
             tf.summary.scalar(f"{row['evaluated_on']}/score", row["score"], 0)

@@ -52,6 +52,10 @@ class Feed:
                 interpolation=self._interpolation,
             )
 
+    @property
+    def size(self):
+        return self._examples.size
+
     def make_dataset(self, batch_size, *, start_step=0):
         """Returns a dataset of (inputs, one-hot labels)."""
         settings = {

@@ -51,6 +51,14 @@ class Plan:
                 f"tasks={self.tasks}: the folders' names are too much alike; "
                 "run them in grids of their own."
             )
+        fields = {choice.partition("=")[0] for choice in self.search}
+        fields |= {text.partition("=")[0] for text in self.settings} & {"seed"}
+        decided = sorted(fields & {"seed", "train_on", "evaluate_on"})
+        if decided:
+            raise ValueError(
+                f"{decided[0]} is the grid's to decide: it chooses on "
+                "validation images and counts the seeds."
+            )
         for cell in self.cells:  # Each combination, before any work.
             for point in points(self, cell.recipe):
                 make_config(self, cell, point)

@@ -6,7 +6,7 @@ import math
 from efficientnet_tf import configs
 
 CHOICES = {
-    "optimizer": ("adamw", "sgd", "rmsprop"),
+    "optimizer": ("adamw", "sgd", "momentum", "rmsprop"),
     "schedule": ("cosine", "constant", "stairs", "tenths"),
     "rule": ("none", "bit"),
     "interpolation": ("model", "bilinear", "bicubic"),
@@ -38,6 +38,7 @@ FRACTIONS = (
     "ema_decay",
     "label_smoothing",
     "cutout",
+    "batch_norm_momentum",
 )
 # Steps between two checkpoints of a recipe that counts steps.
 ROUND_STEPS = 250
@@ -52,6 +53,9 @@ RULED = (
     "resolution",
     "mixup_alpha",
 )
+# Those that the paper fine-tuned by, §5.3 of https://arxiv.org/abs/1905.11946.
+PAPER = ("kornblith", "gpipe")
+RULED_CHOICES = ("schedule", "train_crop")
 # What a recipe leaves to a search, so that it is no change of it.
 CHOSEN = {"kornblith": ("learning_rate", "weight_decay")}
 
@@ -71,7 +75,8 @@ class FinetuneConfig:
     steps: int = 0  # In place of `epochs`, where a protocol counts them.
     batch_size: int = 32
     resolution: int = 0  # Pixels a side; 0: the model's own.
-    optimizer: str = "adamw"  # "sgd" with Nesterov momentum 0.9.
+    # "sgd" with Nesterov momentum 0.9, "momentum" with the plain one.
+    optimizer: str = "adamw"
     learning_rate: float = 3e-4
     # "stairs": x 0.97 every 2.4 epochs; "tenths": / 10 at each of `decay_at`.
     schedule: str = "cosine"
@@ -84,7 +89,7 @@ class FinetuneConfig:
     rule: str = "none"  # "bit": see `resolve`.
     label_smoothing: float = 0.1
     ema_decay: float = 0.0  # Of weights and statistics; 0: none.
-    dropout_rate: float = 0.2
+    dropout_rate: float | None = 0.2  # None: the variant's.
     drop_path_rate: float = 0.1
     mixup_alpha: float = 0.0  # 0: none.
     cutmix_alpha: float = 0.0  # 0: none.
@@ -100,6 +105,9 @@ class FinetuneConfig:
     interpolation: str = "model"
     head: str = "linear"
     batch_norm: str = "frozen"
+    # 0: max(1 - 10 / steps of an epoch, 0.9), of Kornblith et al., 2019: short
+    # runs need statistics that keep up.
+    batch_norm_momentum: float = 0.0
     frozen_stages: int = 0
     train_on: str = "train+validation"
     evaluate_on: str = "test"
@@ -157,6 +165,11 @@ class FinetuneConfig:
                 "other; set one of them to 0."
             )
         ruled = [f for f in RULED if getattr(self, f)]
+        ruled += [
+            field
+            for field in RULED_CHOICES
+            if getattr(self, field) != getattr(type(self), field)
+        ]
         if self.rule != "none" and ruled:
             raise ValueError(
                 f"rule={self.rule!r} decides {ruled[0]}; set rule=none to "
@@ -240,11 +253,13 @@ RECIPES = {
         weight_decay=1e-5,
         ema_decay=0.9999,
         drop_path_rate=0.2,
+        dropout_rate=None,
         cutout=0.5,
         min_area=1.0,
         crop="whole",
         head="random",
         batch_norm="train",
+        batch_norm_momentum=0.99,
     ),
     # BiT-HyperRule, https://arxiv.org/abs/1912.11370, §3.3 and
     # bit_hyperrule.py of google-research/big_transfer. What depends on the
@@ -253,7 +268,7 @@ RECIPES = {
         rule="bit",
         epochs=0,
         batch_size=512,
-        optimizer="sgd",
+        optimizer="momentum",
         learning_rate=0.003,
         warmup_epochs=0.0,
         weight_decay=0.0,
@@ -264,7 +279,8 @@ RECIPES = {
         head="zero",
         batch_norm="train",
     ),
-    # https://arxiv.org/abs/2104.00298, §5.4.
+    # https://arxiv.org/abs/2104.00298, §5.4; what it leaves out (optimizer,
+    # warm-up, dropout, drop path, average) is the code's "imagenetFt".
     "v2": FinetuneConfig(
         epochs=0,
         steps=10_000,
@@ -275,11 +291,13 @@ RECIPES = {
         weight_decay=0.0,
         dropout_rate=0.0,
         drop_path_rate=0.2,
+        ema_decay=0.9996,
         cutout=0.5,
         min_area=1.0,
         crop="whole",
         head="random",
         batch_norm="train",
+        batch_norm_momentum=0.99,
     ),
     "quickstart": FinetuneConfig(
         epochs=8,

@@ -22,7 +22,7 @@ RUNS_HEADER = (
     "seeds",
     "train / test images",
     "parameters",
-    "epochs",
+    "length",
     "pixels",
     "XLA",
     "minutes",
@@ -43,7 +43,8 @@ HALF_HEADER = (
 RUN_FIELDS = (
     *("task", "model", "weights", "recipe", "metric", "mean", "sd", "best"),
     *("low", "high", "seeds", "train_images", "test_images", "parameters"),
-    *("epochs", "resolution", "evaluated_on", "xla", "seconds", "conditions"),
+    *("epochs", "steps", "resolution", "evaluated_on", "xla", "seconds"),
+    *("conditions",),
 )
 
 
@@ -109,7 +110,7 @@ def _runs_section(summary):
             str(row["seeds"]),
             f"{_text(row, 'train_images')} / {_text(row, 'test_images')}",
             _millions((row.get("parameters") or 0) / 1e6),
-            _text(row, "epochs"),
+            _length(row),
             _text(row, "resolution"),
             {True: "yes", False: "no"}.get(row.get("xla"), "–"),
             _minutes(row["runs"]),
@@ -129,6 +130,15 @@ def _runs_section(summary):
             "such rows are coloured.",
         ],
     )
+
+
+def _length(row):
+    """Returns a cell that says how long a run trained."""
+    if row.get("steps"):
+        return f"{row['steps']:,} steps"
+    if row.get("epochs") == 0:
+        return "head only"
+    return f"{_text(row, 'epochs')} epochs"
 
 
 def _half_section(half, published, lines):

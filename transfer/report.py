@@ -8,7 +8,7 @@ import statistics
 from absl import logging
 
 from efficientnet_tf import variants
-from transfer import evidence, intervals
+from transfer import evidence, intervals, recipes
 
 # Without these, a row cannot stand in the table.
 FIELDS = ("task", "model", "recipe", "metric", "score")
@@ -102,10 +102,28 @@ def find_conditions(row):
         for name, value in row.get("changed", {}).items()
         if name not in SHOWN
     ]
+    found += _choice_conditions(row)
+    if row.get("diverged"):
+        found.append(f"{row['diverged']} more seeds diverged")
+    if published and row["recipe"] not in recipes.PAPER:
+        found.append("not the paper's recipe")
     weights = row.get("weights", "imagenet")
     if published and weights != "imagenet":
         found.append(f"from {weights or 'random'} weights")
     return found
+
+
+def _choice_conditions(row):
+    """Says where what a recipe leaves to a search was not chosen by it."""
+    if row["recipe"] not in recipes.CHOSEN:
+        return []
+    points, wanted = row.get("chosen_from", 0), len(recipes.kornblith_grid())
+    if points == wanted:
+        return []
+    names = " and ".join(recipes.CHOSEN[row["recipe"]])
+    if not points:
+        return [f"{names} not chosen on validation"]
+    return [f"{names} chosen from {points}, not {wanted}"]
 
 
 def _read_rows(path):
@@ -166,6 +184,7 @@ def _check_number(row, name, place):
 def _conditions(row):
     """What else must be equal for scores to be of one kind."""
     names = ("evaluated_on", "epochs", "steps", "resolution", "weights")
+    names += ("learning_rate", "weight_decay", "chosen_from")
     sizes = ("train_images", "test_images")
     changed = json.dumps(row.get("changed", {}), sort_keys=True)
     return (*(row.get(name) for name in (*names, *sizes)), changed)

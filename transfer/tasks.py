@@ -1,6 +1,7 @@
 """The data sets of the paper's transfer tables, and others, as rows."""
 
 import dataclasses
+import os
 import pathlib
 
 import numpy as np
@@ -140,12 +141,18 @@ def load_examples(task, data_dir=None):
 
 def is_prepared(dataset, data_dir):
     """Whether a folder of TFDS sets holds one of this name."""
-    folder = pathlib.Path(data_dir or ".").expanduser() / dataset
+    folder = _folder_of_sets(data_dir) / dataset
     return any(folder.glob("*/dataset_info.json"))
 
 
+def _folder_of_sets(data_dir):
+    """Returns where TFDS keeps its sets, as it says itself."""
+    found = data_dir or os.environ.get("TFDS_DATA_DIR")
+    return pathlib.Path(found or "~/tensorflow_datasets").expanduser()
+
+
 def _folder_of(task, data_dir):
-    path = pathlib.Path(data_dir or ".").expanduser() / task.dataset
+    path = _folder_of_sets(data_dir) / task.dataset
     if not path.is_dir():
         raise FileNotFoundError(
             f"There is no folder {path}: {task.dataset} is read from class "
