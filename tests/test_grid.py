@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -84,6 +85,21 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
         assert (tmp_path / row["folder"] / files.RESULTS_FILE).exists()
     grid.work(plan, tmp_path)
     assert len(runs) == 4
+
+
+def test_what_a_kill_after_a_result_left_undone_is_made_up_for(
+    plan, tmp_path, runs
+):
+    sharing.start(plan, tmp_path)
+    grid.work(plan, tmp_path)
+    (cell,) = plan.cells
+    shown = tmp_path / "tensorboard" / cell.slug / "seed=1"
+    shutil.rmtree(shown)
+    left = grid._final(tmp_path, cell, 1) / "checkpoints"
+    left.mkdir(exist_ok=True)
+    grid.work(plan, tmp_path)
+    assert len(runs) == 4  # Nothing is run again.
+    assert list(shown.iterdir()) and not left.exists()
 
 
 def test_the_test_images_are_read_by_final_runs_alone(

@@ -103,6 +103,14 @@ def test_a_coefficient_below_one_is_refused_by_name(argument, value):
         scaling.compound(1, **{argument: value})
 
 
+def test_coefficients_far_from_twice_the_cost_a_step_are_told(caplog):
+    with caplog.at_level("WARNING", logger="absl"):
+        scaling.compound(1)
+        assert not caplog.records
+        scaling.compound(1, 2, 2, 2)
+    assert "alpha * beta^2 * gamma^2 = 32, where" in caplog.text
+
+
 def test_a_phi_that_leaves_no_pixels_is_refused():
     with pytest.raises(ValueError, match="phi=-20.*14 pixels"):
         scaling.compound(-20)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 
 import pytest
 
@@ -94,3 +95,23 @@ def test_progress_says_how_long_the_rest_takes(monkeypatch):
     )
     sharing.Progress(lambda: next(counts)).show()
     assert lines == ["4 of 8 runs have ended; about 0 h 20 min are left."]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "taken"),
+    [("3,5", ["3", "5", "3"]), ("", ["", "", ""])],
+)
+def test_workers_take_turns_with_the_gpus(tmp_path, monkeypatch, chosen, taken):
+    environments = []
+
+    def start(command, env, **_):
+        environments.append(dict(env))
+        return types.SimpleNamespace(
+            poll=lambda: 0, wait=lambda: 0, returncode=0
+        )
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    monkeypatch.setattr(subprocess, "Popen", start)
+    sharing.run_workers(tmp_path, 3, None)
+    assert [e["CUDA_VISIBLE_DEVICES"] for e in environments] == taken
+    assert {e["TF_FORCE_GPU_ALLOW_GROWTH"] for e in environments} == {"true"}

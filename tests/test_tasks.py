@@ -137,3 +137,17 @@ def test_a_tfds_task_loads_from_a_data_directory(data_dir, name):
     assert len(examples["train"].class_names) == task.classes
     image, _ = next(iter(examples["test"].dataset))
     assert preprocessing.decode(image).dtype == "uint8"
+
+
+def test_prepared_sets_are_found_where_tfds_keeps_its_own(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
+    made = tmp_path / "tensorflow_datasets" / "birdsnap" / "1.0.0"
+    made.mkdir(parents=True)
+    (made / "dataset_info.json").touch()
+    assert tasks.is_prepared("birdsnap", None)
+    assert not tasks.is_prepared("birdsnap", str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
+    assert not tasks.is_prepared("birdsnap", None)
