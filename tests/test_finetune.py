@@ -495,7 +495,6 @@ def test_images_are_let_go_whatever_ends_the_training(monkeypatch):
         raise FloatingPointError
 
     monkeypatch.setattr(finetune.inputs, "Feed", lambda *_, **__: feed)
-    monkeypatch.setattr(finetune, "_set_trainable", lambda *_: None)
     monkeypatch.setattr(finetune, "_fit_to", stop)
     task = types.SimpleNamespace(flip=True)
     examples = {"train": types.SimpleNamespace(size=10)}

@@ -215,8 +215,6 @@ def _fit(result, task, examples, config, workdir, watchers):
     train = examples["train"]
     if config.train_on == "train+validation":
         train = train.concatenate(examples["validation"])
-    batch_size = min(config.batch_size, train.size)
-    _set_trainable(result.model, config, train.size // batch_size)
     feed = inputs.Feed(train, result, config, flip=task.flip)
     with contextlib.closing(feed):
         average = _fit_to(feed, result, examples, config, workdir, watchers)
@@ -228,10 +226,10 @@ def _fit(result, task, examples, config, workdir, watchers):
 
 def _fit_to(feed, result, examples, config, workdir, watchers):
     """Trains on a feed; returns the average of the weights or None."""
-    size = feed.size
-    batch_size = min(config.batch_size, size)
-    steps_per_epoch = size // batch_size
+    batch_size = min(config.batch_size, feed.size)
+    steps_per_epoch = feed.size // batch_size
     rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
+    _set_trainable(result.model, config, steps_per_epoch)
     network, average = _compile(
         result.model, config, steps_per_epoch, feed.augmentation
     )
@@ -277,7 +275,6 @@ def _set_trainable(network, config, steps_per_epoch):
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable &= config.batch_norm == "train"
-            # Kornblith et al., 2019: short runs need statistics that keep up.
             layer.momentum = config.batch_norm_momentum or max(
                 1 - 10 / steps_per_epoch, 0.9
             )

@@ -285,7 +285,7 @@ class _Grid:
 
     def _is_tidy(self, cell, seed):
         folder = _final(self.workdir, cell, seed)
-        told = "failed" in _last_row(folder) or self._shown(cell, seed).exists()
+        told = self._shown(cell, seed).exists() or "failed" in _last_row(folder)
         return told and not (folder / "checkpoints").exists()
 
     def _shown(self, cell, seed):

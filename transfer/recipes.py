@@ -53,9 +53,10 @@ RULED = (
     "resolution",
     "mixup_alpha",
 )
-# Those that the paper fine-tuned by, §5.3 of https://arxiv.org/abs/1905.11946.
-PAPER = ("kornblith", "gpipe")
+# The same, of fields that are never empty.
 RULED_CHOICES = ("schedule", "train_crop")
+# Those that the paper fine-tuned by, §5.3 of https://arxiv.org/abs/1905.11946.
+PAPER_RECIPES = ("kornblith", "gpipe")
 # What a recipe leaves to a search, so that it is no change of it.
 CHOSEN = {"kornblith": ("learning_rate", "weight_decay")}
 

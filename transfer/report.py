@@ -105,7 +105,7 @@ def find_conditions(row):
     found += _choice_conditions(row)
     if row.get("diverged"):
         found.append(f"{row['diverged']} more seeds diverged")
-    if published and row["recipe"] not in recipes.PAPER:
+    if published and row["recipe"] not in recipes.PAPER_RECIPES:
         found.append("not the paper's recipe")
     weights = row.get("weights", "imagenet")
     if published and weights != "imagenet":
