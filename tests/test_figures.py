@@ -31,9 +31,9 @@ def _points(*changes):
 def test_the_points_are_ours_by_parameters_and_the_papers():
     big = {"model": "efficientnet_b0", "parameters": 4_000_000, "score": 0.9}
     ours, published = _points(big, {"complete": False})["cifar10"]
-    labels = [(*point[:3], point[4]) for point in ours["gpipe"]]
+    labels = [(*point[:3], point[4]) for point in ours["gpipe", ""]]
     assert labels == [("lite0", 3.4, 0.95, False), ("b0", 4.0, 0.9, True)]
-    low, high = ours["gpipe"][0][3]
+    low, high = ours["gpipe", ""][0][3]
     assert low < 0.95 < high
     # Table 5, both halves.
     assert published == [
@@ -59,8 +59,26 @@ def test_no_point_is_made_up():
 def test_recipes_are_lines_of_their_own():
     ours, _ = _points({}, {"recipe": "linear", "score": 0.9})["cifar10"]
     assert {name: len(line) for name, line in ours.items()} == {
-        "gpipe": 1,
-        "linear": 1,
+        ("gpipe", ""): 1,
+        ("linear", ""): 1,
+    }
+
+
+def test_runs_under_unlike_conditions_are_not_joined():
+    part = {"complete": False, "train_images": 6_000}
+    small = {"parameters": 1_000_000, "model": "efficientnet_lite1"}
+    ours, _ = _points(
+        {},
+        part,
+        part | small,
+        {"changed": {"min_area": 0.5}, "weights": None},
+        {"evaluated_on": "validation"},
+    )["cifar10"]
+    assert {kind: len(line) for (_, kind), line in ours.items()} == {
+        "": 1,
+        "6,000 images": 2,
+        "min_area=0.5, from random weights": 1,
+        "on validation": 1,
     }
 
 

@@ -1,5 +1,6 @@
 """Figures of the report: accuracy over parameters, mistakes, curves."""
 
+import collections
 import io
 
 import numpy as np
@@ -13,16 +14,18 @@ MAX_LINES = 8
 
 # A colour a recipe of ours; the paper's networks, and whom it compares with.
 OURS = ("tab:red", "tab:green", "tab:purple", "tab:orange", "tab:pink")
+# A style for each kind of a recipe's runs.
+STYLES = ("-", "--", ":", "-.")
 THEIRS, OTHERS = "tab:blue", "0.55"
 
 
 def accuracy_points(summary):
     """Returns what Figure 6 shows: {task: (ours, published)}.
 
-    `ours` maps each recipe to a list of (label, millions of parameters,
-    accuracy, (low, high) or None, whether the conditions are the paper's), by
-    parameters; `published` is a list of the first three. Runs whose rows tell
-    no parameters are left out.
+    `ours` maps (recipe, how its runs differ from others of it) to a list of
+    (label, millions of parameters, accuracy, (low, high) or None, whether the
+    conditions are the paper's), by parameters; `published` is a list of the
+    first three. Runs whose rows tell no parameters are left out.
     """
     points = {}
     for row in sorted(summary, key=lambda row: row.get("parameters") or 0):
@@ -30,7 +33,7 @@ def accuracy_points(summary):
             ours, _ = points.setdefault(
                 row["task"], ({}, _published_points(row["task"]))
             )
-            ours.setdefault(row["recipe"], []).append(
+            ours.setdefault((row["recipe"], _kind(row)), []).append(
                 (
                     _short(row["model"]),
                     row["parameters"] / 1e6,
@@ -48,14 +51,18 @@ def draw_accuracy(points):
     rows = -(-len(points) // columns)
     size = (max(4.2 * columns, 6), 3.8 * rows)
     drawing, panels = visualize.make_figure(rows, columns, size)
-    recipes = sorted({name for ours, _ in points.values() for name in ours})
+    recipes = sorted({name for ours, _ in points.values() for name, _ in ours})
     for axes, (task, (ours, published)) in zip(
         panels, points.items(), strict=False
     ):
         _draw_published(axes, published)
-        for recipe, line in ours.items():
+        drawn = collections.Counter()
+        for (recipe, kind), line in ours.items():
             color = OURS[recipes.index(recipe) % len(OURS)]
-            _draw_ours(axes, line, color, recipe)
+            style = STYLES[drawn[recipe] % len(STYLES)]
+            drawn[recipe] += 1
+            label = f"{recipe}, {kind}" if kind else recipe
+            _draw_ours(axes, line, color, style, label)
         _label_panel(axes, task)
     for axes in panels[len(points) :]:
         axes.set_axis_off()
@@ -128,6 +135,18 @@ def encode(image):
     return buffer.getvalue()
 
 
+def _kind(row):
+    """What else points of a recipe must share to be joined by a line."""
+    parts = [f"{k}={v}" for k, v in sorted(row.get("changed", {}).items())]
+    if row.get("weights", "imagenet") != "imagenet":
+        parts.append(f"from {row['weights'] or 'random'} weights")
+    if row.get("train_images") and not row.get("complete"):
+        parts.append(f"{row['train_images']:,} images")
+    if row.get("evaluated_on", "test") != "test":
+        parts.append(f"on {row['evaluated_on']}")
+    return ", ".join(parts)
+
+
 def _published_points(task):
     points = []
     for half in paper.HALVES.values():
@@ -149,11 +168,11 @@ def _draw_published(axes, points):
         _annotate(axes, _short(label), place, color)
 
 
-def _draw_ours(axes, points, color, recipe):
+def _draw_ours(axes, points, color, line_style, name):
     _, millions, accuracy, _, _ = zip(*points, strict=True)
     percent = 100 * np.asarray(accuracy)
-    style = {"color": color, "zorder": 2, "label": recipe}
-    axes.plot(millions, percent, alpha=0.5, **style)
+    style = {"color": color, "zorder": 2, "label": name}
+    axes.plot(millions, percent, line_style, alpha=0.5, **style)
     for i, (label, x, y, interval, same) in enumerate(points):
         low, high = interval or (y, y)
         reach = [[100 * max(y - low, 0)], [100 * max(high - y, 0)]]
