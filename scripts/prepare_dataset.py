@@ -47,7 +47,7 @@ def main(_):
         "train_images": sizes[0],
         "test_images": sizes[1],
         "classes": len(train.class_names),
-        "complete": sizes == (task.train_images, task.test_images),
+        "complete": task.is_complete(*sizes),
     }
     if CHECK_DUPLICATES.value:
         result.update(_check_duplicates(train, examples["test"]))

@@ -11,6 +11,11 @@ CARS = {"train": [195, 0, 0, 1, 1], "test": [195, 1]}
 FLOWERS = {"train": [101, 0], "validation": [0, 7], "test": [3, 101, 0]}
 AIRCRAFT = {"train": [2, 0], "validation": [1, 2], "test": [0, 1, 2]}
 BIRDS = {"train": [1, 0, 0, 1, 1, 0, 0, 1, 1, 0], "test": [0, 1]}
+PETS = {"train": [36, *range(36)], "test": [2, 1, 0]}
+FOOD = {"train": [1, 1, 0, 0, 100], "validation": [0, 1]}
+CIFAR10 = {"train": [9, 0, 3, 1, 1], "test": [0, 9]}
+CIFAR100 = {"train": [99, 0, 5, 1, 1], "test": [42]}
+DISHES = tuple(f"dish_{i}" for i in range(101))
 VARIANTS = ("707-320", "F/A-18", "Cessna 172")
 SPECIES = ("Acadian Flycatcher", "Blue Jay")
 
@@ -95,6 +100,84 @@ def write_birds(root):
     (root / "species.txt").write_text("\n".join(lines))
 
 
+def write_pets(root):
+    folder = root / "annotations"
+    for name in ("trimaps", "xmls"):
+        (folder / name).mkdir(parents=True)
+    for split, labels in PETS.items():
+        lines = []
+        for i, label in enumerate(labels):
+            name = f"breed_{label}_{i if split == 'train' else 50 + i}"
+            write_image(root / "images" / f"{name}.jpg", i, split)
+            mask = Image.fromarray(np.full((20, 40), 1 + i % 3, np.uint8))
+            mask.save(folder / "trimaps" / f"{name}.png")
+            if split == "train":
+                write_box(folder / "xmls" / f"{name}.xml", (4, 5, 20, 10))
+            lines.append(f"{name} {label + 1} {2 if label else 1} 1\n")
+        name = {"train": "trainval.txt", "test": "test.txt"}[split]
+        (folder / name).write_text("".join(lines))
+
+
+def write_box(path, box):
+    names = ("xmin", "ymin", "xmax", "ymax")
+    ends = "".join(
+        f"<{name}>{end}</{name}>" for name, end in zip(names, box, strict=True)
+    )
+    path.write_text(
+        f"<annotation><object><bndbox>{ends}</bndbox></object></annotation>"
+    )
+
+
+def write_food(root):
+    meta = root / "food-101" / "meta"
+    meta.mkdir(parents=True)
+    (meta / "classes.txt").write_text("\n".join(DISHES))
+    for split, labels in FOOD.items():
+        lines = []
+        for i, label in enumerate(labels):
+            name = f"{DISHES[label]}/{i}{len(split)}"
+            write_image(meta.parent / "images" / f"{name}.jpg", i, split)
+            lines.append(name)
+        name = {"train": "train.txt", "validation": "test.txt"}[split]
+        (meta / name).write_text("\n".join(lines))
+
+
+def write_cifar10(root):
+    folder = root / "cifar-10-batches-bin"
+    for i, label in enumerate(CIFAR10["train"], start=1):
+        write_batch(folder / f"data_batch_{i}.bin", [(label,)], i)
+    tests = [(label,) for label in CIFAR10["test"]]
+    write_batch(folder / "test_batch.bin", tests, 9)
+    names = "".join(f"thing {i}\n" for i in range(10))
+    (folder / "batches.meta.txt").write_text(f"{names}\n")
+
+
+def write_cifar100(root):
+    folder = root / "cifar-100-binary"
+    for split, labels in CIFAR100.items():
+        rows = [(label // 5, label) for label in labels]
+        write_batch(folder / f"{split}.bin", rows, len(split))
+    for name, classes in (("coarse", 20), ("fine", 100)):
+        names = "\n".join(f"{name} {i}" for i in range(classes))
+        (folder / f"{name}_label_names.txt").write_text(names)
+
+
+def write_batch(path, labels, seed):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = cifar_pixels(len(labels), seed)
+    rows = [
+        [*row, *image.transpose(2, 0, 1).ravel()]
+        for row, image in zip(labels, pixels, strict=True)
+    ]
+    path.write_bytes(np.array(rows, np.uint8).tobytes())
+
+
+def cifar_pixels(count, seed):
+    """uint8 [count, 32, 32, 3]."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
+
+
 def write_image(path, number, split):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng([number, len(split)]).integers(
@@ -110,4 +193,8 @@ SETS = {
     "oxford_flowers102": (write_flowers, FLOWERS, 102),
     "fgvc_aircraft": (write_aircraft, AIRCRAFT, 3),
     "birdsnap": (write_birds, BIRDS, 2),
+    "oxford_iiit_pet": (write_pets, PETS, 37),
+    "food101": (write_food, FOOD, 101),
+    "cifar10": (write_cifar10, CIFAR10, 10),
+    "cifar100": (write_cifar100, CIFAR100, 100),
 }

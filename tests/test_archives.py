@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from transfer import archives, tasks
+from transfer import archives, paper, publishers, tasks
 
 CARS = "cars196"
 FLOWERS = "oxford_flowers102"
@@ -30,10 +30,10 @@ def open_set(tmp_path):
 
 
 def test_every_set_with_an_archive_is_a_task_of_the_paper():
-    assert set(archives.FORMATS) == set(archive_cases.SETS)
-    assert set(archives.FORMATS) < set(tasks.TASKS)
+    assert set(publishers.FORMATS) == set(archive_cases.SETS)
+    assert set(publishers.FORMATS) == set(paper.BEST_REPORTED)
     # What TFDS does not know has a version of its own.
-    for name, row in archives.FORMATS.items():
+    for name, row in publishers.FORMATS.items():
         assert (row.version is None) == (tasks.TASKS[name].source == "tfds")
 
 
@@ -95,8 +95,63 @@ def _append(name, line):
     return damage
 
 
+def _cifar_cut(root):
+    path = next(root.rglob("test.bin"))
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def _cifar_out_of_range(root):
+    archive_cases.write_batch(next(root.rglob("test_batch.bin")), [(10,)], 0)
+
+
+def _cifar_for_python(root):
+    for path in root.rglob("*.bin"):
+        path.rename(path.with_suffix(""))
+
+
 # (set, what is done to it, what the line says)
 DAMAGES = [
+    (
+        "oxford_iiit_pet",
+        _append("test.txt", "pug_99 1 1 1"),
+        "test.txt, line 4: pug_99 has the class of breed_0",
+    ),
+    (
+        "oxford_iiit_pet",
+        _append("trainval.txt", "pug_99 38 1 1"),
+        "trainval.txt, line 38 has class 38, not 1 to 37",
+    ),
+    (
+        "oxford_iiit_pet",
+        _append("trainval.txt", "pug_99 1"),
+        "trainval.txt, line 38 is not of four words: 'pug_99 1'",
+    ),
+    (
+        "oxford_iiit_pet",
+        _append("breed_1_2.xml", "<more/>"),
+        "breed_1_2.xml has no box of an object",
+    ),
+    (
+        "food101",
+        _append("test.txt", "pie/1"),
+        "test.txt, line 3: 'pie' is not one of the 101 classes of classes.txt",
+    ),
+    (
+        "food101",
+        _append("classes.txt", "dish_7"),
+        "classes.txt: the class 'dish_7' is there twice",
+    ),
+    ("cifar100", _cifar_cut, "test.bin has 3,073 bytes, not 3,074 an image"),
+    (
+        "cifar10",
+        _cifar_out_of_range,
+        "test_batch.bin, image 0 has class 10, not 0 to 9",
+    ),
+    (
+        "cifar10",
+        _cifar_for_python,
+        "data_batch_1.bin, .* not found; it reads the binary version, cifar-10",
+    ),
     (CARS, _cars_without_labels, "cars_test_annos.mat has no labels; .*with"),
     (CARS, _cars_out_of_range, "annos.mat: 00007.jpg has class 197, not 1 to"),
     (CARS, _cars_with_a_class_twice, "meta.mat: .* 'a' is there twice, .*3"),

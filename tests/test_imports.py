@@ -87,6 +87,8 @@ LEVELS = (
         "transfer.recipes",
         "transfer.paper",
         "transfer.tasks",
+        "transfer.annotations",
+        "transfer.publishers",
         "transfer.archives",
         "transfer.prepare",
         "transfer.duplicates",

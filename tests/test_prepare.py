@@ -18,7 +18,8 @@ def source(tmp_path, monkeypatch):
     def write(name):
         writer, labels, classes = archive_cases.SETS[name]
         writer(tmp_path / name)
-        sizes = prepare.count({k: len(v) for k, v in labels.items()})
+        counts = {k: len(v) for k, v in labels.items()}
+        sizes = prepare.count(counts, tasks.TASKS[name].test)
         row = dataclasses.replace(
             tasks.TASKS[name],
             classes=classes,
@@ -50,16 +51,105 @@ def test_every_image_is_written_once_with_its_label(name, source, tmp_path):
     sizes = prepare.prepare(name, root, out)
     assert sizes == {split: len(v) for split, v in labels.items()}
     found = _read(name, out)
-    assert [i for i, _ in found["test"]] == sorted(labels["test"])
+    tested = labels[tasks.TASKS[name].test]
+    assert [i for i, _ in found["test"]] == sorted(tested)
     written = [pair for split in found.values() for pair in split]
     expected = sorted(sum(labels.values(), []))
     assert sorted(label for label, _ in written) == expected
-    # The bytes are the publisher's.
-    files = {file.read_bytes() for file in root.rglob("*.jpg")}
-    assert {image for _, image in written} == files
+    if not name.startswith("cifar"):  # The bytes are the publisher's.
+        files = {file.read_bytes() for file in root.rglob("*.jpg")}
+        assert {image for _, image in written} == files
     # Nothing else is left beside it.
     assert [path.name for path in out.iterdir()] == [name]
     assert len(list((out / name).iterdir())) == 1
+
+
+def _written(name, source, data_dir, split="train"):
+    """TFDS's rows, after a check that it takes the set for its own."""
+    prepare.prepare(name, source(name), data_dir)
+    builder = tfds.builder(name, data_dir=data_dir)
+    official = tfds.builder(name, data_dir=data_dir / "none")
+    assert type(builder) is type(official)
+    assert builder.version == official.version
+    assert builder.info.features.keys() == official.info.features.keys()
+    return builder, list(tfds.as_numpy(builder.as_dataset(split=split)))
+
+
+def test_pets_keep_their_masks_and_boxes(source, tmp_path):
+    _, rows = _written("oxford_iiit_pet", source, tmp_path / "tfds")
+    rows = {row["file_name"].decode(): row for row in rows}
+    row = rows["breed_1_2.jpg"]
+    assert (row["label"], row["species"]) == (1, 1)
+    np.testing.assert_allclose(row["head_bbox"], [0.25, 0.1, 0.5, 0.5])
+    assert (row["segmentation_mask"] == 3).all()
+    builder = tfds.builder("oxford_iiit_pet", data_dir=tmp_path / "tfds")
+    tests = tfds.as_numpy(builder.as_dataset(split="test"))
+    assert not any(row["head_bbox"].any() for row in tests)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_pixels_and_names_of_cifar_are_the_publishers(name, source, tmp_path):
+    builder, rows = _written(name, source, tmp_path / "tfds", "test")
+    rows = {row["id"].decode(): row for row in rows}
+    labels = archive_cases.SETS[name][1]["test"]
+    assert [rows[f"test_{i:05d}"]["label"] for i in range(len(rows))] == labels
+    pixels = archive_cases.cifar_pixels(
+        len(labels), {10: 9, 100: 4}[int(name[5:])]
+    )
+    for i, image in enumerate(pixels):
+        np.testing.assert_array_equal(rows[f"test_{i:05d}"]["image"], image)
+    names = builder.info.features["label"].names
+    assert names[3] == {"cifar10": "thing 3", "cifar100": "fine 3"}[name]
+    if name == "cifar100":
+        assert rows["test_00000"]["coarse_label"] == 42 // 5
+        assert builder.info.features["coarse_label"].names[3] == "coarse 3"
+
+
+def test_cifar_is_in_the_order_that_tfds_writes(source, tmp_path, monkeypatch):
+    # Its tail is what validates.
+    labels = list(range(100)) * 2
+    monkeypatch.setitem(archive_cases.CIFAR100, "train", labels)
+    root = source("cifar100")
+    prepare.prepare("cifar100", root, tmp_path / "ours")
+    monkeypatch.setattr(
+        tfds.download.DownloadManager,
+        "download_and_extract",
+        lambda self, url: root,
+    )
+    theirs = tfds.builder("cifar100", data_dir=tmp_path / "theirs")
+    theirs.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+    )
+    orders = [
+        [row["id"] for row in tfds.as_numpy(builder.as_dataset(split="train"))]
+        for builder in (
+            tfds.builder("cifar100", data_dir=tmp_path / "ours"),
+            theirs,
+        )
+    ]
+    assert orders[0] == orders[1] != sorted(orders[0])
+    assert len(orders[0]) == 200
+
+
+def test_food_is_scored_on_what_tfds_calls_validation(source, tmp_path):
+    _, rows = _written("food101", source, tmp_path / "tfds", "validation")
+    assert sorted(row["label"] for row in rows) == [0, 1]
+
+
+def test_a_set_too_small_for_its_splits_is_named(source, tmp_path, monkeypatch):
+    monkeypatch.setitem(archive_cases.FOOD, "train", [0, 1, 2])
+    prepare.prepare("food101", source("food101"), tmp_path / "tfds")
+    message = r"food101 is too small: its validation images, 'train\[90%:\]'"
+    with pytest.raises(RuntimeError, match=message):
+        _read("food101", tmp_path / "tfds")
+
+
+def test_an_image_without_its_mask_is_named(source, tmp_path):
+    root = source("oxford_iiit_pet")
+    next(root.rglob("breed_1_2.png")).unlink()
+    message = "1 of 37 train images lack their file in trimaps, .*breed_1_2"
+    with pytest.raises(RuntimeError, match=message):
+        prepare.prepare("oxford_iiit_pet", root, tmp_path / "tfds")
 
 
 @pytest.mark.parametrize("name", [CARS, "oxford_flowers102"])
@@ -219,5 +309,5 @@ def test_writing_that_is_broken_off_leaves_nothing(
 
 
 def test_other_tasks_name_the_choices(tmp_path):
-    with pytest.raises(ValueError, match="'food101' .*choose one of cars196"):
-        prepare.prepare("food101", tmp_path, tmp_path)
+    with pytest.raises(ValueError, match=".digits. .*choose one of cars196"):
+        prepare.prepare("digits", tmp_path, tmp_path)

@@ -413,8 +413,7 @@ def _result_row(run, task, config, examples, scores):
         "train_images": sum(used),
         "test_images": tested,
         # Whether these are the paper's images, all of them.
-        "complete": (sum(used), tested)
-        == (task.train_images, task.test_images),
+        "complete": task.is_complete(sum(used), tested),
         "published": task.published,
         "published_model": task.published_model,
     }

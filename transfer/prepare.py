@@ -12,14 +12,17 @@ import tqdm
 from absl import logging
 
 from efficientnet_tf import files, folders
-from transfer import archives, tasks
+from transfer import archives, publishers, tasks
+
+# Features that TFDS takes as shares of the image's sides.
+BOXES = {"bbox", "head_bbox"}
 
 
 def prepare(name, source, data_dir, *, allow_partial=False):
     """Writes DATA_DIR/name/version, whole or not at all.
 
     Args:
-      name: one of `archives.FORMATS`.
+      name: one of `publishers.FORMATS`.
       source: the folder with the publisher's archive, packed or unpacked.
       data_dir: where TFDS keeps its sets.
       allow_partial: whether to write what there is of a partial copy.
@@ -32,10 +35,10 @@ def prepare(name, source, data_dir, *, allow_partial=False):
       ValueError: the set cannot be read from archives.
       OSError, RuntimeError: a wrong or partial copy; nothing is written.
     """
-    if name not in archives.FORMATS:
+    if name not in publishers.FORMATS:
         raise ValueError(
             f"{name!r} is not read from archives; choose one of "
-            f"{', '.join(archives.FORMATS)}, or leave --source out."
+            f"{', '.join(publishers.FORMATS)}, or leave --source out."
         )
     task, root = tasks.TASKS[name], pathlib.Path(data_dir).expanduser()
     if tasks.is_prepared(name, root):
@@ -48,9 +51,9 @@ def prepare(name, source, data_dir, *, allow_partial=False):
         return _write(name, archive, kept, root, scratch)
 
 
-def count(sizes):
-    """Returns (training, test) images; validation's are for training."""
-    return sum(sizes.values()) - sizes["test"], sizes["test"]
+def count(sizes, test="test"):
+    """Returns (training, test) images; all but `test` are for training."""
+    return sum(sizes.values()) - sizes[test], sizes[test]
 
 
 def _sizes_there(name, task, root, allow_partial):
@@ -61,9 +64,10 @@ def _sizes_there(name, task, root, allow_partial):
     sizes = {split: info.num_examples for split, info in splits}
     logging.info("%s is there already; it is left as it is.", builder.data_path)
     expected = (task.train_images, task.test_images)
-    if count(sizes) != expected and not allow_partial:
+    counted = count(sizes, task.test)
+    if counted != expected and not allow_partial:
         raise RuntimeError(
-            f"{builder.data_path} holds {_both(count(sizes))}; the complete "
+            f"{builder.data_path} holds {_both(counted)}; the complete "
             f"set has {_both(expected)}. Delete it to write it again."
         )
     return sizes
@@ -80,20 +84,22 @@ def _check(name, task, archive, allow_partial):
     for split, images in archive.splits.items():
         for image in images:
             # Cars' training and test images have the same numbers.
-            if image.file in places:
+            place = image.file, image.key
+            if place in places:
                 raise RuntimeError(
                     f"{archive.lists[split]}: {image.key} is there twice, in "
-                    f"{places[image.file]} and in {split}."
+                    f"{places[place]} and in {split}."
                 )
-            places[image.file] = split
+            places[place] = split
     sizes = {split: len(images) for split, images in archive.splits.items()}
     expected = (task.train_images, task.test_images)
-    if count(sizes) != expected and not allow_partial:
+    counted = count(sizes, task.test)
+    if counted != expected and not allow_partial:
         names = ", ".join(
             dict.fromkeys(path.name for path in archive.lists.values())
         )
         raise RuntimeError(
-            f"By {names} there are {_both(count(sizes))}; {name} has "
+            f"By {names} there are {_both(counted)}; {name} has "
             f"{_both(expected)} (Table 6). --allow_partial writes them."
         )
 
@@ -125,8 +131,13 @@ def _select(name, archive, allow_partial):
 
 def _fault(image):
     """Says why an image cannot be used; None if it can."""
+    if image.pixels is not None:
+        return None
     if not image.file.is_file():
         return "are missing"
+    for part in image.more.values():
+        if isinstance(part, pathlib.Path) and not part.is_file():
+            return f"lack their file in {part.parent.name}"
     if image.md5 is not None:
         # A dead address may have given a picture that says so.
         digest = hashlib.md5(image.file.read_bytes(), usedforsecurity=False)
@@ -138,10 +149,11 @@ def _fault(image):
 def _write(name, archive, kept, root, scratch):
     import tensorflow_datasets as tfds
 
-    version = archives.FORMATS[name].version
+    version = publishers.FORMATS[name].version
     if version is None:
         official = tfds.builder(name, data_dir=root)
         features, version = official.info.features, official.version
+        _name_classes(features, archive)
     else:
         features = tfds.features.FeaturesDict(
             {
@@ -178,17 +190,29 @@ def _write(name, archive, kept, root, scratch):
     return {split: len(images) for split, images in kept.items()}
 
 
+def _name_classes(features, archive):
+    """Gives names to classes that TFDS knows by their numbers only."""
+    for feature, names in {
+        "label": archive.class_names,
+        **archive.more_names,
+    }.items():
+        numbers = [str(i) for i in range(features[feature].num_classes)]
+        if names and features[feature].names == numbers:
+            features[feature].names = names
+
+
 def _examples(images, features):
     """Yields (key, example); TFDS shuffles by the keys."""
     for image in images:
         row = {
-            "image": str(image.file),
+            "image": str(image.file) if image.pixels is None else image.pixels,
             "label": image.label,
             "id": image.key,
             "file_name": image.key,
+            **image.more,
         }
-        if image.box is not None:
-            row["bbox"] = _relative_box(image)
+        for name in BOXES & features.keys():
+            row[name] = _relative_box(image)
         yield image.key, {name: row[name] for name in features}
 
 
@@ -196,6 +220,8 @@ def _relative_box(image):
     import tensorflow_datasets as tfds
     from PIL import Image
 
+    if image.box is None:
+        return tfds.features.BBox(0.0, 0.0, 0.0, 0.0)
     with Image.open(image.file) as picture:
         width, height = picture.size
     x1, y1, x2, y2 = image.box

@@ -34,6 +34,13 @@ class Task:
     flip: bool = True  # Whether a mirrored image is still of its class.
     crop: str = "center"  # Or "whole": the object reaches the image's ends.
 
+    def is_complete(self, train_images, test_images):
+        """Whether these are all of the paper's; None where it has none."""
+        if self.train_images is None:
+            return None
+        sizes = self.train_images, self.test_images
+        return (train_images, test_images) == sizes
+
 
 def _carved(dataset, classes, sizes, share=90, **fields):
     """A TFDS set without a validation split: train's tail serves as one."""
@@ -115,7 +122,8 @@ def load_examples(task, data_dir=None):
     """Returns {"train": ..., "validation": ..., "test": data.Examples}.
 
     Raises:
-      RuntimeError: the data are not there or have other classes than the row.
+      RuntimeError: the data are not there, are too few for the splits, or
+        have other classes than the row.
     """
     if task.source == "digits":
         return _load_digits()
@@ -136,6 +144,12 @@ def load_examples(task, data_dir=None):
             f"{task.dataset} has {task.classes} classes, but the data have "
             f"{found}."
         )
+    for split, examples in loaded.items():
+        if not examples.size:
+            raise RuntimeError(
+                f"{task.dataset} is too small: its {split} images, "
+                f"{getattr(task, split)!r}, are none."
+            )
     return loaded
 
 

@@ -1,0 +1,361 @@
+"""The paper's sets as published: which image has which label."""
+
+import dataclasses
+import itertools
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from transfer import annotations
+
+# The names that the publishers gave, and TFDS's names of the splits.
+CARS_TEST = "cars_test_annos_withlabels.mat|cars_test_annos.mat"
+BOX_ENDS = ("x1", "y1", "x2", "y2")
+FLOWERS_CLASSES = 102
+FLOWERS_SPLITS = {"train": "trnid", "validation": "valid", "test": "tstid"}
+AIRCRAFT_SPLITS = {"train": "train", "validation": "val", "test": "test"}
+BIRDSNAP_TEST = "test_images.txt"
+PETS_CLASSES = 37
+PETS_SPLITS = {"train": "trainval.txt", "test": "test.txt"}
+FOOD_SPLITS = {"train": "train.txt", "validation": "test.txt"}
+# The files of the binary version, and those of the names of each byte
+# before an image's pixels.
+CIFAR10_FILES = {
+    "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+    "test": ("test_batch.bin",),
+}
+CIFAR100_FILES = {"train": ("train.bin",), "test": ("test.bin",)}
+CIFAR10_NAMES = {"label": "batches.meta.txt"}
+CIFAR100_NAMES = {
+    "coarse_label": "coarse_label_names.txt",
+    "label": "fine_label_names.txt",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """An annotated image, which need not be there.
+
+    `pixels`, uint8 [H, W, 3], are given where `file` holds many images; `more`
+    are further features by TFDS's names, and files among them must be there.
+    """
+
+    key: str | int  # As TFDS names the example.
+    file: pathlib.Path
+    label: int
+    box: tuple[float, ...] | None = None  # x1, y1, x2, y2 in pixels.
+    md5: str | None = None
+    pixels: np.ndarray | None = None
+    more: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """What a publisher's lists say: {split: images}, {split: its list}."""
+
+    classes: int
+    class_names: tuple[str, ...] | None  # None: the publisher gives none.
+    splits: dict[str, list[Image]]
+    lists: dict[str, pathlib.Path]
+    more_names: dict[str, tuple[str, ...]] = dataclasses.field(
+        default_factory=dict
+    )  # Of the classes of other features.
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """The files and folders of an archive, and what reads them.
+
+    `needs` are names; "A|B" is whichever of both is there. `read` maps their
+    {name: path} to an `Archive`.
+    """
+
+    needs: tuple[str, ...]
+    read: Callable
+    version: str | None = None  # None: TFDS knows the set.
+    hint: str = ""  # Which of several downloads it is.
+
+
+def read_cars(found):
+    """Stanford Cars: MATLAB files of boxes, labels and file names."""
+    meta = found["cars_meta.mat"]
+    names = [
+        str(n)
+        for n in annotations.as_column(
+            annotations.load_mat(meta, "class_names")
+        )
+    ]
+    annotations.number_names(meta, enumerate(names, start=1), "class")
+    lists = {
+        "train": found["cars_train_annos.mat"],
+        "test": found[CARS_TEST],
+    }
+    splits = {}
+    for split, path in lists.items():
+        rows = annotations.as_column(annotations.load_mat(path, "annotations"))
+        if "class" not in (rows.dtype.names or ()):
+            raise RuntimeError(
+                f"{path} has no labels; the publisher has a file of its own "
+                "with them, cars_test_annos_withlabels.mat."
+            )
+        splits[split] = [
+            Image(
+                str(row["fname"]).split(".")[0],
+                found[f"cars_{split}"] / str(row["fname"]),
+                annotations.parse_label(
+                    row["class"], len(names), f"{path}: {row['fname']}"
+                ),
+                tuple(float(row[f"bbox_{end}"]) for end in BOX_ENDS),
+            )
+            for row in rows
+        ]
+    return Archive(len(names), tuple(names), splits, lists)
+
+
+def read_flowers(found):
+    """Oxford Flowers: a label for each image, and lists of their numbers."""
+    labels = annotations.as_column(
+        annotations.load_mat(found["imagelabels.mat"], "labels")
+    )
+    lists = dict.fromkeys(FLOWERS_SPLITS, found["setid.mat"])
+    splits = {}
+    for split, key in FLOWERS_SPLITS.items():
+        splits[split] = []
+        for number in annotations.as_column(
+            annotations.load_mat(found["setid.mat"], key)
+        ):
+            place = f"{found['setid.mat']}: {key}"
+            number = int(number)
+            if not 1 <= number <= len(labels):
+                raise RuntimeError(
+                    f"{place} names image {number}, but imagelabels.mat has "
+                    f"{len(labels)} labels."
+                )
+            name = f"image_{number:05d}.jpg"
+            place = f"{found['imagelabels.mat']}: {name}"
+            label = annotations.parse_label(
+                labels[number - 1], FLOWERS_CLASSES, place
+            )
+            splits[split].append(Image(name, found["jpg"] / name, label))
+    return Archive(FLOWERS_CLASSES, None, splits, lists)
+
+
+def read_aircraft(found):
+    """FGVC-Aircraft: lists of "NUMBER VARIANT"."""
+    variants = found["variants.txt"]
+    labels = annotations.number_names(
+        variants, annotations.read_lines(variants), "variant"
+    )
+    lists = {
+        split: found[f"images_variant_{key}.txt"]
+        for split, key in AIRCRAFT_SPLITS.items()
+    }
+    splits = {}
+    for split, path in lists.items():
+        splits[split] = []
+        for number, line in annotations.read_lines(path):
+            key, _, variant = line.partition(" ")
+            if variant not in labels:
+                raise RuntimeError(
+                    f"{path}, line {number}: {variant!r} is not one of the "
+                    f"{len(labels)} variants of {variants.name}."
+                )
+            name = f"{key}.jpg"
+            image = Image(name, found["images"] / name, labels[variant])
+            splits[split].append(image)
+    return Archive(len(labels), tuple(labels), splits, lists)
+
+
+def read_birdsnap(found):
+    """Birdsnap: tables of species and images, and a list of the test's."""
+    table = found["species.txt"]
+    species = list(annotations.read_table(table, ("id", "common")))
+    names = annotations.number_names(
+        table, ((n, r["common"]) for n, r in species), "class"
+    )
+    for number, row in species:
+        annotations.parse_label(
+            row["id"], len(names), f"{table}, line {number}"
+        )
+    ordered = sorted(species, key=lambda row: int(row[1]["id"]))
+    path = found["images.txt"]
+    images = {}
+    for number, row in annotations.read_table(
+        path, ("md5", "path", "species_id")
+    ):
+        place = f"{path}, line {number}"
+        label = annotations.parse_label(row["species_id"], len(names), place)
+        images[row["path"]] = Image(
+            row["path"],
+            found["images"] / row["path"],
+            label,
+            md5=row["md5"].lower(),
+        )
+    test_list = found[BIRDSNAP_TEST]
+    tests = {
+        row["path"]: n
+        for n, row in annotations.read_table(test_list, ("path",))
+    }
+    for name, number in tests.items():
+        if name not in images:
+            raise RuntimeError(
+                f"{test_list}, line {number}: {name} is not in {path.name}."
+            )
+    splits = {
+        "train": [i for key, i in images.items() if key not in tests],
+        "test": [images[key] for key in tests],
+    }
+    lists = {"train": path, "test": test_list}
+    class_names = tuple(row["common"] for _, row in ordered)
+    return Archive(len(names), class_names, splits, lists)
+
+
+def read_pets(found):
+    """Oxford-IIIT Pets: lists of "NAME CLASS SPECIES NUMBER"."""
+    lists = {split: found[name] for split, name in PETS_SPLITS.items()}
+    splits, breeds = {}, {}
+    for split, path in lists.items():
+        splits[split] = []
+        for number, line in annotations.read_lines(path):
+            place = f"{path}, line {number}"
+            name, *numbers = line.split()
+            if len(numbers) != 3:
+                raise RuntimeError(f"{place} is not of four words: {line!r}.")
+            label = annotations.parse_label(numbers[0], PETS_CLASSES, place)
+            breed = name.rpartition("_")[0]
+            if breeds.setdefault(label, breed) != breed:
+                raise RuntimeError(
+                    f"{place}: {name} has the class of {breeds[label]}."
+                )
+            image = Image(
+                f"{name}.jpg",
+                found["images"] / f"{name}.jpg",
+                label,
+                annotations.read_box(found["xmls"] / f"{name}.xml"),
+                more={
+                    "species": annotations.parse_label(numbers[1], 2, place),
+                    "segmentation_mask": found["trimaps"] / f"{name}.png",
+                },
+            )
+            splits[split].append(image)
+    return Archive(len(breeds), None, splits, lists)
+
+
+def read_food(found):
+    """Food-101: lists of "CLASS/NUMBER"."""
+    classes = found["classes.txt"]
+    labels = annotations.number_names(
+        classes, annotations.read_lines(classes), "class"
+    )
+    lists = {split: found[name] for split, name in FOOD_SPLITS.items()}
+    splits = {}
+    for split, path in lists.items():
+        splits[split] = []
+        for number, line in annotations.read_lines(path):
+            name = line.partition("/")[0]
+            if name not in labels:
+                raise RuntimeError(
+                    f"{path}, line {number}: {name!r} is not one of the "
+                    f"{len(labels)} classes of {classes.name}."
+                )
+            file = found["images"] / f"{line}.jpg"
+            splits[split].append(Image(line, file, labels[name]))
+    return Archive(len(labels), None, splits, lists)
+
+
+def read_cifar10(found):
+    """CIFAR-10, the binary version: a byte of the class before each image."""
+    return _read_cifar(found, CIFAR10_FILES, CIFAR10_NAMES)
+
+
+def read_cifar100(found):
+    """CIFAR-100, the binary version: two bytes, of superclass and class."""
+    return _read_cifar(found, CIFAR100_FILES, CIFAR100_NAMES)
+
+
+FORMATS = {
+    # https://ai.stanford.edu/~jkrause/cars/car_dataset.html
+    "cars196": Format(
+        (
+            "cars_meta.mat",
+            "cars_train_annos.mat",
+            CARS_TEST,
+            "cars_train",
+            "cars_test",
+        ),
+        read_cars,
+    ),
+    # https://www.robots.ox.ac.uk/~vgg/data/flowers/102/
+    "oxford_flowers102": Format(
+        ("imagelabels.mat", "setid.mat", "jpg"), read_flowers
+    ),
+    # https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/
+    "fgvc_aircraft": Format(
+        (
+            "variants.txt",
+            *(f"images_variant_{key}.txt" for key in AIRCRAFT_SPLITS.values()),
+            "images",
+        ),
+        read_aircraft,
+        version="1.0.0",
+    ),
+    # Version 1.1; its own script downloads the images from where they were.
+    "birdsnap": Format(
+        ("species.txt", "images.txt", BIRDSNAP_TEST, "images"),
+        read_birdsnap,
+        version="1.1.0",
+    ),
+    # https://www.robots.ox.ac.uk/~vgg/data/pets/
+    "oxford_iiit_pet": Format(
+        (*PETS_SPLITS.values(), "images", "trimaps", "xmls"), read_pets
+    ),
+    # https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/
+    "food101": Format(
+        ("classes.txt", *FOOD_SPLITS.values(), "images"), read_food
+    ),
+    # https://www.cs.toronto.edu/~kriz/cifar.html
+    "cifar10": Format(
+        (*itertools.chain(*CIFAR10_FILES.values()), *CIFAR10_NAMES.values()),
+        read_cifar10,
+        hint="the binary version, cifar-10-binary.tar.gz",
+    ),
+    "cifar100": Format(
+        (*itertools.chain(*CIFAR100_FILES.values()), *CIFAR100_NAMES.values()),
+        read_cifar100,
+        hint="the binary version, cifar-100-binary.tar.gz",
+    ),
+}
+
+
+def _read_cifar(found, files, name_files):
+    names = {}
+    for feature, file in name_files.items():
+        lines = annotations.read_lines(found[file])
+        labels = annotations.number_names(found[file], lines, "class")
+        names[feature] = tuple(labels)
+    splits = {
+        split: list(_cifar_images(split, [found[name] for name in of], names))
+        for split, of in files.items()
+    }
+    lists = {split: found[of[0]] for split, of in files.items()}
+    label_names = names.pop("label")
+    return Archive(len(label_names), label_names, splits, lists, names)
+
+
+def _cifar_images(split, paths, names):
+    key = 0
+    for path in paths:
+        rows = annotations.read_cifar_rows(path, len(names))
+        for number, (values, pixels) in enumerate(rows):
+            place = f"{path}, image {number}"
+            more = {
+                feature: annotations.parse_label(
+                    value, len(names[feature]), place, first=0
+                )
+                for feature, value in zip(names, values, strict=True)
+            }
+            label = more.pop("label")
+            more["id"] = f"{split}_{key:05d}"
+            yield Image(key, path, label, pixels=pixels, more=more)
+            key += 1
