@@ -29,7 +29,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from efficientnet_tf import downloads, model
-from transfer import finetune, recipes, tasks
+from transfer import finetune, heads, recipes, tasks
 
 TASK = flags.DEFINE_string("task", "oxford_flowers102", "A TFDS task's name.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
@@ -156,7 +156,7 @@ def train_ours():
     with tempfile.TemporaryDirectory() as folder:
         # Features cached by an earlier run would count as no work.
         os.environ[downloads.CACHE_VARIABLE] = f"{folder}/cache"
-        clock = Clock(pathlib.Path(folder) / finetune.LINEAR_HEAD_FILE)
+        clock = Clock(pathlib.Path(folder) / heads.LINEAR_HEAD_FILE)
         finetune.finetune_and_evaluate(
             TASK.value,
             MODEL.value,

@@ -97,6 +97,10 @@ BAD = {
     "names": ({"confusion": CELLS}, "of 0 classes"),
     "length": ({"curves": {"epoch": [1], "top1": []}}, "top1 is not a number"),
     "text": ({"curves": {"epoch": ["1"]}}, "epoch is not a number"),
+    "search": (
+        {"search_curves": {"epoch": [1], "val_top1": ["x"]}},
+        "search_curves: val_top1 is not a number",
+    ),
     "axis": ({"curves": {"top1": [1]}}, "top1 is not a number for each"),
 }
 

@@ -140,6 +140,13 @@ def test_validation_is_drawn_where_it_was_recorded(name):
     assert _blue(_decode(figures.draw_curves([more]))) > 200
 
 
+def test_validation_is_drawn_from_the_search_where_the_run_had_none():
+    row = {**ROW, "mean": 0.9, "curves": CURVES}
+    searched = {"epoch": [1, 2, 3], "val_top1": [0.2, 0.3, 0.4]}
+    same = figures.draw_curves([{**row, "curves": CURVES | searched}])
+    assert figures.draw_curves([{**row, "search_curves": searched}]) == same
+
+
 def test_of_two_validations_the_averages_is_drawn():
     curves = {**CURVES, "val_ema_top1": [0.2, 0.3, 0.4]}
     both = {**curves, "val_top1": [0.9, 0.1, 0.9]}

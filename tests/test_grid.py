@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from efficientnet_tf import files, model, sharing, variants, weights
-from transfer import finetune, grid, plans
+from transfer import finetune, grid, inputs, plans, studies
 
 HERE = pathlib.Path(__file__).parent
 
@@ -22,7 +22,7 @@ def tiny(monkeypatch, tiny_row, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(cache))
     monkeypatch.setattr(sharing, "POLL_SECONDS", 0.01)
-    grid._storage.cache_clear()
+    studies._storage.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,7 @@ def runs(monkeypatch):
             "score": 1 - abs(config.learning_rate - 0.01),
             "evaluated_on": config.evaluate_on,
             "seed": config.seed,
+            "curves": {"epoch": [1], "val_top1": [config.learning_rate]},
         }
         files.append_json_line(workdir / files.RESULTS_FILE, row)
         return row
@@ -83,6 +84,8 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
     assert files.read_json_lines(tmp_path / files.RESULTS_FILE) == rows
     for row in rows:
         assert (tmp_path / row["folder"] / files.RESULTS_FILE).exists()
+        # Of the rate that was chosen.
+        assert row["search_curves"] == {"epoch": [1], "val_top1": [0.01]}
     grid.work(plan, tmp_path)
     assert len(runs) == 4
 
@@ -106,13 +109,13 @@ def test_the_test_images_are_read_by_final_runs_alone(
     plan, tmp_path, monkeypatch
 ):
     read = []
-    real = finetune._eval_dataset
+    real = inputs.make_eval_dataset
 
-    def watch(result, examples):
+    def watch(examples, result):
         read.append(examples.fingerprint)
-        return real(result, examples)
+        return real(examples, result)
 
-    monkeypatch.setattr(finetune, "_eval_dataset", watch)
+    monkeypatch.setattr(inputs, "make_eval_dataset", watch)
     sharing.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     task = finetune.tasks.get_task(plan.tasks[0])
@@ -127,7 +130,7 @@ class _Kill(BaseException):
 
 # What the killed process was just about to do.
 MOMENTS = [
-    (grid, "_suggest"),
+    (studies, "suggest"),
     (optuna.Study, "enqueue_trial"),
     (optuna.Study, "set_user_attr"),
     (optuna.Study, "tell"),
@@ -147,7 +150,7 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(
         raise _Kill
 
     sharing.start(plan, tmp_path)
-    grid._open(plan, tmp_path, plan.cells[0])
+    studies.open_study(plan, tmp_path, plan.cells[0])
     if place is optuna.Study:  # These replace a trial whose process is dead.
         with monkeypatch.context() as patch, pytest.raises(_Kill):
             patch.setattr(finetune, "finetune_and_evaluate", kill)
@@ -176,7 +179,7 @@ def test_the_search_is_over_only_if_that_is_so_under_its_lock(
     held, get_trials = [], optuna.Study.get_trials
 
     def watch(study, deepcopy=True, states=None):
-        if states == grid._RUNNING:
+        if states == studies.RUNNING:
             lock = filelock.FileLock(tmp_path / "locks" / f"{cell.slug}.lock")
             try:
                 with lock.acquire(timeout=0):
@@ -195,9 +198,9 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
     plan, tmp_path, runs, monkeypatch
 ):
     (cell,) = plan.cells
-    study, lock = grid._open(plan, tmp_path, cell), sharing.lock
+    study, lock = studies.open_study(plan, tmp_path, cell), sharing.lock
     theirs = study.ask()
-    theirs.set_user_attr("point", grid._suggest(plan, cell, theirs))
+    theirs.set_user_attr("point", studies.suggest(plan, cell, theirs))
 
     def end_first(workdir, name, *timeout):
         if name == f"{cell.slug}-{theirs.number}":
@@ -220,7 +223,7 @@ def test_without_a_choice_nothing_is_searched(plan, tmp_path, runs):
     assert grid.count(plan, tmp_path) == (0, 2)
     grid.work(plan, tmp_path)
     assert [c.evaluate_on for c, *_ in runs] == ["test", "test"]
-    assert not (tmp_path / grid.STUDY_FILE).exists()
+    assert not (tmp_path / studies.STUDY_FILE).exists()
 
 
 def test_kornbliths_own_grid_has_56_points(plan):
@@ -301,13 +304,13 @@ def test_a_hopeless_run_is_pruned_and_a_diverged_one_is_not_chosen(
     monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
     # The median rule judges after five runs by default.
     monkeypatch.setattr(
-        grid,
+        studies,
         "_make_pruner",
-        lambda _: optuna.pruners.MedianPruner(1, grid.MIN_ROUNDS),
+        lambda _: optuna.pruners.MedianPruner(1, studies.MIN_ROUNDS),
     )
     sharing.start(plan, tmp_path)
     grid.work(plan, tmp_path)
-    assert rounds == {0.01: 8, 0.03: 8, 0.04: grid.MIN_ROUNDS}
+    assert rounds == {0.01: 8, 0.03: 8, 0.04: studies.MIN_ROUNDS}
     assert grid.count(plan, tmp_path) == (5, 5)
     (row,) = grid.read_results(plan, tmp_path)
     assert row["score"] == 0.03

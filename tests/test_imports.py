@@ -96,8 +96,11 @@ LEVELS = (
         "transfer.canvases",
         "transfer.inputs",
         "transfer.evidence",
+        "transfer.heads",
+        "transfer.schedules",
         "transfer.finetune",
         "transfer.plans",
+        "transfer.studies",
         "transfer.grid",
         "transfer.intervals",
         "transfer.report",
@@ -132,6 +135,7 @@ MAY_IMPORT_TENSORFLOW = {
     "transfer.features",
     "transfer.canvases",
     "transfer.inputs",
+    "transfer.heads",
     "transfer.finetune",
 }
 

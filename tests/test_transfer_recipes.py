@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from efficientnet_tf import distribution
-from transfer import finetune, recipes
+from transfer import recipes, schedules
 
 OUTSIDE = [
     ("epochs", -1),
@@ -140,7 +140,7 @@ def test_bits_rule_goes_by_the_number_of_images(
     assert (config.resize, config.resolution) == (512, 480)
     rounds, round_steps = recipes.plan_rounds(config, 39)
     assert rounds * round_steps == steps
-    rate = finetune.make_schedule(config, 39)
+    rate = schedules.make_schedule(config, 39)
     assert float(rate(0)) == 0
     assert float(rate(warmup // 2)) == pytest.approx(0.0015)
     assert float(rate(warmup)) == pytest.approx(0.003)
@@ -161,7 +161,7 @@ def test_kornbliths_schedule_is_a_cosine_over_20_000_steps():
     config = recipes.RECIPES["kornblith"]
     # 50,000 images of CIFAR are 195 steps of 256.
     assert recipes.plan_rounds(config, 195) == (80, 250)
-    rate = finetune.make_schedule(config, 195)
+    rate = schedules.make_schedule(config, 195)
     for step, share in ((0, 1.0), (5_000, 0.853553), (10_000, 0.5)):
         assert float(rate(step)) == pytest.approx(0.01 * share, rel=1e-5)
     assert float(rate(20_000)) == pytest.approx(0, abs=1e-9)
@@ -169,7 +169,7 @@ def test_kornbliths_schedule_is_a_cosine_over_20_000_steps():
 
 def test_gpipes_rate_is_a_quarter_of_imagenets():
     config = recipes.RECIPES["gpipe"]
-    rate = finetune.make_schedule(config, steps_per_epoch=10)
+    rate = schedules.make_schedule(config, steps_per_epoch=10)
     # 0.016 at 256 images; a stair is 24 steps, and warm-up takes 50.
     assert float(rate(25)) == pytest.approx(0.002)
     assert float(rate(50)) == pytest.approx(0.004 * 0.97**2)
@@ -180,7 +180,7 @@ def test_gpipes_rate_is_a_quarter_of_imagenets():
 def test_v2s_schedule_is_a_cosine_over_10_000_steps():
     config = recipes.RECIPES["v2"]
     assert recipes.plan_rounds(config, 100) == (40, 250)
-    rate = finetune.make_schedule(config, 100)
+    rate = schedules.make_schedule(config, 100)
     assert float(rate(50)) == pytest.approx(0.0005)
     assert float(rate(100)) == pytest.approx(0.001)
     # Half of the 9,900 steps after the warm-up.

@@ -60,10 +60,13 @@ def check(row):
                 f"confusion holds {cell!r}, not [true, predicted, images] of "
                 f"{classes} classes"
             )
-    curves = row.get("curves") or {"epoch": []}
-    for name, column in curves.items():
-        if not _is_column(column, len(curves.get("epoch") or ())):
-            raise ValueError(f"curves: {name} is not a number for each epoch")
+    for field in ("curves", "search_curves"):
+        curves = row.get(field) or {}
+        for name, column in curves.items():
+            if not _is_column(column, len(curves.get("epoch") or ())):
+                raise ValueError(
+                    f"{field}: {name} is not a number for each epoch"
+                )
 
 
 def confusion(runs):

@@ -2,6 +2,7 @@
 
 import collections
 import io
+import itertools
 
 import numpy as np
 
@@ -97,7 +98,10 @@ def draw_mistakes(pairs):
 
 
 def draw_curves(rows):
-    """Draws the accuracy of runs of one task over their epochs."""
+    """Draws the accuracy of runs of one task over their epochs.
+
+    On validation images it is that of the run whose settings were chosen.
+    """
     charts = {
         "training images": ("top1",),
         # The average is what is scored where there is one.
@@ -107,8 +111,11 @@ def draw_curves(rows):
     rows = sorted(rows, key=lambda row: -row["mean"])[:MAX_LINES]
     for axes, (title, names) in zip(panels, charts.items(), strict=True):
         for i, row in enumerate(rows):
-            curves = row["curves"]
-            for name in names:
+            for name, curves in itertools.product(
+                # The run that scored on test had no validation images.
+                names,
+                (row["curves"], row.get("search_curves") or {}),
+            ):
                 if name in curves:
                     label = f"{_short(row['model'])} {row['recipe']}"
                     percent = 100 * np.asarray(curves[name])

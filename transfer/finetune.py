@@ -14,7 +14,6 @@ from efficientnet_tf import (
     callbacks,
     checkpoints,
     classifier,
-    data,
     distribution,
     evaluate,
     files,
@@ -26,17 +25,10 @@ from efficientnet_tf import (
     variants,
     visualize,
 )
-from efficientnet_tf import recipes as imagenet_recipes
 from efficientnet_tf import weights as weights_lib
-from transfer import evidence, features, inputs, recipes, tasks
+from transfer import evidence, heads, inputs, recipes, schedules, tasks
 
-EVAL_BATCH_SIZE = 64
 EXAMPLE_IMAGES = 8
-# Of the linear classifier that a run started from: the inverse strength "C" of
-# its penalty, its "validation_top1" before it saw those images, and when it was
-# "finished", as `time.time()` has it.
-LINEAR_HEAD_FILE = "linear_head.json"
-IMAGENET = imagenet_recipes.PAPER  # Whose stairs `schedule="stairs"` takes.
 
 
 def finetune_and_evaluate(
@@ -104,7 +96,7 @@ def finetune_and_evaluate(
         tf.summary.text("config", files.as_table(run))
         if not checkpoints.list_newest(workdir / "checkpoints"):
             cache_key = f"{model_name}:{weights}"
-            _start_head(result, examples, config, cache_key, workdir)
+            heads.start(result, examples, config, cache_key, workdir)
         if config.trains:
             _fit(result, task, examples, config, workdir, watchers)
         scores = _evaluate(result, examples[config.evaluate_on])
@@ -170,44 +162,6 @@ def _resolve(config, examples):
     config = recipes.resolve(config, images, height * width)
     logging.info("The rule makes %s.", config)
     return config
-
-
-def _start_head(result, examples, config, cache_key, workdir):
-    """Sets the dense layer to what `config.head` says."""
-    head = result.model.get_layer("predictions")
-    if config.head == "zero":
-        head.set_weights([0 * value for value in head.get_weights()])
-    if config.head != "linear":
-        return
-    classes = len(result.class_names)
-    settings = (result.resolution, result.interpolation, result.crop_padding)
-    pairs = {}
-    for split in ("train", "validation"):
-        part = examples[split]
-        logging.info("Features of %d %s images.", part.size, split)
-        dataset = _eval_dataset(result, part)
-        key = f"{cache_key}:{settings}:{config.precision}:{part.fingerprint}"
-        pairs[split] = features.extract(result.model, dataset, key)
-    kernel, bias, strength, accuracy = features.fit_classifier(
-        pairs["train"], pairs["validation"], classes, config.l2_sweep
-    )
-    logging.info(
-        "Linear head: C=%g, validation top-1 %.4f.", strength, accuracy
-    )
-    tf.summary.scalar("linear_head/validation_top1", accuracy)
-    files.write_json(
-        workdir / LINEAR_HEAD_FILE,
-        {
-            "C": strength,
-            "validation_top1": float(accuracy),
-            "finished": time.time(),
-        },
-    )
-    if config.train_on == "train+validation":
-        kernel, bias = features.refit_classifier(
-            features.concatenate(pairs.values()), classes, strength
-        )
-    head.set_weights([kernel, bias])
 
 
 def _fit(result, task, examples, config, workdir, watchers):
@@ -297,7 +251,7 @@ def _compile(network, config, steps_per_epoch, augmentation):
         augmentation=augmentation,
     )
     network.compile(
-        _make_optimizer(config, steps_per_epoch),
+        schedules.make_optimizer(config, steps_per_epoch),
         keras.losses.CategoricalCrossentropy(
             label_smoothing=config.label_smoothing
         ),
@@ -307,57 +261,11 @@ def _compile(network, config, steps_per_epoch, augmentation):
     return network, average
 
 
-def _make_optimizer(config, steps_per_epoch):
-    schedule = make_schedule(config, steps_per_epoch)
-    if config.optimizer == "adamw":
-        return optimization.make_adamw(
-            schedule, weight_decay=config.weight_decay
-        )
-    if config.optimizer in ("sgd", "momentum"):
-        nesterov = config.optimizer == "sgd"
-        return optimization.make_sgd(schedule, nesterov=nesterov)
-    return optimization.RMSprop(schedule)
-
-
-def make_schedule(config, steps_per_epoch):
-    """Returns the learning rate of each step of a `FinetuneConfig`.
-
-    Args:
-      config: a `recipes.FinetuneConfig` without a rule.
-      steps_per_epoch: a whole number.
-    """
-    rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
-    total = rounds * steps
-    warmup = config.warmup_steps + round(config.warmup_epochs * steps_per_epoch)
-    warmup = min(warmup, total // 2)
-    rate = config.learning_rate
-    if config.schedule == "cosine":
-        return optimization.warmup_cosine(rate, total, warmup)
-    if config.schedule == "tenths":
-        return optimization.WarmupTenths(
-            rate,
-            boundaries=[round(share * total) for share in config.decay_at],
-            warmup_steps=warmup,
-        )
-    return optimization.WarmupStairs(
-        rate,
-        decay_steps=IMAGENET.decay_epochs * steps_per_epoch,
-        decay_rate=IMAGENET.decay_rate if config.schedule == "stairs" else 1.0,
-        warmup_steps=warmup,
-    )
-
-
 def _validation_set(result, examples):
-    dataset = _eval_dataset(result, examples)
+    dataset = inputs.make_eval_dataset(examples, result)
     classes = len(result.class_names)
     return dataset.map(
         lambda images, labels: (images, tf.one_hot(labels, classes))
-    )
-
-
-def _eval_dataset(result, examples):
-    return data.make_eval_dataset(
-        examples, result.preprocess, batch_size=EVAL_BATCH_SIZE
     )
 
 
@@ -370,7 +278,7 @@ def _crop_padding(task, config):
 
 def _evaluate(result, examples):
     logging.info("Evaluating on %d images.", examples.size)
-    dataset = _eval_dataset(result, examples)
+    dataset = inputs.make_eval_dataset(examples, result)
     bar = keras.utils.Progbar(examples.size)
     return evaluate.evaluate(result.model, dataset, progress=bar.add)
 

@@ -6,7 +6,6 @@ with the process that holds them, so that nothing waits for the dead.
 
 import contextlib
 import dataclasses
-import functools
 import pathlib
 import re
 import time
@@ -17,19 +16,7 @@ import optuna
 from absl import logging
 
 from efficientnet_tf import files, sharing
-from transfer import finetune, plans, recipes
-
-STUDY_FILE = "study.db"
-# Of ASHA and the median rule: epochs, or rounds, before the first judgement.
-MIN_ROUNDS = 2
-
-_RUNNING = (optuna.trial.TrialState.RUNNING,)
-_WAITING = (optuna.trial.TrialState.WAITING,)
-_ENDED = (
-    optuna.trial.TrialState.COMPLETE,
-    optuna.trial.TrialState.PRUNED,
-    optuna.trial.TrialState.FAIL,
-)
+from transfer import finetune, plans, studies
 
 
 def work(plan, workdir, data_dir=None, on_run=None):
@@ -70,8 +57,10 @@ def count(plan, workdir):
         searched = plans.search_size(plan, cell)
         seeds = plans.seeds(plan, cell)
         total += searched + len(seeds)
-        if searched and (workdir / STUDY_FILE).exists():
-            ended += len(_ended(_open(plan, workdir, cell)))
+        if searched and (workdir / studies.STUDY_FILE).exists():
+            ended += len(
+                studies.list_ended(studies.open_study(plan, workdir, cell))
+            )
         ended += sum(
             sharing.has_ended(_final(workdir, cell, seed)) for seed in seeds
         )
@@ -103,8 +92,8 @@ def read_results(plan, workdir):
     """Returns the rows of all final runs that have ended, but diverged ones.
 
     "folder" is where a run's other files are, seen from `workdir`,
-    "chosen_from" the points that its search tried, and "diverged" the seeds
-    that are not there.
+    "chosen_from" the points that its search tried, "search_curves" those of the
+    one that was chosen, and "diverged" the seeds that are not there.
     """
     workdir = pathlib.Path(workdir)
     found = []
@@ -117,16 +106,14 @@ def read_results(plan, workdir):
         about = {"chosen_from": plans.search_size(plan, cell)}
         if diverged:
             about["diverged"] = diverged
+        if about["chosen_from"] and rows:
+            about["search_curves"] = _search_curves(plan, workdir, cell)
         found += [
             {**row, **about, "folder": folder.relative_to(workdir).as_posix()}
             for folder, row in rows.items()
             if "failed" not in row
         ]
     return found
-
-
-class _AllDiverged(Exception):
-    """There is nothing to choose from."""
 
 
 class _Grid:
@@ -149,7 +136,7 @@ class _Grid:
             return "done"
         try:
             return self._step(cell)
-        except _AllDiverged as error:
+        except studies.AllDiverged as error:
             logging.warning("%s: %s", cell.slug, error)
             self.failures[cell.slug] = str(error)
             return "done"
@@ -157,32 +144,34 @@ class _Grid:
     def _step(self, cell):
         point = {}
         if plans.search_size(self.plan, cell):
-            study = _open(self.plan, self.workdir, cell)
+            study = studies.open_study(self.plan, self.workdir, cell)
             with contextlib.ExitStack() as held:
                 with sharing.lock(self.workdir, cell.slug):
                     trial = self._claim(study, cell, held)
                     # Under the lock: a dead trial ends before it is replaced.
-                    running = study.get_trials(deepcopy=False, states=_RUNNING)
+                    running = study.get_trials(
+                        deepcopy=False, states=studies.RUNNING
+                    )
                 if trial is not None:
                     self._search(study, trial, cell)
                     return "ran"
             if running:
                 return "busy"
-            point = _best_point(study, cell)
+            point = studies.best_point(study)
         return self._finish(cell, point)
 
     def _claim(self, study, cell, held):
         """Returns a trial that is this process's alone, or None."""
-        for trial in study.get_trials(deepcopy=False, states=_RUNNING):
+        for trial in study.get_trials(deepcopy=False, states=studies.RUNNING):
             lock = sharing.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
             with contextlib.suppress(filelock.Timeout), lock:
                 # Nobody holds it: its process is dead, or has just ended it.
                 if not study.trials[trial.number].state.is_finished():
                     self._replace(study, trial)
-        left = study.get_trials(deepcopy=False, states=_WAITING)
+        left = study.get_trials(deepcopy=False, states=studies.WAITING)
         if self.plan.sampler == "tpe":
-            started = len(_ended(study)) + len(
-                study.get_trials(deepcopy=False, states=_RUNNING)
+            started = len(studies.list_ended(study)) + len(
+                study.get_trials(deepcopy=False, states=studies.RUNNING)
             )
             left = left or started < self.plan.trials
         if not left:
@@ -194,7 +183,7 @@ class _Grid:
             sharing.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
         )
         # Before the trial can be seen as running without its parameters.
-        trial.set_user_attr("point", _suggest(self.plan, cell, trial))
+        trial.set_user_attr("point", studies.suggest(self.plan, cell, trial))
         return trial
 
     def _replace(self, study, dead):
@@ -205,7 +194,7 @@ class _Grid:
         """
         # It may have died before it took them over from the queue.
         params = dead.system_attrs.get("fixed_params", dead.params)
-        waiting = study.get_trials(deepcopy=False, states=_WAITING)
+        waiting = study.get_trials(deepcopy=False, states=studies.WAITING)
         if params not in [t.system_attrs["fixed_params"] for t in waiting]:
             study.enqueue_trial(params)
         study.set_user_attr(f"killed-{dead.number}", True)
@@ -214,7 +203,7 @@ class _Grid:
     def _search(self, study, trial, cell):
         """Trains on train, scores on validation."""
         point = trial.user_attrs["point"]
-        folder = self.workdir / "search" / cell.slug / _name(point)
+        folder = _searched(self.workdir, cell, point)
         config = plans.make_config(
             self.plan,
             cell,
@@ -223,7 +212,7 @@ class _Grid:
             evaluate_on="validation",
         )
         try:
-            row = self._run(cell, config, folder, [_Judge(trial)])
+            row = self._run(cell, config, folder, [studies.Judge(trial)])
         except optuna.TrialPruned:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         except Exception as error:
@@ -318,102 +307,11 @@ class _Grid:
             tf.summary.scalar(f"{row['evaluated_on']}/score", row["score"], 0)
 
 
-class _Judge(keras.callbacks.Callback):
-    """Reports each round's validation to Optuna, and stops hopeless runs."""
-
-    def __init__(self, trial):
-        super().__init__()
-        self.trial = trial
-
-    def on_epoch_end(self, epoch, logs=None):
-        # Of the averages, where there are any, as in the end.
-        score = logs.get("val_ema_top1", logs.get("val_top1"))
-        self.trial.report(float(score), epoch + 1)
-        if self.trial.should_prune():
-            raise optuna.TrialPruned
-
-
-def _open(plan, workdir, cell):
-    """Returns the study of a cell, with a grid's points waiting in it."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    workdir.mkdir(parents=True, exist_ok=True)
-    with sharing.lock(workdir, "storage"):
-        study = optuna.create_study(
-            storage=_storage(str(workdir / STUDY_FILE)),
-            study_name=cell.slug,
-            direction="maximize",
-            load_if_exists=True,
-            pruner=_make_pruner(plan.pruner),
-        )
-        if plan.sampler == "grid":
-            # What is there is asked once, not for each point.
-            there = [t.system_attrs["fixed_params"] for t in study.trials]
-            for number in range(plans.search_size(plan, cell)):
-                if {"point": number} not in there:
-                    study.enqueue_trial({"point": number})
-    return study
-
-
-@functools.cache
-def _storage(path):
-    return optuna.storages.RDBStorage(
-        f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}}
-    )
-
-
-def _make_pruner(name):
-    if name == "asha":
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=MIN_ROUNDS)
-    if name == "median":
-        return optuna.pruners.MedianPruner(n_warmup_steps=MIN_ROUNDS)
-    return optuna.pruners.NopPruner()
-
-
-def _suggest(plan, cell, trial):
-    """Returns a trial's overrides."""
-    choices = plans.points(plan, cell.recipe)
-    if plan.sampler == "grid":
-        number = trial.suggest_categorical("point", list(range(len(choices))))
-        return choices[number]
-    own = not plan.search
-    if own:  # Kornblith's: a strong decay goes with a small rate.
-        choices = [
-            {**c, "weight_decay": c["weight_decay"] * c["learning_rate"]}
-            for c in choices
-        ]
-    config = recipes.get_recipe(cell.recipe, task=cell.task)
-    point = {}
-    for name in choices[0]:
-        kind, suggest = float, trial.suggest_float
-        if isinstance(getattr(config, name), int):
-            kind, suggest = int, trial.suggest_int
-        values = sorted(v for p in choices if (v := kind(p[name])) > 0)
-        point[name] = suggest(name, values[0], values[-1], log=True)
-    if own:
-        point["weight_decay"] /= point["learning_rate"]
-    return point
-
-
-def _best_point(study, cell):
-    scored = study.get_trials(deepcopy=False, states=_ENDED[:1])
-    if not scored:
-        raise _AllDiverged(
-            "no run of the search came to its end; choose other values to "
-            "search."
-        )
-    # The first of equals, so that every process chooses the same.
-    best = max(scored, key=lambda trial: (trial.value, -trial.number))
-    return best.user_attrs["point"]
-
-
-def _ended(study):
-    """The trials that ended, without those that were killed."""
-    killed = study.user_attrs
-    return [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=_ENDED)
-        if f"killed-{trial.number}" not in killed
-    ]
+def _search_curves(plan, workdir, cell):
+    """Returns the curves of the run whose point was chosen."""
+    point = studies.best_point(studies.open_study(plan, workdir, cell))
+    row = _last_row(_searched(workdir, cell, point))
+    return (row or {}).get("curves", {})
 
 
 def _write_results(plan, workdir):
@@ -432,6 +330,10 @@ def _name(point):
 
 def _last_row(folder):
     return files.last_result(folder / files.RESULTS_FILE)
+
+
+def _searched(workdir, cell, point):
+    return workdir / "search" / cell.slug / _name(point)
 
 
 def _final(workdir, cell, seed):

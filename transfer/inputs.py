@@ -18,6 +18,14 @@ from transfer import canvases
 # Of the resolution: cropping larger images on a CPU takes longer than decoding
 # them anew.
 MAX_SIDE = 2.0
+EVAL_BATCH_SIZE = 64
+
+
+def make_eval_dataset(examples, result):
+    """Returns (images, labels) of a `classifier.Classifier`, each once."""
+    return data.make_eval_dataset(
+        examples, result.preprocess, batch_size=EVAL_BATCH_SIZE
+    )
 
 
 class Feed:

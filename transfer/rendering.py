@@ -219,7 +219,10 @@ def _task_section(task, rows, name):
     curves = [row for row in rows if (row.get("curves") or {}).get("epoch")]
     if curves:
         png = figures.draw_curves(curves)
-        caption = f"{task}: accuracy over the epochs, of each run's best seed."
+        caption = (
+            f"{task}: accuracy over the epochs, of each run's best seed. On "
+            "validation images: of the run of the search that was chosen."
+        )
         parts.append(page.Picture(f"curves_{name}.png", png, caption))
     else:
         parts.append("No learning curves: no run recorded an epoch.")

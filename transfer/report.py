@@ -19,6 +19,7 @@ LISTS = {
     "class_names": list,
     "confusion": list,
     "curves": dict,
+    "search_curves": dict,
     "changed": dict,
 }
 # Fields of a recipe whose change has words of its own.
