@@ -17,7 +17,6 @@ from efficientnet_tf import (
 )
 from efficientnet_tf import model as model_lib
 
-MODEL_FILE = "model.keras"
 SETTINGS_FILE = "classifier.json"
 
 
@@ -52,7 +51,7 @@ class Classifier:
     def save(self, directory):
         """Writes the model and its settings into a folder."""
         directory = pathlib.Path(directory)
-        with files.atomic(directory / MODEL_FILE) as temporary:
+        with files.atomic(directory / files.MODEL_FILE) as temporary:
             self.model.save(temporary)
         settings = {
             "class_names": self.class_names,
@@ -86,14 +85,14 @@ def from_run(workdir):
       FileNotFoundError: the run is not there or has not finished.
     """
     workdir = pathlib.Path(workdir)
-    for name in (MODEL_FILE, SETTINGS_FILE):
+    for name in (files.MODEL_FILE, SETTINGS_FILE):
         if not (workdir / name).exists():
             raise FileNotFoundError(
                 f"{workdir} holds no finished run: {name} is missing."
             )
     settings = json.loads((workdir / SETTINGS_FILE).read_text())
     settings["class_names"] = tuple(settings["class_names"])
-    network = keras.models.load_model(workdir / MODEL_FILE, compile=False)
+    network = keras.models.load_model(workdir / files.MODEL_FILE, compile=False)
     return Classifier(network, **settings)
 
 

@@ -12,6 +12,8 @@ from absl import logging
 CONFIG_FILE = "config.json"
 RESULTS_FILE = "results.jsonl"
 METRICS_FILE = "metrics.jsonl"
+MODEL_FILE = "model.keras"
+CHECKPOINTS = "checkpoints"
 
 # Of the names of files that are not complete yet.
 PREFIX = ".tmp-"

@@ -181,6 +181,21 @@ def is_runs_own(error):
     )
 
 
+def fail(folder, error, seed):
+    """Makes a failure a run's result, so that nobody tries it again.
+
+    Args:
+      folder: the run's.
+      error: an exception or a text, of which the first line counts.
+      seed: the run's.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = lines[0]
+    logging.warning("%s: %s", folder, reason)
+    row = {"failed": reason, "seed": seed}
+    files.append_json_line(folder / files.RESULTS_FILE, row)
+
+
 def is_worker():
     """Whether this is a process of `run_workers`, which only does runs."""
     return WORKER_VARIABLE in os.environ

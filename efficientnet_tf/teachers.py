@@ -5,7 +5,7 @@ import pathlib
 import keras
 from absl import logging
 
-from efficientnet_tf import classifier, model, variants
+from efficientnet_tf import classifier, files, model, variants
 
 SAVED_MODEL_FILE = "saved_model.pb"
 SIGNATURE = "serving_default"
@@ -41,7 +41,7 @@ def load(teacher, classes):
     file = _file_of(teacher)
     if file is None:
         network = _from_name(teacher, classes)
-    elif file.name == classifier.MODEL_FILE:
+    elif file.name == files.MODEL_FILE:
         network = _from_run(file.parent)
     else:
         network = _SavedModel(file.parent)
@@ -59,7 +59,7 @@ def load(teacher, classes):
 def _file_of(teacher):
     """Returns the file that says what a folder holds, or None."""
     path = pathlib.Path(teacher).expanduser()
-    for name in (classifier.MODEL_FILE, SAVED_MODEL_FILE):
+    for name in (files.MODEL_FILE, SAVED_MODEL_FILE):
         if (path / name).exists():
             return path / name
     return None

@@ -257,7 +257,7 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
     state = checkpoints.state_of(network)
     if average is not None:
         state += average.variables
-    folder = workdir / "checkpoints"
+    folder = workdir / files.CHECKPOINTS
     done = checkpoints.restore(folder, state)
     distribution.check_same(feed.devices, done, "checkpoint's step")
     config = feed.config

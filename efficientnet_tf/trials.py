@@ -21,7 +21,6 @@ from efficientnet_tf import (
 
 # A run that was killed so often on its way to a checkpoint counts as failed.
 MAX_KILLS = 3
-CHECKPOINTS = "checkpoints"  # In a run's folder.
 ATTEMPTS_FILE = "attempts.jsonl"
 
 # How the accuracy that counts is called in a run's rows: of the averaged
@@ -73,8 +72,8 @@ class Budget:
         text = (
             f"Each network: {config.epochs} epochs of `{self.dataset}` "
             f"({self.splits[0]}), recipe `{self.recipe}` ({settings}), batch "
-            f"{config.batch_size}, {self.seeds} seeds; scored on "
-            f"{self.splits[1]}."
+            f"{config.batch_size}, {self.seeds} seed{'s' * (self.seeds > 1)}; "
+            f"scored on {self.splits[1]}."
         )
         if self.keep < 1:
             text += (
@@ -286,19 +285,19 @@ def _train(name, seed, budget, workdir, data_dir):
     logging.info("%s", folder)
     attempts = folder / ATTEMPTS_FILE
     # An operating system without memory kills, and leaves no error.
-    if _note_attempt(attempts, folder / CHECKPOINTS) > MAX_KILLS:
-        _fail(
+    if _note_attempt(attempts, folder / files.CHECKPOINTS) > MAX_KILLS:
+        sharing.fail(
             folder,
-            seed,
             f"killed {MAX_KILLS} times before its next checkpoint, for want of "
             "memory perhaps",
+            seed,
         )
         return
     try:
         _train_once(folder, network_file(workdir, name), seed, budget, data_dir)
     finally:  # It was not killed.
         files.remove(attempts)
-    for part in (CHECKPOINTS, "model.keras"):  # Nobody needs them.
+    for part in (files.CHECKPOINTS, files.MODEL_FILE):  # Nobody needs them.
         files.remove(folder / part)
 
 
@@ -310,12 +309,6 @@ def _note_attempt(path, folder):
     files.append_json_line(path, {"checkpoint": begin})
     rows = files.read_json_lines(path)
     return sum(row["checkpoint"] == begin for row in rows)
-
-
-def _fail(folder, seed, reason):
-    logging.warning("%s: %s", folder, reason)
-    row = {"failed": reason, "seed": seed}
-    files.append_json_line(folder / files.RESULTS_FILE, row)
 
 
 def _train_once(folder, network, seed, budget, data_dir):
@@ -335,8 +328,7 @@ def _train_once(folder, network, seed, budget, data_dir):
     except Exception as error:
         if not sharing.is_runs_own(error):
             raise
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        _fail(folder, seed, lines[0])
+        sharing.fail(folder, error, seed)
 
 
 def _score(row, prefix=""):

@@ -94,7 +94,7 @@ def finetune_and_evaluate(
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
     with writer.as_default(step=0):
         tf.summary.text("config", files.as_table(run))
-        if not checkpoints.list_newest(workdir / "checkpoints"):
+        if not checkpoints.list_newest(workdir / files.CHECKPOINTS):
             cache_key = f"{model_name}:{weights}"
             heads.start(result, examples, config, cache_key, workdir)
         if config.trains:
@@ -190,7 +190,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
     state = checkpoints.state_of(network)
     if average is not None:
         state += average.variables
-    done = checkpoints.restore(workdir / "checkpoints", state) // steps
+    done = checkpoints.restore(workdir / files.CHECKPOINTS, state) // steps
     train_set = feed.make_dataset(batch_size, start_step=done * steps)
     own = [callbacks.Throughput(batch_size)]
     if config.train_on == "train":
@@ -205,7 +205,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
         callbacks.Progress(rounds),
         callbacks.StopOnBadLoss(done * steps),
         callbacks.Checkpointer(
-            workdir / "checkpoints", state, first_step=done * steps
+            workdir / files.CHECKPOINTS, state, first_step=done * steps
         ),
     ]
     images = feed.augment(next(iter(train_set))[0])

@@ -224,7 +224,7 @@ class _Grid:
         else:
             study.tell(trial, row["score"])
             self._show(cell, _name(point), config, point, row)
-        for name in ("checkpoints", "model.keras"):  # Nobody needs them.
+        for name in (files.CHECKPOINTS, files.MODEL_FILE):  # Nobody needs them.
             files.remove(folder / name)
 
     def _finish(self, cell, point):
@@ -258,10 +258,7 @@ class _Grid:
         except Exception as error:
             if not sharing.is_runs_own(error):
                 raise
-            logging.warning("%s: %s", folder, error)
-            # Its result, so that nobody tries it again.
-            row = {"failed": str(error)}
-            files.append_json_line(folder / files.RESULTS_FILE, row)
+            sharing.fail(folder, error, config.seed)
 
     def _tidy(self, cell, config, point):
         """Does what is left to do after a final run, which a kill prevents."""
@@ -270,12 +267,12 @@ class _Grid:
         if "failed" not in row and not self._shown(cell, config.seed).exists():
             point = {**point, "seed": config.seed}
             self._show(cell, f"seed={config.seed}", config, point, row)
-        files.remove(folder / "checkpoints")
+        files.remove(folder / files.CHECKPOINTS)
 
     def _is_tidy(self, cell, seed):
         folder = _final(self.workdir, cell, seed)
         told = self._shown(cell, seed).exists() or "failed" in _last_row(folder)
-        return told and not (folder / "checkpoints").exists()
+        return told and not (folder / files.CHECKPOINTS).exists()
 
     def _shown(self, cell, seed):
         return self.workdir / "tensorboard" / cell.slug / f"seed={seed}"
