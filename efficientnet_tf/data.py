@@ -19,10 +19,14 @@ AUTOTUNE = tf.data.AUTOTUNE
 DOWNLOAD_RETRIES = 5
 
 # Where the complete sets come from when TFDS cannot download them.
+_ARCHIVES = "scripts/prepare_dataset.py reads the publisher's archives"
 MANUAL = {
-    "cars196": (
-        "its address is dead; scripts/prepare_dataset.py reads the archives"
-    ),
+    "cars196": f"its address is dead; {_ARCHIVES}",
+    "cifar10": _ARCHIVES,
+    "cifar100": _ARCHIVES,
+    "food101": _ARCHIVES,
+    "oxford_flowers102": _ARCHIVES,
+    "oxford_iiit_pet": _ARCHIVES,
     "imagenet2012": "download the archives from image-net.org yourself",
 }
 

@@ -576,7 +576,10 @@ def test_an_unknown_tfds_split_or_set_is_named(data_dir, tmp_path):
     assert not os.listdir(tmp_path)
 
 
-HINTS = {"food101": "catalog/food101", "cars196": "its address is dead"}
+HINTS = {
+    "food101": "prepare_dataset.py reads the publisher's archives",
+    "cars196": "its address is dead",
+}
 
 
 @pytest.mark.parametrize("name", HINTS)

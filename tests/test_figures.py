@@ -82,6 +82,24 @@ def test_runs_under_unlike_conditions_are_not_joined():
     }
 
 
+def test_networks_that_a_search_chose_differently_for_are_joined():
+    searched = {"searched": ["learning_rate"], "chosen_from": 3}
+    ours, _ = _points(
+        {**searched, "changed": {"learning_rate": 0.01}},
+        {
+            **searched,
+            "changed": {"learning_rate": 0.1},
+            "model": "efficientnet_b0",
+            "parameters": 4_000_000,
+        },
+        {"changed": {"learning_rate": 0.1}},
+    )["cifar10"]
+    assert {kind: len(line) for (_, kind), line in ours.items()} == {
+        "best of 3": 2,
+        "learning_rate=0.1": 1,
+    }
+
+
 def _red(image):
     """How many pixels have the first colour of ours."""
     return (np.abs(image.astype(int) - [214, 39, 40]).sum(-1) < 30).sum()

@@ -86,6 +86,7 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
         assert (tmp_path / row["folder"] / files.RESULTS_FILE).exists()
         # Of the rate that was chosen.
         assert row["search_curves"] == {"epoch": [1], "val_top1": [0.01]}
+        assert row["searched"] == ["learning_rate"]
     grid.work(plan, tmp_path)
     assert len(runs) == 4
 

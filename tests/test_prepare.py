@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from transfer import prepare, tasks
+from efficientnet_tf import data
+from transfer import prepare, publishers, tasks
 
 CARS = "cars196"
 BIRDS = "birdsnap"
@@ -142,6 +143,18 @@ def test_a_set_too_small_for_its_splits_is_named(source, tmp_path, monkeypatch):
     message = r"food101 is too small: its validation images, 'train\[90%:\]'"
     with pytest.raises(RuntimeError, match=message):
         _read("food101", tmp_path / "tfds")
+
+
+def test_another_version_is_not_taken_for_the_set(source, tmp_path):
+    old = tmp_path / "tfds" / "food101" / "1.0.0"
+    left = tmp_path / "tfds" / "food101" / "incomplete.ABC_2.0.0"
+    for folder in (old, left):
+        folder.mkdir(parents=True)
+        (folder / "dataset_info.json").write_text("{}")
+    root = source("food101")
+    sizes = prepare.prepare("food101", root, tmp_path / "tfds")
+    assert sizes == {"train": 5, "validation": 2}
+    assert old.exists() and not left.exists()
 
 
 def test_an_image_without_its_mask_is_named(source, tmp_path):
@@ -306,6 +319,12 @@ def test_writing_that_is_broken_off_leaves_nothing(
     (out / BIRDS / "incomplete.ABC_1.1.0").mkdir(parents=True)
     prepare.prepare(BIRDS, root, out)
     assert [path.name for path in (out / BIRDS).iterdir()] == ["1.1.0"]
+
+
+def test_who_cannot_download_a_set_is_told_of_its_archives():
+    known = {k for k, v in publishers.FORMATS.items() if v.version is None}
+    told = {k for k, v in data.MANUAL.items() if "prepare_dataset.py" in v}
+    assert told == known
 
 
 def test_other_tasks_name_the_choices(tmp_path):

@@ -35,6 +35,11 @@ def read_box(path):
 
 
 def load_mat(path, name):
+    """Returns a variable of a MATLAB file, squeezed.
+
+    Raises:
+      RuntimeError: it is no such file, or has no such variable.
+    """
     import scipy.io
 
     try:
@@ -47,13 +52,16 @@ def load_mat(path, name):
 
 
 def as_column(values):
-    # A single row has been squeezed to a scalar.
+    """Returns rows of `load_mat`, of which a single one became a scalar."""
     return np.atleast_1d(values)
 
 
 def read_lines(path):
     """Returns [(number, text)] of the lines that are not empty."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise RuntimeError(f"{path} is not UTF-8 text: {error}.") from None
     lines = [(n, line.strip()) for n, line in enumerate(lines, start=1)]
     return [(n, line) for n, line in lines if line]
 

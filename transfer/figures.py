@@ -100,7 +100,8 @@ def draw_mistakes(pairs):
 def draw_curves(rows):
     """Draws the accuracy of runs of one task over their epochs.
 
-    On validation images it is that of the run whose settings were chosen.
+    Where a run trained on the validation images too, its search's chosen one
+    is drawn for these.
     """
     charts = {
         "training images": ("top1",),
@@ -111,10 +112,9 @@ def draw_curves(rows):
     rows = sorted(rows, key=lambda row: -row["mean"])[:MAX_LINES]
     for axes, (title, names) in zip(panels, charts.items(), strict=True):
         for i, row in enumerate(rows):
-            for name, curves in itertools.product(
-                # The run that scored on test had no validation images.
-                names,
-                (row["curves"], row.get("search_curves") or {}),
+            # The run that scores on test has no validation images.
+            for curves, name in itertools.product(
+                (row["curves"], row.get("search_curves") or {}), names
             ):
                 if name in curves:
                     label = f"{_short(row['model'])} {row['recipe']}"
@@ -144,10 +144,17 @@ def encode(image):
 
 def _kind(row):
     """What else points of a recipe must share to be joined by a line."""
-    parts = [f"{k}={v}" for k, v in sorted(row.get("changed", {}).items())]
+    parts = [
+        f"{name}={value}"
+        for name, value in sorted(row.get("changed", {}).items())
+        # Each network has its own choice.
+        if name not in row.get("searched", ())
+    ]
+    if row.get("chosen_from"):
+        parts.append(f"best of {row['chosen_from']}")
     if row.get("weights", "imagenet") != "imagenet":
         parts.append(f"from {row['weights'] or 'random'} weights")
-    if row.get("train_images") and not row.get("complete"):
+    if row.get("train_images") and row.get("complete") is False:
         parts.append(f"{row['train_images']:,} images")
     if row.get("evaluated_on", "test") != "test":
         parts.append(f"on {row['evaluated_on']}")

@@ -92,8 +92,9 @@ def read_results(plan, workdir):
     """Returns the rows of all final runs that have ended, but diverged ones.
 
     "folder" is where a run's other files are, seen from `workdir`,
-    "chosen_from" the points that its search tried, "search_curves" those of the
-    one that was chosen, and "diverged" the seeds that are not there.
+    "chosen_from" the points that its search tried, "searched" the fields that
+    they differ in, "search_curves" those of the one that was chosen, and
+    "diverged" the seeds that are not there.
     """
     workdir = pathlib.Path(workdir)
     found = []
@@ -107,6 +108,7 @@ def read_results(plan, workdir):
         if diverged:
             about["diverged"] = diverged
         if about["chosen_from"] and rows:
+            about["searched"] = sorted(plans.points(plan, cell.recipe)[0])
             about["search_curves"] = _search_curves(plan, workdir, cell)
         found += [
             {**row, **about, "folder": folder.relative_to(workdir).as_posix()}

@@ -1,4 +1,4 @@
-"""Training batches: cropped on the device where the set is small enough."""
+"""Batches; those to train on cropped on the device where a set is small."""
 
 import functools
 

@@ -41,7 +41,7 @@ def prepare(name, source, data_dir, *, allow_partial=False):
             f"{', '.join(publishers.FORMATS)}, or leave --source out."
         )
     task, root = tasks.TASKS[name], pathlib.Path(data_dir).expanduser()
-    if tasks.is_prepared(name, root):
+    if _is_written(name, root):
         return _sizes_there(name, task, root, allow_partial)
     files.check_folder(root)
     scratch = root / f"{files.PREFIX}{name}"
@@ -54,6 +54,15 @@ def prepare(name, source, data_dir, *, allow_partial=False):
 def count(sizes, test="test"):
     """Returns (training, test) images; all but `test` are for training."""
     return sum(sizes.values()) - sizes[test], sizes[test]
+
+
+def _is_written(name, root):
+    """Whether the set is there, in the version that would be written."""
+    import tensorflow_datasets as tfds
+
+    version = publishers.FORMATS[name].version
+    version = version or tfds.builder_cls(name).VERSION
+    return (root / name / str(version) / "dataset_info.json").exists()
 
 
 def _sizes_there(name, task, root, allow_partial):

@@ -234,7 +234,9 @@ def read_pets(found):
                 label,
                 annotations.read_box(found["xmls"] / f"{name}.xml"),
                 more={
-                    "species": annotations.parse_label(numbers[1], 2, place),
+                    "species": annotations.parse_label(
+                        numbers[1], 2, f"{place}: species"
+                    ),
                     "segmentation_mask": found["trimaps"] / f"{name}.png",
                 },
             )
@@ -338,7 +340,7 @@ def _read_cifar(found, files, name_files):
         split: list(_cifar_images(split, [found[name] for name in of], names))
         for split, of in files.items()
     }
-    lists = {split: found[of[0]] for split, of in files.items()}
+    lists = {split: found[of[-1]].parent for split, of in files.items()}
     label_names = names.pop("label")
     return Archive(len(label_names), label_names, splits, lists, names)
 

@@ -221,7 +221,8 @@ def _task_section(task, rows, name):
         png = figures.draw_curves(curves)
         caption = (
             f"{task}: accuracy over the epochs, of each run's best seed. On "
-            "validation images: of the run of the search that was chosen."
+            "validation images, where that trained on them too: of the run of "
+            "the search that was chosen."
         )
         parts.append(page.Picture(f"curves_{name}.png", png, caption))
     else:

@@ -21,6 +21,7 @@ LISTS = {
     "curves": dict,
     "search_curves": dict,
     "changed": dict,
+    "searched": list,
 }
 # Fields of a recipe whose change has words of its own.
 SHOWN = ("resolution", "evaluate_on")

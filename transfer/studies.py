@@ -14,8 +14,9 @@ MIN_ROUNDS = 2
 
 RUNNING = (optuna.trial.TrialState.RUNNING,)
 WAITING = (optuna.trial.TrialState.WAITING,)
+_SCORED = (optuna.trial.TrialState.COMPLETE,)
 _ENDED = (
-    optuna.trial.TrialState.COMPLETE,
+    *_SCORED,
     optuna.trial.TrialState.PRUNED,
     optuna.trial.TrialState.FAIL,
 )
@@ -107,7 +108,7 @@ def best_point(study):
     Raises:
       AllDiverged: there is none.
     """
-    scored = study.get_trials(deepcopy=False, states=_ENDED[:1])
+    scored = study.get_trials(deepcopy=False, states=_SCORED)
     if not scored:
         raise AllDiverged(
             "no run of the search came to its end; choose other values to "

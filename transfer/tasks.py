@@ -156,7 +156,8 @@ def load_examples(task, data_dir=None):
 def is_prepared(dataset, data_dir):
     """Whether a folder of TFDS sets holds one of this name."""
     folder = _folder_of_sets(data_dir) / dataset
-    return any(folder.glob("*/dataset_info.json"))
+    # Not "incomplete.*", which a kill leaves.
+    return any(folder.glob("[0-9]*/dataset_info.json"))
 
 
 def _folder_of_sets(data_dir):
