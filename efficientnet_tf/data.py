@@ -7,11 +7,12 @@ import importlib.resources
 import os
 import pathlib
 import shutil
+import textwrap
 
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf import folders, preprocessing, records, streams
+from efficientnet_tf import files, folders, preprocessing, records, streams
 
 AUTOTUNE = tf.data.AUTOTUNE
 
@@ -33,7 +34,6 @@ MANUAL = {
 # If none of these can be read, it is not the images that are bad.
 TRIED_IMAGES = 16
 
-FOLDER_PREFIX = "folder:"
 RECORDS_PREFIX = "records:"
 
 Examples = records.Examples
@@ -41,8 +41,8 @@ Examples = records.Examples
 
 def load(name, split, data_dir=None):
     """Reads a split of a TFDS name, of "folder:PATH" or "records:PATH"."""
-    if name.startswith(FOLDER_PREFIX):
-        return from_folder(name.removeprefix(FOLDER_PREFIX), split)
+    if name.startswith(files.FOLDER_PREFIX):
+        return from_folder(name.removeprefix(files.FOLDER_PREFIX), split)
     if name.startswith(RECORDS_PREFIX):
         return from_records(name.removeprefix(RECORDS_PREFIX), split)
     return from_tfds(name, split, data_dir)
@@ -426,8 +426,8 @@ def _prepared_builder(tfds, name, data_dir):
         hint = f" ({MANUAL[name]})" if name in MANUAL else ""
         raise RuntimeError(
             f"{name} is not in {builder.data_path} and cannot be downloaded"
-            f"{hint}: {reason[0][:200]} Prepare it with TFDS on a machine "
-            "that can and pass its folder as data_dir; see "
+            f"{hint}: {textwrap.shorten(reason[0], 200)} Prepare it with TFDS "
+            "on a machine that can and pass its folder as data_dir; see "
             f"https://www.tensorflow.org/datasets/catalog/{name}."
         ) from None
     return builder

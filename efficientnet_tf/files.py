@@ -15,6 +15,9 @@ METRICS_FILE = "metrics.jsonl"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
 
+# Of the name of a data set that is a folder of class folders.
+FOLDER_PREFIX = "folder:"
+
 # Of the names of files that are not complete yet.
 PREFIX = ".tmp-"
 
@@ -146,8 +149,8 @@ def check_run(path, run):
             there, value = there.get(differs[0]), value[differs[0]]
         if there != value:
             raise ValueError(
-                f"{path.parent} holds another run: its {field} is "
-                f"{there!r}, not {value!r}. Choose another workdir, or delete "
+                f"{path.parent} holds another run: {field}={there!r} "
+                f"there, {value!r} here. Choose another workdir, or delete "
                 "that one."
             )
 

@@ -337,8 +337,7 @@ def _assign_weights(network, checkpoint, include_top, source):
         if kernel is None or kernel.shape[-1] != classes:
             found = "no" if kernel is None else kernel.shape[-1]
             logging.info(
-                "%s has %s classes, not %d: the top starts from random "
-                "weights.",
+                "Of %s all but the top, which has %s classes, not %d.",
                 source,
                 found,
                 classes,

@@ -7,7 +7,7 @@ import tempfile
 import numpy as np
 from absl import logging
 
-from efficientnet_tf import convert, downloads, files, readers, variants
+from efficientnet_tf import downloads, files, readers, variants
 
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
@@ -187,7 +187,7 @@ def resolve(model, weights):
             normalization=variants.NORMALIZATIONS[row.normalization],
         )
     path = os.path.expanduser(os.fspath(weights))
-    return convert.read(path, model)
+    return _read(path, model)
 
 
 def assign(network, arrays, skip_head=False):
@@ -288,16 +288,23 @@ def _adapt_stem(arrays, targets):
     arrays[name] = arrays[name][:, :, turns] * (3 / channels)
 
 
+def _read(path, model):
+    # With Keras, which is slow: names are checked without.
+    from efficientnet_tf import convert
+
+    return convert.read(path, model)
+
+
 def _read_row(model, row):
     if row.package is not None:
-        return convert.read(_package_file(row), model)
+        return _read(_package_file(row), model)
     path = downloads.fetch(row.url, digest=row.digest)
     if not path.endswith(".tar.gz"):
-        return convert.read(path, model)
+        return _read(path, model)
     # Unpacked anew each time: what is read is what the hash stands for.
     with tempfile.TemporaryDirectory() as folder:
         downloads.unpack(path, folder)
-        return convert.read(folder, model)
+        return _read(folder, model)
 
 
 def _package_file(row):

@@ -1,12 +1,16 @@
 """What every script shares: exit codes, one-line errors, the last JSON line."""
 
 import contextlib
+import functools
+import importlib.abc
+import importlib.util
 import json
 import logging as stdlib_logging
 import os
 import re
 import signal
 import sys
+import tempfile
 import warnings
 
 # Before TensorFlow is imported: its start-up notes are not for people.
@@ -14,6 +18,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from absl import app, flags, logging  # noqa: E402
+
+# What TensorFlow's C++ writes when it is imported, whatever its log level.
+STARTUP = (b"WARNING: All log messages before absl::InitializeLog()", b"I0000 ")
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 EXPECTED_ERRORS = (
@@ -25,6 +32,40 @@ EXPECTED_ERRORS = (
 )
 # EX_TEMPFAIL of sysexits.h: all is saved, and starting it again goes on.
 RESTART = 75
+
+
+class _QuietImport(importlib.abc.MetaPathFinder):
+    """Imports TensorFlow without its start-up notes, which no flag stops."""
+
+    def find_spec(self, name, path, target=None):
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            execute = spec.loader.exec_module
+            spec.loader.exec_module = functools.partial(_quietly, execute)
+        return spec
+
+
+def _quietly(function, *args):
+    """Calls it, and shows of the standard error what is not STARTUP."""
+    sys.stderr.flush()
+    shown = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            function(*args)
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+            hidden.seek(0)
+            for line in hidden:
+                if not line.startswith(STARTUP):
+                    os.write(2, line)
+
+
+sys.meta_path.insert(0, _QuietImport())
 
 
 def run(main, interrupted="Interrupted; the same command goes on."):

@@ -49,6 +49,9 @@ def main(_):
         "classes": len(train.class_names),
         "complete": task.is_complete(*sizes),
     }
+    if result["complete"] is False:
+        result["paper_train_images"] = task.train_images
+        result["paper_test_images"] = task.test_images
     if CHECK_DUPLICATES.value:
         result.update(_check_duplicates(train, examples["test"]))
     cli.print_result(result)

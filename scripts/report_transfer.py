@@ -10,7 +10,9 @@ from efficientnet_tf import files
 from transfer import rendering, report
 
 RESULTS = flags.DEFINE_list(
-    "results", None, "One or more results.jsonl, separated by commas."
+    "results",
+    None,
+    "One or more results.jsonl, or workdirs, separated by commas.",
 )
 OUTPUT = flags.DEFINE_string(
     "output", None, "A folder for the whole report: HTML, Markdown, CSV, PNG."

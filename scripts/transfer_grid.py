@@ -15,7 +15,12 @@ from absl import flags
 TASKS = flags.DEFINE_list("tasks", None, "Names as for finetune.py.")
 MODELS = flags.DEFINE_list("models", ["efficientnet_lite0"], "Networks.")
 RECIPES = flags.DEFINE_list("recipes", ["full"], "Names as for finetune.py.")
-SEEDS = flags.DEFINE_integer("seeds", 1, "Final runs of each, on test.", 1)
+SEEDS = flags.DEFINE_integer(
+    "seeds",
+    1,
+    "Final runs of each, on test; one of `linear`, where nothing is random.",
+    1,
+)
 SEARCH = flags.DEFINE_multi_string(
     "search", [], "field=value,value,... to choose from on validation."
 )
@@ -34,7 +39,7 @@ flags.mark_flags_as_required(["tasks", "workdir"])
 
 def main(argv):
     from efficientnet_tf import sharing
-    from transfer import grid, plans, tasks
+    from transfer import plans, tasks
 
     plan = plans.Plan(
         tasks=tuple(TASKS.value),
@@ -49,6 +54,9 @@ def main(argv):
         settings=tuple(SET.value),
     )
     sharing.start(plan, WORKDIR.value)
+    # TensorFlow is slow to import, so only once the flags make sense.
+    from transfer import grid
+
     if not sharing.is_worker():
         for name in plan.tasks:  # Rather than after hours of others.
             tasks.load_examples(tasks.get_task(name), DATA_DIR.value)

@@ -151,7 +151,7 @@ DAMAGES = [
     (
         "cifar10",
         _cifar_for_python,
-        "data_batch_1.bin, .* not found; it reads the binary version, cifar-10",
+        "data_batch_1.bin, .* not found. .* https.*: the binary version, cifar",
     ),
     (CARS, _cars_without_labels, "cars_test_annos.mat has no labels; .*with"),
     (CARS, _cars_out_of_range, "annos.mat: 00007.jpg has class 197, not 1 to"),

@@ -130,7 +130,6 @@ MAY_IMPORT_TENSORFLOW = {
     "efficientnet_tf.export",
     "efficientnet_tf.feeds",
     "efficientnet_tf.train",
-    "transfer.tasks",
     "transfer.duplicates",
     "transfer.features",
     "transfer.canvases",

@@ -94,7 +94,10 @@ CONDITIONS = {
     "others": ({"weights": "noisy-student"}, ["from noisy-student weights"]),
     "subset": ({"complete": False}, ["subset: not the paper's images"]),
     "split": ({"evaluated_on": "validation"}, ["on validation images"]),
-    "ours": ({"recipe": "fast"}, ["not the paper's recipe"]),
+    "ours": (
+        {"recipe": "fast"},
+        ["not the paper's recipe, kornblith or gpipe"],
+    ),
     "nothing chosen": (
         {"recipe": "kornblith"},
         ["learning_rate and weight_decay not chosen on validation"],

@@ -256,7 +256,7 @@ CASES = {
     "workdir of another run": (
         ["finetune", "--task=digits", "--workdir={tmp}/other"],
         2,
-        "{tmp}/other holds another run: its task is 'cifar10', not 'digits'",
+        "{tmp}/other holds another run: task='cifar10' there, 'digits' here",
     ),
     "no image named": (["predict", LITE0], 2, "Name one or more image files"),
     "no model named": (["predict", "a.jpg"], 2, "either --model .* or --work"),
@@ -328,7 +328,7 @@ CASES = {
     "grid in another grid's folder": (
         [*GRID, "--workdir={tmp}/other_grid"],
         2,
-        "{tmp}/other_grid holds another run: its seeds is 5, not 1",
+        "{tmp}/other_grid holds another run: seeds=5 there, 1 here",
     ),
     "conversion of nothing": (
         [
@@ -343,7 +343,7 @@ CASES = {
     "report of a missing file": (
         ["report_transfer", "--results={tmp}/nothing.jsonl"],
         1,
-        "No such file.*{tmp}/nothing.jsonl",
+        "There is no {tmp}/nothing.jsonl; the workdir of scripts/fine",
     ),
     "report of other things": (
         ["report_transfer", "--results={tmp}/other/config.json"],
@@ -533,6 +533,25 @@ def test_the_report_is_printed_and_written(results, place):
 )
 def test_every_script_has_a_case(script):
     assert script == "cli" or script in {row[0][0] for row in CASES.values()}
+
+
+def test_of_what_tensorflow_writes_at_its_import_only_notes_are_hidden():
+    lines = ["I0000 a note", "E0000 an error"]
+    code = (
+        "import os, cli\n"
+        f"cli._quietly(os.write, 2, b'{lines[0]}\\n{lines[1]}\\n')\n"
+        "import tensorflow"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=SCRIPTS,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    found = done.stderr.splitlines()
+    assert found[0] == lines[1]
+    assert not [line for line in found if line.startswith(("I0000", "WARN"))]
 
 
 def test_an_unknown_flag_fails_before_tensorflow_is_loaded():

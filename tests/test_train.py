@@ -311,7 +311,7 @@ def test_what_makes_no_sense_is_refused(folder, tmp_path, changes, message):
 
 def test_a_workdir_of_another_run_is_refused(folder, tmp_path):
     _train(folder, tmp_path, epochs=2, warmup_epochs=0.0)
-    with pytest.raises(ValueError, match="holds another run: its epochs is 2"):
+    with pytest.raises(ValueError, match="holds another run: epochs=2 there"):
         _train(folder, tmp_path, epochs=3, warmup_epochs=0.0)
 
 

@@ -59,8 +59,8 @@ def opened(name, source, scratch):
         if missing:
             raise FileNotFoundError(
                 f"{source} does not hold all of {name}: "
-                f"{', '.join(missing).replace('|', ' or ')} not found"
-                + (f"; it reads {form.hint}." if form.hint else ".")
+                f"{', '.join(missing).replace('|', ' or ')} not found. Its "
+                f"publisher is {form.address}{form.hint and ': '}{form.hint}."
             )
         yield form.read(found)
     finally:

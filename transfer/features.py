@@ -84,10 +84,18 @@ def fit_classifier(train, validation, classes, sweep):
             break  # Weaker penalties take longest and only get worse.
     if len(sweep) > 1 and best[-2] in (min(sweep), max(sweep)):
         logging.info(
-            "C=%g is at the end of l2_sweep; a wider one may find better.",
+            "C=%g is at the end of l2_sweep; a wider one may find better: "
+            "--set=l2_sweep=%s",
             best[-2],
+            ",".join(f"{C:g}" for C in _widen(sweep)),
         )
     return best
+
+
+def _widen(sweep):
+    """Returns the sweep with two more values at either end."""
+    low, high = min(sweep), max(sweep)
+    return [low / 10, low / 3, *sorted(sweep), high * 3, high * 10]
 
 
 def refit_classifier(examples, classes, strength):

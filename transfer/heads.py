@@ -54,6 +54,7 @@ def start(result, examples, config, cache_key, workdir):
         },
     )
     if config.train_on == "train+validation":
+        logging.info("Fitted once more, on the validation images too.")
         kernel, bias = features.refit_classifier(
             features.concatenate(pairs.values()), classes, strength
         )

@@ -67,10 +67,11 @@ class Archive:
 class Format:
     """The files and folders of an archive, and what reads them.
 
-    `needs` are names; "A|B" is whichever of both is there. `read` maps their
-    {name: path} to an `Archive`.
+    `address` is the publisher's page. `needs` are names; "A|B" is whichever of
+    both is there. `read` maps their {name: path} to an `Archive`.
     """
 
+    address: str
     needs: tuple[str, ...]
     read: Callable
     version: str | None = None  # None: TFDS knows the set.
@@ -277,8 +278,8 @@ def read_cifar100(found):
 
 
 FORMATS = {
-    # https://ai.stanford.edu/~jkrause/cars/car_dataset.html
     "cars196": Format(
+        "https://ai.stanford.edu/~jkrause/cars/car_dataset.html",
         (
             "cars_meta.mat",
             "cars_train_annos.mat",
@@ -288,12 +289,13 @@ FORMATS = {
         ),
         read_cars,
     ),
-    # https://www.robots.ox.ac.uk/~vgg/data/flowers/102/
     "oxford_flowers102": Format(
-        ("imagelabels.mat", "setid.mat", "jpg"), read_flowers
+        "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
+        ("imagelabels.mat", "setid.mat", "jpg"),
+        read_flowers,
     ),
-    # https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/
     "fgvc_aircraft": Format(
+        "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/",
         (
             "variants.txt",
             *(f"images_variant_{key}.txt" for key in AIRCRAFT_SPLITS.values()),
@@ -304,25 +306,29 @@ FORMATS = {
     ),
     # Version 1.1; its own script downloads the images from where they were.
     "birdsnap": Format(
+        "http://thomasberg.org/",
         ("species.txt", "images.txt", BIRDSNAP_TEST, "images"),
         read_birdsnap,
         version="1.1.0",
     ),
-    # https://www.robots.ox.ac.uk/~vgg/data/pets/
     "oxford_iiit_pet": Format(
-        (*PETS_SPLITS.values(), "images", "trimaps", "xmls"), read_pets
+        "https://www.robots.ox.ac.uk/~vgg/data/pets/",
+        (*PETS_SPLITS.values(), "images", "trimaps", "xmls"),
+        read_pets,
     ),
-    # https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/
     "food101": Format(
-        ("classes.txt", *FOOD_SPLITS.values(), "images"), read_food
+        "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+        ("classes.txt", *FOOD_SPLITS.values(), "images"),
+        read_food,
     ),
-    # https://www.cs.toronto.edu/~kriz/cifar.html
     "cifar10": Format(
+        "https://www.cs.toronto.edu/~kriz/cifar.html",
         (*itertools.chain(*CIFAR10_FILES.values()), *CIFAR10_NAMES.values()),
         read_cifar10,
         hint="the binary version, cifar-10-binary.tar.gz",
     ),
     "cifar100": Format(
+        "https://www.cs.toronto.edu/~kriz/cifar.html",
         (*itertools.chain(*CIFAR100_FILES.values()), *CIFAR100_NAMES.values()),
         read_cifar100,
         hint="the binary version, cifar-100-binary.tar.gz",

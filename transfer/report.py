@@ -7,7 +7,7 @@ import statistics
 
 from absl import logging
 
-from efficientnet_tf import variants
+from efficientnet_tf import files, variants
 from transfer import evidence, intervals, recipes
 
 # Without these, a row cannot stand in the table.
@@ -42,6 +42,8 @@ HEADER = (
 def read_results(paths):
     """Returns the result rows of several files, each with its "folder".
 
+    In place of a file its folder may be given.
+
     A last line without an end, which a killed writer leaves, is left out with
     a warning.
 
@@ -51,6 +53,13 @@ def read_results(paths):
     """
     rows = []
     for path in map(pathlib.Path, paths):
+        if path.is_dir():
+            path /= files.RESULTS_FILE
+        if not path.exists():
+            raise FileNotFoundError(
+                f"There is no {path}; the workdir of scripts/finetune.py or "
+                "scripts/transfer_grid.py has one when a run has ended."
+            )
         found = _read_rows(path)
         if not found:
             raise ValueError(f"{path} holds no results.")
@@ -108,7 +117,8 @@ def find_conditions(row):
     if row.get("diverged"):
         found.append(f"{row['diverged']} more seeds diverged")
     if published and row["recipe"] not in recipes.PAPER_RECIPES:
-        found.append("not the paper's recipe")
+        papers = " or ".join(recipes.PAPER_RECIPES)
+        found.append(f"not the paper's recipe, {papers}")
     weights = row.get("weights", "imagenet")
     if published and weights != "imagenet":
         found.append(f"from {weights or 'random'} weights")

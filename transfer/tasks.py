@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from efficientnet_tf import data
+from efficientnet_tf import files
 from transfer import paper
 
 SPLITS = ("train", "validation", "test")
@@ -108,12 +108,12 @@ def get_task(name):
     Raises:
       ValueError: the name is neither.
     """
-    if name.startswith(data.FOLDER_PREFIX) and name != data.FOLDER_PREFIX:
-        return Task("folder", name.removeprefix(data.FOLDER_PREFIX), None)
+    if name.startswith(files.FOLDER_PREFIX) and name != files.FOLDER_PREFIX:
+        return Task("folder", name.removeprefix(files.FOLDER_PREFIX), None)
     if name not in TASKS:
         raise ValueError(
             f"Unknown task {name!r}; choose one of {', '.join(TASKS)}, or "
-            f"{data.FOLDER_PREFIX}PATH for a folder of class folders."
+            f"{files.FOLDER_PREFIX}PATH for a folder of class folders."
         )
     return TASKS[name]
 
@@ -125,6 +125,9 @@ def load_examples(task, data_dir=None):
       RuntimeError: the data are not there, are too few for the splits, or
         have other classes than the row.
     """
+    # With TensorFlow, which is slow: names are checked without.
+    from efficientnet_tf import data
+
     if task.source == "digits":
         return _load_digits()
     prepared = task.classes is not None and is_prepared(task.dataset, data_dir)
@@ -173,7 +176,8 @@ def _folder_of(task, data_dir):
             f"There is no folder {path}: {task.dataset} is read from class "
             f"folders, {path}/train/CLASS/IMAGE.jpg and "
             f"{path}/test/CLASS/IMAGE.jpg, or as scripts/prepare_dataset.py "
-            "writes it; TFDS does not have it."
+            f"--task={task.dataset} --source=DIR writes it; TFDS does not have "
+            "it."
         )
     return path
 
@@ -186,6 +190,8 @@ def _load_digits():
             "The digits need scikit-learn: pip install "
             "'efficientnet-tf[transfer]'."
         ) from None
+    from efficientnet_tf import data
+
     digits = datasets.load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype("uint8")
     images = np.repeat(pixels[..., None], 3, axis=-1)
