@@ -28,7 +28,7 @@ def main(_):
     classifier = cli.load_classifier(
         MODEL.value, WEIGHTS.value, WORKDIR.value, RESOLUTION.value
     )
-    import keras
+    import tqdm
 
     from efficientnet_tf import data, evaluate
 
@@ -36,8 +36,12 @@ def main(_):
     dataset = data.make_eval_dataset(
         examples, classifier.preprocess, batch_size=BATCH_SIZE.value
     )
-    bar = keras.utils.Progbar(examples.size)
-    scores = evaluate.evaluate(classifier.model, dataset, progress=bar.add)
+    with tqdm.tqdm(
+        desc="Evaluating", total=examples.size, unit="image", disable=None
+    ) as bar:
+        scores = evaluate.evaluate(
+            classifier.model, dataset, progress=bar.update
+        )
     cli.print_result(
         {
             "model": WORKDIR.value or MODEL.value,

@@ -6,9 +6,9 @@ import os
 import pathlib
 import shutil
 
-import keras
 import numpy as np
 import tensorflow as tf
+import tqdm
 from absl import logging
 
 from efficientnet_tf import (
@@ -187,9 +187,11 @@ def _fill(pixels, examples):
 
     dataset = data.make_eval_dataset(examples, paint, batch_size=BATCH_SIZE)
     logging.info("Decoding %d images once.", examples.size)
-    bar = keras.utils.Progbar(examples.size)
     done = 0
-    for images, _ in dataset.as_numpy_iterator():
-        pixels[done : done + len(images)] = images
-        done += len(images)
-        bar.add(len(images))
+    with tqdm.tqdm(
+        desc="Decoding", total=examples.size, unit="image", disable=None
+    ) as bar:
+        for images, _ in dataset.as_numpy_iterator():
+            pixels[done : done + len(images)] = images
+            done += len(images)
+            bar.update(len(images))

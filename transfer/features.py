@@ -7,6 +7,7 @@ import pathlib
 
 import keras
 import numpy as np
+import tqdm
 from absl import logging
 
 from efficientnet_tf import downloads, files
@@ -33,14 +34,14 @@ def extract(model, dataset, cache_key):
         logging.info("Features from %s.", path)
         os.utime(path)  # Used now, see `files.prune`.
         return cached["features"], cached["labels"]
-    bar = keras.utils.Progbar(len(dataset))
     features, labels = [], []
-    for images, batch_labels in dataset:
+    for images, batch_labels in tqdm.tqdm(
+        dataset, "Features", unit="batch", disable=None
+    ):
         features.append(
             np.asarray(network.predict_on_batch(np.asarray(images)))
         )
         labels.append(np.asarray(batch_labels))
-        bar.add(1)
     features = np.concatenate(features).astype("float32")
     labels = np.concatenate(labels)
     with files.atomic(path) as temporary:

@@ -8,6 +8,7 @@ import time
 
 import keras
 import tensorflow as tf
+import tqdm
 from absl import logging
 
 from efficientnet_tf import (
@@ -279,8 +280,10 @@ def _crop_padding(task, config):
 def _evaluate(result, examples):
     logging.info("Evaluating on %d images.", examples.size)
     dataset = inputs.make_eval_dataset(examples, result)
-    bar = keras.utils.Progbar(examples.size)
-    return evaluate.evaluate(result.model, dataset, progress=bar.add)
+    with tqdm.tqdm(
+        desc="Evaluating", total=examples.size, unit="image", disable=None
+    ) as bar:
+        return evaluate.evaluate(result.model, dataset, progress=bar.update)
 
 
 def _summarize(scores, result, task):
