@@ -140,7 +140,7 @@ def test_another_configuration_is_refused_with_both_values(folder, tmp_path):
     files["config.json"] = json.dumps(run)
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(ValueError, match="learning_rate is 0.5, not 0.001"):
+    with pytest.raises(ValueError, match="learning_rate=0.5 there, 0.001 here"):
         _run(folder, tmp_path)
     assert os.listdir(tmp_path) == ["config.json"]
     assert json.loads((tmp_path / "config.json").read_text()) == json.loads(

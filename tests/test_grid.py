@@ -466,7 +466,7 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
 def test_another_plan_in_the_same_folder_is_refused(plan, tmp_path):
     sharing.start(plan, tmp_path)
     before = (tmp_path / sharing.PLAN_FILE).read_text()
-    with pytest.raises(ValueError, match="its seeds is 2, not 3"):
+    with pytest.raises(ValueError, match="seeds=2 there, 3 here"):
         sharing.start(dataclasses.replace(plan, seeds=3), tmp_path)
     assert (tmp_path / sharing.PLAN_FILE).read_text() == before
     assert json.loads(before)["seeds"] == 2

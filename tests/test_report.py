@@ -61,6 +61,14 @@ def test_the_spread_of_seeds_is_the_sample_standard_deviation():
     assert [row["score"] for row in summary["runs"]] == scores
 
 
+def test_seeds_of_a_grid_and_of_a_run_of_its_own_are_joined():
+    grids, own = {**ROW, "seed": 0, "chosen_from": 0}, {**ROW, "seed": 1}
+    (summary,) = report.summarize([grids, own])
+    assert summary["seeds"] == 2
+    searched = {**ROW, "seed": 2, "chosen_from": 3}
+    assert len(report.summarize([grids, own, searched])) == 2
+
+
 def test_a_seed_that_ran_twice_counts_once():
     (summary,) = report.summarize([ROW, {**ROW, "score": 0.5}])
     assert (summary["seeds"], summary["mean"]) == (1, 0.5)

@@ -318,7 +318,7 @@ def test_the_check_of_the_ranking_is_part_of_the_search(plan, tmp_path, runs):
 def test_another_plan_in_the_same_folder_is_refused(plan, tmp_path):
     search.start(plan, tmp_path)
     search.start(plan, tmp_path)
-    with pytest.raises(ValueError, match="its step is 0.5, not 0.25"):
+    with pytest.raises(ValueError, match="step=0.5 there, 0.25 here"):
         search.start(dataclasses.replace(plan, step=0.25), tmp_path)
 
 
@@ -380,7 +380,7 @@ def test_more_seeds_may_follow_in_the_same_folder(plan, tmp_path, runs):
     assert len(runs) == 9
     other = dataclasses.replace(BUDGET, recipe="paper")
     with pytest.raises(
-        ValueError, match="its budget's recipe is 'smoke', not 'paper'"
+        ValueError, match="budget's recipe='smoke' there, 'paper' here"
     ):
         search.start(dataclasses.replace(plan, budget=other), tmp_path)
 

@@ -196,10 +196,12 @@ def _check_number(row, name, place):
 def _conditions(row):
     """What else must be equal for scores to be of one kind."""
     names = ("evaluated_on", "epochs", "steps", "resolution", "weights")
-    names += ("learning_rate", "weight_decay", "chosen_from")
+    names += ("learning_rate", "weight_decay")
     sizes = ("train_images", "test_images")
     changed = json.dumps(row.get("changed", {}), sort_keys=True)
-    return (*(row.get(name) for name in (*names, *sizes)), changed)
+    # A run of its own says nothing of a search, a grid's without one says 0.
+    searched = row.get("chosen_from") or 0
+    return (*(row.get(name) for name in (*names, *sizes)), searched, changed)
 
 
 def _join(runs):
