@@ -34,8 +34,8 @@ def read_box(path):
         raise RuntimeError(f"{path} has no box of an object.") from None
 
 
-def load_mat(path, name):
-    """Returns a variable of a MATLAB file, squeezed.
+def load_column(path, name):
+    """Returns the rows [N] of a variable of a MATLAB file.
 
     Raises:
       RuntimeError: it is no such file, or has no such variable.
@@ -48,12 +48,8 @@ def load_mat(path, name):
         raise RuntimeError(f"{path} is not a MATLAB file: {error}.") from None
     if name not in variables:
         raise RuntimeError(f"{path} has no variable {name!r}.")
-    return variables[name]
-
-
-def as_column(values):
-    """Returns rows of `load_mat`, of which a single one became a scalar."""
-    return np.atleast_1d(values)
+    # A single row has been squeezed to a scalar.
+    return np.atleast_1d(variables[name])
 
 
 def read_lines(path):
@@ -92,6 +88,16 @@ def number_names(path, names, kind):
             )
         labels[name], lines[name] = len(labels), number
     return labels
+
+
+def look_up(name, labels, place, path):
+    """Returns the label of a name that a list `path` of the classes has."""
+    if name not in labels:
+        raise RuntimeError(
+            f"{place}: {name!r} is not one of the {len(labels)} {path.stem} of "
+            f"{path.name}."
+        )
+    return labels[name]
 
 
 def parse_label(value, classes, place, *, first=1):

@@ -58,11 +58,15 @@ def count(sizes, test="test"):
 
 def _is_written(name, root):
     """Whether the set is there, in the version that would be written."""
+    return (root / name / _version(name) / "dataset_info.json").exists()
+
+
+def _version(name):
     import tensorflow_datasets as tfds
 
-    version = publishers.FORMATS[name].version
-    version = version or tfds.builder_cls(name).VERSION
-    return (root / name / str(version) / "dataset_info.json").exists()
+    return publishers.FORMATS[name].version or str(
+        tfds.builder_cls(name).VERSION
+    )
 
 
 def _sizes_there(name, task, root, allow_partial):
@@ -158,10 +162,8 @@ def _fault(image):
 def _write(name, archive, kept, root, scratch):
     import tensorflow_datasets as tfds
 
-    version = publishers.FORMATS[name].version
-    if version is None:
-        official = tfds.builder(name, data_dir=root)
-        features, version = official.info.features, official.version
+    if publishers.FORMATS[name].version is None:
+        features = tfds.builder(name, data_dir=root).info.features
         _name_classes(features, archive)
     else:
         features = tfds.features.FeaturesDict(
@@ -175,7 +177,7 @@ def _write(name, archive, kept, root, scratch):
         shutil.rmtree(left)
     builder = tfds.dataset_builders.AdhocBuilder(
         name=name,
-        version=version,
+        version=_version(name),
         features=features,
         split_datasets={
             split: _examples(images, features) for split, images in kept.items()

@@ -81,12 +81,7 @@ class Format:
 def read_cars(found):
     """Stanford Cars: MATLAB files of boxes, labels and file names."""
     meta = found["cars_meta.mat"]
-    names = [
-        str(n)
-        for n in annotations.as_column(
-            annotations.load_mat(meta, "class_names")
-        )
-    ]
+    names = [str(n) for n in annotations.load_column(meta, "class_names")]
     annotations.number_names(meta, enumerate(names, start=1), "class")
     lists = {
         "train": found["cars_train_annos.mat"],
@@ -94,7 +89,7 @@ def read_cars(found):
     }
     splits = {}
     for split, path in lists.items():
-        rows = annotations.as_column(annotations.load_mat(path, "annotations"))
+        rows = annotations.load_column(path, "annotations")
         if "class" not in (rows.dtype.names or ()):
             raise RuntimeError(
                 f"{path} has no labels; the publisher has a file of its own "
@@ -116,16 +111,12 @@ def read_cars(found):
 
 def read_flowers(found):
     """Oxford Flowers: a label for each image, and lists of their numbers."""
-    labels = annotations.as_column(
-        annotations.load_mat(found["imagelabels.mat"], "labels")
-    )
+    labels = annotations.load_column(found["imagelabels.mat"], "labels")
     lists = dict.fromkeys(FLOWERS_SPLITS, found["setid.mat"])
     splits = {}
     for split, key in FLOWERS_SPLITS.items():
         splits[split] = []
-        for number in annotations.as_column(
-            annotations.load_mat(found["setid.mat"], key)
-        ):
+        for number in annotations.load_column(found["setid.mat"], key):
             place = f"{found['setid.mat']}: {key}"
             number = int(number)
             if not 1 <= number <= len(labels):
@@ -157,14 +148,10 @@ def read_aircraft(found):
         splits[split] = []
         for number, line in annotations.read_lines(path):
             key, _, variant = line.partition(" ")
-            if variant not in labels:
-                raise RuntimeError(
-                    f"{path}, line {number}: {variant!r} is not one of the "
-                    f"{len(labels)} variants of {variants.name}."
-                )
+            place = f"{path}, line {number}"
+            label = annotations.look_up(variant, labels, place, variants)
             name = f"{key}.jpg"
-            image = Image(name, found["images"] / name, labels[variant])
-            splits[split].append(image)
+            splits[split].append(Image(name, found["images"] / name, label))
     return Archive(len(labels), tuple(labels), splits, lists)
 
 
@@ -257,13 +244,10 @@ def read_food(found):
         splits[split] = []
         for number, line in annotations.read_lines(path):
             name = line.partition("/")[0]
-            if name not in labels:
-                raise RuntimeError(
-                    f"{path}, line {number}: {name!r} is not one of the "
-                    f"{len(labels)} classes of {classes.name}."
-                )
+            place = f"{path}, line {number}"
+            label = annotations.look_up(name, labels, place, classes)
             file = found["images"] / f"{line}.jpg"
-            splits[split].append(Image(line, file, labels[name]))
+            splits[split].append(Image(line, file, label))
     return Archive(len(labels), None, splits, lists)
 
 
