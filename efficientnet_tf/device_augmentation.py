@@ -7,9 +7,11 @@ compiled step. Keras operations only, so that every backend can do it.
 
 from keras import ops
 
+from efficientnet_tf import sharpening
+
 # How many pixels on either side of a place its value is made of, as in
 # `tf.image.resize`.
-_REACH = {"bilinear": 1.0, "bicubic": 2.0}
+_REACH = {"bilinear": 1.0, "bicubic": 2.0, sharpening.NAME: 2.0}
 KERNELS = tuple(_REACH)
 
 
@@ -86,7 +88,10 @@ def _weights(start, extent, pixels, size, interpolation):
     inside = (cells + 1.0 > start) & (cells < stop)
     within = distance < _REACH[interpolation]
     weights = ops.where(inside & within, weights, 0.0)
-    return weights / ops.sum(weights, axis=2, keepdims=True)
+    weights = weights / ops.sum(weights, axis=2, keepdims=True)
+    if interpolation == sharpening.NAME:
+        weights = ops.matmul(sharpening.make_mask(size), weights)
+    return weights
 
 
 def _mix(images, shares, paste):

@@ -5,6 +5,8 @@ import struct
 
 import tensorflow as tf
 
+from efficientnet_tf import sharpening
+
 # The border, in pixels of the resized image, that evaluation crops away.
 # preprocessing.py of the official code; its later fraction of 0.875 equals
 # this only at 224 pixels.
@@ -101,7 +103,7 @@ def preprocess_for_eval(
     Args:
       image: encoded bytes, or [H, W, 3] with values in [0, 255].
       size: pixels a side of the result.
-      interpolation: of `tf.image.resize`.
+      interpolation: of `tf.image.resize`, or `sharpening.NAME`.
       crop_padding: the square is min(H, W) * size / (size + crop_padding);
         0 keeps the whole centre square, None resizes the whole image and
         lets its aspect ratio go.
@@ -134,7 +136,7 @@ def preprocess_for_train(
     Args:
       image: encoded bytes, or [H, W, 3] with values in [0, 255].
       size: pixels a side of the result.
-      interpolation: of `tf.image.resize`.
+      interpolation: of `tf.image.resize`, or `sharpening.NAME`.
       min_area: the smallest share of the image that a crop covers; 1 keeps
         the whole image. Less than `MIN_OBJECT_COVERED` is that.
       keep_aspect: whether 3:4 is in pixels, as in the official code, or as if
@@ -285,10 +287,15 @@ def _random_crop(image, size, min_area, keep_aspect, seed):
 
 
 def _resize(image, size, interpolation):
-    image = tf.image.resize(image, (size, size), interpolation)
+    sharpen = interpolation == sharpening.NAME
+    method = "bicubic" if sharpen else interpolation
+    image = tf.image.resize(image, (size, size), method)
     image = tf.cast(image, "float32")  # "nearest" keeps integers.
     image.set_shape([size, size, 3])
     if interpolation in _WITHIN_RANGE:
         return image
+    if sharpen:
+        mask = sharpening.make_mask(size)
+        image = tf.einsum("yh,hwc,xw->yxc", mask, image, mask)
     # In place, which `clip_by_value` is not.
     return tf.maximum(tf.minimum(image, 255.0), 0.0)

@@ -18,7 +18,7 @@ def images():
 BOXES = ((3, 5, 20, 11), (0, 0, 29, 38), (7, 39, 1, 1), (0, 0, HEIGHT, WIDTH))
 
 
-@pytest.mark.parametrize("interpolation", device_augmentation.KERNELS)
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_crops_equal_those_of_tf_image(images, interpolation):
     flips = np.array([0, 1, 0, 1], "float32")
     made = device_augmentation.crop_and_resize(

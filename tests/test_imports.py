@@ -22,6 +22,7 @@ LEVELS = (
         "efficientnet_tf.recipes",
         "efficientnet_tf.files",
         "efficientnet_tf.sharing",
+        "efficientnet_tf.sharpening",
         "efficientnet_tf.ranking",
         "efficientnet_tf.downloads",
         "efficientnet_tf.torchfiles",
