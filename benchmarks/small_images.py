@@ -8,7 +8,6 @@ pixels that the compiled step crops, enlarges, flips and mixes; and on images
 that `tf.data` has cropped and enlarged, flipped and mixed.
 """
 
-import functools
 import json
 import os
 import pathlib
@@ -23,15 +22,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from efficientnet_tf import (
-    classifier,
-    data,
-    distribution,
-    mixing,
-    model,
-    preprocessing,
-    trainer,
-)
+from efficientnet_tf import classifier, distribution, model, trainer
 from transfer import inputs, recipes, tasks
 
 TASK = flags.DEFINE_string("task", "cifar10", "A TFDS task of small images.")
@@ -66,7 +57,9 @@ def main(_):
         raise app.UsageError(f"The images of {TASK.value} are not small.")
     step = compile_step(network, feed.augmentation)
     ours = feed.make_dataset(config.batch_size)
-    host = make_host_dataset(examples, config)
+    host = inputs.Feed(
+        examples, result, config, flip=task.flip, max_side=0
+    ).make_dataset(config.batch_size)
     ready = tf.data.Dataset.from_tensors(next(iter(host))).repeat()
     streams = {READY: ready, OURS: ours, HOST: host}
     seconds = {name: [] for name in streams}
@@ -87,29 +80,6 @@ def compile_step(network, augmentation):
         jit_compile=distribution.use_xla(),
     )
     return network.train_on_batch
-
-
-def make_host_dataset(examples, config):
-    """What `Feed` does with images that are too large to be kept."""
-    return data.make_epochs_dataset(
-        examples,
-        lambda image, seed: preprocessing.preprocess_for_train(
-            image,
-            config.resolution,
-            interpolation=config.interpolation,
-            min_area=config.min_area,
-            keep_aspect=False,
-            seed=seed,
-        ),
-        batch_size=config.batch_size,
-        seed=0,
-        batch_transform=functools.partial(
-            mixing.mix,
-            classes=len(examples.class_names),
-            mixup_alpha=config.mixup_alpha,
-            cutmix_alpha=config.cutmix_alpha,
-        ),
-    )
 
 
 def time_round(step, stream):

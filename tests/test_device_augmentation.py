@@ -3,7 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import device_augmentation, mixing
+from efficientnet_tf import (
+    device_augmentation,
+    mixing,
+    preprocessing,
+    sharpening,
+)
 
 COUNT, HEIGHT, WIDTH, SIZE = 4, 30, 40, 24
 
@@ -18,7 +23,11 @@ def images():
 BOXES = ((3, 5, 20, 11), (0, 0, 29, 38), (7, 39, 1, 1), (0, 0, HEIGHT, WIDTH))
 
 
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+# TensorFlow's cubic kernel is a table of 1,024 places.
+ATOL = {"bilinear": 1e-3, "bicubic": 0.3, sharpening.NAME: 1.0}
+
+
+@pytest.mark.parametrize("interpolation", device_augmentation.KERNELS)
 def test_crops_equal_those_of_tf_image(images, interpolation):
     flips = np.array([0, 1, 0, 1], "float32")
     made = device_augmentation.crop_and_resize(
@@ -27,13 +36,19 @@ def test_crops_equal_those_of_tf_image(images, interpolation):
     made = keras.ops.convert_to_numpy(made)
     for image, box, flip, crop in zip(images, BOXES, flips, made, strict=True):
         piece = tf.image.crop_to_bounding_box(image, *box)
-        expected = tf.image.resize(piece, (SIZE, SIZE), interpolation)
-        expected = np.clip(expected.numpy(), 0, 255)
+        expected = _resize(piece, interpolation)
         if flip:
             expected = expected[:, ::-1]
-        # TensorFlow's cubic kernel is a table of 1,024 places.
-        atol = 1e-3 if interpolation == "bilinear" else 0.3
-        np.testing.assert_allclose(crop, expected, atol=atol)
+        np.testing.assert_allclose(crop, expected, atol=ATOL[interpolation])
+
+
+def _resize(piece, interpolation):
+    if interpolation == sharpening.NAME:
+        return preprocessing.preprocess_for_eval(
+            piece, SIZE, interpolation=interpolation, crop_padding=None
+        ).numpy()
+    resized = tf.image.resize(piece, (SIZE, SIZE), interpolation)
+    return np.clip(resized.numpy(), 0, 255)
 
 
 def test_boxes_may_lie_between_pixels():

@@ -39,11 +39,13 @@ class Feed:
       result: a `classifier.Classifier` with resolution and interpolation.
       config: a `recipes.FinetuneConfig` without a rule.
       flip: whether mirror images are of the same class.
+      max_side: of the resolution; larger images are cropped on the host.
     """
 
-    def __init__(self, examples, result, config, *, flip):
+    def __init__(self, examples, result, config, *, flip, max_side=MAX_SIDE):
         self._examples, self._config, self._flip = examples, config, flip
         self._size = result.resolution
+        self._max_side = max_side * self._size
         self._interpolation = result.interpolation
         self._keep_aspect = result.crop_padding is not None
         self._mixture = {
@@ -98,7 +100,7 @@ class Feed:
         if self._config.cutout:
             logging.info("Images with cutout are cropped as read.")
             return None
-        return canvases.prepare(self._examples, MAX_SIDE * self._size)
+        return canvases.prepare(self._examples, self._max_side)
 
     def _draw(self, shape, seed):
         """Draws what `_preprocess` would: a crop, and whether to mirror it."""
