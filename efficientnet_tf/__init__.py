@@ -17,7 +17,7 @@ _CONSTRUCTORS = (
 # Public name -> the module that defines it.
 _EXPORTS = {
     **dict.fromkeys(_CONSTRUCTORS, "applications"),
-    "build": "model",
+    "build": "weights",
     "feature_pyramid": "model",
     "profile": "profiling",
 }

@@ -2,7 +2,8 @@
 
 import inspect
 
-from efficientnet_tf import model, variants
+from efficientnet_tf import variants
+from efficientnet_tf import weights as weights_lib
 
 
 def _make_constructor(public_name, model_name):
@@ -17,7 +18,7 @@ def _make_constructor(public_name, model_name):
         name=model_name,
         include_preprocessing=True,
     ):
-        return model.build(
+        return weights_lib.build(
             model_name,
             include_top=include_top,
             weights=weights,
@@ -38,7 +39,7 @@ def _make_constructor(public_name, model_name):
         Takes keras.applications' arguments, and they mean the same. Input is
         RGB in [0, 255], uint8 or float: do not rescale it. `weights` may be
         any name that `weights.names("{model_name}")` lists, or a file.
-        See `model.build` for the arguments and errors.
+        See `weights.build` for the arguments and errors.
         """
     )
     return constructor

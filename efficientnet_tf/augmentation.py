@@ -12,10 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf import image_ops, recipes
-
-# The strongest level that the policy was searched with.
-MAX_LEVEL = 10
+from efficientnet_tf import image_ops, policies
 
 # The keys of the streams of random numbers.
 (
@@ -27,19 +24,6 @@ MAX_LEVEL = 10
     _NOISE,
     _CUTOUT,
 ) = range(7)
-
-
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """Pixels at the highest level, of half the side of a cutout and moves."""
-
-    cutout: int
-    translate: int
-
-
-# autoaugment.py of the official code.
-AUTOAUGMENT_LIMITS = Limits(cutout=100, translate=250)
-RANDAUGMENT_LIMITS = Limits(cutout=40, translate=100)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,55 +91,15 @@ OPERATIONS = {
     ),
 }
 
-# Policy v0 of the official code: two of (operation, probability, level).
-AUTOAUGMENT_POLICY = (
-    (("Equalize", 0.8, 1), ("ShearY", 0.8, 4)),
-    (("Color", 0.4, 9), ("Equalize", 0.6, 3)),
-    (("Color", 0.4, 1), ("Rotate", 0.6, 8)),
-    (("Solarize", 0.8, 3), ("Equalize", 0.4, 7)),
-    (("Solarize", 0.4, 2), ("Solarize", 0.6, 2)),
-    (("Color", 0.2, 0), ("Equalize", 0.8, 8)),
-    (("Equalize", 0.4, 8), ("SolarizeAdd", 0.8, 3)),
-    (("ShearX", 0.2, 9), ("Rotate", 0.6, 8)),
-    (("Color", 0.6, 1), ("Equalize", 1.0, 2)),
-    (("Invert", 0.4, 9), ("Rotate", 0.6, 0)),
-    (("Equalize", 1.0, 9), ("ShearY", 0.6, 3)),
-    (("Color", 0.4, 7), ("Equalize", 0.6, 0)),
-    (("Posterize", 0.4, 6), ("AutoContrast", 0.4, 7)),
-    (("Solarize", 0.6, 8), ("Color", 0.6, 9)),
-    (("Solarize", 0.2, 4), ("Rotate", 0.8, 9)),
-    (("Rotate", 1.0, 7), ("TranslateY", 0.8, 9)),
-    (("ShearX", 0.0, 0), ("Solarize", 0.8, 4)),
-    (("ShearY", 0.8, 0), ("Color", 0.6, 4)),
-    (("Color", 1.0, 0), ("Rotate", 0.6, 2)),
-    (("Equalize", 0.8, 4), ("Equalize", 0.0, 8)),
-    (("Equalize", 1.0, 4), ("AutoContrast", 0.6, 2)),
-    (("ShearY", 0.4, 7), ("SolarizeAdd", 0.6, 7)),
-    (("Posterize", 0.8, 2), ("Solarize", 0.6, 10)),
-    (("Solarize", 0.6, 8), ("Equalize", 0.6, 1)),
-    (("Color", 0.8, 6), ("Rotate", 0.4, 5)),
-)
-
-# The argument at level 0 and its change up to MAX_LEVEL; a translation is in
-# sides. augment_and_mix.py of https://arxiv.org/abs/1912.02781: what does not
-# overlap with the corruptions of ImageNet-C.
-AUGMIX_OPERATIONS = {
-    "AutoContrast": (0, 0),
-    "Equalize": (0, 0),
-    "Posterize": (4, -4),
-    "Rotate": (0, 30),
-    "Solarize": (256, -256),
-    "ShearX": (0, 0.3),
-    "ShearY": (0, 0.3),
-    "TranslateX": (0, 1 / 3),
-    "TranslateY": (0, 1 / 3),
-}
-
 
 def level_argument(name, level, limits):
     """What a level means to an operation of the table, as a number."""
     argument = OPERATIONS[name].argument
-    return 0.0 if argument is None else argument(level / MAX_LEVEL, limits)
+    return (
+        0.0
+        if argument is None
+        else argument(level / policies.MAX_LEVEL, limits)
+    )
 
 
 def autoaugment(image, seed):
@@ -191,9 +135,9 @@ def randaugment(image, seed, *, layers, magnitude):
     """
     if layers < 0:
         raise ValueError(f"layers is {layers}, which is negative.")
-    if not 0 <= magnitude <= recipes.MAX_MAGNITUDE:
+    if not 0 <= magnitude <= policies.MAX_MAGNITUDE:
         raise ValueError(
-            f"magnitude is {magnitude}, not from 0 to {recipes.MAX_MAGNITUDE}."
+            f"magnitude is {magnitude}, not from 0 to {policies.MAX_MAGNITUDE}."
         )
     if layers == 0:
         return image
@@ -202,7 +146,7 @@ def randaugment(image, seed, *, layers, magnitude):
     indices = _choose(draws[:, 0], len(names))
     arguments = tf.gather(
         [
-            float(level_argument(name, magnitude, RANDAUGMENT_LIMITS))
+            float(level_argument(name, magnitude, policies.RANDAUGMENT_LIMITS))
             for name in names
         ],
         indices,
@@ -226,9 +170,10 @@ def augmix(image, seed, *, severity=3, width=3, depth=3, alpha=1.0):
     Returns:
       uint8 [H, W, 3], rounded.
     """
-    if not 0 < severity <= MAX_LEVEL:
+    if not 0 < severity <= policies.MAX_LEVEL:
         raise ValueError(
-            f"severity is {severity}, not above 0 and up to {MAX_LEVEL}."
+            f"severity is {severity}, not above 0 and up to "
+            f"{policies.MAX_LEVEL}."
         )
     draws = _uniform(seed, _AUGMIX, [width, depth + 1, 5])
     weights_seed = _stream(seed, _AUGMIX_WEIGHTS)
@@ -299,14 +244,14 @@ def cutout(image, seed, *, half_side):
 @functools.cache
 def _policy_tables():
     """Operations used; their indices, probabilities, arguments, [25, 2]."""
-    steps = [step for pair in AUTOAUGMENT_POLICY for step in pair]
+    steps = [step for pair in policies.AUTOAUGMENT_POLICY for step in pair]
     names = tuple(sorted({name for name, _, _ in steps}))
     columns = (
         np.array([names.index(name) for name, _, _ in steps], "int32"),
         np.array([probability for _, probability, _ in steps], "float32"),
         np.array(
             [
-                level_argument(name, level, AUTOAUGMENT_LIMITS)
+                level_argument(name, level, policies.AUTOAUGMENT_LIMITS)
                 for name, _, level in steps
             ],
             "float32",
@@ -386,7 +331,7 @@ def _run(operation, image, argument, draws):
 
 def _augmix_chain(image, draws, severity):
     """Applies the operations of `draws` [depth + 1, 5], at least one."""
-    names = tuple(AUGMIX_OPERATIONS)
+    names = tuple(policies.AUGMIX_OPERATIONS)
     depth = draws.shape[0] - 1
     length = 1 + _choose(draws[depth, 0], depth)
     indices = _choose(draws[:depth, 0], len(names))
@@ -396,12 +341,15 @@ def _augmix_chain(image, draws, severity):
     scale = {"TranslateX": sides[1], "TranslateY": sides[0]}
     start, change = (
         tf.stack(
-            [row[i] * scale.get(n, 1.0) for n, row in AUGMIX_OPERATIONS.items()]
+            [
+                row[i] * scale.get(n, 1.0)
+                for n, row in policies.AUGMIX_OPERATIONS.items()
+            ]
         )
         for i in range(2)
     )
     arguments = tf.gather(start, indices)
-    arguments += tf.gather(change, indices) * level / MAX_LEVEL
+    arguments += tf.gather(change, indices) * level / policies.MAX_LEVEL
     indices = tf.where(tf.range(depth) < length, indices, len(names))
     return _apply_all(image, names, indices, arguments, draws[:depth, 2:])
 

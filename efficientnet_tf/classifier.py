@@ -15,7 +15,7 @@ from efficientnet_tf import (
     preprocessing,
     variants,
 )
-from efficientnet_tf import model as model_lib
+from efficientnet_tf import weights as weights_lib
 
 SETTINGS_FILE = "classifier.json"
 
@@ -72,7 +72,7 @@ def from_weights(model, weights, resolution=None):
     """
     variant = variants.get_variant(model)
     size = resolution or variant.resolution
-    network = model_lib.build(
+    network = weights_lib.build(
         model, weights=weights, input_shape=(size, size, 3)
     )
     return Classifier(network, imagenet_classes(), size, variant.interpolation)

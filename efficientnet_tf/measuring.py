@@ -18,6 +18,7 @@ from efficientnet_tf import (
     configs,
     distribution,
     files,
+    memory,
     networks,
     profiling,
     published,
@@ -25,13 +26,6 @@ from efficientnet_tf import (
 )
 
 BACKENDS = ("tensorflow", "jax")
-
-# Only Linux has it.
-MEMORY_FILE = "/proc/meminfo"
-LIMIT_FILE = "/sys/fs/cgroup/memory.max"  # A container's.
-
-# Bytes of a number between layers.
-_BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 
 # Of each measured batch; ours.
 PERCENTILES = (50, 95, 99)
@@ -124,7 +118,7 @@ def count(job):
         multiply_adds_g=costs.multiply_adds / 1e9,
         activations_m=costs.activations / 1e6,
         activation_memory_mb=(
-            costs.outputs * _BYTES[job.precision] * job.batch_size / 1e6
+            costs.outputs * memory.BYTES[job.precision] * job.batch_size / 1e6
         ),
     )
     return {column: row[column] for column in COLUMNS}
@@ -166,7 +160,7 @@ def measure_latency(job):
         for p in PERCENTILES
     }
     rate = job.batch_size / float(np.median(seconds))
-    return {**row, "images_per_second": rate, "device": _device()}
+    return {**row, "images_per_second": rate, "device": memory.device_name()}
 
 
 def measure_training_memory(job):
@@ -176,12 +170,12 @@ def measure_training_memory(job):
     "runtime_memory_mb" says what it had before the network was built.
 
     Raises:
-      MemoryError: see `check_memory`.
+      MemoryError: see `memory.check_memory`.
     """
     distribution.set_precision(job.precision)
-    runtime = _peak_mb()
+    runtime = memory.peak_mb()
     cost = networks.count(job.network)
-    check_memory(cost, job.batch_size, job.precision)
+    memory.check_memory(cost, job.batch_size, job.precision)
     network = networks.build(job.network)
     network.compile(
         optimizer=keras.optimizers.SGD(1e-3, momentum=0.9),
@@ -190,41 +184,10 @@ def measure_training_memory(job):
     labels = np.arange(job.batch_size) % 1000
     for _ in range(2):  # The optimizer makes its slots in the first one.
         network.train_on_batch(_images(job), labels)
-    return {"training_memory_mb": _peak_mb(), "runtime_memory_mb": runtime}
-
-
-def check_memory(cost, batch_size, precision):
-    """Raises MemoryError if training needs more than this machine has.
-
-    Of CPUs alone: an accelerator says itself when it is full. It counts what
-    training cannot do without, the weights with their gradients and momentum
-    and the outputs of convolutions and dense layers, which is far less than
-    what it takes in the end (three to seven times for EfficientNet-B0).
-
-    Args:
-      cost: a `networks.Cost`, which needs no network to be built.
-      batch_size: of what passes through it at once on one device.
-      precision: a row of `configs.PRECISIONS`.
-    """
-    if _on_accelerator() or not pathlib.Path(MEMORY_FILE).exists():
-        return
-    kept = cost.activations * _BYTES[precision] * batch_size
-    needed = (kept + 3 * 4 * cost.params) / 1e6
-    there = _memory_mb()
-    if needed > there:
-        raise MemoryError(
-            f"Training with {batch_size} images at once takes {needed:,.0f} MB "
-            f"at the very least, and this machine has {there:,.0f}; take a "
-            "smaller batch, image size or network"
-        )
-
-
-def _memory_mb():
-    """Returns what there is, which may be free in a minute, or the limit."""
-    there = _proc_mb(MEMORY_FILE, "MemTotal")
-    limit = pathlib.Path(LIMIT_FILE)
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return there if text == "max" else min(there, int(text) / 1e6)
+    return {
+        "training_memory_mb": memory.peak_mb(),
+        "runtime_memory_mb": runtime,
+    }
 
 
 def run_apart(function, job):
@@ -298,49 +261,6 @@ def _text(value):
 def _images(job):
     shape = (job.batch_size, job.size, job.size, 3)
     return np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
-
-
-def _device():
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.devices()[0].device_kind
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
-        return "TPU" if tf.config.list_logical_devices("TPU") else "cpu"
-    return tf.config.experimental.get_device_details(gpus[0])["device_name"]
-
-
-def _on_accelerator():
-    return _device() != "cpu"
-
-
-def _peak_mb():
-    """Returns the peak memory so far, of the accelerator if there is one."""
-    if not _on_accelerator():
-        # Not getrusage: that one starts from the parent's peak.
-        return _proc_mb("/proc/self/status", "VmHWM")
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return jax.devices()[0].memory_stats()["peak_bytes_in_use"] / 1e6
-    import tensorflow as tf
-
-    return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6
-
-
-def _proc_mb(path, field):
-    try:
-        lines = pathlib.Path(path).read_text().splitlines()
-    except OSError as error:
-        raise RuntimeError(
-            f"Memory is read from {path}, which only Linux has."
-        ) from error
-    values = dict(line.split(":", 1) for line in lines if ":" in line)
-    # Its "kB" are of 1,024 bytes.
-    return int(values[field].split()[0]) * 1024 / 1e6
 
 
 def _check_choice(what, value, choices):

@@ -3,7 +3,6 @@
 import dataclasses
 
 import keras
-from absl import logging
 
 from efficientnet_tf import blocks, layers, scaling, variants
 
@@ -94,7 +93,6 @@ def build(
     model,
     *,
     include_top=True,
-    weights=None,
     input_tensor=None,
     input_shape=None,
     pooling=None,
@@ -106,9 +104,9 @@ def build(
     drop_path_rate=None,
     name=None,
 ):
-    """Builds a network of the family as one flat functional model.
+    """Builds a network of the family with random weights, as one flat graph.
 
-    The graph is the same whatever the weights. Its input is a batch of RGB
+    Its input is a batch of RGB
     images [N, H, W, 3] with values in [0, 255], uint8 or float; with
     `include_preprocessing=False` it is images that are already normalized.
 
@@ -116,19 +114,15 @@ def build(
       model: a name such as "efficientnet_b3", a variant file, or a
         `variants.Variant`, e.g. from `scaling.compound`.
       include_top: whether to end in pooling, dropout and a dense layer.
-      weights: None (random), a name ("imagenet", "autoaugment", "advprop",
-        "noisy-student", ...) or a file; see `weights.resolve`.
       input_tensor: a Keras tensor to build on.
       input_shape: (H, W, C); H and W may be None. By default the variant's
         own resolution with the top, and any size without.
       pooling: without the top: None for the last feature map, "avg" or "max".
-      classes: size of the top. If it differs from the file's, the top starts
-        from random weights.
+      classes: size of the top.
       classifier_activation: "softmax", or None for logits.
       include_preprocessing: whether the model normalizes its input itself.
       normalization: "imagenet", "lite", "advprop" or a
-        `variants.Normalization`. By default what the weights were trained
-        with.
+        `variants.Normalization`. By default the variant's.
       dropout_rate: before the dense layer. By default the variant's.
       drop_path_rate: of the last block. By default the variant's.
       name: the model's name.
@@ -137,15 +131,12 @@ def build(
       A `keras.Model`: probabilities [N, classes] with the top.
 
     Raises:
-      ValueError: an unknown name, a bad shape, or weights that do not fit.
+      ValueError: an unknown name or a bad shape.
     """
     variant = variants.get_variant(model)
     _check_head(pooling, classes)
-    checkpoint = _resolve_weights(model, weights)
     if normalization is None:
         normalization = variant.normalization
-        if checkpoint is not None and checkpoint.normalization is not None:
-            normalization = checkpoint.normalization
     normalization = variants.get_normalization(normalization)
 
     inputs = _make_input(variant, input_tensor, input_shape, include_top)
@@ -165,10 +156,7 @@ def build(
             inputs = inputs[0]  # In a list, Keras would want lists in calls.
     if name is None:
         name = model if model in variants.VARIANTS else "efficientnet"
-    network = keras.Model(inputs, x, name=name)
-    if checkpoint is not None:
-        _assign_weights(network, checkpoint, include_top, weights)
-    return network
+    return keras.Model(inputs, x, name=name)
 
 
 def feature_pyramid(network, levels=LEVELS):
@@ -316,31 +304,3 @@ def _pool(x, pooling):
     if pooling == "avg":
         return keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
     return keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
-
-
-def _resolve_weights(model, weights):
-    if weights is None:
-        return None
-    # Reading files is a higher level's work, and not needed without weights.
-    from efficientnet_tf import weights as weights_lib
-
-    return weights_lib.resolve(model, weights)
-
-
-def _assign_weights(network, checkpoint, include_top, source):
-    from efficientnet_tf import weights as weights_lib
-
-    arrays = dict(checkpoint.arrays)
-    kernel = arrays.get("predictions/kernel")
-    if include_top:
-        classes = network.get_layer("predictions").units
-        if kernel is None or kernel.shape[-1] != classes:
-            found = "no" if kernel is None else kernel.shape[-1]
-            logging.info(
-                "Of %s all but the top, which has %s classes, not %d.",
-                source,
-                found,
-                classes,
-            )
-            include_top = False
-    weights_lib.assign(network, arrays, skip_head=not include_top)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from efficientnet_tf import configs
+from efficientnet_tf import configs, policies
 
 CHOICES = {
     "optimizer": ("rmsprop", "sgd"),
@@ -46,8 +46,6 @@ FRACTIONS = (
     "random_erasing",
     "max_corrupt_share",
 )
-# Of RandAugment: the highest that is published, for EfficientNet-B7, is 28.
-MAX_MAGNITUDE = 30
 AT_MOST_ONE = ("decay_rate", "min_area", "distill_weight")
 
 
@@ -114,8 +112,8 @@ class TrainConfig:
         configs.check_range(
             self,
             ("randaugment_magnitude",),
-            f"at most {MAX_MAGNITUDE}",
-            lambda x: x <= MAX_MAGNITUDE,
+            f"at most {policies.MAX_MAGNITUDE}",
+            lambda x: x <= policies.MAX_MAGNITUDE,
         )
         configs.check_range(
             self, AT_MOST_ONE, "between 0 and 1", lambda x: 0 <= x <= 1
@@ -156,10 +154,12 @@ class TrainConfig:
         sizes, magnitudes = self.stage_resolutions, self.stage_magnitudes
         if any(size < 32 for size in sizes):
             raise ValueError(f"stage_resolutions={sizes} must be at least 32.")
-        if not all(0 <= magnitude <= MAX_MAGNITUDE for magnitude in magnitudes):
+        if not all(
+            0 <= magnitude <= policies.MAX_MAGNITUDE for magnitude in magnitudes
+        ):
             raise ValueError(
                 f"stage_magnitudes={magnitudes} must be at most "
-                f"{MAX_MAGNITUDE} and not negative."
+                f"{policies.MAX_MAGNITUDE} and not negative."
             )
         if sizes and magnitudes and len(sizes) != len(magnitudes):
             raise ValueError(

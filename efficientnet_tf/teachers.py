@@ -5,7 +5,8 @@ import pathlib
 import keras
 from absl import logging
 
-from efficientnet_tf import classifier, files, model, variants
+from efficientnet_tf import classifier, files, variants
+from efficientnet_tf import weights as weights_lib
 
 SAVED_MODEL_FILE = "saved_model.pb"
 SIGNATURE = "serving_default"
@@ -68,7 +69,7 @@ def _file_of(teacher):
 def _from_name(teacher, classes):
     name, _, weights = teacher.partition(":")
     # Any size: the student's images are the teacher's as well.
-    return model.build(
+    return weights_lib.build(
         name, weights=weights, input_shape=(None, None, 3), classes=classes
     )
 

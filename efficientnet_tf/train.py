@@ -19,7 +19,7 @@ from efficientnet_tf import (
     feeds,
     files,
     layers,
-    measuring,
+    memory,
     networks,
     optimization,
     recipes,
@@ -201,7 +201,7 @@ def _build(scaled, examples, config, xla, replicas):
     sizes = {stage.resolution or scaled.resolution for stage in stages}
     side = max(sizes) if len(sizes) == 1 else None
     largest = dataclasses.replace(scaled, resolution=max(sizes))
-    measuring.check_memory(
+    memory.check_memory(
         networks.count(largest, classes),
         distribution.replica_batch_size(config.micro_batch_size, replicas),
         config.precision,

@@ -160,6 +160,43 @@ def check_name(model, weights):
         )
 
 
+def build(
+    model, *, weights=None, include_top=True, normalization=None, **options
+):
+    """Builds a network of the family with published or your own weights.
+
+    The graph is the same whatever the weights.
+
+    Args:
+      model: as in `model.build`.
+      weights: None (random), a name ("imagenet", "autoaugment", "advprop",
+        "noisy-student", ...) or a file; see `resolve`.
+      include_top: whether to end in pooling, dropout and a dense layer. If
+        its `classes` differ from the file's, it starts from random weights.
+      normalization: as in `model.build`; by default what the weights were
+        trained with.
+      options: the other arguments of `model.build`.
+
+    Returns:
+      A `keras.Model`.
+
+    Raises:
+      ValueError: see `model.build`; or weights that do not fit.
+      OSError, ImportError: see `resolve`.
+    """
+    checkpoint = None if weights is None else resolve(model, weights)
+    if normalization is None and checkpoint is not None:
+        normalization = checkpoint.normalization
+    from efficientnet_tf import model as model_lib  # With Keras.
+
+    network = model_lib.build(
+        model, include_top=include_top, normalization=normalization, **options
+    )
+    if checkpoint is not None:
+        _assign_fitting(network, checkpoint.arrays, include_top, weights)
+    return network
+
+
 def resolve(model, weights):
     """Finds weights by name or path and reads them.
 
@@ -263,6 +300,25 @@ def check_output(path):
     if not path.endswith(".weights.h5") or os.path.isdir(path):
         raise ValueError(f"{path!r} must be a file that ends in '.weights.h5'.")
     return path
+
+
+def _assign_fitting(network, arrays, include_top, source):
+    """Assigns all arrays, but for a classifier head of other classes."""
+    kernel = arrays.get("predictions/kernel")
+    if include_top:
+        classes = network.get_layer("predictions").units
+        if kernel is None or kernel.shape[-1] != classes:
+            found = "no" if kernel is None else kernel.shape[-1]
+            logging.info(
+                "Loaded %s without its classifier head, which has %s classes; "
+                "this network's head for %d classes starts from random "
+                "weights.",
+                source,
+                found,
+                classes,
+            )
+            include_top = False
+    assign(network, arrays, skip_head=not include_top)
 
 
 def _normalization_of(network):

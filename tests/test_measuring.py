@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from efficientnet_tf import measuring, networks, published, variants
+from efficientnet_tf import measuring, memory, networks, published, variants
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -105,7 +105,7 @@ def test_training_that_cannot_fit_is_not_tried(monkeypatch):
 def test_memory_is_in_millions_of_bytes(tmp_path):
     status = tmp_path / "status"
     status.write_text("Name:\tpython\nVmHWM:\t  250000 kB\n")
-    assert measuring._proc_mb(status, "VmHWM") == 256.0
+    assert memory._proc_mb(status, "VmHWM") == 256.0
 
 
 def test_the_script_checks_its_output_before_any_work(tmp_path):
@@ -176,14 +176,14 @@ def test_the_script_counts_layers_and_stages(tmp_path):
 def test_a_containers_limit_counts_where_it_is_less(tmp_path, monkeypatch):
     cost = networks.Cost(params=10**6, multiply_adds=0, activations=10**6)
     limit = tmp_path / "memory.max"
-    monkeypatch.setattr(measuring, "LIMIT_FILE", str(limit))
+    monkeypatch.setattr(memory, "LIMIT_FILE", str(limit))
     for text in (None, "max\n", "17000000\n"):
         if text:
             limit.write_text(text)
-        measuring.check_memory(cost, 1, "float32")  # 12 MB and 4.
+        memory.check_memory(cost, 1, "float32")  # 12 MB and 4.
     limit.write_text("15000000\n")
     with pytest.raises(MemoryError, match="takes 16 MB .* machine has 15;"):
-        measuring.check_memory(cost, 1, "float32")
+        memory.check_memory(cost, 1, "float32")
 
 
 @pytest.mark.slow

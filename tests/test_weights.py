@@ -290,7 +290,7 @@ def test_saved_weights_come_back_with_their_normalization(lite, tmp_path):
     for name, value in wanted.items():
         np.testing.assert_array_equal(checkpoint.arrays[name], value)
     np.testing.assert_allclose(checkpoint.normalization.mean, 127.5)
-    again = model.build(LITE0, classes=7, weights=str(path))
+    again = weights.build(LITE0, classes=7, weights=str(path))
     layer = again.get_layer("preprocessing")
     np.testing.assert_allclose(layer.scale, 1 / 127.5, rtol=1e-6)
     np.testing.assert_allclose(layer.offset, -1, rtol=1e-6)
@@ -386,7 +386,7 @@ def test_a_published_h5_is_read_from_the_cache(cache, monkeypatch):
 
 def test_without_a_network_the_url_and_the_place_are_named(cache):
     with pytest.raises(OSError) as caught:
-        model.build(B0, weights="imagenet")
+        weights.build(B0, weights="imagenet")
     line = str(caught.value)
     assert "/keras-applications/efficientnetb0.h5 " in line
     assert line.endswith(f"{cache}/keras-applications/efficientnetb0.h5")

@@ -124,7 +124,7 @@ def _build(model_name, weights, class_names, task, config):
         raise ValueError(
             f"resize={config.resize} is less than {model_name}'s {size} pixels."
         )
-    network = model.build(
+    network = weights_lib.build(
         model_name,
         weights=weights,
         input_shape=(size, size, 3),

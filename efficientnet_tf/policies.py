@@ -1,0 +1,65 @@
+"""Augmentation policies as their authors published them, as tables."""
+
+import dataclasses
+
+# The strongest level that the policy was searched with.
+MAX_LEVEL = 10
+# Of RandAugment: the highest that is published, for EfficientNet-B7, is 28.
+MAX_MAGNITUDE = 30
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Pixels at the highest level, of half the side of a cutout and moves."""
+
+    cutout: int
+    translate: int
+
+
+# autoaugment.py of the official code.
+AUTOAUGMENT_LIMITS = Limits(cutout=100, translate=250)
+RANDAUGMENT_LIMITS = Limits(cutout=40, translate=100)
+
+# Policy v0 of the official code: two of (operation, probability, level).
+AUTOAUGMENT_POLICY = (
+    (("Equalize", 0.8, 1), ("ShearY", 0.8, 4)),
+    (("Color", 0.4, 9), ("Equalize", 0.6, 3)),
+    (("Color", 0.4, 1), ("Rotate", 0.6, 8)),
+    (("Solarize", 0.8, 3), ("Equalize", 0.4, 7)),
+    (("Solarize", 0.4, 2), ("Solarize", 0.6, 2)),
+    (("Color", 0.2, 0), ("Equalize", 0.8, 8)),
+    (("Equalize", 0.4, 8), ("SolarizeAdd", 0.8, 3)),
+    (("ShearX", 0.2, 9), ("Rotate", 0.6, 8)),
+    (("Color", 0.6, 1), ("Equalize", 1.0, 2)),
+    (("Invert", 0.4, 9), ("Rotate", 0.6, 0)),
+    (("Equalize", 1.0, 9), ("ShearY", 0.6, 3)),
+    (("Color", 0.4, 7), ("Equalize", 0.6, 0)),
+    (("Posterize", 0.4, 6), ("AutoContrast", 0.4, 7)),
+    (("Solarize", 0.6, 8), ("Color", 0.6, 9)),
+    (("Solarize", 0.2, 4), ("Rotate", 0.8, 9)),
+    (("Rotate", 1.0, 7), ("TranslateY", 0.8, 9)),
+    (("ShearX", 0.0, 0), ("Solarize", 0.8, 4)),
+    (("ShearY", 0.8, 0), ("Color", 0.6, 4)),
+    (("Color", 1.0, 0), ("Rotate", 0.6, 2)),
+    (("Equalize", 0.8, 4), ("Equalize", 0.0, 8)),
+    (("Equalize", 1.0, 4), ("AutoContrast", 0.6, 2)),
+    (("ShearY", 0.4, 7), ("SolarizeAdd", 0.6, 7)),
+    (("Posterize", 0.8, 2), ("Solarize", 0.6, 10)),
+    (("Solarize", 0.6, 8), ("Equalize", 0.6, 1)),
+    (("Color", 0.8, 6), ("Rotate", 0.4, 5)),
+)
+
+# The argument at level 0 and its change up to MAX_LEVEL; a translation is in
+# sides. augment_and_mix.py of https://arxiv.org/abs/1912.02781: what does not
+# overlap with the corruptions of ImageNet-C.
+AUGMIX_OPERATIONS = {
+    "AutoContrast": (0, 0),
+    "Equalize": (0, 0),
+    "Posterize": (4, -4),
+    "Rotate": (0, 30),
+    "Solarize": (256, -256),
+    "ShearX": (0, 0.3),
+    "ShearY": (0, 0.3),
+    "TranslateX": (0, 1 / 3),
+    "TranslateY": (0, 1 / 3),
+}
