@@ -1,6 +1,11 @@
 """Accuracy over cost, and time and memory over cost, drawn from tables."""
 
-from efficientnet_tf import costs, published, variants, visualize
+from efficientnet_tf import (
+    costs,
+    published,
+    variants,
+)
+from efficientnet_tf.utils import figures
 
 # Family -> colour; peers are grey.
 COLORS = {
@@ -32,7 +37,7 @@ def accuracy_points():
 
 def accuracy_image(points):
     """Draws `accuracy_points`: over parameters, and over multiply-adds."""
-    drawing, panels = visualize.make_figure(1, 2, (13, 5.2))
+    drawing, panels = figures.make_figure(1, 2, (13, 5.2))
     titles = ("parameters (millions)", "multiply-adds (billions)")
     for place, (axes, title) in enumerate(
         zip(panels, titles, strict=True), start=1
@@ -50,7 +55,7 @@ def accuracy_image(points):
         axes.set_xlabel(title)
         axes.set_ylabel("ImageNet top-1 (%), as published")
     panels[0].legend(loc="lower right")
-    return visualize.rasterize(drawing)
+    return figures.rasterize(drawing)
 
 
 def measured_image(rows):
@@ -60,7 +65,7 @@ def measured_image(rows):
         ("multiply_adds_g", "images_per_second"),
         ("activation_memory_mb", "training_memory_mb"),
     )
-    drawing, panels = visualize.make_figure(1, len(charts), (15, 4.6))
+    drawing, panels = figures.make_figure(1, len(charts), (15, 4.6))
     for axes, (x, y) in zip(panels, charts, strict=True):
         known = [row for row in rows if row[x] and row[y]]
         points = [(row["model"], row[x], row[y]) for row in known]
@@ -70,7 +75,7 @@ def measured_image(rows):
             _label(axes, [(*point, "0.2") for point in points])
         axes.set_xlabel(x)
         axes.set_ylabel(y)
-    return visualize.rasterize(drawing)
+    return figures.rasterize(drawing)
 
 
 def _counted(name):

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf import files
+from efficientnet_tf.utils import files
 
 STATE_FILE = "state.npz"
 ABOUT_FILE = "about.json"

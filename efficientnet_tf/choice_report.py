@@ -4,7 +4,14 @@ import pathlib
 
 import keras
 
-from efficientnet_tf import choosing, files, ranking, visualize
+from efficientnet_tf import (
+    choosing,
+    ranking,
+)
+from efficientnet_tf.utils import (
+    figures,
+    files,
+)
 
 _LIMIT_LINE = {"color": "0.3", "linestyle": "--", "linewidth": 1}
 _COLORS = {"meets": "tab:blue", "over": "0.55", "skipped": "0.8"}
@@ -57,7 +64,7 @@ def write_image(path, rows, limits):
 
 def image(rows, limits):
     """Draws accuracy over each cost with a limit, and its Pareto front."""
-    drawing, panels = visualize.make_figure(
+    drawing, panels = figures.make_figure(
         1, len(limits.costs), (6.4 * len(limits.costs), 4.8)
     )
     for axes, cost in zip(panels, limits.costs, strict=True):
@@ -70,7 +77,7 @@ def image(rows, limits):
         axes.set_ylabel("top-1 (%)")
     # Nothing is both cheap and accurate, so there is room.
     panels[0].legend(loc="upper left")
-    return visualize.rasterize(drawing)
+    return figures.rasterize(drawing)
 
 
 def _draw(axes, cost, rows):

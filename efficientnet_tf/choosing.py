@@ -7,12 +7,12 @@ from absl import logging
 
 from efficientnet_tf import (
     costs,
-    files,
     measurements,
     published,
     ranking,
     variants,
 )
+from efficientnet_tf.utils import files
 
 
 @dataclasses.dataclass(frozen=True)

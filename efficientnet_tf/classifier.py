@@ -10,12 +10,12 @@ import numpy as np
 
 from efficientnet_tf import (
     data,
-    files,
-    layers,  # noqa: F401  Registers what a saved model is made of.
+    layers,
     preprocessing,
     variants,
 )
 from efficientnet_tf import weights as weights_lib
+from efficientnet_tf.utils import files
 
 SETTINGS_FILE = "classifier.json"
 

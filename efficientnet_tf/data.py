@@ -12,7 +12,13 @@ import textwrap
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf import files, folders, preprocessing, records, streams
+from efficientnet_tf import (
+    folders,
+    preprocessing,
+    records,
+    streams,
+)
+from efficientnet_tf.utils import files
 
 AUTOTUNE = tf.data.AUTOTUNE
 

@@ -6,7 +6,8 @@ import os
 import keras
 from absl import logging
 
-from efficientnet_tf import configs, layers
+from efficientnet_tf import layers
+from efficientnet_tf.utils import configs
 
 PRECISIONS = configs.PRECISIONS
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "tpu")

@@ -10,12 +10,12 @@ import statistics
 from efficientnet_tf import (
     charts,
     costs,
-    files,
     model,
     scaling,
     search,
     variants,
 )
+from efficientnet_tf.utils import files
 
 WEB = pathlib.Path(__file__).parent / "web"
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf import files
+from efficientnet_tf.utils import files
 
 TENSOR_SIGNATURE = "serving_default"
 BYTES_SIGNATURE = "serving_bytes"

@@ -14,8 +14,8 @@ from efficientnet_tf import (
     preprocessing,
     recipes,
     streams,
-    visualize,
 )
+from efficientnet_tf.utils import figures
 
 EVAL_BATCH_SIZE = 256
 PREVIEW_IMAGES = 16
@@ -170,7 +170,7 @@ class Feed:
         while batch_size % parts:
             parts -= 1
         images = next(iter(self._make_part(segment, 0, parts)))[0]
-        return visualize.image_grid(images[:PREVIEW_IMAGES])
+        return figures.image_grid(images[:PREVIEW_IMAGES])
 
 
 def _augment(config, magnitude):

@@ -9,7 +9,11 @@ import time
 
 from absl import logging
 
-from efficientnet_tf import downloads, files, measuring
+from efficientnet_tf import (
+    downloads,
+    measuring,
+)
+from efficientnet_tf.utils import files
 
 CACHE_FILE = "measurements.jsonl"
 

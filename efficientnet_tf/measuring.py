@@ -15,14 +15,16 @@ import numpy as np
 
 from efficientnet_tf import (
     baselines,
-    configs,
     distribution,
-    files,
     memory,
     networks,
     profiling,
     published,
     variants,
+)
+from efficientnet_tf.utils import (
+    configs,
+    files,
 )
 
 BACKENDS = ("tensorflow", "jax")

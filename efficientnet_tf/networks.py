@@ -5,12 +5,14 @@ import math
 
 from efficientnet_tf import (
     baselines,
-    configs,
     costs,
-    files,
     model,
     scaling,
     variants,
+)
+from efficientnet_tf.utils import (
+    configs,
+    files,
 )
 
 # Of width and depth: far above what fits into any memory, and below what takes

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from efficientnet_tf import configs, policies
+from efficientnet_tf import policies
+from efficientnet_tf.utils import configs
 
 CHOICES = {
     "optimizer": ("rmsprop", "sgd"),

@@ -5,7 +5,16 @@ import pathlib
 import keras
 import numpy as np
 
-from efficientnet_tf import files, networks, search, study, trials, visualize
+from efficientnet_tf import (
+    networks,
+    search,
+    study,
+    trials,
+)
+from efficientnet_tf.utils import (
+    figures,
+    files,
+)
 
 REPORT_FILE = "report.md"
 # Lines that stand out of the curves.
@@ -207,7 +216,7 @@ def grid_image(plan, rows):
         if row["mean"] is not None:
             cells[place] = row["mean"]
     size = (2.5 + 0.62 * len(alphas), 2.2 + 0.55 * len(betas))
-    drawing, (axes,) = visualize.make_figure(1, 1, size)
+    drawing, (axes,) = figures.make_figure(1, 1, size)
     half = plan.step / 2
     extent = (alphas[0] - half, alphas[-1] + half)
     extent += (betas[0] - half, betas[-1] + half)
@@ -234,12 +243,12 @@ def grid_image(plan, rows):
     axes.set_ylabel("β (width)")
     axes.set_title("γ (resolution) in the cells", fontsize=10)
     axes.legend(loc="upper right", fontsize=8)
-    return visualize.rasterize(drawing)
+    return figures.rasterize(drawing)
 
 
 def curves_image(curves):
     """Draws {name: accuracies after each epoch}, the first few in colour."""
-    drawing, (axes,) = visualize.make_figure(1, 1, (7.5, 4.5))
+    drawing, (axes,) = figures.make_figure(1, 1, (7.5, 4.5))
     for number, (name, values) in enumerate(curves.items()):
         best = number < BEST_CURVES
         axes.plot(
@@ -253,7 +262,7 @@ def curves_image(curves):
     axes.set_ylabel("accuracy, mean over seeds")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7)
-    return visualize.rasterize(drawing)
+    return figures.rasterize(drawing)
 
 
 def study_image(rows, published):
@@ -261,7 +270,7 @@ def study_image(rows, published):
     bases = list(dict.fromkeys(row["base"] for row in rows))
     lines = 2 if published else 1
     size = (4.4 * len(bases), 3.8 * lines)
-    drawing, panels = visualize.make_figure(lines, len(bases), size)
+    drawing, panels = figures.make_figure(lines, len(bases), size)
     for number, base in enumerate(bases):
         _draw(panels[number], [r for r in rows if r["base"] == base])
         panels[number].set_title(f"{base}: measured here", fontsize=9)
@@ -270,7 +279,7 @@ def study_image(rows, published):
         axes = panels[len(bases) + number]
         _draw(axes, [row for row in published if row["base"] == base])
         axes.set_title(f"{base}: published, ImageNet", fontsize=9)
-    return visualize.rasterize(drawing)
+    return figures.rasterize(drawing)
 
 
 def _draw(axes, rows):

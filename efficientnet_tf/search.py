@@ -14,14 +14,16 @@ from absl import logging
 
 from efficientnet_tf import (
     choosing,
-    configs,
-    files,
     measurements,
     networks,
     ranking,
     scaling,
     trials,
     variants,
+)
+from efficientnet_tf.utils import (
+    configs,
+    files,
 )
 
 OBJECTIVES = ("accuracy", "weighted", "pareto")

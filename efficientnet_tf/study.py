@@ -7,13 +7,13 @@ import dataclasses
 import pathlib
 
 from efficientnet_tf import (
-    configs,
     networks,
     published,
     scaling,
     trials,
     variants,
 )
+from efficientnet_tf.utils import configs
 
 # Those of the paper's tables.
 BASES = ("efficientnet_b0", "mobilenet_v1", "mobilenet_v2", "resnet50")

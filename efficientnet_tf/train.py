@@ -17,7 +17,6 @@ from efficientnet_tf import (
     data,
     distribution,
     feeds,
-    files,
     layers,
     memory,
     networks,
@@ -26,7 +25,10 @@ from efficientnet_tf import (
     teachers,
     trainer,
     variants,
-    visualize,
+)
+from efficientnet_tf.utils import (
+    figures,
+    files,
 )
 
 CURVES_FILE = "curves.png"
@@ -362,6 +364,6 @@ def _save(network, average, feed, workdir):
 def _plot(workdir):
     """Draws the run's curves into its folder."""
     rows = files.read_json_lines(workdir / files.METRICS_FILE)
-    picture = tf.io.encode_png(visualize.curves_image(rows, CHARTS))
+    picture = tf.io.encode_png(figures.curves_image(rows, CHARTS))
     with files.atomic(workdir / CURVES_FILE) as temporary:
         temporary.write_bytes(picture.numpy())

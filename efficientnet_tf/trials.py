@@ -10,13 +10,15 @@ from absl import logging
 
 from efficientnet_tf import (
     checkpoints,
-    configs,
     data,
-    files,
     networks,
     recipes,
-    sharing,
     train,
+)
+from efficientnet_tf.utils import (
+    configs,
+    files,
+    workers,
 )
 
 # A run that was killed so often on its way to a checkpoint counts as failed.
@@ -136,7 +138,7 @@ def start(plan, candidates, workdir):
     budget = dataclasses.replace(
         plan.budget, seeds=Budget.seeds, keep=Budget.keep
     )
-    sharing.start(dataclasses.replace(plan, budget=budget), workdir)
+    workers.start(dataclasses.replace(plan, budget=budget), workdir)
     for name, network in candidates.items():
         path = network_file(workdir, name)
         if not path.exists():
@@ -173,7 +175,7 @@ def count(names, budget, workdir):
     ended = 0
     for seed, kept in enumerate(_rounds(names, budget, workdir)):
         folders = [_folder(workdir, name, seed) for name in kept]
-        done = sum(map(sharing.has_ended, folders))
+        done = sum(map(workers.has_ended, folders))
         ended += done
         if done < len(kept) and budget.keep < 1:
             break  # Who goes on is not known yet.
@@ -239,7 +241,7 @@ def summarize(name, network, budget, workdir):
 
 def write_results(rows, workdir):
     """Writes a study's rows as JSON lines."""
-    with sharing.lock(workdir, "results"):
+    with workers.lock(workdir, "results"):
         files.write_json_lines(pathlib.Path(workdir) / files.RESULTS_FILE, rows)
 
 
@@ -277,7 +279,7 @@ def _work_round(names, seeds, budget, workdir, data_dir, on_run):
         _train(*runs[run], budget, workdir, data_dir)
 
     folders = {run: _folder(workdir, *key) for run, key in runs.items()}
-    sharing.work(workdir, folders, do, on_run)
+    workers.work(workdir, folders, do, on_run)
 
 
 def _train(name, seed, budget, workdir, data_dir):
@@ -286,7 +288,7 @@ def _train(name, seed, budget, workdir, data_dir):
     attempts = folder / ATTEMPTS_FILE
     # An operating system without memory kills, and leaves no error.
     if _note_attempt(attempts, folder / files.CHECKPOINTS) > MAX_KILLS:
-        sharing.fail(
+        workers.fail(
             folder,
             f"killed {MAX_KILLS} times before its next checkpoint, for want of "
             "memory perhaps",
@@ -326,9 +328,9 @@ def _train_once(folder, network, seed, budget, data_dir):
             recipe=budget.recipe,
         )
     except Exception as error:
-        if not sharing.is_runs_own(error):
+        if not workers.is_runs_own(error):
             raise
-        sharing.fail(folder, error, seed)
+        workers.fail(folder, error, seed)
 
 
 def _score(row, prefix=""):

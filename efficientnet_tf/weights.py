@@ -7,7 +7,12 @@ import tempfile
 import numpy as np
 from absl import logging
 
-from efficientnet_tf import downloads, files, readers, variants
+from efficientnet_tf import (
+    downloads,
+    readers,
+    variants,
+)
+from efficientnet_tf.utils import files
 
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"

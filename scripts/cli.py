@@ -91,7 +91,10 @@ def load_classifier(model, weights, workdir, resolution=None):
     """Returns the `Classifier` of --workdir, or of --model and --weights."""
     if bool(model) == bool(workdir):
         raise ValueError("Pass either --model (and --weights) or --workdir.")
-    from efficientnet_tf import classifier, variants
+    from efficientnet_tf import (
+        classifier,
+        variants,
+    )
 
     if workdir:
         return classifier.from_run(workdir)
@@ -124,20 +127,23 @@ def exiting_when_preempted():
 
 def run_trials(names, budget, workdir, data_dir, workers):
     """Trains what is left of a study, here or in `workers` processes."""
-    from efficientnet_tf import sharing, trials
+    from efficientnet_tf import trials
+    from efficientnet_tf.utils import workers as workers_lib
 
-    if not sharing.is_worker():
+    if not workers_lib.is_worker():
         trials.check_splits(budget, data_dir)
-    progress = sharing.Progress(lambda: trials.count(names, budget, workdir))
+    progress = workers_lib.Progress(
+        lambda: trials.count(names, budget, workdir)
+    )
     progress.show()
     if workers > 1:
-        sharing.run_workers(workdir, workers, progress)
+        workers_lib.run_workers(workdir, workers, progress)
         return
     with exiting_when_preempted():
         trials.work(
             names, budget, workdir, data_dir=data_dir, on_run=progress.show
         )
-    if sharing.is_worker():
+    if workers_lib.is_worker():
         sys.exit()  # What comes after is for the process that started it.
 
 

@@ -34,7 +34,8 @@ OUTPUT = flags.DEFINE_string(
 def main(_):
     if bool(MODEL.value) == bool(MODELS.value):
         raise ValueError("Pass either --model or --models.")
-    from efficientnet_tf import files, measuring
+    from efficientnet_tf import measuring
+    from efficientnet_tf.utils import files
 
     if OUTPUT.value:
         files.check_folder(OUTPUT.value)
@@ -70,7 +71,10 @@ def main(_):
 def _write(folder, rows):
     import keras
 
-    from efficientnet_tf import charts, measuring
+    from efficientnet_tf import (
+        charts,
+        measuring,
+    )
 
     folder.mkdir(parents=True, exist_ok=True)
     measuring.write_csv(folder / "costs.csv", rows)
@@ -85,7 +89,11 @@ def _write_parts(folder, job):
     """Writes what each layer and each stage costs."""
     import dataclasses
 
-    from efficientnet_tf import measuring, networks, profiling
+    from efficientnet_tf import (
+        measuring,
+        networks,
+        profiling,
+    )
 
     profile = profiling.profile(networks.build(job.network))
     for name in ("layers", "stages"):

@@ -6,8 +6,11 @@ python scripts/report_transfer.py --results=runs/f/results.jsonl --output=report
 import cli
 from absl import flags
 
-from efficientnet_tf import files
-from transfer import rendering, report
+from efficientnet_tf.utils import files
+from transfer import (
+    rendering,
+    report,
+)
 
 RESULTS = flags.DEFINE_list(
     "results",

@@ -69,7 +69,12 @@ flags.mark_flags_as_required(["dataset", "workdir"])
 
 
 def main(_):
-    from efficientnet_tf import scaling_report, search, sharing, trials
+    from efficientnet_tf import (
+        scaling_report,
+        search,
+        trials,
+    )
+    from efficientnet_tf.utils import workers
 
     plan = _make_plan()
     phis = cli.parse_numbers("phis", PHIS.value)
@@ -86,7 +91,7 @@ def main(_):
         names = search.sample(plan, RANK_CHECK.value)
         budget = dataclasses.replace(plan.budget, keep=1.0)
         plan = dataclasses.replace(plan, budget=budget)
-    elif not sharing.is_worker():
+    elif not workers.is_worker():
         # First: it fails early, and the machine is quiet.
         measured = search.measure(plan, WORKDIR.value)
     cli.run_trials(
@@ -120,7 +125,10 @@ def main(_):
 
 
 def _make_plan():
-    from efficientnet_tf import search, trials
+    from efficientnet_tf import (
+        search,
+        trials,
+    )
 
     budget = trials.Budget(
         dataset=DATASET.value,

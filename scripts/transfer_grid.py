@@ -38,8 +38,11 @@ flags.mark_flags_as_required(["tasks", "workdir"])
 
 
 def main(argv):
-    from efficientnet_tf import sharing
-    from transfer import plans, tasks
+    from efficientnet_tf.utils import workers
+    from transfer import (
+        plans,
+        tasks,
+    )
 
     plan = plans.Plan(
         tasks=tuple(TASKS.value),
@@ -53,17 +56,17 @@ def main(argv):
         search=tuple(SEARCH.value),
         settings=tuple(SET.value),
     )
-    sharing.start(plan, WORKDIR.value)
+    workers.start(plan, WORKDIR.value)
     # TensorFlow is slow to import, so only once the flags make sense.
     from transfer import grid
 
-    if not sharing.is_worker():
+    if not workers.is_worker():
         for name in plan.tasks:  # Rather than after hours of others.
             tasks.load_examples(tasks.get_task(name), DATA_DIR.value)
-    progress = sharing.Progress(lambda: grid.count(plan, WORKDIR.value))
+    progress = workers.Progress(lambda: grid.count(plan, WORKDIR.value))
     if WORKERS.value > 1:
         try:
-            sharing.run_workers(WORKDIR.value, WORKERS.value, progress)
+            workers.run_workers(WORKDIR.value, WORKERS.value, progress)
         except RuntimeError:
             grid.check(plan, WORKDIR.value)  # Says it better.
             raise

@@ -10,8 +10,15 @@ import sys
 
 import conftest
 
-from efficientnet_tf import callbacks, sharing, variants
-from transfer import grid, plans
+from efficientnet_tf import (
+    callbacks,
+    variants,
+)
+from efficientnet_tf.utils import workers
+from transfer import (
+    grid,
+    plans,
+)
 
 
 def make_plan(folder, weights, **changes):
@@ -52,5 +59,5 @@ if __name__ == "__main__":
     _Killer.left = int(killed_at)
     callbacks.Throughput = _Killer
     plan = make_plan(folder, weights)
-    sharing.start(plan, workdir)
+    workers.start(plan, workdir)
     grid.work(plan, workdir)

@@ -3,7 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from efficientnet_tf import configs, distribution
+from efficientnet_tf import distribution
+from efficientnet_tf.utils import configs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from efficientnet_tf import files
+from efficientnet_tf.utils import files
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):

@@ -14,10 +14,13 @@ from efficientnet_tf import (
     classifier,
     optimization,
     variants,
-    visualize,
     weights,
 )
-from transfer import finetune, recipes
+from efficientnet_tf.utils import figures
+from transfer import (
+    finetune,
+    recipes,
+)
 
 CONFIG = recipes.FinetuneConfig(
     epochs=2,
@@ -110,7 +113,10 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
 
 def _score(workdir, folder):
     """Evaluates what a run saved."""
-    from efficientnet_tf import data, evaluate
+    from efficientnet_tf import (
+        data,
+        evaluate,
+    )
 
     loaded = classifier.from_run(workdir)
     assert loaded.class_names == ("a", "b")
@@ -452,7 +458,7 @@ def test_tensorboard_shows_what_there_is_to_see(digits_run):
     assert len({tile.tobytes() for tile in tiles}) == 16
     confusion = tf.io.decode_png(tf.make_ndarray(run["confusion"][0])[2])
     names = [str(i) for i in range(10)]
-    shape = visualize.confusion_image(np.eye(10), names).shape
+    shape = figures.confusion_image(np.eye(10), names).shape
     assert confusion.shape == shape
 
 

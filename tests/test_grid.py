@@ -10,8 +10,22 @@ import grid_cases
 import optuna
 import pytest
 
-from efficientnet_tf import files, model, sharing, variants, weights
-from transfer import finetune, grid, inputs, plans, studies
+from efficientnet_tf import (
+    model,
+    variants,
+    weights,
+)
+from efficientnet_tf.utils import (
+    files,
+    workers,
+)
+from transfer import (
+    finetune,
+    grid,
+    inputs,
+    plans,
+    studies,
+)
 
 HERE = pathlib.Path(__file__).parent
 
@@ -21,7 +35,7 @@ def tiny(monkeypatch, tiny_row, tmp_path_factory):
     monkeypatch.setitem(variants.VARIANTS, "tiny", tiny_row)
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(cache))
-    monkeypatch.setattr(sharing, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(workers, "POLL_SECONDS", 0.01)
     studies._storage.cache_clear()
 
 
@@ -67,7 +81,7 @@ def runs(monkeypatch):
 def test_the_search_is_on_validation_and_each_seed_touches_test_once(
     plan, tmp_path, runs
 ):
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     used = [
         (c.learning_rate, c.train_on, c.evaluate_on, c.seed) for c, *_ in runs
@@ -94,7 +108,7 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
 def test_what_a_kill_after_a_result_left_undone_is_made_up_for(
     plan, tmp_path, runs
 ):
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     (cell,) = plan.cells
     shown = tmp_path / "tensorboard" / cell.slug / "seed=1"
@@ -117,7 +131,7 @@ def test_the_test_images_are_read_by_final_runs_alone(
         return real(examples, result)
 
     monkeypatch.setattr(inputs, "make_eval_dataset", watch)
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     task = finetune.tasks.get_task(plan.tasks[0])
     test = finetune.tasks.load_examples(task)["test"].fingerprint
@@ -150,7 +164,7 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(
             return real(*args, skip_if_exists=True)
         raise _Kill
 
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     studies.open_study(plan, tmp_path, plan.cells[0])
     if place is optuna.Study:  # These replace a trial whose process is dead.
         with monkeypatch.context() as patch, pytest.raises(_Kill):
@@ -190,7 +204,7 @@ def test_the_search_is_over_only_if_that_is_so_under_its_lock(
         return get_trials(study, deepcopy, states)
 
     monkeypatch.setattr(optuna.Study, "get_trials", watch)
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     assert held and all(held)
 
@@ -199,7 +213,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
     plan, tmp_path, runs, monkeypatch
 ):
     (cell,) = plan.cells
-    study, lock = studies.open_study(plan, tmp_path, cell), sharing.lock
+    study, lock = studies.open_study(plan, tmp_path, cell), workers.lock
     theirs = study.ask()
     theirs.set_user_attr("point", studies.suggest(plan, cell, theirs))
 
@@ -208,8 +222,8 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
             study.tell(theirs, 0.5)
         return lock(workdir, name, *timeout)
 
-    monkeypatch.setattr(sharing, "lock", end_first)
-    sharing.start(plan, tmp_path)
+    monkeypatch.setattr(workers, "lock", end_first)
+    workers.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     assert [folder.name for _, folder, _ in runs] == [
         "learning_rate=0.01",
@@ -220,7 +234,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
 
 def test_without_a_choice_nothing_is_searched(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, search=())
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     assert grid.count(plan, tmp_path) == (0, 2)
     grid.work(plan, tmp_path)
     assert [c.evaluate_on for c, *_ in runs] == ["test", "test"]
@@ -240,7 +254,7 @@ def test_kornbliths_own_grid_has_56_points(plan):
 
 def test_tpe_tries_as_many_as_it_may_between_the_ends(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, sampler="tpe", trials=5, seeds=1)
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     rates = [config.learning_rate for config, *_ in runs]
     assert len(rates) == 6 and len(set(rates[:5])) == 5
@@ -253,7 +267,7 @@ def test_tpe_takes_whole_numbers_where_a_field_needs_them(plan, tmp_path, runs):
     plan = dataclasses.replace(
         plan, search=search, sampler="tpe", trials=4, seeds=1
     )
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     sizes = [config.batch_size for config, *_ in runs]
     assert len(set(sizes)) > 1 and all(4 <= size <= 64 for size in sizes)
@@ -269,7 +283,7 @@ def test_tpe_keeps_kornblith_decays_to_their_rates(plan, tmp_path, runs):
         trials=12,
         seeds=1,
     )
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     for config, *_ in runs:
         product = config.learning_rate * config.weight_decay
@@ -309,7 +323,7 @@ def test_a_hopeless_run_is_pruned_and_a_diverged_one_is_not_chosen(
         "_make_pruner",
         lambda _: optuna.pruners.MedianPruner(1, studies.MIN_ROUNDS),
     )
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     assert rounds == {0.01: 8, 0.03: 8, 0.04: studies.MIN_ROUNDS}
     assert grid.count(plan, tmp_path) == (5, 5)
@@ -322,7 +336,7 @@ def test_a_search_without_any_score_says_so(plan, tmp_path, monkeypatch):
         raise FloatingPointError("loss is nan")
 
     monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     with pytest.raises(RuntimeError, match="tiny.*: no run of the search"):
         grid.work(plan, tmp_path)
 
@@ -344,7 +358,7 @@ def test_what_diverges_does_not_keep_the_rest_from_being_done(
     plan = dataclasses.replace(
         plan, recipes=("full", "linear"), search=(), settings=(), seeds=3
     )
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     for _ in range(2):  # The second time, nothing is left to be done.
         with pytest.raises(
             RuntimeError, match="^1 diverged.*full seed 0: loss"
@@ -364,15 +378,15 @@ def test_a_run_that_has_just_ended_is_not_repeated(
     plan, tmp_path, runs, monkeypatch
 ):
     plan = dataclasses.replace(plan, search=(), seeds=1)
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     (cell,) = plan.cells
     path = grid._final(tmp_path, cell, 0) / files.RESULTS_FILE
     files.append_json_line(path, {"failed": "loss is nan"})
     # Another process writes it after this one has looked.
     answers = iter([False])
-    ended = sharing.has_ended
+    ended = workers.has_ended
     monkeypatch.setattr(
-        sharing, "has_ended", lambda f: next(answers, None) is None and ended(f)
+        workers, "has_ended", lambda f: next(answers, None) is None and ended(f)
     )
     assert grid._Grid(plan, tmp_path, None).step(cell) == "done"
     assert not runs
@@ -380,7 +394,7 @@ def test_a_run_that_has_just_ended_is_not_repeated(
 
 def test_a_run_that_another_process_is_at_is_left_to_it(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, search=())
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     (cell,) = plan.cells
     theirs = filelock.FileLock(tmp_path / "locks" / f"{cell.slug}-seed0.lock")
     worker = grid._Grid(plan, tmp_path, None)
@@ -443,7 +457,7 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
     from tensorboard.backend.event_processing import event_accumulator
     from tensorboard.plugins.hparams import plugin_data_pb2
 
-    sharing.start(plan, tmp_path)
+    workers.start(plan, tmp_path)
     grid.work(plan, tmp_path)
     found = {}
     for path in (tmp_path / "tensorboard").glob("*/*"):
@@ -464,11 +478,11 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
 
 
 def test_another_plan_in_the_same_folder_is_refused(plan, tmp_path):
-    sharing.start(plan, tmp_path)
-    before = (tmp_path / sharing.PLAN_FILE).read_text()
+    workers.start(plan, tmp_path)
+    before = (tmp_path / workers.PLAN_FILE).read_text()
     with pytest.raises(ValueError, match="seeds=2 there, 3 here"):
-        sharing.start(dataclasses.replace(plan, seeds=3), tmp_path)
-    assert (tmp_path / sharing.PLAN_FILE).read_text() == before
+        workers.start(dataclasses.replace(plan, seeds=3), tmp_path)
+    assert (tmp_path / workers.PLAN_FILE).read_text() == before
     assert json.loads(before)["seeds"] == 2
 
 

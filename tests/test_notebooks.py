@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from efficientnet_tf import files
+from efficientnet_tf.utils import files
 
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")

@@ -10,7 +10,12 @@ import types
 
 import pytest
 
-from efficientnet_tf import files, sharing
+from efficientnet_tf.utils import (
+    files,
+)
+from efficientnet_tf.utils import (
+    workers as workers_lib,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RUNS = 6
@@ -82,18 +87,20 @@ def test_a_killed_workers_run_is_done_by_another_and_no_other_twice(
     assert begun[0] == begun[-1] == "run0"
     assert sorted(begun[1:]) == [f"run{i}" for i in range(RUNS)]
     for i in range(RUNS):
-        assert sharing.has_ended(tmp_path / f"run{i}")
+        assert workers_lib.has_ended(tmp_path / f"run{i}")
 
 
 def test_progress_says_how_long_the_rest_takes(monkeypatch):
     counts = iter([(2, 8), (4, 8)])
     seconds = iter([0.0, 600.0])
     lines = []
-    monkeypatch.setattr(sharing.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(workers_lib.time, "monotonic", lambda: next(seconds))
     monkeypatch.setattr(
-        sharing.logging, "info", lambda text, *rest: lines.append(text % rest)
+        workers_lib.logging,
+        "info",
+        lambda text, *rest: lines.append(text % rest),
     )
-    sharing.Progress(lambda: next(counts)).show()
+    workers_lib.Progress(lambda: next(counts)).show()
     assert lines == ["4 of 8 runs have ended; about 0 h 20 min are left."]
 
 
@@ -112,6 +119,6 @@ def test_workers_take_turns_with_the_gpus(tmp_path, monkeypatch, chosen, taken):
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
     monkeypatch.setattr(subprocess, "Popen", start)
-    sharing.run_workers(tmp_path, 3, None)
+    workers_lib.run_workers(tmp_path, 3, None)
     assert [e["CUDA_VISIBLE_DEVICES"] for e in environments] == taken
     assert {e["TF_FORCE_GPU_ALLOW_GROWTH"] for e in environments} == {"true"}

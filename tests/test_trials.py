@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from efficientnet_tf import (
-    files,
     measurements,
     networks,
     records,
     scaling_report,
     search,
-    sharing,
     study,
     train,
     trials,
+)
+from efficientnet_tf.utils import (
+    files,
+    workers,
 )
 
 BUDGET = trials.Budget("folder:/nowhere", seeds=2)
@@ -36,7 +38,7 @@ def plan():
 def runs(monkeypatch):
     """Replaces training by a record of it; deeper networks score higher."""
     made = []
-    monkeypatch.setattr(sharing, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(workers, "POLL_SECONDS", 0.01)
 
     def run(model, dataset, *, config, workdir, **_):
         made.append((pathlib.Path(model).stem, config.seed, config.resolution))
@@ -301,7 +303,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(
     (tmp_path / "locks").mkdir()
     theirs.acquire()
     # Everything else is done before the first wait, in which it is let go.
-    monkeypatch.setattr(sharing.time, "sleep", lambda _: theirs.release())
+    monkeypatch.setattr(workers.time, "sleep", lambda _: theirs.release())
     trials.work(names, BUDGET, tmp_path)
     assert runs[-1] == (names[0], 0, 0) and len(runs) == 6
 

@@ -14,10 +14,12 @@ from absl import logging
 from efficientnet_tf import (
     data,
     downloads,
-    files,
     preprocessing,
     records,
-    sharing,
+)
+from efficientnet_tf.utils import (
+    files,
+    workers,
 )
 
 # Bytes of pixels: what is more is kept in a file, and what is more than the
@@ -113,7 +115,7 @@ def prepare(examples, max_side):
         return Canvases(pixels, shapes, labels, examples)
     path = _path(examples, shape)
     # One at a time: several runs of a grid want the same.
-    with sharing.lock(path.parent, "canvases"):
+    with workers.lock(path.parent, "canvases"):
         if not path.exists() and not _write(path, shape, examples):
             return None
         logging.info("Decoded images from %s.", path)

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from efficientnet_tf import files
+from efficientnet_tf.utils import files
 
 # A run's folder of images that it got wrong.
 MISTAKES = "mistakes"

@@ -10,7 +10,8 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from efficientnet_tf import downloads, files
+from efficientnet_tf import downloads
+from efficientnet_tf.utils import files
 
 # Bytes of all cached features.
 DISK_LIMIT = 4 * 2**30

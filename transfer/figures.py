@@ -6,8 +6,11 @@ import itertools
 
 import numpy as np
 
-from efficientnet_tf import visualize
-from transfer import evidence, paper
+from efficientnet_tf.utils import figures
+from transfer import (
+    evidence,
+    paper,
+)
 
 # So many panels in a row, and lines in a chart, can be told apart.
 COLUMNS = 4
@@ -51,7 +54,7 @@ def draw_accuracy(points):
     columns = min(COLUMNS, len(points))
     rows = -(-len(points) // columns)
     size = (max(4.2 * columns, 6), 3.8 * rows)
-    drawing, panels = visualize.make_figure(rows, columns, size)
+    drawing, panels = figures.make_figure(rows, columns, size)
     recipes = sorted({name for ours, _ in points.values() for name, _ in ours})
     for axes, (task, (ours, published)) in zip(
         panels, points.items(), strict=False
@@ -67,12 +70,12 @@ def draw_accuracy(points):
         _label_panel(axes, task)
     for axes in panels[len(points) :]:
         axes.set_axis_off()
-    return encode(visualize.rasterize(drawing))
+    return encode(figures.rasterize(drawing))
 
 
 def draw_confusion(counts, class_names):
     """Draws a confusion matrix."""
-    return encode(visualize.confusion_image(counts, class_names))
+    return encode(figures.confusion_image(counts, class_names))
 
 
 def draw_mistakes(pairs):
@@ -81,7 +84,7 @@ def draw_mistakes(pairs):
 
     columns = evidence.IMAGES_PER_PAIR
     size = (1.5 * columns, 1.75 * len(pairs))
-    drawing, panels = visualize.make_figure(len(pairs), columns, size)
+    drawing, panels = figures.make_figure(len(pairs), columns, size)
     for axes in panels:
         axes.set_axis_off()
     for i, (title, paths) in enumerate(pairs):
@@ -94,7 +97,7 @@ def draw_mistakes(pairs):
                     image.convert("RGB"), (side, side), color="white"
                 )
                 axes.imshow(np.asarray(square))
-    return encode(visualize.rasterize(drawing))
+    return encode(figures.rasterize(drawing))
 
 
 def draw_curves(rows):
@@ -108,7 +111,7 @@ def draw_curves(rows):
         # The average is what is scored where there is one.
         "validation images": ("val_ema_top1", "val_top1"),
     }
-    drawing, panels = visualize.make_figure(1, 2, (10.4, 4.2))
+    drawing, panels = figures.make_figure(1, 2, (10.4, 4.2))
     rows = sorted(rows, key=lambda row: -row["mean"])[:MAX_LINES]
     for axes, (title, names) in zip(panels, charts.items(), strict=True):
         for i, row in enumerate(rows):
@@ -130,7 +133,7 @@ def draw_curves(rows):
             axes.legend(fontsize=8)
         else:
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes)
-    return encode(visualize.rasterize(drawing))
+    return encode(figures.rasterize(drawing))
 
 
 def encode(image):

@@ -17,17 +17,26 @@ from efficientnet_tf import (
     classifier,
     distribution,
     evaluate,
-    files,
     layers,
     model,
     optimization,
     preprocessing,
     trainer,
     variants,
-    visualize,
 )
 from efficientnet_tf import weights as weights_lib
-from transfer import evidence, heads, inputs, recipes, schedules, tasks
+from efficientnet_tf.utils import (
+    figures,
+    files,
+)
+from transfer import (
+    evidence,
+    heads,
+    inputs,
+    recipes,
+    schedules,
+    tasks,
+)
 
 EXAMPLE_IMAGES = 8
 
@@ -210,7 +219,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
         ),
     ]
     images = feed.augment(next(iter(train_set))[0])
-    tf.summary.image("augmented", visualize.image_grid(images[:16])[None])
+    tf.summary.image("augmented", figures.image_grid(images[:16])[None])
     if done < rounds:
         network.fit(
             train_set,
@@ -290,7 +299,7 @@ def _summarize(scores, result, task):
     tf.summary.scalar("evaluation/top1", scores.top1)
     tf.summary.scalar("evaluation/top5", scores.top5)
     tf.summary.scalar("evaluation/mean_per_class", scores.mean_per_class)
-    image = visualize.confusion_image(scores.confusion, result.class_names)
+    image = figures.confusion_image(scores.confusion, result.class_names)
     tf.summary.image("confusion", image[None])
     logging.info("%s: %.4f", task.metric, getattr(scores, task.metric))
 

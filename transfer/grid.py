@@ -15,8 +15,15 @@ import keras
 import optuna
 from absl import logging
 
-from efficientnet_tf import files, sharing
-from transfer import finetune, plans, studies
+from efficientnet_tf.utils import (
+    files,
+    workers,
+)
+from transfer import (
+    finetune,
+    plans,
+    studies,
+)
 
 
 def work(plan, workdir, data_dir=None, on_run=None):
@@ -41,7 +48,7 @@ def work(plan, workdir, data_dir=None, on_run=None):
             if on_run is not None:
                 on_run()
         elif "busy" in states:
-            time.sleep(sharing.POLL_SECONDS)
+            time.sleep(workers.POLL_SECONDS)
         else:
             # Whoever made the last run may have been killed right after it.
             _write_results(plan, grid.workdir)
@@ -62,7 +69,7 @@ def count(plan, workdir):
                 studies.list_ended(studies.open_study(plan, workdir, cell))
             )
         ended += sum(
-            sharing.has_ended(_final(workdir, cell, seed)) for seed in seeds
+            workers.has_ended(_final(workdir, cell, seed)) for seed in seeds
         )
     return ended, total
 
@@ -148,7 +155,7 @@ class _Grid:
         if plans.search_size(self.plan, cell):
             study = studies.open_study(self.plan, self.workdir, cell)
             with contextlib.ExitStack() as held:
-                with sharing.lock(self.workdir, cell.slug):
+                with workers.lock(self.workdir, cell.slug):
                     trial = self._claim(study, cell, held)
                     # Under the lock: a dead trial ends before it is replaced.
                     running = study.get_trials(
@@ -165,7 +172,7 @@ class _Grid:
     def _claim(self, study, cell, held):
         """Returns a trial that is this process's alone, or None."""
         for trial in study.get_trials(deepcopy=False, states=studies.RUNNING):
-            lock = sharing.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
+            lock = workers.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
             with contextlib.suppress(filelock.Timeout), lock:
                 # Nobody holds it: its process is dead, or has just ended it.
                 if not study.trials[trial.number].state.is_finished():
@@ -182,7 +189,7 @@ class _Grid:
         study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
         trial = study.ask()
         held.enter_context(
-            sharing.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
+            workers.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
         )
         # Before the trial can be seen as running without its parameters.
         trial.set_user_attr("point", studies.suggest(self.plan, cell, trial))
@@ -218,7 +225,7 @@ class _Grid:
         except optuna.TrialPruned:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         except Exception as error:
-            if not sharing.is_runs_own(error):
+            if not workers.is_runs_own(error):
                 raise
             logging.warning("%s: %s", folder, error)
             trial.set_user_attr("diverged", str(error))
@@ -234,12 +241,12 @@ class _Grid:
         state = "done"
         for seed in plans.seeds(self.plan, cell):
             folder = _final(self.workdir, cell, seed)
-            if sharing.has_ended(folder) and self._is_tidy(cell, seed):
+            if workers.has_ended(folder) and self._is_tidy(cell, seed):
                 continue
-            lock = sharing.lock(self.workdir, f"{cell.slug}-seed{seed}", 0)
+            lock = workers.lock(self.workdir, f"{cell.slug}-seed{seed}", 0)
             try:
                 with lock:
-                    ended = sharing.has_ended(folder)
+                    ended = workers.has_ended(folder)
                     config = plans.make_config(
                         self.plan, cell, point, seed=seed
                     )
@@ -258,9 +265,9 @@ class _Grid:
         try:
             self._run(cell, config, folder, [])
         except Exception as error:
-            if not sharing.is_runs_own(error):
+            if not workers.is_runs_own(error):
                 raise
-            sharing.fail(folder, error, config.seed)
+            workers.fail(folder, error, config.seed)
 
     def _tidy(self, cell, config, point):
         """Does what is left to do after a final run, which a kill prevents."""
@@ -314,7 +321,7 @@ def _search_curves(plan, workdir, cell):
 
 
 def _write_results(plan, workdir):
-    with sharing.lock(workdir, "results"):
+    with workers.lock(workdir, "results"):
         rows = read_results(plan, workdir)
         files.write_json_lines(workdir / files.RESULTS_FILE, rows)
 

@@ -5,8 +5,11 @@ import time
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf import files
-from transfer import features, inputs
+from efficientnet_tf.utils import files
+from transfer import (
+    features,
+    inputs,
+)
 
 # Of the linear classifier that a run started from: the inverse strength "C" of
 # its penalty, its "validation_top1" before it saw those images, and when it was

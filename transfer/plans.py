@@ -4,9 +4,12 @@ import dataclasses
 import itertools
 import re
 
-from efficientnet_tf import configs
 from efficientnet_tf import weights as weights_lib
-from transfer import recipes, tasks
+from efficientnet_tf.utils import configs
+from transfer import (
+    recipes,
+    tasks,
+)
 
 SAMPLERS = ("grid", "tpe")
 PRUNERS = ("none", "asha", "median")

@@ -11,8 +11,13 @@ import sys
 import tqdm
 from absl import logging
 
-from efficientnet_tf import files, folders
-from transfer import archives, publishers, tasks
+from efficientnet_tf import folders
+from efficientnet_tf.utils import files
+from transfer import (
+    archives,
+    publishers,
+    tasks,
+)
 
 # Features that TFDS takes as shares of the image's sides.
 BOXES = {"bbox", "head_bbox"}

@@ -3,7 +3,8 @@
 import dataclasses
 import math
 
-from efficientnet_tf import configs, sharpening
+from efficientnet_tf import sharpening
+from efficientnet_tf.utils import configs
 
 CHOICES = {
     "optimizer": ("adamw", "sgd", "momentum", "rmsprop"),

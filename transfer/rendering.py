@@ -6,8 +6,14 @@ import io
 import pathlib
 import re
 
-from efficientnet_tf import files
-from transfer import comparison, evidence, figures, page, paper
+from efficientnet_tf.utils import files
+from transfer import (
+    comparison,
+    evidence,
+    figures,
+    page,
+    paper,
+)
 
 TITLE = "Transfer results"
 WORST_PAIRS = 5

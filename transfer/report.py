@@ -7,8 +7,13 @@ import statistics
 
 from absl import logging
 
-from efficientnet_tf import files, variants
-from transfer import evidence, intervals, recipes
+from efficientnet_tf import variants
+from efficientnet_tf.utils import files
+from transfer import (
+    evidence,
+    intervals,
+    recipes,
+)
 
 # Without these, a row cannot stand in the table.
 FIELDS = ("task", "model", "recipe", "metric", "score")

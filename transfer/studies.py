@@ -5,8 +5,11 @@ import functools
 import keras
 import optuna
 
-from efficientnet_tf import sharing
-from transfer import plans, recipes
+from efficientnet_tf.utils import workers
+from transfer import (
+    plans,
+    recipes,
+)
 
 STUDY_FILE = "study.db"
 # Of ASHA and the median rule: epochs, or rounds, before the first judgement.
@@ -45,7 +48,7 @@ def open_study(plan, workdir, cell):
     """Returns the study of a cell, with a grid's points waiting in it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     workdir.mkdir(parents=True, exist_ok=True)
-    with sharing.lock(workdir, "storage"):
+    with workers.lock(workdir, "storage"):
         study = optuna.create_study(
             storage=_storage(str(workdir / STUDY_FILE)),
             study_name=cell.slug,

@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from efficientnet_tf import files
+from efficientnet_tf.utils import files
 from transfer import paper
 
 SPLITS = ("train", "validation", "test")

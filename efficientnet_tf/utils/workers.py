@@ -11,7 +11,7 @@ import time
 import filelock
 from absl import logging
 
-from efficientnet_tf import files
+from efficientnet_tf.utils import files
 
 PLAN_FILE = "plan.json"
 # Set in the processes of `run_workers`.
