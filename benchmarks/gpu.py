@@ -24,7 +24,7 @@ import time
 
 from absl import app, flags
 
-from efficientnet_tf import variants
+from efficientnet_tf.models import variants
 
 MODES = ("train", "inference")
 SIDES = ("ours", "timm")
@@ -226,11 +226,12 @@ def make_ours(name, resolution, precision):
     """Returns our network, an optimizer and a loss on one-hot labels."""
     import keras
 
-    from efficientnet_tf import distribution, model
+    from efficientnet_tf import distribution
+    from efficientnet_tf.models import builder
 
     distribution.set_precision(precision)
     keras.utils.set_random_seed(0)
-    network = model.build(
+    network = builder.build(
         name,
         input_shape=(resolution, resolution, 3),
         classes=CLASSES,

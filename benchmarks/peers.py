@@ -6,7 +6,11 @@ import time
 import keras
 import numpy as np
 
-from efficientnet_tf import layers, model, variants
+from efficientnet_tf.models import (
+    builder,
+    layers,
+    variants,
+)
 
 KERAS_APPLICATIONS = "keras.applications"
 UNFUSED = "the same graph with keras.layers.BatchNormalization"
@@ -14,7 +18,7 @@ UNFUSED = "the same graph with keras.layers.BatchNormalization"
 
 def make_ours(name, resolution):
     """Our network, with its dropout off so that losses compare."""
-    return model.build(
+    return builder.build(
         name,
         input_shape=(resolution, resolution, 3),
         dropout_rate=0.0,

@@ -22,8 +22,17 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from efficientnet_tf import classifier, distribution, model, trainer
-from transfer import inputs, recipes, tasks
+from efficientnet_tf import (
+    classifier,
+    distribution,
+    trainer,
+)
+from efficientnet_tf.models import builder
+from transfer import (
+    inputs,
+    recipes,
+    tasks,
+)
 
 TASK = flags.DEFINE_string("task", "cifar10", "A TFDS task of small images.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
@@ -43,7 +52,7 @@ def main(_):
     task = tasks.get_task(TASK.value)
     examples = tasks.load_examples(task, DATA_DIR.value)["train"]
     size = RESOLUTION.value
-    network = model.build(
+    network = builder.build(
         MODEL.value,
         weights=None,
         input_shape=(size, size, 3),

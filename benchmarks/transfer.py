@@ -28,8 +28,14 @@ import peers
 import tensorflow as tf
 from absl import app, flags
 
-from efficientnet_tf import downloads, model
-from transfer import finetune, heads, recipes, tasks
+from efficientnet_tf import downloads
+from efficientnet_tf.models import builder
+from transfer import (
+    finetune,
+    heads,
+    recipes,
+    tasks,
+)
 
 TASK = flags.DEFINE_string("task", "oxford_flowers102", "A TFDS task's name.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
@@ -242,7 +248,7 @@ def make_augmentation():
 
 def make_base():
     """The network without its head, of Keras's own layers."""
-    ours = model.build(
+    ours = builder.build(
         MODEL.value,
         weights=WEIGHTS.value,
         include_top=False,

@@ -2,8 +2,8 @@
 
 import inspect
 
-from efficientnet_tf import variants
 from efficientnet_tf import weights as weights_lib
+from efficientnet_tf.models import variants
 
 
 def _make_constructor(public_name, model_name):

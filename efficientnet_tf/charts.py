@@ -1,6 +1,6 @@
 """Accuracy over cost, and time and memory over cost, drawn from tables."""
 
-from efficientnet_tf import (
+from efficientnet_tf.models import (
     costs,
     published,
     variants,

@@ -6,10 +6,12 @@ import math
 from absl import logging
 
 from efficientnet_tf import (
-    costs,
     measurements,
-    published,
     ranking,
+)
+from efficientnet_tf.models import (
+    costs,
+    published,
     variants,
 )
 from efficientnet_tf.utils import files

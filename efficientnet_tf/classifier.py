@@ -10,11 +10,13 @@ import numpy as np
 
 from efficientnet_tf import (
     data,
-    layers,
     preprocessing,
-    variants,
 )
 from efficientnet_tf import weights as weights_lib
+from efficientnet_tf.models import (
+    layers,  # noqa: F401  Registers what a saved model is made of.
+    variants,
+)
 from efficientnet_tf.utils import files
 
 SETTINGS_FILE = "classifier.json"

@@ -10,7 +10,11 @@ import re
 
 import numpy as np
 
-from efficientnet_tf import model, readers, variants
+from efficientnet_tf import readers
+from efficientnet_tf.models import (
+    builder,
+    variants,
+)
 
 # keras.applications.efficientnet; the values sit in its Normalization layer.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -60,7 +64,7 @@ def read(path, name):
       ValueError: it is of no known kind, cut off, refused, or not of this
         family.
     """
-    plans = model.plan_blocks(name)
+    plans = builder.plan_blocks(name)
     tensors = readers.read(path)
     convert = {
         "keras": _from_keras,

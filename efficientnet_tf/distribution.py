@@ -6,7 +6,7 @@ import os
 import keras
 from absl import logging
 
-from efficientnet_tf import layers
+from efficientnet_tf.models import layers
 from efficientnet_tf.utils import configs
 
 PRECISIONS = configs.PRECISIONS

@@ -9,10 +9,12 @@ import statistics
 
 from efficientnet_tf import (
     charts,
-    costs,
-    model,
-    scaling,
     search,
+)
+from efficientnet_tf.models import (
+    builder,
+    costs,
+    scaling,
     variants,
 )
 from efficientnet_tf.utils import files
@@ -41,7 +43,7 @@ def page_data():
         "growth": search.Plan.growth,
         "tolerance": search.Plan.tolerance,
         "depth_divisor": scaling.DEPTH_DIVISOR,
-        "min_resolution": model.MIN_SIZE,
+        "min_resolution": builder.MIN_SIZE,
         "classes": costs.count("efficientnet_b0").stages[-1].filters,
         "families": {name: _family(name) for name in FAMILIES},
         "named": {name: _named(name) for name in variants.VARIANTS},

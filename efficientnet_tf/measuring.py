@@ -14,12 +14,14 @@ import keras
 import numpy as np
 
 from efficientnet_tf import (
-    baselines,
     distribution,
     memory,
-    networks,
-    profiling,
+)
+from efficientnet_tf.models import (
+    baselines,
+    profile,
     published,
+    registry,
     variants,
 )
 from efficientnet_tf.utils import (
@@ -85,7 +87,7 @@ class Job:
     @functools.cached_property
     def network(self):
         """The `networks.Scaled` that is measured."""
-        network = networks.get(self.model)
+        network = registry.get(self.model)
         if self.resolution is None:
             return network
         return dataclasses.replace(network, resolution=self.resolution)
@@ -106,7 +108,7 @@ def count(job):
     The published multiply-adds hold for the published resolution only, so
     they are None at others.
     """
-    costs = profiling.profile(networks.build(job.network))
+    costs = profile.profile(registry.build(job.network))
     row = dict.fromkeys(COLUMNS)
     row.update(dataclasses.asdict(job), resolution=job.size, note="")
     theirs = published.VARIANTS.get(job.model)
@@ -148,7 +150,7 @@ def measure_latency(job):
     Includes what a caller waits for: images in, probabilities out.
     """
     distribution.set_precision(job.precision)
-    network = networks.build(job.network)
+    network = registry.build(job.network)
     network.compile()
     images = _images(job)
     seconds = []
@@ -176,9 +178,9 @@ def measure_training_memory(job):
     """
     distribution.set_precision(job.precision)
     runtime = memory.peak_mb()
-    cost = networks.count(job.network)
+    cost = registry.count(job.network)
     memory.check_memory(cost, job.batch_size, job.precision)
-    network = networks.build(job.network)
+    network = registry.build(job.network)
     network.compile(
         optimizer=keras.optimizers.SGD(1e-3, momentum=0.9),
         loss="sparse_categorical_crossentropy",

@@ -6,11 +6,11 @@ import keras
 import numpy as np
 
 from efficientnet_tf import (
-    networks,
     search,
     study,
     trials,
 )
+from efficientnet_tf.models import registry
 from efficientnet_tf.utils import (
     figures,
     files,
@@ -176,10 +176,10 @@ def published_table(rows):
     """Returns `study.published_rows` as Markdown, with what is counted here."""
     lines = []
     for row in rows:
-        network = networks.Scaled(
+        network = registry.Scaled(
             row["base"], row["width"], row["depth"], row["resolution"], 0.0
         )
-        counted = networks.count(network).multiply_adds
+        counted = registry.count(network).multiply_adds
         lines.append(
             [
                 f"`{row['base']}`",

@@ -15,10 +15,12 @@ from absl import logging
 from efficientnet_tf import (
     choosing,
     measurements,
-    networks,
     ranking,
-    scaling,
     trials,
+)
+from efficientnet_tf.models import (
+    registry,
+    scaling,
     variants,
 )
 from efficientnet_tf.utils import (
@@ -49,7 +51,7 @@ class Plan:
     is of accuracy and all `costs`.
     """
 
-    base: networks.Scaled
+    base: registry.Scaled
     budget: trials.Budget
     growth: float = scaling.GROWTH
     tolerance: float = scaling.TOLERANCE
@@ -197,7 +199,7 @@ def read_results(plan, workdir, measured=None):
     """
     measured = measured or {}
     scaled = _networks(plan)
-    base = networks.count(scaled.pop(BASE))
+    base = registry.count(scaled.pop(BASE))
     target = plan.target
     if not target:
         begin = {**dataclasses.asdict(base), **measured.get(BASE, {})}
@@ -258,7 +260,7 @@ def family(plan, chosen, phis=PHIS):
     for phi in phis:
         network = _compound(plan, phi, grid)
         row = {"phi": phi, **dataclasses.asdict(network)}
-        cost = networks.count(network)
+        cost = registry.count(network)
         rows.append({**row, **dataclasses.asdict(cost)})
     return rows
 
@@ -272,7 +274,7 @@ def write_family(plan, chosen, workdir, phis=PHIS):
     for row in rows:
         fields = {f.name: row[f.name] for f in dataclasses.fields(plan.base)}
         path = folder / f"phi{row['phi']:g}{variants.FILE_SUFFIX}"
-        networks.write(path, networks.Scaled(**fields))
+        registry.write(path, registry.Scaled(**fields))
     return rows
 
 
@@ -290,7 +292,7 @@ def _measure(cost, name, plan, workdir):
 def _networks(plan):
     """Returns {name: `Scaled`} of the base and of all candidates."""
     return {BASE: plan.base} | {
-        name: networks.scale(
+        name: registry.scale(
             plan.base, scaling.factors(1, *row), plan.resolution_divisor
         )
         for name, row in candidates(plan).items()
@@ -298,7 +300,7 @@ def _networks(plan):
 
 
 def _compound(plan, phi, grid):
-    network = networks.scale(
+    network = registry.scale(
         plan.base, scaling.factors(phi, *grid), plan.resolution_divisor
     )
     if plan.base.base not in variants.VARIANTS:

@@ -6,11 +6,11 @@ Figures 3 and 8, Tables 3 and 7 of https://arxiv.org/abs/1905.11946.
 import dataclasses
 import pathlib
 
-from efficientnet_tf import (
-    networks,
+from efficientnet_tf import trials
+from efficientnet_tf.models import (
     published,
+    registry,
     scaling,
-    trials,
     variants,
 )
 from efficientnet_tf.utils import configs
@@ -31,7 +31,7 @@ class Plan:
     budget: trials.Budget
     bases: tuple[str, ...] = BASES
     growths: tuple[float, ...] = (4.0,)  # As in the paper's tables.
-    directions: tuple[str, ...] = tuple(networks.DIRECTIONS)
+    directions: tuple[str, ...] = tuple(registry.DIRECTIONS)
     width: float = 1.0
     depth: float = 1.0
     resolution: int = 0
@@ -49,10 +49,10 @@ class Plan:
             if not 1 < growth < float("inf"):
                 raise ValueError(f"growths={self.growths} must be above 1.")
         for direction in self.directions:
-            if direction not in networks.DIRECTIONS:
+            if direction not in registry.DIRECTIONS:
                 raise ValueError(
                     f"Unknown direction {direction!r}; choose one of "
-                    f"{', '.join(networks.DIRECTIONS)}."
+                    f"{', '.join(registry.DIRECTIONS)}."
                 )
         scaling.factors(1, self.alpha, self.beta, self.gamma)
         if self.alpha * self.beta * self.gamma == 1:
@@ -82,7 +82,7 @@ class Case:
     base: str
     direction: str
     growth: float
-    network: networks.Scaled
+    network: registry.Scaled
 
     @property
     def name(self):
@@ -101,7 +101,7 @@ def cases(plan):
         for direction in plan.directions:
             options = grid if direction == "compound" else {}
             for growth in plan.growths:
-                grown = networks.grow(begin, growth, direction, **options)
+                grown = registry.grow(begin, growth, direction, **options)
                 found.append(Case(label, direction, growth, grown))
     return found
 

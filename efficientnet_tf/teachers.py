@@ -5,11 +5,9 @@ import pathlib
 import keras
 from absl import logging
 
-from efficientnet_tf import (
-    classifier,
-    variants,
-)
+from efficientnet_tf import classifier
 from efficientnet_tf import weights as weights_lib
+from efficientnet_tf.models import variants
 from efficientnet_tf.utils import files
 
 SAVED_MODEL_FILE = "saved_model.pb"

@@ -17,13 +17,15 @@ from efficientnet_tf import (
     data,
     distribution,
     feeds,
-    layers,
     memory,
-    networks,
     optimization,
     recipes,
     teachers,
     trainer,
+)
+from efficientnet_tf.models import (
+    layers,
+    registry,
     variants,
 )
 from efficientnet_tf.utils import (
@@ -88,7 +90,7 @@ def train_and_evaluate(
     """
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
-    scaled = networks.get(model_name)
+    scaled = registry.get(model_name)
     run = {
         "model": model_name,
         "dataset": dataset,
@@ -204,11 +206,11 @@ def _build(scaled, examples, config, xla, replicas):
     side = max(sizes) if len(sizes) == 1 else None
     largest = dataclasses.replace(scaled, resolution=max(sizes))
     memory.check_memory(
-        networks.count(largest, classes),
+        registry.count(largest, classes),
         distribution.replica_batch_size(config.micro_batch_size, replicas),
         config.precision,
     )
-    plain = networks.build(
+    plain = registry.build(
         scaled,
         classes=classes,
         size=side,

@@ -5,7 +5,11 @@ from typing import Any
 
 import keras
 
-from efficientnet_tf import distillation, layers, optimization
+from efficientnet_tf import (
+    distillation,
+    optimization,
+)
+from efficientnet_tf.models import layers
 
 # What evaluation does not measure.
 TRAINING_METRICS = ("l2", "distillation", "gradient_norm")

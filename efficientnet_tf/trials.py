@@ -11,10 +11,10 @@ from absl import logging
 from efficientnet_tf import (
     checkpoints,
     data,
-    networks,
     recipes,
     train,
 )
+from efficientnet_tf.models import registry
 from efficientnet_tf.utils import (
     configs,
     files,
@@ -99,7 +99,7 @@ def base_network(name, budget, *, width=1.0, depth=1.0, resolution=0):
       depth: multiplies all repeats.
       resolution: pixels a side; 0: the recipe's, or the network's own.
     """
-    network = networks.get(name)
+    network = registry.get(name)
     return dataclasses.replace(
         network,
         width=network.width * width,
@@ -142,7 +142,7 @@ def start(plan, candidates, workdir):
     for name, network in candidates.items():
         path = network_file(workdir, name)
         if not path.exists():
-            networks.write(path, network)
+            registry.write(path, network)
 
 
 def work(names, budget, workdir, *, data_dir=None, on_run=None):
@@ -226,7 +226,7 @@ def summarize(name, network, budget, workdir):
     known = [score for score in scores if score is not None]
     whole = len(known) == budget.seeds
     spread = float(np.std(known, ddof=1)) if whole and len(known) > 1 else None
-    cost = networks.count(network)
+    cost = registry.count(network)
     return {
         "name": name,
         **dataclasses.asdict(network),

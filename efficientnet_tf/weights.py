@@ -10,8 +10,8 @@ from absl import logging
 from efficientnet_tf import (
     downloads,
     readers,
-    variants,
 )
+from efficientnet_tf.models import variants
 from efficientnet_tf.utils import files
 
 KERAS = "https://storage.googleapis.com/keras-applications"
@@ -192,9 +192,9 @@ def build(
     checkpoint = None if weights is None else resolve(model, weights)
     if normalization is None and checkpoint is not None:
         normalization = checkpoint.normalization
-    from efficientnet_tf import model as model_lib  # With Keras.
+    from efficientnet_tf.models import builder  # With Keras.
 
-    network = model_lib.build(
+    network = builder.build(
         model, include_top=include_top, normalization=normalization, **options
     )
     if checkpoint is not None:

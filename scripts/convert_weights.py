@@ -7,7 +7,8 @@ python scripts/convert_weights.py --model=efficientnet_lite0 \
 import cli
 from absl import flags
 
-from efficientnet_tf import model, weights
+from efficientnet_tf import weights
+from efficientnet_tf.models import builder
 
 MODEL = flags.DEFINE_string("model", None, "E.g. efficientnet_b0.")
 SOURCE = flags.DEFINE_string(
@@ -24,7 +25,7 @@ def main(_):
     weights.check_output(OUTPUT.value)
     checkpoint = weights.resolve(MODEL.value, SOURCE.value)
     head = checkpoint.arrays.get("predictions/kernel")
-    network = model.build(
+    network = builder.build(
         MODEL.value,
         include_top=head is not None,
         classes=1000 if head is None else head.shape[-1],

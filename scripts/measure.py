@@ -89,13 +89,15 @@ def _write_parts(folder, job):
     """Writes what each layer and each stage costs."""
     import dataclasses
 
-    from efficientnet_tf import (
-        measuring,
-        networks,
-        profiling,
+    from efficientnet_tf import measuring
+    from efficientnet_tf.models import (
+        profile as profile_lib,
+    )
+    from efficientnet_tf.models import (
+        registry,
     )
 
-    profile = profiling.profile(networks.build(job.network))
+    profile = profile_lib.profile(registry.build(job.network))
     for name in ("layers", "stages"):
         rows = map(dataclasses.asdict, getattr(profile, name))
         measuring.write_csv(folder / f"{name}.csv", list(rows))

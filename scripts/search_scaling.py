@@ -16,7 +16,7 @@ import dataclasses
 import cli
 from absl import flags
 
-from efficientnet_tf import scaling
+from efficientnet_tf.models import scaling
 
 BASE = flags.DEFINE_string(
     "base", "efficientnet_b0", "Of the family or the baselines, or a file."

@@ -14,7 +14,7 @@ work. --costs only counts.
 import cli
 from absl import flags
 
-from efficientnet_tf import scaling
+from efficientnet_tf.models import scaling
 
 BASES = flags.DEFINE_list(
     "bases",
@@ -49,7 +49,11 @@ flags.mark_flags_as_required(["dataset", "workdir"])
 
 
 def main(_):
-    from efficientnet_tf import scaling_report, study, trials
+    from efficientnet_tf import (
+        scaling_report,
+        study,
+        trials,
+    )
 
     plan = _make_plan()
     study.start(plan, WORKDIR.value)
@@ -74,7 +78,10 @@ def main(_):
 
 
 def _make_plan():
-    from efficientnet_tf import study, trials
+    from efficientnet_tf import (
+        study,
+        trials,
+    )
 
     budget = trials.Budget(
         dataset=DATASET.value,

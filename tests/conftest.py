@@ -79,7 +79,7 @@ def _make_folder(root, counts, size=40):
 @pytest.fixture(scope="session")
 def tiny_row():
     """A network of the family that builds and trains within seconds."""
-    from efficientnet_tf import variants
+    from efficientnet_tf.models import variants
 
     return make_tiny_row(variants)
 

@@ -14,7 +14,8 @@ import sys
 
 import conftest
 
-from efficientnet_tf import callbacks, variants
+from efficientnet_tf import callbacks
+from efficientnet_tf.models import variants
 
 
 class _Stopper(callbacks.Throughput):

@@ -15,7 +15,8 @@ import sys
 
 import conftest
 
-from efficientnet_tf import callbacks, variants
+from efficientnet_tf import callbacks
+from efficientnet_tf.models import variants
 
 HOW, _, WHO = sys.argv[1].partition("@")
 STEP = int(sys.argv[2])

@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf import distribution, layers
+from efficientnet_tf import distribution
+from efficientnet_tf.models import layers
 
 REPLICAS, SHAPE = 16, (2, 3, 3, 4)
 

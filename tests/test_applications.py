@@ -6,7 +6,8 @@ import keras
 import pytest
 
 import efficientnet_tf
-from efficientnet_tf import applications, variants
+from efficientnet_tf import applications
+from efficientnet_tf.models import variants
 
 CONSTRUCTORS = {
     "EfficientNet" + name.removeprefix("efficientnet_").capitalize(): name

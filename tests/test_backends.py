@@ -12,7 +12,12 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf import layers, model, variants, weights
+from efficientnet_tf import weights
+from efficientnet_tf.models import (
+    builder,
+    layers,
+    variants,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -93,7 +98,7 @@ def run(backend, folder, *arguments):
 def test_jax_predicts_and_trains_as_tensorflow_does(name, depth, tmp_path):
     pytest.importorskip("jax")
     variant = dataclasses.replace(variants.get_variant(name), depth=depth)
-    network = model.build(variant, input_shape=(64, 64, 3), classes=10)
+    network = builder.build(variant, input_shape=(64, 64, 3), classes=10)
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (8, 64, 64, 3)).astype("float32")
     # Real statistics; else the outputs are too small to compare.

@@ -6,7 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf import baselines, profiling, published
+from efficientnet_tf.models import (
+    baselines,
+    published,
+)
+from efficientnet_tf.models import (
+    profile as profile_lib,
+)
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "scaling.md"
 
@@ -36,14 +42,14 @@ def test_every_baseline_has_a_golden_and_a_row_in_table_3():
 def test_parameters_at_scale_one_are_those_of_keras_applications(name):
     ours, theirs = baselines.build(name), PEERS[name](weights=None)
     assert ours.count_params() == theirs.count_params()
-    profile = profiling.profile(ours)
-    assert profile.params == profiling.profile(theirs).params
+    profile = profile_lib.profile(ours)
+    assert profile.params == profile_lib.profile(theirs).params
     assert profile.params + profile.statistics == ours.count_params()
 
 
 @pytest.mark.parametrize("width", VITS)
 def test_transformers_of_the_known_widths_have_the_known_costs(width):
-    profile = profiling.profile(baselines.build("vit", width=width))
+    profile = profile_lib.profile(baselines.build("vit", width=width))
     params, multiply_adds = VITS[width]
     assert profile.params == params
     assert round(profile.multiply_adds / 1e9, 1) == multiply_adds
@@ -61,7 +67,7 @@ def test_a_row_of_table_3_costs_what_the_paper_says(row):
         width=row.width,
         resolution=row.resolution,
     )
-    found = profiling.profile(network).multiply_adds / 1e9
+    found = profile_lib.profile(network).multiply_adds / 1e9
     cells = (
         f"`{row.baseline}`",
         f"{row.depth:g}",
@@ -99,7 +105,7 @@ def test_depth_width_and_resolution_each_add_to_the_cost(name):
             name, **{"resolution": 64, "classes": 7, "width": 0.5, **scale}
         )
         assert network.output_shape == (None, 7)
-        return profiling.profile(network)
+        return profile_lib.profile(network)
 
     base = count()
     deep, wide, large = count(depth=2), count(width=1.0), count(resolution=128)

@@ -6,9 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf import blocks, model
+from efficientnet_tf.models import (
+    blocks,
+    builder,
+)
 
-PLAN = model.BlockPlan(
+PLAN = builder.BlockPlan(
     name="block9_9",
     kernel_size=5,
     expand_ratio=6,

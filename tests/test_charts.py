@@ -2,7 +2,11 @@
 
 import numpy as np
 
-from efficientnet_tf import charts, measuring, published
+from efficientnet_tf import (
+    charts,
+    measuring,
+)
+from efficientnet_tf.models import published
 
 
 def test_points_are_the_tables_with_our_costs():

@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-from efficientnet_tf import choosing, costs, measurements, published, variants
+from efficientnet_tf import (
+    choosing,
+    measurements,
+)
+from efficientnet_tf.models import (
+    costs,
+    published,
+    variants,
+)
 
 HERE = pathlib.Path(__file__).parent
 

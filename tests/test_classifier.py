@@ -4,14 +4,18 @@ import os
 import numpy as np
 import pytest
 
-from efficientnet_tf import classifier, model, preprocessing
+from efficientnet_tf import (
+    classifier,
+    preprocessing,
+)
+from efficientnet_tf.models import builder
 
 LITE0 = "efficientnet_lite0"
 
 
 @pytest.fixture(scope="module")
 def small(tiny_row):
-    network = model.build(tiny_row, classes=3, input_shape=(32, 32, 3))
+    network = builder.build(tiny_row, classes=3, input_shape=(32, 32, 3))
     return classifier.Classifier(network, ("ä b", "c", "d"), 32, "bilinear", 4)
 
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import convert, model, variants, weights
+from efficientnet_tf import (
+    convert,
+    weights,
+)
+from efficientnet_tf.models import (
+    builder,
+    variants,
+)
 
 B0 = "efficientnet_b0"
 
@@ -64,7 +71,7 @@ def their_layers(family, name):
     """Returns {our layer: theirs} for the whole network."""
     family = FAMILIES[family]
     table = dict(zip(ENDS, family["ends"].split(), strict=True))
-    for n, plan in enumerate(model.plan_blocks(name)):
+    for n, plan in enumerate(builder.plan_blocks(name)):
         s, i = map(int, re.findall(r"\d+", plan.name))
         block = family["block"].format(n=n, s=s, i0=i - 1, s0=s - 1)
         kind = "expanded" if plan.expand_ratio > 1 else "plain"
@@ -132,7 +139,7 @@ def assert_same(found, wanted):
 @pytest.fixture(scope="module", params=[B0, "efficientnet_lite1"])
 def network(request):
     """With squeeze-and-excitation, and without but with more blocks."""
-    return model.build(request.param)
+    return builder.build(request.param)
 
 
 @pytest.mark.parametrize("family", ["lukemelas", "timm", "torchvision"])
@@ -289,7 +296,7 @@ def test_normalization_is_what_the_graph_of_keras_computes(
 
 def test_our_keras_file_states_its_normalization(tmp_path):
     path = tmp_path / "x.keras"
-    network = model.build("efficientnet_lite0", normalization="advprop")
+    network = builder.build("efficientnet_lite0", normalization="advprop")
     network.save(path)
     checkpoint = convert.read(path, "efficientnet_lite0")
     assert_same(checkpoint.arrays, arrays_of(network))

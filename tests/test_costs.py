@@ -5,7 +5,13 @@ import pathlib
 
 import pytest
 
-from efficientnet_tf import costs, profiling, published, scaling, variants
+from efficientnet_tf.models import (
+    costs,
+    profile,
+    published,
+    scaling,
+    variants,
+)
 
 PAGE = pathlib.Path(__file__).parent.parent / "docs" / "scaling.md"
 
@@ -35,7 +41,7 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_counts_equal_those_of_the_network(name):
     counted = costs.count(NETWORKS[name])
-    built = profiling.profile(NETWORKS[name])
+    built = profile.profile(NETWORKS[name])
     stages = {stage.name: stage for stage in built.stages}
     assert [stage.name for stage in counted.stages] == list(stages)
     for stage in counted.stages:

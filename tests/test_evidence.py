@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf import data, evaluate, model
+from efficientnet_tf import (
+    data,
+    evaluate,
+)
+from efficientnet_tf.models import builder
 from transfer import evidence
 
 NAMES = ["a", "b", "c"]
@@ -35,7 +39,7 @@ def _expand(cells):
 
 @pytest.fixture(scope="module")
 def network():
-    return model.build("efficientnet_b0", classes=3, input_shape=(32, 32, 3))
+    return builder.build("efficientnet_b0", classes=3, input_shape=(32, 32, 3))
 
 
 def test_a_row_gets_counts_that_are_read_back(network, tmp_path):

@@ -9,7 +9,15 @@ import re
 import browser
 import pytest
 
-from efficientnet_tf import charts, costs, explorer, scaling, variants
+from efficientnet_tf import (
+    charts,
+    explorer,
+)
+from efficientnet_tf.models import (
+    costs,
+    scaling,
+    variants,
+)
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 

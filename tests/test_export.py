@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import classifier, export, model
+from efficientnet_tf import (
+    classifier,
+    export,
+)
+from efficientnet_tf.models import builder
 
 # Another process, which knows nothing of the package.
 READER = """
@@ -33,7 +37,7 @@ assert "efficientnet_tf" not in sys.modules
 
 @pytest.fixture(scope="module")
 def small(tiny_row):
-    network = model.build(tiny_row, classes=3, input_shape=(32, 32, 3))
+    network = builder.build(tiny_row, classes=3, input_shape=(32, 32, 3))
     # A random head is nearly indifferent; this one is not.
     head = network.get_layer("predictions")
     kernel, bias = head.get_weights()

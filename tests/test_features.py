@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from sklearn import linear_model, pipeline, preprocessing
 
-from efficientnet_tf import data, model
+from efficientnet_tf import data
+from efficientnet_tf.models import builder
 from transfer import features
 
 
@@ -17,7 +18,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def network(tiny_row):
-    return model.build(tiny_row, classes=2, input_shape=(32, 32, 3))
+    return builder.build(tiny_row, classes=2, input_shape=(32, 32, 3))
 
 
 def _examples(size=5, shift=0):
@@ -81,7 +82,7 @@ def test_other_data_or_other_weights_are_not_read_from_the_cache(
     network, tiny_row, cache
 ):
     keras.utils.set_random_seed(1)
-    two = model.build(tiny_row, classes=2, input_shape=(32, 32, 3))
+    two = builder.build(tiny_row, classes=2, input_shape=(32, 32, 3))
     results = [
         features.extract(network, _dataset(_examples()), "key")[0],
         features.extract(network, _dataset(_examples(shift=1)), "other key")[0],

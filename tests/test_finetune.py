@@ -13,9 +13,9 @@ from efficientnet_tf import (
     checkpoints,
     classifier,
     optimization,
-    variants,
     weights,
 )
+from efficientnet_tf.models import variants
 from efficientnet_tf.utils import figures
 from transfer import (
     finetune,
@@ -106,7 +106,7 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     metrics = _lines(tmp_path / finetune.files.METRICS_FILE)
     assert [line["epoch"] for line in metrics] == [1, 2]
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    monkeypatch.setattr(finetune.model, "build", None)
+    monkeypatch.setattr(finetune.weights_lib, "build", None)
     assert _run(folder, tmp_path) == row
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
 
@@ -235,7 +235,7 @@ def test_frozen_stages_end_as_they_began(folder, tmp_path):
     _run(folder, tmp_path, frozen_stages=1, batch_norm="train", head="random")
     network = classifier.from_run(tmp_path).model
     keras.utils.set_random_seed(CONFIG.seed)
-    begun = finetune.model.build(
+    begun = finetune.weights_lib.build(
         "tiny",
         classes=2,
         input_shape=(32, 32, 3),
@@ -305,9 +305,9 @@ def _command(folder, workdir, how, epoch, **fields):
 
 @pytest.fixture
 def tiny_weights(tmp_path, tiny_row):
-    from efficientnet_tf import model
+    from efficientnet_tf.models import builder
 
-    network = model.build(tiny_row, classes=2, name="tiny")
+    network = builder.build(tiny_row, classes=2, name="tiny")
     weights.save(network, tmp_path / "tiny.weights.h5")
 
 

@@ -10,7 +10,7 @@ import textwrap
 
 import pytest
 
-from efficientnet_tf import variants
+from efficientnet_tf.models import variants
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "benchmarks/gpu.py"

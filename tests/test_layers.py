@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import layers
+from efficientnet_tf.models import layers
 
 SHAPE = (4, 6, 5, 8)
 

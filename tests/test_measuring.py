@@ -9,7 +9,15 @@ import sys
 
 import pytest
 
-from efficientnet_tf import measuring, memory, networks, published, variants
+from efficientnet_tf import (
+    measuring,
+    memory,
+)
+from efficientnet_tf.models import (
+    published,
+    registry,
+    variants,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -59,8 +67,8 @@ def test_a_variant_file_is_a_network_as_well(tmp_path):
     path.write_text('{"base": "efficientnet_b0", "width": 0.5}')
     row = measuring.count(measuring.Job(str(path), resolution=64))
     assert row["resolution"] == 64 and row["published_params_m"] is None
-    network = dataclasses.replace(networks.get(path), resolution=64)
-    costs = networks.count(network)
+    network = dataclasses.replace(registry.get(path), resolution=64)
+    costs = registry.count(network)
     assert row["params_m"] == costs.params / 1e6
     assert row["multiply_adds_g"] == costs.multiply_adds / 1e9
 
@@ -174,7 +182,7 @@ def test_the_script_counts_layers_and_stages(tmp_path):
 
 
 def test_a_containers_limit_counts_where_it_is_less(tmp_path, monkeypatch):
-    cost = networks.Cost(params=10**6, multiply_adds=0, activations=10**6)
+    cost = registry.Cost(params=10**6, multiply_adds=0, activations=10**6)
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(memory, "LIMIT_FILE", str(limit))
     for text in (None, "max\n", "17000000\n"):

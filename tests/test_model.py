@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import layers, model, profiling, scaling, variants
+from efficientnet_tf.models import (
+    builder,
+    layers,
+    scaling,
+    variants,
+)
+from efficientnet_tf.models import (
+    profile as profile_lib,
+)
 
 # Trainable parameters with 1,000 classes: B0 to B7 as torchvision publishes
 # them, the others counted on the official code's graph.
@@ -118,12 +126,12 @@ ALL_BUT_LARGE = tuple(n for n in variants.VARIANTS if n not in LARGE)
 @functools.cache
 def built(name):
     """The profile of a network, and its feature maps' shapes, but not it."""
-    network = model.build(name)
+    network = builder.build(name)
     pyramid = {
         level: network.get_layer(layer).output.shape[1:]
-        for level, layer in model.endpoints(network).items()
+        for level, layer in builder.endpoints(network).items()
     }
-    return profiling.profile(network), pyramid
+    return profile_lib.profile(network), pyramid
 
 
 def settle(network):
@@ -143,7 +151,7 @@ def settle(network):
 
 def make_logits(name, **options):
     options = {"classes": 10, "classifier_activation": None, **options}
-    return model.build(name, **options)
+    return builder.build(name, **options)
 
 
 def random_images(*shape):
@@ -157,9 +165,9 @@ def count_by_hand(name):
     def conv_bn(kernel, in_filters, filters):
         return kernel**2 * in_filters * filters + 2 * filters
 
-    stem, head = model.plan_ends(name)
+    stem, head = builder.plan_ends(name)
     total = conv_bn(3, 3, stem)
-    for plan in model.plan_blocks(name):
+    for plan in builder.plan_blocks(name):
         expanded = plan.in_filters * plan.expand_ratio
         if plan.expand_ratio > 1:
             total += conv_bn(1, plan.in_filters, expanded)
@@ -183,7 +191,7 @@ def test_every_variant_has_a_golden(goldens):
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_the_plan_has_the_published_number_of_parameters(name):
-    head = model.plan_ends(name)[1]
+    head = builder.plan_ends(name)[1]
     assert count_by_hand(name) == PARAMS_WITHOUT_TOP[name]
     assert count_by_hand(name) + 1000 * (head + 1) == PARAMS[name]
 
@@ -206,7 +214,7 @@ def test_multiply_adds_are_within_half_a_percent(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_the_network_without_its_top_has_the_published_number(name):
-    network = model.build(name, include_top=False)
+    network = builder.build(name, include_top=False)
     found = sum(math.prod(w.shape) for w in network.trainable_weights)
     assert found == PARAMS_WITHOUT_TOP[name]
 
@@ -218,7 +226,7 @@ def test_statistics_are_as_many_as_in_published_files(name):
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_the_plan_has_the_official_number_of_blocks(name):
-    assert len(model.plan_blocks(name)) == BLOCKS[name]
+    assert len(builder.plan_blocks(name)) == BLOCKS[name]
 
 
 # The plan.
@@ -226,7 +234,7 @@ def test_the_plan_has_the_official_number_of_blocks(name):
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_drop_rates_rise_from_zero_by_the_scaled_number_of_blocks(name):
-    rates = [plan.drop_rate for plan in model.plan_blocks(name)]
+    rates = [plan.drop_rate for plan in builder.plan_blocks(name)]
     expected = [0.2 * i / BLOCKS[name] for i in range(BLOCKS[name])]
     assert rates == pytest.approx(expected)
 
@@ -236,12 +244,12 @@ def test_drop_rates_rise_from_zero_by_the_scaled_number_of_blocks(name):
     [("efficientnet_b0", 0.1875), ("efficientnet_b7", 0.19636)],
 )
 def test_the_last_drop_rate_stays_below_the_limit(name, last):
-    rate = model.plan_blocks(name)[-1].drop_rate
+    rate = builder.plan_blocks(name)[-1].drop_rate
     assert rate == pytest.approx(last, abs=1e-5)  # 0.2 * (n - 1) / n.
 
 
 def test_drop_rates_are_those_of_the_layers():
-    network = model.build("efficientnet_b0", drop_path_rate=0.4, classes=2)
+    network = builder.build("efficientnet_b0", drop_path_rate=0.4, classes=2)
     found = {
         layer.name: layer.rate
         for layer in network.layers
@@ -266,17 +274,17 @@ def test_drop_rates_are_those_of_the_layers():
 def test_squeezed_widths_are_a_quarter_of_the_blocks_input():
     # From the shapes of the published B0 checkpoint.
     widths = [8, 4, 6, 6, 10, 10, 20, 20, 20, 28, 28, 28, 48, 48, 48, 48]
-    plans = model.plan_blocks("efficientnet_b0")
+    plans = builder.plan_blocks("efficientnet_b0")
     assert [plan.squeezed_filters for plan in plans] == widths
 
 
 @pytest.mark.parametrize("number", range(5))
 def test_lite_keeps_stem_head_and_outer_stages_unscaled(number):
     name = f"efficientnet_lite{number}"
-    assert model.plan_ends(name) == (32, 1280)
-    repeats = model.stage_repeats(name)
+    assert builder.plan_ends(name) == (32, 1280)
+    repeats = builder.stage_repeats(name)
     assert (repeats[0], repeats[-1]) == (1, 1)
-    assert not any(p.squeezed_filters for p in model.plan_blocks(name))
+    assert not any(p.squeezed_filters for p in builder.plan_blocks(name))
 
 
 @pytest.mark.parametrize(
@@ -289,12 +297,12 @@ def test_lite_keeps_stem_head_and_outer_stages_unscaled(number):
     ],
 )
 def test_stem_and_head_scale_with_the_width(name, ends):
-    assert model.plan_ends(name) == ends
+    assert builder.plan_ends(name) == ends
 
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_each_block_takes_what_the_one_before_gives(name):
-    plans = model.plan_blocks(name)
+    plans = builder.plan_blocks(name)
     for before, after in itertools.pairwise(plans):
         assert after.in_filters == before.filters
     assert math.prod(plan.strides for plan in plans) == 16
@@ -306,7 +314,7 @@ def test_each_block_takes_what_the_one_before_gives(name):
 
 def test_the_dropout_before_the_top_is_the_variants_or_ones_own():
     def rate(**options):
-        network = model.build("efficientnet_lite2", classes=2, **options)
+        network = builder.build("efficientnet_lite2", classes=2, **options)
         return network.get_layer("top_dropout").rate
 
     assert rate() == 0.3
@@ -318,7 +326,7 @@ def test_the_dropout_before_the_top_is_the_variants_or_ones_own():
 
 
 def test_the_graph_is_flat_and_its_names_are_paths():
-    network = model.build("efficientnet_b0")
+    network = builder.build("efficientnet_b0")
     assert not any(isinstance(x, keras.Model) for x in network.layers)
     assert not any(x.name.startswith("_") for x in network.layers)
     names = {layer.name for layer in network.layers}
@@ -382,7 +390,7 @@ def test_odd_and_unknown_sizes_give_what_fixed_ones_give(name):
 
 
 def test_without_its_top_a_network_takes_any_size():
-    network = model.build("efficientnet_lite0", include_top=False)
+    network = builder.build("efficientnet_lite0", include_top=False)
     assert network.input_shape == (None, None, None, 3)
     assert network(random_images(1, 33, 65, 3)).shape == (1, 2, 3, 1280)
 
@@ -462,7 +470,7 @@ def test_a_network_builds_on_a_tensor_of_ones_own():
 
 def test_the_top_gives_probabilities_or_logits():
     logits = settle(make_logits("efficientnet_lite0", input_shape=(64, 64, 3)))
-    softmax = model.build(
+    softmax = builder.build(
         "efficientnet_lite0", classes=10, input_shape=(64, 64, 3)
     )
     softmax.set_weights(logits.get_weights())
@@ -474,12 +482,12 @@ def test_the_top_gives_probabilities_or_logits():
 
 def test_without_a_top_pooling_reduces_the_last_feature_map():
     options = dict(include_top=False, input_shape=(64, 96, 3))
-    maps = settle(model.build("efficientnet_lite0", **options))
+    maps = settle(builder.build("efficientnet_lite0", **options))
     images = random_images(2, 64, 96, 3)
     features = np.asarray(maps(images))
     assert features.shape == (2, 2, 3, 1280)
     for pooling, reduce in (("avg", np.mean), ("max", np.max)):
-        pooled = model.build("efficientnet_lite0", pooling=pooling, **options)
+        pooled = builder.build("efficientnet_lite0", pooling=pooling, **options)
         pooled.set_weights(maps.get_weights())
         np.testing.assert_allclose(
             pooled(images), reduce(features, axis=(1, 2)), atol=1e-5
@@ -488,7 +496,7 @@ def test_without_a_top_pooling_reduces_the_last_feature_map():
 
 @pytest.mark.parametrize("name", marked(variants.VARIANTS, ALL_BUT_LARGE))
 def test_feature_maps_end_the_stages_at_each_stride(name):
-    plans = model.plan_blocks(name)
+    plans = builder.plan_blocks(name)
     # Stages 1, 2, 3, 5 and 7 are the last at their strides.
     last = {plan.name.split("_")[0]: plan.filters for plan in plans}
     filters = [last[f"block{stage}"] for stage in (1, 2, 3, 5, 7)]
@@ -502,19 +510,19 @@ def test_feature_maps_end_the_stages_at_each_stride(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_the_pyramid_gives_maps_at_the_levels_asked_for(name):
-    network = settle(model.build(name, include_top=False))
-    pyramid = model.feature_pyramid(network, (3, 5))
+    network = settle(builder.build(name, include_top=False))
+    pyramid = builder.feature_pyramid(network, (3, 5))
     maps = pyramid.predict(random_images(1, 64, 96, 3), verbose=0)
     shapes = {key: value.shape for key, value in maps.items()}
     assert shapes == {"P3": (1, 8, 12, 40), "P5": (1, 2, 3, 320)}
-    assert set(model.feature_pyramid(network).output) == {
+    assert set(builder.feature_pyramid(network).output) == {
         f"P{level}" for level in (1, 2, 3, 4, 5)
     }
 
 
 def test_the_pyramid_shares_the_networks_weights():
-    network = model.build("efficientnet_lite0", include_top=False)
-    pyramid = model.feature_pyramid(network, (4,))
+    network = builder.build("efficientnet_lite0", include_top=False)
+    pyramid = builder.feature_pyramid(network, (4,))
     layer = "block5_3_project_conv"
     assert pyramid.get_layer(layer) is network.get_layer(layer)
 
@@ -524,10 +532,10 @@ def test_the_pyramid_shares_the_networks_weights():
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_computes_low_and_answers_in_float32(policy):
-    full = settle(model.build("efficientnet_b0", input_shape=(64, 64, 3)))
+    full = settle(builder.build("efficientnet_b0", input_shape=(64, 64, 3)))
     keras.config.set_dtype_policy(policy)
     try:
-        mixed = model.build("efficientnet_b0", input_shape=(64, 64, 3))
+        mixed = builder.build("efficientnet_b0", input_shape=(64, 64, 3))
     finally:
         keras.config.set_dtype_policy("float32")
     mixed.set_weights(full.get_weights())
@@ -548,7 +556,7 @@ def test_mixed_precision_computes_low_and_answers_in_float32(policy):
 def test_mixed_precision_trains(policy):
     keras.config.set_dtype_policy(policy)
     try:
-        network = model.build(
+        network = builder.build(
             "efficientnet_lite0", input_shape=(64, 64, 3), classes=4
         )
     finally:
@@ -624,45 +632,45 @@ def test_a_scaled_variant_survives_a_file(tmp_path):
 def test_bad_arguments_are_named_beside_the_choices(options, message):
     options = {"model": "efficientnet_b0", **options}
     with pytest.raises(ValueError, match=message):
-        model.build(**options)
+        builder.build(**options)
 
 
 @pytest.mark.parametrize("levels", [(0,), (3, 6), ()])
 def test_unknown_levels_are_named_beside_the_choices(levels):
     network = make_logits("efficientnet_lite0")
     with pytest.raises(ValueError, match=r"levels=.*\(1, 2, 3, 4, 5\)"):
-        model.feature_pyramid(network, levels)
+        builder.feature_pyramid(network, levels)
 
 
 def test_a_pyramid_of_a_foreign_network_is_refused():
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="not a model of this family"):
-        model.feature_pyramid(network)
+        builder.feature_pyramid(network)
 
 
 def test_channels_first_is_refused():
     keras.config.set_image_data_format("channels_first")
     try:
         with pytest.raises(ValueError, match="'channels_last'"):
-            model.build("efficientnet_b0")
+            builder.build("efficientnet_b0")
     finally:
         keras.config.set_image_data_format("channels_last")
 
 
 def test_the_docstring_says_the_range_of_the_input():
-    assert "[0, 255]" in model.build.__doc__
+    assert "[0, 255]" in builder.build.__doc__
 
 
 def test_a_plan_is_immutable():
-    plan = model.plan_blocks("efficientnet_b0")[0]
+    plan = builder.plan_blocks("efficientnet_b0")[0]
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan.filters = 1
 
 
 @pytest.mark.parametrize("stages", [0, 1, 4, 7])
 def test_frozen_stages_and_the_stem_train_nothing(stages):
-    network = model.build("efficientnet_lite0", input_shape=(32, 32, 3))
-    model.freeze_stages(network, stages)
+    network = builder.build("efficientnet_lite0", input_shape=(32, 32, 3))
+    builder.freeze_stages(network, stages)
     frozen = {f"block{i}" for i in range(1, stages + 1)}
     frozen |= {"stem"} if stages else set()
     names = {v.path.split("_")[0] for v in network.weights}

@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import model, optimization, recipes
+from efficientnet_tf import (
+    optimization,
+    recipes,
+)
+from efficientnet_tf.models import builder
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -357,7 +361,7 @@ def test_without_decay_there_is_no_penalty():
 
 @pytest.fixture(scope="module")
 def b0():
-    return model.build("efficientnet_b0")
+    return builder.build("efficientnet_b0")
 
 
 def _averages(start, values, decay):

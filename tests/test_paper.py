@@ -1,6 +1,6 @@
 import pytest
 
-from efficientnet_tf import variants
+from efficientnet_tf.models import variants
 from transfer import paper
 
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf import layers
+from efficientnet_tf.models import layers
 
 SIZE = 64
 

@@ -3,7 +3,14 @@
 import keras
 import pytest
 
-from efficientnet_tf import baselines, model, multiply_adds, profiling
+from efficientnet_tf.models import (
+    baselines,
+    builder,
+    macs,
+)
+from efficientnet_tf.models import (
+    profile as profile_lib,
+)
 
 
 def test_costs_of_a_small_network_are_those_counted_by_hand():
@@ -17,7 +24,7 @@ def test_costs_of_a_small_network_are_those_counted_by_hand():
             keras.layers.Dense(4, name="dense"),
         ]
     )
-    costs = {c.name: c for c in profiling.profile(network).layers}
+    costs = {c.name: c for c in profile_lib.profile(network).layers}
     found = {
         name: (costs[name].params, costs[name].multiply_adds)
         for name in ("conv", "bn", "depthwise", "dense")
@@ -32,7 +39,7 @@ def test_costs_of_a_small_network_are_those_counted_by_hand():
 
 
 def test_the_sums_are_those_of_the_layers():
-    profile = profiling.profile("efficientnet_lite0", resolution=64)
+    profile = profile_lib.profile("efficientnet_lite0", resolution=64)
     for field in ("params", "statistics", "multiply_adds"):
         rows = [getattr(layer, field) for layer in profile.layers]
         assert getattr(profile, field) == sum(rows)
@@ -40,7 +47,7 @@ def test_the_sums_are_those_of_the_layers():
 
 def test_multiply_adds_grow_with_the_area():
     small, large = (
-        profiling.profile("efficientnet_lite0", resolution=size)
+        profile_lib.profile("efficientnet_lite0", resolution=size)
         for size in (64, 128)
     )
     assert small.params == large.params
@@ -51,12 +58,12 @@ def test_multiply_adds_grow_with_the_area():
 
 def test_freezing_moves_parameters_but_costs_the_same():
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    before = profiling.profile(network)
+    before = profile_lib.profile(network)
     network.trainable = False
-    assert profiling.profile(network).multiply_adds == before.multiply_adds
+    assert profile_lib.profile(network).multiply_adds == before.multiply_adds
     assert (
-        profiling.profile(network).params
-        + profiling.profile(network).statistics
+        profile_lib.profile(network).params
+        + profile_lib.profile(network).statistics
         == before.params
     )
 
@@ -69,30 +76,30 @@ def test_an_open_size_is_refused_or_given():
         ]
     )
     with pytest.raises(ValueError, match="'pictures'.*pass resolution="):
-        profiling.profile(network)
-    profile = profiling.profile(network, resolution=10)
+        profile_lib.profile(network)
+    profile = profile_lib.profile(network, resolution=10)
     assert profile.multiply_adds == 3 * 3 * 3 * 8 * 8 * 8
 
 
 def test_a_resolution_beside_a_fixed_size_is_refused():
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="resolution=64 is for a name or"):
-        profiling.profile(network, resolution=64)
+        profile_lib.profile(network, resolution=64)
 
 
 def test_activations_of_resnet50_are_those_of_pycls():
     # The column "acts" of MODEL_ZOO.md in
     # https://github.com/facebookresearch/pycls; test_costs has the family's.
-    found = profiling.profile(baselines.build("resnet50")).activations
+    found = profile_lib.profile(baselines.build("resnet50")).activations
     assert round(found / 1e6, 1) == 11.1
 
 
 def test_stages_are_those_of_table_1_and_add_up():
-    profile = profiling.profile("efficientnet_b0")
+    profile = profile_lib.profile("efficientnet_b0")
     names = [stage.name for stage in profile.stages]
     blocks = [f"block{i}" for i in range(1, 8)]
     assert names == ["stem", *blocks, "head", "predictions"]
-    for count in profiling.COUNTS:
+    for count in profile_lib.COUNTS:
         found = sum(getattr(stage, count) for stage in profile.stages)
         assert found == sum(getattr(row, count) for row in profile.layers)
 
@@ -211,7 +218,7 @@ NETWORKS = {
 def test_any_network_costs_what_is_counted_by_hand(name):
     make, expected = NETWORKS[name]
     network = make()
-    profile = profiling.profile(network)
+    profile = profile_lib.profile(network)
     assert profile.multiply_adds == expected
     assert profile.params + profile.statistics == network.count_params()
     assert not profile.uncounted
@@ -228,7 +235,7 @@ def test_a_network_without_a_graph_is_counted_too():
             return self.conv(x) * self.scale
 
     network = Network()
-    profile = profiling.profile(network, resolution=8)
+    profile = profile_lib.profile(network, resolution=8)
     assert profile.multiply_adds == 27 * 4 * 36
     assert profile.params == network.count_params() == 27 * 4 + 4 + 4
 
@@ -242,15 +249,15 @@ def test_a_layer_of_ones_own_is_named_until_it_has_a_rule(monkeypatch):
             return keras.ops.matmul(x, self.matrix)
 
     network = _layered(Mixer(name="mixer"), shape=(3, 4))
-    profile = profiling.profile(network)
+    profile = profile_lib.profile(network)
     assert profile.uncounted == ("mixer",)
     assert (profile.params, profile.multiply_adds) == (20, 0)
     monkeypatch.setitem(
-        multiply_adds.RULES,
+        macs.RULES,
         Mixer,
         lambda layer, inputs, output: inputs[0][1] * layer.matrix.shape[0] * 5,
     )
-    profile = profiling.profile(network)
+    profile = profile_lib.profile(network)
     assert (profile.uncounted, profile.multiply_adds) == ((), 3 * 4 * 5)
 
 
@@ -261,7 +268,7 @@ OPERATIONS = 2
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: model.build("efficientnet_b0"),
+        lambda: builder.build("efficientnet_b0"),
         lambda: keras.applications.ResNet50(weights=None),
         lambda: keras.applications.MobileNetV2(weights=None),
     ],
@@ -270,7 +277,7 @@ OPERATIONS = 2
 def test_multiply_adds_are_those_of_tensorflows_profiler(make):
     network = make()
     counted = _profile_graph(network) / OPERATIONS
-    found = profiling.profile(network).multiply_adds
+    found = profile_lib.profile(network).multiply_adds
     assert found == pytest.approx(counted, rel=0.01)
 
 

@@ -5,7 +5,11 @@ import pathlib
 
 import pytest
 
-from efficientnet_tf import model, scaling, variants
+from efficientnet_tf.models import (
+    builder,
+    scaling,
+    variants,
+)
 
 # Filters of the seven stages: the official code's round_filters, as its
 # checkpoints have them.
@@ -123,17 +127,17 @@ def test_an_unknown_base_is_refused():
 
 def test_a_scaled_variant_builds():
     variant = scaling.compound(-2.5, gamma=1.2)
-    network = model.build(variant, classes=5)
+    network = builder.build(variant, classes=5)
     assert network.input_shape[1] == variant.resolution
     assert network.output_shape == (None, 5)
     blocks = [x for x in network.layers if x.name.endswith("project_conv")]
-    assert len(blocks) == len(model.plan_blocks(variant))
+    assert len(blocks) == len(builder.plan_blocks(variant))
 
 
 def test_a_variant_of_ones_own_builds():
     base = variants.VARIANTS["efficientnet_lite0"]
     variant = dataclasses.replace(base, width=0.5, resolution=64)
-    network = model.build(variant, classes=3)
+    network = builder.build(variant, classes=3)
     # Lite's head does not scale with the width.
     assert network.get_layer("head_conv").filters == 1280
     assert network.get_layer("block7_1_project_conv").filters == 160

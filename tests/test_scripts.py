@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf import classifier, model
+from efficientnet_tf import classifier
+from efficientnet_tf.models import builder
 
 HERE = pathlib.Path(__file__).parent
 SCRIPTS = HERE.parent / "scripts"
@@ -435,7 +436,7 @@ def place(tmp_path_factory, make_folder, tiny_row):
     row |= {"metric": "top1", "score": 0.95, "published": 0.989}
     row = json.dumps(row)
     (tmp / "rows.jsonl").write_text(f'{row}\n{{"task": "ci')
-    network = model.build(tiny_row, classes=2, input_shape=(32, 32, 3))
+    network = builder.build(tiny_row, classes=2, input_shape=(32, 32, 3))
     classifier.Classifier(network, ("a", "b"), 32, "bicubic", 0).save(
         tmp / "model"
     )

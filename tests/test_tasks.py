@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from efficientnet_tf import preprocessing, variants
+from efficientnet_tf import preprocessing
+from efficientnet_tf.models import variants
 from transfer import tasks
 
 # https://arxiv.org/abs/1905.11946: Table 6 (training images, test images,

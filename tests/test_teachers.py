@@ -4,7 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf import classifier, export, model, teachers
+from efficientnet_tf import (
+    classifier,
+    export,
+    teachers,
+)
+from efficientnet_tf.models import builder
 
 CLASSES = ("a", "b", "c")
 
@@ -13,7 +18,7 @@ CLASSES = ("a", "b", "c")
 def run(tmp_path_factory, tiny_row):
     """A finished run's classifier, and its folder."""
     keras.utils.set_random_seed(1)
-    network = model.build(
+    network = builder.build(
         tiny_row, classes=len(CLASSES), input_shape=(32, 32, 3)
     )
     folder = tmp_path_factory.mktemp("run")
@@ -45,7 +50,7 @@ def test_a_runs_folder_and_a_saved_model_say_what_the_network_says(
 def test_images_of_another_size_are_resized(run, images, tiny_row, place):
     made, folder = run
     if place == "open":  # As progressive training leaves it.
-        network = model.build(
+        network = builder.build(
             tiny_row, classes=len(CLASSES), input_shape=(None, None, 3)
         )
         network.set_weights(made.model.get_weights())

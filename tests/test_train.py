@@ -17,8 +17,8 @@ from efficientnet_tf import (
     feeds,
     recipes,
     train,
-    variants,
 )
+from efficientnet_tf.models import variants
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -141,12 +141,16 @@ def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
     # The same images are scored at the end of the last epoch and of the run.
     assert metrics[-1]["val_loss"] == pytest.approx(row["loss"], abs=1e-5)
     assert _lines(tmp_path / train.files.RESULTS_FILE) == [row]
-    monkeypatch.setattr(train.networks, "build", None)
+    monkeypatch.setattr(train.registry, "build", None)
     assert _train(folder, tmp_path) == row
 
 
 def test_what_is_saved_is_the_average(folder, tmp_path):
-    from efficientnet_tf import classifier, data, evaluate
+    from efficientnet_tf import (
+        classifier,
+        data,
+        evaluate,
+    )
 
     row = _train(folder, tmp_path)
     loaded = classifier.from_run(tmp_path)
@@ -212,9 +216,13 @@ def test_images_held_out_choose_the_best_and_are_not_trained_on(
 
 def _loss_of(checkpoint, folder):
     """The cross-entropy of a checkpoint's averages on the test images."""
-    from efficientnet_tf import data, model, optimization
+    from efficientnet_tf import (
+        data,
+        optimization,
+    )
+    from efficientnet_tf.models import builder
 
-    network = model.build("tiny", classes=2, input_shape=(32, 32, 3))
+    network = builder.build("tiny", classes=2, input_shape=(32, 32, 3))
     average = optimization.ExponentialMovingAverage(network.weights, 0.9)
     network.compile(optimization.make_optimizer(CONFIG, 2))
     state = checkpoints.state_of(network)
@@ -246,13 +254,13 @@ def _loss_of(checkpoint, folder):
 def test_what_cannot_fit_into_memory_is_not_tried(
     folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train.measuring, "_proc_mb", lambda path, field: 0.1)
+    monkeypatch.setattr(train.memory, "_proc_mb", lambda path, field: 0.1)
     for sizes in ((), (32, 64)):
         with pytest.raises(MemoryError, match="with 4 images at once takes"):
             _train(folder, tmp_path, stage_resolutions=sizes)
     assert not list(tmp_path.iterdir())
     # Where nobody says what is free, it is tried.
-    monkeypatch.setattr(train.measuring, "MEMORY_FILE", "/nowhere")
+    monkeypatch.setattr(train.memory, "MEMORY_FILE", "/nowhere")
     monkeypatch.setattr(train, "_fit", _raise_keyboard_interrupt)
     with pytest.raises(KeyboardInterrupt):
         _train(folder, tmp_path)

@@ -12,7 +12,11 @@ import pytest
 import tensorflow as tf
 import train_cases
 
-from efficientnet_tf import distillation, model, trainer
+from efficientnet_tf import (
+    distillation,
+    trainer,
+)
+from efficientnet_tf.models import builder
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -59,7 +63,7 @@ def results(tmp_path_factory):
 
 
 def test_crops_in_the_step_exclude_what_needs_images_before_it(tiny_row):
-    network = model.build(tiny_row, classes=2, input_shape=(32, 32, 3))
+    network = builder.build(tiny_row, classes=2, input_shape=(32, 32, 3))
     for settings in ({"accumulation_steps": 2}, {"teacher": network}):
         with pytest.raises(ValueError, match="augmentation excludes a teacher"):
             trainer.Trainer(

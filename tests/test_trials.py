@@ -9,7 +9,6 @@ import pytest
 
 from efficientnet_tf import (
     measurements,
-    networks,
     records,
     scaling_report,
     search,
@@ -17,6 +16,7 @@ from efficientnet_tf import (
     train,
     trials,
 )
+from efficientnet_tf.models import registry
 from efficientnet_tf.utils import (
     files,
     workers,
@@ -42,7 +42,7 @@ def runs(monkeypatch):
 
     def run(model, dataset, *, config, workdir, **_):
         made.append((pathlib.Path(model).stem, config.seed, config.resolution))
-        network = networks.get(model)
+        network = registry.get(model)
         score = network.depth / 4 + network.width / 8 + config.seed / 100
         row = {"top1": 0.0, "ema_top1": score}
         curve = {"val_top1": 0.0, "val_ema_top1": score}
@@ -108,10 +108,10 @@ def test_the_best_mean_over_seeds_is_chosen_and_becomes_a_family(
     assert chosen["spread"] == pytest.approx(0.01 / np.sqrt(2))
     family = search.write_family(plan, chosen, tmp_path, (0, 1, 2.5))
     assert [row["depth"] for row in family] == [1, 2, 2**2.5]
-    base = networks.get(tmp_path / "family" / "phi0.json")
+    base = registry.get(tmp_path / "family" / "phi0.json")
     assert base == SMALL
-    grown = networks.get(tmp_path / "family" / "phi2.5.json")
-    assert networks.count(grown).multiply_adds == family[2]["multiply_adds"]
+    grown = registry.get(tmp_path / "family" / "phi2.5.json")
+    assert registry.count(grown).multiply_adds == family[2]["multiply_adds"]
     # The family's dropout rises from 0.2 at phi 0 to 0.5 at 7.
     assert grown.dropout == pytest.approx(0.2 + 0.3 * 2.5 / 7)
     agreement = search.check_ranking(plan, names, tmp_path)
@@ -133,7 +133,7 @@ def test_objectives_weigh_cost(plan, tmp_path, runs):
     cheapest = min(rows, key=lambda row: row["multiply_adds"])
     assert search.choose(rows)["name"] == cheapest["name"]
     assert search.choose(plain)["name"] != cheapest["name"]
-    target = 2 * networks.count(SMALL).multiply_adds
+    target = 2 * registry.count(SMALL).multiply_adds
     assert cheapest["objective"] == pytest.approx(
         cheapest["accuracy"] * (cheapest["multiply_adds"] / target) ** -90
     )
@@ -192,7 +192,7 @@ def test_costs_can_be_measured_here(plan, tmp_path, runs, monkeypatch):
 
     def measure(part, job, bench):
         asked.append((part, pathlib.Path(job.model).stem, bench.path))
-        network = networks.get(job.model)
+        network = registry.get(job.model)
         if network.resolution > SMALL.resolution:
             raise RuntimeError("no memory")
         return {"latency_p50_ms": 10 * network.width, "latency_p95_ms": 0}
@@ -411,7 +411,7 @@ def test_a_network_that_is_killed_again_and_again_has_failed(
 def test_a_study_names_variant_files_by_their_stem(tmp_path):
     paths = [tmp_path / "small.json", tmp_path / "other" / "small.json"]
     for path in paths:
-        networks.write(path, SMALL)
+        registry.write(path, SMALL)
     plan = study.Plan(BUDGET, bases=(str(paths[0]), "resnet50"), resolution=64)
     names = [case.name for case in study.cases(plan)]
     assert names[:2] == ["small", "small-depth-4"]
@@ -480,7 +480,7 @@ def test_tables_3_and_7_have_every_base_and_direction():
     expected = {
         (base, direction)
         for base in study.BASES
-        for direction in (study.BASE, *networks.DIRECTIONS)
+        for direction in (study.BASE, *registry.DIRECTIONS)
     }
     # The paper has no deeper MobileNetV1.
     assert expected - found == {("mobilenet_v1", "depth")}

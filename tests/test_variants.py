@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from efficientnet_tf import variants
+from efficientnet_tf.models import variants
 
 # width, depth, resolution, dropout: efficientnet_builder.py and
 # lite/efficientnet_lite_builder.py of the official code.

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import convert, downloads, model, variants, weights
+from efficientnet_tf import (
+    convert,
+    downloads,
+    weights,
+)
+from efficientnet_tf.models import (
+    builder,
+    variants,
+)
 
 LITE0 = "efficientnet_lite0"
 B0 = "efficientnet_b0"
@@ -138,7 +146,7 @@ def test_a_package_with_another_file_is_refused(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def lite():
-    return model.build(LITE0, classes=7, dropout_rate=0.2)
+    return builder.build(LITE0, classes=7, dropout_rate=0.2)
 
 
 def arrays_of(network):
@@ -219,9 +227,9 @@ def test_the_first_layer_in_the_networks_order_is_named(lite):
 
 
 def test_the_weights_of_another_network_name_the_first_misfit():
-    lite4 = model.build("efficientnet_lite4")
+    lite4 = builder.build("efficientnet_lite4")
     with pytest.raises(ValueError) as caught:
-        weights.assign(model.build(LITE0), arrays_of(lite4))
+        weights.assign(builder.build(LITE0), arrays_of(lite4))
     # Lite's stem does not scale, so it fits.
     assert str(caught.value) == (
         "block1_1_project_conv/kernel: the file has (1, 1, 32, 24), "
@@ -243,7 +251,7 @@ def test_a_head_stays_as_it_is_where_it_is_skipped(lite):
 
 def test_a_network_without_a_head_takes_a_file_with_one(lite):
     arrays = shifted(lite)
-    network = model.build(LITE0, include_top=False)
+    network = builder.build(LITE0, include_top=False)
     weights.assign(network, arrays)
     np.testing.assert_array_equal(
         arrays_of(network)["head_bn/beta"], arrays["head_bn/beta"]
@@ -259,7 +267,7 @@ def test_a_stem_for_other_channels_gives_the_same_on_grey_images(
     lite, channels
 ):
     arrays = arrays_of(lite)
-    network = model.build(
+    network = builder.build(
         LITE0, input_shape=(64, 64, channels), include_top=False
     )
     weights.assign(network, arrays)
@@ -282,7 +290,7 @@ def test_a_stem_for_other_channels_gives_the_same_on_grey_images(
 
 def test_saved_weights_come_back_with_their_normalization(lite, tmp_path):
     path = tmp_path / "new" / "x.weights.h5"
-    network = model.build(LITE0, classes=7, normalization="advprop")
+    network = builder.build(LITE0, classes=7, normalization="advprop")
     weights.save(network, path)
     checkpoint = weights.resolve(LITE0, str(path))
     wanted = arrays_of(network)
@@ -327,7 +335,7 @@ def cache(tmp_path, monkeypatch):
 def test_a_published_archive_is_unpacked_and_read(cache, tmp_path):
     # As advprop/efficientnet-b0.tar.gz is laid out: a folder with a
     # checkpoint of averages, and a list of paths on its authors' machine.
-    network = model.build(B0, classes=3)
+    network = builder.build(B0, classes=3)
     source = tmp_path / "efficientnet-b0"
     source.mkdir()
     (source / "checkpoint").write_text(

@@ -20,7 +20,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf import distribution, layers, model, trainer, variants
+from efficientnet_tf import (
+    distribution,
+    trainer,
+)
+from efficientnet_tf.models import (
+    builder,
+    layers,
+    variants,
+)
 
 SIZE, CLASSES, BATCH, STEPS = 32, 5, 8, 5
 
@@ -56,7 +64,7 @@ def build(*, dropout, dtype):
         stages=(variants.Stage(3, 1, 32, 4, 2),),
         head_filters=64,
     )
-    return model.build(
+    return builder.build(
         narrow,
         input_shape=(SIZE, SIZE, 3),
         classes=CLASSES,

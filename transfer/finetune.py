@@ -17,14 +17,16 @@ from efficientnet_tf import (
     classifier,
     distribution,
     evaluate,
-    layers,
-    model,
     optimization,
     preprocessing,
     trainer,
-    variants,
 )
 from efficientnet_tf import weights as weights_lib
+from efficientnet_tf.models import (
+    builder,
+    layers,
+    variants,
+)
 from efficientnet_tf.utils import (
     figures,
     files,
@@ -235,7 +237,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
 
 def _set_trainable(network, config, steps_per_epoch):
     """Freezes what the config says, and sets how fast statistics follow."""
-    model.freeze_stages(network, config.frozen_stages)
+    builder.freeze_stages(network, config.frozen_stages)
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable &= config.batch_norm == "train"

@@ -7,7 +7,7 @@ import statistics
 
 from absl import logging
 
-from efficientnet_tf import variants
+from efficientnet_tf.models import variants
 from efficientnet_tf.utils import files
 from transfer import (
     evidence,

@@ -4,8 +4,14 @@ import dataclasses
 
 import keras
 
-from efficientnet_tf import blocks, layers, multiply_adds, scaling, variants
-from efficientnet_tf import model as model_lib
+from efficientnet_tf.models import (
+    blocks,
+    builder,
+    layers,
+    macs,
+    scaling,
+    variants,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +120,7 @@ def build(
         variant = dataclasses.replace(
             MOBILENET_V2, depth=depth, width=width, resolution=resolution
         )
-        return model_lib.build(
+        return builder.build(
             variant,
             classes=classes,
             dropout_rate=dropout_rate,
@@ -125,7 +131,7 @@ def build(
     images = keras.Input((resolution, resolution, 3), name="images")
     x = images
     if include_preprocessing:
-        x = model_lib.normalize(x, variants.get_normalization("imagenet"))
+        x = builder.normalize(x, variants.get_normalization("imagenet"))
     x = _BACKBONES[name](x, depth, width)
     if dropout_rate:
         x = layers.Dropout(dropout_rate, name="top_dropout")(x)
@@ -274,7 +280,7 @@ class ClassToken(keras.layers.Layer):
 
 
 # It adds, and multiplies nothing.
-multiply_adds.RULES[ClassToken] = lambda layer, inputs, output: 0
+macs.RULES[ClassToken] = lambda layer, inputs, output: 0
 
 _BACKBONES = {
     "mobilenet_v1": _mobilenet_v1,
@@ -298,8 +304,8 @@ def _check(name, depth, width, resolution):
     for what, value in (("depth", depth), ("width", width)):
         if not 0 < value < float("inf"):
             raise ValueError(f"{what} must be above 0, got {value!r}.")
-    if not isinstance(resolution, int) or resolution < model_lib.MIN_SIZE:
+    if not isinstance(resolution, int) or resolution < builder.MIN_SIZE:
         raise ValueError(
-            f"resolution must be at least {model_lib.MIN_SIZE} pixels, got "
+            f"resolution must be at least {builder.MIN_SIZE} pixels, got "
             f"{resolution!r}."
         )

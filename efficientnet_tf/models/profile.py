@@ -9,8 +9,7 @@ import re
 import keras
 from absl import logging
 
-from efficientnet_tf import model as model_lib
-from efficientnet_tf import multiply_adds
+from efficientnet_tf.models import builder, macs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +118,7 @@ def profile(model, resolution=None):
     """
     if not isinstance(model, keras.Model):
         shape = None if resolution is None else (resolution, resolution, 3)
-        model = model_lib.build(model, input_shape=shape)
+        model = builder.build(model, input_shape=shape)
         resolution = None
     recorder = _Recorder(model)
     inputs = _symbols(model, resolution)
@@ -165,13 +164,13 @@ class _Recorder:
     def leave(self, operation, inputs, outputs):
         is_leaf = len(self._stack) - 1 not in self._parents
         name = self._row_name()
-        inner = any(map(multiply_adds.covers_inner_layers, self._stack[:-1]))
+        inner = any(map(macs.covers_inner_layers, self._stack[:-1]))
         self._stack.pop()
         if name is None or inner:
             return
-        is_leaf |= multiply_adds.covers_inner_layers(operation)
+        is_leaf |= macs.covers_inner_layers(operation)
         shapes = [tuple(x.shape) for x in keras.tree.flatten(outputs)]
-        count = multiply_adds.count(operation, inputs, shapes[0])
+        count = macs.count(operation, inputs, shapes[0])
         if count is None:
             self._check(operation, name)
         sums = self._sums.setdefault(name, [0, 0, 0])
@@ -226,7 +225,7 @@ class _Recorder:
             for w in getattr(operation, "weights", ())
             if id(w) in own and len(w.shape) > 1
         ]
-        known = name in self.uncounted or multiply_adds.is_free(operation)
+        known = name in self.uncounted or macs.is_free(operation)
         if matrices and not known:
             self.uncounted.append(name)
 

@@ -3,8 +3,11 @@
 import dataclasses
 import math
 
-from efficientnet_tf import model as model_lib
-from efficientnet_tf import scaling, variants
+from efficientnet_tf.models import (
+    builder,
+    scaling,
+    variants,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +60,13 @@ def count(model, resolution=None, classes=1000):
     """
     variant = variants.get_variant(model)
     size = resolution or variant.resolution
-    stem, head = model_lib.plan_ends(variant)
-    plans = model_lib.plan_blocks(variant)
+    stem, head = builder.plan_ends(variant)
+    plans = builder.plan_blocks(variant)
     out = strided(size, 2)
     stages = [
         StageCost("stem", "Conv", 3, 2, size, stem, 1, *conv(3, 3, stem, out))
     ]
-    for number, repeats in enumerate(model_lib.stage_repeats(variant), start=1):
+    for number, repeats in enumerate(builder.stage_repeats(variant), start=1):
         first, *others = plans[:repeats]
         plans = plans[repeats:]
         size, out = out, strided(out, first.strides)

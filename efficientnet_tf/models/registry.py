@@ -3,10 +3,10 @@
 import dataclasses
 import math
 
-from efficientnet_tf import (
+from efficientnet_tf.models import (
     baselines,
+    builder,
     costs,
-    model,
     scaling,
     variants,
 )
@@ -42,9 +42,9 @@ class Scaled:
             lambda value: 0 < value <= MAX_SCALE,
         )
         configs.check_fractions(self, ("dropout",))
-        if self.resolution < model.MIN_SIZE:
+        if self.resolution < builder.MIN_SIZE:
             raise ValueError(
-                f"resolution={self.resolution} is below {model.MIN_SIZE}, by "
+                f"resolution={self.resolution} is below {builder.MIN_SIZE}, by "
                 "which the networks stride."
             )
 
@@ -142,7 +142,7 @@ def build(
     if dropout_rate is None:
         dropout_rate = network.dropout
     if network.variant is not None:
-        return model.build(
+        return builder.build(
             network.variant,
             classes=classes,
             input_shape=(size, size, 3),

@@ -2,7 +2,7 @@
 
 import keras
 
-from efficientnet_tf import layers
+from efficientnet_tf.models import layers
 
 BN_MOMENTUM = 0.99
 BN_EPSILON = 1e-3

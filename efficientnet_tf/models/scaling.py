@@ -5,7 +5,7 @@ import math
 
 from absl import logging
 
-from efficientnet_tf import variants
+from efficientnet_tf.models import variants
 
 DEPTH_DIVISOR = 8
 
