@@ -28,8 +28,8 @@ import peers
 import tensorflow as tf
 from absl import app, flags
 
-from efficientnet_tf import downloads
 from efficientnet_tf.models import builder
+from efficientnet_tf.weights import downloads
 from transfer import (
     finetune,
     heads,

@@ -12,12 +12,12 @@ from efficientnet_tf import (
     data,
     preprocessing,
 )
-from efficientnet_tf import weights as weights_lib
 from efficientnet_tf.models import (
     layers,  # noqa: F401  Registers what a saved model is made of.
     variants,
 )
 from efficientnet_tf.utils import files
+from efficientnet_tf.weights import loading
 
 SETTINGS_FILE = "classifier.json"
 
@@ -74,9 +74,7 @@ def from_weights(model, weights, resolution=None):
     """
     variant = variants.get_variant(model)
     size = resolution or variant.resolution
-    network = weights_lib.build(
-        model, weights=weights, input_shape=(size, size, 3)
-    )
+    network = loading.build(model, weights=weights, input_shape=(size, size, 3))
     return Classifier(network, imagenet_classes(), size, variant.interpolation)
 
 

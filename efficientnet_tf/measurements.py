@@ -9,11 +9,9 @@ import time
 
 from absl import logging
 
-from efficientnet_tf import (
-    downloads,
-    measuring,
-)
+from efficientnet_tf import measuring
 from efficientnet_tf.utils import files
+from efficientnet_tf.weights import downloads
 
 CACHE_FILE = "measurements.jsonl"
 

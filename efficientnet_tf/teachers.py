@@ -6,9 +6,9 @@ import keras
 from absl import logging
 
 from efficientnet_tf import classifier
-from efficientnet_tf import weights as weights_lib
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import files
+from efficientnet_tf.weights import loading
 
 SAVED_MODEL_FILE = "saved_model.pb"
 SIGNATURE = "serving_default"
@@ -71,7 +71,7 @@ def _file_of(teacher):
 def _from_name(teacher, classes):
     name, _, weights = teacher.partition(":")
     # Any size: the student's images are the teacher's as well.
-    return weights_lib.build(
+    return loading.build(
         name, weights=weights, input_shape=(None, None, 3), classes=classes
     )
 

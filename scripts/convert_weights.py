@@ -7,8 +7,8 @@ python scripts/convert_weights.py --model=efficientnet_lite0 \
 import cli
 from absl import flags
 
-from efficientnet_tf import weights
 from efficientnet_tf.models import builder
+from efficientnet_tf.weights import loading
 
 MODEL = flags.DEFINE_string("model", None, "E.g. efficientnet_b0.")
 SOURCE = flags.DEFINE_string(
@@ -22,8 +22,8 @@ flags.mark_flags_as_required(["model", "source", "output"])
 
 
 def main(_):
-    weights.check_output(OUTPUT.value)
-    checkpoint = weights.resolve(MODEL.value, SOURCE.value)
+    loading.check_output(OUTPUT.value)
+    checkpoint = loading.resolve(MODEL.value, SOURCE.value)
     head = checkpoint.arrays.get("predictions/kernel")
     network = builder.build(
         MODEL.value,
@@ -31,8 +31,8 @@ def main(_):
         classes=1000 if head is None else head.shape[-1],
         normalization=checkpoint.normalization,
     )
-    weights.assign(network, checkpoint.arrays)
-    weights.save(network, OUTPUT.value)
+    loading.assign(network, checkpoint.arrays)
+    loading.save(network, OUTPUT.value)
     cli.print_result(
         {
             "model": MODEL.value,

@@ -25,13 +25,16 @@ LONG = ("class_names", "confusion", "curves")
 
 
 def main(_):
-    from efficientnet_tf import weights
-    from transfer import recipes, tasks
+    from efficientnet_tf.weights import loading
+    from transfer import (
+        recipes,
+        tasks,
+    )
 
     tasks.get_task(TASK.value)
     config = recipes.get_recipe(RECIPE.value, SET.value, TASK.value)
     if WEIGHTS.value is not None:
-        weights.check_name(MODEL.value, WEIGHTS.value)
+        loading.check_name(MODEL.value, WEIGHTS.value)
     # TensorFlow is slow to import, so only once the flags make sense.
     from transfer import finetune
 

@@ -52,8 +52,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(SCRIPTS))
     import cli  # noqa: F401  First: it sets what TensorFlow reads.
 
-    from efficientnet_tf import weights  # noqa: F401
     from efficientnet_tf.models import builder  # noqa: F401
+    from efficientnet_tf.weights import loading  # noqa: F401
     from transfer import finetune  # noqa: F401
 
     cases = json.loads(pathlib.Path(sys.argv[1]).read_text())

@@ -6,8 +6,8 @@ import keras
 import pytest
 
 import efficientnet_tf
-from efficientnet_tf import applications
 from efficientnet_tf.models import variants
+from efficientnet_tf.weights import applications
 
 CONSTRUCTORS = {
     "EfficientNet" + name.removeprefix("efficientnet_").capitalize(): name

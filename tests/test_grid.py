@@ -10,7 +10,6 @@ import grid_cases
 import optuna
 import pytest
 
-from efficientnet_tf import weights
 from efficientnet_tf.models import (
     builder,
     variants,
@@ -19,6 +18,7 @@ from efficientnet_tf.utils import (
     files,
     workers,
 )
+from efficientnet_tf.weights import loading
 from transfer import (
     finetune,
     grid,
@@ -47,7 +47,7 @@ def folder(tmp_path_factory, make_folder):
 @pytest.fixture(scope="module")
 def tiny_weights(tmp_path_factory, tiny_row):
     path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
-    weights.save(builder.build(tiny_row, classes=2, name="tiny"), path)
+    loading.save(builder.build(tiny_row, classes=2, name="tiny"), path)
     return path
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import readers
+from efficientnet_tf.weights import readers
 
 KERNEL = np.arange(4, dtype=np.float32)
 

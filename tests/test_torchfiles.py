@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from efficientnet_tf import torchfiles
+from efficientnet_tf.weights import torch_files
 
 # Files are written opcode by opcode, as `torch.save` would: so the tests need
 # no PyTorch, and can write what it never would.
@@ -72,8 +72,8 @@ def write_zip(path, body, storages, order=b"little", compression=0):
 def write_legacy(path, body, storages, order="<", itemsize=4):
     info = {"protocol_version": 1001, "little_endian": order == "<"}
     with open(path, "wb") as file:
-        pickle.dump(torchfiles.LEGACY_MAGIC, file, 2)
-        pickle.dump(torchfiles.LEGACY_PROTOCOL, file, 2)
+        pickle.dump(torch_files.LEGACY_MAGIC, file, 2)
+        pickle.dump(torch_files.LEGACY_PROTOCOL, file, 2)
         pickle.dump(info, file, 2)
         file.write(program(body))
         pickle.dump(list(storages), file, 2)
@@ -97,7 +97,7 @@ def test_a_state_dict_comes_out_as_it_went_in(write):
         mapping({"a": tensor(storage("0", 6), (2, 3), (3, 1))}),
         {"0": SIX.tobytes()},
     )
-    arrays = torchfiles.read_pickled(path)
+    arrays = torch_files.read_pickled(path)
     assert list(arrays) == ["a"]
     np.testing.assert_array_equal(arrays["a"], SIX.reshape(2, 3))
 
@@ -107,7 +107,7 @@ def test_a_transposed_view_with_an_offset_is_followed(write):
         mapping({"a": tensor(storage("0", 6), (2, 2), (1, 2), offset=1)}),
         {"0": SIX.tobytes()},
     )
-    array = torchfiles.read_pickled(path)["a"]
+    array = torch_files.read_pickled(path)["a"]
     np.testing.assert_array_equal(array, [[1, 3], [2, 4]])
 
 
@@ -115,7 +115,7 @@ def test_a_legacy_view_of_a_storage_starts_at_its_offset(tmp_path):
     view = b"(" + text("1") + integer(2) + integer(4) + b"t"
     body = mapping({"a": tensor(storage("0", 6, view=view), (4,), (1,))})
     path = write_legacy(tmp_path / "x.pth", body, {"0": SIX.tobytes()})
-    array = torchfiles.read_pickled(path)["a"]
+    array = torch_files.read_pickled(path)["a"]
     np.testing.assert_array_equal(array, [2, 3, 4, 5])
 
 
@@ -135,7 +135,7 @@ EXACT = np.array([1.5, -2.0, 0.15625], np.float32)
 def test_every_float_type_keeps_its_values(tmp_path, kind, data):
     body = mapping({"a": tensor(storage("0", 3, kind), (3,), (1,))})
     path = write_zip(tmp_path / "x.pth", body, {"0": data})
-    array = torchfiles.read_pickled(path)["a"]
+    array = torch_files.read_pickled(path)["a"]
     np.testing.assert_array_equal(array.astype(np.float32), EXACT)
 
 
@@ -146,17 +146,17 @@ def test_files_of_big_endian_machines_keep_their_values(tmp_path):
         write_zip(tmp_path / "z", body, data, order=b"big"),
         write_legacy(tmp_path / "l", body, data, order=">"),
     ):
-        array = torchfiles.read_pickled(path)["a"]
+        array = torch_files.read_pickled(path)["a"]
         np.testing.assert_array_equal(array, SIX)
 
 
-@pytest.mark.parametrize("wrapper", torchfiles.WRAPPERS)
+@pytest.mark.parametrize("wrapper", torch_files.WRAPPERS)
 def test_a_wrapped_state_dict_is_unwrapped(write, wrapper):
     inner = mapping({"module.a": tensor(storage("0", 6), (6,), (1,))})
     path = write(
         mapping({"epoch": integer(3), wrapper: inner}), {"0": SIX.tobytes()}
     )
-    assert list(torchfiles.read_pickled(path)) == ["a"]
+    assert list(torch_files.read_pickled(path)) == ["a"]
 
 
 def test_averaged_weights_come_before_raw_ones(write):
@@ -166,7 +166,7 @@ def test_averaged_weights_come_before_raw_ones(write):
         mapping({"state_dict": raw, "state_dict_ema": averaged}),
         {"0": SIX.tobytes(), "1": (2 * SIX).tobytes()},
     )
-    np.testing.assert_array_equal(torchfiles.read_pickled(path)["a"], 2 * SIX)
+    np.testing.assert_array_equal(torch_files.read_pickled(path)["a"], 2 * SIX)
 
 
 # Each would leave the file {victim} behind, or would give the means to.
@@ -221,8 +221,8 @@ def test_a_malicious_pickle_is_refused_by_name_and_not_run(
     good = tensor(storage("0", 6), (6,), (1,))
     body = mapping({"a": good, "b": attack(ATTACKS[name], victim)})
     path = write(body, {"0": SIX.tobytes()})
-    with pytest.raises(torchfiles.RefusedError) as caught:
-        torchfiles.read_pickled(path)
+    with pytest.raises(torch_files.RefusedError) as caught:
+        torch_files.read_pickled(path)
     assert str(caught.value) == f"{path} asks to run {name}; refused."
     assert not victim.exists()
 
@@ -244,8 +244,8 @@ def test_each_of_a_legacy_files_pickles_is_guarded(tmp_path, place):
     victim = tmp_path / "victim"
     body = mapping({"a": tensor(storage("0", 6), (6,), (1,))})
     pickles = [
-        pickle.dumps(torchfiles.LEGACY_MAGIC, 2),
-        pickle.dumps(torchfiles.LEGACY_PROTOCOL, 2),
+        pickle.dumps(torch_files.LEGACY_MAGIC, 2),
+        pickle.dumps(torch_files.LEGACY_PROTOCOL, 2),
         pickle.dumps({"little_endian": True}, 2),
         program(body),
         pickle.dumps(["0"], 2),
@@ -253,8 +253,8 @@ def test_each_of_a_legacy_files_pickles_is_guarded(tmp_path, place):
     pickles[place] = program(attack(ATTACKS["posix.system"], victim))
     path = tmp_path / "x.pth"
     path.write_bytes(b"".join(pickles) + struct.pack("<q", 6) + SIX.tobytes())
-    with pytest.raises(torchfiles.RefusedError, match="posix.system; refused"):
-        torchfiles.read_pickled(path)
+    with pytest.raises(torch_files.RefusedError, match="posix.system; refused"):
+        torch_files.read_pickled(path)
     assert not victim.exists()
 
 
@@ -276,8 +276,8 @@ def test_each_of_a_legacy_files_pickles_is_guarded(tmp_path, place):
 def test_what_is_admitted_cannot_be_bent(write, body, message):
     path = write(mapping({"a": body}), {})
     with pytest.raises(ValueError, match=message):
-        torchfiles.read_pickled(path)
-    assert isinstance(torchfiles._rebuild_tensor, type(attack))
+        torch_files.read_pickled(path)
+    assert isinstance(torch_files._rebuild_tensor, type(attack))
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ def test_a_tensor_cannot_reach_outside_its_storage(
     with pytest.raises(
         ValueError, match="outside its storage|more than the file"
     ):
-        torchfiles.read_pickled(path)
+        torch_files.read_pickled(path)
 
 
 def test_many_views_of_one_storage_cannot_fill_the_memory(write):
@@ -312,7 +312,7 @@ def test_many_views_of_one_storage_cannot_fill_the_memory(write):
     one = tensor(storage("0", 10_000), (10_000,), (1,))
     path = write(mapping({str(i): one for i in range(50)}), {"0": data})
     with pytest.raises(ValueError, match="more than the file holds"):
-        torchfiles.read_pickled(path)
+        torch_files.read_pickled(path)
 
 
 def test_a_compressed_member_is_refused(tmp_path):
@@ -324,7 +324,7 @@ def test_a_compressed_member_is_refused(tmp_path):
         compression=zipfile.ZIP_DEFLATED,
     )
     with pytest.raises(ValueError, match="is compressed"):
-        torchfiles.read_pickled(path)
+        torch_files.read_pickled(path)
 
 
 def test_a_file_cut_off_anywhere_gives_one_line_with_its_name(write, tmp_path):
@@ -338,13 +338,13 @@ def test_a_file_cut_off_anywhere_gives_one_line_with_its_name(write, tmp_path):
     for length in range(len(whole)):
         short.write_bytes(whole[:length])
         with pytest.raises(ValueError, match="short.pth is not a readable"):
-            torchfiles.read_pickled(short)
+            torch_files.read_pickled(short)
 
 
 @pytest.mark.parametrize("body", [b"N", b"K\x01", b"}", b"]", ORDERED_DICT])
 def test_a_pickle_without_tensors_is_an_error(write, body):
     with pytest.raises(ValueError, match="it holds"):
-        torchfiles.read_pickled(write(body, {}))
+        torch_files.read_pickled(write(body, {}))
 
 
 def test_what_torch_writes_is_read(tmp_path):
@@ -353,7 +353,7 @@ def test_what_torch_writes_is_read(tmp_path):
     for zipped in (False, True):
         path = tmp_path / f"{zipped}.pth"
         torch.save(state, path, _use_new_zipfile_serialization=zipped)
-        arrays = torchfiles.read_pickled(path)
+        arrays = torch_files.read_pickled(path)
         for name, value in state.items():
             np.testing.assert_array_equal(arrays[name], value.numpy())
 
@@ -375,7 +375,7 @@ def test_what_safetensors_writes_is_read(tmp_path):
         "c": np.array(3, np.int64),
     }
     numpy.save_file(arrays, path, metadata={"format": "pt"})
-    found = torchfiles.read_safetensors(path)
+    found = torch_files.read_safetensors(path)
     assert set(found) == set(arrays)
     for name, value in arrays.items():
         np.testing.assert_array_equal(found[name], value)
@@ -396,7 +396,7 @@ def test_a_wrong_safetensors_entry_is_named(tmp_path, entry, message):
     path = tmp_path / "x.safetensors"
     path.write_bytes(safetensors_bytes('{"a":{' + entry + "}}"))
     with pytest.raises(ValueError, match=message):
-        torchfiles.read_safetensors(path)
+        torch_files.read_safetensors(path)
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 20])
@@ -405,11 +405,11 @@ def test_a_safetensors_file_cut_off_is_an_error(tmp_path, length):
     path = tmp_path / "x.safetensors"
     path.write_bytes(safetensors_bytes(entry)[:length])
     with pytest.raises(ValueError, match="x.safetensors is not a readable"):
-        torchfiles.read_safetensors(path)
+        torch_files.read_safetensors(path)
 
 
 def test_a_safetensors_header_longer_than_the_file_is_an_error(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", 2**60) + b"{}")
     with pytest.raises(ValueError, match="is not all there"):
-        torchfiles.read_safetensors(path)
+        torch_files.read_safetensors(path)

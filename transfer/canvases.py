@@ -13,7 +13,6 @@ from absl import logging
 
 from efficientnet_tf import (
     data,
-    downloads,
     preprocessing,
     records,
 )
@@ -21,6 +20,7 @@ from efficientnet_tf.utils import (
     files,
     workers,
 )
+from efficientnet_tf.weights import downloads
 
 # Bytes of pixels: what is more is kept in a file, and what is more than the
 # second limit is decoded anew in each epoch. All files together keep to it.

@@ -10,8 +10,8 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from efficientnet_tf import downloads
 from efficientnet_tf.utils import files
+from efficientnet_tf.weights import downloads
 
 # Bytes of all cached features.
 DISK_LIMIT = 4 * 2**30

@@ -21,7 +21,6 @@ from efficientnet_tf import (
     preprocessing,
     trainer,
 )
-from efficientnet_tf import weights as weights_lib
 from efficientnet_tf.models import (
     builder,
     layers,
@@ -31,6 +30,7 @@ from efficientnet_tf.utils import (
     figures,
     files,
 )
+from efficientnet_tf.weights import loading
 from transfer import (
     evidence,
     heads,
@@ -90,7 +90,7 @@ def finetune_and_evaluate(
         **dataclasses.asdict(config),
     }
     if weights is not None:
-        weights_lib.check_name(model_name, weights)
+        loading.check_name(model_name, weights)
     finished = files.start_run(workdir, run)
     if finished is not None:
         return finished
@@ -135,7 +135,7 @@ def _build(model_name, weights, class_names, task, config):
         raise ValueError(
             f"resize={config.resize} is less than {model_name}'s {size} pixels."
         )
-    network = weights_lib.build(
+    network = loading.build(
         model_name,
         weights=weights,
         input_shape=(size, size, 3),

@@ -4,8 +4,8 @@ import dataclasses
 import itertools
 import re
 
-from efficientnet_tf import weights as weights_lib
 from efficientnet_tf.utils import configs
+from efficientnet_tf.weights import loading
 from transfer import (
     recipes,
     tasks,
@@ -48,7 +48,7 @@ class Plan:
         for task in self.tasks:
             tasks.get_task(task)
         for model in self.models:
-            weights_lib.check_name(model, self.weights)
+            loading.check_name(model, self.weights)
         if len({cell.slug for cell in self.cells}) < len(self.cells):
             raise ValueError(
                 f"tasks={self.tasks}: the folders' names are too much alike; "

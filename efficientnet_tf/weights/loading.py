@@ -7,12 +7,12 @@ import tempfile
 import numpy as np
 from absl import logging
 
-from efficientnet_tf import (
+from efficientnet_tf.models import variants
+from efficientnet_tf.utils import files
+from efficientnet_tf.weights import (
     downloads,
     readers,
 )
-from efficientnet_tf.models import variants
-from efficientnet_tf.utils import files
 
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
@@ -351,9 +351,9 @@ def _adapt_stem(arrays, targets):
 
 def _read(path, model):
     # With Keras, which is slow: names are checked without.
-    from efficientnet_tf import convert
+    from efficientnet_tf.weights import name_maps
 
-    return convert.read(path, model)
+    return name_maps.read(path, model)
 
 
 def _read_row(model, row):

@@ -2,8 +2,8 @@
 
 import inspect
 
-from efficientnet_tf import weights as weights_lib
 from efficientnet_tf.models import variants
+from efficientnet_tf.weights import loading
 
 
 def _make_constructor(public_name, model_name):
@@ -18,7 +18,7 @@ def _make_constructor(public_name, model_name):
         name=model_name,
         include_preprocessing=True,
     ):
-        return weights_lib.build(
+        return loading.build(
             model_name,
             include_top=include_top,
             weights=weights,

@@ -10,11 +10,11 @@ import re
 
 import numpy as np
 
-from efficientnet_tf import readers
 from efficientnet_tf.models import (
     builder,
     variants,
 )
+from efficientnet_tf.weights import readers
 
 # keras.applications.efficientnet; the values sit in its Normalization layer.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -12,7 +12,7 @@ import zipfile
 
 import numpy as np
 
-from efficientnet_tf import torchfiles
+from efficientnet_tf.weights import torch_files
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK\x03\x04"
@@ -70,9 +70,9 @@ def read(path):
     if head.startswith(ZIP_MAGIC):
         return _read_zip(path)
     if head.startswith(PICKLE_PROTOCOL_OPCODE):
-        return Tensors("pytorch", torchfiles.read_pickled(path))
+        return Tensors("pytorch", torch_files.read_pickled(path))
     if head[8:9] == b"{":
-        return Tensors("pytorch", torchfiles.read_safetensors(path))
+        return Tensors("pytorch", torch_files.read_safetensors(path))
     raise ValueError(
         f"{path} holds no weights that can be read: expected a Keras .h5, "
         ".weights.h5 or .keras, a TensorFlow checkpoint, a PyTorch .pth or "
@@ -85,7 +85,7 @@ def _read_zip(path):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if "model.weights.h5" not in names:
-                return Tensors("pytorch", torchfiles.read_pickled(path))
+                return Tensors("pytorch", torch_files.read_pickled(path))
             tensors = _read_hdf5(
                 io.BytesIO(archive.read("model.weights.h5")), path
             )
