@@ -17,7 +17,11 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from efficientnet_tf import augmentation, data, preprocessing
+from efficientnet_tf.data import (
+    augmentation,
+    datasets,
+    preprocessing,
+)
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
 DATASET = flags.DEFINE_string("dataset", "imagenet2012", "A TFDS name.")
@@ -58,7 +62,7 @@ def main(_):
 
 def load_examples():
     if FOLDER.value is None:
-        return data.from_tfds(DATASET.value, SPLIT.value, DATA_DIR.value)
+        return datasets.from_tfds(DATASET.value, SPLIT.value, DATA_DIR.value)
     folder = pathlib.Path(FOLDER.value).expanduser()
     paths = sorted(
         str(path)
@@ -68,10 +72,10 @@ def load_examples():
     if not paths:
         raise app.UsageError(f"There are no JPEGs in {folder}.")
     columns = (tf.constant(paths), tf.zeros([len(paths)], "int64"))
-    source = data.records.Indexed(
+    source = datasets.records.Indexed(
         columns, lambda path, label: (tf.io.read_file(path), label), paths
     )
-    return data.Examples(source, ("image",), str(folder))
+    return datasets.Examples(source, ("image",), str(folder))
 
 
 def time_round(stream):
@@ -107,7 +111,7 @@ def raw(examples):
 
 
 def ours(examples, augment=None):
-    ds = data.make_epochs_dataset(
+    ds = datasets.make_epochs_dataset(
         examples,
         lambda image, seed: preprocessing.preprocess_for_train(
             image, RESOLUTION.value, augment=augment, seed=seed
@@ -140,7 +144,9 @@ def theirs(examples):
         interpolation="bilinear",  # It has no bicubic, which costs more.
     )
     flip = keras_cv.layers.RandomFlip("horizontal")
-    ds = ds.shuffle(min(examples.size, data.records.SHUFFLE_BUFFER)).repeat()
+    ds = ds.shuffle(
+        min(examples.size, datasets.records.SHUFFLE_BUFFER)
+    ).repeat()
     ds = ds.map(crop, num_parallel_calls=tf.data.AUTOTUNE)
     ds = ds.batch(BATCH_SIZE.value, drop_remainder=True)
     # Of a batch, which is its faster way.

@@ -8,8 +8,8 @@ import pathlib
 import keras
 import numpy as np
 
-from efficientnet_tf import (
-    data,
+from efficientnet_tf.data import (
+    datasets,
     preprocessing,
 )
 from efficientnet_tf.models import (
@@ -99,4 +99,4 @@ def from_run(workdir):
 @functools.cache
 def imagenet_classes():
     """Returns the 1,000 class names in the order of the models' outputs."""
-    return tuple(name for _, name in data.imagenet_classes())
+    return tuple(name for _, name in datasets.imagenet_classes())

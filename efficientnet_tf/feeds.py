@@ -6,14 +6,16 @@ import functools
 import tensorflow as tf
 
 from efficientnet_tf import (
-    augmentation,
     classifier,
-    data,
     distribution,
+    recipes,
+)
+from efficientnet_tf.data import (
+    augmentation,
+    datasets,
     mixing,
     preprocessing,
-    recipes,
-    streams,
+    resumable,
 )
 from efficientnet_tf.utils import figures
 
@@ -67,7 +69,7 @@ class Feed:
         self.variant = variant
         self.devices = devices
         self.data_service = data_service
-        self.corrupt = streams.Corrupt(
+        self.corrupt = resumable.Corrupt(
             examples["train"].size, config.max_corrupt_share
         )
 
@@ -99,7 +101,7 @@ class Feed:
         )
 
     def _make_part(self, segment, pipeline, pipelines):
-        return data.make_epochs_dataset(
+        return datasets.make_epochs_dataset(
             self.examples["train"],
             functools.partial(self._prepare, stage=segment.stage),
             batch_size=self.config.batch_size,
@@ -136,7 +138,7 @@ class Feed:
         batch_size = min(batch_size, -(-examples.size // replicas) * replicas)
 
         def make(pipeline, pipelines):
-            dataset = data.make_padded_eval_dataset(
+            dataset = datasets.make_padded_eval_dataset(
                 examples,
                 self.make_classifier(None).preprocess,
                 batch_size=batch_size,

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from efficientnet_tf import policies
+from efficientnet_tf.data import policies
 from efficientnet_tf.utils import configs
 
 CHOICES = {

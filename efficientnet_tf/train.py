@@ -14,7 +14,6 @@ from absl import logging
 from efficientnet_tf import (
     callbacks,
     checkpoints,
-    data,
     distribution,
     feeds,
     memory,
@@ -23,6 +22,7 @@ from efficientnet_tf import (
     teachers,
     trainer,
 )
+from efficientnet_tf.data import datasets
 from efficientnet_tf.models import (
     layers,
     registry,
@@ -175,7 +175,7 @@ def _conditions(network, feed):
 
 def _load_examples(dataset, splits, config, data_dir):
     """Returns the images to train on, to choose on and to score on."""
-    train, test = (data.load(dataset, split, data_dir) for split in splits)
+    train, test = (datasets.load(dataset, split, data_dir) for split in splits)
     shared = train.count_shared(test)
     if shared:
         logging.warning(

@@ -10,10 +10,10 @@ from absl import logging
 
 from efficientnet_tf import (
     checkpoints,
-    data,
     recipes,
     train,
 )
+from efficientnet_tf.data import datasets
 from efficientnet_tf.models import registry
 from efficientnet_tf.utils import (
     configs,
@@ -111,7 +111,8 @@ def base_network(name, budget, *, width=1.0, depth=1.0, resolution=0):
 def check_splits(budget, data_dir=None):
     """Raises ValueError if networks are scored on what they train on."""
     train, test = (
-        data.load(budget.dataset, split, data_dir) for split in budget.splits
+        datasets.load(budget.dataset, split, data_dir)
+        for split in budget.splits
     )
     shared = train.count_shared(test)
     if shared:

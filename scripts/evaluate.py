@@ -30,10 +30,11 @@ def main(_):
     )
     import tqdm
 
-    from efficientnet_tf import data, evaluate
+    from efficientnet_tf import evaluate
+    from efficientnet_tf.data import datasets
 
-    examples = data.load(name, SPLIT.value, DATA_DIR.value)
-    dataset = data.make_eval_dataset(
+    examples = datasets.load(name, SPLIT.value, DATA_DIR.value)
+    dataset = datasets.make_eval_dataset(
         examples, classifier.preprocess, batch_size=BATCH_SIZE.value
     )
     with tqdm.tqdm(

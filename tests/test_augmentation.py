@@ -5,7 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import augmentation, image_ops, policies
+from efficientnet_tf.data import (
+    augmentation,
+    image_ops,
+    policies,
+)
 
 AUTOAUGMENT = policies.AUTOAUGMENT_LIMITS
 RANDAUGMENT = policies.RANDAUGMENT_LIMITS

@@ -8,7 +8,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from efficientnet_tf import data, preprocessing
+from efficientnet_tf.data import (
+    datasets,
+    preprocessing,
+)
 
 COUNTS = {"ant": 10, "bee": 20, "cat": 5}
 
@@ -32,7 +35,7 @@ def _numbers(size):
     """Examples whose only pixel is the number of the image."""
     images = np.zeros((size, 1, 1, 3), np.uint8)
     images[:, 0, 0, 0] = np.arange(size)
-    return data.from_arrays(images, np.arange(size) % 3, ["a", "b", "c"])
+    return datasets.from_arrays(images, np.arange(size) % 3, ["a", "b", "c"])
 
 
 # Rounded shares of 10 % and 20 %, at least one each.
@@ -40,9 +43,9 @@ SIZES = {"validation": [1, 2, 1], "test": [2, 4, 1], "train": [7, 14, 3]}
 
 
 def test_a_folder_is_divided_class_by_class(folder):
-    assert set(SIZES) == set(data.folders.SPLIT_NAMES)
+    assert set(SIZES) == set(datasets.class_folders.SPLIT_NAMES)
     for split, sizes in SIZES.items():
-        examples = data.from_folder(folder, split)
+        examples = datasets.from_folder(folder, split)
         labels = collections.Counter(label for label, _ in _ids(examples))
         assert [labels[i] for i in range(3)] == sizes
         assert examples.size == sum(sizes)
@@ -50,17 +53,21 @@ def test_a_folder_is_divided_class_by_class(folder):
 
 
 def test_the_splits_share_no_image_and_leave_none_out(folder):
-    ids = [i for split in SIZES for i in _ids(data.from_folder(folder, split))]
+    ids = [
+        i for split in SIZES for i in _ids(datasets.from_folder(folder, split))
+    ]
     assert len(ids) == len(set(ids)) == sum(COUNTS.values())
 
 
 def test_the_division_stays_when_read_again_or_moved(folder, tmp_path):
     moved = shutil.copytree(folder, tmp_path / "moved")
     for split in SIZES:
-        first = data.from_folder(folder, split)
-        again = data.from_folder(folder, split)
+        first = datasets.from_folder(folder, split)
+        again = datasets.from_folder(folder, split)
         assert (
-            _ids(first) == _ids(again) == _ids(data.from_folder(moved, split))
+            _ids(first)
+            == _ids(again)
+            == _ids(datasets.from_folder(moved, split))
         )
         assert first.fingerprint == again.fingerprint
 
@@ -68,14 +75,14 @@ def test_the_division_stays_when_read_again_or_moved(folder, tmp_path):
 def test_the_fingerprint_follows_the_files(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     prints = {
-        split: data.from_folder(copy, split).fingerprint for split in SIZES
+        split: datasets.from_folder(copy, split).fingerprint for split in SIZES
     }
     assert len(set(prints.values())) == 3
     for file in copy.rglob("*.png"):
         stat = file.stat()
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
     for split, before in prints.items():
-        assert data.from_folder(copy, split).fingerprint != before
+        assert datasets.from_folder(copy, split).fingerprint != before
 
 
 @pytest.mark.parametrize(
@@ -85,7 +92,8 @@ def test_a_folder_with_its_own_splits_keeps_them(tmp_path, make_folder, names):
     for name, count in zip(names, (4, 3, 2), strict=True):
         make_folder(tmp_path / name, {"a": count, "b": count})
     sizes = [
-        data.from_folder(tmp_path, s).size for s in data.folders.SPLIT_NAMES
+        datasets.from_folder(tmp_path, s).size
+        for s in datasets.class_folders.SPLIT_NAMES
     ]
     assert sizes == [8, 6, 4]
 
@@ -93,7 +101,10 @@ def test_a_folder_with_its_own_splits_keeps_them(tmp_path, make_folder, names):
 def test_a_missing_split_is_taken_out_of_train_alone(tmp_path, make_folder):
     make_folder(tmp_path / "train", {"a": 10, "b": 10})
     make_folder(tmp_path / "test", {"a": 3, "b": 3})
-    parts = {s: data.from_folder(tmp_path, s) for s in data.folders.SPLIT_NAMES}
+    parts = {
+        s: datasets.from_folder(tmp_path, s)
+        for s in datasets.class_folders.SPLIT_NAMES
+    }
     assert {s: part.size for s, part in parts.items()} == {
         "train": 18,
         "validation": 2,
@@ -156,15 +167,15 @@ def test_a_bad_folder_gives_one_line(folder, tmp_path, damage, message):
     damage(copy)
     with pytest.raises(RuntimeError, match=message) as caught:
         for split in SIZES:
-            data.from_folder(copy, split)
+            datasets.from_folder(copy, split)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_folder_and_an_unknown_split_are_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
-        data.from_folder(tmp_path / "nowhere", "train")
+        datasets.from_folder(tmp_path / "nowhere", "train")
     with pytest.raises(ValueError, match="'dev'; choose one of train, valid"):
-        data.from_folder(folder, "dev")
+        datasets.from_folder(folder, "dev")
 
 
 def test_splits_with_other_classes_are_refused(tmp_path, make_folder):
@@ -175,7 +186,7 @@ def test_splits_with_other_classes_are_refused(tmp_path, make_folder):
         r"test \(c\), 1 only in train \(b\)\."
     )
     with pytest.raises(RuntimeError, match=message):
-        data.from_folder(tmp_path, "train")
+        datasets.from_folder(tmp_path, "train")
 
 
 def test_a_class_that_is_spelled_in_two_ways_is_refused(tmp_path, make_folder):
@@ -184,7 +195,7 @@ def test_a_class_that_is_spelled_in_two_ways_is_refused(tmp_path, make_folder):
     with pytest.raises(
         RuntimeError, match="'caf\u00e9' twice: .*u0301"
     ) as caught:
-        data.from_folder(tmp_path, "train")
+        datasets.from_folder(tmp_path, "train")
     assert str(tmp_path) in str(caught.value)
 
 
@@ -200,17 +211,17 @@ BAD_LABELS = [
 def test_labels_and_names_that_do_not_fit_are_named(labels, names, message):
     images = np.zeros((3, 1, 1, 3), np.uint8)
     with pytest.raises(ValueError, match=message):
-        data.from_arrays(images, np.array(labels), names)
+        datasets.from_arrays(images, np.array(labels), names)
 
 
 def test_a_name_decides_where_data_come_from(folder):
-    assert data.load(f"folder:{folder}", "test").size == 7
+    assert datasets.load(f"folder:{folder}", "test").size == 7
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 7, 10, 64])
 def test_evaluation_sees_every_image_once_in_order(batch_size):
     examples = _numbers(10)
-    dataset = data.make_eval_dataset(
+    dataset = datasets.make_eval_dataset(
         examples, lambda image: image, batch_size=batch_size
     )
     batches = [(images.numpy(), labels.numpy()) for images, labels in dataset]
@@ -228,7 +239,7 @@ def _number(image, seed):
 
 def _epochs(examples, **options):
     options = {"preprocess": _number, "batch_size": 4, "seed": 1} | options
-    return data.make_epochs_dataset(examples, **options)
+    return datasets.make_epochs_dataset(examples, **options)
 
 
 def _batches(examples, steps, **options):
@@ -277,7 +288,7 @@ def test_a_stream_goes_on_anywhere_as_if_uninterrupted(start):
 
 
 def test_tfds_goes_on_anywhere_and_decodes_nothing_before(data_dir):
-    examples = data.from_tfds("imagenet2012", "train", data_dir)
+    examples = datasets.from_tfds("imagenet2012", "train", data_dir)
     opened = []
 
     def preprocess(image, seed):
@@ -372,7 +383,7 @@ def test_the_next_image_takes_the_place_of_a_corrupt_one(workers, caplog):
         whole = np.concatenate(
             [images for images, _ in _batches(_numbers(10), 15, **options)]
         )
-        corrupt = data.streams.Corrupt(10, 0.2)
+        corrupt = datasets.resumable.Corrupt(10, 0.2)
         found = _batches(
             _numbers(10),
             13,
@@ -392,7 +403,7 @@ def test_the_next_image_takes_the_place_of_a_corrupt_one(workers, caplog):
 
 
 def test_too_many_corrupt_images_stop_the_run_with_their_names():
-    corrupt = data.streams.Corrupt(10, 0.1)
+    corrupt = datasets.resumable.Corrupt(10, 0.1)
     with pytest.raises(tf.errors.InvalidArgumentError, match="image 3; image"):
         _batches(_numbers(10), 9, preprocess=_refuse(3, 7), corrupt=corrupt)
     with pytest.raises(RuntimeError, match=r"2 of 10 images \(20.00%\) cannot"):
@@ -406,11 +417,11 @@ def test_a_preprocessing_that_never_works_is_not_taken_for_bad_images():
 
 def test_images_that_vanish_during_a_run_end_it(tmp_path, make_folder):
     folder = make_folder(tmp_path, {"a": 10, "b": 10})
-    examples = data.from_folder(folder, "train")
+    examples = datasets.from_folder(folder, "train")
     ds = _epochs(
         examples,
         preprocess=lambda image, seed: preprocessing.decode(image)[:1, :1],
-        corrupt=data.streams.Corrupt(examples.size, 1.0),
+        corrupt=datasets.resumable.Corrupt(examples.size, 1.0),
     )
     for file in folder.rglob("*.png"):
         file.unlink()
@@ -420,7 +431,9 @@ def test_images_that_vanish_during_a_run_end_it(tmp_path, make_folder):
 
 def test_evaluation_names_the_image_that_it_cannot_read():
     for bad in (0, 4, 9):
-        ds = data.make_eval_dataset(_numbers(10), _refuse(bad), batch_size=3)
+        ds = datasets.make_eval_dataset(
+            _numbers(10), _refuse(bad), batch_size=3
+        )
         with pytest.raises(
             tf.errors.InvalidArgumentError, match=f"image {bad}"
         ):
@@ -435,7 +448,7 @@ def test_padded_evaluation_weighs_each_image_once(size, batch_size, workers):
     steps = set()
     seen = []
     for worker in range(workers):
-        ds = data.make_padded_eval_dataset(
+        ds = datasets.make_padded_eval_dataset(
             _numbers(size),
             lambda image: image[0, 0],
             batch_size=batch_size,
@@ -462,7 +475,7 @@ def test_a_photograph_is_turned_as_its_tag_says(tmp_path, make_folder):
     exif[0x0112] = 6  # To be turned to the right by a quarter.
     file = folder / "a" / "photo.jpg"
     Image.fromarray(pixels).save(file, exif=exif, quality=95)
-    splits = data.from_folder_splits(folder).values()
+    splits = datasets.from_folder_splits(folder).values()
     images = [image for part in splits for image, _ in part.dataset]
     turned = [
         preprocessing.decode(image)
@@ -486,8 +499,8 @@ def test_a_jpeg_damaged_in_its_middle_is_named(tmp_path, make_folder):
     content[middle : middle + 7] = b"\xff\xdb\x00\x05\x99\x00\x00"
     (folder / "a" / "damaged.jpg").write_bytes(content)
     named = 0
-    for examples in data.from_folder_splits(folder).values():
-        ds = data.make_eval_dataset(
+    for examples in datasets.from_folder_splits(folder).values():
+        ds = datasets.make_eval_dataset(
             examples, lambda i: preprocessing.decode(i)[:1, :1], batch_size=2
         )
         if str(folder / "a" / "damaged.jpg") in examples.source.names:
@@ -500,8 +513,8 @@ def test_a_jpeg_damaged_in_its_middle_is_named(tmp_path, make_folder):
 
 
 def test_wordnet_ids_stand_in_the_order_of_tfds(data_dir):
-    examples = data.from_tfds("imagenet2012", "train", data_dir)
-    assert data.imagenet_ids() == examples.class_names
+    examples = datasets.from_tfds("imagenet2012", "train", data_dir)
+    assert datasets.imagenet_ids() == examples.class_names
 
 
 def test_joined_examples_are_both_sets():
@@ -515,9 +528,9 @@ def test_joined_examples_are_both_sets():
 def test_the_fingerprint_of_arrays_follows_images_and_labels():
     images, labels = np.zeros((2, 1, 1, 3), np.uint8), np.array([0, 1])
     prints = {
-        data.from_arrays(images, labels, "ab").fingerprint,
-        data.from_arrays(images + np.uint8(1), labels, "ab").fingerprint,
-        data.from_arrays(images, labels[::-1], "ab").fingerprint,
+        datasets.from_arrays(images, labels, "ab").fingerprint,
+        datasets.from_arrays(images + np.uint8(1), labels, "ab").fingerprint,
+        datasets.from_arrays(images, labels[::-1], "ab").fingerprint,
     }
     assert len(prints) == 3
 
@@ -536,7 +549,7 @@ SHARED = [
 def test_a_tfds_set_is_read_as_encoded_bytes(
     data_dir, name, split, size, classes
 ):
-    examples = data.from_tfds(name, split, data_dir)
+    examples = datasets.from_tfds(name, split, data_dir)
     assert examples.size == size
     assert len(examples.class_names) == classes
     image, label = next(iter(examples.dataset))
@@ -546,7 +559,7 @@ def test_a_tfds_set_is_read_as_encoded_bytes(
 
 def test_parts_of_a_tfds_split_share_no_image(data_dir):
     head, tail = (
-        data.from_tfds("cars196", part, data_dir)
+        datasets.from_tfds("cars196", part, data_dir)
         for part in ("train[:90%]", "train[90%:]")
     )
     assert (head.size, tail.size) == (1_764, 196)
@@ -557,22 +570,22 @@ def test_parts_of_a_tfds_split_share_no_image(data_dir):
 
 def test_a_tfds_set_that_is_prepared_anew_is_another(data_dir, tmp_path):
     shutil.copytree(data_dir / "cifar10", tmp_path / "cifar10")
-    before = data.from_tfds("cifar10", "test", tmp_path).fingerprint
-    assert data.from_tfds("cifar10", "test", tmp_path).fingerprint == before
+    before = datasets.from_tfds("cifar10", "test", tmp_path).fingerprint
+    assert datasets.from_tfds("cifar10", "test", tmp_path).fingerprint == before
     (written,) = tmp_path.rglob("dataset_info.json")
     os.utime(written, (1, 1))
-    assert data.from_tfds("cifar10", "test", tmp_path).fingerprint != before
+    assert datasets.from_tfds("cifar10", "test", tmp_path).fingerprint != before
 
 
 def test_an_unknown_tfds_split_or_set_is_named(data_dir, tmp_path):
     with pytest.raises(
         ValueError, match="no split 'dev'; choose one of .*test"
     ):
-        data.from_tfds("cifar10", "dev", data_dir)
+        datasets.from_tfds("cifar10", "dev", data_dir)
     with pytest.raises(ValueError, match="no data set 'cifar11'"):
-        data.from_tfds("cifar11", "train", tmp_path)
+        datasets.from_tfds("cifar11", "train", tmp_path)
     with pytest.raises(ValueError, match="imdb_reviews has no feature 'image'"):
-        data.from_tfds("imdb_reviews", "train", tmp_path)
+        datasets.from_tfds("imdb_reviews", "train", tmp_path)
     assert not os.listdir(tmp_path)
 
 
@@ -590,9 +603,9 @@ def test_a_set_that_cannot_be_downloaded_leaves_nothing(
     # A port that nobody listens on, whether there is a network or not.
     for scheme in ("http", "https"):
         monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")
-    monkeypatch.setattr(data, "DOWNLOAD_RETRIES", 0)
+    monkeypatch.setattr(datasets, "DOWNLOAD_RETRIES", 0)
     with pytest.raises(RuntimeError, match=HINTS[name]) as caught:
-        data.from_tfds(name, "train", tmp_path)
+        datasets.from_tfds(name, "train", tmp_path)
     assert f"{name} is not in {tmp_path}" in str(caught.value)
     assert "tensorflow.org/datasets/catalog" in str(caught.value)
     assert "\n" not in str(caught.value)

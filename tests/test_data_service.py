@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import data
+from efficientnet_tf.data import datasets
 
 SCRIPT = pathlib.Path(__file__).parent.parent / "scripts/data_service.py"
 
@@ -42,12 +42,12 @@ def start():
 def _numbers(size):
     images = np.zeros((size, 1, 1, 3), np.uint8)
     images[:, 0, 0, 0] = np.arange(size)
-    return data.from_arrays(images, np.arange(size) % 3, "abc")
+    return datasets.from_arrays(images, np.arange(size) % 3, "abc")
 
 
 def _read(size, batches, **options):
     """The numbers, and the seeds, of the first batches."""
-    ds = data.make_epochs_dataset(
+    ds = datasets.make_epochs_dataset(
         _numbers(size),
         lambda image, seed: tf.concat(
             [tf.cast(image[0, 0, :1], "int64"), seed], axis=0

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import (
+from efficientnet_tf.data import (
     device_augmentation,
     mixing,
     preprocessing,

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf import (
-    data,
-    evaluate,
-)
+from efficientnet_tf import evaluate
+from efficientnet_tf.data import datasets
 from efficientnet_tf.models import builder
 from transfer import evidence
 
@@ -164,8 +162,8 @@ def test_a_run_without_mistakes_keeps_nothing(tmp_path):
 
 def test_images_are_those_that_the_evaluation_saw(tmp_path):
     images = np.stack([_image(i) for i in range(10)])
-    examples = data.from_arrays(images, np.zeros(10, int), NAMES)
-    dataset = data.make_eval_dataset(examples, lambda x: x, batch_size=4)
+    examples = datasets.from_arrays(images, np.zeros(10, int), NAMES)
+    dataset = datasets.make_eval_dataset(examples, lambda x: x, batch_size=4)
 
     class OddIsWrong:
         def predict_on_batch(self, batch):

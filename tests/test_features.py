@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import linear_model, pipeline, preprocessing
 
-from efficientnet_tf import data
+from efficientnet_tf.data import datasets
 from efficientnet_tf.models import builder
 from transfer import features
 
@@ -25,11 +25,13 @@ def _examples(size=5, shift=0):
     images = np.random.default_rng(shift).integers(
         0, 256, (size, 32, 32, 3), dtype=np.uint8
     )
-    return data.from_arrays(images, np.arange(size) % 2, ["a", "b"])
+    return datasets.from_arrays(images, np.arange(size) % 2, ["a", "b"])
 
 
 def _dataset(examples):
-    return data.make_eval_dataset(examples, lambda image: image, batch_size=2)
+    return datasets.make_eval_dataset(
+        examples, lambda image: image, batch_size=2
+    )
 
 
 def _clusters(classes, present, per_class=30, width=8):

@@ -113,15 +113,13 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
 
 def _score(workdir, folder):
     """Evaluates what a run saved."""
-    from efficientnet_tf import (
-        data,
-        evaluate,
-    )
+    from efficientnet_tf import evaluate
+    from efficientnet_tf.data import datasets
 
     loaded = classifier.from_run(workdir)
     assert loaded.class_names == ("a", "b")
-    dataset = data.make_eval_dataset(
-        data.from_folder(folder, "test"), loaded.preprocess, batch_size=3
+    dataset = datasets.make_eval_dataset(
+        datasets.from_folder(folder, "test"), loaded.preprocess, batch_size=3
     )
     return evaluate.evaluate(loaded.model, dataset)
 

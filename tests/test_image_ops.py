@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from efficientnet_tf import image_ops
+from efficientnet_tf.data import image_ops
 
 GREY = (128, 128, 128)
 FACTORS = (0.0, 0.1, 0.46, 1.0, 1.36, 1.9, 5.5)

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import data, preprocessing
+from efficientnet_tf.data import (
+    datasets,
+    preprocessing,
+)
 from transfer import canvases, inputs, recipes
 
 COUNT, SIDE, SIZE, BATCH = 20, 24, 40, 4
@@ -31,7 +34,9 @@ def examples():
     images = np.random.default_rng(0).integers(
         0, 256, (COUNT, SIDE, SIDE, 3), dtype="uint8"
     )
-    return data.from_arrays(images, np.arange(COUNT) % 3, RESULT.class_names)
+    return datasets.from_arrays(
+        images, np.arange(COUNT) % 3, RESULT.class_names
+    )
 
 
 def _batches(feed, count=6, start_step=0):
@@ -107,7 +112,7 @@ def _write(folder, sizes):
         path.parent.mkdir(parents=True, exist_ok=True)
         image = tf.fill([*size, 3], tf.constant(10 * number % 256, "uint8"))
         path.write_bytes(tf.io.encode_png(image).numpy())
-    return data.from_folder_splits(folder, splits=("train",))["train"]
+    return datasets.from_folder_splits(folder, splits=("train",))["train"]
 
 
 # More than are decoded at a time, of which a part is to train on.
@@ -146,7 +151,9 @@ def test_the_shape_of_a_jpeg_is_read_from_its_head(tmp_path):
         encoded = tf.io.encode_jpeg(image).numpy()
         for number in range(3):
             (folder / name / f"{number}.jpg").write_bytes(encoded)
-    examples = data.from_folder_splits(tmp_path / "photos", splits=("train",))
+    examples = datasets.from_folder_splits(
+        tmp_path / "photos", splits=("train",)
+    )
     made = canvases.prepare(examples["train"], 40)
     assert {tuple(shape) for shape in made.shapes} == {(17, 33, 3)}
 
@@ -162,7 +169,9 @@ def test_photographs_are_cropped_as_the_host_would(
         path.parent.mkdir(parents=True, exist_ok=True)
         image = noise[: 30 + 5 * number, : 80 - 4 * number]
         path.write_bytes(tf.io.encode_png(image).numpy())
-    examples = data.from_folder_splits(tmp_path / "photos", splits=("train",))
+    examples = datasets.from_folder_splits(
+        tmp_path / "photos", splits=("train",)
+    )
     settings = {"crop_padding": padding, "resolution": 48}
     device, host = _both(examples["train"], CONFIG, monkeypatch, **settings)
     for (made, _), (expected, _) in zip(device, host, strict=True):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import mixing
+from efficientnet_tf.data import mixing
 
 COUNT, SIZE = 8, 20
 FUNCTIONS = (mixing.mixup, mixing.cutmix)

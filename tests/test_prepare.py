@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from efficientnet_tf import data
+from efficientnet_tf.data import datasets
 from transfer import prepare, publishers, tasks
 
 CARS = "cars196"
@@ -323,7 +323,7 @@ def test_writing_that_is_broken_off_leaves_nothing(
 
 def test_who_cannot_download_a_set_is_told_of_its_archives():
     known = {k for k, v in publishers.FORMATS.items() if v.version is None}
-    told = {k for k, v in data.MANUAL.items() if "prepare_dataset.py" in v}
+    told = {k for k, v in datasets.MANUAL.items() if "prepare_dataset.py" in v}
     assert told == known
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from efficientnet_tf import preprocessing
+from efficientnet_tf.data import preprocessing
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def test_every_field_is_checked_for_range_and_type(field):
 
 
 def test_evaluation_crops_as_the_official_code_does():
-    from efficientnet_tf import preprocessing
+    from efficientnet_tf.data import preprocessing
 
     assert recipes.RECIPES["paper"].crop_padding == preprocessing.CROP_PADDING
 

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import data, records
+from efficientnet_tf.data import (
+    datasets,
+)
+from efficientnet_tf.data import (
+    examples as examples_lib,
+)
 
 NAMES = ("a", "b", "c")
 
@@ -53,10 +58,10 @@ def _pairs(dataset):
 
 
 def test_records_are_read_in_order_with_labels_from_zero(folder):
-    train = records.from_records(folder, "train", NAMES)
+    train = examples_lib.from_records(folder, "train", NAMES)
     assert train.size == 15
     assert _pairs(train.dataset) == [(i, i % 3) for i in range(15)]
-    assert records.from_records(folder, "validation", NAMES).size == 3
+    assert examples_lib.from_records(folder, "validation", NAMES).size == 3
 
 
 # Minival of the paper's repository is some files of train.
@@ -65,22 +70,22 @@ PARTS = [("train[:1]", range(0, 5)), ("train[1:]", range(5, 15))]
 
 @pytest.mark.parametrize("split,numbers", PARTS)
 def test_a_part_of_the_files_is_a_split(folder, split, numbers):
-    examples = records.from_records(folder, split, NAMES)
+    examples = examples_lib.from_records(folder, split, NAMES)
     assert [i for i, _ in _pairs(examples.dataset)] == list(numbers)
 
 
 def test_a_label_out_of_range_is_named_with_its_value(folder):
-    few = records.from_records(folder, "train", NAMES[:2])
+    few = examples_lib.from_records(folder, "train", NAMES[:2])
     # The third record is of the third class.
     with pytest.raises(tf.errors.InvalidArgumentError, match="3.*range.*2"):
         list(few.dataset)
 
 
 def test_names_say_the_file_and_the_record(folder):
-    source = records.from_records(folder, "train", NAMES).source
+    source = examples_lib.from_records(folder, "train", NAMES).source
     assert source.name(0).endswith("train-00000-of-00003: record 0")
     assert source.name(8).endswith("train-00001-of-00003: record 3")
-    skipped = records.Sharded((records.Shard("f", 10, 2),), None)
+    skipped = examples_lib.Sharded((examples_lib.Shard("f", 10, 2),), None)
     assert skipped.name(1) == "f: record 11"
 
 
@@ -96,8 +101,10 @@ def test_names_say_the_file_and_the_record(folder):
 )
 def test_examples_that_two_splits_share_are_counted(shards, shared):
     def make(*shards):
-        shards = tuple(records.Shard(*shard) for shard in shards)
-        return records.Examples(records.Sharded(shards, None), ("a",), "")
+        shards = tuple(examples_lib.Shard(*shard) for shard in shards)
+        return examples_lib.Examples(
+            examples_lib.Sharded(shards, None), ("a",), ""
+        )
 
     one, other = make(("a", 0, 10), ("b", 2, 4)), make(*shards)
     assert one.count_shared(other) == other.count_shared(one) == shared
@@ -105,24 +112,24 @@ def test_examples_that_two_splits_share_are_counted(shards, shared):
 
 def test_missing_cut_and_unknown_files_are_named(folder):
     with pytest.raises(FileNotFoundError, match="no files .*/test-00000"):
-        records.from_records(folder, "test", NAMES)
+        examples_lib.from_records(folder, "test", NAMES)
     with pytest.raises(ValueError, match=r"train\[5:\].* none of the 3"):
-        records.from_records(folder, "train[5:]", NAMES)
+        examples_lib.from_records(folder, "train[5:]", NAMES)
     with pytest.raises(ValueError, match="Unknown split 'train\\[10%:\\]'"):
-        records.from_records(folder, "train[10%:]", NAMES)
+        examples_lib.from_records(folder, "train[10%:]", NAMES)
     last = folder / "train-00002-of-00003"
     whole = last.read_bytes()
     last.write_bytes(whole[:-3])
     with pytest.raises(RuntimeError, match="00002-of-00003 is cut short af.*5"):
-        records.from_records(folder, "train", NAMES)
+        examples_lib.from_records(folder, "train", NAMES)
     last.unlink()
     with pytest.raises(FileNotFoundError, match="holds 2 of the 3 files"):
-        records.from_records(folder, "train", NAMES)
+        examples_lib.from_records(folder, "train", NAMES)
 
 
 @pytest.mark.parametrize("order", [None, (1, 2), (1, 3)])
 def test_numbers_tell_the_order_without_reading(folder, order):
-    source = records.from_records(folder, "train", NAMES).source
+    source = examples_lib.from_records(folder, "train", NAMES).source
     order = None if order is None else tf.constant(order, "int64")
     rows = source.epoch(order, 0).take(source.size)
     read = [int(source.open(row)[0].numpy()) for _, row in rows]
@@ -133,7 +140,7 @@ def test_numbers_tell_the_order_without_reading(folder, order):
 
 
 def test_the_order_does_not_follow_the_global_seed(folder):
-    source = records.from_records(folder, "train", NAMES).source
+    source = examples_lib.from_records(folder, "train", NAMES).source
 
     def order():
         return [int(n) for n in source.numbers(tf.constant([1, 2], "int64"))]
@@ -150,9 +157,9 @@ def test_what_follows_a_damaged_record_is_lost_and_counted(folder):
     second = content.index(b"n1.JPEG", content.index(b"n1.JPEG") + 1)
     content[second] ^= 255
     path.write_bytes(content)
-    examples = records.from_records(folder, "train", NAMES)
-    corrupt = data.streams.Corrupt(examples.size, 0.5)
-    ds = data.make_epochs_dataset(
+    examples = examples_lib.from_records(folder, "train", NAMES)
+    corrupt = datasets.resumable.Corrupt(examples.size, 0.5)
+    ds = datasets.make_epochs_dataset(
         examples,
         lambda image, seed: tf.strings.to_number(image, "int64"),
         batch_size=5,
@@ -168,8 +175,8 @@ def test_what_follows_a_damaged_record_is_lost_and_counted(folder):
 
 
 def test_a_worker_has_its_own_files_where_there_are_many():
-    shards = tuple(records.Shard(str(i), 0, 1) for i in range(64))
-    source = records.Sharded(shards, None)
+    shards = tuple(examples_lib.Shard(str(i), 0, 1) for i in range(64))
+    source = examples_lib.Sharded(shards, None)
     assert source.shard(0, 8) is None
     parts = [source.shard(i, 4) for i in range(4)]
     files = [shard.file for part in parts for shard in part.shards]
@@ -179,10 +186,10 @@ def test_a_worker_has_its_own_files_where_there_are_many():
 
 def test_workers_with_their_own_files_share_no_image(tmp_path):
     _write(tmp_path, "train", [3] * 32)
-    examples = records.from_records(tmp_path, "train", NAMES)
+    examples = examples_lib.from_records(tmp_path, "train", NAMES)
     seen = []
     for worker in range(2):
-        ds = data.make_epochs_dataset(
+        ds = datasets.make_epochs_dataset(
             examples,
             lambda image, seed: tf.strings.to_number(image, "int64"),
             batch_size=16,
@@ -196,6 +203,6 @@ def test_workers_with_their_own_files_share_no_image(tmp_path):
 
 def test_the_shuffle_of_an_index_is_a_permutation():
     for size in (1, 2, 10, 1000):
-        source = records.Indexed((np.arange(size),), None)
+        source = examples_lib.Indexed((np.arange(size),), None)
         order = [int(n) for n in source.numbers(tf.constant([3, 4], "int64"))]
         assert sorted(order) == list(range(size))

@@ -3,7 +3,10 @@ import pytest
 import tensorflow as tf
 from scipy import ndimage
 
-from efficientnet_tf import preprocessing, sharpening
+from efficientnet_tf.data import (
+    preprocessing,
+    sharpening,
+)
 
 SIZE = 64
 

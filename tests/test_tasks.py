@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from efficientnet_tf import preprocessing
+from efficientnet_tf.data import preprocessing
 from efficientnet_tf.models import variants
 from transfer import tasks
 

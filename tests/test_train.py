@@ -148,14 +148,14 @@ def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
 def test_what_is_saved_is_the_average(folder, tmp_path):
     from efficientnet_tf import (
         classifier,
-        data,
         evaluate,
     )
+    from efficientnet_tf.data import datasets
 
     row = _train(folder, tmp_path)
     loaded = classifier.from_run(tmp_path)
-    dataset = data.make_eval_dataset(
-        data.from_folder(folder, "test"), loaded.preprocess, batch_size=3
+    dataset = datasets.make_eval_dataset(
+        datasets.from_folder(folder, "test"), loaded.preprocess, batch_size=3
     )
     scores = evaluate.evaluate(loaded.model, dataset)
     assert scores.images == 4
@@ -216,10 +216,8 @@ def test_images_held_out_choose_the_best_and_are_not_trained_on(
 
 def _loss_of(checkpoint, folder):
     """The cross-entropy of a checkpoint's averages on the test images."""
-    from efficientnet_tf import (
-        data,
-        optimization,
-    )
+    from efficientnet_tf import optimization
+    from efficientnet_tf.data import datasets
     from efficientnet_tf.models import builder
 
     network = builder.build("tiny", classes=2, input_shape=(32, 32, 3))
@@ -235,8 +233,8 @@ def _loss_of(checkpoint, folder):
         variable.assign(array)
     assert len(arrays) == len(state) + len(average.variables)
     average.swap()
-    examples = data.from_folder(folder, "test")
-    dataset = data.make_eval_dataset(
+    examples = datasets.from_folder(folder, "test")
+    dataset = datasets.make_eval_dataset(
         examples,
         lambda image: train.feeds.preprocessing.preprocess_for_eval(
             image, 32, crop_padding=CONFIG.crop_padding

@@ -11,10 +11,12 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from efficientnet_tf import (
-    data,
+from efficientnet_tf.data import (
+    datasets,
     preprocessing,
-    records,
+)
+from efficientnet_tf.data import (
+    examples as examples_lib,
 )
 from efficientnet_tf.utils import (
     files,
@@ -39,7 +41,7 @@ class Canvases:
     pixels: np.ndarray
     shapes: np.ndarray
     labels: np.ndarray
-    examples: data.Examples
+    examples: datasets.Examples
 
     def make_dataset(self, draw, *, batch_size, seed, start_step, mixture):
         """Turns them into endless batches of what `device_augmentation` takes.
@@ -54,7 +56,7 @@ class Canvases:
           mixture: maps (labels, seed) of a batch to labels and more inputs.
         """
         columns = tf.range(len(self.labels)), self.shapes, self.labels
-        source = records.Indexed(
+        source = examples_lib.Indexed(
             tuple(tf.constant(column) for column in columns),
             lambda number, shape, label: ((number, shape), label),
         )
@@ -76,8 +78,8 @@ class Canvases:
             inputs = {"images": images, "boxes": boxes, "flips": flips}
             return {**inputs, **drawn}, labels
 
-        return data.make_epochs_dataset(
-            data.Examples(
+        return datasets.make_epochs_dataset(
+            datasets.Examples(
                 source, self.examples.class_names, self.examples.fingerprint
             ),
             place,
@@ -151,7 +153,9 @@ def _write(path, shape, examples):
 
 def _scan(examples, max_side):
     """Returns shapes [N, 3] and labels [N]; None once an image is too large."""
-    dataset = data.make_eval_dataset(examples, _shape, batch_size=BATCH_SIZE)
+    dataset = datasets.make_eval_dataset(
+        examples, _shape, batch_size=BATCH_SIZE
+    )
     shapes, labels = [], []
     for batch, batch_labels in dataset.as_numpy_iterator():
         height, width = batch[:, :2].max(axis=0)
@@ -187,7 +191,7 @@ def _fill(pixels, examples):
         image = tf.image.pad_to_bounding_box(image, 0, 0, height, width)
         return tf.cast(image, "uint8")
 
-    dataset = data.make_eval_dataset(examples, paint, batch_size=BATCH_SIZE)
+    dataset = datasets.make_eval_dataset(examples, paint, batch_size=BATCH_SIZE)
     logging.info("Decoding %d images once.", examples.size)
     done = 0
     with tqdm.tqdm(

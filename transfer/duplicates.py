@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from efficientnet_tf import preprocessing
+from efficientnet_tf.data import preprocessing
 
 # Ours. Of the 64 bits of a difference hash, and of a thumbnail's mean absolute
 # difference in 0 to 255: CIFAR's known near duplicates stay within both, and

@@ -18,9 +18,9 @@ from efficientnet_tf import (
     distribution,
     evaluate,
     optimization,
-    preprocessing,
     trainer,
 )
+from efficientnet_tf.data import preprocessing
 from efficientnet_tf.models import (
     builder,
     layers,

@@ -6,9 +6,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf import (
+from efficientnet_tf.data import (
     augmentation,
-    data,
+    datasets,
     device_augmentation,
     mixing,
     preprocessing,
@@ -23,7 +23,7 @@ EVAL_BATCH_SIZE = 64
 
 def make_eval_dataset(examples, result):
     """Returns (images, labels) of a `classifier.Classifier`, each once."""
-    return data.make_eval_dataset(
+    return datasets.make_eval_dataset(
         examples, result.preprocess, batch_size=EVAL_BATCH_SIZE
     )
 
@@ -74,7 +74,7 @@ class Feed:
             "start_step": start_step,
         }
         if self._canvases is None:
-            return data.make_epochs_dataset(
+            return datasets.make_epochs_dataset(
                 self._examples,
                 self._preprocess,
                 batch_transform=functools.partial(mixing.mix, **self._mixture),

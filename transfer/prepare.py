@@ -11,7 +11,7 @@ import sys
 import tqdm
 from absl import logging
 
-from efficientnet_tf import folders
+from efficientnet_tf.data import class_folders
 from efficientnet_tf.utils import files
 from transfer import (
     archives,
@@ -161,7 +161,7 @@ def _fault(image):
         digest = hashlib.md5(image.file.read_bytes(), usedforsecurity=False)
         if digest.hexdigest() != image.md5:
             return "differ from the publisher's md5"
-    return "cannot be read" if folders.examine(image.file)[1] else None
+    return "cannot be read" if class_folders.examine(image.file)[1] else None
 
 
 def _write(name, archive, kept, root, scratch):

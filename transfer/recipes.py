@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from efficientnet_tf import sharpening
+from efficientnet_tf.data import sharpening
 from efficientnet_tf.utils import configs
 
 CHOICES = {

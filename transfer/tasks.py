@@ -126,21 +126,23 @@ def load_examples(task, data_dir=None):
         have other classes than the row.
     """
     # With TensorFlow, which is slow: names are checked without.
-    from efficientnet_tf import data
+    from efficientnet_tf.data import datasets as datasets_lib
 
     if task.source == "digits":
         return _load_digits()
     prepared = task.classes is not None and is_prepared(task.dataset, data_dir)
     if task.source == "tfds" or prepared:
         loaded = {
-            split: data.from_tfds(task.dataset, getattr(task, split), data_dir)
+            split: datasets_lib.from_tfds(
+                task.dataset, getattr(task, split), data_dir
+            )
             for split in SPLITS
         }
     else:
         path = pathlib.Path(task.dataset)
         if task.classes is not None:
             path = _folder_of(task, data_dir)
-        loaded = data.from_folder_splits(path)
+        loaded = datasets_lib.from_folder_splits(path)
     found = len(loaded["train"].class_names)
     if task.classes not in (None, found):
         raise RuntimeError(
@@ -190,7 +192,7 @@ def _load_digits():
             "The digits need scikit-learn: pip install "
             "'efficientnet-tf[transfer]'."
         ) from None
-    from efficientnet_tf import data
+    from efficientnet_tf.data import datasets as datasets_lib
 
     digits = datasets.load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype("uint8")
@@ -200,6 +202,8 @@ def _load_digits():
     parts = np.split(order, [1_257, 1_437])
     names = [str(name) for name in digits.target_names]
     return {
-        split: data.from_arrays(images[part], digits.target[part], names)
+        split: datasets_lib.from_arrays(
+            images[part], digits.target[part], names
+        )
         for split, part in zip(SPLITS, parts, strict=True)
     }

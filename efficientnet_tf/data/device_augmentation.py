@@ -7,7 +7,7 @@ compiled step. Keras operations only, so that every backend can do it.
 
 from keras import ops
 
-from efficientnet_tf import sharpening
+from efficientnet_tf.data import sharpening
 
 # How many pixels on either side of a place its value is made of, as in
 # `tf.image.resize`.

@@ -5,7 +5,7 @@ import struct
 
 import tensorflow as tf
 
-from efficientnet_tf import sharpening
+from efficientnet_tf.data import sharpening
 
 # The border, in pixels of the resized image, that evaluation crops away.
 # preprocessing.py of the official code; its later fraction of 0.875 equals

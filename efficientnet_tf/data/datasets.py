@@ -12,11 +12,13 @@ import textwrap
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf import (
-    folders,
+from efficientnet_tf.data import (
+    class_folders,
     preprocessing,
-    records,
-    streams,
+    resumable,
+)
+from efficientnet_tf.data import (
+    examples as examples_lib,
 )
 from efficientnet_tf.utils import files
 
@@ -42,7 +44,7 @@ TRIED_IMAGES = 16
 
 RECORDS_PREFIX = "records:"
 
-Examples = records.Examples
+Examples = examples_lib.Examples
 
 
 def load(name, split, data_dir=None):
@@ -83,7 +85,7 @@ def from_tfds(name, split, data_dir=None):
             "it as TFRECORD."
         )
     shards = tuple(
-        records.Shard(part.filename, part.skip, part.take)
+        examples_lib.Shard(part.filename, part.skip, part.take)
         for part in info.file_instructions
     )
     label = builder.info.features["label"]
@@ -93,7 +95,7 @@ def from_tfds(name, split, data_dir=None):
     fingerprint = (
         f"{builder.data_path}:{split}:{info.num_examples}:{written.st_mtime_ns}"
     )
-    source = records.Sharded(shards, _tfds_reader(tfds, builder))
+    source = examples_lib.Sharded(shards, _tfds_reader(tfds, builder))
     return Examples(source, names, fingerprint)
 
 
@@ -107,13 +109,13 @@ def from_arrays(images, labels, class_names):
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     # Tensors, because arrays would be copied into each graph that reads them.
     columns = (tf.constant(images), tf.constant(labels.astype("int64")))
-    source = records.Indexed(columns, _pass_on)
+    source = examples_lib.Indexed(columns, _pass_on)
     return Examples(source, tuple(class_names), digest)
 
 
 def from_records(path, split):
     """Reads a split of ImageNet from TFRecords; see `records.from_records`."""
-    return records.from_records(path, split, imagenet_ids())
+    return examples_lib.from_records(path, split, imagenet_ids())
 
 
 def imagenet_ids():
@@ -135,15 +137,15 @@ def from_folder(path, split, seed=0):
     Raises:
       ValueError: an unknown split.
     """
-    if split not in folders.SPLIT_NAMES:
+    if split not in class_folders.SPLIT_NAMES:
         raise ValueError(
             f"Unknown split {split!r}; choose one of "
-            f"{', '.join(folders.SPLIT_NAMES)}."
+            f"{', '.join(class_folders.SPLIT_NAMES)}."
         )
     return from_folder_splits(path, seed, (split,))[split]
 
 
-def from_folder_splits(path, seed=0, splits=tuple(folders.SPLIT_NAMES)):
+def from_folder_splits(path, seed=0, splits=tuple(class_folders.SPLIT_NAMES)):
     """Reads splits of a folder of class folders, `folders.index` says which.
 
     Photographs are turned as their EXIF tag says.
@@ -156,7 +158,7 @@ def from_folder_splits(path, seed=0, splits=tuple(folders.SPLIT_NAMES)):
       RuntimeError: no images, fewer than two classes, an empty class, or
         unreadable files.
     """
-    divided, class_names = folders.index(path, seed)
+    divided, class_names = class_folders.index(path, seed)
     return {split: _from_files(divided[split], class_names) for split in splits}
 
 
@@ -209,9 +211,9 @@ def make_epochs_dataset(
     """
     part = _slice(batch_size, input_pipeline_id, num_input_pipelines)
     _try_first(examples, preprocess)
-    stream = streams.Stream(examples.source, part, seed)
+    stream = resumable.Stream(examples.source, part, seed)
     if corrupt is None:
-        corrupt = streams.Corrupt(stream.size, 0)
+        corrupt = resumable.Corrupt(stream.size, 0)
     decoded = stream.decode(
         preprocess,
         start_step=start_step,
@@ -242,7 +244,7 @@ def make_eval_dataset(examples, preprocess, *, batch_size):
 
     An image that cannot be read raises InvalidArgumentError with its name.
     """
-    part = streams.Slice(batch_size)
+    part = resumable.Slice(batch_size)
     ds = _batch(_evaluated(examples, preprocess, part), batch_size)
     return ds.with_options(_options()).prefetch(AUTOTUNE)
 
@@ -280,7 +282,7 @@ def _slice(batch_size, index, count):
             f"A batch of {batch_size} cannot be divided among {count} input "
             "pipelines."
         )
-    return streams.Slice(batch_size, index, count)
+    return resumable.Slice(batch_size, index, count)
 
 
 def _try_first(examples, preprocess):
@@ -297,8 +299,8 @@ def _try_first(examples, preprocess):
 
 
 def _evaluated(examples, preprocess, part):
-    stream = streams.Stream(examples.source, part)
-    corrupt = streams.Corrupt(examples.size, 0)
+    stream = resumable.Stream(examples.source, part)
+    corrupt = resumable.Corrupt(examples.size, 0)
     decoded = stream.decode(preprocess)
     decoded = decoded.map(functools.partial(stream.report, corrupt))
     return decoded.apply(tf.data.experimental.assert_cardinality(stream.size))
@@ -339,7 +341,7 @@ def _distribute(dataset, address):
 
 def _from_files(files, class_names):
     paths = [file for file, _ in files]
-    orientations, digest = folders.inspect(paths)
+    orientations, digest = class_folders.inspect(paths)
     labels = [label for _, label in files]
     names = [str(path) for path in paths]
     columns = (
@@ -348,7 +350,9 @@ def _from_files(files, class_names):
         tf.constant(orientations),
     )
     turned = any(orientation != 1 for orientation in orientations)
-    source = records.Indexed(columns, _read_turned if turned else _read, names)
+    source = examples_lib.Indexed(
+        columns, _read_turned if turned else _read, names
+    )
     fingerprint = f"{digest}{labels}"
     digest = hashlib.sha256(fingerprint.encode()).hexdigest()
     return Examples(source, class_names, digest)

@@ -5,7 +5,7 @@ import pathlib
 import random
 import unicodedata
 
-from efficientnet_tf import preprocessing
+from efficientnet_tf.data import preprocessing
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 
