@@ -23,10 +23,10 @@ import tensorflow as tf
 from absl import app, flags
 
 from efficientnet_tf import (
-    classifier,
     distribution,
     trainer,
 )
+from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
 from transfer import (
     inputs,

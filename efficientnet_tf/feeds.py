@@ -6,7 +6,6 @@ import functools
 import tensorflow as tf
 
 from efficientnet_tf import (
-    classifier,
     distribution,
     recipes,
 )
@@ -17,6 +16,7 @@ from efficientnet_tf.data import (
     preprocessing,
     resumable,
 )
+from efficientnet_tf.inference import classifier
 from efficientnet_tf.utils import figures
 
 EVAL_BATCH_SIZE = 256

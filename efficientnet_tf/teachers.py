@@ -5,7 +5,7 @@ import pathlib
 import keras
 from absl import logging
 
-from efficientnet_tf import classifier
+from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import files
 from efficientnet_tf.weights import loading

@@ -91,7 +91,7 @@ def load_classifier(model, weights, workdir, resolution=None):
     """Returns the `Classifier` of --workdir, or of --model and --weights."""
     if bool(model) == bool(workdir):
         raise ValueError("Pass either --model (and --weights) or --workdir.")
-    from efficientnet_tf import classifier
+    from efficientnet_tf.inference import classifier
     from efficientnet_tf.models import variants
 
     if workdir:

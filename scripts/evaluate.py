@@ -30,8 +30,8 @@ def main(_):
     )
     import tqdm
 
-    from efficientnet_tf import evaluate
     from efficientnet_tf.data import datasets
+    from efficientnet_tf.inference import evaluate
 
     examples = datasets.load(name, SPLIT.value, DATA_DIR.value)
     dataset = datasets.make_eval_dataset(

@@ -4,8 +4,8 @@ import os
 import numpy as np
 import pytest
 
-from efficientnet_tf import classifier
 from efficientnet_tf.data import preprocessing
+from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
 
 LITE0 = "efficientnet_lite0"

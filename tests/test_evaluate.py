@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from efficientnet_tf import evaluate
+from efficientnet_tf.inference import evaluate
 
 
 class Table:

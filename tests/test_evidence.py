@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf import evaluate
 from efficientnet_tf.data import datasets
+from efficientnet_tf.inference import evaluate
 from efficientnet_tf.models import builder
 from transfer import evidence
 

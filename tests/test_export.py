@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import (
-    classifier,
-    export,
-)
+from efficientnet_tf import export
+from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
 
 # Another process, which knows nothing of the package.

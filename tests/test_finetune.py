@@ -11,9 +11,9 @@ from PIL import Image
 
 from efficientnet_tf import (
     checkpoints,
-    classifier,
     optimization,
 )
+from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import figures
 from efficientnet_tf.weights import loading
@@ -113,8 +113,8 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
 
 def _score(workdir, folder):
     """Evaluates what a run saved."""
-    from efficientnet_tf import evaluate
     from efficientnet_tf.data import datasets
+    from efficientnet_tf.inference import evaluate
 
     loaded = classifier.from_run(workdir)
     assert loaded.class_names == ("a", "b")

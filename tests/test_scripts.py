@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf import classifier
+from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
 
 HERE = pathlib.Path(__file__).parent

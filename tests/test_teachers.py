@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from efficientnet_tf import (
-    classifier,
     export,
     teachers,
 )
+from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
 
 CLASSES = ("a", "b", "c")

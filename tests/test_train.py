@@ -146,11 +146,11 @@ def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
 
 
 def test_what_is_saved_is_the_average(folder, tmp_path):
-    from efficientnet_tf import (
+    from efficientnet_tf.data import datasets
+    from efficientnet_tf.inference import (
         classifier,
         evaluate,
     )
-    from efficientnet_tf.data import datasets
 
     row = _train(folder, tmp_path)
     loaded = classifier.from_run(tmp_path)

@@ -14,13 +14,15 @@ from absl import logging
 from efficientnet_tf import (
     callbacks,
     checkpoints,
-    classifier,
     distribution,
-    evaluate,
     optimization,
     trainer,
 )
 from efficientnet_tf.data import preprocessing
+from efficientnet_tf.inference import (
+    classifier,
+    evaluate,
+)
 from efficientnet_tf.models import (
     builder,
     layers,
