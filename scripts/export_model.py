@@ -15,15 +15,18 @@ flags.mark_flag_as_required("output")
 
 def main(_):
     classifier = cli.load_classifier(MODEL.value, WEIGHTS.value, WORKDIR.value)
-    from efficientnet_tf import export
+    from efficientnet_tf.deploy import saved_model
 
-    difference = export.export_saved_model(classifier, OUTPUT.value)
+    difference = saved_model.export_saved_model(classifier, OUTPUT.value)
     cli.print_result(
         {
             "output": OUTPUT.value,
             "classes": len(classifier.class_names),
             "resolution": classifier.resolution,
-            "signatures": [export.TENSOR_SIGNATURE, export.BYTES_SIGNATURE],
+            "signatures": [
+                saved_model.TENSOR_SIGNATURE,
+                saved_model.BYTES_SIGNATURE,
+            ],
             "max_difference": difference,
         }
     )

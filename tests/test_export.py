@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import export
+from efficientnet_tf.deploy import saved_model
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
 
@@ -60,7 +60,7 @@ def test_both_signatures_give_the_models_probabilities_in_a_fresh_process(
     (tmp_path / "exported").mkdir()
     for name in ("saved_model.pb", "stale"):
         (tmp_path / "exported" / name).write_bytes(b"old")
-    difference = export.export_saved_model(small, tmp_path / "exported")
+    difference = saved_model.export_saved_model(small, tmp_path / "exported")
     assert difference <= 1e-4
     assert not (tmp_path / "exported" / "stale").exists()
     noise = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3))
@@ -86,15 +86,17 @@ def test_both_signatures_give_the_models_probabilities_in_a_fresh_process(
 def test_a_folder_of_other_things_is_not_replaced(small, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(FileExistsError, match="something other than a Saved"):
-        export.export_saved_model(small, tmp_path)
+        saved_model.export_saved_model(small, tmp_path)
     assert os.listdir(tmp_path) == ["thesis.txt"]
 
 
 def test_an_export_that_differs_is_not_left_behind(
     small, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(export, "_write", lambda _, path: path.mkdir())
-    monkeypatch.setattr(export, "_largest_difference", lambda *_: float("nan"))
+    monkeypatch.setattr(saved_model, "_write", lambda _, path: path.mkdir())
+    monkeypatch.setattr(
+        saved_model, "_largest_difference", lambda *_: float("nan")
+    )
     with pytest.raises(RuntimeError, match="differs .* more than 0.0001"):
-        export.export_saved_model(small, tmp_path / "exported")
+        saved_model.export_saved_model(small, tmp_path / "exported")
     assert os.listdir(tmp_path) == []

@@ -4,10 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf import (
-    export,
-    teachers,
-)
+from efficientnet_tf import teachers
+from efficientnet_tf.deploy import saved_model
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
 
@@ -24,7 +22,7 @@ def run(tmp_path_factory, tiny_row):
     folder = tmp_path_factory.mktemp("run")
     made = classifier.Classifier(network, CLASSES, 32, "bilinear")
     made.save(folder)
-    export.export_saved_model(made, folder / "saved")
+    saved_model.export_saved_model(made, folder / "saved")
     return made, folder
 
 
