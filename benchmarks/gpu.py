@@ -226,8 +226,8 @@ def make_ours(name, resolution, precision):
     """Returns our network, an optimizer and a loss on one-hot labels."""
     import keras
 
-    from efficientnet_tf import distribution
     from efficientnet_tf.models import builder
+    from efficientnet_tf.training import distribution
 
     distribution.set_precision(precision)
     keras.utils.set_random_seed(0)

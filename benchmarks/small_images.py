@@ -22,12 +22,12 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from efficientnet_tf import (
+from efficientnet_tf.inference import classifier
+from efficientnet_tf.models import builder
+from efficientnet_tf.training import (
     distribution,
     trainer,
 )
-from efficientnet_tf.inference import classifier
-from efficientnet_tf.models import builder
 from transfer import (
     inputs,
     recipes,

@@ -13,16 +13,16 @@ import time
 import keras
 import numpy as np
 
-from efficientnet_tf import (
-    distribution,
-    memory,
-)
 from efficientnet_tf.models import (
     baselines,
     profile,
     published,
     registry,
     variants,
+)
+from efficientnet_tf.training import (
+    distribution,
+    memory,
 )
 from efficientnet_tf.utils import (
     configs,

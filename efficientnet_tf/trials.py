@@ -8,13 +8,13 @@ import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf import (
+from efficientnet_tf.data import datasets
+from efficientnet_tf.models import registry
+from efficientnet_tf.training import (
     checkpoints,
     recipes,
     train,
 )
-from efficientnet_tf.data import datasets
-from efficientnet_tf.models import registry
 from efficientnet_tf.utils import (
     configs,
     files,

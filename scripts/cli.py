@@ -113,7 +113,7 @@ def parse_numbers(flag, texts):
 @contextlib.contextmanager
 def exiting_when_preempted():
     """Turns `callbacks.Preempted` into one line and an exit code."""
-    from efficientnet_tf import callbacks
+    from efficientnet_tf.training import callbacks
 
     try:
         yield

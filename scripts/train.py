@@ -39,7 +39,7 @@ flags.mark_flags_as_required(["workdir"])
 
 
 def main(_):
-    from efficientnet_tf import recipes
+    from efficientnet_tf.training import recipes
 
     overrides = list(SET.value)
     for field, value in (("teacher", TEACHER), ("precision", PRECISION)):
@@ -48,7 +48,7 @@ def main(_):
     config = recipes.get_recipe(RECIPE.value, overrides)
     profile_steps = _parse_steps(PROFILE_STEPS.value)
     # TensorFlow is slow to import, so only once the flags make sense.
-    from efficientnet_tf import train
+    from efficientnet_tf.training import train
 
     with cli.exiting_when_preempted():
         row = train.train_and_evaluate(

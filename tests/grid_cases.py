@@ -10,8 +10,8 @@ import sys
 
 import conftest
 
-from efficientnet_tf import callbacks
 from efficientnet_tf.models import variants
+from efficientnet_tf.training import callbacks
 from efficientnet_tf.utils import workers
 from transfer import (
     grid,

@@ -14,8 +14,8 @@ import sys
 
 import conftest
 
-from efficientnet_tf import callbacks
 from efficientnet_tf.models import variants
+from efficientnet_tf.training import callbacks
 
 
 class _Stopper(callbacks.Throughput):

@@ -15,8 +15,8 @@ import sys
 
 import conftest
 
-from efficientnet_tf import callbacks
 from efficientnet_tf.models import variants
+from efficientnet_tf.training import callbacks
 
 HOW, _, WHO = sys.argv[1].partition("@")
 STEP = int(sys.argv[2])

@@ -12,8 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf import distribution
 from efficientnet_tf.models import layers
+from efficientnet_tf.training import distribution
 
 REPLICAS, SHAPE = 16, (2, 3, 3, 4)
 

@@ -4,7 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf import callbacks, checkpoints, optimization
+from efficientnet_tf.training import (
+    callbacks,
+    checkpoints,
+    optimizers,
+)
 
 STEPS = 4
 
@@ -12,8 +16,8 @@ STEPS = 4
 def _compiled():
     layers = [keras.Input((2,)), keras.layers.Dense(1, name="dense")]
     network = keras.Sequential(layers)
-    schedule = optimization.warmup_cosine(0.1, 20, 5)
-    network.compile(optimization.make_adamw(schedule, weight_decay=0.1), "mse")
+    schedule = optimizers.warmup_cosine(0.1, 20, 5)
+    network.compile(optimizers.make_adamw(schedule, weight_decay=0.1), "mse")
     return network
 
 

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from efficientnet_tf import distribution
+from efficientnet_tf.training import distribution
 from efficientnet_tf.utils import configs
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import distillation
+from efficientnet_tf.training import losses
 
 LOGITS = np.random.default_rng(0).normal(0, 2, (2, 4, 6)).astype("float32")
 
@@ -22,7 +22,7 @@ def by_hand(temperature):
 
 def loss(predictions, **options):
     targets = softmax(LOGITS)[0].astype("float32")
-    return distillation.distillation_loss(targets, predictions, **options)
+    return losses.distillation_loss(targets, predictions, **options)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5, 20.0])
@@ -43,7 +43,7 @@ def test_images_of_weight_0_do_not_count():
 def test_the_gradient_to_the_logits_is_that_of_the_paper(temperature):
     teacher, student = (tf.Variable(logits) for logits in LOGITS)
     with tf.GradientTape() as tape:
-        value = distillation.distillation_loss(
+        value = losses.distillation_loss(
             keras.ops.softmax(teacher),
             keras.ops.softmax(student),
             temperature=temperature,

@@ -4,7 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import distribution
+from efficientnet_tf.training import distribution
 
 
 @pytest.fixture

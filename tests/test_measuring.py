@@ -9,15 +9,13 @@ import sys
 
 import pytest
 
-from efficientnet_tf import (
-    measuring,
-    memory,
-)
+from efficientnet_tf import measuring
 from efficientnet_tf.models import (
     published,
     registry,
     variants,
 )
+from efficientnet_tf.training import memory
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import (
-    optimization,
+from efficientnet_tf.models import builder
+from efficientnet_tf.training import (
+    optimizers,
     recipes,
 )
-from efficientnet_tf.models import builder
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -25,7 +25,7 @@ def _values(schedule, steps):
 
 
 def test_the_rate_rises_in_a_line_and_falls_on_a_cosine():
-    schedule = optimization.warmup_cosine(0.4, total_steps=12, warmup_steps=4)
+    schedule = optimizers.warmup_cosine(0.4, total_steps=12, warmup_steps=4)
     expected = [0.0, 0.1, 0.2, 0.3, 0.4]
     # 8 steps of cosine: at 2 of 8, (1 + cos(pi / 4)) / 2, and so on.
     expected += [0.2 * (1 + math.cos(math.pi * i / 8)) for i in (1, 2, 4, 7, 8)]
@@ -34,7 +34,7 @@ def test_the_rate_rises_in_a_line_and_falls_on_a_cosine():
 
 
 def test_without_warm_up_the_rate_starts_at_its_peak():
-    schedule = optimization.warmup_cosine(0.4, total_steps=8, warmup_steps=0)
+    schedule = optimizers.warmup_cosine(0.4, total_steps=8, warmup_steps=0)
     np.testing.assert_allclose(
         _values(schedule, [0, 4, 8, 9]), [0.4, 0.2, 0, 0], atol=1e-7
     )
@@ -43,7 +43,7 @@ def test_without_warm_up_the_rate_starts_at_its_peak():
 @pytest.mark.parametrize("warmup", [8, 9])
 def test_a_warm_up_as_long_as_the_run_is_refused(warmup):
     with pytest.raises(ValueError, match=f"{warmup} steps .* 8 steps"):
-        optimization.warmup_cosine(0.4, 8, warmup)
+        optimizers.warmup_cosine(0.4, 8, warmup)
 
 
 def test_decay_shrinks_kernels_by_rate_times_decay_and_nothing_else():
@@ -52,7 +52,7 @@ def test_decay_shrinks_kernels_by_rate_times_decay_and_nothing_else():
     network = keras.Sequential([keras.Input((3,)), layer, batch_norm])
     for weight in network.trainable_variables:
         weight.assign(keras.ops.ones(weight.shape))
-    optimizer = optimization.make_adamw(0.1, weight_decay=0.5)
+    optimizer = optimizers.make_adamw(0.1, weight_decay=0.5)
     optimizer.build(network.trainable_variables)
     zeros = [keras.ops.zeros(w.shape) for w in network.trainable_variables]
     optimizer.apply_gradients(
@@ -66,12 +66,12 @@ def test_decay_shrinks_kernels_by_rate_times_decay_and_nothing_else():
 
 
 def test_a_boundary_divides_the_rate_by_ten_after_its_step():
-    schedule = optimization.WarmupTenths(0.3, boundaries=[4, 6], warmup_steps=3)
+    schedule = optimizers.WarmupTenths(0.3, boundaries=[4, 6], warmup_steps=3)
     expected = [0.0, 0.1, 0.2, 0.3, 0.3, 0.03, 0.03, 0.003, 0.003]
     np.testing.assert_allclose(
         _values(schedule, range(9)), expected, rtol=1e-6, atol=1e-9
     )
-    again = optimization.WarmupTenths.from_config(schedule.get_config())
+    again = optimizers.WarmupTenths.from_config(schedule.get_config())
     assert _values(again, range(9)) == _values(schedule, range(9))
 
 
@@ -91,7 +91,7 @@ STAIRS = [
 
 @pytest.mark.parametrize("step,expected", STAIRS)
 def test_the_rate_rises_in_a_line_and_falls_in_stairs(step, expected):
-    schedule = optimization.WarmupStairs(
+    schedule = optimizers.WarmupStairs(
         0.5, decay_steps=2.5, decay_rate=0.9, warmup_steps=4
     )
     for copy in (schedule, type(schedule).from_config(schedule.get_config())):
@@ -107,7 +107,7 @@ def test_the_papers_rate_is_the_official_codes_at_every_step():
     expected = 0.128 * 0.97 ** np.floor(steps / (2.4 * per_epoch))
     rising = steps < int(5 * per_epoch)
     expected[rising] = 0.128 * steps[rising] / int(5 * per_epoch)
-    found = np.asarray(optimization.make_schedule(config, per_epoch)(steps))
+    found = np.asarray(optimizers.make_schedule(config, per_epoch)(steps))
     assert found.shape == expected.shape
     wrong = ~np.isclose(found, expected, rtol=1e-5, atol=0)
     # Single precision, which the official code has too, may take a stair one
@@ -120,7 +120,7 @@ def test_the_papers_rate_is_the_official_codes_at_every_step():
 
 def test_the_cosine_recipe_falls_to_nothing():
     config = recipes.get_recipe("sgd_cosine", ["epochs=6", "warmup_epochs=2"])
-    schedule = optimization.make_schedule(config, steps_per_epoch=10)
+    schedule = optimizers.make_schedule(config, steps_per_epoch=10)
     # 0.4 at 256 images; 20 steps up, 40 down.
     np.testing.assert_allclose(
         _values(schedule, [0, 10, 20, 40, 60]), [0, 0.2, 0.4, 0.2, 0], atol=1e-6
@@ -130,7 +130,7 @@ def test_the_cosine_recipe_falls_to_nothing():
 @pytest.mark.parametrize("steps", [0, -1, float("nan")])
 def test_an_epoch_without_steps_is_refused(steps):
     with pytest.raises(ValueError, match=f"={steps} .* batch_size=4096"):
-        optimization.make_optimizer(recipes.RECIPES["paper"], steps)
+        optimizers.make_optimizer(recipes.RECIPES["paper"], steps)
 
 
 def _rmsprop(values, gradients, rates):
@@ -154,7 +154,7 @@ START = [1.0, -2.0, 0.0]
 
 def test_the_first_step_of_rmsprop_is_tensorflow_1s():
     variable = keras.Variable([1.0])
-    optimizer = optimization.RMSprop(0.1)
+    optimizer = optimizers.RMSprop(0.1)
     optimizer.apply([keras.ops.convert_to_tensor([2.0])], [variable])
     # mean square 0.9 * 1 + 0.1 * 4 = 1.3; it would be 0.4 from zero.
     assert float(variable.numpy()[0]) == pytest.approx(
@@ -171,11 +171,11 @@ def _state(average):
 @pytest.mark.parametrize("compiled", [False, True, "xla"])
 def test_rmsprop_is_tensorflow_1s_for_several_steps(compiled):
     rates = [0.0, 0.25, 0.5 * 0.9, 0.5 * 0.9]
-    schedule = optimization.WarmupStairs(
+    schedule = optimizers.WarmupStairs(
         0.5, decay_steps=2, decay_rate=0.9, warmup_steps=2
     )
     variables = [keras.Variable(START), keras.Variable(START[:2])]
-    optimizer = optimization.RMSprop(schedule)
+    optimizer = optimizers.RMSprop(schedule)
     optimizer.build(variables)
 
     def apply(gradient):
@@ -194,7 +194,7 @@ def test_rmsprop_is_tensorflow_1s_for_several_steps(compiled):
 
 def test_separate_operations_do_what_the_one_kernel_does(monkeypatch):
     variable = keras.Variable(START)
-    optimizer = optimization.RMSprop(0.25)
+    optimizer = optimizers.RMSprop(0.25)
     optimizer.build([variable])
     monkeypatch.setattr(keras.backend, "backend", lambda: "another")
     for gradient, values in zip(
@@ -271,7 +271,7 @@ def _run(program, *arguments, **environment):
 
 def test_rmsprop_takes_a_step_for_each_accumulated_batch():
     variable = keras.Variable(START)
-    optimizer = optimization.RMSprop(0.25, gradient_accumulation_steps=4)
+    optimizer = optimizers.RMSprop(0.25, gradient_accumulation_steps=4)
     optimizer.build([variable])
     apply = tf.function(
         lambda gradient: optimizer.apply([gradient], [variable])
@@ -289,14 +289,14 @@ def test_rmsprop_takes_a_step_for_each_accumulated_batch():
 
 
 def test_the_recipe_decides_the_optimizer():
-    rmsprop = optimization.make_optimizer(recipes.RECIPES["paper"], 313)
-    assert type(rmsprop) is optimization.RMSprop
+    rmsprop = optimizers.make_optimizer(recipes.RECIPES["paper"], 313)
+    assert type(rmsprop) is optimizers.RMSprop
     assert (rmsprop.rho, rmsprop.momentum, rmsprop.epsilon) == (0.9, 0.9, 1e-3)
-    sgd = optimization.make_optimizer(recipes.RECIPES["sgd_cosine"], 5004)
+    sgd = optimizers.make_optimizer(recipes.RECIPES["sgd_cosine"], 5004)
     assert type(sgd) is keras.optimizers.SGD
     assert (sgd.momentum, sgd.nesterov) == (0.9, True)
     config = recipes.get_recipe("paper", ["accumulation_steps=2"])
-    for optimizer in (rmsprop, sgd, optimization.make_optimizer(config, 9)):
+    for optimizer in (rmsprop, sgd, optimizers.make_optimizer(config, 9)):
         # The trainer does it.
         assert optimizer.gradient_accumulation_steps is None
         assert optimizer.weight_decay is None
@@ -306,7 +306,7 @@ def test_the_recipe_decides_the_optimizer():
 def test_a_saved_model_trains_on_as_if_it_had_not_been_saved(name, tmp_path):
     config = recipes.get_recipe(name, ["warmup_epochs=1"])
     network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    network.compile(optimization.make_optimizer(config, 4), "mse")
+    network.compile(optimizers.make_optimizer(config, 4), "mse")
     inputs, targets = np.ones((6, 3), "float32"), np.zeros((6, 2), "float32")
     for _ in range(3):
         network.train_on_batch(inputs, targets)
@@ -334,10 +334,10 @@ def test_the_penalty_is_half_the_squares_of_all_but_batch_norm():
     for variable in network.trainable_variables:
         variable.assign(keras.ops.full(variable.shape, 2.0))
     # A kernel of 6 and a bias of 2 numbers, each squared to 4.
-    found = optimization.l2_penalty(network.trainable_variables, 0.1)
+    found = optimizers.l2_penalty(network.trainable_variables, 0.1)
     assert float(found) == pytest.approx(0.1 * 0.5 * 8 * 4, rel=1e-6)
     with tf.GradientTape() as tape:
-        loss = optimization.l2_penalty(network.trainable_variables, 0.1)
+        loss = optimizers.l2_penalty(network.trainable_variables, 0.1)
     kernel, bias = network.layers[0].trainable_variables
     for gradient in tape.gradient(loss, [kernel.value, bias.value]):
         np.testing.assert_allclose(gradient, 0.1 * 2.0, rtol=1e-6)
@@ -345,18 +345,18 @@ def test_the_penalty_is_half_the_squares_of_all_but_batch_norm():
 
 def test_the_penalty_of_b0_leaves_out_its_49_batch_norms(b0):
     variables = b0.trainable_variables
-    decayed = [v for v in variables if v.name not in optimization.BATCH_NORM]
+    decayed = [v for v in variables if v.name not in optimizers.BATCH_NORM]
     # 16 blocks have 3 batch norms each, the first block 2; stem and head.
     assert len(variables) - len(decayed) == 2 * 49
     expected = sum(np.sum(np.square(v.numpy(), dtype="f8")) for v in decayed)
-    found = optimization.l2_penalty(variables, 1e-5)
+    found = optimizers.l2_penalty(variables, 1e-5)
     assert float(found) == pytest.approx(0.5e-5 * expected, rel=1e-5)
 
 
 def test_without_decay_there_is_no_penalty():
     variable = keras.Variable([float("inf")], name="kernel")
-    assert float(optimization.l2_penalty([variable], 0)) == 0
-    assert float(optimization.l2_penalty([], 0.1)) == 0
+    assert float(optimizers.l2_penalty([variable], 0)) == 0
+    assert float(optimizers.l2_penalty([], 0.1)) == 0
 
 
 @pytest.fixture(scope="module")
@@ -378,7 +378,7 @@ def _averages(start, values, decay):
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_averages_decay_rises_to_its_limit(compiled):
     variable = keras.Variable([4.0, 0.0], name="kernel")
-    average = optimization.ExponentialMovingAverage([variable], 0.35)
+    average = optimizers.ExponentialMovingAverage([variable], 0.35)
     update = tf.function(average.update) if compiled else average.update
     values = [[1.0, 2.0], [3.0, -1.0], [0.0, 5.0], [7.0, 7.0], [1.0, 0.0]]
     # 2/11, 3/12 and 4/13, then the limit: 5/14 would be more.
@@ -396,7 +396,7 @@ def test_the_averages_decay_rises_to_its_limit(compiled):
 
 def test_a_step_that_was_none_leaves_the_average_alone():
     variable = keras.Variable([4.0], name="kernel")
-    average = optimization.ExponentialMovingAverage([variable], 0.9)
+    average = optimizers.ExponentialMovingAverage([variable], 0.9)
     variable.assign([1.0])
     for _ in range(3):
         average.update(0)
@@ -407,10 +407,10 @@ def test_a_step_that_was_none_leaves_the_average_alone():
 
 
 def test_averages_follow_optimizer_steps_and_not_micro_batches():
-    optimizer = optimization.RMSprop(0.1, gradient_accumulation_steps=2)
+    optimizer = optimizers.RMSprop(0.1, gradient_accumulation_steps=2)
     variable = keras.Variable([1.0], name="kernel")
     optimizer.build([variable])
-    average = optimization.ExponentialMovingAverage([variable], 0.9999)
+    average = optimizers.ExponentialMovingAverage([variable], 0.9999)
 
     @tf.function
     def step():
@@ -428,11 +428,11 @@ def test_averages_follow_optimizer_steps_and_not_micro_batches():
 
 
 def test_an_overflowed_step_leaves_the_average_alone():
-    inner = optimization.RMSprop(0.1)
+    inner = optimizers.RMSprop(0.1)
     optimizer = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0)
     variable = keras.Variable([1.0], name="kernel")
     optimizer.build([variable])
-    average = optimization.ExponentialMovingAverage([variable], 0.9999)
+    average = optimizers.ExponentialMovingAverage([variable], 0.9999)
 
     @tf.function
     def step(gradient):
@@ -456,7 +456,7 @@ def test_an_overflowed_step_leaves_the_average_alone():
 
 
 def test_batch_norms_statistics_are_averaged_too(b0):
-    average = optimization.ExponentialMovingAverage(b0.weights, 0.9999)
+    average = optimizers.ExponentialMovingAverage(b0.weights, 0.9999)
     paths = set(_state(average)) - {"step"}
     assert paths == {variable.path for variable in b0.weights}
     assert sum("moving_" in path for path in paths) == 2 * 49
@@ -465,7 +465,7 @@ def test_batch_norms_statistics_are_averaged_too(b0):
 
 def test_swapping_twice_changes_nothing():
     variable = keras.Variable([4.0], name="kernel")
-    average = optimization.ExponentialMovingAverage([variable], 0.9)
+    average = optimizers.ExponentialMovingAverage([variable], 0.9)
     variable.assign([1.0])
     average.update(1)
     average.swap()
@@ -482,10 +482,10 @@ def test_swapping_twice_changes_nothing():
 
 def test_a_restored_average_goes_on_where_it_stood():
     variable = keras.Variable([4.0], name="kernel")
-    first = optimization.ExponentialMovingAverage([variable], 0.9)
+    first = optimizers.ExponentialMovingAverage([variable], 0.9)
     variable.assign([1.0])
     first.update(1)
-    second = optimization.ExponentialMovingAverage([variable], 0.9)
+    second = optimizers.ExponentialMovingAverage([variable], 0.9)
     for mine, theirs in zip(second.variables, first.variables, strict=True):
         mine.assign(theirs)
     for step in (1, 2, 3):
@@ -580,4 +580,4 @@ def test_averages_made_outside_of_the_scope_are_refused():
     with strategy.scope():
         variable = keras.Variable([1.0], name="kernel")
     with pytest.raises(ValueError, match="in the scope of the strategy"):
-        optimization.ExponentialMovingAverage([variable], 0.9)
+        optimizers.ExponentialMovingAverage([variable], 0.9)

@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from efficientnet_tf import recipes
+from efficientnet_tf.training import recipes
 
 FIELDS = [field.name for field in dataclasses.fields(recipes.TrainConfig)]
 

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf import teachers
 from efficientnet_tf.deploy import saved_model
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
+from efficientnet_tf.training import teachers
 
 CLASSES = ("a", "b", "c")
 

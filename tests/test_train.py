@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf import (
+from efficientnet_tf.models import variants
+from efficientnet_tf.training import (
     callbacks,
     checkpoints,
-    feeds,
+    inputs,
     recipes,
     train,
 )
-from efficientnet_tf.models import variants
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -109,7 +109,7 @@ SEGMENTS = {
 def test_what_is_left_is_whole_epochs_and_the_rest_of_one(
     stages, done, expected
 ):
-    segments = feeds.plan_segments(stages, 5, done)
+    segments = inputs.plan_segments(stages, 5, done)
     assert [
         (s.begin_epoch, s.end_epoch, s.first_step, s.steps_per_epoch)
         for s in segments
@@ -122,7 +122,7 @@ EXECUTIONS = [(1, 7, 1), (2, 7, 1), (64, 613, 1), (64, 625, 25), (9, 6, 6)]
 
 @pytest.mark.parametrize("wanted,steps,expected", EXECUTIONS)
 def test_executions_divide_an_epoch(wanted, steps, expected):
-    assert feeds.steps_per_execution(wanted, steps) == expected
+    assert inputs.steps_per_execution(wanted, steps) == expected
 
 
 def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
@@ -216,13 +216,13 @@ def test_images_held_out_choose_the_best_and_are_not_trained_on(
 
 def _loss_of(checkpoint, folder):
     """The cross-entropy of a checkpoint's averages on the test images."""
-    from efficientnet_tf import optimization
     from efficientnet_tf.data import datasets
     from efficientnet_tf.models import builder
+    from efficientnet_tf.training import optimizers
 
     network = builder.build("tiny", classes=2, input_shape=(32, 32, 3))
-    average = optimization.ExponentialMovingAverage(network.weights, 0.9)
-    network.compile(optimization.make_optimizer(CONFIG, 2))
+    average = optimizers.ExponentialMovingAverage(network.weights, 0.9)
+    network.compile(optimizers.make_optimizer(CONFIG, 2))
     state = checkpoints.state_of(network)
     # The order that a run has: network, optimizer, averages.
     with np.load(checkpoint / checkpoints.STATE_FILE) as archive:

@@ -12,11 +12,11 @@ import pytest
 import tensorflow as tf
 import train_cases
 
-from efficientnet_tf import (
-    distillation,
+from efficientnet_tf.models import builder
+from efficientnet_tf.training import (
+    losses,
     trainer,
 )
-from efficientnet_tf.models import builder
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -232,7 +232,7 @@ def test_the_loss_and_its_parts_equal_those_by_hand(network, batch):
                 -keras.ops.sum(labels * keras.ops.log(y_pred), axis=1)
             ),
             "l2": 0.005 * sum(keras.ops.sum(v**2) for v in decayed),
-            "distillation": distillation.distillation_loss(
+            "distillation": losses.distillation_loss(
                 teacher(images), y_pred, temperature=3.0
             ),
         }

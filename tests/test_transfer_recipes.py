@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from efficientnet_tf import distribution
+from efficientnet_tf.training import distribution
 from transfer import recipes, schedules
 
 OUTSIDE = [

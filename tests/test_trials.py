@@ -12,11 +12,11 @@ from efficientnet_tf import (
     scaling_report,
     search,
     study,
-    train,
     trials,
 )
 from efficientnet_tf.data import examples
 from efficientnet_tf.models import registry
+from efficientnet_tf.training import train
 from efficientnet_tf.utils import (
     files,
     workers,

@@ -20,14 +20,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf import (
-    distribution,
-    trainer,
-)
 from efficientnet_tf.models import (
     builder,
     layers,
     variants,
+)
+from efficientnet_tf.training import (
+    distribution,
+    trainer,
 )
 
 SIZE, CLASSES, BATCH, STEPS = 32, 5, 8, 5

@@ -11,13 +11,6 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from efficientnet_tf import (
-    callbacks,
-    checkpoints,
-    distribution,
-    optimization,
-    trainer,
-)
 from efficientnet_tf.data import preprocessing
 from efficientnet_tf.inference import (
     classifier,
@@ -27,6 +20,13 @@ from efficientnet_tf.models import (
     builder,
     layers,
     variants,
+)
+from efficientnet_tf.training import (
+    callbacks,
+    checkpoints,
+    distribution,
+    optimizers,
+    trainer,
 )
 from efficientnet_tf.utils import (
     figures,
@@ -252,7 +252,7 @@ def _compile(network, config, steps_per_epoch, augmentation):
     """Returns a compiled `Trainer` and the average of its weights or None."""
     average = None
     if config.ema_decay:
-        average = optimization.ExponentialMovingAverage(
+        average = optimizers.ExponentialMovingAverage(
             network.weights, config.ema_decay
         )
     decoupled = config.optimizer == "adamw"

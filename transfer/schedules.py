@@ -1,10 +1,10 @@
 """The optimizer of a recipe, and its learning rate at each step."""
 
-from efficientnet_tf import optimization
-from efficientnet_tf import recipes as imagenet_recipes
+from efficientnet_tf.training import optimizers
+from efficientnet_tf.training import recipes as recipes_lib
 from transfer import recipes
 
-IMAGENET = imagenet_recipes.PAPER  # Whose stairs `schedule="stairs"` takes.
+IMAGENET = recipes_lib.PAPER  # Whose stairs `schedule="stairs"` takes.
 
 
 def make_schedule(config, steps_per_epoch):
@@ -20,14 +20,14 @@ def make_schedule(config, steps_per_epoch):
     warmup = min(warmup, total // 2)
     rate = config.learning_rate
     if config.schedule == "cosine":
-        return optimization.warmup_cosine(rate, total, warmup)
+        return optimizers.warmup_cosine(rate, total, warmup)
     if config.schedule == "tenths":
-        return optimization.WarmupTenths(
+        return optimizers.WarmupTenths(
             rate,
             boundaries=[round(share * total) for share in config.decay_at],
             warmup_steps=warmup,
         )
-    return optimization.WarmupStairs(
+    return optimizers.WarmupStairs(
         rate,
         decay_steps=IMAGENET.decay_epochs * steps_per_epoch,
         decay_rate=IMAGENET.decay_rate if config.schedule == "stairs" else 1.0,
@@ -39,10 +39,8 @@ def make_optimizer(config, steps_per_epoch):
     """Returns the Keras optimizer of a `recipes.FinetuneConfig`."""
     schedule = make_schedule(config, steps_per_epoch)
     if config.optimizer == "adamw":
-        return optimization.make_adamw(
-            schedule, weight_decay=config.weight_decay
-        )
+        return optimizers.make_adamw(schedule, weight_decay=config.weight_decay)
     if config.optimizer in ("sgd", "momentum"):
         nesterov = config.optimizer == "sgd"
-        return optimization.make_sgd(schedule, nesterov=nesterov)
-    return optimization.RMSprop(schedule)
+        return optimizers.make_sgd(schedule, nesterov=nesterov)
+    return optimizers.RMSprop(schedule)

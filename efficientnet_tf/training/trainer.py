@@ -5,11 +5,11 @@ from typing import Any
 
 import keras
 
-from efficientnet_tf import (
-    distillation,
-    optimization,
-)
 from efficientnet_tf.models import layers
+from efficientnet_tf.training import (
+    losses,
+    optimizers,
+)
 
 # What evaluation does not measure.
 TRAINING_METRICS = ("l2", "distillation", "gradient_norm")
@@ -148,7 +148,7 @@ class Trainer(keras.Model):
         if not training:
             return loss
         if parts.teacher is not None:
-            distance = distillation.distillation_loss(
+            distance = losses.distillation_loss(
                 parts.teacher(x, training=False),
                 y_pred,
                 temperature=parts.temperature,
@@ -158,7 +158,7 @@ class Trainer(keras.Model):
             share = parts.distill_weight
             loss = share * distance + (1.0 - share) * loss
         if parts.weight_decay:
-            penalty = optimization.l2_penalty(
+            penalty = optimizers.l2_penalty(
                 self.trainable_variables, parts.weight_decay
             )
             # Gradients are summed over replicas, so each adds its part.

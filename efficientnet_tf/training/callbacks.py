@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tqdm
 
-from efficientnet_tf import checkpoints
+from efficientnet_tf.training import checkpoints
 from efficientnet_tf.utils import files
 
 # What people watch, of the logs: its name there, and how it is shown.

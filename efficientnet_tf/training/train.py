@@ -11,22 +11,22 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf import (
-    callbacks,
-    checkpoints,
-    distribution,
-    feeds,
-    memory,
-    optimization,
-    recipes,
-    teachers,
-    trainer,
-)
 from efficientnet_tf.data import datasets
 from efficientnet_tf.models import (
     layers,
     registry,
     variants,
+)
+from efficientnet_tf.training import (
+    callbacks,
+    checkpoints,
+    distribution,
+    inputs,
+    memory,
+    optimizers,
+    recipes,
+    teachers,
+    trainer,
 )
 from efficientnet_tf.utils import (
     figures,
@@ -110,7 +110,7 @@ def train_and_evaluate(
         network, average = _build(
             scaled, examples, config, xla, devices.num_replicas_in_sync
         )
-    feed = feeds.Feed(examples, config, scaled, devices, data_service)
+    feed = inputs.Feed(examples, config, scaled, devices, data_service)
     row = _run(run, network, average, feed, workdir, profile_steps)
     row["seconds"] = round(
         callbacks.total_seconds(workdir / files.METRICS_FILE, begin), 1
@@ -220,7 +220,7 @@ def _build(scaled, examples, config, xla, replicas):
     layers.set_statistics(plain, config.batch_norm)
     average = None
     if config.ema_decay:
-        average = optimization.ExponentialMovingAverage(
+        average = optimizers.ExponentialMovingAverage(
             plain.weights, config.ema_decay
         )
     network = trainer.Trainer(
@@ -235,7 +235,7 @@ def _build(scaled, examples, config, xla, replicas):
         accumulation_steps=config.accumulation_steps,
     )
     network.compile(
-        optimization.make_optimizer(config, steps_per_epoch),
+        optimizers.make_optimizer(config, steps_per_epoch),
         keras.losses.CategoricalCrossentropy(
             label_smoothing=config.label_smoothing,
             # What fills up the last batch of an evaluation counts nothing.
@@ -248,7 +248,7 @@ def _build(scaled, examples, config, xla, replicas):
         jit_compile=distribution.use_xla(
             xla, replicas=replicas, batch_norm=config.batch_norm
         ),
-        steps_per_execution=feeds.steps_per_execution(
+        steps_per_execution=inputs.steps_per_execution(
             config.steps_per_execution, steps_per_epoch
         ),
     )
@@ -266,7 +266,7 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
     distribution.check_same(feed.devices, done, "checkpoint's step")
     config = feed.config
     stages = recipes.stages(config)
-    for segment in feeds.plan_segments(stages, feed.steps_per_epoch, done):
+    for segment in inputs.plan_segments(stages, feed.steps_per_epoch, done):
         clock = callbacks.InputClock() if feed.measures_wait else None
         saver = callbacks.Checkpointer(
             folder,

@@ -5,10 +5,6 @@ import functools
 
 import tensorflow as tf
 
-from efficientnet_tf import (
-    distribution,
-    recipes,
-)
 from efficientnet_tf.data import (
     augmentation,
     datasets,
@@ -17,6 +13,10 @@ from efficientnet_tf.data import (
     resumable,
 )
 from efficientnet_tf.inference import classifier
+from efficientnet_tf.training import (
+    distribution,
+    recipes,
+)
 from efficientnet_tf.utils import figures
 
 EVAL_BATCH_SIZE = 256
