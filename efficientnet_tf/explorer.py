@@ -7,10 +7,8 @@ import pathlib
 import re
 import statistics
 
-from efficientnet_tf import (
-    charts,
-    search,
-)
+from efficientnet_tf import search
+from efficientnet_tf.measure import cost_charts
 from efficientnet_tf.models import (
     builder,
     costs,
@@ -32,7 +30,7 @@ _FIELDS = ("width", "depth", "resolution")
 
 def page_data():
     """Returns what the page knows, all of it from the project's tables."""
-    rows = charts.accuracy_points()
+    rows = cost_charts.accuracy_points()
     fields = ("label", "params", "multiply_adds", "top1")
     return {
         "coefficients": {

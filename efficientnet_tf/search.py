@@ -13,10 +13,14 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf import (
-    choosing,
-    measurements,
     ranking,
     trials,
+)
+from efficientnet_tf.measure import (
+    cache,
+)
+from efficientnet_tf.measure import (
+    choose as choose_lib,
 )
 from efficientnet_tf.models import (
     registry,
@@ -29,7 +33,7 @@ from efficientnet_tf.utils import (
 )
 
 OBJECTIVES = ("accuracy", "weighted", "pareto")
-MEASURED = {cost.column: cost for cost in choosing.COSTS if cost.part}
+MEASURED = {cost.column: cost for cost in choose_lib.COSTS if cost.part}
 COSTS = ("multiply_adds", "params", *MEASURED)
 # Fields of a plan that no run depends on.
 CHOICE = ("objective", "costs", "target", "cost_exponent")
@@ -279,12 +283,12 @@ def write_family(plan, chosen, workdir, phis=PHIS):
 
 
 def _measure(cost, name, plan, workdir):
-    path = str(workdir / measurements.CACHE_FILE)
+    path = str(workdir / cache.CACHE_FILE)
     trains = cost.column == "memory_mb"
     batch_size = plan.budget.config.micro_batch_size if trains else 1
-    bench = measurements.Bench(batch_size=batch_size, cache=path)
+    bench = cache.Bench(batch_size=batch_size, cache=path)
     job = bench.job(str(trials.network_file(workdir, name)), None)
-    values = measurements.measure(cost.part, job, bench)
+    values = cache.measure(cost.part, job, bench)
     value = values[cost.field.format(p=bench.percentile)]
     return value - values["runtime_memory_mb"] if trains else value
 

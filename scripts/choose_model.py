@@ -42,15 +42,19 @@ OUTPUT = flags.DEFINE_string("output", "runs/choice.png", "The plot.")
 
 
 def main(_):
-    from efficientnet_tf import choice_report, choosing, measurements
+    from efficientnet_tf.measure import (
+        cache,
+        choose,
+        choose_report,
+    )
 
-    limits = choosing.Limits(
+    limits = choose.Limits(
         max_latency_ms=MAX_LATENCY_MS.value,
         max_params=MAX_PARAMS.value,
         max_memory=MAX_MEMORY.value,
         min_top1=MIN_TOP1.value,
     )
-    bench = measurements.Bench(
+    bench = cache.Bench(
         batch_size=BATCH_SIZE.value,
         precision=PRECISION.value,
         backend=BACKEND.value,
@@ -59,12 +63,12 @@ def main(_):
         cache=CACHE.value,
     )
     candidates = _candidates()
-    choice_report.check_output(OUTPUT.value)
-    rows = choosing.survey(candidates, limits, bench)
-    print(choice_report.as_table(rows, limits))
-    choice_report.write_image(OUTPUT.value, rows, limits)
+    choose_report.check_output(OUTPUT.value)
+    rows = choose.survey(candidates, limits, bench)
+    print(choose_report.as_table(rows, limits))
+    choose_report.write_image(OUTPUT.value, rows, limits)
     logging.info("The plot is %s.", OUTPUT.value)
-    chosen = choosing.choose(rows, limits)
+    chosen = choose.choose(rows, limits)
     cli.print_result(
         {
             "chosen": chosen,
@@ -76,16 +80,16 @@ def main(_):
 
 
 def _candidates():
-    from efficientnet_tf import choosing
+    from efficientnet_tf.measure import choose
 
     if not RESULTS.value:
         if TASK.value:
             raise ValueError("--task goes with --results.")
-        return choosing.published_candidates()
+        return choose.published_candidates()
     from transfer import report
 
     rows = report.summarize(report.read_results(RESULTS.value))
-    return choosing.own_candidates(rows, TASK.value)
+    return choose.own_candidates(rows, TASK.value)
 
 
 if __name__ == "__main__":

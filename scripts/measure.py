@@ -34,14 +34,14 @@ OUTPUT = flags.DEFINE_string(
 def main(_):
     if bool(MODEL.value) == bool(MODELS.value):
         raise ValueError("Pass either --model or --models.")
-    from efficientnet_tf import measuring
+    from efficientnet_tf.measure import latency
     from efficientnet_tf.utils import files
 
     if OUTPUT.value:
         files.check_folder(OUTPUT.value)
     names = [MODEL.value] if MODEL.value else MODELS.value
     jobs = [
-        measuring.Job(
+        latency.Job(
             name,
             resolution=RESOLUTION.value,
             batch_size=BATCH_SIZE.value,
@@ -50,9 +50,9 @@ def main(_):
             warmup_batches=WARMUP_BATCHES.value,
             batches=BATCHES.value,
         )
-        for name in (measuring.names() if names == ["all"] else names)
+        for name in (latency.names() if names == ["all"] else names)
     ]
-    measure = measuring.count if TABLE.value else measuring.measure
+    measure = latency.count if TABLE.value else latency.measure
     rows = []
     try:
         for job in jobs:
@@ -60,7 +60,7 @@ def main(_):
             rows.append(measure(job))
     finally:  # After Ctrl-C too: a row can take minutes.
         if rows:
-            print(measuring.as_table(rows), flush=True)
+            print(latency.as_table(rows), flush=True)
     if OUTPUT.value:
         _write(pathlib.Path(OUTPUT.value), rows)
         if MODEL.value:
@@ -71,16 +71,18 @@ def main(_):
 def _write(folder, rows):
     import keras
 
-    from efficientnet_tf import (
-        charts,
-        measuring,
+    from efficientnet_tf.measure import (
+        cost_charts,
+        latency,
     )
 
     folder.mkdir(parents=True, exist_ok=True)
-    measuring.write_csv(folder / "costs.csv", rows)
-    images = {"accuracy": charts.accuracy_image(charts.accuracy_points())}
+    latency.write_csv(folder / "costs.csv", rows)
+    images = {
+        "accuracy": cost_charts.accuracy_image(cost_charts.accuracy_points())
+    }
     if not TABLE.value:
-        images["measured"] = charts.measured_image(rows)
+        images["measured"] = cost_charts.measured_image(rows)
     for name, image in images.items():
         keras.utils.save_img(folder / f"{name}.png", image, scale=False)
 
@@ -89,7 +91,7 @@ def _write_parts(folder, job):
     """Writes what each layer and each stage costs."""
     import dataclasses
 
-    from efficientnet_tf import measuring
+    from efficientnet_tf.measure import latency
     from efficientnet_tf.models import (
         profile as profile_lib,
     )
@@ -100,7 +102,7 @@ def _write_parts(folder, job):
     profile = profile_lib.profile(registry.build(job.network))
     for name in ("layers", "stages"):
         rows = map(dataclasses.asdict, getattr(profile, name))
-        measuring.write_csv(folder / f"{name}.csv", list(rows))
+        latency.write_csv(folder / f"{name}.csv", list(rows))
 
 
 if __name__ == "__main__":

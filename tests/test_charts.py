@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from efficientnet_tf import (
-    charts,
-    measuring,
+from efficientnet_tf.measure import (
+    cost_charts,
+    latency,
 )
 from efficientnet_tf.models import published
 
 
 def test_points_are_the_tables_with_our_costs():
-    points = charts.accuracy_points()
+    points = cost_charts.accuracy_points()
     families = (published.EFFICIENTNETS, published.LITES, published.PEERS)
     assert [len(rows) for rows in points.values()] == list(map(len, families))
     by_name = {row[0]: row for rows in points.values() for row in rows}
@@ -22,10 +22,10 @@ def test_points_are_the_tables_with_our_costs():
 
 
 def test_the_chart_shows_both_costs_and_each_family_in_its_colour():
-    points = charts.accuracy_points()
-    image = charts.accuracy_image(points)
+    points = cost_charts.accuracy_points()
+    image = cost_charts.accuracy_image(points)
     assert image.dtype == "uint8" and image.shape[-1] == 3
-    without = charts.accuracy_image({**points, "EfficientNet": []})
+    without = cost_charts.accuracy_image({**points, "EfficientNet": []})
     # Matplotlib's tab:red, left and right of the middle.
     middle = image.shape[1] // 2
     for half in (slice(None, middle), slice(middle, None)):
@@ -36,10 +36,10 @@ def test_the_chart_shows_both_costs_and_each_family_in_its_colour():
 
 
 def test_rows_without_a_measurement_are_left_out():
-    row = dict.fromkeys(measuring.COLUMNS)
+    row = dict.fromkeys(latency.COLUMNS)
     row.update(model="a", multiply_adds_g=1.0, latency_p50_ms=5.0)
-    full = charts.measured_image([row])
-    empty = charts.measured_image([dict.fromkeys(measuring.COLUMNS)])
+    full = cost_charts.measured_image([row])
+    empty = cost_charts.measured_image([dict.fromkeys(latency.COLUMNS)])
     assert full.shape == empty.shape
     assert _count_colour(full, (31, 119, 180)) > 10
     assert _count_colour(empty, (31, 119, 180)) == 0

@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from efficientnet_tf import choice_report, choosing, measurements
+from efficientnet_tf.measure import (
+    cache,
+    choose,
+    choose_report,
+)
 
 BLUE, RED, GREY = (31, 119, 180), (214, 39, 40), (140, 140, 140)
 
@@ -17,17 +21,17 @@ def measure(part, job, bench):
 @pytest.fixture
 def survey(tmp_path):
     def run(**limits):
-        limits = choosing.Limits(**limits)
-        bench = measurements.Bench(cache=str(tmp_path / "cache.jsonl"))
-        candidates = choosing.published_candidates()
-        return choosing.survey(candidates, limits, bench, measure), limits
+        limits = choose.Limits(**limits)
+        bench = cache.Bench(cache=str(tmp_path / "cache.jsonl"))
+        candidates = choose.published_candidates()
+        return choose.survey(candidates, limits, bench, measure), limits
 
     return run
 
 
 def test_the_table_has_a_line_for_each_network(survey):
     rows, limits = survey(max_latency_ms=25.0)
-    header, *lines = choice_report.as_table(rows, limits).splitlines()
+    header, *lines = choose_report.as_table(rows, limits).splitlines()
     assert header.split() == [
         *("model", "pixels", "top-1", "params", "multiply-adds", "latency")
     ]
@@ -41,32 +45,32 @@ def test_the_table_has_a_line_for_each_network(survey):
 
 def test_the_plot_has_a_panel_for_each_limit_and_colours_for_verdicts(survey):
     rows, limits = survey(max_latency_ms=27.0)
-    image = choice_report.image(rows, limits)
+    image = choose_report.image(rows, limits)
     assert image.dtype == "uint8" and image.shape[-1] == 3
     for colour in (BLUE, RED, GREY):
         assert _count_colour(image, colour) > 30
-    both = choice_report.image(*survey(max_latency_ms=27.0, max_params=9e6))
+    both = choose_report.image(*survey(max_latency_ms=27.0, max_params=9e6))
     assert both.shape[1] == 2 * image.shape[1]
     # Nothing meets the limits: no star, and its word is not in the legend.
     rows, limits = survey(max_latency_ms=1.0)
-    assert _count_colour(choice_report.image(rows, limits), RED) == 0
+    assert _count_colour(choose_report.image(rows, limits), RED) == 0
 
 
 def test_nothing_measured_can_still_be_drawn(survey):
     rows, limits = survey(max_latency_ms=1.0, max_params=1e6)
-    assert choice_report.image(rows, limits).shape[-1] == 3
+    assert choose_report.image(rows, limits).shape[-1] == 3
 
 
 def test_the_plot_is_a_png_file(survey, tmp_path):
     path = tmp_path / "new" / "choice.png"
-    choice_report.check_output(path)
-    choice_report.write_image(path, *survey(max_params=9e6))
+    choose_report.check_output(path)
+    choose_report.write_image(path, *survey(max_params=9e6))
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="must end in .png"):
-        choice_report.check_output(tmp_path / "choice.jpg")
+        choose_report.check_output(tmp_path / "choice.jpg")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match="is a file, not a folder"):
-        choice_report.check_output(tmp_path / "file" / "choice.png")
+        choose_report.check_output(tmp_path / "file" / "choice.png")
 
 
 def _count_colour(image, colour):

@@ -7,9 +7,11 @@ import sys
 
 import pytest
 
-from efficientnet_tf import (
-    choosing,
-    measurements,
+from efficientnet_tf.measure import (
+    cache,
+)
+from efficientnet_tf.measure import (
+    choose as choose_lib,
 )
 from efficientnet_tf.models import (
     costs,
@@ -40,18 +42,18 @@ class Clock:
 
 @pytest.fixture
 def bench(tmp_path):
-    return measurements.Bench(cache=str(tmp_path / "cache.jsonl"))
+    return cache.Bench(cache=str(tmp_path / "cache.jsonl"))
 
 
 def survey(bench, clock=None, candidates=None, **limits):
-    limits = choosing.Limits(**limits)
-    candidates = candidates or choosing.published_candidates()
-    rows = choosing.survey(candidates, limits, bench, clock or Clock())
+    limits = choose_lib.Limits(**limits)
+    candidates = candidates or choose_lib.published_candidates()
+    rows = choose_lib.survey(candidates, limits, bench, clock or Clock())
     return {row["label"]: row for row in rows}, limits
 
 
 def choose(rows, limits):
-    return choosing.choose(list(rows.values()), limits)["label"]
+    return choose_lib.choose(list(rows.values()), limits)["label"]
 
 
 @pytest.mark.parametrize(
@@ -66,11 +68,11 @@ def choose(rows, limits):
 )
 def test_limits_that_make_no_sense_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        choosing.Limits(**fields)
+        choose_lib.Limits(**fields)
 
 
 def test_candidates_are_what_is_published():
-    found = choosing.published_candidates()
+    found = choose_lib.published_candidates()
     top1 = {(c.model, c.resolution): c.top1 for c in found}
     for name, row in published.VARIANTS.items():
         assert top1.pop((name, variants.VARIANTS[name].resolution)) == row.top1
@@ -136,7 +138,7 @@ def test_only_what_has_a_limit_is_measured(bench):
 
 
 def test_the_percentile_of_latency_is_the_bench_s(tmp_path):
-    slow = measurements.Bench(cache=str(tmp_path / "c.jsonl"), percentile=95)
+    slow = cache.Bench(cache=str(tmp_path / "c.jsonl"), percentile=95)
     rows, _ = survey(slow, max_latency_ms=10.0)
     found = rows["B0"]["latency_ms"] / rows["B0"]["multiply_adds"] * 1e9
     assert found == pytest.approx(1.95)
@@ -207,7 +209,7 @@ def test_own_results_give_accuracy_resolution_and_classes():
         row("efficientnet_lite0", 0.5),
         row("efficientnet_lite0", 0.99, evaluated_on="validation"),
     ]
-    found = choosing.own_candidates(rows)
+    found = choose_lib.own_candidates(rows)
     assert sorted((c.label, c.top1, c.classes) for c in found) == [
         ("B0", 95.0, 2),
         ("B0 at 160", 93.0, 1000),
@@ -216,7 +218,7 @@ def test_own_results_give_accuracy_resolution_and_classes():
 
 
 def test_own_results_count_the_classifier_of_their_classes(bench):
-    candidates = choosing.own_candidates([row(class_names=["a", "b"])])
+    candidates = choose_lib.own_candidates([row(class_names=["a", "b"])])
     rows, _ = survey(bench, candidates=candidates, max_params=5e6)
     # B0's 5,288,548 less 998 rows of 1,280 weights and an offset.
     assert rows["B0"]["params"] == 5_288_548 - 998 * 1281
@@ -237,7 +239,7 @@ def test_own_results_count_the_classifier_of_their_classes(bench):
 )
 def test_results_that_do_not_say_what_counts_are_refused(rows, task, message):
     with pytest.raises(ValueError, match=message):
-        choosing.own_candidates(rows, task)
+        choose_lib.own_candidates(rows, task)
 
 
 # name: (arguments, exit code, what the last line says)

@@ -9,10 +9,8 @@ import re
 import browser
 import pytest
 
-from efficientnet_tf import (
-    charts,
-    explorer,
-)
+from efficientnet_tf import explorer
+from efficientnet_tf.measure import cost_charts
 from efficientnet_tf.models import (
     costs,
     scaling,
@@ -108,7 +106,7 @@ def test_the_page_holds_the_tables():
     data = json.loads(text)
     assert set(data["named"]) == set(variants.VARIANTS)
     labels = [row["label"] for row in data["points"]]
-    points = charts.accuracy_points().values()
+    points = cost_charts.accuracy_points().values()
     assert labels == [row[0] for rows in points for row in rows]
     b7 = next(row for row in data["points"] if row["label"] == "B7")
     # Table 2's accuracy, torchvision's parameters.

@@ -7,12 +7,15 @@ import sys
 
 import pytest
 
-from efficientnet_tf import measurements, measuring
+from efficientnet_tf.measure import (
+    cache,
+    latency,
+)
 
 
 @pytest.fixture
 def bench(tmp_path):
-    return measurements.Bench(cache=str(tmp_path / "cache" / "m.jsonl"))
+    return cache.Bench(cache=str(tmp_path / "cache" / "m.jsonl"))
 
 
 @pytest.fixture
@@ -24,8 +27,8 @@ def runs(monkeypatch):
         found.append((function.__name__, job))
         return {"latency_p50_ms": float(len(found))}
 
-    monkeypatch.setattr(measuring, "run_apart", run_apart)
-    monkeypatch.setattr(measurements, "busy_share", lambda: 0.0)
+    monkeypatch.setattr(latency, "run_apart", run_apart)
+    monkeypatch.setattr(cache, "busy_share", lambda: 0.0)
     return found
 
 
@@ -41,18 +44,18 @@ def runs(monkeypatch):
 )
 def test_a_bench_that_makes_no_sense_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        measurements.Bench(**fields)
+        cache.Bench(**fields)
 
 
 def test_the_default_file_is_in_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(tmp_path))
-    assert measurements.Bench().path == tmp_path / measurements.CACHE_FILE
+    assert cache.Bench().path == tmp_path / cache.CACHE_FILE
 
 
 def test_the_same_measurement_is_made_once(bench, runs):
     job = bench.job("efficientnet_b0", 224)
     for _ in range(2):
-        found = measurements.measure("measure_latency", job, bench)
+        found = cache.measure("measure_latency", job, bench)
         assert found == {"latency_p50_ms": 1.0}
     assert runs == [("measure_latency", job)]
 
@@ -61,8 +64,8 @@ def test_other_conditions_and_machines_are_measured_anew(
     bench, runs, monkeypatch
 ):
     def measure(part="measure_latency", **fields):
-        job = measuring.Job("efficientnet_b0", **fields)
-        return measurements.measure(part, job, bench)["latency_p50_ms"]
+        job = latency.Job("efficientnet_b0", **fields)
+        return cache.measure(part, job, bench)["latency_p50_ms"]
 
     assert [
         measure(),
@@ -82,7 +85,7 @@ def test_a_file_that_changes_is_another_network(bench, runs, tmp_path):
     for width in (0.5, 0.25, 0.5):
         path.write_text(json.dumps({"base": "mobilenet_v1", "width": width}))
         job = bench.job(str(path), 64)
-        measurements.measure("measure_latency", job, bench)
+        cache.measure("measure_latency", job, bench)
     assert len(runs) == 2
 
 
@@ -91,9 +94,9 @@ def test_times_of_a_busy_machine_count_until_it_is_quiet(
 ):
     found = []
     for busy in (0.9, 0.8, 0.1, 0.9):
-        monkeypatch.setattr(measurements, "busy_share", lambda b=busy: b)
+        monkeypatch.setattr(cache, "busy_share", lambda b=busy: b)
         job = bench.job("mobilenet_v1", 64)
-        row = measurements.measure("measure_latency", job, bench)
+        row = cache.measure("measure_latency", job, bench)
         found.append(row["latency_p50_ms"])
     assert found == [1, 1, 2, 2]
 
@@ -102,7 +105,7 @@ def test_a_program_that_computes_makes_the_machine_busier():
     program = [sys.executable, "-c", "while True: pass"]
     others = [subprocess.Popen(program) for _ in range(os.cpu_count())]
     try:
-        assert 0.5 < measurements.busy_share() <= 1
+        assert 0.5 < cache.busy_share() <= 1
     finally:
         for other in others:
             other.kill()
@@ -110,17 +113,15 @@ def test_a_program_that_computes_makes_the_machine_busier():
 
 
 def test_each_one_is_kept_before_the_next_begins(bench, runs, monkeypatch):
-    measurements.measure(
-        "measure_latency", bench.job("mobilenet_v1", 64), bench
-    )
+    cache.measure("measure_latency", bench.job("mobilenet_v1", 64), bench)
 
     def interrupt(function, job):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(measuring, "run_apart", interrupt)
+    monkeypatch.setattr(latency, "run_apart", interrupt)
     other = bench.job("mobilenet_v2", 64)
     with pytest.raises(KeyboardInterrupt):
-        measurements.measure("measure_latency", other, bench)
+        cache.measure("measure_latency", other, bench)
     (line,) = bench.path.read_text().splitlines()
     kept = json.loads(line)
     assert kept["network"]["base"] == "mobilenet_v1"
@@ -129,11 +130,11 @@ def test_each_one_is_kept_before_the_next_begins(bench, runs, monkeypatch):
 
 def test_a_torn_last_line_is_measured_again(bench, runs):
     job = bench.job("mobilenet_v1", 64)
-    measurements.measure("measure_latency", job, bench)
+    cache.measure("measure_latency", job, bench)
     bench.path.write_text(bench.path.read_text()[:-20])
-    measurements.measure("measure_latency", job, bench)
+    cache.measure("measure_latency", job, bench)
     assert len(runs) == 2
-    measurements.measure("measure_latency", job, bench)
+    cache.measure("measure_latency", job, bench)
     assert len(runs) == 2
 
 
@@ -141,17 +142,15 @@ def test_a_failure_is_not_kept(bench, monkeypatch):
     def fail(function, job):
         raise RuntimeError("measure_latency failed: killed.")
 
-    monkeypatch.setattr(measuring, "run_apart", fail)
+    monkeypatch.setattr(latency, "run_apart", fail)
     with pytest.raises(RuntimeError, match="killed"):
-        measurements.measure(
-            "measure_latency", bench.job("mobilenet_v1", 64), bench
-        )
+        cache.measure("measure_latency", bench.job("mobilenet_v1", 64), bench)
     assert not bench.path.exists()
 
 
 def test_a_small_network_is_really_measured(bench):
-    few = measurements.Bench(cache=bench.cache, batches=2, batch_size=2)
+    few = cache.Bench(cache=bench.cache, batches=2, batch_size=2)
     job = few.job("mobilenet_v1", 32)
-    found = measurements.measure("measure_latency", job, few)
+    found = cache.measure("measure_latency", job, few)
     assert 0 < found["latency_p50_ms"] <= found["latency_p99_ms"]
-    assert found == measurements.measure("measure_latency", job, few)
+    assert found == cache.measure("measure_latency", job, few)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from efficientnet_tf import measuring
+from efficientnet_tf.measure import latency
 from efficientnet_tf.models import (
     published,
     registry,
@@ -34,17 +34,17 @@ ROOT = pathlib.Path(__file__).parent.parent
 )
 def test_a_job_that_makes_no_sense_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
-        measuring.Job(**{"model": "efficientnet_b0", **fields})
+        latency.Job(**{"model": "efficientnet_b0", **fields})
 
 
 def test_every_published_variant_can_be_measured():
-    assert set(published.VARIANTS) <= set(measuring.names())
-    assert set(variants.VARIANTS) <= set(measuring.names())
+    assert set(published.VARIANTS) <= set(latency.names())
+    assert set(variants.VARIANTS) <= set(latency.names())
 
 
 def test_costs_stand_beside_the_published_ones():
-    row = measuring.count(measuring.Job("efficientnet_lite0", batch_size=4))
-    assert tuple(row) == measuring.COLUMNS
+    row = latency.count(latency.Job("efficientnet_lite0", batch_size=4))
+    assert tuple(row) == latency.COLUMNS
     assert row["params_m"] == 4.652008
     assert row["published_params_m"] == 4.7
     assert row["multiply_adds_g"] == pytest.approx(0.385, rel=0.005)
@@ -53,8 +53,8 @@ def test_costs_stand_beside_the_published_ones():
 
 
 def test_what_holds_at_one_resolution_is_not_shown_at_another():
-    job = measuring.Job("efficientnet_lite0", resolution=64)
-    row = measuring.count(job)
+    job = latency.Job("efficientnet_lite0", resolution=64)
+    row = latency.count(job)
     assert row["resolution"] == 64
     assert row["published_params_m"] == 4.7
     assert row["published_multiply_adds_g"] is row["published_top1"] is None
@@ -63,7 +63,7 @@ def test_what_holds_at_one_resolution_is_not_shown_at_another():
 def test_a_variant_file_is_a_network_as_well(tmp_path):
     path = tmp_path / "network.json"
     path.write_text('{"base": "efficientnet_b0", "width": 0.5}')
-    row = measuring.count(measuring.Job(str(path), resolution=64))
+    row = latency.count(latency.Job(str(path), resolution=64))
     assert row["resolution"] == 64 and row["published_params_m"] is None
     network = dataclasses.replace(registry.get(path), resolution=64)
     costs = registry.count(network)
@@ -73,8 +73,8 @@ def test_a_variant_file_is_a_network_as_well(tmp_path):
 
 def test_activation_memory_follows_batch_and_precision():
     def memory(**fields):
-        job = measuring.Job("mobilenet_v1", resolution=32, **fields)
-        return measuring.count(job)["activation_memory_mb"]
+        job = latency.Job("mobilenet_v1", resolution=32, **fields)
+        return latency.count(job)["activation_memory_mb"]
 
     base = memory()
     assert memory(batch_size=6) == pytest.approx(6 * base)
@@ -82,30 +82,30 @@ def test_activation_memory_follows_batch_and_precision():
 
 
 def test_a_table_leaves_out_what_no_row_has():
-    row = dict.fromkeys(measuring.COLUMNS)
+    row = dict.fromkeys(latency.COLUMNS)
     rows = [
         {**row, "model": "a", "params_m": 1.23456, "note": ""},
         {**row, "model": "longer", "latency_p50_ms": 2.0, "note": ""},
     ]
-    lines = measuring.as_table(rows).splitlines()
+    lines = latency.as_table(rows).splitlines()
     assert lines[0].split() == ["model", "params_m", "latency_p50_ms"]
     assert lines[1].split() == ["a", "1.235", "-"]
     assert lines[2].split() == ["longer", "-", "2"]
 
 
 def test_a_process_that_fails_says_why():
-    job = measuring.Job("efficientnet_b0")
+    job = latency.Job("efficientnet_b0")
     with pytest.raises(RuntimeError, match="as_table failed: .*Error"):
-        measuring.run_apart(measuring.as_table, job)
+        latency.run_apart(latency.as_table, job)
 
 
 def test_training_that_cannot_fit_is_not_tried(monkeypatch):
-    monkeypatch.setattr(measuring, "_proc_mb", lambda path, field: 1.0)
-    job = measuring.Job("mobilenet_v1", resolution=32)
+    monkeypatch.setattr(latency, "_proc_mb", lambda path, field: 1.0)
+    job = latency.Job("mobilenet_v1", resolution=32)
     with pytest.raises(
         MemoryError, match="takes .* least, and this machine has 1;"
     ):
-        measuring.measure_training_memory(job)
+        latency.measure_training_memory(job)
 
 
 def test_memory_is_in_millions_of_bytes(tmp_path):
@@ -193,7 +193,7 @@ def test_a_containers_limit_counts_where_it_is_less(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", measuring.BACKENDS)
+@pytest.mark.parametrize("backend", latency.BACKENDS)
 def test_the_script_measures_prints_and_writes(tmp_path, backend):
     done = subprocess.run(
         [
@@ -213,7 +213,7 @@ def test_the_script_measures_prints_and_writes(tmp_path, backend):
     (row,) = json.loads(done.stdout.splitlines()[-1])["rows"]
     assert row["note"] == ""
     assert row["backend"] == backend
-    tail = [row[f"latency_p{p}_ms"] for p in measuring.PERCENTILES]
+    tail = [row[f"latency_p{p}_ms"] for p in latency.PERCENTILES]
     assert 0 < tail[0] <= tail[1] <= tail[2]
     rate = 1e3 * row["batch_size"] / row["latency_p50_ms"]
     assert row["images_per_second"] == pytest.approx(rate)

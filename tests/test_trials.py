@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from efficientnet_tf import (
-    measurements,
     scaling_report,
     search,
     study,
     trials,
 )
 from efficientnet_tf.data import examples
+from efficientnet_tf.measure import cache
 from efficientnet_tf.models import registry
 from efficientnet_tf.training import train
 from efficientnet_tf.utils import (
@@ -197,7 +197,7 @@ def test_costs_can_be_measured_here(plan, tmp_path, runs, monkeypatch):
             raise RuntimeError("no memory")
         return {"latency_p50_ms": 10 * network.width, "latency_p95_ms": 0}
 
-    monkeypatch.setattr(measurements, "measure", measure)
+    monkeypatch.setattr(cache, "measure", measure)
     plan = dataclasses.replace(
         plan,
         objective="weighted",
@@ -206,7 +206,7 @@ def test_costs_can_be_measured_here(plan, tmp_path, runs, monkeypatch):
     )
     names = _work(plan, tmp_path)
     measured = search.measure(plan, tmp_path)
-    path = tmp_path / measurements.CACHE_FILE
+    path = tmp_path / cache.CACHE_FILE
     assert asked == [("measure_latency", n, path) for n in ("base", *names)]
     assert measured["base"] == {"latency_ms": 2.5}
     rows = search.read_results(plan, tmp_path, measured)
@@ -232,7 +232,7 @@ def test_memory_is_what_training_adds_at_the_recipes_batch(
         assert (part, job.batch_size) == ("measure_training_memory", 32)
         return {"training_memory_mb": 900.0, "runtime_memory_mb": 800.0}
 
-    monkeypatch.setattr(measurements, "measure", measure)
+    monkeypatch.setattr(cache, "measure", measure)
     plan = dataclasses.replace(plan, costs=("memory_mb",))
     search.start(plan, tmp_path)
     measured = search.measure(plan, tmp_path)
@@ -244,7 +244,7 @@ def test_without_the_bases_cost_there_is_no_search(plan, tmp_path, monkeypatch):
     def measure(*_):
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(measurements, "measure", measure)
+    monkeypatch.setattr(cache, "measure", measure)
     plan = dataclasses.replace(plan, costs=("latency_ms",))
     search.start(plan, tmp_path)
     with pytest.raises(RuntimeError, match="no memory"):

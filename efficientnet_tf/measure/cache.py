@@ -9,7 +9,7 @@ import time
 
 from absl import logging
 
-from efficientnet_tf import measuring
+from efficientnet_tf.measure import latency
 from efficientnet_tf.utils import files
 from efficientnet_tf.weights import downloads
 
@@ -45,10 +45,10 @@ class Bench:
 
     def __post_init__(self):
         self.job("efficientnet_b0", None)  # Checks the rest.
-        if self.percentile not in measuring.PERCENTILES:
+        if self.percentile not in latency.PERCENTILES:
             raise ValueError(
                 f"Unknown percentile {self.percentile!r}; choose one of "
-                f"{', '.join(map(str, measuring.PERCENTILES))}."
+                f"{', '.join(map(str, latency.PERCENTILES))}."
             )
 
     @property
@@ -58,7 +58,7 @@ class Bench:
         ).expanduser()
 
     def job(self, model, resolution):
-        return measuring.Job(
+        return latency.Job(
             model,
             resolution=resolution,
             batch_size=self.batch_size,
@@ -98,7 +98,7 @@ def measure(part, job, bench):
         )
         if kept:
             return kept[-1]["measured"]
-    measured = measuring.run_apart(getattr(measuring, part), job)
+    measured = latency.run_apart(getattr(latency, part), job)
     date = time.strftime("%Y-%m-%d %H:%M")
     files.append_json_line(
         bench.path, {**key, "date": date, "busy": busy, "measured": measured}

@@ -4,10 +4,8 @@ import pathlib
 
 import keras
 
-from efficientnet_tf import (
-    choosing,
-    ranking,
-)
+from efficientnet_tf import ranking
+from efficientnet_tf.measure import choose
 from efficientnet_tf.utils import (
     figures,
     files,
@@ -31,7 +29,7 @@ def as_table(rows, limits):
                 f"{row['params'] / 1e6:.2f} M",
                 f"{row['multiply_adds'] / 1e9:.2f} G",
                 *(
-                    choosing.value_text(cost, row[cost.column])
+                    choose.value_text(cost, row[cost.column])
                     for cost in measured
                 ),
                 "*" if row["on_front"] else "",
@@ -92,7 +90,7 @@ def _draw(axes, cost, rows):
                 [row["top1"] for row in points],
                 "o",
                 color=color,
-                label=choosing.VERDICTS[verdict],
+                label=choose.VERDICTS[verdict],
             )
     # Of this cost alone, so that the line never turns back.
     points = [(-row[cost.column], row["top1"]) for row in known]
@@ -105,7 +103,7 @@ def _draw(axes, cost, rows):
         alpha=0.4,
         label="Pareto front",
     )
-    chosen = choosing.best(rows)
+    chosen = choose.best(rows)
     if chosen is not None:
         axes.plot(
             chosen[cost.column],

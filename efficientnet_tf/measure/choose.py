@@ -5,10 +5,8 @@ import math
 
 from absl import logging
 
-from efficientnet_tf import (
-    measurements,
-    ranking,
-)
+from efficientnet_tf import ranking
+from efficientnet_tf.measure import cache
 from efficientnet_tf.models import (
     costs,
     published,
@@ -193,7 +191,7 @@ def survey(candidates, limits, bench, measure=None):
             continue
         place = f"{row['label']} ({number + 1} of at most {len(rows)})"
         try:
-            _measure(row, place, limits, bench, measure or measurements.measure)
+            _measure(row, place, limits, bench, measure or cache.measure)
         except RuntimeError as error:
             logging.warning("%s: %s", row["label"], error)
             row.update(verdict="failed", note=str(error))
