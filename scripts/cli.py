@@ -125,7 +125,7 @@ def exiting_when_preempted():
 
 def run_trials(names, budget, workdir, data_dir, workers):
     """Trains what is left of a study, here or in `workers` processes."""
-    from efficientnet_tf import trials
+    from efficientnet_tf.search import trials
     from efficientnet_tf.utils import workers as workers_lib
 
     if not workers_lib.is_worker():

@@ -14,7 +14,7 @@ OUTPUT = flags.DEFINE_string("output", "explorer.html", "The page's file.")
 
 
 def main(_):
-    from efficientnet_tf import explorer
+    from efficientnet_tf.search.explorer import explorer
     from efficientnet_tf.utils import files
 
     path = os.path.abspath(OUTPUT.value)

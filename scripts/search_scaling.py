@@ -69,64 +69,60 @@ flags.mark_flags_as_required(["dataset", "workdir"])
 
 
 def main(_):
-    from efficientnet_tf import (
-        scaling_report,
-        search,
+    from efficientnet_tf.search import (
+        compound_search,
+        reports,
         trials,
     )
     from efficientnet_tf.utils import workers
 
     plan = _make_plan()
     phis = cli.parse_numbers("phis", PHIS.value)
-    search.check_phis(plan, phis)
+    compound_search.check_phis(plan, phis)
     if RANK_CHECK.value and (RANK_CHECK.value < 3 or SEEDS.value < 2):
         raise ValueError(
             f"--rank_check={RANK_CHECK.value} with --seeds={SEEDS.value} shows "
             "nothing; compare at least 3 networks and 2 seeds."
         )
-    search.start(plan, WORKDIR.value)
-    names = list(search.candidates(plan))
+    compound_search.start(plan, WORKDIR.value)
+    names = list(compound_search.candidates(plan))
     measured = {}
     if RANK_CHECK.value:
-        names = search.sample(plan, RANK_CHECK.value)
+        names = compound_search.sample(plan, RANK_CHECK.value)
         budget = dataclasses.replace(plan.budget, keep=1.0)
         plan = dataclasses.replace(plan, budget=budget)
     elif not workers.is_worker():
         # First: it fails early, and the machine is quiet.
-        measured = search.measure(plan, WORKDIR.value)
+        measured = compound_search.measure(plan, WORKDIR.value)
     cli.run_trials(
         names, plan.budget, WORKDIR.value, DATA_DIR.value, WORKERS.value
     )
-    agreement = search.check_ranking(plan, names, WORKDIR.value)
+    agreement = compound_search.check_ranking(plan, names, WORKDIR.value)
     result = {"networks": len(names), "agreement": agreement}
     if RANK_CHECK.value:
-        print(scaling_report.agreement_text(agreement))
+        print(reports.agreement_text(agreement))
         cli.print_result(result)
         return
-    rows = search.read_results(plan, WORKDIR.value, measured)
+    rows = compound_search.read_results(plan, WORKDIR.value, measured)
     trials.write_results(rows, WORKDIR.value)
     try:
-        chosen = search.choose(rows)
+        chosen = compound_search.choose(rows)
     except RuntimeError:
         # What there is.
-        scaling_report.write_search(plan, rows, agreement, WORKDIR.value)
+        reports.write_search(plan, rows, agreement, WORKDIR.value)
         raise
-    family = search.write_family(plan, chosen, WORKDIR.value, phis)
-    print(
-        scaling_report.write_search(
-            plan, rows, agreement, WORKDIR.value, family
-        )
-    )
+    family = compound_search.write_family(plan, chosen, WORKDIR.value, phis)
+    print(reports.write_search(plan, rows, agreement, WORKDIR.value, family))
     fields = ("alpha", "beta", "gamma", "accuracy", "spread", "multiply_adds")
     result["chosen"] = {field: chosen[field] for field in fields}
     result["front"] = [row["name"] for row in rows if row["on_front"]]
-    result["report"] = f"{WORKDIR.value}/{scaling_report.REPORT_FILE}"
+    result["report"] = f"{WORKDIR.value}/{reports.REPORT_FILE}"
     cli.print_result(result)
 
 
 def _make_plan():
-    from efficientnet_tf import (
-        search,
+    from efficientnet_tf.search import (
+        compound_search,
         trials,
     )
 
@@ -145,7 +141,7 @@ def _make_plan():
         depth=DEPTH.value,
         resolution=RESOLUTION.value,
     )
-    return search.Plan(
+    return compound_search.Plan(
         base=base,
         budget=budget,
         growth=GROWTH.value,

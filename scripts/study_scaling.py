@@ -49,37 +49,37 @@ flags.mark_flags_as_required(["dataset", "workdir"])
 
 
 def main(_):
-    from efficientnet_tf import (
-        scaling_report,
-        study,
+    from efficientnet_tf.search import (
+        compound_study,
+        reports,
         trials,
     )
 
     plan = _make_plan()
-    study.start(plan, WORKDIR.value)
+    compound_study.start(plan, WORKDIR.value)
     if not COSTS.value:
         cli.run_trials(
-            [case.name for case in study.cases(plan)],
+            [case.name for case in compound_study.cases(plan)],
             plan.budget,
             WORKDIR.value,
             DATA_DIR.value,
             WORKERS.value,
         )
-    rows = study.read_results(plan, WORKDIR.value)
+    rows = compound_study.read_results(plan, WORKDIR.value)
     trials.write_results(rows, WORKDIR.value)
-    print(scaling_report.write_study(plan, rows, WORKDIR.value))
+    print(reports.write_study(plan, rows, WORKDIR.value))
     fields = ("name", "multiply_adds", "exact_growth", "accuracy", "spread")
     cli.print_result(
         {
             "networks": [{key: row[key] for key in fields} for row in rows],
-            "report": f"{WORKDIR.value}/{scaling_report.REPORT_FILE}",
+            "report": f"{WORKDIR.value}/{reports.REPORT_FILE}",
         }
     )
 
 
 def _make_plan():
-    from efficientnet_tf import (
-        study,
+    from efficientnet_tf.search import (
+        compound_study,
         trials,
     )
 
@@ -90,7 +90,7 @@ def _make_plan():
         splits=(TRAIN_SPLIT.value, EVAL_SPLIT.value),
         seeds=SEEDS.value,
     )
-    return study.Plan(
+    return compound_study.Plan(
         budget=budget,
         bases=tuple(BASES.value),
         growths=tuple(cli.parse_numbers("growths", GROWTHS.value)),

@@ -9,13 +9,13 @@ import re
 import browser
 import pytest
 
-from efficientnet_tf import explorer
 from efficientnet_tf.measure import cost_charts
 from efficientnet_tf.models import (
     costs,
     scaling,
     variants,
 )
+from efficientnet_tf.search.explorer import explorer
 
 DOCS = pathlib.Path(__file__).parent.parent / "docs"
 

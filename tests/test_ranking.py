@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from efficientnet_tf import ranking
+from efficientnet_tf.search import ranking
 
 # One list of scores, another, Spearman's ρ.
 RHOS = [

@@ -7,15 +7,15 @@ import filelock
 import numpy as np
 import pytest
 
-from efficientnet_tf import (
-    scaling_report,
-    search,
-    study,
-    trials,
-)
 from efficientnet_tf.data import examples
 from efficientnet_tf.measure import cache
 from efficientnet_tf.models import registry
+from efficientnet_tf.search import (
+    compound_search,
+    compound_study,
+    reports,
+    trials,
+)
 from efficientnet_tf.training import train
 from efficientnet_tf.utils import (
     files,
@@ -31,7 +31,9 @@ SMALL = trials.base_network(
 @pytest.fixture
 def plan():
     # (2, 1, 1), (1, 1.5, 1) and (1, 1, 1.5), within 0.3 of 2.
-    return search.Plan(base=SMALL, budget=BUDGET, step=0.5, tolerance=0.3)
+    return compound_search.Plan(
+        base=SMALL, budget=BUDGET, step=0.5, tolerance=0.3
+    )
 
 
 @pytest.fixture
@@ -72,8 +74,8 @@ def deep_fails(runs, monkeypatch):
 
 
 def _work(plan, tmp_path):
-    search.start(plan, tmp_path)
-    names = list(search.candidates(plan))
+    compound_search.start(plan, tmp_path)
+    names = list(compound_search.candidates(plan))
     trials.work(names, plan.budget, tmp_path)
     return names
 
@@ -101,12 +103,12 @@ def test_the_best_mean_over_seeds_is_chosen_and_becomes_a_family(
     plan, tmp_path, runs
 ):
     names = _work(plan, tmp_path)
-    rows = search.read_results(plan, tmp_path)
-    chosen = search.choose(rows)
+    rows = compound_search.read_results(plan, tmp_path)
+    chosen = compound_search.choose(rows)
     assert [chosen[key] for key in ("alpha", "beta", "gamma")] == [2, 1, 1]
     assert chosen["accuracy"] == pytest.approx(0.5 + 0.25 / 8 + 0.005)
     assert chosen["spread"] == pytest.approx(0.01 / np.sqrt(2))
-    family = search.write_family(plan, chosen, tmp_path, (0, 1, 2.5))
+    family = compound_search.write_family(plan, chosen, tmp_path, (0, 1, 2.5))
     assert [row["depth"] for row in family] == [1, 2, 2**2.5]
     base = registry.get(tmp_path / "family" / "phi0.json")
     assert base == SMALL
@@ -114,9 +116,9 @@ def test_the_best_mean_over_seeds_is_chosen_and_becomes_a_family(
     assert registry.count(grown).multiply_adds == family[2]["multiply_adds"]
     # The family's dropout rises from 0.2 at phi 0 to 0.5 at 7.
     assert grown.dropout == pytest.approx(0.2 + 0.3 * 2.5 / 7)
-    agreement = search.check_ranking(plan, names, tmp_path)
+    agreement = compound_search.check_ranking(plan, names, tmp_path)
     assert agreement["rho"] == 1.0
-    text = scaling_report.write_search(plan, rows, agreement, tmp_path, family)
+    text = reports.write_search(plan, rows, agreement, tmp_path, family)
     assert "ρ = 1.00" in text and "| 2 | 1 | 1 | 2.00 | 32 |" in text
     assert (tmp_path / "report.md").read_text() == text
     for name in ("grid.png", "curves.png"):
@@ -125,20 +127,20 @@ def test_the_best_mean_over_seeds_is_chosen_and_becomes_a_family(
 
 def test_objectives_weigh_cost(plan, tmp_path, runs):
     _work(plan, tmp_path)
-    plain = search.read_results(plan, tmp_path)
+    plain = compound_search.read_results(plan, tmp_path)
     weighted = dataclasses.replace(
         plan, objective="weighted", cost_exponent=-90.0
     )
-    rows = search.read_results(weighted, tmp_path)
+    rows = compound_search.read_results(weighted, tmp_path)
     cheapest = min(rows, key=lambda row: row["multiply_adds"])
-    assert search.choose(rows)["name"] == cheapest["name"]
-    assert search.choose(plain)["name"] != cheapest["name"]
+    assert compound_search.choose(rows)["name"] == cheapest["name"]
+    assert compound_search.choose(plain)["name"] != cheapest["name"]
     target = 2 * registry.count(SMALL).multiply_adds
     assert cheapest["objective"] == pytest.approx(
         cheapest["accuracy"] * (cheapest["multiply_adds"] / target) ** -90
     )
     front = {row["name"] for row in rows if row["on_front"]}
-    assert {cheapest["name"], search.choose(plain)["name"]} <= front
+    assert {cheapest["name"], compound_search.choose(plain)["name"]} <= front
 
 
 def test_only_the_best_train_with_the_next_seed(plan, tmp_path, runs):
@@ -150,23 +152,23 @@ def test_only_the_best_train_with_the_next_seed(plan, tmp_path, runs):
     expected = [(name, 0) for name in names] + [(name, 1) for name in kept]
     assert [run[:2] for run in runs] == [*expected, (deep, 2)]
     assert trials.count(names, budget, tmp_path) == (6, 6)
-    rows = search.read_results(plan, tmp_path)
-    assert search.choose(rows)["name"] == deep
+    rows = compound_search.read_results(plan, tmp_path)
+    assert compound_search.choose(rows)["name"] == deep
     assert [row["name"] for row in rows if row["on_front"]] == [deep]
-    assert "(2 of 3 seeds)" in scaling_report.search_table(rows)
+    assert "(2 of 3 seeds)" in reports.search_table(rows)
     assert "best 50%" in budget.text()
-    assert search.check_ranking(plan, names, tmp_path) is None
+    assert compound_search.check_ranking(plan, names, tmp_path) is None
 
 
 def test_who_was_left_out_stays_out_whatever_else_it_has(plan, tmp_path, runs):
     """A check of the ranking trains some with all seeds beforehand."""
-    search.start(plan, tmp_path)
+    compound_search.start(plan, tmp_path)
     checked = "alpha=1,beta=1,gamma=1.5"  # The least accurate.
     whole = dataclasses.replace(BUDGET, seeds=3)
     trials.work([checked], whole, tmp_path)
     assert len(runs) == 3
     budget = dataclasses.replace(whole, keep=0.5)
-    names = list(search.candidates(plan))
+    names = list(compound_search.candidates(plan))
     assert trials.count(names, budget, tmp_path) == (1, 6)
     trials.work(names, budget, tmp_path)
     assert [run[:2] for run in runs[-3:]] == [
@@ -205,11 +207,11 @@ def test_costs_can_be_measured_here(plan, tmp_path, runs, monkeypatch):
         cost_exponent=-1.0,
     )
     names = _work(plan, tmp_path)
-    measured = search.measure(plan, tmp_path)
+    measured = compound_search.measure(plan, tmp_path)
     path = tmp_path / cache.CACHE_FILE
     assert asked == [("measure_latency", n, path) for n in ("base", *names)]
     assert measured["base"] == {"latency_ms": 2.5}
-    rows = search.read_results(plan, tmp_path, measured)
+    rows = compound_search.read_results(plan, tmp_path, measured)
     found = {row["name"]: row for row in rows}
     wide = found["alpha=1,beta=1.5,gamma=1"]
     # Twice the base's is the target, and it is half as wide again.
@@ -218,10 +220,13 @@ def test_costs_can_be_measured_here(plan, tmp_path, runs, monkeypatch):
     unknown = found["alpha=1,beta=1,gamma=1.5"]
     assert unknown["latency_ms"] is unknown["objective"] is None
     assert not unknown["on_front"] and wide["accuracy"] is not None
-    assert "| latency, ms |" in scaling_report.search_table(rows)
+    assert "| latency, ms |" in reports.search_table(rows)
     # By default nothing is.
     assert (
-        search.measure(dataclasses.replace(plan, costs=("params",)), "") == {}
+        compound_search.measure(
+            dataclasses.replace(plan, costs=("params",)), ""
+        )
+        == {}
     )
 
 
@@ -234,8 +239,8 @@ def test_memory_is_what_training_adds_at_the_recipes_batch(
 
     monkeypatch.setattr(cache, "measure", measure)
     plan = dataclasses.replace(plan, costs=("memory_mb",))
-    search.start(plan, tmp_path)
-    measured = search.measure(plan, tmp_path)
+    compound_search.start(plan, tmp_path)
+    measured = compound_search.measure(plan, tmp_path)
     assert len(measured) == 4
     assert all(row == {"memory_mb": 100.0} for row in measured.values())
 
@@ -246,25 +251,25 @@ def test_without_the_bases_cost_there_is_no_search(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cache, "measure", measure)
     plan = dataclasses.replace(plan, costs=("latency_ms",))
-    search.start(plan, tmp_path)
+    compound_search.start(plan, tmp_path)
     with pytest.raises(RuntimeError, match="no memory"):
-        search.measure(plan, tmp_path)
+        compound_search.measure(plan, tmp_path)
 
 
 def test_what_is_chosen_by_may_change_later(plan, tmp_path, runs):
     _work(plan, tmp_path)
     budget = dataclasses.replace(BUDGET, keep=0.5)
-    search.start(dataclasses.replace(plan, budget=budget), tmp_path)
+    compound_search.start(dataclasses.replace(plan, budget=budget), tmp_path)
     other = dataclasses.replace(
         plan, objective="weighted", costs=("params",), cost_exponent=-90.0
     )
-    search.start(other, tmp_path)
-    rows = search.read_results(other, tmp_path)
+    compound_search.start(other, tmp_path)
+    rows = compound_search.read_results(other, tmp_path)
     fewest = min(rows, key=lambda row: row["params"])
-    assert search.choose(rows)["name"] == fewest["name"]
+    assert compound_search.choose(rows)["name"] == fewest["name"]
     unknown = [{**row, "objective": None} for row in rows]
     with pytest.raises(RuntimeError, match="cost of no candidate"):
-        search.choose(unknown)
+        compound_search.choose(unknown)
 
 
 def test_a_network_that_fails_is_recorded_and_the_search_goes_on(
@@ -272,11 +277,15 @@ def test_a_network_that_fails_is_recorded_and_the_search_goes_on(
 ):
     names = _work(plan, tmp_path)
     assert trials.count(names, BUDGET, tmp_path) == (6, 6)
-    rows = {row["name"]: row for row in search.read_results(plan, tmp_path)}
+    rows = {
+        row["name"]: row for row in compound_search.read_results(plan, tmp_path)
+    }
     assert rows["alpha=2,beta=1,gamma=1"]["scores"] == [None, None]
     assert rows["alpha=2,beta=1,gamma=1"]["accuracy"] is None
-    assert search.choose(rows.values())["beta"] == 1.5
-    assert search.check_ranking(plan, names, tmp_path)["candidates"] == 2
+    assert compound_search.choose(rows.values())["beta"] == 1.5
+    assert (
+        compound_search.check_ranking(plan, names, tmp_path)["candidates"] == 2
+    )
 
 
 def test_bad_data_stop_the_search_at_once(plan, tmp_path, monkeypatch):
@@ -289,16 +298,16 @@ def test_bad_data_stop_the_search_at_once(plan, tmp_path, monkeypatch):
 
 
 def test_without_any_accuracy_nothing_is_chosen(plan, tmp_path):
-    search.start(plan, tmp_path)
+    compound_search.start(plan, tmp_path)
     with pytest.raises(RuntimeError, match="No candidate came to its end"):
-        search.choose(search.read_results(plan, tmp_path))
+        compound_search.choose(compound_search.read_results(plan, tmp_path))
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it(
     plan, tmp_path, runs, monkeypatch
 ):
-    search.start(plan, tmp_path)
-    names = list(search.candidates(plan))
+    compound_search.start(plan, tmp_path)
+    names = list(compound_search.candidates(plan))
     theirs = filelock.FileLock(tmp_path / "locks" / f"{names[0]}-seed0.lock")
     (tmp_path / "locks").mkdir()
     theirs.acquire()
@@ -309,24 +318,24 @@ def test_a_run_that_another_process_is_at_is_left_to_it(
 
 
 def test_the_check_of_the_ranking_is_part_of_the_search(plan, tmp_path, runs):
-    names = search.sample(plan, 2)
-    assert names == [list(search.candidates(plan))[i] for i in (0, 2)]
-    search.start(plan, tmp_path)
+    names = compound_search.sample(plan, 2)
+    assert names == [list(compound_search.candidates(plan))[i] for i in (0, 2)]
+    compound_search.start(plan, tmp_path)
     trials.work(names, BUDGET, tmp_path)
     _work(plan, tmp_path)
     assert len(runs) == len(set(runs)) == 6
 
 
 def test_another_plan_in_the_same_folder_is_refused(plan, tmp_path):
-    search.start(plan, tmp_path)
-    search.start(plan, tmp_path)
+    compound_search.start(plan, tmp_path)
+    compound_search.start(plan, tmp_path)
     with pytest.raises(ValueError, match="step=0.5 there, 0.25 here"):
-        search.start(dataclasses.replace(plan, step=0.25), tmp_path)
+        compound_search.start(dataclasses.replace(plan, step=0.25), tmp_path)
 
 
 def test_the_papers_grid_holds_the_papers_choice():
-    plan = search.Plan(base=SMALL, budget=BUDGET, step=0.05)
-    rows = search.coefficients(plan)
+    plan = compound_search.Plan(base=SMALL, budget=BUDGET, step=0.05)
+    rows = compound_search.coefficients(plan)
     assert (1.2, 1.1, 1.15) in rows
     for alpha, beta, gamma in rows:
         assert min(alpha, beta, gamma) >= 1
@@ -364,14 +373,14 @@ def test_a_step_that_makes_too_large_a_grid_is_refused(plan):
 
 
 def test_a_phi_that_makes_no_network_is_refused_before_any_work(plan):
-    search.check_phis(plan, search.PHIS)
+    compound_search.check_phis(plan, compound_search.PHIS)
     with pytest.raises(ValueError, match="phi=5000.* is too large"):
-        search.check_phis(plan, [1, 5000])
+        compound_search.check_phis(plan, [1, 5000])
     with pytest.raises(ValueError, match="at most 1000"):
-        search.check_phis(plan, [30])
+        compound_search.check_phis(plan, [30])
     base = dataclasses.replace(SMALL, resolution=64)
     with pytest.raises(ValueError, match="resolution=.* is below 32"):
-        search.check_phis(dataclasses.replace(plan, base=base), [-3])
+        compound_search.check_phis(dataclasses.replace(plan, base=base), [-3])
 
 
 def test_more_seeds_may_follow_in_the_same_folder(plan, tmp_path, runs):
@@ -384,15 +393,15 @@ def test_more_seeds_may_follow_in_the_same_folder(plan, tmp_path, runs):
     with pytest.raises(
         ValueError, match="budget's recipe='smoke' there, 'paper' here"
     ):
-        search.start(dataclasses.replace(plan, budget=other), tmp_path)
+        compound_search.start(dataclasses.replace(plan, budget=other), tmp_path)
 
 
 @pytest.mark.parametrize(("begun", "trains"), [(2, True), (3, False)])
 def test_a_network_that_is_killed_again_and_again_has_failed(
     plan, tmp_path, runs, begun, trains
 ):
-    search.start(plan, tmp_path)
-    name, *_ = search.candidates(plan)
+    compound_search.start(plan, tmp_path)
+    name, *_ = compound_search.candidates(plan)
     folder = tmp_path / "runs" / name / "seed=0"
     (folder / "checkpoints" / "step_000000007").mkdir(parents=True)
     # Those before it came further than where they began.
@@ -412,13 +421,15 @@ def test_a_study_names_variant_files_by_their_stem(tmp_path):
     paths = [tmp_path / "small.json", tmp_path / "other" / "small.json"]
     for path in paths:
         registry.write(path, SMALL)
-    plan = study.Plan(BUDGET, bases=(str(paths[0]), "resnet50"), resolution=64)
-    names = [case.name for case in study.cases(plan)]
+    plan = compound_study.Plan(
+        BUDGET, bases=(str(paths[0]), "resnet50"), resolution=64
+    )
+    names = [case.name for case in compound_study.cases(plan)]
     assert names[:2] == ["small", "small-depth-4"]
-    rows = study.read_results(plan, tmp_path / "study")
+    rows = compound_study.read_results(plan, tmp_path / "study")
     assert {row["base"] for row in rows} == {"small", "resnet50"}
     with pytest.raises(ValueError, match="names that are too much alike"):
-        study.Plan(BUDGET, bases=tuple(map(str, paths)), resolution=64)
+        compound_study.Plan(BUDGET, bases=tuple(map(str, paths)), resolution=64)
 
 
 def test_networks_are_not_scored_on_what_they_train_on(monkeypatch):
@@ -451,7 +462,7 @@ def test_a_budget_is_checked_before_any_work(changes, message):
 
 @pytest.fixture
 def grown():
-    return study.Plan(
+    return compound_study.Plan(
         BUDGET, bases=("efficientnet_b0", "resnet50"), width=0.5, resolution=64
     )
 
@@ -459,32 +470,36 @@ def grown():
 def test_a_study_grows_each_base_in_each_direction_at_one_cost(
     grown, tmp_path, runs
 ):
-    study.start(grown, tmp_path)
-    names = [case.name for case in study.cases(grown)]
+    compound_study.start(grown, tmp_path)
+    names = [case.name for case in compound_study.cases(grown)]
     assert len(names) == len(set(names)) == 2 * (1 + 4)
     trials.work(names, BUDGET, tmp_path)
     assert len(runs) == 20
-    rows = study.read_results(grown, tmp_path)
+    rows = compound_study.read_results(grown, tmp_path)
     for row in rows:
         near = pytest.approx(row["growth"], rel=0.1)
         assert row["exact_growth"] == near, row["name"]
         assert row["accuracy"] is not None
-    text = scaling_report.write_study(grown, rows, tmp_path)
+    text = reports.write_study(grown, rows, tmp_path)
     assert "| `resnet50` | width | 1 | 2 | 224 | 14.7 | 16.12 | 77.7 |" in text
     assert (tmp_path / "study.png").stat().st_size > 5_000
 
 
 def test_tables_3_and_7_have_every_base_and_direction():
-    rows = study.published_rows()
+    rows = compound_study.published_rows()
     found = {(row["base"], row["direction"]) for row in rows}
     expected = {
         (base, direction)
-        for base in study.BASES
-        for direction in (study.BASE, *registry.DIRECTIONS)
+        for base in compound_study.BASES
+        for direction in (compound_study.BASE, *registry.DIRECTIONS)
     }
     # The paper has no deeper MobileNetV1.
     assert expected - found == {("mobilenet_v1", "depth")}
-    b0 = [row["accuracy"] for row in rows if row["base"] == study.BASES[0]]
+    b0 = [
+        row["accuracy"]
+        for row in rows
+        if row["base"] == compound_study.BASES[0]
+    ]
     assert b0 == pytest.approx([0.773, 0.79, 0.789, 0.791, 0.811])
 
 
@@ -511,10 +526,12 @@ def test_a_real_network_is_trained_by_the_trainer(tmp_path, make_folder):
     base = trials.base_network(
         "mobilenet_v1", budget, width=0.1, depth=0.1, resolution=32
     )
-    plan = search.Plan(base=base, budget=budget, step=1.0, tolerance=0.0)
+    plan = compound_search.Plan(
+        base=base, budget=budget, step=1.0, tolerance=0.0
+    )
     names = _work(plan, tmp_path / "search")
     assert names == ["alpha=2,beta=1,gamma=1"]
-    (row,) = search.read_results(plan, tmp_path / "search")
+    (row,) = compound_search.read_results(plan, tmp_path / "search")
     assert 0 <= row["accuracy"] <= 1 and row["spread"] is None
     (curve,) = [trials.read_curve(names[0], budget, tmp_path / "search")]
     assert curve == [pytest.approx(row["accuracy"])]

@@ -5,13 +5,13 @@ import math
 
 from absl import logging
 
-from efficientnet_tf import ranking
 from efficientnet_tf.measure import cache
 from efficientnet_tf.models import (
     costs,
     published,
     variants,
 )
+from efficientnet_tf.search import ranking
 from efficientnet_tf.utils import files
 
 

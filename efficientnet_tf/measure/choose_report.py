@@ -4,8 +4,8 @@ import pathlib
 
 import keras
 
-from efficientnet_tf import ranking
 from efficientnet_tf.measure import choose
+from efficientnet_tf.search import ranking
 from efficientnet_tf.utils import (
     figures,
     files,

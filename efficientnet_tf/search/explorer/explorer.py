@@ -7,7 +7,6 @@ import pathlib
 import re
 import statistics
 
-from efficientnet_tf import search
 from efficientnet_tf.measure import cost_charts
 from efficientnet_tf.models import (
     builder,
@@ -15,6 +14,7 @@ from efficientnet_tf.models import (
     scaling,
     variants,
 )
+from efficientnet_tf.search import compound_search
 from efficientnet_tf.utils import files
 
 WEB = pathlib.Path(__file__).parent / "web"
@@ -38,8 +38,8 @@ def page_data():
             "beta": scaling.BETA,
             "gamma": scaling.GAMMA,
         },
-        "growth": search.Plan.growth,
-        "tolerance": search.Plan.tolerance,
+        "growth": compound_search.Plan.growth,
+        "tolerance": compound_search.Plan.tolerance,
         "depth_divisor": scaling.DEPTH_DIVISOR,
         "min_resolution": builder.MIN_SIZE,
         "classes": costs.count("efficientnet_b0").stages[-1].filters,

@@ -5,12 +5,12 @@ import pathlib
 import keras
 import numpy as np
 
-from efficientnet_tf import (
-    search,
-    study,
+from efficientnet_tf.models import registry
+from efficientnet_tf.search import (
+    compound_search,
+    compound_study,
     trials,
 )
-from efficientnet_tf.models import registry
 from efficientnet_tf.utils import (
     figures,
     files,
@@ -49,7 +49,7 @@ def write_search(plan, rows, agreement, workdir, family=()):
         "![Accuracy over epochs](curves.png)",
     ]
     if family:
-        chosen = search.choose(rows)
+        chosen = compound_search.choose(rows)
         parts += ["# The family", f"From {chosen['name']}.", _family(family)]
     text = "\n\n".join(parts) + "\n"
     files.write_text(workdir / REPORT_FILE, text)
@@ -71,7 +71,7 @@ def write_study(plan, rows, workdir):
       workdir: the study's folder.
     """
     workdir = pathlib.Path(workdir)
-    published = study.published_rows(plan.bases)
+    published = compound_study.published_rows(plan.bases)
     parts = [
         "# One dimension against all three",
         plan.budget.text(),
@@ -119,7 +119,7 @@ def search_table(rows):
     """
     measured = [
         cost
-        for name, cost in search.MEASURED.items()
+        for name, cost in compound_search.MEASURED.items()
         if any(row[name] is not None for row in rows)
     ]
     lines = []
@@ -283,7 +283,7 @@ def study_image(rows, published):
 
 
 def _draw(axes, rows):
-    begin = [row for row in rows if row["direction"] == study.BASE]
+    begin = [row for row in rows if row["direction"] == compound_study.BASE]
     for direction, color in COLORS.items():
         grown = [row for row in rows if row["direction"] == direction]
         known = [r for r in begin + grown if r["accuracy"] is not None]
@@ -320,7 +320,7 @@ def _family(rows):
             f"{row['width']:.3f}",
             *_costs(row),
             f"{row['dropout']:.2f}",
-            f"`{search.FAMILY_FOLDER}/phi{row['phi']:g}.json`",
+            f"`{compound_search.FAMILY_FOLDER}/phi{row['phi']:g}.json`",
         ]
         for row in rows
     ]

@@ -6,13 +6,13 @@ Figures 3 and 8, Tables 3 and 7 of https://arxiv.org/abs/1905.11946.
 import dataclasses
 import pathlib
 
-from efficientnet_tf import trials
 from efficientnet_tf.models import (
     published,
     registry,
     scaling,
     variants,
 )
+from efficientnet_tf.search import trials
 from efficientnet_tf.utils import configs
 
 # Those of the paper's tables.

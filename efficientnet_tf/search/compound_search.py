@@ -12,10 +12,6 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from efficientnet_tf import (
-    ranking,
-    trials,
-)
 from efficientnet_tf.measure import (
     cache,
 )
@@ -26,6 +22,10 @@ from efficientnet_tf.models import (
     registry,
     scaling,
     variants,
+)
+from efficientnet_tf.search import (
+    ranking,
+    trials,
 )
 from efficientnet_tf.utils import (
     configs,
