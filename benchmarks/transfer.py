@@ -32,7 +32,7 @@ from efficientnet_tf.models import builder
 from efficientnet_tf.weights import downloads
 from transfer import (
     finetune,
-    heads,
+    linear_head,
     recipes,
     tasks,
 )
@@ -162,7 +162,7 @@ def train_ours():
     with tempfile.TemporaryDirectory() as folder:
         # Features cached by an earlier run would count as no work.
         os.environ[downloads.CACHE_VARIABLE] = f"{folder}/cache"
-        clock = Clock(pathlib.Path(folder) / heads.LINEAR_HEAD_FILE)
+        clock = Clock(pathlib.Path(folder) / linear_head.LINEAR_HEAD_FILE)
         finetune.finetune_and_evaluate(
             TASK.value,
             MODEL.value,

@@ -86,9 +86,9 @@ def _candidates():
         if TASK.value:
             raise ValueError("--task goes with --results.")
         return choose.published_candidates()
-    from transfer import report
+    from transfer.report import results
 
-    rows = report.summarize(report.read_results(RESULTS.value))
+    rows = results.summarize(results.read_results(RESULTS.value))
     return choose.own_candidates(rows, TASK.value)
 
 

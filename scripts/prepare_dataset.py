@@ -31,7 +31,7 @@ def main(_):
 
     task = tasks.get_task(TASK.value)
     if SOURCE.value:
-        from transfer import prepare
+        from transfer.datasets import prepare
 
         prepare.prepare(
             TASK.value,
@@ -58,7 +58,7 @@ def main(_):
 
 
 def _check_duplicates(train, test):
-    from transfer import duplicates
+    from transfer.datasets import duplicates
 
     pairs = duplicates.find(train, test)
     for pair in pairs[:SHOWN]:

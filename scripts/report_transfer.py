@@ -7,9 +7,9 @@ import cli
 from absl import flags
 
 from efficientnet_tf.utils import files
-from transfer import (
-    rendering,
-    report,
+from transfer.report import (
+    results,
+    write,
 )
 
 RESULTS = flags.DEFINE_list(
@@ -26,10 +26,10 @@ flags.mark_flag_as_required("results")
 def main(_):
     if OUTPUT.value:
         files.check_folder(OUTPUT.value)
-    rows = report.read_results(RESULTS.value)
-    summary = report.summarize(rows)
-    print(report.render(summary))
-    written = rendering.write(summary, OUTPUT.value) if OUTPUT.value else []
+    rows = results.read_results(RESULTS.value)
+    summary = results.summarize(rows)
+    print(results.render(summary))
+    written = write.write(summary, OUTPUT.value) if OUTPUT.value else []
     compared = [row for row in summary if row.get("published")]
     cli.print_result(
         {

@@ -39,12 +39,10 @@ flags.mark_flags_as_required(["tasks", "workdir"])
 
 def main(argv):
     from efficientnet_tf.utils import workers
-    from transfer import (
-        plans,
-        tasks,
-    )
+    from transfer import tasks
+    from transfer.sweep import plan as plan_lib
 
-    plan = plans.Plan(
+    plan = plan_lib.Plan(
         tasks=tuple(TASKS.value),
         models=tuple(MODELS.value),
         recipes=tuple(RECIPES.value),
@@ -58,22 +56,22 @@ def main(argv):
     )
     workers.start(plan, WORKDIR.value)
     # TensorFlow is slow to import, so only once the flags make sense.
-    from transfer import grid
+    from transfer.sweep import runs
 
     if not workers.is_worker():
         for name in plan.tasks:  # Rather than after hours of others.
             tasks.load_examples(tasks.get_task(name), DATA_DIR.value)
-    progress = workers.Progress(lambda: grid.count(plan, WORKDIR.value))
+    progress = workers.Progress(lambda: runs.count(plan, WORKDIR.value))
     if WORKERS.value > 1:
         try:
             workers.run_workers(WORKDIR.value, WORKERS.value, progress)
         except RuntimeError:
-            grid.check(plan, WORKDIR.value)  # Says it better.
+            runs.check(plan, WORKDIR.value)  # Says it better.
             raise
     else:
-        grid.work(plan, WORKDIR.value, DATA_DIR.value, progress.show)
-    ended, total = grid.count(plan, WORKDIR.value)
-    rows = grid.read_results(plan, WORKDIR.value)
+        runs.work(plan, WORKDIR.value, DATA_DIR.value, progress.show)
+    ended, total = runs.count(plan, WORKDIR.value)
+    rows = runs.read_results(plan, WORKDIR.value)
     cli.print_result(
         {
             "runs": total,

@@ -13,9 +13,11 @@ import conftest
 from efficientnet_tf.models import variants
 from efficientnet_tf.training import callbacks
 from efficientnet_tf.utils import workers
-from transfer import (
-    grid,
-    plans,
+from transfer.sweep import (
+    plan as plan_lib,
+)
+from transfer.sweep import (
+    runs,
 )
 
 
@@ -27,7 +29,7 @@ def make_plan(folder, weights, **changes):
         "resolution": 32,
         "head": "random",
     }
-    plan = plans.Plan(
+    plan = plan_lib.Plan(
         tasks=(f"folder:{folder}",),
         models=("tiny",),
         recipes=("full",),
@@ -58,4 +60,4 @@ if __name__ == "__main__":
     callbacks.Throughput = _Killer
     plan = make_plan(folder, weights)
     workers.start(plan, workdir)
-    grid.work(plan, workdir)
+    runs.work(plan, workdir)

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import scipy.io
 
-from transfer import archives, paper, publishers, tasks
+from transfer import (
+    published,
+    tasks,
+)
+from transfer.datasets import (
+    archives,
+    publishers,
+)
 
 CARS = "cars196"
 FLOWERS = "oxford_flowers102"
@@ -32,7 +39,7 @@ def open_set(tmp_path):
 
 def test_every_set_with_an_archive_is_a_task_of_the_paper():
     assert set(publishers.FORMATS) == set(archive_cases.SETS)
-    assert set(publishers.FORMATS) == set(paper.BEST_REPORTED)
+    assert set(publishers.FORMATS) == set(published.BEST_REPORTED)
     # What TFDS does not know has a version of its own.
     for name, row in publishers.FORMATS.items():
         assert (row.version is None) == (tasks.TASKS[name].source == "tfds")

@@ -1,6 +1,10 @@
 import pytest
 
-from transfer import comparison, paper, report
+from transfer import published
+from transfer.report import (
+    results,
+    table5,
+)
 
 ROW = {
     "task": "cifar10",
@@ -15,9 +19,9 @@ ROW = {
 }
 
 
-def _compare(*changes, half=paper.BEST_PUBLIC):
+def _compare(*changes, half=published.BEST_PUBLIC):
     rows = [{**ROW, **change} for change in changes]
-    return comparison.compare(report.summarize(rows), half)
+    return table5.compare(results.summarize(rows), half)
 
 
 def test_a_line_sets_ours_beside_the_papers_and_its_peers():
@@ -32,7 +36,7 @@ def test_a_line_sets_ours_beside_the_papers_and_its_peers():
 
 
 def test_the_other_half_has_another_model_and_peer():
-    (line,) = _compare({}, half=paper.BEST_REPORTED)
+    (line,) = _compare({}, half=published.BEST_REPORTED)
     assert line["delta"] == pytest.approx(-0.039)
     assert line["ratio"] == pytest.approx(556 / 3.4)
 
@@ -54,9 +58,9 @@ def test_conditions_go_with_the_line():
 def test_without_parameters_there_is_no_ratio():
     (line,) = _compare({"parameters": None})
     assert line["parameters"] is None and line["ratio"] is None
-    assert comparison.average_ratio([line]) == (None, 0)
+    assert table5.average_ratio([line]) == (None, 0)
     # The paper prints no parameters of DAT.
-    (line,) = _compare({"task": "cars196"}, half=paper.BEST_REPORTED)
+    (line,) = _compare({"task": "cars196"}, half=published.BEST_REPORTED)
     assert line["ratio"] is None
 
 
@@ -67,14 +71,14 @@ def test_the_mean_ratio_is_geometric_over_the_best_run_of_each_set():
         {"task": "food101", "parameters": 8_200_000},  # 41 / 8.2 = 5
     )
     assert len(lines) == 3
-    mean, count = comparison.average_ratio(lines)
+    mean, count = table5.average_ratio(lines)
     # The root of 20 x 5.
     assert (mean, count) == (pytest.approx(10), 2)
 
 
 # The last line of Table 5.
 @pytest.mark.parametrize(
-    "half,mean", [(paper.BEST_PUBLIC, 4.7), (paper.BEST_REPORTED, 9.6)]
+    "half,mean", [(published.BEST_PUBLIC, 4.7), (published.BEST_REPORTED, 9.6)]
 )
 def test_the_papers_own_mean_is_as_printed(half, mean):
-    assert round(comparison.average_published_ratio(half), 1) == mean
+    assert round(table5.average_published_ratio(half), 1) == mean

@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from efficientnet_tf.data import datasets
-from transfer import duplicates, tasks
+from transfer import tasks
+from transfer.datasets import duplicates
 
 
 def _smooth(number, count):

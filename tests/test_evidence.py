@@ -7,7 +7,7 @@ from PIL import Image
 from efficientnet_tf.data import datasets
 from efficientnet_tf.inference import evaluate
 from efficientnet_tf.models import builder
-from transfer import evidence
+from transfer import diagnostics
 
 NAMES = ["a", "b", "c"]
 # True classes are rows: 4, 5 and 1 images.
@@ -42,12 +42,12 @@ def network():
 
 def test_a_row_gets_counts_that_are_read_back(network, tmp_path):
     scores = _scores(*_expand(CELLS))
-    row = evidence.collect(network, NAMES, scores, tmp_path / "none.jsonl")
+    row = diagnostics.collect(network, NAMES, scores, tmp_path / "none.jsonl")
     assert row["confusion"] == CELLS
     assert row["curves"] == {}
     assert json.loads(json.dumps(row)) == row
-    np.testing.assert_array_equal(evidence.confusion([row]), COUNTS)
-    evidence.check(row)
+    np.testing.assert_array_equal(diagnostics.confusion([row]), COUNTS)
+    diagnostics.check(row)
 
 
 def test_parameters_are_without_the_classifier_even_if_frozen(
@@ -56,7 +56,9 @@ def test_parameters_are_without_the_classifier_even_if_frozen(
     scores = _scores(*_expand(CELLS))
     try:
         network.trainable = False
-        row = evidence.collect(network, NAMES, scores, tmp_path / "none.jsonl")
+        row = diagnostics.collect(
+            network, NAMES, scores, tmp_path / "none.jsonl"
+        )
     finally:
         network.trainable = True
     # keras.applications.EfficientNetB0(include_top=False): 4,049,571 with
@@ -75,21 +77,21 @@ def test_curves_have_each_epoch_once_and_what_the_run_recorded(
     path = tmp_path / "metrics.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     scores = _scores(*_expand(CELLS))
-    curves = evidence.collect(network, NAMES, scores, path)["curves"]
+    curves = diagnostics.collect(network, NAMES, scores, path)["curves"]
     assert curves == {"epoch": [1, 2], "top1": [0.5, 0.7], "loss": [2.0, 1.0]}
 
 
 def test_seeds_are_added_up_and_strangers_are_not():
-    np.testing.assert_array_equal(evidence.confusion([ROW, ROW]), 2 * COUNTS)
+    np.testing.assert_array_equal(diagnostics.confusion([ROW, ROW]), 2 * COUNTS)
     other = {**ROW, "class_names": ["a", "b", "d"]}
-    assert evidence.confusion([ROW, other]) is None
-    assert evidence.confusion([{}]) is None
+    assert diagnostics.confusion([ROW, other]) is None
+    assert diagnostics.confusion([{}]) is None
 
 
 def test_the_worst_pairs_come_first_and_hits_never():
-    assert evidence.worst_pairs(COUNTS, 9) == [(1, 0), (0, 1), (1, 2)]
-    assert evidence.worst_pairs(COUNTS, 1) == [(1, 0)]
-    assert evidence.worst_pairs(np.eye(3, dtype=int), 9) == []
+    assert diagnostics.worst_pairs(COUNTS, 9) == [(1, 0), (0, 1), (1, 2)]
+    assert diagnostics.worst_pairs(COUNTS, 1) == [(1, 0)]
+    assert diagnostics.worst_pairs(np.eye(3, dtype=int), 9) == []
 
 
 BAD = {
@@ -110,7 +112,7 @@ BAD = {
 @pytest.mark.parametrize("row,message", BAD.values(), ids=BAD)
 def test_what_cannot_be_drawn_is_named(row, message):
     with pytest.raises(ValueError, match=message):
-        evidence.check(row)
+        diagnostics.check(row)
 
 
 def _image(i):
@@ -123,23 +125,23 @@ def test_mistaken_images_are_kept_small_under_their_pair(tmp_path):
     examples = [(i, label) for i, label in enumerate(labels)]
     scores = _scores(labels, predicted)
     np.testing.assert_array_equal(scores.predicted, predicted)
-    evidence.save_mistakes(examples, scores, tmp_path, _image)
+    diagnostics.save_mistakes(examples, scores, tmp_path, _image)
     for pair in [(0, 1), (1, 0), (1, 2)]:
-        paths = evidence.find_mistakes([tmp_path], *pair)
+        paths = diagnostics.find_mistakes([tmp_path], *pair)
         images = [np.asarray(Image.open(path)) for path in paths]
         assert {image.shape for image in images} == {(48, 96, 3)}
         wrong = (labels == pair[0]) & (predicted == pair[1])
         colours = [int(image[0, 0, 0]) for image in images]
         assert colours == [10 * i for i in np.flatnonzero(wrong)]
-    assert evidence.find_mistakes([tmp_path], 0, 2) == []
+    assert diagnostics.find_mistakes([tmp_path], 0, 2) == []
     assert len(list((tmp_path / "mistakes").iterdir())) == 6
 
 
 def test_of_each_pair_only_the_first_images_are_kept(tmp_path):
     labels, predicted = np.zeros(9, int), np.ones(9, int)
     scores = _scores(labels, predicted)
-    evidence.save_mistakes(enumerate(labels), scores, tmp_path, _image)
-    paths = evidence.find_mistakes([tmp_path], 0, 1)
+    diagnostics.save_mistakes(enumerate(labels), scores, tmp_path, _image)
+    paths = diagnostics.find_mistakes([tmp_path], 0, 1)
     colours = [int(np.asarray(Image.open(path))[0, 0, 0]) for path in paths]
     assert colours == [0, 10, 20, 30]
 
@@ -149,14 +151,14 @@ def test_an_image_that_two_seeds_got_wrong_is_shown_once(tmp_path):
     scores = _scores(labels, predicted)
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
-        evidence.save_mistakes(enumerate(labels), scores, folder, _image)
-    assert len(evidence.find_mistakes(folders, 0, 1)) == 2
+        diagnostics.save_mistakes(enumerate(labels), scores, folder, _image)
+    assert len(diagnostics.find_mistakes(folders, 0, 1)) == 2
 
 
 def test_a_run_without_mistakes_keeps_nothing(tmp_path):
     labels = np.arange(3)
     scores = _scores(labels, labels)
-    evidence.save_mistakes(enumerate(labels), scores, tmp_path, _image)
+    diagnostics.save_mistakes(enumerate(labels), scores, tmp_path, _image)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -170,7 +172,7 @@ def test_images_are_those_that_the_evaluation_saw(tmp_path):
             return np.eye(3)[np.asarray(batch)[:, 0, 0, 0] // 10 % 2]
 
     scores = evaluate.evaluate(OddIsWrong(), dataset)
-    evidence.save_mistakes(examples.dataset, scores, tmp_path, np.asarray)
-    paths = evidence.find_mistakes([tmp_path], 0, 1)
+    diagnostics.save_mistakes(examples.dataset, scores, tmp_path, np.asarray)
+    paths = diagnostics.find_mistakes([tmp_path], 0, 1)
     colours = [int(np.asarray(Image.open(path))[0, 0, 0]) for path in paths]
     assert colours == [10, 30, 50, 70]

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer import figures, paper, report
+from transfer import published as published_lib
+from transfer.report import (
+    figures,
+    results,
+)
 
 ROW = {
     "task": "cifar10",
@@ -25,7 +29,7 @@ def _decode(png):
 
 def _points(*changes):
     rows = [{**ROW, **change} for change in changes]
-    return figures.accuracy_points(report.summarize(rows))
+    return figures.accuracy_points(results.summarize(rows))
 
 
 def test_the_points_are_ours_by_parameters_and_the_papers():
@@ -49,7 +53,7 @@ def test_no_point_is_made_up():
     points = _points({"task": "digits"}, {"task": "cars196"})
     assert points["digits"][1] == []
     # The right half tells no parameters of DAT.
-    entry = paper.BEST_PUBLIC["cars196"]
+    entry = published_lib.BEST_PUBLIC["cars196"]
     assert [point[0] for point in points["cars196"][1]] == [
         entry.model,
         entry.peer,

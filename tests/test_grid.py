@@ -21,10 +21,16 @@ from efficientnet_tf.utils import (
 from efficientnet_tf.weights import loading
 from transfer import (
     finetune,
-    grid,
     inputs,
-    plans,
-    studies,
+)
+from transfer.sweep import (
+    optuna_search,
+)
+from transfer.sweep import (
+    plan as plan_lib,
+)
+from transfer.sweep import (
+    runs as runs_lib,
 )
 
 HERE = pathlib.Path(__file__).parent
@@ -36,7 +42,7 @@ def tiny(monkeypatch, tiny_row, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(cache))
     monkeypatch.setattr(workers, "POLL_SECONDS", 0.01)
-    studies._storage.cache_clear()
+    optuna_search._storage.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +88,7 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
     plan, tmp_path, runs
 ):
     workers.start(plan, tmp_path)
-    grid.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     used = [
         (c.learning_rate, c.train_on, c.evaluate_on, c.seed) for c, *_ in runs
     ]
@@ -92,8 +98,8 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
         (0.01, "train+validation", "test", 0),
         (0.01, "train+validation", "test", 1),
     ]
-    assert grid.count(plan, tmp_path) == (4, 4)
-    rows = grid.read_results(plan, tmp_path)
+    assert runs_lib.count(plan, tmp_path) == (4, 4)
+    rows = runs_lib.read_results(plan, tmp_path)
     assert [row["seed"] for row in rows] == [0, 1]
     assert files.read_json_lines(tmp_path / files.RESULTS_FILE) == rows
     for row in rows:
@@ -101,7 +107,7 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
         # Of the rate that was chosen.
         assert row["search_curves"] == {"epoch": [1], "val_top1": [0.01]}
         assert row["searched"] == ["learning_rate"]
-    grid.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     assert len(runs) == 4
 
 
@@ -109,13 +115,13 @@ def test_what_a_kill_after_a_result_left_undone_is_made_up_for(
     plan, tmp_path, runs
 ):
     workers.start(plan, tmp_path)
-    grid.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     (cell,) = plan.cells
     shown = tmp_path / "tensorboard" / cell.slug / "seed=1"
     shutil.rmtree(shown)
-    left = grid._final(tmp_path, cell, 1) / "checkpoints"
+    left = runs_lib._final(tmp_path, cell, 1) / "checkpoints"
     left.mkdir(exist_ok=True)
-    grid.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     assert len(runs) == 4  # Nothing is run again.
     assert list(shown.iterdir()) and not left.exists()
 
@@ -132,7 +138,7 @@ def test_the_test_images_are_read_by_final_runs_alone(
 
     monkeypatch.setattr(inputs, "make_eval_dataset", watch)
     workers.start(plan, tmp_path)
-    grid.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     task = finetune.tasks.get_task(plan.tasks[0])
     test = finetune.tasks.load_examples(task)["test"].fingerprint
     assert read.count(test) == plan.seeds
@@ -145,11 +151,11 @@ class _Kill(BaseException):
 
 # What the killed process was just about to do.
 MOMENTS = [
-    (studies, "suggest"),
+    (optuna_search, "suggest"),
     (optuna.Study, "enqueue_trial"),
     (optuna.Study, "set_user_attr"),
     (optuna.Study, "tell"),
-    (grid, "_write_results"),
+    (runs_lib, "_write_results"),
 ]
 
 
@@ -165,16 +171,16 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(
         raise _Kill
 
     workers.start(plan, tmp_path)
-    studies.open_study(plan, tmp_path, plan.cells[0])
+    optuna_search.open_study(plan, tmp_path, plan.cells[0])
     if place is optuna.Study:  # These replace a trial whose process is dead.
         with monkeypatch.context() as patch, pytest.raises(_Kill):
             patch.setattr(finetune, "finetune_and_evaluate", kill)
-            grid.work(plan, tmp_path)
+            runs_lib.work(plan, tmp_path)
     for _ in range(2):
         with monkeypatch.context() as patch, pytest.raises(_Kill):
             patch.setattr(place, name, kill)
-            grid.work(plan, tmp_path)
-    grid.work(plan, tmp_path)
+            runs_lib.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     folders = sorted(folder.name for _, folder, _ in runs)
     assert folders[-2:] == ["seed=0", "seed=1"]
     searched = {"learning_rate=0.001", "learning_rate=0.01"}
@@ -182,7 +188,7 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(
     for path in tmp_path.glob("search/*/*/results.jsonl"):
         # One that ended before its trial did returns its result once more.
         assert len(files.read_json_lines(path)) <= 1 + (name == "tell")
-    assert grid.count(plan, tmp_path) == (4, 4)
+    assert runs_lib.count(plan, tmp_path) == (4, 4)
     rows = files.read_json_lines(tmp_path / files.RESULTS_FILE)
     assert [row["seed"] for row in rows] == [0, 1]
 
@@ -194,7 +200,7 @@ def test_the_search_is_over_only_if_that_is_so_under_its_lock(
     held, get_trials = [], optuna.Study.get_trials
 
     def watch(study, deepcopy=True, states=None):
-        if states == studies.RUNNING:
+        if states == optuna_search.RUNNING:
             lock = filelock.FileLock(tmp_path / "locks" / f"{cell.slug}.lock")
             try:
                 with lock.acquire(timeout=0):
@@ -205,7 +211,7 @@ def test_the_search_is_over_only_if_that_is_so_under_its_lock(
 
     monkeypatch.setattr(optuna.Study, "get_trials", watch)
     workers.start(plan, tmp_path)
-    grid.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     assert held and all(held)
 
 
@@ -213,9 +219,9 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
     plan, tmp_path, runs, monkeypatch
 ):
     (cell,) = plan.cells
-    study, lock = studies.open_study(plan, tmp_path, cell), workers.lock
+    study, lock = optuna_search.open_study(plan, tmp_path, cell), workers.lock
     theirs = study.ask()
-    theirs.set_user_attr("point", studies.suggest(plan, cell, theirs))
+    theirs.set_user_attr("point", optuna_search.suggest(plan, cell, theirs))
 
     def end_first(workdir, name, *timeout):
         if name == f"{cell.slug}-{theirs.number}":
@@ -224,7 +230,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
 
     monkeypatch.setattr(workers, "lock", end_first)
     workers.start(plan, tmp_path)
-    grid.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     assert [folder.name for _, folder, _ in runs] == [
         "learning_rate=0.01",
         "seed=0",
@@ -235,18 +241,18 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
 def test_without_a_choice_nothing_is_searched(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, search=())
     workers.start(plan, tmp_path)
-    assert grid.count(plan, tmp_path) == (0, 2)
-    grid.work(plan, tmp_path)
+    assert runs_lib.count(plan, tmp_path) == (0, 2)
+    runs_lib.work(plan, tmp_path)
     assert [c.evaluate_on for c, *_ in runs] == ["test", "test"]
-    assert not (tmp_path / studies.STUDY_FILE).exists()
+    assert not (tmp_path / optuna_search.STUDY_FILE).exists()
 
 
 def test_kornbliths_own_grid_has_56_points(plan):
     assert (
-        len(plans.points(dataclasses.replace(plan, search=()), "kornblith"))
+        len(plan_lib.points(dataclasses.replace(plan, search=()), "kornblith"))
         == 56
     )
-    assert plans.points(plan, "kornblith") == [
+    assert plan_lib.points(plan, "kornblith") == [
         {"learning_rate": "0.001"},
         {"learning_rate": "0.01"},
     ]
@@ -255,7 +261,7 @@ def test_kornbliths_own_grid_has_56_points(plan):
 def test_tpe_tries_as_many_as_it_may_between_the_ends(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, sampler="tpe", trials=5, seeds=1)
     workers.start(plan, tmp_path)
-    grid.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     rates = [config.learning_rate for config, *_ in runs]
     assert len(rates) == 6 and len(set(rates[:5])) == 5
     assert all(0.001 <= rate <= 0.01 for rate in rates)
@@ -268,7 +274,7 @@ def test_tpe_takes_whole_numbers_where_a_field_needs_them(plan, tmp_path, runs):
         plan, search=search, sampler="tpe", trials=4, seeds=1
     )
     workers.start(plan, tmp_path)
-    grid.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     sizes = [config.batch_size for config, *_ in runs]
     assert len(set(sizes)) > 1 and all(4 <= size <= 64 for size in sizes)
 
@@ -284,7 +290,7 @@ def test_tpe_keeps_kornblith_decays_to_their_rates(plan, tmp_path, runs):
         seeds=1,
     )
     workers.start(plan, tmp_path)
-    grid.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     for config, *_ in runs:
         product = config.learning_rate * config.weight_decay
         assert 1e-6 * 0.999 <= product <= 1e-3 * 1.001
@@ -319,15 +325,15 @@ def test_a_hopeless_run_is_pruned_and_a_diverged_one_is_not_chosen(
     monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
     # The median rule judges after five runs by default.
     monkeypatch.setattr(
-        studies,
+        optuna_search,
         "_make_pruner",
-        lambda _: optuna.pruners.MedianPruner(1, studies.MIN_ROUNDS),
+        lambda _: optuna.pruners.MedianPruner(1, optuna_search.MIN_ROUNDS),
     )
     workers.start(plan, tmp_path)
-    grid.work(plan, tmp_path)
-    assert rounds == {0.01: 8, 0.03: 8, 0.04: studies.MIN_ROUNDS}
-    assert grid.count(plan, tmp_path) == (5, 5)
-    (row,) = grid.read_results(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
+    assert rounds == {0.01: 8, 0.03: 8, 0.04: optuna_search.MIN_ROUNDS}
+    assert runs_lib.count(plan, tmp_path) == (5, 5)
+    (row,) = runs_lib.read_results(plan, tmp_path)
     assert row["score"] == 0.03
 
 
@@ -338,7 +344,7 @@ def test_a_search_without_any_score_says_so(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
     workers.start(plan, tmp_path)
     with pytest.raises(RuntimeError, match="tiny.*: no run of the search"):
-        grid.work(plan, tmp_path)
+        runs_lib.work(plan, tmp_path)
 
 
 def test_what_diverges_does_not_keep_the_rest_from_being_done(
@@ -363,15 +369,15 @@ def test_what_diverges_does_not_keep_the_rest_from_being_done(
         with pytest.raises(
             RuntimeError, match="^1 diverged.*full seed 0: loss"
         ):
-            grid.work(plan, tmp_path)
+            runs_lib.work(plan, tmp_path)
     with pytest.raises(RuntimeError, match="^1 diverged.*full seed 0: loss"):
-        grid.check(plan, tmp_path)
-    rows = grid.read_results(plan, tmp_path)
+        runs_lib.check(plan, tmp_path)
+    rows = runs_lib.read_results(plan, tmp_path)
     assert [row.get("diverged") for row in rows] == [1, 1, None]
     assert {row["chosen_from"] for row in rows} == {0}
     # Nothing is random in "linear", so one seed is enough.
     assert sorted(done) == [("full", 1), ("full", 2), ("linear", 0)]
-    assert grid.count(plan, tmp_path) == (4, 4)
+    assert runs_lib.count(plan, tmp_path) == (4, 4)
 
 
 def test_a_run_that_has_just_ended_is_not_repeated(
@@ -380,7 +386,7 @@ def test_a_run_that_has_just_ended_is_not_repeated(
     plan = dataclasses.replace(plan, search=(), seeds=1)
     workers.start(plan, tmp_path)
     (cell,) = plan.cells
-    path = grid._final(tmp_path, cell, 0) / files.RESULTS_FILE
+    path = runs_lib._final(tmp_path, cell, 0) / files.RESULTS_FILE
     files.append_json_line(path, {"failed": "loss is nan"})
     # Another process writes it after this one has looked.
     answers = iter([False])
@@ -388,7 +394,7 @@ def test_a_run_that_has_just_ended_is_not_repeated(
     monkeypatch.setattr(
         workers, "has_ended", lambda f: next(answers, None) is None and ended(f)
     )
-    assert grid._Grid(plan, tmp_path, None).step(cell) == "done"
+    assert runs_lib._Grid(plan, tmp_path, None).step(cell) == "done"
     assert not runs
 
 
@@ -397,7 +403,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(plan, tmp_path, runs):
     workers.start(plan, tmp_path)
     (cell,) = plan.cells
     theirs = filelock.FileLock(tmp_path / "locks" / f"{cell.slug}-seed0.lock")
-    worker = grid._Grid(plan, tmp_path, None)
+    worker = runs_lib._Grid(plan, tmp_path, None)
     with theirs:
         assert worker.step(cell) == "ran"
         assert worker.step(cell) == "busy"
@@ -428,7 +434,7 @@ def test_two_workers_of_which_one_is_killed_repeat_no_finished_run(
     first, second = (_work(plan, tmp_path, at) for at in (8, 0))
     codes = [worker.wait() for worker in (first, second)]
     assert codes in ([-9, 0], [0, 0])
-    assert grid.count(plan, tmp_path) == (4, 4)
+    assert runs_lib.count(plan, tmp_path) == (4, 4)
     for path in tmp_path.glob("*/*/*/metrics.jsonl"):
         epochs = [row["epoch"] for row in files.read_json_lines(path)]
         assert epochs == [1, 2], path
@@ -440,7 +446,7 @@ def test_two_workers_of_which_one_is_killed_repeat_no_finished_run(
 def test_killed_alone_it_goes_on_where_it_was(plan, tmp_path):
     worker = _work(plan, tmp_path, 5)
     assert worker.wait() == -9
-    assert grid.count(plan, tmp_path) == (0, 4)
+    assert runs_lib.count(plan, tmp_path) == (0, 4)
     (killed,) = tmp_path.glob("search/*/*/metrics.jsonl")
     before = files.read_json_lines(killed)
     assert [row["epoch"] for row in before] == [1]
@@ -448,7 +454,7 @@ def test_killed_alone_it_goes_on_where_it_was(plan, tmp_path):
     assert worker.wait() == 0
     after = files.read_json_lines(killed)
     assert after[0] == before[0] and len(after) == 2
-    assert grid.count(plan, tmp_path) == (4, 4)
+    assert runs_lib.count(plan, tmp_path) == (4, 4)
 
 
 def test_tensorboard_gets_the_hyper_parameters_and_the_score(
@@ -458,7 +464,7 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
     from tensorboard.plugins.hparams import plugin_data_pb2
 
     workers.start(plan, tmp_path)
-    grid.work(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
     found = {}
     for path in (tmp_path / "tensorboard").glob("*/*"):
         events = event_accumulator.EventAccumulator(str(path)).Reload()
@@ -529,6 +535,6 @@ def test_names_of_cells_are_names_of_files(plan):
     slugs = [cell.slug for cell in plan.cells]
     assert len(slugs) == len(set(slugs)) == 1
     assert not set("/: ") & set(slugs[0])
-    assert grid._name({"learning_rate": 1e-4, "head": "zero"}) == (
+    assert runs_lib._name({"learning_rate": 1e-4, "head": "zero"}) == (
         "learning_rate=0.0001,head=zero"
     )

@@ -11,7 +11,11 @@ from efficientnet_tf.data import (
     datasets,
     preprocessing,
 )
-from transfer import canvases, inputs, recipes
+from transfer import (
+    decoded_cache,
+    inputs,
+    recipes,
+)
 
 COUNT, SIDE, SIZE, BATCH = 20, 24, 40, 4
 CONFIG = recipes.FinetuneConfig(min_area=0.3, seed=7)
@@ -50,7 +54,7 @@ def _batches(feed, count=6, start_step=0):
 def _both(examples, config, monkeypatch, **settings):
     result = types.SimpleNamespace(**{**vars(RESULT), **settings})
     device = inputs.Feed(examples, result, config, flip=True)
-    monkeypatch.setattr(canvases, "prepare", lambda *_: None)
+    monkeypatch.setattr(decoded_cache, "prepare", lambda *_: None)
     host = inputs.Feed(examples, result, config, flip=True)
     assert device.augmentation is not None and host.augmentation is None
     return _batches(device), _batches(host)
@@ -126,9 +130,9 @@ def photos(tmp_path):
 
 
 def test_images_of_many_sizes_are_kept_as_they_are(photos):
-    made = canvases.prepare(photos, LIMIT)
+    made = decoded_cache.prepare(photos, LIMIT)
     assert made.pixels.shape == (photos.size, 64, 50, 3)
-    assert photos.size > canvases.BATCH_SIZE
+    assert photos.size > decoded_cache.BATCH_SIZE
     for pixels, shape, (image, _) in zip(
         made.pixels, made.shapes, photos.dataset, strict=True
     ):
@@ -140,7 +144,7 @@ def test_images_of_many_sizes_are_kept_as_they_are(photos):
 
 
 def test_one_image_that_is_too_large_leaves_all_to_the_host(photos):
-    assert canvases.prepare(photos, LIMIT - 1) is None
+    assert decoded_cache.prepare(photos, LIMIT - 1) is None
 
 
 def test_the_shape_of_a_jpeg_is_read_from_its_head(tmp_path):
@@ -154,7 +158,7 @@ def test_the_shape_of_a_jpeg_is_read_from_its_head(tmp_path):
     examples = datasets.from_folder_splits(
         tmp_path / "photos", splits=("train",)
     )
-    made = canvases.prepare(examples["train"], 40)
+    made = decoded_cache.prepare(examples["train"], 40)
     assert {tuple(shape) for shape in made.shapes} == {(17, 33, 3)}
 
 
@@ -188,14 +192,14 @@ def test_closed_canvases_hold_no_pixels(examples):
 def test_what_is_too_large_for_memory_is_kept_in_a_file(
     photos, cache, monkeypatch
 ):
-    in_memory = canvases.prepare(photos, LIMIT)
-    monkeypatch.setattr(canvases, "MEMORY_LIMIT", 0)
+    in_memory = decoded_cache.prepare(photos, LIMIT)
+    monkeypatch.setattr(decoded_cache, "MEMORY_LIMIT", 0)
     cache.mkdir(parents=True)
     (cache / ".tmp-1-left.npy").write_bytes(b"by a kill")
-    on_disk = canvases.prepare(photos, LIMIT)
+    on_disk = decoded_cache.prepare(photos, LIMIT)
     assert isinstance(on_disk.pixels, np.memmap)
-    monkeypatch.setattr(canvases, "_fill", None)  # A second time reads it.
-    for made in (on_disk, canvases.prepare(photos, LIMIT)):
+    monkeypatch.setattr(decoded_cache, "_fill", None)  # A second time reads it.
+    for made in (on_disk, decoded_cache.prepare(photos, LIMIT)):
         for field in ("pixels", "shapes", "labels"):
             np.testing.assert_array_equal(
                 getattr(made, field), getattr(in_memory, field)
@@ -204,27 +208,27 @@ def test_what_is_too_large_for_memory_is_kept_in_a_file(
 
 
 def test_images_in_files_make_room_for_new_ones(photos, cache, monkeypatch):
-    monkeypatch.setattr(canvases, "MEMORY_LIMIT", 0)
-    canvases.prepare(photos, LIMIT)
+    monkeypatch.setattr(decoded_cache, "MEMORY_LIMIT", 0)
+    decoded_cache.prepare(photos, LIMIT)
     (kept,) = cache.glob("*.npy")
     size = kept.stat().st_size
     old = kept.with_name("old.npy")
     old.write_bytes(bytes(size))
     os.utime(old, (0, 0))
     os.utime(kept, (1, 1))
-    canvases.prepare(photos, LIMIT)  # Used again.
+    decoded_cache.prepare(photos, LIMIT)  # Used again.
     assert kept.stat().st_mtime > 1e9
     os.utime(kept, (1, 1))
-    monkeypatch.setattr(canvases, "DISK_LIMIT", 2.5 * size)
+    monkeypatch.setattr(decoded_cache, "DISK_LIMIT", 2.5 * size)
     examples = dataclasses.replace(photos, fingerprint="of other photos")
-    assert canvases.prepare(examples, LIMIT) is not None
+    assert decoded_cache.prepare(examples, LIMIT) is not None
     assert not old.exists() and kept.exists()
     assert len(list(cache.glob("*.npy"))) == 2
 
 
 def test_what_is_too_large_for_the_disk_is_decoded_anew(photos, monkeypatch):
-    monkeypatch.setattr(canvases, "MEMORY_LIMIT", 0)
-    monkeypatch.setattr(canvases, "DISK_LIMIT", 0)
+    monkeypatch.setattr(decoded_cache, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(decoded_cache, "DISK_LIMIT", 0)
     assert max(map(max, SIZES)) <= inputs.MAX_SIDE * SIZE
     feed = inputs.Feed(photos, RESULT, CONFIG, flip=True)
     assert feed.augmentation is None
@@ -241,4 +245,4 @@ def test_a_damaged_image_is_named(tmp_path):
     victim = pathlib.Path(photos.source.name(7))
     victim.write_bytes(victim.read_bytes()[:40])
     with pytest.raises(tf.errors.InvalidArgumentError, match=victim.name):
-        canvases.prepare(photos, LIMIT)
+        decoded_cache.prepare(photos, LIMIT)

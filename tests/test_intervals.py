@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transfer import intervals
+from transfer.report import intervals
 
 # Newcombe, 1998, Statistics in Medicine 17, table I, method 3 (the score's,
 # without continuity correction): hits, of, low, high.

@@ -2,20 +2,20 @@ import base64
 import html.parser
 import re
 
-from transfer import page
+from transfer.report import html as html_lib
 
 PNG = b"\x89PNG not really"
 SECTIONS = [
-    page.Section(
+    html_lib.Section(
         "Sets & <others>",
         [
             "One paragraph.",
-            page.Table(
+            html_lib.Table(
                 ("task", "ours"),
                 [("a|b", "95.0"), ("<c>", "90.0"), ("mean", "")],
                 ["", "other", "total"],
             ),
-            page.Picture("curves.png", PNG, 'Of "a" & b.'),
+            html_lib.Picture("curves.png", PNG, 'Of "a" & b.'),
         ],
     )
 ]
@@ -54,7 +54,7 @@ def _read(text):
 
 
 def test_the_page_needs_no_other_file():
-    text = page.to_html("Title", SECTIONS)
+    text = html_lib.to_html("Title", SECTIONS)
     tags = _read(text).tags
     (image,) = [attributes for tag, attributes in tags if tag == "img"]
     head, _, data = image["src"].partition(",")
@@ -66,7 +66,7 @@ def test_the_page_needs_no_other_file():
 
 
 def test_the_page_shows_text_as_it_is():
-    reader = _read(page.to_html("A < B", SECTIONS))
+    reader = _read(html_lib.to_html("A < B", SECTIONS))
     assert reader.rows == [
         ["task", "ours"],
         ["a|b", "95.0"],
@@ -78,13 +78,13 @@ def test_the_page_shows_text_as_it_is():
 
 
 def test_marked_rows_are_marked_on_the_page():
-    tags = _read(page.to_html("Title", SECTIONS)).tags
+    tags = _read(html_lib.to_html("Title", SECTIONS)).tags
     kinds = [a.get("class") for tag, a in tags if tag == "tr"]
     assert kinds == [None, "", "other", "total"]
 
 
 def test_markdown_has_the_same_parts_in_the_same_order():
-    assert page.to_markdown("Title", SECTIONS) == (
+    assert html_lib.to_markdown("Title", SECTIONS) == (
         "# Title\n\n## Sets & <others>\n\nOne paragraph.\n\n"
         "| task | ours |\n| --- | --- |\n| a\\|b | 95.0 |\n| <c> | 90.0 |\n"
         "| mean |  |\n\n"

@@ -1,17 +1,17 @@
 import pytest
 
 from efficientnet_tf.models import variants
-from transfer import paper
+from transfer import published
 
 
 def test_both_halves_have_the_eight_sets():
-    assert list(paper.BEST_PUBLIC) == list(paper.BEST_REPORTED)
-    assert len(paper.BEST_PUBLIC) == 8
+    assert list(published.BEST_PUBLIC) == list(published.BEST_REPORTED)
+    assert len(published.BEST_PUBLIC) == 8
 
 
 ENTRIES = {
     (half, task): entry
-    for half, table in paper.HALVES.items()
+    for half, table in published.HALVES.items()
     for task, entry in table.items()
 }
 
@@ -33,5 +33,5 @@ def test_the_paper_counts_parameters_without_the_classifier():
     # tests/test_model.py has the counts with it; the classifier has
     # (features + 1) * 1,000: B0 5,288,548 - 1,281,000, B7 66,347,960 -
     # 2,561,000.
-    assert paper.BEST_PUBLIC["cifar10"].parameters == round(4.007548)
-    assert paper.BEST_REPORTED["cifar10"].parameters == round(63.78696)
+    assert published.BEST_PUBLIC["cifar10"].parameters == round(4.007548)
+    assert published.BEST_REPORTED["cifar10"].parameters == round(63.78696)

@@ -6,7 +6,11 @@ import pytest
 import tensorflow_datasets as tfds
 
 from efficientnet_tf.data import datasets
-from transfer import prepare, publishers, tasks
+from transfer import tasks
+from transfer.datasets import (
+    prepare,
+    publishers,
+)
 
 CARS = "cars196"
 BIRDS = "birdsnap"

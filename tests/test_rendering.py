@@ -4,7 +4,11 @@ import re
 import pytest
 from PIL import Image
 
-from transfer import evidence, rendering, report
+from transfer import diagnostics
+from transfer.report import (
+    results,
+    write,
+)
 
 ROW = {
     "task": "cifar10",
@@ -29,11 +33,11 @@ ROW = {
     "confusion": [[0, 0, 4_750], [0, 1, 250], [1, 0, 250], [1, 1, 4_750]],
     "curves": {"epoch": [1, 2], "top1": [0.5, 0.9], "val_top1": [0.4, 0.8]},
 }
-BARE = {key: ROW[key] for key in report.FIELDS}
+BARE = {key: ROW[key] for key in results.FIELDS}
 
 
 def _write(folder, *rows):
-    names = rendering.write(report.summarize(rows), folder)
+    names = write.write(results.summarize(rows), folder)
     assert sorted(names) == sorted(path.name for path in folder.iterdir())
     return {
         name: (folder / name).read_text()
@@ -135,8 +139,8 @@ def test_the_page_holds_every_picture_and_no_link(tmp_path):
 
 
 def test_the_worst_pairs_are_counted_and_shown(tmp_path):
-    (tmp_path / "run" / evidence.MISTAKES).mkdir(parents=True)
-    image = tmp_path / "run" / evidence.MISTAKES / "0__1__0.png"
+    (tmp_path / "run" / diagnostics.MISTAKES).mkdir(parents=True)
+    image = tmp_path / "run" / diagnostics.MISTAKES / "0__1__0.png"
     Image.new("RGB", (9, 9), "red").save(image)
     row = {**ROW, "folder": str(tmp_path / "run")}
     text = _write(tmp_path / "report", row)["report.md"]
@@ -170,4 +174,4 @@ def test_a_second_report_replaces_the_first(tmp_path):
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError, match="file is a file"):
-        rendering.write(report.summarize([ROW]), tmp_path / "file")
+        write.write(results.summarize([ROW]), tmp_path / "file")

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from transfer import report
+from transfer.report import results
 
 ROW = {
     "task": "cifar10",
@@ -27,7 +27,7 @@ def _write(path, *rows):
 
 
 def test_a_row_shows_ours_published_and_the_difference():
-    table = report.render(report.summarize([ROW])).splitlines()
+    table = results.render(results.summarize([ROW])).splitlines()
     assert table[0] == (
         "| task | model | recipe | metric | ours | published | Δ "
         "| train / test images | note |"
@@ -42,11 +42,11 @@ def test_a_row_shows_ours_published_and_the_difference():
 
 def test_seeds_give_one_row_with_their_mean_and_best():
     rows = [{**ROW, "seed": i, "score": s} for i, s in enumerate([0.9, 0.94])]
-    (summary,) = report.summarize(rows)
+    (summary,) = results.summarize(rows)
     assert summary["mean"] == pytest.approx(0.92)
     assert summary["best"] == 0.94
     assert summary["seeds"] == 2
-    table = report.render([summary])
+    table = results.render([summary])
     assert "92.0% (mean of 2, best 94.0%)" in table
     assert "| -6.9 |" in table
 
@@ -54,23 +54,23 @@ def test_seeds_give_one_row_with_their_mean_and_best():
 def test_the_spread_of_seeds_is_the_sample_standard_deviation():
     scores = [0.90, 0.92, 0.97]
     rows = [{**ROW, "seed": i, "score": s} for i, s in enumerate(scores)]
-    (summary,) = report.summarize(rows)
+    (summary,) = results.summarize(rows)
     # Mean 0.93; ((-3)^2 + (-1)^2 + 4^2) / 2 = 13 points squared.
     assert summary["sd"] == pytest.approx(0.13**0.5 / 10)
-    assert report.summarize(rows[:1])[0]["sd"] is None
+    assert results.summarize(rows[:1])[0]["sd"] is None
     assert [row["score"] for row in summary["runs"]] == scores
 
 
 def test_seeds_of_a_grid_and_of_a_run_of_its_own_are_joined():
     grids, own = {**ROW, "seed": 0, "chosen_from": 0}, {**ROW, "seed": 1}
-    (summary,) = report.summarize([grids, own])
+    (summary,) = results.summarize([grids, own])
     assert summary["seeds"] == 2
     searched = {**ROW, "seed": 2, "chosen_from": 3}
-    assert len(report.summarize([grids, own, searched])) == 2
+    assert len(results.summarize([grids, own, searched])) == 2
 
 
 def test_a_seed_that_ran_twice_counts_once():
-    (summary,) = report.summarize([ROW, {**ROW, "score": 0.5}])
+    (summary,) = results.summarize([ROW, {**ROW, "score": 0.5}])
     assert (summary["seeds"], summary["mean"]) == (1, 0.5)
 
 
@@ -78,19 +78,19 @@ def test_top1_has_the_interval_of_one_test_set_however_many_seeds():
     row = {**ROW, "score": 81 / 263, "test_images": 263}
     runs = [{**row, "seed": seed} for seed in range(3)]
     for rows in (runs[:1], runs):
-        (summary,) = report.summarize(rows)
+        (summary,) = results.summarize(rows)
         # Newcombe, 1998, table I.
         assert summary["interval"] == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
 def test_the_mean_per_class_has_an_interval_where_there_are_counts():
     row = {**ROW, "metric": "mean_per_class"}
-    assert report.summarize([row])[0]["interval"] is None
+    assert results.summarize([row])[0]["interval"] is None
     counts = {"class_names": ["a", "b"], "confusion": [[0, 0, 50], [0, 1, 50]]}
     counts["confusion"] += [[1, 1, 100]]
     runs = [{**row, **counts, "seed": seed} for seed in range(2)]
     for rows in (runs[:1], runs):
-        low, high = report.summarize(rows)[0]["interval"]
+        low, high = results.summarize(rows)[0]["interval"]
         # Class b is always right: half of a's 0.5 +- 1.96 * 0.05.
         assert (low, high) == pytest.approx((0.701, 0.799), abs=0.004)
 
@@ -122,7 +122,7 @@ CONDITIONS = {
 
 @pytest.mark.parametrize("change,found", CONDITIONS.values(), ids=CONDITIONS)
 def test_other_conditions_than_the_papers_are_found(change, found):
-    assert report.find_conditions({**ROW, **change}) == found
+    assert results.find_conditions({**ROW, **change}) == found
 
 
 @pytest.mark.parametrize(
@@ -131,19 +131,19 @@ def test_other_conditions_than_the_papers_are_found(change, found):
 )
 def test_runs_of_other_conditions_are_not_averaged(field):
     rows = [ROW, {**ROW, field: "other", "score": 0.5}]
-    assert len(report.summarize(rows)) == 2
+    assert len(results.summarize(rows)) == 2
 
 
 def test_a_subset_and_validation_images_are_noted():
     row = {**ROW, "complete": False, "evaluated_on": "validation"}
-    note = report.render(report.summarize([row])).splitlines()[-1]
+    note = results.render(results.summarize([row])).splitlines()[-1]
     assert "subset: not the paper's images; on validation images |" in note
 
 
 def test_a_task_that_the_paper_lacks_has_no_difference():
     row = {**ROW, "task": "digits", "published": None, "complete": False}
-    assert "| – | – |" in report.render(report.summarize([row]))
-    assert "subset" not in report.render(report.summarize([row]))
+    assert "| – | – |" in results.render(results.summarize([row]))
+    assert "subset" not in results.render(results.summarize([row]))
 
 
 def test_files_are_joined_and_a_torn_last_line_is_left_out(tmp_path, caplog):
@@ -151,7 +151,7 @@ def test_files_are_joined_and_a_torn_last_line_is_left_out(tmp_path, caplog):
     two = _write(tmp_path / "two.jsonl", {**ROW, "task": "cars196"})
     with two.open("a") as file:
         file.write('{"task": "cif')
-    rows = report.read_results([one, two])
+    rows = results.read_results([one, two])
     assert [row["task"] for row in rows] == ["cifar10", "cars196"]
     (record,) = caplog.records
     assert record.getMessage() == f"{two}, row 2 is torn and left out."
@@ -161,17 +161,17 @@ def test_files_are_joined_and_a_torn_last_line_is_left_out(tmp_path, caplog):
 def test_rows_of_a_grid_name_their_runs_folders(tmp_path):
     path = tmp_path / "results.jsonl"
     _write(path, {**ROW, "folder": "final/cell/seed=0"})
-    (row,) = report.read_results([path])
+    (row,) = results.read_results([path])
     assert row["folder"] == f"{tmp_path}/final/cell/seed=0"
     _write(path, {**ROW, "folder": 3})
     with pytest.raises(ValueError, match="row 1: folder is 3, not a text"):
-        report.read_results([path])
+        results.read_results([path])
 
 
 def test_a_whole_last_line_needs_no_end(tmp_path, caplog):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps(ROW))
-    assert len(report.read_results([path])) == 1
+    assert len(results.read_results([path])) == 1
     assert not caplog.records
 
 
@@ -188,7 +188,7 @@ def test_any_other_line_that_is_not_json_is_named(tmp_path, content):
     path = tmp_path / "rows.jsonl"
     path.write_bytes(json.dumps(ROW).encode() + b"\n\n" + content)
     with pytest.raises(ValueError, match="rows.jsonl, row 3 is not JSON"):
-        report.read_results([path])
+        results.read_results([path])
 
 
 WRONG = {
@@ -215,12 +215,12 @@ WRONG = {
 def test_a_row_that_is_no_result_is_named(tmp_path, row, message):
     path = _write(tmp_path / "rows.jsonl", row)
     with pytest.raises(ValueError, match=message) as caught:
-        report.read_results([path])
+        results.read_results([path])
     assert str(path) in str(caught.value)
 
 
 def test_missing_and_empty_files_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere.jsonl"):
-        report.read_results([tmp_path / "nowhere.jsonl"])
+        results.read_results([tmp_path / "nowhere.jsonl"])
     with pytest.raises(ValueError, match="empty.jsonl holds no results"):
-        report.read_results([_write(tmp_path / "empty.jsonl")])
+        results.read_results([_write(tmp_path / "empty.jsonl")])

@@ -34,9 +34,9 @@ from efficientnet_tf.utils import (
 )
 from efficientnet_tf.weights import loading
 from transfer import (
-    evidence,
-    heads,
+    diagnostics,
     inputs,
+    linear_head,
     recipes,
     schedules,
     tasks,
@@ -110,7 +110,7 @@ def finetune_and_evaluate(
         tf.summary.text("config", files.as_table(run))
         if not checkpoints.list_newest(workdir / files.CHECKPOINTS):
             cache_key = f"{model_name}:{weights}"
-            heads.start(result, examples, config, cache_key, workdir)
+            linear_head.start(result, examples, config, cache_key, workdir)
         if config.trains:
             _fit(result, task, examples, config, workdir, watchers)
         scores = _evaluate(result, examples[config.evaluate_on])
@@ -157,11 +157,11 @@ def _build(model_name, weights, class_names, task, config):
 def _keep(result, examples, scores, workdir):
     """Writes the model and what it got wrong; returns it for the row."""
     _save_examples(examples, workdir / "examples")
-    evidence.save_mistakes(
+    diagnostics.save_mistakes(
         examples.dataset, scores, workdir, preprocessing.decode
     )
     result.save(workdir)
-    return evidence.collect(
+    return diagnostics.collect(
         result.model, result.class_names, scores, workdir / files.METRICS_FILE
     )
 

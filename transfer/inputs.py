@@ -13,7 +13,7 @@ from efficientnet_tf.data import (
     mixing,
     preprocessing,
 )
-from transfer import canvases
+from transfer import decoded_cache
 
 # Of the resolution: cropping larger images on a CPU takes longer than decoding
 # them anew.
@@ -100,7 +100,7 @@ class Feed:
         if self._config.cutout:
             logging.info("Images with cutout are cropped as read.")
             return None
-        return canvases.prepare(self._examples, self._max_side)
+        return decoded_cache.prepare(self._examples, self._max_side)
 
     def _draw(self, shape, seed):
         """Draws what `_preprocess` would: a crop, and whether to mirror it."""

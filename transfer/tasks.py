@@ -7,7 +7,7 @@ import pathlib
 import numpy as np
 
 from efficientnet_tf.utils import files
-from transfer import paper
+from transfer import published as published_lib
 
 SPLITS = ("train", "validation", "test")
 
@@ -63,7 +63,7 @@ def _folder(dataset, classes, sizes, **fields):
 
 
 def _paper(dataset, sizes):
-    best = paper.BEST_REPORTED[dataset]
+    best = published_lib.BEST_REPORTED[dataset]
     return {
         "train_images": sizes[0],
         "test_images": sizes[1],

@@ -8,11 +8,15 @@ import re
 
 from efficientnet_tf.utils import files
 from transfer import (
-    comparison,
-    evidence,
+    diagnostics,
+)
+from transfer import (
+    published as published_lib,
+)
+from transfer.report import (
     figures,
-    page,
-    paper,
+    html,
+    table5,
 )
 
 TITLE = "Transfer results"
@@ -71,8 +75,8 @@ def write(summary, folder):
     files.check_folder(folder)
     sections = compose(summary)
     texts = {
-        "report.md": page.to_markdown(TITLE, sections),
-        "report.html": page.to_html(TITLE, sections),
+        "report.md": html.to_markdown(TITLE, sections),
+        "report.html": html.to_html(TITLE, sections),
         "runs.csv": _csv(RUN_FIELDS, map(_run_line, summary)),
         "table5.csv": _table5_csv(summary),
     }
@@ -82,7 +86,7 @@ def write(summary, folder):
         part
         for section in sections
         for part in section.parts
-        if isinstance(part, page.Picture)
+        if isinstance(part, html.Picture)
     ]
     for picture in pictures:
         with files.atomic(folder / picture.name) as temporary:
@@ -97,8 +101,8 @@ def compose(summary):
         tasks[row["task"]].append(row)
     names = _file_names(tasks)
     sections = [_runs_section(summary)]
-    for half, published in paper.HALVES.items():
-        lines = comparison.compare(summary, published)
+    for half, published in published_lib.HALVES.items():
+        lines = table5.compare(summary, published)
         if lines:
             sections.append(_half_section(half, published, lines))
     sections.append(_accuracy_section(summary))
@@ -125,10 +129,10 @@ def _runs_section(summary):
         for row in summary
     ]
     kinds = ["other" * bool(row["conditions"]) for row in summary]
-    return page.Section(
+    return html.Section(
         "Runs",
         [
-            page.Table(RUNS_HEADER, rows, kinds),
+            html.Table(RUNS_HEADER, rows, kinds),
             "The sd is over the seeds. The interval is over the drawing of as "
             "many test images: Wilson's for top-1, the bootstrap's for the "
             "mean per class. Parameters are without the classifier. The last "
@@ -150,16 +154,16 @@ def _length(row):
 def _half_section(half, published, lines):
     rows = [_half_cells(line) for line in lines]
     kinds = ["other" * bool(line["conditions"]) for line in lines]
-    ratio, count = comparison.average_ratio(lines)
-    printed = comparison.average_published_ratio(published)
+    ratio, count = table5.average_ratio(lines)
+    printed = table5.average_published_ratio(published)
     blank = ("",) * 6
     ours = f"{_times(ratio)} (sets: {count})" if ratio else "–"
     theirs = f"(the paper's, over all sets: {printed:.1f}×)"
-    rows.append((comparison.MEAN, *blank, theirs, ours, ""))
-    return page.Section(
+    rows.append((table5.MEAN, *blank, theirs, ours, ""))
+    return html.Section(
         f"Table 5: beside the {half}",
         [
-            page.Table(HALF_HEADER, rows, [*kinds, "total"]),
+            html.Table(HALF_HEADER, rows, [*kinds, "total"]),
             "Published: the paper's EfficientNet, its parameters, and Δ, ours "
             "less its accuracy. Other network: whom the paper compares with, "
             "its accuracy, its parameters, and in brackets how many times "
@@ -204,24 +208,24 @@ def _accuracy_section(summary):
             "EfficientNets, grey diamonds the others."
         )
         png = figures.draw_accuracy(points)
-        parts = [page.Picture("accuracy.png", png, caption)]
+        parts = [html.Picture("accuracy.png", png, caption)]
     without = len([row for row in summary if not row.get("parameters")])
     if points and without:
         parts.append(f"Not here, without parameters in their rows: {without}.")
-    return page.Section("Figure 6: accuracy over parameters", parts)
+    return html.Section("Figure 6: accuracy over parameters", parts)
 
 
 def _task_section(task, rows, name):
     best = max(rows, key=lambda row: row["mean"])
     parts = [_describe(best)]
-    counts = evidence.confusion(best["runs"])
+    counts = diagnostics.confusion(best["runs"])
     if counts is None:
         parts.append("Its rows hold no confusion matrix.")
     else:
         class_names = best["class_names"]
         png = figures.draw_confusion(counts, class_names)
         caption = f"{task}: confusion matrix of the best run, all seeds."
-        parts.append(page.Picture(f"confusion_{name}.png", png, caption))
+        parts.append(html.Picture(f"confusion_{name}.png", png, caption))
         parts += _mistakes(best, counts, name)
     curves = [row for row in rows if (row.get("curves") or {}).get("epoch")]
     if curves:
@@ -231,10 +235,10 @@ def _task_section(task, rows, name):
             "validation images, where that trained on them too: of the run of "
             "the search that was chosen."
         )
-        parts.append(page.Picture(f"curves_{name}.png", png, caption))
+        parts.append(html.Picture(f"curves_{name}.png", png, caption))
     else:
         parts.append("No learning curves: no run recorded an epoch.")
-    return page.Section(task, parts)
+    return html.Section(task, parts)
 
 
 def _describe(row):
@@ -249,7 +253,7 @@ def _describe(row):
 
 def _mistakes(row, counts, name):
     """The table of the worst pairs, and their images where a run kept any."""
-    pairs = evidence.worst_pairs(counts, WORST_PAIRS)
+    pairs = diagnostics.worst_pairs(counts, WORST_PAIRS)
     if not pairs:
         return ["Not one image was mistaken."]
     class_names, totals = row["class_names"], counts.sum(axis=1)
@@ -258,21 +262,21 @@ def _mistakes(row, counts, name):
         for i, j in pairs
     ]
     header = ("is", "was taken for", "images, all seeds")
-    parts = [page.Table(header, lines, [""] * len(lines))]
+    parts = [html.Table(header, lines, [""] * len(lines))]
     folders = [run["folder"] for run in row["runs"] if "folder" in run]
     found = [
         (f"{line[0]} → {line[1]}: {line[2]}", paths)
         for pair, line in zip(pairs, lines, strict=True)
-        if (paths := evidence.find_mistakes(folders, *pair))
+        if (paths := diagnostics.find_mistakes(folders, *pair))
     ]
     if found:
         png = figures.draw_mistakes(found)
         caption = f"{row['task']}: some images of the worst pairs."
-        parts.append(page.Picture(f"mistakes_{name}.png", png, caption))
+        parts.append(html.Picture(f"mistakes_{name}.png", png, caption))
     if len(found) < len(pairs):
         parts.append(
             f"Images of {len(pairs) - len(found)} of these pairs are not here: "
-            f"there are none in {evidence.MISTAKES}/ beside the results."
+            f"there are none in {diagnostics.MISTAKES}/ beside the results."
         )
     return parts
 
@@ -295,13 +299,13 @@ def _run_line(row):
 
 def _table5_csv(summary):
     lines = []
-    for half, published in paper.HALVES.items():
-        compared = comparison.compare(summary, published)
+    for half, published in published_lib.HALVES.items():
+        compared = table5.compare(summary, published)
         lines += [{"half": half, **line} for line in compared]
         if compared:
-            mean = {"half": half, "task": comparison.MEAN}
-            mean["ratio"] = comparison.average_ratio(compared)[0]
-            printed = comparison.average_published_ratio(published)
+            mean = {"half": half, "task": table5.MEAN}
+            mean["ratio"] = table5.average_ratio(compared)[0]
+            printed = table5.average_published_ratio(published)
             lines.append({**mean, "published_ratio": printed})
     return _csv(lines[0] if lines else ("half", "task"), lines)
 

@@ -7,8 +7,8 @@ from absl import logging
 
 from efficientnet_tf.utils import files
 from transfer import (
-    features,
     inputs,
+    linear_features,
 )
 
 # Of the linear classifier that a run started from: the inverse strength "C" of
@@ -40,8 +40,8 @@ def start(result, examples, config, cache_key, workdir):
         logging.info("Features of %d %s images.", part.size, split)
         dataset = inputs.make_eval_dataset(part, result)
         key = f"{cache_key}:{settings}:{config.precision}:{part.fingerprint}"
-        pairs[split] = features.extract(result.model, dataset, key)
-    kernel, bias, strength, accuracy = features.fit_classifier(
+        pairs[split] = linear_features.extract(result.model, dataset, key)
+    kernel, bias, strength, accuracy = linear_features.fit_classifier(
         pairs["train"], pairs["validation"], classes, config.l2_sweep
     )
     logging.info(
@@ -58,7 +58,7 @@ def start(result, examples, config, cache_key, workdir):
     )
     if config.train_on == "train+validation":
         logging.info("Fitted once more, on the validation images too.")
-        kernel, bias = features.refit_classifier(
-            features.concatenate(pairs.values()), classes, strength
+        kernel, bias = linear_features.refit_classifier(
+            linear_features.concatenate(pairs.values()), classes, strength
         )
     head.set_weights([kernel, bias])

@@ -8,8 +8,10 @@ import numpy as np
 
 from efficientnet_tf.utils import figures
 from transfer import (
-    evidence,
-    paper,
+    diagnostics,
+)
+from transfer import (
+    published as published_lib,
 )
 
 # So many panels in a row, and lines in a chart, can be told apart.
@@ -82,7 +84,7 @@ def draw_mistakes(pairs):
     """Draws [(title, paths of images)], a row of images a pair."""
     from PIL import Image, ImageOps
 
-    columns = evidence.IMAGES_PER_PAIR
+    columns = diagnostics.IMAGES_PER_PAIR
     size = (1.5 * columns, 1.75 * len(pairs))
     drawing, panels = figures.make_figure(len(pairs), columns, size)
     for axes in panels:
@@ -92,7 +94,7 @@ def draw_mistakes(pairs):
         row[0].set_title(title, fontsize=9, loc="left")
         for axes, path in zip(row, paths, strict=False):
             with Image.open(path) as image:
-                side = evidence.THUMBNAIL
+                side = diagnostics.THUMBNAIL
                 square = ImageOps.pad(
                     image.convert("RGB"), (side, side), color="white"
                 )
@@ -166,7 +168,7 @@ def _kind(row):
 
 def _published_points(task):
     points = []
-    for half in paper.HALVES.values():
+    for half in published_lib.HALVES.values():
         entry = half.get(task)
         if entry and entry.parameters:
             points += [

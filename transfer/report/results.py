@@ -10,10 +10,10 @@ from absl import logging
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import files
 from transfer import (
-    evidence,
-    intervals,
+    diagnostics,
     recipes,
 )
+from transfer.report import intervals
 
 # Without these, a row cannot stand in the table.
 FIELDS = ("task", "model", "recipe", "metric", "score")
@@ -187,7 +187,7 @@ def _check_row(row, place):
             raise ValueError(f"{place}: {name} is not a {kind.__name__}.")
     try:
         hash(row.get("seed"))
-        evidence.check(row)
+        diagnostics.check(row)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{place}: {error}.") from None
 
@@ -230,7 +230,7 @@ def _interval(runs, mean):
     images = runs[0].get("test_images")
     if runs[0]["metric"] == "top1" and images:
         return intervals.wilson(mean, images)
-    counts = evidence.confusion(runs)
+    counts = diagnostics.confusion(runs)
     if runs[0]["metric"] != "mean_per_class" or counts is None:
         return None
     images = counts.sum(axis=1)

@@ -13,10 +13,10 @@ from absl import logging
 
 from efficientnet_tf.data import class_folders
 from efficientnet_tf.utils import files
-from transfer import (
+from transfer import tasks
+from transfer.datasets import (
     archives,
     publishers,
-    tasks,
 )
 
 # Features that TFDS takes as shares of the image's sides.

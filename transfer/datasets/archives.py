@@ -11,7 +11,7 @@ import zlib
 
 from absl import logging
 
-from transfer import publishers
+from transfer.datasets import publishers
 
 SUFFIXES = (".tgz", ".tar", ".tar.gz", ".zip")
 

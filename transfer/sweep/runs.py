@@ -19,10 +19,12 @@ from efficientnet_tf.utils import (
     files,
     workers,
 )
-from transfer import (
-    finetune,
-    plans,
-    studies,
+from transfer import finetune
+from transfer.sweep import (
+    optuna_search,
+)
+from transfer.sweep import (
+    plan as plan_lib,
 )
 
 
@@ -61,12 +63,14 @@ def count(plan, workdir):
     workdir = pathlib.Path(workdir)
     ended, total = 0, 0
     for cell in plan.cells:
-        searched = plans.search_size(plan, cell)
-        seeds = plans.seeds(plan, cell)
+        searched = plan_lib.search_size(plan, cell)
+        seeds = plan_lib.seeds(plan, cell)
         total += searched + len(seeds)
-        if searched and (workdir / studies.STUDY_FILE).exists():
+        if searched and (workdir / optuna_search.STUDY_FILE).exists():
             ended += len(
-                studies.list_ended(studies.open_study(plan, workdir, cell))
+                optuna_search.list_ended(
+                    optuna_search.open_study(plan, workdir, cell)
+                )
             )
         ended += sum(
             workers.has_ended(_final(workdir, cell, seed)) for seed in seeds
@@ -84,7 +88,7 @@ def check(plan, workdir, failures=()):
     """
     found = dict(failures)
     for cell in plan.cells:
-        for seed in plans.seeds(plan, cell):
+        for seed in plan_lib.seeds(plan, cell):
             row = _last_row(_final(pathlib.Path(workdir), cell, seed))
             if row and "failed" in row:
                 found[f"{cell.slug} seed {seed}"] = row["failed"]
@@ -107,15 +111,15 @@ def read_results(plan, workdir):
     found = []
     for cell in plan.cells:
         folders = [
-            _final(workdir, cell, seed) for seed in plans.seeds(plan, cell)
+            _final(workdir, cell, seed) for seed in plan_lib.seeds(plan, cell)
         ]
         rows = {folder: row for folder in folders if (row := _last_row(folder))}
         diverged = sum("failed" in row for row in rows.values())
-        about = {"chosen_from": plans.search_size(plan, cell)}
+        about = {"chosen_from": plan_lib.search_size(plan, cell)}
         if diverged:
             about["diverged"] = diverged
         if about["chosen_from"] and rows:
-            about["searched"] = sorted(plans.points(plan, cell.recipe)[0])
+            about["searched"] = sorted(plan_lib.points(plan, cell.recipe)[0])
             about["search_curves"] = _search_curves(plan, workdir, cell)
         found += [
             {**row, **about, "folder": folder.relative_to(workdir).as_posix()}
@@ -145,42 +149,44 @@ class _Grid:
             return "done"
         try:
             return self._step(cell)
-        except studies.AllDiverged as error:
+        except optuna_search.AllDiverged as error:
             logging.warning("%s: %s", cell.slug, error)
             self.failures[cell.slug] = str(error)
             return "done"
 
     def _step(self, cell):
         point = {}
-        if plans.search_size(self.plan, cell):
-            study = studies.open_study(self.plan, self.workdir, cell)
+        if plan_lib.search_size(self.plan, cell):
+            study = optuna_search.open_study(self.plan, self.workdir, cell)
             with contextlib.ExitStack() as held:
                 with workers.lock(self.workdir, cell.slug):
                     trial = self._claim(study, cell, held)
                     # Under the lock: a dead trial ends before it is replaced.
                     running = study.get_trials(
-                        deepcopy=False, states=studies.RUNNING
+                        deepcopy=False, states=optuna_search.RUNNING
                     )
                 if trial is not None:
                     self._search(study, trial, cell)
                     return "ran"
             if running:
                 return "busy"
-            point = studies.best_point(study)
+            point = optuna_search.best_point(study)
         return self._finish(cell, point)
 
     def _claim(self, study, cell, held):
         """Returns a trial that is this process's alone, or None."""
-        for trial in study.get_trials(deepcopy=False, states=studies.RUNNING):
+        for trial in study.get_trials(
+            deepcopy=False, states=optuna_search.RUNNING
+        ):
             lock = workers.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
             with contextlib.suppress(filelock.Timeout), lock:
                 # Nobody holds it: its process is dead, or has just ended it.
                 if not study.trials[trial.number].state.is_finished():
                     self._replace(study, trial)
-        left = study.get_trials(deepcopy=False, states=studies.WAITING)
+        left = study.get_trials(deepcopy=False, states=optuna_search.WAITING)
         if self.plan.sampler == "tpe":
-            started = len(studies.list_ended(study)) + len(
-                study.get_trials(deepcopy=False, states=studies.RUNNING)
+            started = len(optuna_search.list_ended(study)) + len(
+                study.get_trials(deepcopy=False, states=optuna_search.RUNNING)
             )
             left = left or started < self.plan.trials
         if not left:
@@ -192,7 +198,9 @@ class _Grid:
             workers.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
         )
         # Before the trial can be seen as running without its parameters.
-        trial.set_user_attr("point", studies.suggest(self.plan, cell, trial))
+        trial.set_user_attr(
+            "point", optuna_search.suggest(self.plan, cell, trial)
+        )
         return trial
 
     def _replace(self, study, dead):
@@ -203,7 +211,7 @@ class _Grid:
         """
         # It may have died before it took them over from the queue.
         params = dead.system_attrs.get("fixed_params", dead.params)
-        waiting = study.get_trials(deepcopy=False, states=studies.WAITING)
+        waiting = study.get_trials(deepcopy=False, states=optuna_search.WAITING)
         if params not in [t.system_attrs["fixed_params"] for t in waiting]:
             study.enqueue_trial(params)
         study.set_user_attr(f"killed-{dead.number}", True)
@@ -213,7 +221,7 @@ class _Grid:
         """Trains on train, scores on validation."""
         point = trial.user_attrs["point"]
         folder = _searched(self.workdir, cell, point)
-        config = plans.make_config(
+        config = plan_lib.make_config(
             self.plan,
             cell,
             point,
@@ -221,7 +229,7 @@ class _Grid:
             evaluate_on="validation",
         )
         try:
-            row = self._run(cell, config, folder, [studies.Judge(trial)])
+            row = self._run(cell, config, folder, [optuna_search.Judge(trial)])
         except optuna.TrialPruned:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         except Exception as error:
@@ -239,7 +247,7 @@ class _Grid:
     def _finish(self, cell, point):
         """Trains with what was chosen, and touches the test images."""
         state = "done"
-        for seed in plans.seeds(self.plan, cell):
+        for seed in plan_lib.seeds(self.plan, cell):
             folder = _final(self.workdir, cell, seed)
             if workers.has_ended(folder) and self._is_tidy(cell, seed):
                 continue
@@ -247,7 +255,7 @@ class _Grid:
             try:
                 with lock:
                     ended = workers.has_ended(folder)
-                    config = plans.make_config(
+                    config = plan_lib.make_config(
                         self.plan, cell, point, seed=seed
                     )
                     if not ended:
@@ -315,7 +323,9 @@ class _Grid:
 
 def _search_curves(plan, workdir, cell):
     """Returns the curves of the run whose point was chosen."""
-    point = studies.best_point(studies.open_study(plan, workdir, cell))
+    point = optuna_search.best_point(
+        optuna_search.open_study(plan, workdir, cell)
+    )
     row = _last_row(_searched(workdir, cell, point))
     return (row or {}).get("curves", {})
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from transfer import annotations
+from transfer.datasets import annotations
 
 # The names that the publishers gave, and TFDS's names of the splits.
 CARS_TEST = "cars_test_annos_withlabels.mat|cars_test_annos.mat"

@@ -6,10 +6,8 @@ import keras
 import optuna
 
 from efficientnet_tf.utils import workers
-from transfer import (
-    plans,
-    recipes,
-)
+from transfer import recipes
+from transfer.sweep import plan as plan_lib
 
 STUDY_FILE = "study.db"
 # Of ASHA and the median rule: epochs, or rounds, before the first judgement.
@@ -59,7 +57,7 @@ def open_study(plan, workdir, cell):
         if plan.sampler == "grid":
             # What is there is asked once, not for each point.
             there = [t.system_attrs["fixed_params"] for t in study.trials]
-            for number in range(plans.search_size(plan, cell)):
+            for number in range(plan_lib.search_size(plan, cell)):
                 if {"point": number} not in there:
                     study.enqueue_trial({"point": number})
     return study
@@ -82,7 +80,7 @@ def _make_pruner(name):
 
 def suggest(plan, cell, trial):
     """Returns a trial's overrides."""
-    choices = plans.points(plan, cell.recipe)
+    choices = plan_lib.points(plan, cell.recipe)
     if plan.sampler == "grid":
         number = trial.suggest_categorical("point", list(range(len(choices))))
         return choices[number]
