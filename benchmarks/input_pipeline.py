@@ -17,11 +17,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from efficientnet_tf.data import (
-    augmentation,
-    datasets,
-    preprocessing,
-)
+from efficientnet_tf.data import augmentation, datasets, preprocessing
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
 DATASET = flags.DEFINE_string("dataset", "imagenet2012", "A TFDS name.")

@@ -6,11 +6,7 @@ import time
 import keras
 import numpy as np
 
-from efficientnet_tf.models import (
-    builder,
-    layers,
-    variants,
-)
+from efficientnet_tf.models import builder, layers, variants
 
 KERAS_APPLICATIONS = "keras.applications"
 UNFUSED = "the same graph with keras.layers.BatchNormalization"

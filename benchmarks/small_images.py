@@ -24,15 +24,8 @@ from absl import app, flags
 
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
-from efficientnet_tf.training import (
-    distribution,
-    trainer,
-)
-from transfer import (
-    inputs,
-    recipes,
-    tasks,
-)
+from efficientnet_tf.training import distribution, trainer
+from transfer import inputs, recipes, tasks
 
 TASK = flags.DEFINE_string("task", "cifar10", "A TFDS task of small images.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")

@@ -30,12 +30,7 @@ from absl import app, flags
 
 from efficientnet_tf.models import builder
 from efficientnet_tf.weights import downloads
-from transfer import (
-    finetune,
-    linear_head,
-    recipes,
-    tasks,
-)
+from transfer import finetune, linear_head, recipes, tasks
 
 TASK = flags.DEFINE_string("task", "oxford_flowers102", "A TFDS task's name.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")

@@ -42,11 +42,7 @@ OUTPUT = flags.DEFINE_string("output", "runs/choice.png", "The plot.")
 
 
 def main(_):
-    from efficientnet_tf.measure import (
-        cache,
-        choose,
-        choose_report,
-    )
+    from efficientnet_tf.measure import cache, choose, choose_report
 
     limits = choose.Limits(
         max_latency_ms=MAX_LATENCY_MS.value,

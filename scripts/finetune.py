@@ -26,10 +26,7 @@ LONG = ("class_names", "confusion", "curves")
 
 def main(_):
     from efficientnet_tf.weights import loading
-    from transfer import (
-        recipes,
-        tasks,
-    )
+    from transfer import recipes, tasks
 
     tasks.get_task(TASK.value)
     config = recipes.get_recipe(RECIPE.value, SET.value, TASK.value)

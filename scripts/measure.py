@@ -71,10 +71,7 @@ def main(_):
 def _write(folder, rows):
     import keras
 
-    from efficientnet_tf.measure import (
-        cost_charts,
-        latency,
-    )
+    from efficientnet_tf.measure import cost_charts, latency
 
     folder.mkdir(parents=True, exist_ok=True)
     latency.write_csv(folder / "costs.csv", rows)
@@ -92,12 +89,7 @@ def _write_parts(folder, job):
     import dataclasses
 
     from efficientnet_tf.measure import latency
-    from efficientnet_tf.models import (
-        profile as profile_lib,
-    )
-    from efficientnet_tf.models import (
-        registry,
-    )
+    from efficientnet_tf.models import profile as profile_lib, registry
 
     profile = profile_lib.profile(registry.build(job.network))
     for name in ("layers", "stages"):

@@ -7,10 +7,7 @@ import cli
 from absl import flags
 
 from efficientnet_tf.utils import files
-from transfer.report import (
-    results,
-    write,
-)
+from transfer.report import results, write
 
 RESULTS = flags.DEFINE_list(
     "results",

@@ -69,11 +69,7 @@ flags.mark_flags_as_required(["dataset", "workdir"])
 
 
 def main(_):
-    from efficientnet_tf.search import (
-        compound_search,
-        reports,
-        trials,
-    )
+    from efficientnet_tf.search import compound_search, reports, trials
     from efficientnet_tf.utils import workers
 
     plan = _make_plan()
@@ -121,10 +117,7 @@ def main(_):
 
 
 def _make_plan():
-    from efficientnet_tf.search import (
-        compound_search,
-        trials,
-    )
+    from efficientnet_tf.search import compound_search, trials
 
     budget = trials.Budget(
         dataset=DATASET.value,

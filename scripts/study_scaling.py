@@ -49,11 +49,7 @@ flags.mark_flags_as_required(["dataset", "workdir"])
 
 
 def main(_):
-    from efficientnet_tf.search import (
-        compound_study,
-        reports,
-        trials,
-    )
+    from efficientnet_tf.search import compound_study, reports, trials
 
     plan = _make_plan()
     compound_study.start(plan, WORKDIR.value)
@@ -78,10 +74,7 @@ def main(_):
 
 
 def _make_plan():
-    from efficientnet_tf.search import (
-        compound_study,
-        trials,
-    )
+    from efficientnet_tf.search import compound_study, trials
 
     budget = trials.Budget(
         dataset=DATASET.value,

@@ -1,159 +1,55 @@
-"""The direction of imports: CONTRIBUTING.md's table, checked on the source."""
+"""Who may import whom: CONTRIBUTING.md's picture, checked on the source."""
 
 import ast
-import pathlib
+import graphlib
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import paths
+
 PACKAGES = ("efficientnet_tf", "transfer")
 
-# A module imports from the levels above its own line, and from the modules to
-# its left on the line.
-LEVELS = (
-    # 0: neither TensorFlow nor Keras.
-    (
-        "efficientnet_tf.variants",
-        "efficientnet_tf.scaling",
-        "efficientnet_tf.published",
-        "efficientnet_tf.configs",
-        "efficientnet_tf.recipes",
-        "efficientnet_tf.files",
-        "efficientnet_tf.sharing",
-        "efficientnet_tf.sharpening",
-        "efficientnet_tf.ranking",
-        "efficientnet_tf.downloads",
-        "efficientnet_tf.torchfiles",
-    ),
-    # 1
-    (
-        "efficientnet_tf.layers",
-        "efficientnet_tf.multiply_adds",
-        "efficientnet_tf.image_ops",
-        "efficientnet_tf.augmentation",
-        "efficientnet_tf.mixing",
-        "efficientnet_tf.device_augmentation",
-        "efficientnet_tf.preprocessing",
-        "efficientnet_tf.optimization",
-        "efficientnet_tf.distillation",
-        "efficientnet_tf.distribution",
-        "efficientnet_tf.checkpoints",
-        "efficientnet_tf.callbacks",
-        "efficientnet_tf.readers",
-    ),
-    # 2
-    (
-        "efficientnet_tf.blocks",
-        "efficientnet_tf.folders",
-        "efficientnet_tf.records",
-        "efficientnet_tf.streams",
-        "efficientnet_tf.data",
-    ),
-    # 3
-    (
-        "efficientnet_tf.model",
-        "efficientnet_tf.costs",
-        "efficientnet_tf.baselines",
-    ),
-    # 4
-    (
-        "efficientnet_tf.convert",
-        "efficientnet_tf.weights",
-        "efficientnet_tf.applications",
-        "efficientnet_tf.profiling",
-        "efficientnet_tf.networks",
-        "efficientnet_tf.evaluate",
-        "efficientnet_tf.visualize",
-        "efficientnet_tf.charts",
-        "efficientnet_tf.measuring",
-        "efficientnet_tf.measurements",
-        "efficientnet_tf.choosing",
-        "efficientnet_tf.choice_report",
-        "efficientnet_tf.classifier",
-        "efficientnet_tf.export",
-        "efficientnet_tf.trainer",
-        "efficientnet_tf.teachers",
-    ),
-    # 5
-    ("efficientnet_tf.feeds", "efficientnet_tf.train"),
-    # 6
-    (
-        "efficientnet_tf.trials",
-        "efficientnet_tf.search",
-        "efficientnet_tf.study",
-        "efficientnet_tf.scaling_report",
-        "efficientnet_tf.explorer",
-        "transfer.recipes",
-        "transfer.paper",
-        "transfer.tasks",
-        "transfer.annotations",
-        "transfer.publishers",
-        "transfer.archives",
-        "transfer.prepare",
-        "transfer.duplicates",
-        "transfer.features",
-        "transfer.canvases",
-        "transfer.inputs",
-        "transfer.evidence",
-        "transfer.heads",
-        "transfer.schedules",
-        "transfer.finetune",
-        "transfer.plans",
-        "transfer.studies",
-        "transfer.grid",
-        "transfer.intervals",
-        "transfer.report",
-        "transfer.comparison",
-        "transfer.figures",
-        "transfer.page",
-        "transfer.rendering",
-    ),
-)
-
-# Imports inside functions that go up: (importer, imported).
-ALLOWED_LAZY = {
-    # `build(weights=...)` is what people call, and weights need its plans.
-    ("efficientnet_tf.model", "efficientnet_tf.weights"),
+# Room -> the rooms that its files may import besides their own.
+_LIBRARY = ("utils", "models", "weights", "data", "inference")
+ROOMS = {
+    "utils": (),
+    "models": ("utils",),
+    "weights": ("utils", "models"),
+    "data": ("utils",),
+    "inference": ("utils", "models", "weights", "data"),
+    "deploy": _LIBRARY,
+    "training": _LIBRARY,
+    "measure": (*_LIBRARY, "training"),
+    "search": (*_LIBRARY, "training", "measure"),
+    "transfer": (*_LIBRARY, "deploy", "training"),
+    "transfer.datasets": ("utils", "data", "transfer"),
+    "transfer.sweep": (*_LIBRARY, "training", "transfer"),
+    "transfer.report": ("utils", "models", "data", "measure", "transfer"),
 }
 
-# The model must also build where TensorFlow is not installed, so these import
-# it in functions, if at all.
-MAY_IMPORT_TENSORFLOW = {
-    "efficientnet_tf.records",
-    "efficientnet_tf.streams",
-    "efficientnet_tf.data",
-    "efficientnet_tf.image_ops",
-    "efficientnet_tf.augmentation",
-    "efficientnet_tf.mixing",
-    "efficientnet_tf.preprocessing",
-    "efficientnet_tf.export",
-    "efficientnet_tf.feeds",
-    "efficientnet_tf.train",
-    "transfer.duplicates",
-    "transfer.features",
-    "transfer.canvases",
-    "transfer.inputs",
-    "transfer.heads",
-    "transfer.finetune",
-}
-
-ORDER = [module for level in LEVELS for module in level]
-FRAMEWORKS = {"tensorflow", "keras", "jax", "torch"}
+# These also run where TensorFlow is not installed: they import it in
+# functions, if at all.
+WITHOUT_TENSORFLOW = ("utils", "models", "weights", "measure", "search")
+# These import no framework at their top, so that commands answer at once.
+WITHOUT_KERAS = ("utils", "transfer.report")
 
 
-def _modules():
+def find_modules():
     """Dotted name -> file, for each module of the packages."""
     return {
-        f"{package}.{path.stem}": path
+        ".".join(path.relative_to(paths.ROOT).with_suffix("").parts): path
         for package in PACKAGES
-        for path in sorted((ROOT / package).glob("*.py"))
+        for path in sorted((paths.ROOT / package).rglob("*.py"))
         if path.stem != "__init__"
     }
 
 
-def _imports(path):
+MODULES = find_modules()
+
+
+def list_imports(path):
     """Yields (dotted name, whether inside a function) of each import."""
     tree = ast.parse(path.read_text(), str(path))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -175,66 +71,84 @@ def _imports(path):
             yield name, id(node) in lazy
 
 
-def _own(name):
-    """The package's module that an imported name belongs to, or None."""
-    if name.split(".")[0] not in PACKAGES:
-        return None
-    return ".".join(name.split(".")[:2])
+def find_room(name):
+    """Returns the room of a module of the packages."""
+    rooms = [
+        room
+        for room in ROOMS
+        if name.startswith((f"efficientnet_tf.{room}.", f"{room}."))
+    ]
+    return max(rooms, key=len, default=None)
 
 
-MODULES = _modules()
+def list_own_imports(module):
+    """Returns the modules of the packages that a module imports, anywhere."""
+    return {
+        name
+        for name, _ in list_imports(MODULES[module])
+        if name.split(".")[0] in PACKAGES
+    }
 
 
-def test_every_module_is_in_the_table_and_every_row_is_a_module():
-    assert len(ORDER) == len(set(ORDER))
-    assert set(MODULES) == set(ORDER)
+def find_circle(graph):
+    """Returns a circle of {node: nodes it needs}, or None."""
+    try:
+        tuple(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return None
 
 
-def test_contributing_shows_every_module():
-    shown = (ROOT / "CONTRIBUTING.md").read_text()
-    missing = [path.name for path in MODULES.values() if path.name not in shown]
-    assert not missing
-
-
-def test_contributing_has_the_same_levels():
-    table = (ROOT / "CONTRIBUTING.md").read_text().split("| level | modules |")
-    rows = table[1].strip().splitlines()[1 : 1 + len(LEVELS)]
-    for row, level in zip(rows, LEVELS, strict=True):
-        names = row.split("|")[2].replace("; `transfer`:", ",")
-        expected = [module.rpartition(".")[2] for module in level]
-        assert [name.strip() for name in names.split(",")] == expected
+def test_every_file_stands_in_a_room_and_every_room_has_files():
+    assert {find_room(module) for module in MODULES} == set(ROOMS)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_module_imports_only_what_stands_before_it(module):
-    before = set(ORDER[: ORDER.index(module)])
-    for name, lazy in _imports(MODULES[module]):
-        imported = _own(name)
-        if imported is None or (lazy and (module, imported) in ALLOWED_LAZY):
-            continue
-        assert imported in before, f"{module} imports {name}"
+def test_a_module_imports_modules_and_from_allowed_rooms_only(module):
+    room = find_room(module)
+    for name in list_own_imports(module):
+        assert name in MODULES, f"{name} is not a module"
+        found = find_room(name)
+        assert found in (room, *ROOMS[room]), f"{module} imports {name}"
 
 
-def test_every_allowed_exception_is_used():
-    used = {
-        (module, _own(name))
-        for module, path in MODULES.items()
-        for name, lazy in _imports(path)
-        if lazy
+def test_there_is_no_circle_between_rooms():
+    assert find_circle(ROOMS) is None
+
+
+def test_there_is_no_circle_between_files():
+    graph = {module: list_own_imports(module) for module in MODULES}
+    assert find_circle(graph) is None
+
+
+def test_a_circle_would_be_found():
+    assert find_circle({"a": ("b",), "b": ("a",)}) is not None
+
+
+def test_contributing_shows_the_same_arrows():
+    lines = (paths.ROOT / "CONTRIBUTING.md").read_text().splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if line.startswith("| `")]
+    shown = {
+        cells[0].strip(" `/").replace("/", "."): tuple(
+            cells[2].replace(",", " ").split()
+        )
+        for cells in rows
+        if len(cells) == 3
     }
-    assert ALLOWED_LAZY <= used
+    for room, allowed in ROOMS.items():
+        assert set(shown[room]) == set(allowed), room
 
 
-@pytest.mark.parametrize("module", LEVELS[0])
-def test_lowest_level_imports_no_framework(module):
-    for name, _ in _imports(MODULES[module]):
-        assert name.split(".")[0] not in FRAMEWORKS, name
-
-
-@pytest.mark.parametrize("module", sorted(set(MODULES) - MAY_IMPORT_TENSORFLOW))
-def test_model_side_imports_tensorflow_only_in_functions(module):
-    for name, lazy in _imports(MODULES[module]):
-        assert lazy or name.split(".")[0] != "tensorflow", name
+@pytest.mark.parametrize("module", MODULES)
+def test_rooms_for_other_backends_import_tensorflow_in_functions_only(module):
+    room = find_room(module)
+    forbidden = set()
+    if room in WITHOUT_TENSORFLOW:
+        forbidden |= {"tensorflow"}
+    if room in WITHOUT_KERAS:
+        forbidden |= {"tensorflow", "keras", "jax", "torch"}
+    for name, lazy in list_imports(MODULES[module]):
+        assert lazy or name.split(".")[0] not in forbidden, name
 
 
 @pytest.mark.parametrize(
@@ -242,13 +156,13 @@ def test_model_side_imports_tensorflow_only_in_functions(module):
     [
         path
         for folder in (*PACKAGES, "scripts", "benchmarks", "tests")
-        for path in sorted((ROOT / folder).glob("*.py"))
+        for path in sorted((paths.ROOT / folder).rglob("*.py"))
     ],
-    ids=lambda path: str(path.relative_to(ROOT)),
+    ids=lambda path: str(path.relative_to(paths.ROOT)),
 )
 def test_nobody_imports_scripts_and_only_programs_have_flags(path):
     program = path.parent.name in ("scripts", "benchmarks")
-    for name, _ in _imports(path):
+    for name, _ in list_imports(path):
         assert name.split(".")[0] not in ("scripts", "benchmarks"), name
         assert program or not name.startswith("absl.flags"), name
 
@@ -259,4 +173,4 @@ def test_importing_the_package_leaves_the_frameworks_alone():
         "loaded = {'tensorflow', 'keras', 'h5py'} & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    subprocess.run([sys.executable, "-c", program], cwd=paths.ROOT, check=True)

@@ -13,15 +13,10 @@ from absl import logging
 
 from efficientnet_tf.data import (
     datasets,
+    examples as examples_lib,
     preprocessing,
 )
-from efficientnet_tf.data import (
-    examples as examples_lib,
-)
-from efficientnet_tf.utils import (
-    files,
-    workers,
-)
+from efficientnet_tf.utils import files, workers
 from efficientnet_tf.weights import downloads
 
 # Bytes of pixels: what is more is kept in a file, and what is more than the

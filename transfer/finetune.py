@@ -12,15 +12,8 @@ import tqdm
 from absl import logging
 
 from efficientnet_tf.data import preprocessing
-from efficientnet_tf.inference import (
-    classifier,
-    evaluate,
-)
-from efficientnet_tf.models import (
-    builder,
-    layers,
-    variants,
-)
+from efficientnet_tf.inference import classifier, evaluate
+from efficientnet_tf.models import builder, layers, variants
 from efficientnet_tf.training import (
     callbacks,
     checkpoints,
@@ -28,19 +21,9 @@ from efficientnet_tf.training import (
     optimizers,
     trainer,
 )
-from efficientnet_tf.utils import (
-    figures,
-    files,
-)
+from efficientnet_tf.utils import figures, files
 from efficientnet_tf.weights import loading
-from transfer import (
-    diagnostics,
-    inputs,
-    linear_head,
-    recipes,
-    schedules,
-    tasks,
-)
+from transfer import diagnostics, inputs, linear_head, recipes, schedules, tasks
 
 EXAMPLE_IMAGES = 8
 

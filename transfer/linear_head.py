@@ -6,10 +6,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.utils import files
-from transfer import (
-    inputs,
-    linear_features,
-)
+from transfer import inputs, linear_features
 
 # Of the linear classifier that a run started from: the inverse strength "C" of
 # its penalty, its "validation_top1" before it saw those images, and when it was

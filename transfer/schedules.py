@@ -1,7 +1,6 @@
 """The optimizer of a recipe, and its learning rate at each step."""
 
-from efficientnet_tf.training import optimizers
-from efficientnet_tf.training import recipes as recipes_lib
+from efficientnet_tf.training import optimizers, recipes as recipes_lib
 from transfer import recipes
 
 IMAGENET = recipes_lib.PAPER  # Whose stairs `schedule="stairs"` takes.

@@ -12,10 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf.data import (
-    image_ops,
-    policies,
-)
+from efficientnet_tf.data import image_ops, policies
 
 # The keys of the streams of random numbers.
 (

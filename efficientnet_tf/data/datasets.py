@@ -14,11 +14,9 @@ from absl import logging
 
 from efficientnet_tf.data import (
     class_folders,
+    examples as examples_lib,
     preprocessing,
     resumable,
-)
-from efficientnet_tf.data import (
-    examples as examples_lib,
 )
 from efficientnet_tf.utils import files
 
@@ -126,7 +124,7 @@ def imagenet_ids():
 @functools.cache
 def imagenet_classes():
     """Returns (WordNet id, name) of ImageNet's classes in their order."""
-    text = importlib.resources.files("efficientnet_tf")
+    text = importlib.resources.files("efficientnet_tf.data")
     text = text.joinpath("imagenet_classes.txt").read_text()
     return tuple(tuple(line.split(maxsplit=1)) for line in text.splitlines())
 

@@ -8,10 +8,7 @@ import pathlib
 import keras
 import numpy as np
 
-from efficientnet_tf.data import (
-    datasets,
-    preprocessing,
-)
+from efficientnet_tf.data import datasets, preprocessing
 from efficientnet_tf.models import (
     layers,  # noqa: F401  Registers what a saved model is made of.
     variants,

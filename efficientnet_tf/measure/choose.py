@@ -5,13 +5,8 @@ import math
 
 from absl import logging
 
-from efficientnet_tf.measure import cache
-from efficientnet_tf.models import (
-    costs,
-    published,
-    variants,
-)
-from efficientnet_tf.search import ranking
+from efficientnet_tf.measure import cache, pareto
+from efficientnet_tf.models import costs, published, variants
 from efficientnet_tf.utils import files
 
 
@@ -324,7 +319,7 @@ def _mark_front(rows, limits):
     columns = [cost.column for cost in limits.costs]
     known = [row for row in rows if _is_complete(row, limits)]
     points = [[r["top1"], *(-r[c] for c in columns)] for r in known]
-    for i in ranking.pareto_front(points):
+    for i in pareto.pareto_front(points):
         known[i]["on_front"] = True
 
 

@@ -4,12 +4,8 @@ import pathlib
 
 import keras
 
-from efficientnet_tf.measure import choose
-from efficientnet_tf.search import ranking
-from efficientnet_tf.utils import (
-    figures,
-    files,
-)
+from efficientnet_tf.measure import choose, pareto
+from efficientnet_tf.utils import figures, files
 
 _LIMIT_LINE = {"color": "0.3", "linestyle": "--", "linewidth": 1}
 _COLORS = {"meets": "tab:blue", "over": "0.55", "skipped": "0.8"}
@@ -94,7 +90,7 @@ def _draw(axes, cost, rows):
             )
     # Of this cost alone, so that the line never turns back.
     points = [(-row[cost.column], row["top1"]) for row in known]
-    front = sorted(points[i] for i in ranking.pareto_front(points))
+    front = sorted(points[i] for i in pareto.pareto_front(points))
     axes.plot(
         [-x for x, _ in front],
         [y for _, y in front],

@@ -1,10 +1,6 @@
 """Accuracy over cost, and time and memory over cost, drawn from tables."""
 
-from efficientnet_tf.models import (
-    costs,
-    published,
-    variants,
-)
+from efficientnet_tf.models import costs, published, variants
 from efficientnet_tf.utils import figures
 
 # Family -> colour; peers are grey.

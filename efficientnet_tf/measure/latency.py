@@ -20,14 +20,8 @@ from efficientnet_tf.models import (
     registry,
     variants,
 )
-from efficientnet_tf.training import (
-    distribution,
-    memory,
-)
-from efficientnet_tf.utils import (
-    configs,
-    files,
-)
+from efficientnet_tf.training import distribution, memory
+from efficientnet_tf.utils import configs, files
 
 BACKENDS = ("tensorflow", "jax")
 
@@ -202,11 +196,11 @@ def run_apart(function, job):
     """
     program = (
         "import json, sys\n"
-        "from efficientnet_tf import measuring\n"
-        "job = measuring.Job(**json.loads(sys.argv[2]))\n"
-        "print(json.dumps(getattr(measuring, sys.argv[1])(job)))\n"
+        "from efficientnet_tf.measure import latency\n"
+        "job = latency.Job(**json.loads(sys.argv[2]))\n"
+        "print(json.dumps(getattr(latency, sys.argv[1])(job)))\n"
     )
-    root = str(pathlib.Path(__file__).parent.parent)
+    root = str(pathlib.Path(__file__).parents[2])
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
     done = subprocess.run(
         [

@@ -4,12 +4,7 @@ import dataclasses
 
 import keras
 
-from efficientnet_tf.models import (
-    blocks,
-    layers,
-    scaling,
-    variants,
-)
+from efficientnet_tf.models import blocks, layers, scaling, variants
 
 MIN_SIZE = 32  # The network strides by 32.
 

@@ -3,11 +3,7 @@
 import dataclasses
 import math
 
-from efficientnet_tf.models import (
-    builder,
-    scaling,
-    variants,
-)
+from efficientnet_tf.models import builder, scaling, variants
 
 
 @dataclasses.dataclass(frozen=True)

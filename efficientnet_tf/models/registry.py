@@ -3,17 +3,8 @@
 import dataclasses
 import math
 
-from efficientnet_tf.models import (
-    baselines,
-    builder,
-    costs,
-    scaling,
-    variants,
-)
-from efficientnet_tf.utils import (
-    configs,
-    files,
-)
+from efficientnet_tf.models import baselines, builder, costs, scaling, variants
+from efficientnet_tf.utils import configs, files
 
 # Of width and depth: far above what fits into any memory, and below what takes
 # long to count.

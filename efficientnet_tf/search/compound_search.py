@@ -12,25 +12,10 @@ import pathlib
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.measure import (
-    cache,
-)
-from efficientnet_tf.measure import (
-    choose as choose_lib,
-)
-from efficientnet_tf.models import (
-    registry,
-    scaling,
-    variants,
-)
-from efficientnet_tf.search import (
-    ranking,
-    trials,
-)
-from efficientnet_tf.utils import (
-    configs,
-    files,
-)
+from efficientnet_tf.measure import cache, choose as choose_lib, pareto
+from efficientnet_tf.models import registry, scaling, variants
+from efficientnet_tf.search import ranking, trials
+from efficientnet_tf.utils import configs, files
 
 OBJECTIVES = ("accuracy", "weighted", "pareto")
 MEASURED = {cost.column: cost for cost in choose_lib.COSTS if cost.part}
@@ -220,7 +205,7 @@ def read_results(plan, workdir, measured=None):
         for row in rows
         if None not in (row["accuracy"], *(row[c] for c in plan.costs))
     ]
-    front = ranking.pareto_front(
+    front = pareto.pareto_front(
         [(row["accuracy"], *(-row[c] for c in plan.costs)) for row in known]
     )
     best = {known[i]["name"] for i in front}

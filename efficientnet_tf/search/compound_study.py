@@ -6,12 +6,7 @@ Figures 3 and 8, Tables 3 and 7 of https://arxiv.org/abs/1905.11946.
 import dataclasses
 import pathlib
 
-from efficientnet_tf.models import (
-    published,
-    registry,
-    scaling,
-    variants,
-)
+from efficientnet_tf.models import published, registry, scaling, variants
 from efficientnet_tf.search import trials
 from efficientnet_tf.utils import configs
 

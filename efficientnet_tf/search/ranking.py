@@ -1,4 +1,4 @@
-"""Whether scores rank at all, and who is best in several respects."""
+"""Whether a study's scores rank its candidates at all."""
 
 import itertools
 
@@ -42,22 +42,6 @@ def agreement(scores):
                 found["reliability"] = round(more, 4)
         found["chance"] = round(min(1.0, 1.96 / (candidates - 1) ** 0.5), 4)
     return {"candidates": candidates, "seeds": seeds, **found}
-
-
-def pareto_front(points):
-    """Returns the indices of the points that no other is better than.
-
-    Args:
-      points: rows of numbers, all of which are better when higher.
-    """
-    points = np.asarray(points, float)
-    return [
-        i
-        for i, point in enumerate(points)
-        if not any(
-            (other >= point).all() and (other > point).any() for other in points
-        )
-    ]
 
 
 def _ranks(values):

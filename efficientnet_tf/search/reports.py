@@ -6,15 +6,8 @@ import keras
 import numpy as np
 
 from efficientnet_tf.models import registry
-from efficientnet_tf.search import (
-    compound_search,
-    compound_study,
-    trials,
-)
-from efficientnet_tf.utils import (
-    figures,
-    files,
-)
+from efficientnet_tf.search import compound_search, compound_study, trials
+from efficientnet_tf.utils import figures, files
 
 REPORT_FILE = "report.md"
 # Lines that stand out of the curves.

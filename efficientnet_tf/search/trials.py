@@ -10,16 +10,8 @@ from absl import logging
 
 from efficientnet_tf.data import datasets
 from efficientnet_tf.models import registry
-from efficientnet_tf.training import (
-    checkpoints,
-    recipes,
-    train,
-)
-from efficientnet_tf.utils import (
-    configs,
-    files,
-    workers,
-)
+from efficientnet_tf.training import checkpoints, recipes, train
+from efficientnet_tf.utils import configs, files, workers
 
 # A run that was killed so often on its way to a checkpoint counts as failed.
 MAX_KILLS = 3

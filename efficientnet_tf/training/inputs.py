@@ -13,10 +13,7 @@ from efficientnet_tf.data import (
     resumable,
 )
 from efficientnet_tf.inference import classifier
-from efficientnet_tf.training import (
-    distribution,
-    recipes,
-)
+from efficientnet_tf.training import distribution, recipes
 from efficientnet_tf.utils import figures
 
 EVAL_BATCH_SIZE = 256

@@ -12,11 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.data import datasets
-from efficientnet_tf.models import (
-    layers,
-    registry,
-    variants,
-)
+from efficientnet_tf.models import layers, registry, variants
 from efficientnet_tf.training import (
     callbacks,
     checkpoints,
@@ -28,10 +24,7 @@ from efficientnet_tf.training import (
     teachers,
     trainer,
 )
-from efficientnet_tf.utils import (
-    figures,
-    files,
-)
+from efficientnet_tf.utils import figures, files
 
 CURVES_FILE = "curves.png"
 CHARTS = {

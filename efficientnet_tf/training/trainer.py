@@ -6,10 +6,7 @@ from typing import Any
 import keras
 
 from efficientnet_tf.models import layers
-from efficientnet_tf.training import (
-    losses,
-    optimizers,
-)
+from efficientnet_tf.training import losses, optimizers
 
 # What evaluation does not measure.
 TRAINING_METRICS = ("l2", "distillation", "gradient_norm")

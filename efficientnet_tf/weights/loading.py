@@ -9,10 +9,7 @@ from absl import logging
 
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import files
-from efficientnet_tf.weights import (
-    downloads,
-    readers,
-)
+from efficientnet_tf.weights import downloads, readers
 
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"

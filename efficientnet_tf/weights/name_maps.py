@@ -10,10 +10,7 @@ import re
 
 import numpy as np
 
-from efficientnet_tf.models import (
-    builder,
-    variants,
-)
+from efficientnet_tf.models import builder, variants
 from efficientnet_tf.weights import readers
 
 # keras.applications.efficientnet; the values sit in its Normalization layer.

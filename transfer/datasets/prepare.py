@@ -14,10 +14,7 @@ from absl import logging
 from efficientnet_tf.data import class_folders
 from efficientnet_tf.utils import files
 from transfer import tasks
-from transfer.datasets import (
-    archives,
-    publishers,
-)
+from transfer.datasets import archives, publishers
 
 # Features that TFDS takes as shares of the image's sides.
 BOXES = {"bbox", "head_bbox"}

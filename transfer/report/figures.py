@@ -7,12 +7,7 @@ import itertools
 import numpy as np
 
 from efficientnet_tf.utils import figures
-from transfer import (
-    diagnostics,
-)
-from transfer import (
-    published as published_lib,
-)
+from transfer import diagnostics, published as published_lib
 
 # So many panels in a row, and lines in a chart, can be told apart.
 COLUMNS = 4

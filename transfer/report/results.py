@@ -9,10 +9,7 @@ from absl import logging
 
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import files
-from transfer import (
-    diagnostics,
-    recipes,
-)
+from transfer import diagnostics, recipes
 from transfer.report import intervals
 
 # Without these, a row cannot stand in the table.

@@ -7,17 +7,8 @@ import pathlib
 import re
 
 from efficientnet_tf.utils import files
-from transfer import (
-    diagnostics,
-)
-from transfer import (
-    published as published_lib,
-)
-from transfer.report import (
-    figures,
-    html,
-    table5,
-)
+from transfer import diagnostics, published as published_lib
+from transfer.report import figures, html, table5
 
 TITLE = "Transfer results"
 WORST_PAIRS = 5

@@ -6,10 +6,7 @@ import re
 
 from efficientnet_tf.utils import configs
 from efficientnet_tf.weights import loading
-from transfer import (
-    recipes,
-    tasks,
-)
+from transfer import recipes, tasks
 
 SAMPLERS = ("grid", "tpe")
 PRUNERS = ("none", "asha", "median")

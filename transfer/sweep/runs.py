@@ -15,17 +15,9 @@ import keras
 import optuna
 from absl import logging
 
-from efficientnet_tf.utils import (
-    files,
-    workers,
-)
+from efficientnet_tf.utils import files, workers
 from transfer import finetune
-from transfer.sweep import (
-    optuna_search,
-)
-from transfer.sweep import (
-    plan as plan_lib,
-)
+from transfer.sweep import optuna_search, plan as plan_lib
 
 
 def work(plan, workdir, data_dir=None, on_run=None):

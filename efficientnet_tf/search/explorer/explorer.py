@@ -8,12 +8,7 @@ import re
 import statistics
 
 from efficientnet_tf.measure import cost_charts
-from efficientnet_tf.models import (
-    builder,
-    costs,
-    scaling,
-    variants,
-)
+from efficientnet_tf.models import builder, costs, scaling, variants
 from efficientnet_tf.search import compound_search
 from efficientnet_tf.utils import files
 

@@ -1,0 +1,564 @@
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import paths
+from efficientnet_tf.inference import classifier
+from efficientnet_tf.models import builder
+
+# TensorFlow's libraries print these as they load; no setting stops them.
+STARTUP = re.compile(
+    r"WARNING: All log messages before absl|[IWE]0000 |To enable the following"
+)
+
+TUNE = ["finetune", "--workdir={tmp}/run"]
+DIGITS = [*TUNE, "--task=digits"]
+LITE0 = "--model=efficientnet_lite0"
+GRID = ["transfer_grid", "--tasks=digits", "--workdir={tmp}/run"]
+PREPARE = ["prepare_dataset", "--data_dir={tmp}/tfds"]
+
+SEARCH = [
+    "search_scaling",
+    "--dataset=folder:{tmp}/good",
+    "--workdir={tmp}/run",
+]
+STUDY = ["study_scaling", *SEARCH[1:]]
+
+# name: (arguments, exit code, what the one line says)
+TRAIN = [
+    "train",
+    "--recipe=smoke",
+    "--dataset=folder:{tmp}/good",
+    "--eval_split=test",
+    "--workdir={tmp}/run",
+]
+CASES = {
+    "unknown model": (
+        [*DIGITS, "--model=efficientnet_b9"],
+        2,
+        "Unknown model 'efficientnet_b9'; choose one of efficientnet_b0, ",
+    ),
+    "no budget": (["choose_model"], 2, "Give at least one of max_params, "),
+    "explorer into a folder": (
+        ["explore", "--output={tmp}"],
+        1,
+        "{tmp} is a folder, not a file.",
+    ),
+    "unknown task": (
+        [*TUNE, "--task=cifar"],
+        2,
+        "Unknown task 'cifar'; choose one of cifar10, .*, or folder:PATH",
+    ),
+    "unknown weights": (
+        [*DIGITS, "--weights=imagnet"],
+        2,
+        "Unknown weights 'imagnet' .* choose one of 'imagenet', or the path",
+    ),
+    "unknown recipe": (
+        [*DIGITS, "--recipe=ful"],
+        2,
+        "Unknown recipe 'ful'; choose one of linear, full, ",
+    ),
+    "unknown field": (
+        [*DIGITS, "--set=epoch=3"],
+        2,
+        "Unknown field 'epoch'; choose one of epochs, steps, batch_size",
+    ),
+    "mistyped value": (
+        [*DIGITS, "--set=epochs=many"],
+        2,
+        "epochs must be of type int, got 'many'",
+    ),
+    "value out of range": (
+        [*DIGITS, "--set=dropout_rate=1.5"],
+        2,
+        r"dropout_rate=1.5 must be in \[0, 1\)",
+    ),
+    "training: unknown recipe": (
+        [*TRAIN, "--recipe=b0"],
+        2,
+        "Unknown recipe 'b0'; choose one of paper, ",
+    ),
+    "training: unknown model": (
+        [*TRAIN, "--model=b0"],
+        2,
+        "Unknown model 'b0'; choose one of efficientnet_b0, ",
+    ),
+    "training: unknown strategy": (
+        [*TRAIN, "--strategy=two"],
+        2,
+        "Unknown strategy 'two'; choose one of auto, none, mirrored",
+    ),
+    "training: no TPU": ([*TRAIN, "--strategy=tpu"], 1, "TPU"),
+    "training: workers without TF_CONFIG": (
+        [*TRAIN, "--strategy=multi_worker"],
+        2,
+        "TF_CONFIG",
+    ),
+    "training: mistyped steps": (
+        [*TRAIN, "--profile_steps=10"],
+        2,
+        "--profile_steps=10 must be two step numbers",
+    ),
+    "training: unknown teacher": (
+        [*TRAIN, "--teacher=b9", "--set=batch_size=2"],
+        2,
+        "Unknown teacher 'b9'; give MODEL:WEIGHTS",
+    ),
+    "training: no images": (
+        [*TRAIN, "--dataset=folder:{tmp}/none"],
+        1,
+        "holds no images",
+    ),
+    "search: empty grid": (
+        [*SEARCH, "--step=0.7", "--tolerance=0.01"],
+        2,
+        "The grid is empty: no alpha, beta, gamma in steps of 0.7",
+    ),
+    "search: unknown base": (
+        [*SEARCH, "--base=b0"],
+        2,
+        "Unknown model 'b0'; choose one of .*, vit, or a .json file",
+    ),
+    "search: phi that is none": (
+        [*SEARCH, "--phis=0,one"],
+        2,
+        "--phis=0,one must be numbers",
+    ),
+    "study: coefficient below 1": (
+        [*STUDY, "--alpha=0.9"],
+        2,
+        "alpha must be at least 1, got 0.9",
+    ),
+    "study: growth that is none": (
+        [*STUDY, "--growths=2,many"],
+        2,
+        "--growths=2,many must be numbers",
+    ),
+    "training: missing variant file": (
+        [*TRAIN, "--model={tmp}/nothing.json"],
+        1,
+        "No such file.*{tmp}/nothing.json",
+    ),
+    "training: wrong variant file": (
+        [*TRAIN, "--model={tmp}/other/config.json"],
+        2,
+        '{tmp}/other/config.json must be one JSON object with a "base"',
+    ),
+    "launching nothing": (["launch_local"], 2, "Nothing to run; write it"),
+    "launching no workers": (
+        ["launch_local", "--workers=0", "--", "x.py"],
+        2,
+        "workers.*0",
+    ),
+    "service: no role": (
+        ["data_service"],
+        2,
+        "Pass --role=dispatcher or --role=worker",
+    ),
+    "service: worker alone": (
+        ["data_service", "--role=worker"],
+        2,
+        "A worker needs --dispatcher=HOST:PORT",
+    ),
+    "no value": ([*DIGITS, "--set=epochs"], 2, "field=value, got 'epochs'"),
+    "unknown flag": ([*DIGITS, "--epoch=3"], 2, "flag 'epoch'"),
+    "missing flag": (
+        ["finetune", "--task=digits"],
+        2,
+        "--workdir is required; --help says what it is.",
+    ),
+    "mistyped flag": (
+        ["evaluate", LITE0, "--batch_size=many"],
+        2,
+        "batch_size.*many",
+    ),
+    "flag out of range": (
+        ["evaluate", LITE0, "--resolution=8"],
+        2,
+        "resolution.*8.*32",
+    ),
+    "missing folder": (
+        [*TUNE, "--task=folder:{tmp}/nowhere"],
+        1,
+        "There is no folder {tmp}/nowhere",
+    ),
+    "one class": ([*TUNE, "--task=folder:{tmp}/one"], 1, "one class, 'a'"),
+    "no images": ([*TUNE, "--task=folder:{tmp}/none"], 1, "holds no images"),
+    "empty class": (
+        [*TUNE, "--task=folder:{tmp}/empty"],
+        1,
+        "{tmp}/empty/c is empty",
+    ),
+    "unreadable file": (
+        [*TUNE, "--task=folder:{tmp}/bad"],
+        1,
+        "1 of .* cannot be read; .*{tmp}/bad/a/text.jpg is not an image",
+    ),
+    "unknown data set": (
+        ["evaluate", "--workdir={tmp}/model", "--dataset=cifar11"],
+        2,
+        "no data set 'cifar11'",
+    ),
+    "folder's unknown split": (
+        [
+            "evaluate",
+            "--workdir={tmp}/model",
+            "--dataset=folder:{tmp}/good",
+            "--split=dev",
+        ],
+        2,
+        "Unknown split 'dev'; choose one of train, validation, test",
+    ),
+    "set that cannot be had": (
+        [*TUNE, "--task=cars196", "--data_dir={tmp}/tfds"],
+        1,
+        "cars196 is not in {tmp}/tfds.*its address is dead.*catalog/cars196",
+    ),
+    "folder task without its folder": (
+        [*TUNE, "--task=birdsnap", "--data_dir={tmp}"],
+        1,
+        "There is no folder {tmp}/birdsnap: .*train/CLASS/IMAGE.jpg",
+    ),
+    "preparing what has no archive": (
+        [*PREPARE, "--task=digits", "--source={tmp}"],
+        2,
+        "'digits' is not read from archives; choose one of cars196, ",
+    ),
+    "preparing from nowhere": (
+        [*PREPARE, "--task=cars196", "--source={tmp}/nowhere"],
+        1,
+        "There is no folder {tmp}/nowhere",
+    ),
+    "preparing from another folder": (
+        [*PREPARE, "--task=birdsnap", "--source={tmp}/good"],
+        1,
+        "{tmp}/good does not hold all of birdsnap: species.txt, images.txt, ",
+    ),
+    "workdir is a file": (
+        ["finetune", "--task=digits", "--workdir={tmp}/file"],
+        1,
+        "{tmp}/file is a file, not a folder",
+    ),
+    "workdir cannot be written": (
+        ["finetune", "--task=digits", "--workdir={tmp}/read_only/run"],
+        1,
+        "{tmp}/read_only cannot be written to",
+    ),
+    "workdir of another run": (
+        ["finetune", "--task=digits", "--workdir={tmp}/other"],
+        2,
+        "{tmp}/other holds another run: task='cifar10' there, 'digits' here",
+    ),
+    "no image named": (["predict", LITE0], 2, "Name one or more image files"),
+    "no model named": (["predict", "a.jpg"], 2, "either --model .* or --work"),
+    "two models named": (
+        ["predict", LITE0, "--workdir={tmp}/model", "a.jpg"],
+        2,
+        "either --model .* or --workdir",
+    ),
+    "unfinished run": (
+        ["predict", "--workdir={tmp}", "a.jpg"],
+        1,
+        "{tmp} holds no finished run: model.keras is missing",
+    ),
+    "missing image": (
+        ["predict", "--workdir={tmp}/model", "{tmp}/nothing.jpg"],
+        1,
+        "No such file.*{tmp}/nothing.jpg",
+    ),
+    "text as image": (
+        ["predict", "--workdir={tmp}/model", "{tmp}/bad/a/text.jpg"],
+        1,
+        "{tmp}/bad/a/text.jpg is not an image",
+    ),
+    "empty image": (
+        ["predict", "--workdir={tmp}/model", "{tmp}/zero.jpg"],
+        1,
+        "{tmp}/zero.jpg is empty",
+    ),
+    "truncated image": (
+        ["predict", "--workdir={tmp}/model", "{tmp}/cut.jpg"],
+        1,
+        "{tmp}/cut.jpg is a damaged or truncated image",
+    ),
+    "export over other things": (
+        ["export_model", "--workdir={tmp}/model", "--output={tmp}/good"],
+        1,
+        "{tmp}/good holds something other than a SavedModel",
+    ),
+    "export into a file": (
+        ["export_model", "--workdir={tmp}/model", "--output={tmp}/file"],
+        1,
+        "{tmp}/file is a file, not a folder",
+    ),
+    "converted under a wrong name": (
+        ["convert_weights", LITE0, "--source=imagenet", "--output={tmp}/a.h5"],
+        2,
+        "a.h5' must be a file that ends in '.weights.h5'",
+    ),
+    "evaluation of a run on nothing": (
+        ["evaluate", "--workdir={tmp}/model"],
+        2,
+        "--workdir needs --dataset and --split",
+    ),
+    "measuring an unknown model": (
+        ["measure", "--model=efficientnet_b9"],
+        2,
+        "Unknown model 'efficientnet_b9'",
+    ),
+    "grid of an unknown recipe": (
+        [*GRID, "--recipes=linear,ful"],
+        2,
+        "Unknown recipe 'ful'; choose one of linear, full, ",
+    ),
+    "grid that TPE cannot search": (
+        [*GRID, "--sampler=tpe", "--search=head=linear,random"],
+        2,
+        "head=linear,random cannot be searched by TPE",
+    ),
+    "grid in another grid's folder": (
+        [*GRID, "--workdir={tmp}/other_grid"],
+        2,
+        "{tmp}/other_grid holds another run: seeds=5 there, 1 here",
+    ),
+    "conversion of nothing": (
+        [
+            "convert_weights",
+            LITE0,
+            "--source={tmp}/nothing.pth",
+            "--output={tmp}/a.weights.h5",
+        ],
+        2,
+        "Unknown weights '{tmp}/nothing.pth'",
+    ),
+    "report of a missing file": (
+        ["report_transfer", "--results={tmp}/nothing.jsonl"],
+        1,
+        "There is no {tmp}/nothing.jsonl; the workdir of scripts/fine",
+    ),
+    "report of other things": (
+        ["report_transfer", "--results={tmp}/other/config.json"],
+        2,
+        "{tmp}/other/config.json, row 1 lacks model, recipe, metric, score",
+    ),
+}
+
+# name: (arguments, a test of the result's last line)
+GOOD = {
+    "evaluate": (
+        [
+            "evaluate",
+            "--workdir={tmp}/model",
+            "--dataset=folder:{tmp}/good",
+            "--split=test",
+            "--batch_size=3",
+        ],
+        lambda r: r["images"] == 4 and 0 <= r["top1"] <= r["top5"] == 1,
+    ),
+    "predict": (
+        [
+            "predict",
+            "--workdir={tmp}/model",
+            "{tmp}/one_pixel.png",
+            "{tmp}/wide.png",
+            "{tmp}/cmyk.jpg",
+        ],
+        lambda r: (
+            [set(image["predictions"]) for image in r["results"]]
+            == [{"a", "b"}] * 3
+        ),
+    ),
+    "study": (
+        [*STUDY, "--costs", "--workdir={tmp}/study"],
+        lambda r: (
+            len(r["networks"]) == 20
+            and r["networks"][1]["accuracy"] is None
+            and 3.8 < r["networks"][1]["exact_growth"] < 4.2
+        ),
+    ),
+    "prepare": (
+        [*PREPARE, "--task=folder:{tmp}/good", "--check_duplicates"],
+        lambda r: (
+            (r["train_images"], r["test_images"], r["complete"])
+            == (16, 4, None)
+            and r["exact_duplicates"] == 0
+        ),
+    ),
+    "report": (
+        [
+            "report_transfer",
+            "--results={tmp}/rows.jsonl",
+            "--output={tmp}/report",
+        ],
+        lambda r: r["rows"] == 1 and r["compared"] == 1,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, make_folder, tiny_row):
+    """A folder with all that the cases name."""
+    tmp = tmp_path_factory.mktemp("scripts")
+    make_folder(tmp / "good", {"a": 10, "b": 10})
+    make_folder(tmp / "one", {"a": 10})
+    make_folder(tmp / "bad", {"a": 10, "b": 10})
+    (tmp / "bad" / "a" / "text.jpg").write_text("words")
+    make_folder(tmp / "empty", {"a": 10, "b": 10})
+    (tmp / "empty" / "c").mkdir()
+    for name in ("none", "tfds", "read_only"):
+        (tmp / name).mkdir()
+    for name in ("file", "zero.jpg"):
+        (tmp / name).write_bytes(b"")
+    (tmp / "other_grid").mkdir()
+    plan = {"tasks": ["digits"], "models": ["efficientnet_lite0"]}
+    plan |= {"recipes": ["full"], "weights": "imagenet", "seeds": 5}
+    (tmp / "other_grid" / "plan.json").write_text(json.dumps(plan))
+    (tmp / "other").mkdir()
+    (tmp / "other" / "config.json").write_text('{"task": "cifar10"}')
+    noise = np.random.default_rng(0).integers(0, 256, (99, 99, 3), np.uint8)
+    Image.fromarray(noise).save(tmp / "whole.jpg")
+    whole = (tmp / "whole.jpg").read_bytes()
+    (tmp / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGB", (1, 1)).save(tmp / "one_pixel.png")
+    Image.new("L", (20_000, 10)).save(tmp / "wide.png")
+    Image.new("CMYK", (9, 9)).save(tmp / "cmyk.jpg")
+    row = {"task": "cifar10", "model": "efficientnet_lite0", "recipe": "full"}
+    row |= {"metric": "top1", "score": 0.95, "published": 0.989}
+    row = json.dumps(row)
+    (tmp / "rows.jsonl").write_text(f'{row}\n{{"task": "ci')
+    network = builder.build(tiny_row, classes=2, input_shape=(32, 32, 3))
+    classifier.Classifier(network, ("a", "b"), 32, "bicubic", 0).save(
+        tmp / "model"
+    )
+    return tmp
+
+
+@pytest.fixture(scope="module")
+def results(place):
+    """{case: (exit code, standard output, standard error)} of all cases."""
+    lines = {
+        name: [part.replace("{tmp}", str(place)) for part in row[0]]
+        for name, row in {**CASES, **GOOD}.items()
+    }
+    (place / "cases.json").write_text(json.dumps(lines))
+    before = sorted(place.iterdir())
+    # Root may write where others may not; a mount that is read-only holds.
+    read_only = place / "read_only"
+    os.chmod(read_only, 0o555)
+    mounted = (
+        os.geteuid() == 0
+        and not subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", str(read_only)],
+            capture_output=True,
+        ).returncode
+    )
+    # A port that nobody listens on, whether there is a network or not.
+    proxies = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
+    try:
+        subprocess.run(
+            [
+                sys.executable,
+                paths.SUPPORT / "script_cases.py",
+                place / "cases.json",
+                place / "results.json",
+            ],
+            check=True,
+            env={**os.environ, **proxies},
+        )
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(read_only)], check=True)
+        os.chmod(read_only, 0o755)
+    found = json.loads((place / "results.json").read_text())
+    found["new files"] = sorted(
+        path.name for path in set(place.iterdir()) - set(before)
+    )
+    return found
+
+
+def _own_lines(stderr):
+    lines = [line for line in stderr.splitlines() if not STARTUP.match(line)]
+    # Progress of a download rewrites its own line.
+    return [line for line in lines if line and "\r" not in line]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_gives_one_line_and_its_exit_code(results, place, name):
+    arguments, code, message = CASES[name]
+    if name == "workdir cannot be written" and os.geteuid() == 0:
+        if not results[name][0]:
+            pytest.skip("needs the right to mount a file system")
+    found, stdout, stderr = results[name]
+    assert found == code, stderr
+    assert "Traceback" not in stderr
+    last = _own_lines(stderr)[-1]
+    assert last.startswith(f"{arguments[0]}.py: ")
+    assert re.search(message.replace("{tmp}", re.escape(str(place))), last)
+    # Usage is checked before anything is begun, so there is nothing to log.
+    if code == 2:
+        assert len(_own_lines(stderr)) == 1, stderr
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_input_ends_in_one_line_of_json(results, name):
+    found, stdout, stderr = results[name]
+    assert found == 0, stderr
+    assert GOOD[name][1](json.loads(stdout.splitlines()[-1]))
+
+
+def test_bad_input_writes_nothing(results, place):
+    assert set(results["new files"]) == {"results.json", "report", "study"}
+    assert os.listdir(place / "tfds") == []
+    assert os.listdir(place / "other") == ["config.json"]
+    assert not [p for p in place.rglob("*") if p.name.startswith(".tmp-")]
+
+
+def test_the_report_is_printed_and_written(results, place):
+    assert "| 95.0% | 98.9% (None) | -3.9 |" in results["report"][1]
+    assert "| 95.0 |" in (place / "report" / "report.md").read_text()
+    assert "95.0" in (place / "report" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "script", sorted(path.stem for path in paths.SCRIPTS.glob("*.py"))
+)
+def test_every_script_has_a_case(script):
+    assert script == "cli" or script in {row[0][0] for row in CASES.values()}
+
+
+def test_of_what_tensorflow_writes_at_its_import_only_notes_are_hidden():
+    lines = ["I0000 a note", "E0000 an error"]
+    code = (
+        "import os, cli\n"
+        f"cli._quietly(os.write, 2, b'{lines[0]}\\n{lines[1]}\\n')\n"
+        "import tensorflow"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=paths.SCRIPTS,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0
+    found = done.stderr.splitlines()
+    assert found[0] == lines[1]
+    assert not [line for line in found if line.startswith(("I0000", "WARN"))]
+
+
+def test_an_unknown_flag_fails_before_tensorflow_is_loaded():
+    done = subprocess.run(
+        [sys.executable, paths.SCRIPTS / "finetune.py", "--nonsense=1"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("finetune.py: ") and "nonsense" in line

@@ -1,0 +1,153 @@
+"""Measurements are made once for each machine and condition, then read."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from efficientnet_tf.measure import cache, latency
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return cache.Bench(cache=str(tmp_path / "cache" / "m.jsonl"))
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Counts what would be measured, in place of doing it."""
+    found = []
+
+    def run_apart(function, job):
+        found.append((function.__name__, job))
+        return {"latency_p50_ms": float(len(found))}
+
+    monkeypatch.setattr(latency, "run_apart", run_apart)
+    monkeypatch.setattr(cache, "busy_share", lambda: 0.0)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"percentile": 90}, "Unknown percentile 90; choose one of 50, 95, 99"),
+        ({"precision": "int8"}, "Unknown precision 'int8'"),
+        ({"backend": "torch"}, "Unknown backend 'torch'"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batches": 0}, "batches must be at least 1"),
+    ],
+)
+def test_a_bench_that_makes_no_sense_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        cache.Bench(**fields)
+
+
+def test_the_default_file_is_in_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(tmp_path))
+    assert cache.Bench().path == tmp_path / cache.CACHE_FILE
+
+
+def test_the_same_measurement_is_made_once(bench, runs):
+    job = bench.job("efficientnet_b0", 224)
+    for _ in range(2):
+        found = cache.measure("measure_latency", job, bench)
+        assert found == {"latency_p50_ms": 1.0}
+    assert runs == [("measure_latency", job)]
+
+
+def test_other_conditions_and_machines_are_measured_anew(
+    bench, runs, monkeypatch
+):
+    def measure(part="measure_latency", **fields):
+        job = latency.Job("efficientnet_b0", **fields)
+        return cache.measure(part, job, bench)["latency_p50_ms"]
+
+    assert [
+        measure(),
+        measure(resolution=160),
+        measure(batch_size=8),
+        measure(precision="mixed_bfloat16"),
+        measure("measure_training_memory"),
+    ] == [1, 2, 3, 4, 5]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    assert measure() == 6
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert measure() == 1
+
+
+def test_a_file_that_changes_is_another_network(bench, runs, tmp_path):
+    path = tmp_path / "network.json"
+    for width in (0.5, 0.25, 0.5):
+        path.write_text(json.dumps({"base": "mobilenet_v1", "width": width}))
+        job = bench.job(str(path), 64)
+        cache.measure("measure_latency", job, bench)
+    assert len(runs) == 2
+
+
+def test_times_of_a_busy_machine_count_until_it_is_quiet(
+    bench, runs, monkeypatch
+):
+    found = []
+    for busy in (0.9, 0.8, 0.1, 0.9):
+        monkeypatch.setattr(cache, "busy_share", lambda b=busy: b)
+        job = bench.job("mobilenet_v1", 64)
+        row = cache.measure("measure_latency", job, bench)
+        found.append(row["latency_p50_ms"])
+    assert found == [1, 1, 2, 2]
+
+
+def test_a_program_that_computes_makes_the_machine_busier():
+    program = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(program) for _ in range(os.cpu_count())]
+    try:
+        assert 0.5 < cache.busy_share() <= 1
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def test_each_one_is_kept_before_the_next_begins(bench, runs, monkeypatch):
+    cache.measure("measure_latency", bench.job("mobilenet_v1", 64), bench)
+
+    def interrupt(function, job):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(latency, "run_apart", interrupt)
+    other = bench.job("mobilenet_v2", 64)
+    with pytest.raises(KeyboardInterrupt):
+        cache.measure("measure_latency", other, bench)
+    (line,) = bench.path.read_text().splitlines()
+    kept = json.loads(line)
+    assert kept["network"]["base"] == "mobilenet_v1"
+    assert kept["measured"] == {"latency_p50_ms": 1.0}
+
+
+def test_a_torn_last_line_is_measured_again(bench, runs):
+    job = bench.job("mobilenet_v1", 64)
+    cache.measure("measure_latency", job, bench)
+    bench.path.write_text(bench.path.read_text()[:-20])
+    cache.measure("measure_latency", job, bench)
+    assert len(runs) == 2
+    cache.measure("measure_latency", job, bench)
+    assert len(runs) == 2
+
+
+def test_a_failure_is_not_kept(bench, monkeypatch):
+    def fail(function, job):
+        raise RuntimeError("measure_latency failed: killed.")
+
+    monkeypatch.setattr(latency, "run_apart", fail)
+    with pytest.raises(RuntimeError, match="killed"):
+        cache.measure("measure_latency", bench.job("mobilenet_v1", 64), bench)
+    assert not bench.path.exists()
+
+
+def test_a_small_network_is_really_measured(bench):
+    few = cache.Bench(cache=bench.cache, batches=2, batch_size=2)
+    job = few.job("mobilenet_v1", 32)
+    found = cache.measure("measure_latency", job, few)
+    assert 0 < found["latency_p50_ms"] <= found["latency_p99_ms"]
+    assert found == cache.measure("measure_latency", job, few)

