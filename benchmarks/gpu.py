@@ -24,7 +24,7 @@ import time
 
 from absl import app, flags
 
-from efficientnet_tf.models import variants
+from efficientnet_tf.models import registry
 
 MODES = ("train", "inference")
 SIDES = ("ours", "timm")
@@ -90,7 +90,7 @@ def main(_):
         measure_one(*MEASURE.value.split(":"))
         return
     for name in MODELS.value:
-        variants.get_variant(name)
+        registry.get_variant(name)
     sides = [side for side in SIDE.value if is_installed(side)]
     print_header(sides)
     rows = []
@@ -129,7 +129,7 @@ def measure_row(mode, name, sides):
 
 
 def get_resolution(name):
-    return RESOLUTION.value or variants.get_variant(name).resolution
+    return RESOLUTION.value or registry.get_variant(name).resolution
 
 
 def run_child(command):
@@ -352,7 +352,7 @@ class Timm:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")  # TF32, as the others.
-        variant = variants.get_variant(name)
+        variant = registry.get_variant(name)
         network = timm.create_model(
             f"tf_{name}",
             num_classes=CLASSES,

@@ -6,6 +6,8 @@ not import TensorFlow.
 
 import importlib
 
+from efficientnet_tf.utils import import_hooks
+
 __version__ = "0.1.0"
 
 _CONSTRUCTORS = (
@@ -16,30 +18,42 @@ _CONSTRUCTORS = (
 
 # Public name -> the module that defines it.
 _EXPORTS = {
-    **dict.fromkeys(_CONSTRUCTORS, "applications"),
-    "build": "weights",
-    "feature_pyramid": "model",
-    "profile": "profiling",
+    **dict.fromkeys(_CONSTRUCTORS, "weights.applications"),
+    "build": "weights.loading",
+    "feature_pyramid": "models.features",
+    "get_variant": "models.registry",
+    "list_models": "models.registry",
+    "profile": "models.profile",
 }
-_MODULES = (
-    "applications",
-    "baselines",
-    "classifier",
-    "convert",
-    "costs",
+# Public module -> its room.
+_MODULES = {
+    "applications": "weights",
+    "catalog": "weights",
+    "classifier": "inference",
+    "costs": "models",
+    "datasets": "data",
+    "evaluate": "inference",
+    "features": "models",
+    "layers": "models",
+    "preprocessing": "data",
+    "registry": "models",
+    "saved_model": "deploy",
+    "scaling": "models",
+    "variants": "models",
+}
+_ROOMS = (
     "data",
-    "evaluate",
-    "export",
-    "layers",
-    "model",
-    "preprocessing",
-    "profiling",
-    "scaling",
-    "variants",
+    "deploy",
+    "inference",
+    "measure",
+    "models",
+    "search",
+    "training",
+    "utils",
     "weights",
 )
 
-__all__ = [*_EXPORTS, *_MODULES]
+__all__ = [*_EXPORTS, *_MODULES, *_ROOMS]
 
 
 def __getattr__(name):
@@ -47,9 +61,18 @@ def __getattr__(name):
         module = importlib.import_module(f"{__name__}.{_EXPORTS[name]}")
         return getattr(module, name)
     if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{_MODULES[name]}.{name}")
+    if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__():
     return sorted([*globals(), *__all__])
+
+
+# `keras.models.load_model` finds the layers of our networks only once they are
+# registered, and importing this package is to be enough for it.
+import_hooks.after_import(
+    "keras", lambda: importlib.import_module(f"{__name__}.models.layers")
+)

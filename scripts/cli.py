@@ -92,11 +92,11 @@ def load_classifier(model, weights, workdir, resolution=None):
     if bool(model) == bool(workdir):
         raise ValueError("Pass either --model (and --weights) or --workdir.")
     from efficientnet_tf.inference import classifier
-    from efficientnet_tf.models import variants
+    from efficientnet_tf.models import registry
 
     if workdir:
         return classifier.from_run(workdir)
-    variants.get_variant(model)
+    registry.get_variant(model)
     return classifier.from_weights(model, weights, resolution)
 
 

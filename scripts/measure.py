@@ -9,6 +9,8 @@ import pathlib
 import cli
 from absl import flags, logging
 
+from efficientnet_tf.models import builder
+
 MODEL = flags.DEFINE_string("model", None, "A network, or a variant file.")
 MODELS = flags.DEFINE_list("models", [], "Or several, or all.")
 RESOLUTION = flags.DEFINE_integer(
@@ -89,9 +91,9 @@ def _write_parts(folder, job):
     import dataclasses
 
     from efficientnet_tf.measure import latency
-    from efficientnet_tf.models import profile as profile_lib, registry
+    from efficientnet_tf.models import profile as profile_lib
 
-    profile = profile_lib.profile(registry.build(job.network))
+    profile = profile_lib.profile(builder.build(job.network))
     for name in ("layers", "stages"):
         rows = map(dataclasses.asdict, getattr(profile, name))
         latency.write_csv(folder / f"{name}.csv", list(rows))

@@ -13,7 +13,7 @@ from absl import logging
 
 from efficientnet_tf.data import preprocessing
 from efficientnet_tf.inference import classifier, evaluate
-from efficientnet_tf.models import builder, layers, variants
+from efficientnet_tf.models import features, layers, registry
 from efficientnet_tf.training import (
     callbacks,
     checkpoints,
@@ -66,7 +66,7 @@ def finetune_and_evaluate(
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
     task = tasks.get_task(task_name)
-    variants.get_variant(model_name)  # Or the ValueError says what there is.
+    registry.get_variant(model_name)  # Or the ValueError says what there is.
     run = {
         "task": task_name,
         "model": model_name,
@@ -114,7 +114,7 @@ def finetune_and_evaluate(
 
 def _build(model_name, weights, class_names, task, config):
     """Returns a `Classifier` that is yet to be trained."""
-    variant = variants.get_variant(model_name)
+    variant = registry.get_variant(model_name)
     size = config.resolution or variant.resolution
     if config.resize and config.resize < size:
         raise ValueError(
@@ -222,7 +222,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
 
 def _set_trainable(network, config, steps_per_epoch):
     """Freezes what the config says, and sets how fast statistics follow."""
-    builder.freeze_stages(network, config.frozen_stages)
+    features.freeze_stages(network, config.frozen_stages)
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable &= config.batch_norm == "train"

@@ -9,12 +9,9 @@ import keras
 import numpy as np
 
 from efficientnet_tf.data import datasets, preprocessing
-from efficientnet_tf.models import (
-    layers,  # noqa: F401  Registers what a saved model is made of.
-    variants,
-)
+from efficientnet_tf.models import registry
 from efficientnet_tf.utils import files
-from efficientnet_tf.weights import loading
+from efficientnet_tf.weights import former_names, loading
 
 SETTINGS_FILE = "classifier.json"
 
@@ -69,7 +66,7 @@ def from_weights(model, weights, resolution=None):
       weights: a name or a file, see `weights.resolve`.
       resolution: pixels a side; by default the variant's own.
     """
-    variant = variants.get_variant(model)
+    variant = registry.get_variant(model)
     size = resolution or variant.resolution
     network = loading.build(model, weights=weights, input_shape=(size, size, 3))
     return Classifier(network, imagenet_classes(), size, variant.interpolation)
@@ -89,7 +86,7 @@ def from_run(workdir):
             )
     settings = json.loads((workdir / SETTINGS_FILE).read_text())
     settings["class_names"] = tuple(settings["class_names"])
-    network = keras.models.load_model(workdir / files.MODEL_FILE, compile=False)
+    network = former_names.load_network(workdir / files.MODEL_FILE)
     return Classifier(network, **settings)
 
 

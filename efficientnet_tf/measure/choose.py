@@ -243,7 +243,7 @@ def value_text(cost, value):
 
 
 def _start_row(candidate):
-    found = costs.count(
+    found = costs.count_costs(
         candidate.model, candidate.resolution, candidate.classes
     )
     return {

@@ -75,7 +75,7 @@ def measured_image(rows):
 
 
 def _counted(name):
-    counted = costs.count(name)
+    counted = costs.count_costs(name)
     label = variants.short_name(name)
     params, multiply_adds = counted.params, counted.multiply_adds
     top1 = published.VARIANTS[name].top1

@@ -14,7 +14,8 @@ import keras
 import numpy as np
 
 from efficientnet_tf.models import (
-    baselines,
+    builder,
+    costs,
     profile,
     published,
     registry,
@@ -80,8 +81,8 @@ class Job:
 
     @functools.cached_property
     def network(self):
-        """The `networks.Scaled` that is measured."""
-        network = registry.get(self.model)
+        """The `Variant` that is measured."""
+        network = registry.get_variant(self.model)
         if self.resolution is None:
             return network
         return dataclasses.replace(network, resolution=self.resolution)
@@ -93,7 +94,7 @@ class Job:
 
 def names():
     """Returns every network that can be measured by name."""
-    return (*variants.VARIANTS, *baselines.BASELINES)
+    return registry.list_models()
 
 
 def count(job):
@@ -102,7 +103,7 @@ def count(job):
     The published multiply-adds hold for the published resolution only, so
     they are None at others.
     """
-    costs = profile.profile(registry.build(job.network))
+    found = profile.profile(builder.build(job.network))
     row = dict.fromkeys(COLUMNS)
     row.update(dataclasses.asdict(job), resolution=job.size, note="")
     theirs = published.VARIANTS.get(job.model)
@@ -112,11 +113,11 @@ def count(job):
             row["published_multiply_adds_g"] = theirs.multiply_adds
             row["published_top1"] = theirs.top1
     row.update(
-        params_m=costs.params / 1e6,
-        multiply_adds_g=costs.multiply_adds / 1e9,
-        activations_m=costs.activations / 1e6,
+        params_m=found.params / 1e6,
+        multiply_adds_g=found.multiply_adds / 1e9,
+        activations_m=found.activations / 1e6,
         activation_memory_mb=(
-            costs.outputs * memory.BYTES[job.precision] * job.batch_size / 1e6
+            found.outputs * memory.BYTES[job.precision] * job.batch_size / 1e6
         ),
     )
     return {column: row[column] for column in COLUMNS}
@@ -144,7 +145,7 @@ def measure_latency(job):
     Includes what a caller waits for: images in, probabilities out.
     """
     distribution.set_precision(job.precision)
-    network = registry.build(job.network)
+    network = builder.build(job.network)
     network.compile()
     images = _images(job)
     seconds = []
@@ -172,9 +173,9 @@ def measure_training_memory(job):
     """
     distribution.set_precision(job.precision)
     runtime = memory.peak_mb()
-    cost = registry.count(job.network)
+    cost = costs.count_costs(job.network)
     memory.check_memory(cost, job.batch_size, job.precision)
-    network = registry.build(job.network)
+    network = builder.build(job.network)
     network.compile(
         optimizer=keras.optimizers.SGD(1e-3, momentum=0.9),
         loss="sparse_categorical_crossentropy",

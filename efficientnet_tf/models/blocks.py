@@ -40,7 +40,7 @@ def depthwise_bn_act(x, kernel_size, *, activation, name, strides=1):
         padding="same",
         use_bias=False,
         depthwise_initializer=_clone(CONV_INITIALIZER),
-        name=f"{name}_conv",
+        name=f"{name}_dwconv",
     )(x)
     return _bn_act(x, activation, name)
 
@@ -81,11 +81,9 @@ def mbconv(x, plan, *, activation):
     Maps [N, H, W, C] to [N, H / strides, W / strides, filters].
     """
     shortcut = x
-    in_filters = x.shape[-1]
     name = plan.name
-
     if plan.expand_ratio > 1:
-        expanded = in_filters * plan.expand_ratio
+        expanded = plan.in_filters * plan.expand_ratio
         x = conv_bn_act(
             x, expanded, 1, activation=activation, name=f"{name}_expand"
         )
@@ -94,29 +92,91 @@ def mbconv(x, plan, *, activation):
         plan.kernel_size,
         strides=plan.strides,
         activation=activation,
-        name=f"{name}_depthwise",
+        name=name,
     )
     if plan.squeezed_filters:
         x = squeeze_excite(
             x, plan.squeezed_filters, activation=activation, name=f"{name}_se"
         )
     x = conv_bn_act(x, plan.filters, 1, activation=None, name=f"{name}_project")
-
     if plan.has_shortcut:
         x = drop_path(x, plan.drop_rate, name=f"{name}_drop")
         x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
     return x
 
 
+def separable(x, plan, *, activation):
+    """A depthwise and a 1x1 convolution, each with its activation."""
+    x = depthwise_bn_act(
+        x,
+        plan.kernel_size,
+        strides=plan.strides,
+        activation=activation,
+        name=plan.name,
+    )
+    return conv_bn_act(
+        x, plan.filters, 1, activation=activation, name=f"{plan.name}_project"
+    )
+
+
+def bottleneck(x, plan, *, activation):
+    """A ResNet's block: 1x1, 3x3 and 1x1 convolutions beside a shortcut."""
+    name = plan.name
+    inner = plan.filters // plan.expand_ratio
+    shortcut = x
+    if not plan.has_shortcut:
+        shortcut = _biased_conv_bn(
+            x, plan.filters, 1, strides=plan.strides, name=f"{name}_shortcut"
+        )
+    x = _biased_conv_bn(x, inner, 1, name=f"{name}_reduce")
+    x = _activate(x, activation, f"{name}_reduce")
+    # The 3x3 strides, as in the 4.1 billion multiply-adds that the paper
+    # gives; with the stride on the first 1x1, as published, they are 3.9.
+    x = _biased_conv_bn(
+        x, inner, plan.kernel_size, strides=plan.strides, name=f"{name}_spatial"
+    )
+    x = _activate(x, activation, f"{name}_spatial")
+    x = _biased_conv_bn(x, plan.filters, 1, name=f"{name}_expand")
+    x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
+    return _activate(x, activation, name)
+
+
+def conv_pool_stem(x, filters, *, activation):
+    """A ResNet's stem: a 7x7 convolution and a pooling, each by 2."""
+    x = _biased_conv_bn(x, filters, 7, strides=2, name="stem")
+    x = _activate(x, activation, "stem")
+    return keras.layers.MaxPooling2D(
+        3, strides=2, padding="same", name="stem_pool"
+    )(x)
+
+
+def _biased_conv_bn(x, filters, kernel_size, *, name, strides=1):
+    # With a bias, which normalization takes out again, only because
+    # keras.applications has it and counts it.
+    x = keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        kernel_initializer=_clone(CONV_INITIALIZER),
+        name=f"{name}_conv",
+    )(x)
+    return layers.BatchNormalization(
+        momentum=0.9, epsilon=1e-5, name=f"{name}_bn"
+    )(x)
+
+
 def _bn_act(x, activation, name):
     x = layers.BatchNormalization(
         momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f"{name}_bn"
     )(x)
+    return x if activation is None else _activate(x, activation, name)
+
+
+def _activate(x, activation, name):
     if activation == "silu":
         activation = layers.silu
-    if activation is not None:
-        x = keras.layers.Activation(activation, name=f"{name}_activation")(x)
-    return x
+    return keras.layers.Activation(activation, name=f"{name}_activation")(x)
 
 
 def _clone(initializer):

@@ -1,9 +1,9 @@
-"""What a variant of the family costs, counted on its plan without building."""
+"""What a network costs, counted on its plan without building it."""
 
 import dataclasses
 import math
 
-from efficientnet_tf.models import builder, scaling, variants
+from efficientnet_tf.models import plan as plan_lib, registry, scaling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,47 +46,37 @@ class Costs:
         return sum(stage.activations for stage in self.stages)
 
 
-def count(model, resolution=None, classes=1000):
-    """Returns the `Costs` of a variant; they equal those of `profiling`.
+def count_costs(
+    model: registry.Model, resolution: int | None = None, classes: int = 1000
+) -> Costs:
+    """Returns the `Costs` of a network; they equal those of `profile`.
 
     Args:
-      model: a name in `variants.VARIANTS` or a `Variant`.
+      model: a name, a variant file or a `Variant`.
       resolution: pixels a side; by default the variant's own.
       classes: size of the dense layer.
     """
-    variant = variants.get_variant(model)
+    variant = registry.get_variant(model)
+    plan = plan_lib.plan_network(variant)
     size = resolution or variant.resolution
-    stem, head = builder.plan_ends(variant)
-    plans = builder.plan_blocks(variant)
-    out = strided(size, 2)
-    stages = [
-        StageCost("stem", "Conv", 3, 2, size, stem, 1, *conv(3, 3, stem, out))
-    ]
-    for number, repeats in enumerate(builder.stage_repeats(variant), start=1):
-        first, *others = plans[:repeats]
-        plans = plans[repeats:]
-        size, out = out, strided(out, first.strides)
-        counts = add(
-            _block(first, size), *(_block(plan, out) for plan in others)
-        )
-        stages.append(
-            StageCost(
-                f"block{number}",
-                f"MBConv{first.expand_ratio}",
-                first.kernel_size,
-                first.strides,
-                size,
-                first.filters,
-                repeats,
-                *counts,
-            )
-        )
-    in_filters = stages[-1].filters
-    counts = conv(1, in_filters, head, out)
-    stages.append(StageCost("head", "Conv", 1, 1, out, head, 1, *counts))
-    counts = ((head + 1) * classes, head * classes, classes)
+    stem, size = _STEMS[variant.stem](plan.stem_filters, size)
+    stages = [stem]
+    for blocks in plan.stages:
+        first = blocks[0]
+        stages.append(_count_stage(blocks, size))
+        size = strided(size, first.strides)
+    stages += _HEADS[variant.head](plan, size)
     stages.append(
-        StageCost("predictions", "Dense", 1, 1, 1, classes, 1, *counts)
+        StageCost(
+            "predictions",
+            "Dense",
+            1,
+            1,
+            1,
+            classes,
+            1,
+            *_dense(plan.features, classes),
+        )
     )
     return Costs(tuple(stages))
 
@@ -106,9 +96,8 @@ def growth(
     Args:
       phi, alpha, beta, gamma, options: of `scaling.compound`.
     """
-    scaled = scaling.compound(phi, alpha, beta, gamma, **options)
-    base = count(options.get("base", "efficientnet_b0"))
-    scaled = count(scaled)
+    scaled = count_costs(scaling.compound(phi, alpha, beta, gamma, **options))
+    base = count_costs(options.get("base", "efficientnet_b0"))
     return scaling.Growth(
         scaled.multiply_adds / base.multiply_adds,
         scaled.params / base.params,
@@ -136,7 +125,28 @@ def strided(size, strides):
     return math.ceil(size / strides)
 
 
-def _block(plan, size):
+def _count_stage(blocks, size):
+    """Returns the `StageCost` of a stage's `BlockPlan`s."""
+    first, *others = blocks
+    count = _BLOCKS[first.block]
+    out = strided(size, first.strides)
+    counts = add(count(first, size), *(count(block, out) for block in others))
+    operator = first.block.capitalize()
+    if first.block == "mbconv":
+        operator = f"MBConv{first.expand_ratio}"
+    return StageCost(
+        f"block{first.stage}",
+        operator,
+        first.kernel_size,
+        first.strides,
+        size,
+        first.filters,
+        len(blocks),
+        *counts,
+    )
+
+
+def _mbconv(plan, size):
     """Parameters, multiply-adds and activations of one MBConv block."""
     expanded = plan.in_filters * plan.expand_ratio
     out = strided(size, plan.strides)
@@ -145,8 +155,111 @@ def _block(plan, size):
         parts.append(conv(1, plan.in_filters, expanded, size))
     parts.append(conv(plan.kernel_size, 1, expanded, out))
     if plan.squeezed_filters:
-        weights = 2 * expanded * plan.squeezed_filters
-        ends = expanded + plan.squeezed_filters
-        parts.append((weights + ends, weights, ends))
+        parts.append(_dense(expanded, plan.squeezed_filters))
+        parts.append(_dense(plan.squeezed_filters, expanded))
     parts.append(conv(1, expanded, plan.filters, out))
     return add(*parts)
+
+
+def _separable(plan, size):
+    out = strided(size, plan.strides)
+    return add(
+        conv(plan.kernel_size, 1, plan.in_filters, out),
+        conv(1, plan.in_filters, plan.filters, out),
+    )
+
+
+def _bottleneck(plan, size):
+    inner = plan.filters // plan.expand_ratio
+    out = strided(size, plan.strides)
+    parts = [
+        _biased(1, plan.in_filters, inner, size),
+        _biased(plan.kernel_size, inner, inner, out),
+        _biased(1, inner, plan.filters, out),
+    ]
+    if not plan.has_shortcut:
+        parts.append(_biased(1, plan.in_filters, plan.filters, out))
+    return add(*parts)
+
+
+def _transformer(plan, side):
+    """Of an encoder layer on side * side patches and the class token."""
+    filters, tokens = plan.filters, side**2 + 1
+    hidden = plan.expand_ratio * filters
+    norm = (2 * filters, 0, 0)
+    return add(
+        norm,
+        *[_dense(filters, filters, tokens)] * 4,  # Queries, keys, values, out.
+        (0, 2 * tokens**2 * filters, 0),
+        norm,
+        _dense(filters, hidden, tokens),
+        _dense(hidden, filters, tokens),
+    )
+
+
+_BLOCKS = {
+    "mbconv": _mbconv,
+    "separable": _separable,
+    "bottleneck": _bottleneck,
+    "transformer": _transformer,
+}
+
+
+def _conv_stem(filters, size):
+    """Returns the stem's `StageCost`, and the side of its output."""
+    out = strided(size, 2)
+    counts = conv(3, 3, filters, out)
+    return StageCost("stem", "Conv", 3, 2, size, filters, 1, *counts), out
+
+
+def _conv_pool_stem(filters, size):
+    out = strided(size, 2)
+    counts = _biased(7, 3, filters, out)
+    stage = StageCost("stem", "Conv", 7, 4, size, filters, 1, *counts)
+    return stage, strided(out, 2)
+
+
+def _patches_stem(filters, size):
+    patch = plan_lib.PATCH_SIZE
+    side = strided(size, patch)
+    learned = ((1 + side**2 + 1) * filters, 0, 0)  # Token and positions.
+    counts = add(_dense(3 * patch**2, filters, side**2), learned)
+    stage = StageCost("stem", "Conv", patch, patch, size, filters, 1, *counts)
+    return stage, side
+
+
+_STEMS = {
+    "conv": _conv_stem,
+    "conv_pool": _conv_pool_stem,
+    "patches": _patches_stem,
+}
+
+
+def _conv_head(plan, size):
+    """Returns the `StageCost`s between the last stage and the classifier."""
+    filters = plan.head_filters
+    counts = conv(1, plan.blocks[-1].filters, filters, size)
+    return [StageCost("top", "Conv", 1, 1, size, filters, 1, *counts)]
+
+
+def _class_token_head(plan, size):
+    counts = (2 * plan.features, 0, 0)
+    return [StageCost("top", "Norm", 1, 1, size, plan.features, 1, *counts)]
+
+
+_HEADS = {
+    "conv": _conv_head,
+    "none": lambda plan, size: [],
+    "class_token": _class_token_head,
+}
+
+
+def _dense(in_filters, filters, places=1):
+    """Counts of a dense layer, or a 1x1 convolution, with biases."""
+    weights = in_filters * filters
+    return weights + filters, weights * places, filters * places
+
+
+def _biased(kernel_size, in_filters, filters, size):
+    """Counts of a normalized convolution that has biases too."""
+    return add(conv(kernel_size, in_filters, filters, size), (filters, 0, 0))

@@ -217,6 +217,35 @@ class Dropout(keras.layers.Dropout):
         )
 
 
+@keras.saving.register_keras_serializable(package="efficientnet_tf")
+class ClassToken(keras.layers.Layer):
+    """Puts a learned token first, then adds learned positions.
+
+    Maps [N, T, C] to [N, T + 1, C].
+    """
+
+    def build(self, input_shape):
+        tokens, filters = input_shape[1:]
+        self.token = self.add_weight(
+            shape=(filters,), initializer="zeros", name="token"
+        )
+        self.positions = self.add_weight(
+            shape=(tokens + 1, filters),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            name="positions",
+        )
+
+    def call(self, inputs):
+        shape = (keras.ops.shape(inputs)[0], 1, inputs.shape[-1])
+        token = keras.ops.broadcast_to(self.token, shape)
+        token = keras.ops.cast(token, inputs.dtype)
+        x = keras.ops.concatenate([token, inputs], axis=1)
+        return x + keras.ops.cast(self.positions, x.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], input_shape[1] + 1, input_shape[2])
+
+
 class _ReplicaSeeds(keras.random.SeedGenerator):
     """The seeds of another generator, with the replica's number in them."""
 

@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from efficientnet_tf.models import layers
+
 
 def count(layer, inputs, output):
     """Returns the multiply-adds of one call, or None where no rule is known.
@@ -191,4 +193,5 @@ FREE = (
     keras.layers.GroupNormalization,
     keras.layers.Normalization,
     keras.layers.PReLU,
+    layers.ClassToken,  # It adds.
 )

@@ -106,7 +106,7 @@ def profile(model, resolution=None):
     models and layers called several times all count as often as they run.
 
     Args:
-      model: a name of the family, a `variants.Variant`, or any `keras.Model`.
+      model: a name, a variant file, a `variants.Variant`, or any `keras.Model`.
       resolution: pixels a side for a name, by default the variant's own; for
         a `keras.Model` whose input leaves the size open, that size.
 

@@ -1,304 +1,142 @@
-"""A network at a scale, whichever it is: a row, a baseline or a file."""
+"""Every network by name or file: the one way from what people write to a row.
+
+A variant file is one JSON object: all fields of a `variants.Variant`, or "base"
+(a name) and the fields that differ from it.
+"""
 
 import dataclasses
-import math
+import difflib
+import json
+import os
+import pathlib
 
-from efficientnet_tf.models import baselines, builder, costs, scaling, variants
-from efficientnet_tf.utils import configs, files
+from efficientnet_tf.models import baselines, variants
+from efficientnet_tf.utils import files
 
-# Of width and depth: far above what fits into any memory, and below what takes
-# long to count.
-MAX_SCALE = 1000.0
+FILE_SUFFIX = ".json"
 
+# What `get_variant` takes.
+Model = str | os.PathLike | variants.Variant
 
-@dataclasses.dataclass(frozen=True)
-class Scaled:
-    """A base network at a scale; what a variant file holds.
-
-    `base` is a name of the family or of `baselines`; `resolution` is in pixels.
-    """
-
-    base: str
-    width: float
-    depth: float
-    resolution: int
-    dropout: float
-
-    def __post_init__(self):
-        configs.check_types(self)
-        configs.check_range(
-            self,
-            ("width", "depth"),
-            f"above 0 and at most {MAX_SCALE:g}",
-            lambda value: 0 < value <= MAX_SCALE,
-        )
-        configs.check_fractions(self, ("dropout",))
-        if self.resolution < builder.MIN_SIZE:
-            raise ValueError(
-                f"resolution={self.resolution} is below {builder.MIN_SIZE}, by "
-                "which the networks stride."
-            )
-
-    @property
-    def variant(self):
-        """The `Variant` it is; None for one that is not made of MBConv."""
-        if self.base == "mobilenet_v2":
-            row = baselines.MOBILENET_V2
-        elif self.base in variants.VARIANTS:
-            row = variants.VARIANTS[self.base]
-        else:
-            return None
-        fields = dataclasses.asdict(self)
-        del fields["base"]
-        return dataclasses.replace(row, **fields)
-
-    @property
-    def interpolation(self):
-        return self.variant.interpolation if self.variant else "bicubic"
+_FIELDS = tuple(field.name for field in dataclasses.fields(variants.Variant))
+_STAGE_FIELDS = tuple(f.name for f in dataclasses.fields(variants.Stage))
+_REQUIRED = ("width", "depth", "resolution", "dropout", "stages")
 
 
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """Of one image: as in `profiling.Profile`."""
-
-    params: int
-    multiply_adds: int
-    activations: int
+def list_models() -> tuple[str, ...]:
+    """Returns the names of all networks: the family, then the baselines."""
+    return (*variants.VARIANTS, *baselines.BASELINES)
 
 
-def get(name):
-    """Returns the `Scaled` of a name or a variant file; one passes through.
+def get_variant(model: Model, **changes) -> variants.Variant:
+    """Returns the `Variant` of a name or a file; a `Variant` passes through.
+
+    `get_variant("resnet50", depth=1.4, resolution=288)` also changes fields.
 
     Raises:
-      ValueError: an unknown name, or a file that makes no network.
+      ValueError: an unknown name, a file that specifies no network, or a
+        change that makes none.
       FileNotFoundError: there is no such file.
     """
-    if isinstance(name, Scaled):
-        return name
-    fields = {}
-    if variants.is_file(name):
-        fields = variants.read_file(name)
-        name = fields.pop("base")
-    if name in baselines.BASELINES:
-        whole = Scaled(name, 1.0, 1.0, baselines.RESOLUTION, 0.0)
-    elif name in variants.VARIANTS:
-        row = variants.VARIANTS[name]
-        whole = Scaled(name, row.width, row.depth, row.resolution, row.dropout)
+    if isinstance(model, variants.Variant):
+        variant = model
+    elif is_file(model):
+        variant = read_file(model)
     else:
-        raise ValueError(
-            f"Unknown model {name!r}; choose one of "
-            f"{', '.join((*variants.VARIANTS, *baselines.BASELINES))}, or a "
-            f"{variants.FILE_SUFFIX} file."
-        )
-    return dataclasses.replace(whole, **fields)
+        variant = _get_row(model)
+    _check_fields(changes, _FIELDS)
+    return dataclasses.replace(variant, **changes) if changes else variant
 
 
-def write(path, network):
-    """Writes a `Scaled` as a variant file."""
-    files.write_json(path, dataclasses.asdict(network))
-
-
-def scale(network, factors, divisor=1):
-    """Returns a `Scaled` with its dimensions times `scaling.Factors`.
-
-    Resolutions go to the nearest multiple of `divisor`.
-    """
-    return dataclasses.replace(
-        network,
-        width=network.width * factors.width,
-        depth=network.depth * factors.depth,
-        resolution=scaling.round_resolution(
-            network.resolution, factors.resolution, divisor
-        ),
+def is_file(model: Model) -> bool:
+    """Whether a model is given as a variant file."""
+    return isinstance(model, str | os.PathLike) and str(model).endswith(
+        FILE_SUFFIX
     )
 
 
-def build(
-    network, *, classes=1000, size=0, dropout_rate=None, drop_path_rate=None
-):
-    """Builds a `Scaled`, or what `get` takes, with random weights.
-
-    Args:
-      network: a `Scaled`, a name or a variant file.
-      classes: of the dense layer.
-      size: pixels a side; 0: its own; None: any, where the family allows it.
-      dropout_rate: before the dense layer; None: its own.
-      drop_path_rate: of the last block; None: its own.
+def read_file(path: str | os.PathLike) -> variants.Variant:
+    """Returns the `Variant` that a file specifies.
 
     Raises:
-      ValueError: what was asked for is not possible.
+      FileNotFoundError: there is no such file.
+      ValueError: it is not JSON, or a field is unknown, mistyped or missing.
     """
-    network = get(network)
-    size = network.resolution if size == 0 else size
-    if dropout_rate is None:
-        dropout_rate = network.dropout
-    if network.variant is not None:
-        return builder.build(
-            network.variant,
-            classes=classes,
-            input_shape=(size, size, 3),
-            dropout_rate=dropout_rate,
-            drop_path_rate=drop_path_rate,
-            name=network.base,
-        )
-    if drop_path_rate:
-        raise ValueError(
-            f"drop_path_rate={drop_path_rate}: {network.base} drops no paths."
-        )
-    return baselines.build(
-        network.base,
-        depth=network.depth,
-        width=network.width,
-        resolution=size,
-        classes=classes,
-        dropout_rate=dropout_rate,
-    )
+    try:
+        fields = json.loads(pathlib.Path(path).expanduser().read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}.") from None
+    try:
+        return from_fields(fields)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
-def count(network, classes=1000):
-    """Returns the `Cost` of a `Scaled`, or of what `get` takes; builds none."""
-    network = get(network)
-    if network.variant is not None:
-        found = costs.count(network.variant, classes=classes)
-        return Cost(found.params, found.multiply_adds, found.activations)
-    parts, filters = _COUNTS[network.base](network, network.resolution)
-    return Cost(*costs.add(*parts, _dense(filters, classes)))
+def write_file(path: str | os.PathLike, model: Model) -> None:
+    """Writes a whole `Variant` as a variant file."""
+    files.write_json(path, dataclasses.asdict(get_variant(model)))
 
 
-def _count_mobilenet_v1(network, size):
-    """Returns counts of all but the dense layer, and its input's filters."""
-    size = costs.strided(size, 2)
-    filters = scaling.round_filters(32, network.width)
-    parts = [costs.conv(3, 3, filters, size)]
-    for stage, strides in _blocks(baselines.MOBILENET_V1, network.depth):
-        size = costs.strided(size, strides)
-        parts.append(costs.conv(3, 1, filters, size))
-        out = scaling.round_filters(stage.filters, network.width)
-        parts.append(costs.conv(1, filters, out, size))
-        filters = out
-    return parts, filters
-
-
-def _count_resnet50(network, size):
-    size = costs.strided(size, 2)
-    filters = scaling.round_filters(64, network.width)
-    parts = [_biased(7, 3, filters, size)]
-    size = costs.strided(size, 2)
-    last = None
-    for stage, strides in _blocks(baselines.RESNET50, network.depth):
-        inner = scaling.round_filters(stage.filters, network.width)
-        out = inner * baselines.RESNET_EXPANSION
-        after = costs.strided(size, strides)
-        if stage is not last:
-            parts.append(_biased(1, filters, out, after))
-        parts += [
-            _biased(1, filters, inner, size),
-            _biased(3, inner, inner, after),
-            _biased(1, inner, out, after),
-        ]
-        size, filters, last = after, out, stage
-    return parts, filters
-
-
-def _count_vit(network, size):
-    vit = baselines.VIT
-    heads = max(1, round(vit.heads * network.width))
-    filters = heads * vit.head_size
-    side = costs.strided(size, vit.patch_size)
-    tokens = side**2 + 1  # With the class token.
-    norm = (2 * filters, 0, 0)
-    hidden = vit.mlp_ratio * filters
-    layer = costs.add(
-        norm,
-        *[_dense(filters, filters, tokens)] * 4,  # Queries, keys, values, out.
-        (0, 2 * tokens**2 * filters, 0),
-        norm,
-        _dense(filters, hidden, tokens),
-        _dense(hidden, filters, tokens),
-    )
-    layers = scaling.round_repeats(vit.layers, network.depth)
-    stem = _dense(3 * vit.patch_size**2, filters, side**2)
-    learned = ((1 + tokens) * filters, 0, 0)
-    return [stem, learned, *[layer] * layers, norm], filters
-
-
-_COUNTS = {
-    "mobilenet_v1": _count_mobilenet_v1,
-    "resnet50": _count_resnet50,
-    "vit": _count_vit,
-}
-
-
-def _dense(in_filters, filters, places=1):
-    weights = in_filters * filters
-    return weights + filters, weights * places, filters * places
-
-
-def _biased(kernel_size, in_filters, filters, size):
-    return costs.add(
-        costs.conv(kernel_size, in_filters, filters, size), (filters, 0, 0)
-    )
-
-
-def _blocks(stages, depth):
-    """Yields (stage, strides) of each block after scaling."""
-    for stage in stages:
-        for i in range(scaling.round_repeats(stage.repeats, depth)):
-            yield stage, stage.strides if i == 0 else 1
-
-
-def grow(network, growth, direction, **coefficients):
-    """Returns `network` scaled to `growth` times its multiply-adds.
-
-    Repeats, filters and pixels are whole numbers, so it is the nearest there
-    is on the way.
-
-    Args:
-      network: a `Scaled`.
-      growth: at least 1.
-      direction: a row of `DIRECTIONS`.
-      coefficients: alpha, beta, gamma of "compound".
+def from_fields(fields: dict) -> variants.Variant:
+    """Returns the `Variant` of a variant file's JSON object.
 
     Raises:
-      ValueError: a growth below 1, or an unknown direction.
+      ValueError: a field is unknown, mistyped or missing.
     """
-    if not 1 <= growth < math.inf:
-        raise ValueError(f"growth must be at least 1, got {growth!r}.")
-    if direction not in DIRECTIONS:
+    whole = isinstance(fields, dict) and set(_REQUIRED) <= set(fields)
+    if not whole and not (
+        isinstance(fields, dict) and isinstance(fields.get("base"), str)
+    ):
         raise ValueError(
-            f"Unknown direction {direction!r}; choose one of "
-            f"{', '.join(DIRECTIONS)}."
+            'it must be one JSON object with a "base", or with '
+            f"{', '.join(_REQUIRED)}."
         )
-    target = growth * count(network).multiply_adds
-
-    def at(amount):
-        by = DIRECTIONS[direction](amount, **coefficients)
-        found = scale(network, by)
-        return found, count(found).multiply_adds
-
-    # The cost rises in steps; the crossing is between `low` and `high`.
-    low, high = 0.0, 1.0
-    while at(high)[1] < target:
-        low, high = high, 2 * high
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if at(middle)[1] < target else (low, middle)
-    ends = (at(low), at(high))
-    return min(ends, key=lambda end: abs(math.log(end[1] / target)))[0]
+    changes = {name: value for name, value in fields.items() if name != "base"}
+    _check_fields(changes, _FIELDS)
+    if "stages" in changes:
+        changes["stages"] = _read_stages(changes["stages"])
+    if "base" in fields:
+        return dataclasses.replace(_get_row(fields["base"]), **changes)
+    return variants.Variant(**changes)
 
 
-def _alone(dimension):
-    def factors(amount):
-        ones = scaling.Factors(1.0, 1.0, 1.0)
-        return dataclasses.replace(ones, **{dimension: 1.0 + amount})
+def _get_row(name):
+    rows = {**variants.VARIANTS, **baselines.BASELINES}
+    if name not in rows:
+        nearest = difflib.get_close_matches(str(name), rows, n=1)
+        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+        raise ValueError(
+            f"Unknown model {name!r}; choose one of {', '.join(rows)}, or a "
+            f"{FILE_SUFFIX} file.{hint}"
+        )
+    return rows[name]
 
-    return factors
+
+def _check_fields(fields, known):
+    for name in fields:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+            raise ValueError(
+                f"unknown field {name!r}; choose one of base, "
+                f"{', '.join(known)}.{hint}"
+            )
 
 
-# How a network is made larger: an amount from 0 on → `scaling.Factors`.
-DIRECTIONS = {
-    "depth": _alone("depth"),
-    "width": _alone("width"),
-    "resolution": _alone("resolution"),
-    "compound": scaling.factors,
-}
+def _read_stages(rows):
+    if not isinstance(rows, list) or not all(isinstance(r, dict) for r in rows):
+        raise ValueError(
+            f"stages={str(rows)[:60]} must be a list of objects with "
+            f"{', '.join(_STAGE_FIELDS)}."
+        )
+    stages = []
+    for number, row in enumerate(rows, start=1):
+        try:
+            _check_fields(row, _STAGE_FIELDS)
+            missing = [name for name in _STAGE_FIELDS[:-1] if name not in row]
+            if missing:
+                raise ValueError(f"{missing[0]} is missing.")
+            stages.append(variants.Stage(**row))
+        except ValueError as error:
+            raise ValueError(f"stage {number}: {error}") from None
+    return tuple(stages)

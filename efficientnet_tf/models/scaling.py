@@ -5,7 +5,7 @@ import math
 
 from absl import logging
 
-from efficientnet_tf.models import variants
+from efficientnet_tf.models import registry, variants
 
 DEPTH_DIVISOR = 8
 
@@ -114,7 +114,7 @@ def compound(
       alpha: grows the depth.
       beta: grows the width.
       gamma: grows the resolution.
-      base: a name in `variants.VARIANTS` or a `Variant`.
+      base: a name, a variant file or a `Variant`.
       resolution_divisor: pixels; resolutions go to the nearest multiple.
 
     Raises:
@@ -129,23 +129,52 @@ def compound(
             step,
             GROWTH,
         )
-    base = variants.get_variant(base)
-    resolution = round_resolution(
+    return grow(base, phi, by, resolution_divisor)
+
+
+def grow(
+    base: registry.Model,
+    phi: float,
+    by: Factors,
+    resolution_divisor: int = 1,
+) -> variants.Variant:
+    """Returns `base` scaled by `Factors`, with the dropout that goes with φ.
+
+    Raises:
+      ValueError: the result has fewer pixels than the network's strides need.
+    """
+    base = registry.get_variant(base)
+    pixels = round_resolution(
         base.resolution, by.resolution, resolution_divisor
     )
-    if resolution < 32:
+    if pixels < variants.MIN_SIZE:
         raise ValueError(
-            f"phi={phi!r} gives {resolution} pixels; the network strides by "
-            "32, so choose a larger phi."
+            f"phi={phi!r} gives {pixels} pixels; the network strides by "
+            f"{variants.MIN_SIZE}, so choose a larger phi."
         )
+    grown = scale(base, by, resolution_divisor)
+    if not base.dropout:
+        return grown
     # "We linearly increase dropout from 0.2 for B0 to 0.5 for B7", sec. 5.2.
     dropout = min(0.5, max(0.0, base.dropout + 0.3 * phi / 7))
+    return dataclasses.replace(grown, dropout=dropout)
+
+
+def scale(
+    model: registry.Model, by: Factors, resolution_divisor: int = 1
+) -> variants.Variant:
+    """Returns a network with its dimensions times `Factors`.
+
+    Resolutions go to the nearest multiple of `resolution_divisor`.
+    """
+    variant = registry.get_variant(model)
     return dataclasses.replace(
-        base,
-        width=base.width * by.width,
-        depth=base.depth * by.depth,
-        resolution=resolution,
-        dropout=dropout,
+        variant,
+        width=variant.width * by.width,
+        depth=variant.depth * by.depth,
+        resolution=round_resolution(
+            variant.resolution, by.resolution, resolution_divisor
+        ),
     )
 
 
@@ -154,7 +183,7 @@ def implied_phi(model, base="efficientnet_b0"):
 
     They would be equal on the curve of α, β and γ.
     """
-    variant, base = variants.get_variant(model), variants.get_variant(base)
+    variant, base = registry.get_variant(model), registry.get_variant(base)
     return Factors(
         depth=math.log(variant.depth / base.depth, ALPHA),
         width=math.log(variant.width / base.width, BETA),

@@ -1,29 +1,49 @@
-"""The EfficientNet family as tables: stages, scaling coefficients, input."""
+"""What specifies a network, and the EfficientNet family as a table."""
 
 import dataclasses
-import json
-import pathlib
 
-# A variant file is one JSON object: "base" and any of these.
-FILE_SUFFIX = ".json"
-FILE_FIELDS = {
-    "width": float,
-    "depth": float,
-    "resolution": int,
-    "dropout": float,
-}
+from efficientnet_tf.utils import configs
+
+MIN_SIZE = 32  # Pixels: the networks stride by 32.
+# Of width and depth: far above what fits into any memory, and below what takes
+# long to count.
+MAX_SCALE = 1000.0
+
+# What a `Stage` is made of, how a network begins, and how it ends.
+BLOCKS = ("mbconv", "separable", "bottleneck", "transformer")
+STEMS = ("conv", "conv_pool", "patches")
+HEADS = ("conv", "none", "class_token")
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A run of MBConv blocks; only the first one strides."""
+    """A run of equal blocks; only the first one strides.
 
+    `filters` are those of the output; those of a "bottleneck" are inside it,
+    and its output has `expand_ratio` times as many. In a "transformer" the
+    ratio is that of the hidden layer, and there is no kernel.
+    """
+
+    block: str
     kernel_size: int
     repeats: int
     filters: int
     expand_ratio: int
     strides: int
     se_ratio: float = 0.25  # Of the block's input filters; 0 turns SE off.
+
+    def __post_init__(self):
+        configs.check_types(self)
+        configs.check_choices(self, {"block": BLOCKS})
+        configs.check_range(
+            self,
+            ("kernel_size", "repeats", "filters", "expand_ratio", "strides"),
+            "at least 1",
+            lambda value: value >= 1,
+        )
+        configs.check_range(
+            self, ("se_ratio",), "between 0 and 1", lambda x: 0 <= x <= 1
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +54,24 @@ class Normalization:
     std: tuple[float, float, float]
 
 
+NORMALIZATIONS = {
+    "imagenet": Normalization(
+        mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+        std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+    ),
+    # pixel * 2 / 255 - 1, https://arxiv.org/abs/1911.09665.
+    "advprop": Normalization(mean=(127.5,) * 3, std=(127.5,) * 3),
+    "lite": Normalization(mean=(127.0,) * 3, std=(128.0,) * 3),
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A network: what is scaled, by how much, and the input it was made for.
+    """The specification of a network: its stages, their scale, its input.
 
-    `resolution` is in pixels, `dropout` and `drop_path` are rates.
+    `resolution` is in pixels, `dropout` and `drop_path` are rates. `stem` and
+    `head` are rows of `STEMS` and `HEADS`; a head of "none" pools the last
+    block's output.
     """
 
     width: float
@@ -52,22 +85,49 @@ class Variant:
     # Lite keeps stem, head and the repeats of the outer stages unscaled.
     fixed_ends: bool = False
     drop_path: float = 0.2
+    stem: str = "conv"
     stem_filters: int = 32
+    head: str = "conv"
     head_filters: int = 1280
+
+    def __post_init__(self):
+        configs.check_types(self)
+        configs.check_range(
+            self,
+            ("width", "depth"),
+            f"above 0 and at most {MAX_SCALE:g}",
+            lambda value: 0 < value <= MAX_SCALE,
+        )
+        configs.check_fractions(self, ("dropout", "drop_path"))
+        configs.check_choices(
+            self,
+            {
+                "stem": STEMS,
+                "head": HEADS,
+                "normalization": tuple(NORMALIZATIONS),
+            },
+        )
+        if self.resolution < MIN_SIZE:
+            raise ValueError(
+                f"resolution={self.resolution} is below {MIN_SIZE}, by which "
+                "the networks stride."
+            )
+        if not self.stages:
+            raise ValueError("stages=() must hold at least one stage.")
 
 
 # EfficientNet-B0, Table 1 of https://arxiv.org/abs/1905.11946.
 B0_STAGES = (
-    # kernel, repeats, filters, expand, strides
-    Stage(3, 1, 16, 1, 1),
-    Stage(3, 2, 24, 6, 2),
-    Stage(5, 2, 40, 6, 2),
+    # block, kernel, repeats, filters, expand, strides
+    Stage("mbconv", 3, 1, 16, 1, 1),
+    Stage("mbconv", 3, 2, 24, 6, 2),
+    Stage("mbconv", 5, 2, 40, 6, 2),
     # The table's stride column is shifted here; the official code strides in
     # stages 4 and 6 and not in 5 and 7.
-    Stage(3, 3, 80, 6, 2),
-    Stage(5, 3, 112, 6, 1),
-    Stage(5, 4, 192, 6, 2),
-    Stage(3, 1, 320, 6, 1),
+    Stage("mbconv", 3, 3, 80, 6, 2),
+    Stage("mbconv", 5, 3, 112, 6, 1),
+    Stage("mbconv", 5, 4, 192, 6, 2),
+    Stage("mbconv", 3, 1, 320, 6, 1),
 )
 
 # Lite drops squeeze-and-excitation, which quantizes badly.
@@ -115,79 +175,10 @@ VARIANTS = {
     "efficientnet_lite4": _lite(1.4, 1.8, 300, 0.3),
 }
 
-NORMALIZATIONS = {
-    "imagenet": Normalization(
-        mean=(0.485 * 255, 0.456 * 255, 0.406 * 255),
-        std=(0.229 * 255, 0.224 * 255, 0.225 * 255),
-    ),
-    # pixel * 2 / 255 - 1, https://arxiv.org/abs/1911.09665.
-    "advprop": Normalization(mean=(127.5,) * 3, std=(127.5,) * 3),
-    "lite": Normalization(mean=(127.0,) * 3, std=(128.0,) * 3),
-}
-
 
 def short_name(name):
     """Returns what plots and tables call a variant: "B0", "Lite4"."""
     return name.removeprefix("efficientnet_").capitalize()
-
-
-def get_variant(model):
-    """Returns the `Variant` of a name or a file; a `Variant` passes through.
-
-    Raises:
-      ValueError: an unknown name, or a file that is no variant of the family.
-      FileNotFoundError: there is no such file.
-    """
-    if isinstance(model, Variant):
-        return model
-    if is_file(model):
-        fields = read_file(model)
-        base = fields.pop("base")
-        if base not in VARIANTS:
-            raise ValueError(
-                f"{model} scales {base!r}; choose one of {', '.join(VARIANTS)}."
-            )
-        return dataclasses.replace(VARIANTS[base], **fields)
-    if model not in VARIANTS:
-        raise ValueError(
-            f"Unknown model {model!r}; choose one of {', '.join(VARIANTS)}."
-        )
-    return VARIANTS[model]
-
-
-def is_file(model):
-    """Whether a model is named by a variant file."""
-    return str(model).endswith(FILE_SUFFIX)
-
-
-def read_file(path):
-    """Returns the fields of a variant file, "base" among them.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it is not JSON, or a field is unknown, mistyped or missing.
-    """
-    try:
-        fields = json.loads(pathlib.Path(path).expanduser().read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from None
-    if not isinstance(fields, dict) or not isinstance(fields.get("base"), str):
-        raise ValueError(f'{path} must be one JSON object with a "base".')
-    for name, value in fields.items():
-        if name == "base":
-            continue
-        if name not in FILE_FIELDS:
-            raise ValueError(
-                f"{path}: unknown field {name!r}; choose one of base, "
-                f"{', '.join(FILE_FIELDS)}."
-            )
-        kind = FILE_FIELDS[name]
-        whole = isinstance(value, int) and not isinstance(value, bool)
-        if not (whole or (kind is float and isinstance(value, float))):
-            raise ValueError(
-                f"{path}: {name}={value!r} must be of type {kind.__name__}."
-            )
-    return fields
 
 
 def get_normalization(normalization):

@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.measure import cache, choose as choose_lib, pareto
-from efficientnet_tf.models import registry, scaling, variants
+from efficientnet_tf.models import costs, registry, scaling, variants
 from efficientnet_tf.search import ranking, trials
 from efficientnet_tf.utils import configs, files
 
@@ -40,7 +40,7 @@ class Plan:
     is of accuracy and all `costs`.
     """
 
-    base: registry.Scaled
+    base: variants.Variant
     budget: trials.Budget
     growth: float = scaling.GROWTH
     tolerance: float = scaling.TOLERANCE
@@ -188,10 +188,14 @@ def read_results(plan, workdir, measured=None):
     """
     measured = measured or {}
     scaled = _networks(plan)
-    base = registry.count(scaled.pop(BASE))
+    base = costs.count_costs(scaled.pop(BASE))
     target = plan.target
     if not target:
-        begin = {**dataclasses.asdict(base), **measured.get(BASE, {})}
+        begin = {
+            "multiply_adds": base.multiply_adds,
+            "params": base.params,
+            **measured.get(BASE, {}),
+        }
         target = plan.growth * begin.get(plan.costs[0], math.nan)
     rows = []
     for name, (alpha, beta, gamma) in candidates(plan).items():
@@ -236,8 +240,8 @@ def choose(rows):
     return max(known, key=lambda r: (r["objective"], -r["multiply_adds"]))
 
 
-def family(plan, chosen, phis=PHIS):
-    """Returns a row per φ: the scaled network and its costs.
+def make_family(plan, chosen, phis=PHIS):
+    """Returns {φ: the scaled `Variant`}.
 
     Args:
       plan: a `Plan`.
@@ -245,26 +249,37 @@ def family(plan, chosen, phis=PHIS):
       phis: real numbers.
     """
     grid = [chosen[name] for name in ("alpha", "beta", "gamma")]
+    return {phi: _compound(plan, phi, grid) for phi in phis}
+
+
+def describe_family(networks):
+    """Returns a row per φ of `make_family`: the network's scale and costs."""
     rows = []
-    for phi in phis:
-        network = _compound(plan, phi, grid)
-        row = {"phi": phi, **dataclasses.asdict(network)}
-        cost = registry.count(network)
-        rows.append({**row, **dataclasses.asdict(cost)})
+    for phi, network in networks.items():
+        cost = costs.count_costs(network)
+        scale = {field: getattr(network, field) for field in trials.SCALE}
+        rows.append(
+            {
+                "phi": phi,
+                **scale,
+                "params": cost.params,
+                "multiply_adds": cost.multiply_adds,
+                "activations": cost.activations,
+            }
+        )
     return rows
 
 
 def write_family(plan, chosen, workdir, phis=PHIS):
-    """Writes a variant file per φ, and returns the rows of `family`."""
-    rows = family(plan, chosen, phis)
+    """Writes a variant file per φ, and returns their rows."""
+    networks = make_family(plan, chosen, phis)
     folder = pathlib.Path(workdir) / FAMILY_FOLDER
-    for old in folder.glob(f"phi*{variants.FILE_SUFFIX}"):
+    for old in folder.glob(f"phi*{registry.FILE_SUFFIX}"):
         files.remove(old)  # Of what was chosen before.
-    for row in rows:
-        fields = {f.name: row[f.name] for f in dataclasses.fields(plan.base)}
-        path = folder / f"phi{row['phi']:g}{variants.FILE_SUFFIX}"
-        registry.write(path, registry.Scaled(**fields))
-    return rows
+    for phi, network in networks.items():
+        path = folder / f"phi{phi:g}{registry.FILE_SUFFIX}"
+        registry.write_file(path, network)
+    return describe_family(networks)
 
 
 def _measure(cost, name, plan, workdir):
@@ -279,9 +294,9 @@ def _measure(cost, name, plan, workdir):
 
 
 def _networks(plan):
-    """Returns {name: `Scaled`} of the base and of all candidates."""
+    """Returns {name: `Variant`} of the base and of all candidates."""
     return {BASE: plan.base} | {
-        name: registry.scale(
+        name: scaling.scale(
             plan.base, scaling.factors(1, *row), plan.resolution_divisor
         )
         for name, row in candidates(plan).items()
@@ -289,14 +304,8 @@ def _networks(plan):
 
 
 def _compound(plan, phi, grid):
-    network = registry.scale(
-        plan.base, scaling.factors(phi, *grid), plan.resolution_divisor
-    )
-    if plan.base.base not in variants.VARIANTS:
-        return network
-    # The family's larger networks drop more.
-    whole = scaling.compound(phi, base=plan.base.variant)
-    return dataclasses.replace(network, dropout=whole.dropout)
+    by = scaling.factors(phi, *grid)
+    return scaling.grow(plan.base, phi, by, plan.resolution_divisor)
 
 
 def _objective(plan, row, target):

@@ -7,7 +7,7 @@ import dataclasses
 import pathlib
 
 from efficientnet_tf.models import published, registry, scaling, variants
-from efficientnet_tf.search import trials
+from efficientnet_tf.search import directions as directions_lib, trials
 from efficientnet_tf.utils import configs
 
 # Those of the paper's tables.
@@ -26,7 +26,7 @@ class Plan:
     budget: trials.Budget
     bases: tuple[str, ...] = BASES
     growths: tuple[float, ...] = (4.0,)  # As in the paper's tables.
-    directions: tuple[str, ...] = tuple(registry.DIRECTIONS)
+    directions: tuple[str, ...] = tuple(directions_lib.DIRECTIONS)
     width: float = 1.0
     depth: float = 1.0
     resolution: int = 0
@@ -44,10 +44,10 @@ class Plan:
             if not 1 < growth < float("inf"):
                 raise ValueError(f"growths={self.growths} must be above 1.")
         for direction in self.directions:
-            if direction not in registry.DIRECTIONS:
+            if direction not in directions_lib.DIRECTIONS:
                 raise ValueError(
                     f"Unknown direction {direction!r}; choose one of "
-                    f"{', '.join(registry.DIRECTIONS)}."
+                    f"{', '.join(directions_lib.DIRECTIONS)}."
                 )
         scaling.factors(1, self.alpha, self.beta, self.gamma)
         if self.alpha * self.beta * self.gamma == 1:
@@ -60,7 +60,7 @@ class Plan:
             )
 
     def start(self, base):
-        """Returns the `Scaled` that a base grows from."""
+        """Returns the `Variant` that a base grows from."""
         return trials.base_network(
             base,
             self.budget,
@@ -77,7 +77,7 @@ class Case:
     base: str
     direction: str
     growth: float
-    network: registry.Scaled
+    network: variants.Variant
 
     @property
     def name(self):
@@ -96,7 +96,7 @@ def cases(plan):
         for direction in plan.directions:
             options = grid if direction == "compound" else {}
             for growth in plan.growths:
-                grown = registry.grow(begin, growth, direction, **options)
+                grown = directions_lib.grow(begin, growth, direction, **options)
                 found.append(Case(label, direction, growth, grown))
     return found
 
@@ -155,7 +155,7 @@ def published_rows(bases=BASES):
 
 def _label(base):
     """Returns what a base is called, which may be a variant file."""
-    return pathlib.Path(base).stem if variants.is_file(base) else base
+    return pathlib.Path(base).stem if registry.is_file(base) else base
 
 
 def _direction(row):

@@ -5,7 +5,7 @@ import pathlib
 import keras
 import numpy as np
 
-from efficientnet_tf.models import registry
+from efficientnet_tf.models import costs, registry
 from efficientnet_tf.search import compound_search, compound_study, trials
 from efficientnet_tf.utils import figures, files
 
@@ -169,10 +169,9 @@ def published_table(rows):
     """Returns `study.published_rows` as Markdown, with what is counted here."""
     lines = []
     for row in rows:
-        network = registry.Scaled(
-            row["base"], row["width"], row["depth"], row["resolution"], 0.0
-        )
-        counted = registry.count(network).multiply_adds
+        scale = {name: row[name] for name in ("width", "depth", "resolution")}
+        network = registry.get_variant(row["base"], **scale)
+        counted = costs.count_costs(network).multiply_adds
         lines.append(
             [
                 f"`{row['base']}`",

@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.data import datasets
-from efficientnet_tf.models import registry
+from efficientnet_tf.models import costs, registry
 from efficientnet_tf.training import checkpoints, recipes, train
 from efficientnet_tf.utils import configs, files, workers
 
@@ -20,6 +20,9 @@ ATTEMPTS_FILE = "attempts.jsonl"
 # How the accuracy that counts is called in a run's rows: of the averaged
 # weights where there are such, else of the last ones.
 SCORES = ("ema_top1", "top1")
+
+# What differs between the networks of a study, in a row of its results.
+SCALE = ("width", "depth", "resolution", "dropout")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Budget:
 
 
 def base_network(name, budget, *, width=1.0, depth=1.0, resolution=0):
-    """Returns the `Scaled` that a study starts from.
+    """Returns the `Variant` that a study starts from.
 
     Args:
       name: of a network, or a variant file.
@@ -91,7 +94,7 @@ def base_network(name, budget, *, width=1.0, depth=1.0, resolution=0):
       depth: multiplies all repeats.
       resolution: pixels a side; 0: the recipe's, or the network's own.
     """
-    network = registry.get(name)
+    network = registry.get_variant(name)
     return dataclasses.replace(
         network,
         width=network.width * width,
@@ -121,7 +124,7 @@ def start(plan, candidates, workdir):
 
     Args:
       plan: a frozen dataclass.
-      candidates: {name: `Scaled`}.
+      candidates: {name: `Variant`}.
       workdir: the folder.
 
     Raises:
@@ -135,7 +138,7 @@ def start(plan, candidates, workdir):
     for name, network in candidates.items():
         path = network_file(workdir, name)
         if not path.exists():
-            registry.write(path, network)
+            registry.write_file(path, network)
 
 
 def work(names, budget, workdir, *, data_dir=None, on_run=None):
@@ -219,10 +222,10 @@ def summarize(name, network, budget, workdir):
     known = [score for score in scores if score is not None]
     whole = len(known) == budget.seeds
     spread = float(np.std(known, ddof=1)) if whole and len(known) > 1 else None
-    cost = registry.count(network)
+    cost = costs.count_costs(network)
     return {
         "name": name,
-        **dataclasses.asdict(network),
+        **{field: getattr(network, field) for field in SCALE},
         "params": cost.params,
         "multiply_adds": cost.multiply_adds,
         "accuracy": float(np.mean(known)) if whole else None,

@@ -21,7 +21,7 @@ def check_memory(cost, batch_size, precision):
     what it takes in the end (three to seven times for EfficientNet-B0).
 
     Args:
-      cost: a `networks.Cost`, which needs no network to be built.
+      cost: of `costs.count_costs`, which needs no network to be built.
       batch_size: of what passes through it at once on one device.
       precision: a row of `configs.PRECISIONS`.
     """

@@ -12,7 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.data import datasets
-from efficientnet_tf.models import layers, registry, variants
+from efficientnet_tf.models import builder, costs, layers, registry
 from efficientnet_tf.training import (
     callbacks,
     checkpoints,
@@ -83,7 +83,7 @@ def train_and_evaluate(
     """
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
-    scaled = registry.get(model_name)
+    variant = registry.get_variant(model_name)
     run = {
         "model": model_name,
         "dataset": dataset,
@@ -91,8 +91,8 @@ def train_and_evaluate(
         "recipe": recipe,
         **dataclasses.asdict(config),
     }
-    if variants.is_file(model_name):  # What stands in it may change.
-        run["network"] = dataclasses.asdict(scaled)
+    if registry.is_file(model_name):  # What stands in it may change.
+        run["network"] = dataclasses.asdict(variant)
     teachers.check(config.teacher)
     finished = files.start_run(workdir, run)
     if finished is not None:
@@ -101,9 +101,9 @@ def train_and_evaluate(
     examples = _load_examples(dataset, splits, config, data_dir)
     with devices.scope():
         network, average = _build(
-            scaled, examples, config, xla, devices.num_replicas_in_sync
+            model_name, examples, config, xla, devices.num_replicas_in_sync
         )
-    feed = inputs.Feed(examples, config, scaled, devices, data_service)
+    feed = inputs.Feed(examples, config, variant, devices, data_service)
     row = _run(run, network, average, feed, workdir, profile_steps)
     row["seconds"] = round(
         callbacks.total_seconds(workdir / files.METRICS_FILE, begin), 1
@@ -190,23 +190,23 @@ def _load_examples(dataset, splits, config, data_dir):
     return examples
 
 
-def _build(scaled, examples, config, xla, replicas):
+def _build(model_name, examples, config, xla, replicas):
     """Returns a compiled `Trainer` and the average of its weights or None."""
+    variant = registry.get_variant(model_name)
     classes = len(examples["train"].class_names)
     steps_per_epoch = examples["train"].size // config.batch_size
     stages = recipes.stages(config)
-    sizes = {stage.resolution or scaled.resolution for stage in stages}
+    sizes = {stage.resolution or variant.resolution for stage in stages}
     side = max(sizes) if len(sizes) == 1 else None
-    largest = dataclasses.replace(scaled, resolution=max(sizes))
     memory.check_memory(
-        registry.count(largest, classes),
+        costs.count_costs(variant, max(sizes), classes),
         distribution.replica_batch_size(config.micro_batch_size, replicas),
         config.precision,
     )
-    plain = registry.build(
-        scaled,
+    plain = builder.build(
+        model_name,
         classes=classes,
-        size=side,
+        input_shape=(side, side, 3),
         dropout_rate=config.dropout_rate,
         drop_path_rate=config.drop_path_rate,
     )

@@ -7,7 +7,7 @@ import tempfile
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.models import variants
+from efficientnet_tf.models import registry, variants
 from efficientnet_tf.utils import files
 from efficientnet_tf.weights import downloads, readers
 
@@ -148,7 +148,7 @@ def names(model):
 
 def check_name(model, weights):
     """Raises ValueError if `weights` is neither a row's name nor a file."""
-    variants.get_variant(model)  # Before all else, it may be misspelt.
+    registry.get_variant(model)  # Before all else, it may be misspelt.
     known = names(model) if isinstance(model, str) else ()
     if weights in known:
         return

@@ -9,9 +9,10 @@ import dataclasses
 import re
 
 import numpy as np
+from absl import logging
 
-from efficientnet_tf.models import builder, variants
-from efficientnet_tf.weights import readers
+from efficientnet_tf.models import plan as plan_lib, variants
+from efficientnet_tf.weights import former_names, readers
 
 # keras.applications.efficientnet; the values sit in its Normalization layer.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -61,14 +62,17 @@ def read(path, name):
       ValueError: it is of no known kind, cut off, refused, or not of this
         family.
     """
-    plans = builder.plan_blocks(name)
+    blocks = plan_lib.plan_network(name).blocks
     tensors = readers.read(path)
     convert = {
         "keras": _from_keras,
         "tensorflow": _from_tensorflow,
         "pytorch": _from_pytorch,
     }[tensors.layout]
-    arrays = convert(tensors.arrays, plans)
+    arrays = tensors.arrays
+    if tensors.layout == "keras":
+        arrays = _rename_former(arrays, path)
+    arrays = convert(arrays, blocks)
     if "stem_conv/kernel" not in arrays:
         some = ", ".join(sorted(tensors.arrays)[:3]) or "nothing"
         raise ValueError(
@@ -94,13 +98,12 @@ def _rename(arrays, layers):
 # Keras -----------------------------------------------------------------------
 
 
-def _from_keras(arrays, plans):
-    """Our own names, those of keras.applications, or Keras 3's numbers."""
+def _from_keras(arrays, blocks):
+    """Our names and keras.applications', which are the same, or others."""
     if any(re.match(r"conv2d(_\d+)?/", name) for name in arrays):
-        table = _numbered_names(plans)
+        table = _numbered_names(blocks)
     else:
-        table = _applications_names(plans)
-    table.update({name: name for name in _layer_names(plans)})
+        table = {name: name for name in _layer_names(blocks)}
     arrays = {
         name: value
         for name, value in arrays.items()
@@ -109,43 +112,40 @@ def _from_keras(arrays, plans):
     return _rename(arrays, table)
 
 
-def _layer_names(plans):
+def _rename_former(arrays, path):
+    """Gives arrays of an early version's file the layers' present names."""
+    renamed = {}
+    for name, value in arrays.items():
+        layer, _, weight = name.rpartition("/")
+        renamed[f"{former_names.current_name(layer)}/{weight}"] = value
+    if set(renamed) != set(arrays):
+        logging.info(former_names.NOTE, path)
+    return renamed
+
+
+def _layer_names(blocks):
     """Returns the layers with weights in the network's order."""
     names = ["stem_conv", "stem_bn"]
-    for plan in plans:
-        parts = ["depthwise_conv", "depthwise_bn"]
-        if plan.expand_ratio > 1:
+    for block in blocks:
+        parts = ["dwconv", "bn"]
+        if block.expand_ratio > 1:
             parts = ["expand_conv", "expand_bn", *parts]
-        if plan.squeezed_filters:
+        if block.squeezed_filters:
             parts += ["se_reduce", "se_expand"]
         parts += ["project_conv", "project_bn"]
-        names += [f"{plan.name}_{part}" for part in parts]
-    return [*names, "head_conv", "head_bn", "predictions"]
+        names += [f"{block.name}_{part}" for part in parts]
+    return [*names, "top_conv", "top_bn", "predictions"]
 
 
-def _applications_names(plans):
-    table = {"top_conv": "head_conv", "top_bn": "head_bn"}
-    for plan in plans:
-        stage, i = _position(plan)
-        theirs = f"block{stage}{chr(ord('a') + i - 1)}"
-        table[f"{theirs}_dwconv"] = f"{plan.name}_depthwise_conv"
-        table[f"{theirs}_bn"] = f"{plan.name}_depthwise_bn"
-        for part in ("se_reduce", "se_expand", "project_conv", "project_bn"):
-            table[f"{theirs}_{part}"] = f"{plan.name}_{part}"
-        for part in ("expand_conv", "expand_bn"):
-            table[f"{theirs}_{part}"] = f"{plan.name}_{part}"
-    return table
-
-
-def _numbered_names(plans):
+def _numbered_names(blocks):
     """Files of early Keras 3 name layers by class and place only."""
     counts = {}
     table = {}
-    for name in _layer_names(plans):
+    for name in _layer_names(blocks):
         kind = "conv2d"
         if name.endswith("_bn"):
             kind = "batch_normalization"
-        elif name.endswith("_depthwise_conv"):
+        elif name.endswith("_dwconv"):
             kind = "depthwise_conv2d"
         elif name == "predictions":
             kind = "dense"
@@ -198,7 +198,7 @@ def _normalization(tensors):
 # TensorFlow ------------------------------------------------------------------
 
 
-def _from_tensorflow(arrays, plans):
+def _from_tensorflow(arrays, blocks):
     """efficientnet_model.py of tensorflow/tpu; layers count within a block.
 
     The scope before "/stem", "/blocks_0" is the model's name.
@@ -206,24 +206,26 @@ def _from_tensorflow(arrays, plans):
     table = {
         "stem/conv2d": "stem_conv",
         "stem/batch_normalization": "stem_bn",
-        "head/conv2d": "head_conv",
-        "head/batch_normalization": "head_bn",
+        "head/conv2d": "top_conv",
+        "head/batch_normalization": "top_bn",
         "head/dense": "predictions",
     }
-    for index, plan in enumerate(plans):
-        parts = ["depthwise", "project"]
-        if plan.expand_ratio > 1:
-            parts = ["expand", *parts]
-        for i, part in enumerate(parts):
-            norm = f"batch_normalization_{i}".removesuffix("_0")
-            table[f"blocks_{index}/{norm}"] = f"{plan.name}_{part}_bn"
-        for i, part in enumerate([p for p in parts if p != "depthwise"]):
-            conv = f"conv2d_{i}".removesuffix("_0")
-            table[f"blocks_{index}/{conv}"] = f"{plan.name}_{part}_conv"
-        depthwise = f"blocks_{index}/depthwise_conv2d"
-        table[depthwise] = f"{plan.name}_depthwise_conv"
-        table[f"blocks_{index}/se/conv2d"] = f"{plan.name}_se_reduce"
-        table[f"blocks_{index}/se/conv2d_1"] = f"{plan.name}_se_expand"
+    for index, block in enumerate(blocks):
+        norms = ["bn", "project_bn"]
+        convs = ["project_conv"]
+        if block.expand_ratio > 1:
+            norms = ["expand_bn", *norms]
+            convs = ["expand_conv", *convs]
+        theirs = f"blocks_{index}"
+        for kind, names in (
+            ("batch_normalization", norms),
+            ("conv2d", convs),
+            ("depthwise_conv2d", ["dwconv"]),
+            ("se/conv2d", ["se_reduce", "se_expand"]),
+        ):
+            for i, name in enumerate(names):
+                place = f"{theirs}/{kind}_{i}".removesuffix("_0")
+                table[place] = f"{block.name}_{name}"
 
     def unscoped(name):
         name = re.sub(r"^.*?(?=(stem|head|blocks_\d+)/)", "", name)
@@ -235,13 +237,13 @@ def _from_tensorflow(arrays, plans):
 # PyTorch ---------------------------------------------------------------------
 
 
-def _from_pytorch(arrays, plans):
+def _from_pytorch(arrays, blocks):
     if "_conv_stem.weight" in arrays:
-        table = _lukemelas_names(plans)
+        table = _lukemelas_names(blocks)
     elif "conv_stem.weight" in arrays:
-        table = _timm_names(plans)
+        table = _timm_names(blocks)
     else:
-        table = _torchvision_names(plans)
+        table = _torchvision_names(blocks)
     renamed = {}
     for name, value in arrays.items():
         layer, _, weight = name.rpartition(".")
@@ -266,94 +268,88 @@ def _transpose(layer, kernel):
         return kernel.T
     if kernel.ndim != 4:
         raise ValueError(f"{layer}: a kernel of shape {kernel.shape}.")
-    if layer.endswith("_depthwise_conv"):
+    if layer.endswith("_dwconv"):
         return kernel.transpose(2, 3, 0, 1)
     return kernel.transpose(2, 3, 1, 0)
 
 
-def _lukemelas_names(plans):
+def _lukemelas_names(blocks):
     table = {
         "_conv_stem": "stem_conv",
         "_bn0": "stem_bn",
-        "_conv_head": "head_conv",
-        "_bn1": "head_bn",
+        "_conv_head": "top_conv",
+        "_bn1": "top_bn",
         "_fc": "predictions",
     }
     parts = {
         "_expand_conv": "expand_conv",
         "_bn0": "expand_bn",
-        "_depthwise_conv": "depthwise_conv",
-        "_bn1": "depthwise_bn",
+        "_depthwise_conv": "dwconv",
+        "_bn1": "bn",
         "_se_reduce": "se_reduce",
         "_se_expand": "se_expand",
         "_project_conv": "project_conv",
         "_bn2": "project_bn",
     }
-    for index, plan in enumerate(plans):
+    for index, block in enumerate(blocks):
         for theirs, ours in parts.items():
-            table[f"_blocks.{index}.{theirs}"] = f"{plan.name}_{ours}"
+            table[f"_blocks.{index}.{theirs}"] = f"{block.name}_{ours}"
     return table
 
 
-def _timm_names(plans):
+def _timm_names(blocks):
     table = {
         "conv_stem": "stem_conv",
         "bn1": "stem_bn",
-        "conv_head": "head_conv",
-        "bn2": "head_bn",
+        "conv_head": "top_conv",
+        "bn2": "top_bn",
         "classifier": "predictions",
     }
     inverted = {
         "conv_pw": "expand_conv",
         "bn1": "expand_bn",
-        "conv_dw": "depthwise_conv",
-        "bn2": "depthwise_bn",
+        "conv_dw": "dwconv",
+        "bn2": "bn",
         "conv_pwl": "project_conv",
         "bn3": "project_bn",
     }
     separable = {  # Without expansion: DepthwiseSeparableConv.
-        "conv_dw": "depthwise_conv",
-        "bn1": "depthwise_bn",
+        "conv_dw": "dwconv",
+        "bn1": "bn",
         "conv_pw": "project_conv",
         "bn2": "project_bn",
     }
-    for plan in plans:
-        stage, i = _position(plan)
-        parts = inverted if plan.expand_ratio > 1 else separable
+    for block in blocks:
+        parts = inverted if block.expand_ratio > 1 else separable
         squeeze = {
             "se.conv_reduce": "se_reduce",
             "se.conv_expand": "se_expand",
         }
         for theirs, ours in {**parts, **squeeze}.items():
-            name = f"blocks.{stage - 1}.{i - 1}.{theirs}"
-            table[name] = f"{plan.name}_{ours}"
+            name = f"blocks.{block.stage - 1}.{block.index - 1}.{theirs}"
+            table[name] = f"{block.name}_{ours}"
     return table
 
 
-def _torchvision_names(plans):
-    stages = max(_position(plan)[0] for plan in plans)
+def _torchvision_names(blocks):
+    stages = blocks[-1].stage
     table = {
         "features.0.0": "stem_conv",
         "features.0.1": "stem_bn",
-        f"features.{stages + 1}.0": "head_conv",
-        f"features.{stages + 1}.1": "head_bn",
+        f"features.{stages + 1}.0": "top_conv",
+        f"features.{stages + 1}.1": "top_bn",
         "classifier.1": "predictions",
     }
-    for plan in plans:
-        stage, i = _position(plan)
-        steps = ["depthwise", "se", "project"]
-        if plan.expand_ratio > 1:
-            steps = ["expand", *steps]
+    for block in blocks:
+        steps = [
+            {"0": "dwconv", "1": "bn"},
+            {"fc1": "se_reduce", "fc2": "se_expand"},
+            {"0": "project_conv", "1": "project_bn"},
+        ]
+        if block.expand_ratio > 1:
+            steps = [{"0": "expand_conv", "1": "expand_bn"}, *steps]
+        place = f"features.{block.stage}.{block.index - 1}.block"
         for number, step in enumerate(steps):
-            theirs = f"features.{stage}.{i - 1}.block.{number}"
-            first, second = ("fc1", "fc2") if step == "se" else ("0", "1")
-            ours = ("reduce", "expand") if step == "se" else ("conv", "bn")
-            table[f"{theirs}.{first}"] = f"{plan.name}_{step}_{ours[0]}"
-            table[f"{theirs}.{second}"] = f"{plan.name}_{step}_{ours[1]}"
+            for theirs, ours in step.items():
+                table[f"{place}.{number}.{theirs}"] = f"{block.name}_{ours}"
     return table
-
-
-def _position(plan):
-    """Returns the stage and the place in it, both from 1."""
-    stage, i = plan.name.removeprefix("block").split("_")
-    return int(stage), int(i)

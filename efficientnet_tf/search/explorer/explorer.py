@@ -8,7 +8,7 @@ import re
 import statistics
 
 from efficientnet_tf.measure import cost_charts
-from efficientnet_tf.models import builder, costs, scaling, variants
+from efficientnet_tf.models import costs, scaling, variants
 from efficientnet_tf.search import compound_search
 from efficientnet_tf.utils import files
 
@@ -36,8 +36,8 @@ def page_data():
         "growth": compound_search.Plan.growth,
         "tolerance": compound_search.Plan.tolerance,
         "depth_divisor": scaling.DEPTH_DIVISOR,
-        "min_resolution": builder.MIN_SIZE,
-        "classes": costs.count("efficientnet_b0").stages[-1].filters,
+        "min_resolution": variants.MIN_SIZE,
+        "classes": costs.count_costs("efficientnet_b0").stages[-1].filters,
         "families": {name: _family(name) for name in FAMILIES},
         "named": {name: _named(name) for name in variants.VARIANTS},
         "points": [
@@ -103,7 +103,7 @@ def _named(name):
 
 def _picture_size(name):
     """Returns the scale of the picture, in which this network fills it."""
-    stages = costs.count(name).stages[:-1]
+    stages = costs.count_costs(name).stages[:-1]
     widths = (s.repeats * math.sqrt(s.filters) for s in stages)
     return {
         "full_width": round(sum(widths), 2),

@@ -1,0 +1,81 @@
+"""The parts of a built network: feature maps by stride, frozen stages."""
+
+import re
+from collections.abc import Sequence
+
+import keras
+
+# The levels of a feature pyramid: level k has stride 2**k.
+LEVELS = (1, 2, 3, 4, 5)
+
+_BLOCK = re.compile(r"block(\d+)[a-z]+_")
+
+
+def feature_pyramid(
+    network: keras.Model, levels: Sequence[int] = LEVELS
+) -> keras.Model:
+    """Returns a model with the feature maps of `network` at several strides.
+
+    Args:
+      network: a model from `build`, with or without its top.
+      levels: which levels; level k has stride 2**k, from 1 to 5.
+
+    Returns:
+      A `keras.Model` on the same layers and weights; its output is a dict
+      {"P3": [N, H / 8, W / 8, C], ...} of the last map at each stride.
+    """
+    unknown = sorted(set(levels) - set(LEVELS))
+    if unknown or not levels:
+        raise ValueError(
+            f"levels={tuple(levels)!r} must be chosen from {LEVELS}."
+        )
+    names = endpoints(network)
+    return keras.Model(
+        network.inputs,
+        {f"P{k}": network.get_layer(names[k]).output for k in levels},
+        name=f"{network.name}_features",
+    )
+
+
+def freeze_stages(network: keras.Model, stages: int) -> None:
+    """Keeps the stem and the first stages from training, statistics too.
+
+    Sets `trainable` of the layers: of these to False, of the others to True.
+
+    Args:
+      network: a model from `build`.
+      stages: how many; 0 freezes nothing.
+    """
+    reached = stages == 0
+    for layer in network.layers:
+        block = _BLOCK.match(layer.name)
+        reached = reached or layer.name.startswith("top_")
+        reached = reached or (block is not None and int(block[1]) > stages)
+        layer.trainable = reached
+
+
+def endpoints(network: keras.Model) -> dict[int, str]:
+    """Returns {level: name of the last block's layer at stride 2**level}.
+
+    Raises:
+      ValueError: the network has no map at each of these strides.
+    """
+    parts = {}
+    for layer in network.layers:
+        block = _BLOCK.match(layer.name)
+        part = block[0] if block else layer.name
+        if part.startswith(("stem_", "block")):
+            parts.setdefault(part, []).append(layer)
+    names, level = {}, 0
+    for group in parts.values():
+        # A block strides once, whatever of it does, and begins with a
+        # convolution at the old stride: only its output counts.
+        level += any(
+            getattr(layer, "strides", (1, 1))[0] == 2 for layer in group
+        )
+        names[level] = group[-1].name
+    if sorted(names) != list(LEVELS):
+        raise ValueError(
+            f"{network.name!r} has no feature map at each stride from 2 to 32."
+        )
+    return names

@@ -1,0 +1,172 @@
+"""From a variant to its plan: every block after scaling.
+
+The one description of a network that the builder, the costs and the converters
+of weights read. No Keras.
+"""
+
+import dataclasses
+import string
+
+from efficientnet_tf.models import registry, scaling
+
+# Of a transformer: filters of an attention head, pixels a side of a patch.
+HEAD_SIZE = 64
+PATCH_SIZE = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockPlan:
+    """One block after scaling; `filters` are those of its output.
+
+    `stage` and `index` count from 1.
+    """
+
+    block: str
+    stage: int
+    index: int
+    kernel_size: int
+    expand_ratio: int
+    strides: int
+    in_filters: int
+    filters: int
+    squeezed_filters: int  # 0: no squeeze-and-excitation.
+    drop_rate: float
+
+    @property
+    def name(self) -> str:
+        """Its layers' prefix, as in keras.applications: "block2a"."""
+        return name_block(self.stage, self.index)
+
+    @property
+    def has_shortcut(self) -> bool:
+        return self.strides == 1 and self.in_filters == self.filters
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A network after scaling; `head_filters` is 0 without a convolution."""
+
+    stem_filters: int
+    stages: tuple[tuple[BlockPlan, ...], ...]
+    head_filters: int
+
+    @property
+    def blocks(self) -> tuple[BlockPlan, ...]:
+        return tuple(block for stage in self.stages for block in stage)
+
+    @property
+    def features(self) -> int:
+        """The filters of what is pooled and classified."""
+        return self.head_filters or self.stages[-1][-1].filters
+
+
+def plan_network(
+    model: registry.Model, drop_path_rate: float | None = None
+) -> Plan:
+    """Returns the `Plan` of a network.
+
+    Args:
+      model: a name, a variant file or a `Variant`.
+      drop_path_rate: the rate that the blocks rise towards; block i of n has
+        rate * i / n. None means the variant's own.
+
+    Raises:
+      ValueError: an unknown model, or blocks that drop no paths.
+    """
+    variant = registry.get_variant(model)
+    rate = variant.drop_path if drop_path_rate is None else drop_path_rate
+    _check_drop_path(variant, rate)
+    stem, head = _plan_ends(variant)
+    repeats = _plan_repeats(variant)
+    stages, in_filters, done = [], stem, 0
+    for number, (stage, count) in enumerate(
+        zip(variant.stages, repeats, strict=True), start=1
+    ):
+        filters = _scale_filters(stage, variant.width)
+        blocks = []
+        for index in range(count):
+            drop_rate = rate * (done + index) / sum(repeats)
+            blocks.append(
+                _plan_block(
+                    stage, number, index, in_filters, filters, drop_rate
+                )
+            )
+            in_filters = filters
+        done += count
+        stages.append(tuple(blocks))
+    return Plan(stem, tuple(stages), head)
+
+
+def name_block(stage: int, index: int) -> str:
+    """Returns "block2a" for 2 and 1; after "z" come "aa", "ab", ..."""
+    letters = ""
+    while index:
+        index, place = divmod(index - 1, len(string.ascii_lowercase))
+        letters = string.ascii_lowercase[place] + letters
+    return f"block{stage}{letters}"
+
+
+def _plan_block(stage, number, index, in_filters, filters, drop_rate):
+    # The ratio is of the block's input, not of the expanded tensor.
+    squeezed = max(1, int(in_filters * stage.se_ratio))
+    return BlockPlan(
+        block=stage.block,
+        stage=number,
+        index=index + 1,
+        kernel_size=stage.kernel_size,
+        expand_ratio=stage.expand_ratio,
+        strides=stage.strides if index == 0 else 1,
+        in_filters=in_filters,
+        filters=filters,
+        squeezed_filters=squeezed if stage.se_ratio else 0,
+        drop_rate=drop_rate,
+    )
+
+
+def _scale_filters(stage, width):
+    """Returns the filters of a stage's output."""
+    if stage.block == "transformer":
+        return _round_heads(stage.filters, width)
+    filters = scaling.round_filters(stage.filters, width)
+    if stage.block == "bottleneck":
+        return filters * stage.expand_ratio
+    return filters
+
+
+def _round_heads(filters, width):
+    return HEAD_SIZE * max(1, round(filters * width / HEAD_SIZE))
+
+
+def _plan_ends(variant):
+    """Returns the filters of the stem and of the head."""
+    head = variant.head_filters if variant.head == "conv" else 0
+    if variant.stem == "patches":
+        return _round_heads(variant.stem_filters, variant.width), head
+    if variant.fixed_ends:
+        return variant.stem_filters, head
+    stem, head = (
+        scaling.round_filters(filters, variant.width) if filters else 0
+        for filters in (variant.stem_filters, head)
+    )
+    return stem, head
+
+
+def _plan_repeats(variant):
+    """Returns the number of blocks of every stage."""
+    repeats = [
+        scaling.round_repeats(stage.repeats, variant.depth)
+        for stage in variant.stages
+    ]
+    if variant.fixed_ends:
+        repeats[0] = variant.stages[0].repeats
+        repeats[-1] = variant.stages[-1].repeats
+    return tuple(repeats)
+
+
+def _check_drop_path(variant, rate):
+    blocks = {stage.block for stage in variant.stages} - {"mbconv"}
+    if rate and blocks:
+        raise ValueError(
+            f"drop_path_rate={rate}: {min(blocks)} blocks drop no paths; leave "
+            "it at 0."
+        )

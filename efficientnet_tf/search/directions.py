@@ -1,0 +1,65 @@
+"""Networks grown to a cost in one dimension, or in all three at once."""
+
+import dataclasses
+import math
+
+from efficientnet_tf.models import costs, registry, scaling, variants
+
+
+def grow(
+    model: registry.Model, growth: float, direction: str, **coefficients: float
+) -> variants.Variant:
+    """Returns a network scaled to `growth` times its multiply-adds.
+
+    Repeats, filters and pixels are whole numbers, so it is the nearest there
+    is on the way.
+
+    Args:
+      model: a name, a variant file or a `Variant`.
+      growth: at least 1.
+      direction: a row of `DIRECTIONS`.
+      coefficients: alpha, beta, gamma of "compound".
+
+    Raises:
+      ValueError: a growth below 1, or an unknown direction.
+    """
+    if not 1 <= growth < math.inf:
+        raise ValueError(f"growth must be at least 1, got {growth!r}.")
+    if direction not in DIRECTIONS:
+        raise ValueError(
+            f"Unknown direction {direction!r}; choose one of "
+            f"{', '.join(DIRECTIONS)}."
+        )
+    target = growth * costs.count_costs(model).multiply_adds
+
+    def at(amount):
+        by = DIRECTIONS[direction](amount, **coefficients)
+        found = scaling.scale(model, by)
+        return found, costs.count_costs(found).multiply_adds
+
+    # The cost rises in steps; the crossing is between `low` and `high`.
+    low, high = 0.0, 1.0
+    while at(high)[1] < target:
+        low, high = high, 2 * high
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if at(middle)[1] < target else (low, middle)
+    ends = (at(low), at(high))
+    return min(ends, key=lambda end: abs(math.log(end[1] / target)))[0]
+
+
+def _alone(dimension):
+    def factors(amount):
+        ones = scaling.Factors(1.0, 1.0, 1.0)
+        return dataclasses.replace(ones, **{dimension: 1.0 + amount})
+
+    return factors
+
+
+# How a network is made larger: an amount from 0 on → `scaling.Factors`.
+DIRECTIONS = {
+    "depth": _alone("depth"),
+    "width": _alone("width"),
+    "resolution": _alone("resolution"),
+    "compound": scaling.factors,
+}
