@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import paths
-from efficientnet_tf.models import builder, layers, variants
+from efficientnet_tf.models import builder, layers, registry
 from efficientnet_tf.weights import loading
 
 # Run under both backends, so that both do the same.
@@ -34,7 +34,7 @@ PROGRAM = textwrap.dedent(
 
     name, depth, classes, activation, folder = sys.argv[1:]
     variant = dataclasses.replace(
-        variants.get_variant(name), depth=float(depth)
+        registry.get_variant(name), depth=float(depth)
     )
     network = builder.build(
         variant,
@@ -91,7 +91,7 @@ def run(backend, folder, *arguments):
 )
 def test_jax_predicts_and_trains_as_tensorflow_does(name, depth, tmp_path):
     pytest.importorskip("jax")
-    variant = dataclasses.replace(variants.get_variant(name), depth=depth)
+    variant = dataclasses.replace(registry.get_variant(name), depth=depth)
     network = builder.build(variant, input_shape=(64, 64, 3), classes=10)
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 255, (8, 64, 64, 3)).astype("float32")

@@ -22,7 +22,7 @@ class Clock:
         self.calls.append((part, job.model, job.size))
         if job.model in self.failing:
             raise RuntimeError(f"{part} failed: out of memory.")
-        billions = costs.count(job.model, job.size).multiply_adds / 1e9
+        billions = costs.count_costs(job.model, job.size).multiply_adds / 1e9
         return {
             **{f"latency_p{p}_ms": (1 + p / 100) * billions for p in (50, 95)},
             "training_memory_mb": 1000 * billions,

@@ -5,12 +5,13 @@ import dataclasses
 import json
 import subprocess
 import sys
+import types
 
 import pytest
 
 import paths
 from efficientnet_tf.measure import latency
-from efficientnet_tf.models import published, registry, variants
+from efficientnet_tf.models import costs, published, registry, variants
 from efficientnet_tf.training import memory
 
 
@@ -59,10 +60,10 @@ def test_a_variant_file_is_a_network_as_well(tmp_path):
     path.write_text('{"base": "efficientnet_b0", "width": 0.5}')
     row = latency.count(latency.Job(str(path), resolution=64))
     assert row["resolution"] == 64 and row["published_params_m"] is None
-    network = dataclasses.replace(registry.get(path), resolution=64)
-    costs = registry.count(network)
-    assert row["params_m"] == costs.params / 1e6
-    assert row["multiply_adds_g"] == costs.multiply_adds / 1e9
+    network = dataclasses.replace(registry.get_variant(path), resolution=64)
+    counted = costs.count_costs(network)
+    assert row["params_m"] == counted.params / 1e6
+    assert row["multiply_adds_g"] == counted.multiply_adds / 1e9
 
 
 def test_activation_memory_follows_batch_and_precision():
@@ -94,7 +95,7 @@ def test_a_process_that_fails_says_why():
 
 
 def test_training_that_cannot_fit_is_not_tried(monkeypatch):
-    monkeypatch.setattr(latency, "_proc_mb", lambda path, field: 1.0)
+    monkeypatch.setattr(memory, "_proc_mb", lambda path, field: 1.0)
     job = latency.Job("mobilenet_v1", resolution=32)
     with pytest.raises(
         MemoryError, match="takes .* least, and this machine has 1;"
@@ -174,7 +175,7 @@ def test_the_script_counts_layers_and_stages(tmp_path):
 
 
 def test_a_containers_limit_counts_where_it_is_less(tmp_path, monkeypatch):
-    cost = registry.Cost(params=10**6, multiply_adds=0, activations=10**6)
+    cost = types.SimpleNamespace(params=10**6, activations=10**6)
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(memory, "LIMIT_FILE", str(limit))
     for text in (None, "max\n", "17000000\n"):

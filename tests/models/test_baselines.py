@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 
 import paths
-from efficientnet_tf.models import baselines, profile as profile_lib, published
+from efficientnet_tf.models import (
+    baselines,
+    builder,
+    profile as profile_lib,
+    published,
+    registry,
+)
 
 SCALING_PAGE = paths.DOCS / "scaling.md"
 
@@ -34,7 +40,7 @@ def test_every_baseline_has_a_golden_and_a_row_in_table_3():
 
 @pytest.mark.parametrize("name", PEERS)
 def test_parameters_at_scale_one_are_those_of_keras_applications(name):
-    ours, theirs = baselines.build(name), PEERS[name](weights=None)
+    ours, theirs = builder.build(name), PEERS[name](weights=None)
     assert ours.count_params() == theirs.count_params()
     profile = profile_lib.profile(ours)
     assert profile.params == profile_lib.profile(theirs).params
@@ -43,7 +49,9 @@ def test_parameters_at_scale_one_are_those_of_keras_applications(name):
 
 @pytest.mark.parametrize("width", VITS)
 def test_transformers_of_the_known_widths_have_the_known_costs(width):
-    profile = profile_lib.profile(baselines.build("vit", width=width))
+    profile = profile_lib.profile(
+        builder.build(registry.get_variant("vit", width=width))
+    )
     params, multiply_adds = VITS[width]
     assert profile.params == params
     assert round(profile.multiply_adds / 1e9, 1) == multiply_adds
@@ -55,11 +63,13 @@ def _id(row):
 
 @pytest.mark.parametrize("row", published.TABLE_3, ids=_id)
 def test_a_row_of_table_3_costs_what_the_paper_says(row):
-    network = baselines.build(
-        row.baseline,
-        depth=row.depth,
-        width=row.width,
-        resolution=row.resolution,
+    network = builder.build(
+        registry.get_variant(
+            row.baseline,
+            depth=row.depth,
+            width=row.width,
+            resolution=row.resolution,
+        )
     )
     found = profile_lib.profile(network).multiply_adds / 1e9
     cells = (
@@ -95,9 +105,9 @@ def test_the_swapped_rows_of_table_3_fit_each_other():
 @pytest.mark.parametrize("name", baselines.BASELINES)
 def test_depth_width_and_resolution_each_add_to_the_cost(name):
     def count(**scale):
-        network = baselines.build(
-            name, **{"resolution": 64, "classes": 7, "width": 0.5, **scale}
-        )
+        fields = {"resolution": 64, "width": 0.5, **scale}
+        variant = registry.get_variant(name, **fields)
+        network = builder.build(variant, classes=7)
         assert network.output_shape == (None, 7)
         return profile_lib.profile(network)
 
@@ -114,11 +124,8 @@ def test_depth_width_and_resolution_each_add_to_the_cost(name):
 
 @pytest.mark.parametrize("name", baselines.BASELINES)
 def test_a_small_one_learns_its_images_and_survives_saving(name, tmp_path):
-    network = baselines.build(
-        name,
-        depth=0.1,
-        width=0.25,
-        resolution=32,
+    network = builder.build(
+        registry.get_variant(name, depth=0.1, width=0.25, resolution=32),
         classes=4,
         dropout_rate=0.1,
         classifier_activation=None,
@@ -145,18 +152,21 @@ def test_a_small_one_learns_its_images_and_survives_saving(name, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "resnet18"}, "Unknown baseline 'resnet18'.*mobilenet_v1"),
-        ({"name": "vit", "depth": 0}, "depth must be above 0, got 0"),
-        ({"name": "vit", "width": float("nan")}, "width must be.*nan"),
-        ({"name": "vit", "resolution": 16}, "at least 32 pixels, got 16"),
+        ({"model": "resnet18"}, "Unknown model 'resnet18'.*mobilenet_v1"),
+        ({"model": "resnet5"}, "Did you mean 'resnet50'"),
+        ({"model": "vit", "depth": 0}, "depth=0 must be above 0"),
+        ({"model": "vit", "width": float("nan")}, "width=nan must be"),
+        ({"model": "vit", "resolution": 16}, "resolution=16 is below 32"),
+        ({"model": "vit", "heads": 3}, "unknown field 'heads'"),
     ],
 )
 def test_a_size_that_makes_no_network_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        baselines.build(**arguments)
+        registry.get_variant(**arguments)
 
 
 def test_layer_names_are_paths_as_in_the_family():
-    names = [x.name for x in baselines.build("resnet50", depth=0.5).layers]
-    assert {"stem_conv", "block1_1_reduce_conv", "block4_2_add"} <= set(names)
-    assert "block1_3_add" not in names
+    half = registry.get_variant("resnet50", depth=0.5)
+    names = [x.name for x in builder.build(half).layers]
+    assert {"stem_conv", "block1a_reduce_conv", "block4b_add"} <= set(names)
+    assert "block1c_add" not in names

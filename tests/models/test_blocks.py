@@ -6,10 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf.models import blocks, builder
+from efficientnet_tf.models import blocks, plan as plan_lib
 
-PLAN = builder.BlockPlan(
-    name="block9_9",
+PLAN = plan_lib.BlockPlan(
+    block="mbconv",
+    stage=9,
+    index=9,
     kernel_size=5,
     expand_ratio=6,
     strides=1,
@@ -85,7 +87,7 @@ def test_every_kernel_of_a_block_uses_the_official_initializer():
 
 
 def test_equal_shapes_start_from_different_values():
-    first = make_block().get_layer("block9_9_expand_conv").kernel
+    first = make_block().get_layer("block9i_expand_conv").kernel
     inputs = keras.Input((8, 8, 24))
     x = inputs
     for name in ("a", "b"):
@@ -99,14 +101,14 @@ def test_equal_shapes_start_from_different_values():
 def test_a_block_has_the_layers_of_the_paper_in_order():
     names = [layer.name for layer in make_block().layers[1:]]
     assert names == [
-        f"block9_9_{part}"
+        f"block9i_{part}"
         for part in (
             "expand_conv",
             "expand_bn",
             "expand_activation",
-            "depthwise_conv",
-            "depthwise_bn",
-            "depthwise_activation",
+            "dwconv",
+            "bn",
+            "activation",
             "se_squeeze",
             "se_reduce",
             "se_expand",
@@ -142,7 +144,7 @@ def test_only_squeeze_and_excitation_has_biases():
         for layer in make_block().layers
         if getattr(layer, "use_bias", False)
     }
-    assert biased == {"block9_9_se_reduce", "block9_9_se_expand"}
+    assert biased == {"block9i_se_reduce", "block9i_se_expand"}
 
 
 def test_squeeze_and_excite_gates_channels_by_their_average():

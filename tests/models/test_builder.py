@@ -12,7 +12,9 @@ import tensorflow as tf
 
 from efficientnet_tf.models import (
     builder,
+    features,
     layers,
+    plan as plan_lib,
     profile as profile_lib,
     scaling,
     variants,
@@ -127,7 +129,7 @@ def built(name):
     network = builder.build(name)
     pyramid = {
         level: network.get_layer(layer).output.shape[1:]
-        for level, layer in builder.endpoints(network).items()
+        for level, layer in features.endpoints(network).items()
     }
     return profile_lib.profile(network), pyramid
 
@@ -163,9 +165,9 @@ def count_by_hand(name):
     def conv_bn(kernel, in_filters, filters):
         return kernel**2 * in_filters * filters + 2 * filters
 
-    stem, head = builder.plan_ends(name)
-    total = conv_bn(3, 3, stem)
-    for plan in builder.plan_blocks(name):
+    network = plan_lib.plan_network(name)
+    total = conv_bn(3, 3, network.stem_filters)
+    for plan in network.blocks:
         expanded = plan.in_filters * plan.expand_ratio
         if plan.expand_ratio > 1:
             total += conv_bn(1, plan.in_filters, expanded)
@@ -174,7 +176,7 @@ def count_by_hand(name):
         if squeezed:
             total += 2 * expanded * squeezed + squeezed + expanded
         total += conv_bn(1, expanded, plan.filters)
-    return total + conv_bn(1, plan.filters, head)
+    return total + conv_bn(1, plan.filters, network.head_filters)
 
 
 # Sizes.
@@ -189,7 +191,7 @@ def test_every_variant_has_a_golden(goldens):
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_the_plan_has_the_published_number_of_parameters(name):
-    head = builder.plan_ends(name)[1]
+    head = plan_lib.plan_network(name).head_filters
     assert count_by_hand(name) == PARAMS_WITHOUT_TOP[name]
     assert count_by_hand(name) + 1000 * (head + 1) == PARAMS[name]
 
@@ -224,7 +226,7 @@ def test_statistics_are_as_many_as_in_published_files(name):
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_the_plan_has_the_official_number_of_blocks(name):
-    assert len(builder.plan_blocks(name)) == BLOCKS[name]
+    assert len(plan_lib.plan_network(name).blocks) == BLOCKS[name]
 
 
 # The plan.
@@ -232,7 +234,7 @@ def test_the_plan_has_the_official_number_of_blocks(name):
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_drop_rates_rise_from_zero_by_the_scaled_number_of_blocks(name):
-    rates = [plan.drop_rate for plan in builder.plan_blocks(name)]
+    rates = [plan.drop_rate for plan in plan_lib.plan_network(name).blocks]
     expected = [0.2 * i / BLOCKS[name] for i in range(BLOCKS[name])]
     assert rates == pytest.approx(expected)
 
@@ -242,7 +244,7 @@ def test_drop_rates_rise_from_zero_by_the_scaled_number_of_blocks(name):
     [("efficientnet_b0", 0.1875), ("efficientnet_b7", 0.19636)],
 )
 def test_the_last_drop_rate_stays_below_the_limit(name, last):
-    rate = builder.plan_blocks(name)[-1].drop_rate
+    rate = plan_lib.plan_network(name).blocks[-1].drop_rate
     assert rate == pytest.approx(last, abs=1e-5)  # 0.2 * (n - 1) / n.
 
 
@@ -256,15 +258,15 @@ def test_drop_rates_are_those_of_the_layers():
     # The first block of every stage changes its shape: no shortcut, no drop.
     assert found == pytest.approx(
         {
-            "block2_2_drop": 0.4 * 2 / 16,
-            "block3_2_drop": 0.4 * 4 / 16,
-            "block4_2_drop": 0.4 * 6 / 16,
-            "block4_3_drop": 0.4 * 7 / 16,
-            "block5_2_drop": 0.4 * 9 / 16,
-            "block5_3_drop": 0.4 * 10 / 16,
-            "block6_2_drop": 0.4 * 12 / 16,
-            "block6_3_drop": 0.4 * 13 / 16,
-            "block6_4_drop": 0.4 * 14 / 16,
+            "block2b_drop": 0.4 * 2 / 16,
+            "block3b_drop": 0.4 * 4 / 16,
+            "block4b_drop": 0.4 * 6 / 16,
+            "block4c_drop": 0.4 * 7 / 16,
+            "block5b_drop": 0.4 * 9 / 16,
+            "block5c_drop": 0.4 * 10 / 16,
+            "block6b_drop": 0.4 * 12 / 16,
+            "block6c_drop": 0.4 * 13 / 16,
+            "block6d_drop": 0.4 * 14 / 16,
         }
     )
 
@@ -272,17 +274,17 @@ def test_drop_rates_are_those_of_the_layers():
 def test_squeezed_widths_are_a_quarter_of_the_blocks_input():
     # From the shapes of the published B0 checkpoint.
     widths = [8, 4, 6, 6, 10, 10, 20, 20, 20, 28, 28, 28, 48, 48, 48, 48]
-    plans = builder.plan_blocks("efficientnet_b0")
+    plans = plan_lib.plan_network("efficientnet_b0").blocks
     assert [plan.squeezed_filters for plan in plans] == widths
 
 
 @pytest.mark.parametrize("number", range(5))
 def test_lite_keeps_stem_head_and_outer_stages_unscaled(number):
     name = f"efficientnet_lite{number}"
-    assert builder.plan_ends(name) == (32, 1280)
-    repeats = builder.stage_repeats(name)
-    assert (repeats[0], repeats[-1]) == (1, 1)
-    assert not any(p.squeezed_filters for p in builder.plan_blocks(name))
+    plan = plan_lib.plan_network(name)
+    assert (plan.stem_filters, plan.head_filters) == (32, 1280)
+    assert (len(plan.stages[0]), len(plan.stages[-1])) == (1, 1)
+    assert not any(block.squeezed_filters for block in plan.blocks)
 
 
 @pytest.mark.parametrize(
@@ -295,12 +297,13 @@ def test_lite_keeps_stem_head_and_outer_stages_unscaled(number):
     ],
 )
 def test_stem_and_head_scale_with_the_width(name, ends):
-    assert builder.plan_ends(name) == ends
+    plan = plan_lib.plan_network(name)
+    assert (plan.stem_filters, plan.head_filters) == ends
 
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_each_block_takes_what_the_one_before_gives(name):
-    plans = builder.plan_blocks(name)
+    plans = plan_lib.plan_network(name).blocks
     for before, after in itertools.pairwise(plans):
         assert after.in_filters == before.filters
     assert math.prod(plan.strides for plan in plans) == 16
@@ -328,19 +331,19 @@ def test_the_graph_is_flat_and_its_names_are_paths():
     assert not any(isinstance(x, keras.Model) for x in network.layers)
     assert not any(x.name.startswith("_") for x in network.layers)
     names = {layer.name for layer in network.layers}
-    for name in ("stem_conv", "block3_2_se_reduce", "head_bn", "predictions"):
+    for name in ("stem_conv", "block3b_se_reduce", "top_bn", "predictions"):
         assert name in names
 
 
 def test_training_moves_statistics_and_inference_does_not():
     network = make_logits("efficientnet_lite0", input_shape=(32, 32, 3))
     images = random_images(4, 32, 32, 3)
-    before = network.get_layer("head_bn").moving_variance.numpy()
+    before = network.get_layer("top_bn").moving_variance.numpy()
     network(images, training=False)
-    after = network.get_layer("head_bn").moving_variance.numpy()
+    after = network.get_layer("top_bn").moving_variance.numpy()
     np.testing.assert_array_equal(before, after)
     network(images, training=True)
-    after = network.get_layer("head_bn").moving_variance.numpy()
+    after = network.get_layer("top_bn").moving_variance.numpy()
     assert (before != after).all()
 
 
@@ -494,7 +497,7 @@ def test_without_a_top_pooling_reduces_the_last_feature_map():
 
 @pytest.mark.parametrize("name", marked(variants.VARIANTS, ALL_BUT_LARGE))
 def test_feature_maps_end_the_stages_at_each_stride(name):
-    plans = builder.plan_blocks(name)
+    plans = plan_lib.plan_network(name).blocks
     # Stages 1, 2, 3, 5 and 7 are the last at their strides.
     last = {plan.name.split("_")[0]: plan.filters for plan in plans}
     filters = [last[f"block{stage}"] for stage in (1, 2, 3, 5, 7)]
@@ -509,19 +512,19 @@ def test_feature_maps_end_the_stages_at_each_stride(name):
 @pytest.mark.parametrize("name", SMALL)
 def test_the_pyramid_gives_maps_at_the_levels_asked_for(name):
     network = settle(builder.build(name, include_top=False))
-    pyramid = builder.feature_pyramid(network, (3, 5))
+    pyramid = features.feature_pyramid(network, (3, 5))
     maps = pyramid.predict(random_images(1, 64, 96, 3), verbose=0)
     shapes = {key: value.shape for key, value in maps.items()}
     assert shapes == {"P3": (1, 8, 12, 40), "P5": (1, 2, 3, 320)}
-    assert set(builder.feature_pyramid(network).output) == {
+    assert set(features.feature_pyramid(network).output) == {
         f"P{level}" for level in (1, 2, 3, 4, 5)
     }
 
 
 def test_the_pyramid_shares_the_networks_weights():
     network = builder.build("efficientnet_lite0", include_top=False)
-    pyramid = builder.feature_pyramid(network, (4,))
-    layer = "block5_3_project_conv"
+    pyramid = features.feature_pyramid(network, (4,))
+    layer = "block5c_project_conv"
     assert pyramid.get_layer(layer) is network.get_layer(layer)
 
 
@@ -538,7 +541,7 @@ def test_mixed_precision_computes_low_and_answers_in_float32(policy):
         keras.config.set_dtype_policy("float32")
     mixed.set_weights(full.get_weights())
     compute = policy.removeprefix("mixed_")
-    assert mixed.get_layer("block4_1_expand_conv").compute_dtype == compute
+    assert mixed.get_layer("block4a_expand_conv").compute_dtype == compute
     assert mixed.get_layer("predictions").compute_dtype == "float32"
     assert {w.dtype for w in mixed.weights} == {"float32"}
     images = random_images(4, 64, 64, 3)
@@ -637,13 +640,13 @@ def test_bad_arguments_are_named_beside_the_choices(options, message):
 def test_unknown_levels_are_named_beside_the_choices(levels):
     network = make_logits("efficientnet_lite0")
     with pytest.raises(ValueError, match=r"levels=.*\(1, 2, 3, 4, 5\)"):
-        builder.feature_pyramid(network, levels)
+        features.feature_pyramid(network, levels)
 
 
 def test_a_pyramid_of_a_foreign_network_is_refused():
     network = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     with pytest.raises(ValueError, match="not a model of this family"):
-        builder.feature_pyramid(network)
+        features.feature_pyramid(network)
 
 
 def test_channels_first_is_refused():
@@ -660,7 +663,7 @@ def test_the_docstring_says_the_range_of_the_input():
 
 
 def test_a_plan_is_immutable():
-    plan = builder.plan_blocks("efficientnet_b0")[0]
+    plan = plan_lib.plan_network("efficientnet_b0").blocks[0]
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan.filters = 1
 
@@ -668,7 +671,7 @@ def test_a_plan_is_immutable():
 @pytest.mark.parametrize("stages", [0, 1, 4, 7])
 def test_frozen_stages_and_the_stem_train_nothing(stages):
     network = builder.build("efficientnet_lite0", input_shape=(32, 32, 3))
-    builder.freeze_stages(network, stages)
+    features.freeze_stages(network, stages)
     frozen = {f"block{i}" for i in range(1, stages + 1)}
     frozen |= {"stem"} if stages else set()
     names = {v.path.split("_")[0] for v in network.weights}

@@ -3,12 +3,7 @@
 import keras
 import pytest
 
-from efficientnet_tf.models import (
-    baselines,
-    builder,
-    macs,
-    profile as profile_lib,
-)
+from efficientnet_tf.models import builder, macs, profile as profile_lib
 
 
 def test_costs_of_a_small_network_are_those_counted_by_hand():
@@ -88,7 +83,7 @@ def test_a_resolution_beside_a_fixed_size_is_refused():
 def test_activations_of_resnet50_are_those_of_pycls():
     # The column "acts" of MODEL_ZOO.md in
     # https://github.com/facebookresearch/pycls; test_costs has the family's.
-    found = profile_lib.profile(baselines.build("resnet50")).activations
+    found = profile_lib.profile(builder.build("resnet50")).activations
     assert round(found / 1e6, 1) == 11.1
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import paths
-from efficientnet_tf.models import builder, scaling, variants
+from efficientnet_tf.models import builder, plan as plan_lib, scaling, variants
 
 # Filters of the seven stages: the official code's round_filters, as its
 # checkpoints have them.
@@ -90,7 +90,7 @@ def test_compound_takes_own_coefficients_and_fractions():
     assert (variant.width, variant.resolution) == (1.0, 224)
 
 
-@pytest.mark.parametrize("phi", [-20, 50])
+@pytest.mark.parametrize("phi", [-20, 35])
 def test_compound_dropout_stays_between_none_and_that_of_b7(phi):
     variant = scaling.compound(phi, gamma=1.0)
     assert variant.dropout == (0.0 if phi < 0 else 0.5)
@@ -117,8 +117,18 @@ def test_a_phi_that_leaves_no_pixels_is_refused():
 
 
 def test_an_unknown_base_is_refused():
-    with pytest.raises(ValueError, match="'resnet50'.*efficientnet_b0"):
-        scaling.compound(1, base="resnet50")
+    with pytest.raises(ValueError, match="'resnet18'.*efficientnet_b0"):
+        scaling.compound(1, base="resnet18")
+
+
+def test_a_network_that_no_memory_holds_is_refused():
+    with pytest.raises(ValueError, match="depth=.* at most 1000"):
+        scaling.compound(50, gamma=1.0)
+
+
+def test_what_has_no_dropout_gets_none():
+    grown = scaling.compound(2, base="resnet50")
+    assert grown.dropout == 0 and grown.depth == pytest.approx(1.44)
 
 
 def test_a_scaled_variant_builds():
@@ -127,7 +137,7 @@ def test_a_scaled_variant_builds():
     assert network.input_shape[1] == variant.resolution
     assert network.output_shape == (None, 5)
     blocks = [x for x in network.layers if x.name.endswith("project_conv")]
-    assert len(blocks) == len(builder.plan_blocks(variant))
+    assert len(blocks) == len(plan_lib.plan_network(variant).blocks)
 
 
 def test_a_variant_of_ones_own_builds():
@@ -135,8 +145,8 @@ def test_a_variant_of_ones_own_builds():
     variant = dataclasses.replace(base, width=0.5, resolution=64)
     network = builder.build(variant, classes=3)
     # Lite's head does not scale with the width.
-    assert network.get_layer("head_conv").filters == 1280
-    assert network.get_layer("block7_1_project_conv").filters == 160
+    assert network.get_layer("top_conv").filters == 1280
+    assert network.get_layer("block7a_project_conv").filters == 160
 
 
 def test_growth_is_predicted_as_in_section_3_3():

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from efficientnet_tf.models import variants
+from efficientnet_tf.models import registry, variants
 
 # width, depth, resolution, dropout: efficientnet_builder.py and
 # lite/efficientnet_lite_builder.py of the official code.
@@ -91,14 +91,14 @@ def test_a_variant_and_a_normalization_pass_through():
     variant = dataclasses.replace(
         variants.VARIANTS["efficientnet_b0"], width=1.05
     )
-    assert variants.get_variant(variant) is variant
+    assert registry.get_variant(variant) is variant
     normalization = variants.NORMALIZATIONS["lite"]
     assert variants.get_normalization(normalization) is normalization
 
 
 def test_an_unknown_model_is_named_beside_the_choices():
     with pytest.raises(ValueError, match="'b0'.*efficientnet_b0.*_lite4"):
-        variants.get_variant("b0")
+        registry.get_variant("b0")
 
 
 def test_an_unknown_normalization_is_named_beside_the_choices():

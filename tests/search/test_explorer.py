@@ -75,7 +75,7 @@ def count(settings):
     base, _ = explorer.FAMILIES[settings["family"]]
     fields = {k: settings[k] for k in settings if k not in ("family",)}
     resolution = fields.pop("resolution")
-    return costs.count(scaling.compound(base=base, **fields), resolution)
+    return costs.count_costs(scaling.compound(base=base, **fields), resolution)
 
 
 def test_the_kept_page_is_what_the_script_writes():
@@ -144,7 +144,7 @@ def test_a_named_variant_has_its_published_coefficients(fresh, name):
     family = "Lite" if "lite" in name else "B"
     fresh.run(f"document.querySelector('[value={family}]').click()")
     fresh.run(f"document.querySelector('[data-name={name}]').click()")
-    expected = costs.count(name)
+    expected = costs.count_costs(name)
     assert fresh.run(READ_TOTALS)[:2] == [
         expected.params,
         expected.multiply_adds,

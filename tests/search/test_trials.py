@@ -9,10 +9,11 @@ import pytest
 
 from efficientnet_tf.data import examples
 from efficientnet_tf.measure import cache
-from efficientnet_tf.models import registry
+from efficientnet_tf.models import costs, registry
 from efficientnet_tf.search import (
     compound_search,
     compound_study,
+    directions,
     reports,
     trials,
 )
@@ -41,7 +42,7 @@ def runs(monkeypatch):
 
     def run(model, dataset, *, config, workdir, **_):
         made.append((pathlib.Path(model).stem, config.seed, config.resolution))
-        network = registry.get(model)
+        network = registry.get_variant(model)
         score = network.depth / 4 + network.width / 8 + config.seed / 100
         row = {"top1": 0.0, "ema_top1": score}
         curve = {"val_top1": 0.0, "val_ema_top1": score}
@@ -107,10 +108,10 @@ def test_the_best_mean_over_seeds_is_chosen_and_becomes_a_family(
     assert chosen["spread"] == pytest.approx(0.01 / np.sqrt(2))
     family = compound_search.write_family(plan, chosen, tmp_path, (0, 1, 2.5))
     assert [row["depth"] for row in family] == [1, 2, 2**2.5]
-    base = registry.get(tmp_path / "family" / "phi0.json")
+    base = registry.get_variant(tmp_path / "family" / "phi0.json")
     assert base == SMALL
-    grown = registry.get(tmp_path / "family" / "phi2.5.json")
-    assert registry.count(grown).multiply_adds == family[2]["multiply_adds"]
+    grown = registry.get_variant(tmp_path / "family" / "phi2.5.json")
+    assert costs.count_costs(grown).multiply_adds == family[2]["multiply_adds"]
     # The family's dropout rises from 0.2 at phi 0 to 0.5 at 7.
     assert grown.dropout == pytest.approx(0.2 + 0.3 * 2.5 / 7)
     agreement = compound_search.check_ranking(plan, names, tmp_path)
@@ -132,7 +133,7 @@ def test_objectives_weigh_cost(plan, tmp_path, runs):
     cheapest = min(rows, key=lambda row: row["multiply_adds"])
     assert compound_search.choose(rows)["name"] == cheapest["name"]
     assert compound_search.choose(plain)["name"] != cheapest["name"]
-    target = 2 * registry.count(SMALL).multiply_adds
+    target = 2 * costs.count_costs(SMALL).multiply_adds
     assert cheapest["objective"] == pytest.approx(
         cheapest["accuracy"] * (cheapest["multiply_adds"] / target) ** -90
     )
@@ -191,7 +192,7 @@ def test_costs_can_be_measured_here(plan, tmp_path, runs, monkeypatch):
 
     def measure(part, job, bench):
         asked.append((part, pathlib.Path(job.model).stem, bench.path))
-        network = registry.get(job.model)
+        network = registry.get_variant(job.model)
         if network.resolution > SMALL.resolution:
             raise RuntimeError("no memory")
         return {"latency_p50_ms": 10 * network.width, "latency_p95_ms": 0}
@@ -417,7 +418,7 @@ def test_a_network_that_is_killed_again_and_again_has_failed(
 def test_a_study_names_variant_files_by_their_stem(tmp_path):
     paths = [tmp_path / "small.json", tmp_path / "other" / "small.json"]
     for path in paths:
-        registry.write(path, SMALL)
+        registry.write_file(path, SMALL)
     plan = compound_study.Plan(
         BUDGET, bases=(str(paths[0]), "resnet50"), resolution=64
     )
@@ -488,7 +489,7 @@ def test_tables_3_and_7_have_every_base_and_direction():
     expected = {
         (base, direction)
         for base in compound_study.BASES
-        for direction in (compound_study.BASE, *registry.DIRECTIONS)
+        for direction in (compound_study.BASE, *directions.DIRECTIONS)
     }
     # The paper has no deeper MobileNetV1.
     assert expected - found == {("mobilenet_v1", "depth")}

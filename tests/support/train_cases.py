@@ -54,7 +54,7 @@ def build(*, dropout, dtype):
     narrow = dataclasses.replace(
         variants.VARIANTS["efficientnet_b0"],
         width=0.25,
-        stages=(variants.Stage(3, 1, 32, 4, 2),),
+        stages=(variants.Stage("mbconv", 3, 1, 32, 4, 2),),
         head_filters=64,
     )
     return builder.build(

@@ -177,13 +177,13 @@ def change(name, value):
             "efficientnet_lite0 needs (3, 3, 3, 32).",
         ),
         (
-            change("head_bn/gamma", np.zeros(3)),
-            "head_bn/gamma: the file has (3,), efficientnet_lite0 needs "
+            change("top_bn/gamma", np.zeros(3)),
+            "top_bn/gamma: the file has (3,), efficientnet_lite0 needs "
             "(1280,).",
         ),
         (
-            lambda arrays: arrays.pop("block2_1_expand_conv/kernel"),
-            "block2_1_expand_conv/kernel: the file has nothing of the name, "
+            lambda arrays: arrays.pop("block2a_expand_conv/kernel"),
+            "block2a_expand_conv/kernel: the file has nothing of the name, "
             "efficientnet_lite0 needs (1, 1, 16, 96).",
         ),
         (
@@ -212,10 +212,10 @@ def test_what_does_not_fit_is_named_and_nothing_is_assigned(
 
 def test_the_first_layer_in_the_networks_order_is_named(lite):
     arrays = shifted(lite)
-    for name in ("head_bn/beta", "block1_1_depthwise_bn/beta"):
+    for name in ("top_bn/beta", "block1a_bn/beta"):
         arrays[name] = np.zeros(1)
     arrays["aaa"] = np.zeros(1)
-    with pytest.raises(ValueError, match="^block1_1_depthwise_bn/beta"):
+    with pytest.raises(ValueError, match="^block1a_bn/beta"):
         loading.assign(lite, arrays)
 
 
@@ -225,7 +225,7 @@ def test_the_weights_of_another_network_name_the_first_misfit():
         loading.assign(builder.build(LITE0), arrays_of(lite4))
     # Lite's stem does not scale, so it fits.
     assert str(caught.value) == (
-        "block1_1_project_conv/kernel: the file has (1, 1, 32, 24), "
+        "block1a_project_conv/kernel: the file has (1, 1, 32, 24), "
         "efficientnet_lite0 needs (1, 1, 32, 16)."
     )
 
@@ -247,7 +247,7 @@ def test_a_network_without_a_head_takes_a_file_with_one(lite):
     network = builder.build(LITE0, include_top=False)
     loading.assign(network, arrays)
     np.testing.assert_array_equal(
-        arrays_of(network)["head_bn/beta"], arrays["head_bn/beta"]
+        arrays_of(network)["top_bn/beta"], arrays["top_bn/beta"]
     )
 
 

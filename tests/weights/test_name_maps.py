@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf.models import builder, variants
+from efficientnet_tf.models import builder, plan as plan_lib, variants
 from efficientnet_tf.weights import loading, name_maps
 
 B0 = "efficientnet_b0"
@@ -14,7 +14,7 @@ B0 = "efficientnet_b0"
 # "theirs" of each family for a block without expansion, for one with it, and
 # for the ends; {n} counts all blocks from 0, {s} and {i} stages and blocks
 # within them from 1. Read off state dicts and checkpoints, not off our tables.
-ENDS = ("stem_conv", "stem_bn", "head_conv", "head_bn", "predictions")
+ENDS = ("stem_conv", "stem_bn", "top_conv", "top_bn", "predictions")
 PARTS = (
     *("expand_conv", "expand_bn", "depthwise_conv", "depthwise_bn"),
     *("se_reduce", "se_expand", "project_conv", "project_bn"),
@@ -65,7 +65,7 @@ def their_layers(family, name):
     """Returns {our layer: theirs} for the whole network."""
     family = FAMILIES[family]
     table = dict(zip(ENDS, family["ends"].split(), strict=True))
-    for n, plan in enumerate(builder.plan_blocks(name)):
+    for n, plan in enumerate(plan_lib.plan_network(name).blocks):
         s, i = map(int, re.findall(r"\d+", plan.name))
         block = family["block"].format(n=n, s=s, i0=i - 1, s0=s - 1)
         kind = "expanded" if plan.expand_ratio > 1 else "plain"
