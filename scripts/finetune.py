@@ -7,6 +7,8 @@ python scripts/finetune.py --task=digits --model=efficientnet_lite0 \
 import cli
 from absl import flags
 
+from efficientnet_tf.weights import catalog
+
 TASK = flags.DEFINE_string(
     "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
 )
@@ -25,13 +27,12 @@ LONG = ("class_names", "confusion", "curves")
 
 
 def main(_):
-    from efficientnet_tf.weights import loading
     from transfer import recipes, tasks
 
     tasks.get_task(TASK.value)
     config = recipes.get_recipe(RECIPE.value, SET.value, TASK.value)
     if WEIGHTS.value is not None:
-        loading.check_name(MODEL.value, WEIGHTS.value)
+        catalog.check_name(MODEL.value, WEIGHTS.value)
     # TensorFlow is slow to import, so only once the flags make sense.
     from transfer import finetune
 

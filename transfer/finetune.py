@@ -22,7 +22,7 @@ from efficientnet_tf.training import (
     trainer,
 )
 from efficientnet_tf.utils import figures, files
-from efficientnet_tf.weights import loading
+from efficientnet_tf.weights import catalog, loading
 from transfer import diagnostics, inputs, linear_head, recipes, schedules, tasks
 
 EXAMPLE_IMAGES = 8
@@ -75,7 +75,7 @@ def finetune_and_evaluate(
         **dataclasses.asdict(config),
     }
     if weights is not None:
-        loading.check_name(model_name, weights)
+        catalog.check_name(model_name, weights)
     finished = files.start_run(workdir, run)
     if finished is not None:
         return finished

