@@ -36,7 +36,7 @@ class Canvases:
     pixels: np.ndarray
     shapes: np.ndarray
     labels: np.ndarray
-    examples: datasets.Examples
+    examples: examples_lib.Examples
 
     def make_dataset(self, draw, *, batch_size, seed, start_step, mixture):
         """Turns them into endless batches of what `device_augmentation` takes.
@@ -74,7 +74,7 @@ class Canvases:
             return {**inputs, **drawn}, labels
 
         return datasets.make_epochs_dataset(
-            datasets.Examples(
+            examples_lib.Examples(
                 source, self.examples.class_names, self.examples.fingerprint
             ),
             place,
@@ -93,7 +93,7 @@ def prepare(examples, max_side):
     """Decodes all images, or returns None where they are too large or many.
 
     Args:
-      examples: a `data.Examples`.
+      examples: a `examples.Examples`.
       max_side: pixels that the longer side of an image may have.
 
     Returns:

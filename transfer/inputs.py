@@ -35,7 +35,7 @@ class Feed:
     drawn, and the `Trainer` must be given it.
 
     Args:
-      examples: `data.Examples` to train on.
+      examples: `examples.Examples` to train on.
       result: a `classifier.Classifier` with resolution and interpolation.
       config: a `recipes.FinetuneConfig` without a rule.
       flip: whether mirror images are of the same class.

@@ -19,7 +19,7 @@ def start(result, examples, config, cache_key, workdir):
 
     Args:
       result: a `classifier.Classifier` that is yet to be trained.
-      examples: {split: `data.Examples`}.
+      examples: {split: `examples.Examples`}.
       config: a `recipes.FinetuneConfig` without a rule.
       cache_key: of the network's weights, for the cache of features.
       workdir: where LINEAR_HEAD_FILE is written.

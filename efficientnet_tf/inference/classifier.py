@@ -8,7 +8,7 @@ import pathlib
 import keras
 import numpy as np
 
-from efficientnet_tf.data import datasets, preprocessing
+from efficientnet_tf.data import imagenet, preprocessing
 from efficientnet_tf.models import (
     layers,  # noqa: F401  Registers what a saved model is made of.
     variants,
@@ -96,4 +96,4 @@ def from_run(workdir):
 @functools.cache
 def imagenet_classes():
     """Returns the 1,000 class names in the order of the models' outputs."""
-    return tuple(name for _, name in datasets.imagenet_classes())
+    return imagenet.class_names()

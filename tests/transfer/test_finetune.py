@@ -108,13 +108,13 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
 
 def _score(workdir, folder):
     """Evaluates what a run saved."""
-    from efficientnet_tf.data import datasets
+    from efficientnet_tf.data import datasets, sources
     from efficientnet_tf.inference import evaluate
 
     loaded = classifier.from_run(workdir)
     assert loaded.class_names == ("a", "b")
     dataset = datasets.make_eval_dataset(
-        datasets.from_folder(folder, "test"), loaded.preprocess, batch_size=3
+        sources.from_folder(folder, "test"), loaded.preprocess, batch_size=3
     )
     return evaluate.evaluate(loaded.model, dataset)
 

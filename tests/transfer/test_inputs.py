@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf.data import datasets, preprocessing
+from efficientnet_tf.data import preprocessing, sources
 from transfer import decoded_cache, inputs, recipes
 
 COUNT, SIDE, SIZE, BATCH = 20, 24, 40, 4
@@ -31,9 +31,7 @@ def examples():
     images = np.random.default_rng(0).integers(
         0, 256, (COUNT, SIDE, SIDE, 3), dtype="uint8"
     )
-    return datasets.from_arrays(
-        images, np.arange(COUNT) % 3, RESULT.class_names
-    )
+    return sources.from_arrays(images, np.arange(COUNT) % 3, RESULT.class_names)
 
 
 def _batches(feed, count=6, start_step=0):
@@ -109,7 +107,7 @@ def _write(folder, sizes):
         path.parent.mkdir(parents=True, exist_ok=True)
         image = tf.fill([*size, 3], tf.constant(10 * number % 256, "uint8"))
         path.write_bytes(tf.io.encode_png(image).numpy())
-    return datasets.from_folder_splits(folder, splits=("train",))["train"]
+    return sources.from_folder_splits(folder, splits=("train",))["train"]
 
 
 # More than are decoded at a time, of which a part is to train on.
@@ -148,7 +146,7 @@ def test_the_shape_of_a_jpeg_is_read_from_its_head(tmp_path):
         encoded = tf.io.encode_jpeg(image).numpy()
         for number in range(3):
             (folder / name / f"{number}.jpg").write_bytes(encoded)
-    examples = datasets.from_folder_splits(
+    examples = sources.from_folder_splits(
         tmp_path / "photos", splits=("train",)
     )
     made = decoded_cache.prepare(examples["train"], 40)
@@ -166,7 +164,7 @@ def test_photographs_are_cropped_as_the_host_would(
         path.parent.mkdir(parents=True, exist_ok=True)
         image = noise[: 30 + 5 * number, : 80 - 4 * number]
         path.write_bytes(tf.io.encode_png(image).numpy())
-    examples = datasets.from_folder_splits(
+    examples = sources.from_folder_splits(
         tmp_path / "photos", splits=("train",)
     )
     settings = {"crop_padding": padding, "resolution": 48}

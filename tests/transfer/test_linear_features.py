@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn import linear_model, pipeline, preprocessing
 
-from efficientnet_tf.data import datasets
+from efficientnet_tf.data import datasets, sources
 from efficientnet_tf.models import builder
 from transfer import linear_features
 
@@ -25,7 +25,7 @@ def _examples(size=5, shift=0):
     images = np.random.default_rng(shift).integers(
         0, 256, (size, 32, 32, 3), dtype=np.uint8
     )
-    return datasets.from_arrays(images, np.arange(size) % 2, ["a", "b"])
+    return sources.from_arrays(images, np.arange(size) % 2, ["a", "b"])
 
 
 def _dataset(examples):
