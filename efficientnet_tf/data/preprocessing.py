@@ -157,19 +157,14 @@ def preprocess_for_train(
     seed = tf.convert_to_tensor(seed)
     if resize:
         image = _resize(decode(image), resize, interpolation)
-        top, left = tf.unstack(draw_offset(resize - size, seed))
-        image = tf.image.crop_to_bounding_box(image, top, left, size, size)
+        image = _crop_anywhere(image, resize - size, seed)
     elif min_area < 1:
         image = _random_crop(image, size, min_area, keep_aspect, seed)
     else:
         image = decode(image)
     if flip:
         # Before it becomes larger, and floating point.
-        image = tf.cond(
-            draw_flip(seed),
-            lambda: tf.reverse(image, [1]),
-            lambda: tf.identity(image),
-        )
+        image = _flip_half(image, seed + 1)
     if not resize:
         image = _resize(image, size, interpolation)
     if augment is None:
@@ -178,58 +173,21 @@ def preprocess_for_train(
     return tf.cast(tf.ensure_shape(image, [size, size, 3]), "float32")
 
 
-def draw_crop(shape, size, min_area, keep_aspect, seed):
-    """Draws the crop that `preprocess_for_train` takes; see there.
+def _crop_anywhere(image, margin, seed):
+    """Crops a square image by `margin` pixels a side, at a random place."""
+    size = image.shape[0] - margin
+    offset = tf.random.stateless_uniform([2], seed, 0, margin + 1, "int32")
+    top, left = tf.unstack(offset)
+    return tf.image.crop_to_bounding_box(image, top, left, size, size)
 
-    Args:
-      shape: integers [3], of the image.
-      size: pixels a side of the result.
-      min_area: the smallest share of the image; 1 keeps the whole image.
-      keep_aspect: whether 3:4 is in pixels.
-      seed: two integers.
 
-    Returns:
-      int32 [4]: top, left, height and width in pixels.
-    """
-    if min_area >= 1:
-        return tf.concat([[0, 0], shape[:2]], axis=0)
-    # Boxes are drawn in a unit square where the image's own aspect is let go.
-    frame = shape if keep_aspect else tf.constant([1024, 1024, 3])
-    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        frame,
-        bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
-        seed=seed,
-        min_object_covered=MIN_OBJECT_COVERED,
-        aspect_ratio_range=ASPECT_RATIOS,
-        area_range=(min_area, 1.0),
-        max_attempts=ATTEMPTS,
+def _flip_half(image, seed):
+    """Mirrors half of all images."""
+    return tf.cond(
+        tf.random.stateless_uniform([], seed) < 0.5,
+        lambda: tf.reverse(image, [1]),
+        lambda: tf.identity(image),
     )
-    begin, extent = begin[:2], extent[:2]
-    if keep_aspect:
-        if min_area <= MIN_OBJECT_COVERED:
-            # The whole image means that no attempt succeeded. Where crops are
-            # to be large, it is what comes closest to what was asked for.
-            top, left, side = _center(shape, size / (size + CROP_PADDING))
-            failed = tf.reduce_all(extent == shape[:2])
-            begin = tf.where(failed, tf.stack([top, left]), begin)
-            extent = tf.where(failed, tf.stack([side, side]), extent)
-        return tf.concat([begin, extent], axis=0)
-    scale = tf.cast(shape[:2], "float32") / 1024
-    begin, extent = (
-        tf.cast(tf.cast(part, "float32") * scale, "int32")
-        for part in (begin, extent)
-    )
-    return tf.concat([begin, tf.maximum(extent, 1)], axis=0)
-
-
-def draw_offset(margin, seed):
-    """Draws where `preprocess_for_train` crops what is `margin` too large."""
-    return tf.random.stateless_uniform([2], seed, 0, margin + 1, "int32")
-
-
-def draw_flip(seed):
-    """Draws whether `preprocess_for_train` mirrors an image."""
-    return tf.random.stateless_uniform([], seed + 1) < 0.5
 
 
 def _orientation_of(tiff):
@@ -263,11 +221,42 @@ def _center(shape, share):
     return (height - side + 1) // 2, (width - side + 1) // 2, side
 
 
+def _draw_crop(shape, size, min_area, keep_aspect, seed):
+    """Returns int32 [4]: top, left, height and width in pixels."""
+    # Boxes are drawn in a unit square where the image's own aspect is let go.
+    frame = shape if keep_aspect else tf.constant([1024, 1024, 3])
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        frame,
+        bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+        seed=seed,
+        min_object_covered=MIN_OBJECT_COVERED,
+        aspect_ratio_range=ASPECT_RATIOS,
+        area_range=(min_area, 1.0),
+        max_attempts=ATTEMPTS,
+    )
+    begin, extent = begin[:2], extent[:2]
+    if keep_aspect:
+        if min_area <= MIN_OBJECT_COVERED:
+            # The whole image means that no attempt succeeded. Where crops are
+            # to be large, it is what comes closest to what was asked for.
+            top, left, side = _center(shape, size / (size + CROP_PADDING))
+            failed = tf.reduce_all(extent == shape[:2])
+            begin = tf.where(failed, tf.stack([top, left]), begin)
+            extent = tf.where(failed, tf.stack([side, side]), extent)
+        return tf.concat([begin, extent], axis=0)
+    scale = tf.cast(shape[:2], "float32") / 1024
+    begin, extent = (
+        tf.cast(tf.cast(part, "float32") * scale, "int32")
+        for part in (begin, extent)
+    )
+    return tf.concat([begin, tf.maximum(extent, 1)], axis=0)
+
+
 def _random_crop(image, size, min_area, keep_aspect, seed):
     """Returns uint8 [h, w, 3] of encoded bytes or of pixels."""
 
     def crop_jpeg():
-        box = draw_crop(
+        box = _draw_crop(
             tf.image.extract_jpeg_shape(image),
             size,
             min_area,
@@ -278,7 +267,7 @@ def _random_crop(image, size, min_area, keep_aspect, seed):
 
     def crop_pixels():
         pixels = decode(image)
-        box = draw_crop(tf.shape(pixels), size, min_area, keep_aspect, seed)
+        box = _draw_crop(tf.shape(pixels), size, min_area, keep_aspect, seed)
         return tf.image.crop_to_bounding_box(pixels, *tf.unstack(box))
 
     if image.dtype != tf.string:

@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-import types
 
 import keras
 import numpy as np
@@ -484,20 +483,3 @@ def test_predict_reads_the_examples_of_a_run(digits_run):
         ((name, probability),) = result["predictions"].items()
         assert name == str(scores.argmax())
         assert probability == pytest.approx(scores.max(), abs=1e-4)
-
-
-def test_images_are_let_go_whatever_ends_the_training(monkeypatch):
-    closed = []
-    feed = types.SimpleNamespace(close=lambda: closed.append(True))
-
-    def stop(*_):
-        raise FloatingPointError
-
-    monkeypatch.setattr(finetune.inputs, "Feed", lambda *_, **__: feed)
-    monkeypatch.setattr(finetune, "_fit_to", stop)
-    task = types.SimpleNamespace(flip=True)
-    examples = {"train": types.SimpleNamespace(size=10)}
-    model = types.SimpleNamespace(model=None)
-    with pytest.raises(FloatingPointError):
-        finetune._fit(model, task, examples, CONFIG, None, ())
-    assert closed
