@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
+from scipy import ndimage
 
-from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data import policies, preprocessing
 
 
 @pytest.fixture
@@ -431,3 +432,43 @@ def test_a_random_crop_is_cut_from_the_resized_image(noise):
         ]
         places.add(place)
     assert len(places) > 10
+
+
+def _sharpen(image, size):
+    return preprocessing.preprocess_for_eval(
+        image, size, crop_padding=None, interpolation=policies.SHARPENED
+    ).numpy()
+
+
+def test_equals_an_unsharp_mask_along_rows_and_columns(noise):
+    image, size = _image(noise, 16, 12), 64
+    expected = tf.image.resize(image, (size, size), "bicubic").numpy()
+    for axis in (0, 1):
+        blurred = ndimage.gaussian_filter1d(
+            expected,
+            preprocessing.SHARPENING_RADIUS * size,
+            axis=axis,
+            truncate=8,
+        )
+        expected = expected + preprocessing.SHARPENING_AMOUNT * (
+            expected - blurred
+        )
+    border = slice(8, -8)  # Where scipy knows no more than we do.
+    np.testing.assert_allclose(
+        _sharpen(image, size)[border, border],
+        np.clip(expected, 0, 255)[border, border],
+        atol=0.05,
+    )
+
+
+def test_plain_areas_stay_and_edges_become_steeper():
+    image = np.full((32, 32, 3), 100, "uint8")
+    np.testing.assert_allclose(_sharpen(image, 160), 100, atol=1e-3)
+    image[:, 16:] = 150
+    plain = preprocessing.preprocess_for_eval(
+        image, 160, crop_padding=None
+    ).numpy()
+    slopes = [
+        np.diff(made[0, :, 0]).max() for made in (plain, _sharpen(image, 160))
+    ]
+    assert slopes[1] > 1.4 * slopes[0]
