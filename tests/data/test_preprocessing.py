@@ -219,11 +219,21 @@ def test_photographs_are_turned_as_exif_says(
     assert np.abs(found.astype(int) - expected.astype(int)).mean() < 2
 
 
+def _exif(entry):
+    tiff = b"II*\0\x08\0\0\0\x01\0" + entry + bytes(4)
+    size = (8 + len(tiff)).to_bytes(2, "big")
+    return b"\xff\xd8\xff\xe1" + size + b"Exif\0\0" + tiff
+
+
 NOT_TURNED = {
     "png": b"\x89PNG\r\n",
     "empty": b"",
     "cut": b"\xff\xd8\xff\xe1\x00\x20Exif\0\0MM\0*",
     "no order": b"\xff\xd8\xff\xe1\x00\x20Exif\0\0" + bytes(26),
+    # A directory of one entry: tag, type (2: text, 3: short), count, value.
+    "text": _exif(b"\x12\x01\x02\0\x02\0\0\0A\0\0\0"),
+    "out of range": _exif(b"\x12\x01\x03\0\x01\0\0\0\x09\0\0\0"),
+    "value elsewhere": _exif(b"\x12\x01\x03\0\x09\0\0\0\0\0\1\0"),
     "endless": b"\xff\xd8" + b"\xff\xe0\x00\x00" * 9,
 }
 
