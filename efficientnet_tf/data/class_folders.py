@@ -1,9 +1,11 @@
 """A folder of class folders: which files there are, and their division."""
 
 import hashlib
+import os
 import pathlib
 import random
 import unicodedata
+from collections.abc import Sequence
 
 from efficientnet_tf.data import preprocessing
 
@@ -24,7 +26,9 @@ TEST_SHARE = 0.2
 _HEAD_BYTES = 4096
 
 
-def index(path, seed=0):
+def index(
+    path: str | os.PathLike, seed: int = 0
+) -> tuple[dict[str, list[tuple[pathlib.Path, int]]], tuple[str, ...]]:
     """Returns ({split: [(file, label)]}, class names).
 
     PATH/CLASS/*.jpg is divided in a fixed way, class by class; where
@@ -60,7 +64,7 @@ def index(path, seed=0):
     return divided, class_names
 
 
-def inspect(files):
+def inspect(files: Sequence[pathlib.Path]) -> tuple[list[int], str]:
     """Looks at each file without decoding it.
 
     Returns:

@@ -1,9 +1,11 @@
 """From the bytes of one image to a cropped and resized tensor."""
 
 import functools
+import os
 import pathlib
 import struct
 import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -37,7 +39,7 @@ _EXIF, _EXIF_BYTES = b"Exif\0\0", 2**16
 _WITHIN_RANGE = ("bilinear", "nearest", "area")
 
 
-def decode(image):
+def decode(image: tf.Tensor) -> tf.Tensor:
     """Decodes bytes to uint8 [H, W, 3]; an image passes through.
 
     Grey, CMYK and transparent images become RGB, and an animation its first
@@ -50,7 +52,7 @@ def decode(image):
     return image
 
 
-def read_image(path):
+def read_image(path: str | os.PathLike) -> tf.Tensor:
     """Reads one file to a uint8 tensor [H, W, 3], turned as EXIF says.
 
     Raises:
@@ -90,7 +92,7 @@ def exif_orientation(data: bytes) -> int:
     return int(orientation) if orientation in range(1, 9) else 1
 
 
-def turn(image, orientation):
+def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
     """Turns and mirrors [H, W, 3] so that an EXIF orientation becomes 1."""
     orientation = tf.convert_to_tensor(orientation)
     # Rows and columns change places in 5 to 8; what is mirrored afterwards is
@@ -111,8 +113,12 @@ def turn(image, orientation):
 
 
 def preprocess_for_eval(
-    image, size, *, interpolation="bicubic", crop_padding=CROP_PADDING
-):
+    image: tf.Tensor,
+    size: int,
+    *,
+    interpolation: str = "bicubic",
+    crop_padding: int | None = CROP_PADDING,
+) -> tf.Tensor:
     """Crops the centre square and resizes it, as the official code does.
 
     Args:
@@ -133,17 +139,17 @@ def preprocess_for_eval(
 
 
 def preprocess_for_train(
-    image,
-    size,
+    image: tf.Tensor,
+    size: int,
     *,
-    interpolation="bicubic",
-    min_area=0.08,
-    keep_aspect=True,
-    resize=0,
-    flip=True,
-    augment=None,
-    seed=None,
-):
+    interpolation: str = "bicubic",
+    min_area: float = 0.08,
+    keep_aspect: bool = True,
+    resize: int = 0,
+    flip: bool = True,
+    augment: Callable | None = None,
+    seed: Sequence[int] | tf.Tensor | None = None,
+) -> tf.Tensor:
     """Takes a random crop of 3:4 to 4:3, resizes it, flips it half the time.
 
     Of a JPEG only the crop is decoded.
