@@ -100,7 +100,7 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     metrics = _lines(tmp_path / finetune.files.METRICS_FILE)
     assert [line["epoch"] for line in metrics] == [1, 2]
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    monkeypatch.setattr(finetune.weights_lib, "build", None)
+    monkeypatch.setattr(finetune.loading, "build", None)
     assert _run(folder, tmp_path) == row
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
 
@@ -227,7 +227,7 @@ def test_frozen_stages_end_as_they_began(folder, tmp_path):
     _run(folder, tmp_path, frozen_stages=1, batch_norm="train", head="random")
     network = classifier.from_run(tmp_path).model
     keras.utils.set_random_seed(CONFIG.seed)
-    begun = finetune.weights_lib.build(
+    begun = finetune.loading.build(
         "tiny",
         classes=2,
         input_shape=(32, 32, 3),
