@@ -17,7 +17,14 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from efficientnet_tf.data import augmentation, datasets, preprocessing
+from efficientnet_tf.data import (
+    augmentation,
+    datasets,
+    examples as examples_lib,
+    preprocessing,
+    tfds,
+    tfrecords,
+)
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
 DATASET = flags.DEFINE_string("dataset", "imagenet2012", "A TFDS name.")
@@ -58,7 +65,7 @@ def main(_):
 
 def load_examples():
     if FOLDER.value is None:
-        return datasets.from_tfds(DATASET.value, SPLIT.value, DATA_DIR.value)
+        return tfds.load(DATASET.value, SPLIT.value, DATA_DIR.value)
     folder = pathlib.Path(FOLDER.value).expanduser()
     paths = sorted(
         str(path)
@@ -68,10 +75,10 @@ def load_examples():
     if not paths:
         raise app.UsageError(f"There are no JPEGs in {folder}.")
     columns = (tf.constant(paths), tf.zeros([len(paths)], "int64"))
-    source = datasets.records.Indexed(
+    source = examples_lib.Indexed(
         columns, lambda path, label: (tf.io.read_file(path), label), paths
     )
-    return datasets.Examples(source, ("image",), str(folder))
+    return examples_lib.Examples(source, ("image",), str(folder))
 
 
 def time_round(stream):
@@ -121,10 +128,10 @@ def ours(examples, augment=None):
 def theirs(examples):
     """What people write: TFDS decodes, keras-cv crops and flips."""
     import keras_cv
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
     if FOLDER.value is None:
-        ds = tfds.load(
+        ds = tensorflow_datasets.load(
             DATASET.value, split=SPLIT.value, data_dir=DATA_DIR.value
         )
         ds = ds.map(lambda row: row["image"])
@@ -140,9 +147,7 @@ def theirs(examples):
         interpolation="bilinear",  # It has no bicubic, which costs more.
     )
     flip = keras_cv.layers.RandomFlip("horizontal")
-    ds = ds.shuffle(
-        min(examples.size, datasets.records.SHUFFLE_BUFFER)
-    ).repeat()
+    ds = ds.shuffle(min(examples.size, tfrecords.SHUFFLE_BUFFER)).repeat()
     ds = ds.map(crop, num_parallel_calls=tf.data.AUTOTUNE)
     ds = ds.batch(BATCH_SIZE.value, drop_remainder=True)
     # Of a batch, which is its faster way.

@@ -32,6 +32,7 @@ _MODULES = {
     "classifier": "inference",
     "costs": "models",
     "datasets": "data",
+    "imagenet": "data",
     "evaluate": "inference",
     "features": "models",
     "layers": "models",
@@ -39,6 +40,7 @@ _MODULES = {
     "registry": "models",
     "saved_model": "deploy",
     "scaling": "models",
+    "sources": "data",
     "variants": "models",
 }
 _ROOMS = (

@@ -30,10 +30,10 @@ def main(_):
     )
     import tqdm
 
-    from efficientnet_tf.data import datasets
+    from efficientnet_tf.data import datasets, sources
     from efficientnet_tf.inference import evaluate
 
-    examples = datasets.load(name, SPLIT.value, DATA_DIR.value)
+    examples = sources.load(name, SPLIT.value, DATA_DIR.value)
     dataset = datasets.make_eval_dataset(
         examples, classifier.preprocess, batch_size=BATCH_SIZE.value
     )

@@ -1,6 +1,5 @@
 """One fine-tuning run: head, network, evaluation, everything on disk."""
 
-import contextlib
 import dataclasses
 import pathlib
 import re
@@ -167,8 +166,7 @@ def _fit(result, task, examples, config, workdir, watchers):
     if config.train_on == "train+validation":
         train = train.concatenate(examples["validation"])
     feed = inputs.Feed(train, result, config, flip=task.flip)
-    with contextlib.closing(feed):
-        average = _fit_to(feed, result, examples, config, workdir, watchers)
+    average = _fit_to(feed, result, examples, config, workdir, watchers)
     if average is not None:
         average.swap()
     for layer in result.model.layers:
@@ -181,9 +179,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
     steps_per_epoch = feed.size // batch_size
     rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
     _set_trainable(result.model, config, steps_per_epoch)
-    network, average = _compile(
-        result.model, config, steps_per_epoch, feed.augmentation
-    )
+    network, average = _compile(result.model, config, steps_per_epoch)
     state = checkpoints.state_of(network)
     if average is not None:
         state += average.variables
@@ -205,7 +201,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
             workdir / files.CHECKPOINTS, state, first_step=done * steps
         ),
     ]
-    images = feed.augment(next(iter(train_set))[0])
+    images, _ = next(iter(train_set))
     tf.summary.image("augmented", figures.image_grid(images[:16])[None])
     if done < rounds:
         network.fit(
@@ -231,7 +227,7 @@ def _set_trainable(network, config, steps_per_epoch):
             )
 
 
-def _compile(network, config, steps_per_epoch, augmentation):
+def _compile(network, config, steps_per_epoch):
     """Returns a compiled `Trainer` and the average of its weights or None."""
     average = None
     if config.ema_decay:
@@ -245,7 +241,6 @@ def _compile(network, config, steps_per_epoch, augmentation):
         name=network.name,
         weight_decay=0.0 if decoupled else config.weight_decay,
         ema=average,
-        augmentation=augmentation,
     )
     network.compile(
         schedules.make_optimizer(config, steps_per_epoch),

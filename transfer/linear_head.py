@@ -1,26 +1,54 @@
-"""Where a classifier starts from: noise, zeros, or a logistic regression."""
+"""Where a classifier starts from: noise, zeros, or a logistic regression.
 
+The regression is fitted on frozen features, which are kept in a cache.
+"""
+
+import contextlib
+import hashlib
+import os
+import pathlib
 import time
+from collections.abc import Iterable, Mapping, Sequence
 
+import keras
+import numpy as np
 import tensorflow as tf
+import tqdm
 from absl import logging
 
+from efficientnet_tf.data import examples as examples_lib
+from efficientnet_tf.inference import classifier
 from efficientnet_tf.utils import files
-from transfer import inputs, linear_features
+from efficientnet_tf.weights import downloads
+from transfer import inputs, recipes
 
 # Of the linear classifier that a run started from: the inverse strength "C" of
 # its penalty, its "validation_top1" before it saw those images, and when it was
 # "finished", as `time.time()` has it.
 LINEAR_HEAD_FILE = "linear_head.json"
 
+# Bytes of all cached features.
+DISK_LIMIT = 4 * 2**30
+# A sweep ends when validation accuracy is this far below its best.
+OVERFITTING = 0.005
 
-def start(result, examples, config, cache_key, workdir):
+# Features [N, C] and labels [N].
+Features = tuple[np.ndarray, np.ndarray]
+
+
+def start(
+    result: classifier.Classifier,
+    examples: Mapping[str, examples_lib.Examples],
+    config: recipes.FinetuneConfig,
+    cache_key: str,
+    workdir: pathlib.Path,
+) -> None:
     """Sets a network's classifier to what `config.head` says.
 
     Args:
-      result: a `classifier.Classifier` that is yet to be trained.
-      examples: {split: `data.Examples`}.
-      config: a `recipes.FinetuneConfig` without a rule.
+      result: is yet to be trained.
+      examples: of the splits, "train" and "validation" among them.
+      config: without a rule.
       cache_key: of the network's weights, for the cache of features.
       workdir: where LINEAR_HEAD_FILE is written.
     """
@@ -31,14 +59,12 @@ def start(result, examples, config, cache_key, workdir):
         return
     classes = len(result.class_names)
     settings = (result.resolution, result.interpolation, result.crop_padding)
-    pairs = {}
-    for split in ("train", "validation"):
-        part = examples[split]
-        logging.info("Features of %d %s images.", part.size, split)
-        dataset = inputs.make_eval_dataset(part, result)
-        key = f"{cache_key}:{settings}:{config.precision}:{part.fingerprint}"
-        pairs[split] = linear_features.extract(result.model, dataset, key)
-    kernel, bias, strength, accuracy = linear_features.fit_classifier(
+    cache_key = f"{cache_key}:{settings}:{config.precision}"
+    pairs = {
+        split: _extract_split(result, split, examples[split], cache_key)
+        for split in ("train", "validation")
+    }
+    kernel, bias, strength, accuracy = fit_classifier(
         pairs["train"], pairs["validation"], classes, config.l2_sweep
     )
     logging.info(
@@ -55,7 +81,148 @@ def start(result, examples, config, cache_key, workdir):
     )
     if config.train_on == "train+validation":
         logging.info("Fitted once more, on the validation images too.")
-        kernel, bias = linear_features.refit_classifier(
-            linear_features.concatenate(pairs.values()), classes, strength
+        kernel, bias = refit_classifier(
+            concatenate(pairs.values()), classes, strength
         )
     head.set_weights([kernel, bias])
+
+
+def extract_features(
+    model: keras.Model, dataset: Iterable, cache_key: str
+) -> Features:
+    """Returns pooled features [N, C] and labels [N] of an ordered data set.
+
+    A second call with the same key and weights reads them from the cache.
+    """
+    pooled = model.get_layer("avg_pool").output
+    network = keras.Model(model.inputs, pooled)
+    digest = hashlib.sha256(cache_key.encode())
+    for value in network.get_weights():
+        digest.update(value.tobytes())
+    path = cache_folder() / f"{digest.hexdigest()[:32]}.npz"
+    # Another process may remove it at any time.
+    with contextlib.suppress(FileNotFoundError), np.load(path) as cached:
+        logging.info("Features from %s.", path)
+        os.utime(path)  # Used now, see `files.prune`.
+        return cached["features"], cached["labels"]
+    features, labels = [], []
+    for images, batch_labels in tqdm.tqdm(
+        dataset, "Features", unit="batch", disable=None
+    ):
+        features.append(
+            np.asarray(network.predict_on_batch(np.asarray(images)))
+        )
+        labels.append(np.asarray(batch_labels))
+    features = np.concatenate(features).astype("float32")
+    labels = np.concatenate(labels)
+    with files.atomic(path) as temporary:
+        np.savez(temporary, features=features, labels=labels)
+    files.prune(path.parent, DISK_LIMIT)
+    return features, labels
+
+
+def cache_folder() -> pathlib.Path:
+    """Returns the folder of cached features, beside the cached weights."""
+    return pathlib.Path(downloads.cache_dir()) / "features"
+
+
+def fit_classifier(
+    train: Features,
+    validation: Features,
+    classes: int,
+    sweep: Sequence[float],
+) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """Fits logistic regressions and keeps the best on validation.
+
+    Args:
+      train: (features [N, C], labels [N]).
+      validation: the same, to choose the L2 strength on.
+      classes: how many classes the kernel covers.
+      sweep: inverse strengths, tried in rising order.
+
+    Returns:
+      (kernel [C, classes], bias [classes], best inverse strength, its
+      validation accuracy).
+    """
+    from sklearn import linear_model
+
+    best = None
+    solver = linear_model.LogisticRegression(warm_start=True, max_iter=300)
+    scaler, train = _standardize(train)
+    validation = (scaler.transform(validation[0]), validation[1])
+    for strength in sorted(sweep):
+        solver.set_params(C=strength).fit(*train)
+        accuracy = solver.score(*validation)
+        logging.info("C=%g: validation top-1 %.4f", strength, accuracy)
+        if best is None or accuracy > best[-1]:
+            dense = _as_dense(solver, scaler, classes)
+            best = (*dense, strength, accuracy)
+        elif accuracy < best[-1] - OVERFITTING:
+            break  # Weaker penalties take longest and only get worse.
+    if len(sweep) > 1 and best[-2] in (min(sweep), max(sweep)):
+        logging.info(
+            "C=%g is at the end of l2_sweep; a wider one may find better: "
+            "--set=l2_sweep=%s",
+            best[-2],
+            ",".join(f"{C:g}" for C in _widen(sweep)),
+        )
+    return best
+
+
+def refit_classifier(
+    examples: Features, classes: int, strength: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fits one strength on all examples; returns (kernel, bias)."""
+    from sklearn import linear_model
+
+    solver = linear_model.LogisticRegression(C=strength, max_iter=300)
+    scaler, examples = _standardize(examples)
+    return _as_dense(solver.fit(*examples), scaler, classes)
+
+
+def concatenate(pairs: Iterable[Features]) -> Features:
+    """Joins several (features, labels) into one."""
+    features, labels = zip(*pairs, strict=True)
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def _extract_split(result, split, part, cache_key):
+    """Returns the features of a split, prepared as the classifier does."""
+    logging.info("Features of %d %s images.", part.size, split)
+    dataset = inputs.make_eval_dataset(part, result)
+    key = f"{cache_key}:{part.fingerprint}"
+    return extract_features(result.model, dataset, key)
+
+
+def _widen(sweep):
+    """Returns the sweep with two more values at either end."""
+    low, high = min(sweep), max(sweep)
+    return [low / 10, low / 3, *sorted(sweep), high * 3, high * 10]
+
+
+def _standardize(examples):
+    """Returns a scaler to mean 0 and deviation 1, and the scaled examples.
+
+    The penalty then weighs all features alike, and one sweep serves all
+    networks and sets.
+    """
+    from sklearn import preprocessing
+
+    features, labels = examples
+    scaler = preprocessing.StandardScaler().fit(features)
+    return scaler, (scaler.transform(features), labels)
+
+
+def _as_dense(solver, scaler, classes):
+    """Turns scikit-learn's coefficients into those of a softmax layer."""
+    coefficients = solver.coef_ / scaler.scale_
+    intercept = solver.intercept_ - coefficients @ scaler.mean_
+    if len(coefficients) == 1:  # Two classes share one logit.
+        coefficients = np.concatenate([0 * coefficients, coefficients])
+        intercept = np.concatenate([0 * intercept, intercept])
+    kernel = np.zeros((coefficients.shape[1], classes), "float32")
+    # A class without images is never chosen.
+    bias = np.full((classes,), -30.0 if len(solver.classes_) < classes else 0.0)
+    kernel[:, solver.classes_] = coefficients.T
+    bias[solver.classes_] = intercept
+    return kernel, bias.astype("float32")

@@ -3,14 +3,14 @@
 import dataclasses
 import math
 
-from efficientnet_tf.data import sharpening
+from efficientnet_tf.data import policies
 from efficientnet_tf.utils import configs
 
 CHOICES = {
     "optimizer": ("adamw", "sgd", "momentum", "rmsprop"),
     "schedule": ("cosine", "constant", "stairs", "tenths"),
     "rule": ("none", "bit"),
-    "interpolation": ("model", "bilinear", "bicubic", sharpening.NAME),
+    "interpolation": ("model", "bilinear", "bicubic", policies.SHARPENED),
     "train_crop": ("inception", "random"),
     "crop": ("task", "center", "padded", "whole"),
     "head": ("linear", "random", "zero"),
@@ -327,7 +327,7 @@ _SMALL = FinetuneConfig(
     cutmix_alpha=1.0,
     min_area=0.5,
     warmup_epochs=2.0,
-    interpolation=sharpening.NAME,
+    interpolation=policies.SHARPENED,
     batch_norm="train",
     frozen_stages=4,
 )

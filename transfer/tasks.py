@@ -119,30 +119,28 @@ def get_task(name):
 
 
 def load_examples(task, data_dir=None):
-    """Returns {"train": ..., "validation": ..., "test": data.Examples}.
+    """Returns {"train": ..., "validation": ..., "test": examples.Examples}.
 
     Raises:
       RuntimeError: the data are not there, are too few for the splits, or
         have other classes than the row.
     """
     # With TensorFlow, which is slow: names are checked without.
-    from efficientnet_tf.data import datasets as datasets_lib
+    from efficientnet_tf.data import sources, tfds
 
     if task.source == "digits":
         return _load_digits()
     prepared = task.classes is not None and is_prepared(task.dataset, data_dir)
     if task.source == "tfds" or prepared:
         loaded = {
-            split: datasets_lib.from_tfds(
-                task.dataset, getattr(task, split), data_dir
-            )
+            split: tfds.load(task.dataset, getattr(task, split), data_dir)
             for split in SPLITS
         }
     else:
         path = pathlib.Path(task.dataset)
         if task.classes is not None:
             path = _folder_of(task, data_dir)
-        loaded = datasets_lib.from_folder_splits(path)
+        loaded = sources.from_folder_splits(path)
     found = len(loaded["train"].class_names)
     if task.classes not in (None, found):
         raise RuntimeError(
@@ -192,7 +190,7 @@ def _load_digits():
             "The digits need scikit-learn: pip install "
             "'efficientnet-tf[transfer]'."
         ) from None
-    from efficientnet_tf.data import datasets as datasets_lib
+    from efficientnet_tf.data import sources
 
     digits = datasets.load_digits()
     pixels = np.round(digits.images * (255 / 16)).astype("uint8")
@@ -202,8 +200,6 @@ def _load_digits():
     parts = np.split(order, [1_257, 1_437])
     names = [str(name) for name in digits.target_names]
     return {
-        split: datasets_lib.from_arrays(
-            images[part], digits.target[part], names
-        )
+        split: sources.from_arrays(images[part], digits.target[part], names)
         for split, part in zip(SPLITS, parts, strict=True)
     }

@@ -1,9 +1,11 @@
 """A folder of class folders: which files there are, and their division."""
 
 import hashlib
+import os
 import pathlib
 import random
 import unicodedata
+from collections.abc import Sequence
 
 from efficientnet_tf.data import preprocessing
 
@@ -24,7 +26,9 @@ TEST_SHARE = 0.2
 _HEAD_BYTES = 4096
 
 
-def index(path, seed=0):
+def index(
+    path: str | os.PathLike, seed: int = 0
+) -> tuple[dict[str, list[tuple[pathlib.Path, int]]], tuple[str, ...]]:
     """Returns ({split: [(file, label)]}, class names).
 
     PATH/CLASS/*.jpg is divided in a fixed way, class by class; where
@@ -60,7 +64,7 @@ def index(path, seed=0):
     return divided, class_names
 
 
-def inspect(files):
+def inspect(files: Sequence[pathlib.Path]) -> tuple[list[int], str]:
     """Looks at each file without decoding it.
 
     Returns:
@@ -71,8 +75,8 @@ def inspect(files):
     """
     orientations, bad, digest = [], [], hashlib.sha256()
     for file in files:
-        head, reason = examine(file)
-        orientations.append(preprocessing.exif_orientation(head))
+        orientation, reason = examine(file)
+        orientations.append(orientation)
         stat = file.stat()
         digest.update(f"{file}{stat.st_size}{stat.st_mtime_ns}".encode())
         if reason:
@@ -85,16 +89,19 @@ def inspect(files):
     return orientations, digest.hexdigest()
 
 
-def examine(file):
-    """Returns a file's first bytes, and why it will not decode, or None."""
-    head, looks_whole = _peek(file)
+def examine(file: pathlib.Path) -> tuple[int, str | None]:
+    """Returns the EXIF orientation, and why a file will not decode, or None."""
+    with file.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+        looks_whole = _looks_whole(head, stream)
+    orientation = preprocessing.exif_orientation(head)
     if not looks_whole:
         # Only then is a full decode worth its time.
         try:
             preprocessing.read_image(file)
         except OSError as error:
-            return head, str(error)
-    return head, None
+            return orientation, str(error)
+    return orientation, None
 
 
 def _list_classes(folder):
@@ -169,13 +176,11 @@ def _carve(root, name, groups, seed):
     return groups
 
 
-def _peek(file):
-    """The first bytes, and whether it begins and ends as JPEG or PNG do."""
-    with file.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
-        stream.seek(0, 2)
-        stream.seek(max(0, stream.tell() - 12))
-        tail = stream.read()
+def _looks_whole(head, stream):
+    """Whether a file begins and ends as JPEG or PNG do."""
+    stream.seek(0, 2)
+    stream.seek(max(0, stream.tell() - 12))
+    tail = stream.read()
     if head.startswith(b"\xff\xd8"):
-        return head, tail.endswith(b"\xff\xd9")
-    return head, head.startswith(b"\x89PNG") and b"IEND" in tail
+        return tail.endswith(b"\xff\xd9")
+    return head.startswith(b"\x89PNG") and b"IEND" in tail

@@ -36,37 +36,6 @@ def mix(images, labels, seed, *, classes, mixup_alpha=0.0, cutmix_alpha=0.0):
     )
 
 
-def draw(labels, seed, *, classes, size, mixup_alpha=0.0, cutmix_alpha=0.0):
-    """Draws what `mix` would, for images that are not there yet.
-
-    Args:
-      labels: integers [N].
-      seed: two integers.
-      classes: how many there are.
-      size: pixels a side of the images.
-      mixup_alpha: see `mixup`; 0: none.
-      cutmix_alpha: see `cutmix`; 0: none.
-
-    Returns:
-      float32 labels [N, classes], and what `device_augmentation.augment` takes:
-      {"shares": float32 [N], "paste": float32 [4]}.
-    """
-    one_hot = tf.one_hot(labels, classes)
-    shares, paste = tf.ones_like(one_hot[:, 0]), tf.zeros([4])
-    if mixup_alpha:
-        shares = _draw_shares(seed, tf.shape(one_hot)[0], mixup_alpha)
-    if cutmix_alpha:
-        box = tf.concat(_draw_box(seed, cutmix_alpha, [size, size]), axis=0)
-        paste = tf.cast(box, "float32")
-    if mixup_alpha and cutmix_alpha:
-        blends = _draw_coin(seed)
-        shares = tf.where(blends, shares, tf.ones_like(shares))
-        paste = tf.where(blends, tf.zeros_like(paste), paste)
-    kept = 1 - tf.reduce_prod((paste[2:] - paste[:2]) / size)
-    one_hot = _blend(_blend(one_hot, shares), kept[None])
-    return one_hot, {"shares": shares, "paste": paste}
-
-
 def mixup(images, one_hot, seed, *, alpha):
     """Blends each image with another of the batch, and their labels.
 

@@ -1,4 +1,7 @@
-"""Augmentation policies as their authors published them, as tables."""
+"""Augmentation policies as their authors published them, as tables.
+
+No framework: recipes check their fields against these without importing one.
+"""
 
 import dataclasses
 
@@ -6,6 +9,12 @@ import dataclasses
 MAX_LEVEL = 10
 # Of RandAugment: the highest that is published, for EfficientNet-B7, is 28.
 MAX_MAGNITUDE = 30
+
+
+# An interpolation beside those of `tf.image.resize`, of ours: bicubic, and then
+# an unsharp mask against the blur. Networks of photographs know edges that
+# enlarged small images lack.
+SHARPENED = "sharpened"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -112,7 +112,7 @@ class Stream:
     the one that comes after it, so that all others stay where they are.
 
     Args:
-      source: a `records.Indexed` or `records.Sharded`.
+      source: an `examples.Source`.
       part: a `Slice`; in training, a source with many files is shared out
         file by file instead.
       seed: an integer; None is one epoch in the order of the source.

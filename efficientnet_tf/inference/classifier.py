@@ -8,7 +8,7 @@ import pathlib
 import keras
 import numpy as np
 
-from efficientnet_tf.data import datasets, preprocessing
+from efficientnet_tf.data import imagenet, preprocessing
 from efficientnet_tf.models import registry
 from efficientnet_tf.utils import files
 from efficientnet_tf.weights import former_names, loading
@@ -93,4 +93,4 @@ def from_run(workdir):
 @functools.cache
 def imagenet_classes():
     """Returns the 1,000 class names in the order of the models' outputs."""
-    return tuple(name for _, name in datasets.imagenet_classes())
+    return imagenet.class_names()

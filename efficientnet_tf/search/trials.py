@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.data import datasets
+from efficientnet_tf.data import sources
 from efficientnet_tf.models import costs, registry
 from efficientnet_tf.training import checkpoints, recipes, train
 from efficientnet_tf.utils import configs, files, workers
@@ -106,8 +106,7 @@ def base_network(name, budget, *, width=1.0, depth=1.0, resolution=0):
 def check_splits(budget, data_dir=None):
     """Raises ValueError if networks are scored on what they train on."""
     train, test = (
-        datasets.load(budget.dataset, split, data_dir)
-        for split in budget.splits
+        sources.load(budget.dataset, split, data_dir) for split in budget.splits
     )
     shared = train.count_shared(test)
     if shared:

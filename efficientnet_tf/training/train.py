@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import datasets
+from efficientnet_tf.data import sources
 from efficientnet_tf.models import builder, costs, layers, registry
 from efficientnet_tf.training import (
     callbacks,
@@ -168,7 +168,7 @@ def _conditions(network, feed):
 
 def _load_examples(dataset, splits, config, data_dir):
     """Returns the images to train on, to choose on and to score on."""
-    train, test = (datasets.load(dataset, split, data_dir) for split in splits)
+    train, test = (sources.load(dataset, split, data_dir) for split in splits)
     shared = train.count_shared(test)
     if shared:
         logging.warning(

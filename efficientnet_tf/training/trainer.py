@@ -42,10 +42,6 @@ class Trainer(keras.Model):
       accumulation_steps: each replica takes its batch in so many equal parts,
         one after the other, and sums their gradients, which saves memory.
         Batch normalization sees a part at a time.
-      augmentation: makes images of a batch whose `x` is a dict, inside the
-        compiled step, such as `device_augmentation.augment` does. Batches of
-        plain images, such as those of evaluation, stay as they are. Not
-        with a teacher or accumulation, which need images from the start.
     """
 
     def __init__(
@@ -60,14 +56,9 @@ class Trainer(keras.Model):
         distill_temperature=1.0,
         distill_weight=0.5,
         accumulation_steps=1,
-        augmentation=None,
     ):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         _check(distill_temperature, distill_weight, accumulation_steps)
-        if augmentation is not None and (teacher or accumulation_steps > 1):
-            raise ValueError(
-                "augmentation excludes a teacher and accumulation_steps."
-            )
         on_tensorflow = keras.backend.backend() == "tensorflow"
         if not on_tensorflow and (ema is not None or accumulation_steps > 1):
             raise ValueError(
@@ -85,23 +76,8 @@ class Trainer(keras.Model):
             temperature=distill_temperature,
             distill_weight=distill_weight,
             accumulation_steps=accumulation_steps,
-            augmentation=augmentation,
             metrics={name: keras.metrics.Mean(name) for name in names},
         )
-
-    def __call__(self, inputs, *args, **kwargs):
-        return super().__call__(self._augment(inputs), *args, **kwargs)
-
-    # Keras looks for the names of these arguments.
-    def call(self, inputs, training=None, mask=None, **kwargs):
-        # Backends without state come here directly.
-        inputs = self._augment(inputs)
-        return super().call(inputs, training=training, mask=mask, **kwargs)
-
-    def _augment(self, inputs):
-        if isinstance(inputs, dict) and self._parts.augmentation is not None:
-            return self._parts.augmentation(inputs)
-        return inputs
 
     @property
     def metrics(self):
@@ -383,7 +359,6 @@ class _Parts:
     temperature: float
     distill_weight: float
     accumulation_steps: int
-    augmentation: Any
     metrics: dict
 
 

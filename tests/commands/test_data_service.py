@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import paths
-from efficientnet_tf.data import datasets
+from efficientnet_tf.data import datasets, sources
 
 SCRIPT = paths.SCRIPTS / "data_service.py"
 
@@ -42,7 +42,7 @@ def start():
 def _numbers(size):
     images = np.zeros((size, 1, 1, 3), np.uint8)
     images[:, 0, 0, 0] = np.arange(size)
-    return datasets.from_arrays(images, np.arange(size) % 3, "abc")
+    return sources.from_arrays(images, np.arange(size) % 3, "abc")
 
 
 def _read(size, batches, **options):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
+from scipy import ndimage
 
-from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data import policies, preprocessing
 
 
 @pytest.fixture
@@ -218,11 +219,21 @@ def test_photographs_are_turned_as_exif_says(
     assert np.abs(found.astype(int) - expected.astype(int)).mean() < 2
 
 
+def _exif(entry):
+    tiff = b"II*\0\x08\0\0\0\x01\0" + entry + bytes(4)
+    size = (8 + len(tiff)).to_bytes(2, "big")
+    return b"\xff\xd8\xff\xe1" + size + b"Exif\0\0" + tiff
+
+
 NOT_TURNED = {
     "png": b"\x89PNG\r\n",
     "empty": b"",
     "cut": b"\xff\xd8\xff\xe1\x00\x20Exif\0\0MM\0*",
     "no order": b"\xff\xd8\xff\xe1\x00\x20Exif\0\0" + bytes(26),
+    # A directory of one entry: tag, type (2: text, 3: short), count, value.
+    "text": _exif(b"\x12\x01\x02\0\x02\0\0\0A\0\0\0"),
+    "out of range": _exif(b"\x12\x01\x03\0\x01\0\0\0\x09\0\0\0"),
+    "value elsewhere": _exif(b"\x12\x01\x03\0\x09\0\0\0\0\0\1\0"),
     "endless": b"\xff\xd8" + b"\xff\xe0\x00\x00" * 9,
 }
 
@@ -431,3 +442,43 @@ def test_a_random_crop_is_cut_from_the_resized_image(noise):
         ]
         places.add(place)
     assert len(places) > 10
+
+
+def _sharpen(image, size):
+    return preprocessing.preprocess_for_eval(
+        image, size, crop_padding=None, interpolation=policies.SHARPENED
+    ).numpy()
+
+
+def test_equals_an_unsharp_mask_along_rows_and_columns(noise):
+    image, size = _image(noise, 16, 12), 64
+    expected = tf.image.resize(image, (size, size), "bicubic").numpy()
+    for axis in (0, 1):
+        blurred = ndimage.gaussian_filter1d(
+            expected,
+            preprocessing.SHARPENING_RADIUS * size,
+            axis=axis,
+            truncate=8,
+        )
+        expected = expected + preprocessing.SHARPENING_AMOUNT * (
+            expected - blurred
+        )
+    border = slice(8, -8)  # Where scipy knows no more than we do.
+    np.testing.assert_allclose(
+        _sharpen(image, size)[border, border],
+        np.clip(expected, 0, 255)[border, border],
+        atol=0.05,
+    )
+
+
+def test_plain_areas_stay_and_edges_become_steeper():
+    image = np.full((32, 32, 3), 100, "uint8")
+    np.testing.assert_allclose(_sharpen(image, 160), 100, atol=1e-3)
+    image[:, 16:] = 150
+    plain = preprocessing.preprocess_for_eval(
+        image, 160, crop_padding=None
+    ).numpy()
+    slopes = [
+        np.diff(made[0, :, 0]).max() for made in (plain, _sharpen(image, 160))
+    ]
+    assert slopes[1] > 1.4 * slopes[0]

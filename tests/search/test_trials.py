@@ -7,7 +7,7 @@ import filelock
 import numpy as np
 import pytest
 
-from efficientnet_tf.data import examples
+from efficientnet_tf.data import examples, tfrecords
 from efficientnet_tf.measure import cache
 from efficientnet_tf.models import costs, registry
 from efficientnet_tf.search import (
@@ -433,11 +433,11 @@ def test_a_study_names_variant_files_by_their_stem(tmp_path):
 def test_networks_are_not_scored_on_what_they_train_on(monkeypatch):
     def load(name, split, data_dir):
         skip, take = {"all": (0, 100), "end": (90, 10), "new": (100, 5)}[split]
-        shard = examples.Shard("file", skip, take)
-        source = examples.Sharded((shard,), None)
+        shard = tfrecords.Shard("file", skip, take)
+        source = tfrecords.Sharded((shard,), None)
         return examples.Examples(source, ("a",), split)
 
-    monkeypatch.setattr(trials.datasets, "load", load)
+    monkeypatch.setattr(trials.sources, "load", load)
     trials.check_splits(dataclasses.replace(BUDGET, splits=("all", "new")))
     with pytest.raises(ValueError, match="10 of the 10 images of end are in a"):
         trials.check_splits(dataclasses.replace(BUDGET, splits=("all", "end")))

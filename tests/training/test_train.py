@@ -144,13 +144,13 @@ def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
 
 
 def test_what_is_saved_is_the_average(folder, tmp_path):
-    from efficientnet_tf.data import datasets
+    from efficientnet_tf.data import datasets, sources
     from efficientnet_tf.inference import classifier, evaluate
 
     row = _train(folder, tmp_path)
     loaded = classifier.from_run(tmp_path)
     dataset = datasets.make_eval_dataset(
-        datasets.from_folder(folder, "test"), loaded.preprocess, batch_size=3
+        sources.from_folder(folder, "test"), loaded.preprocess, batch_size=3
     )
     scores = evaluate.evaluate(loaded.model, dataset)
     assert scores.images == 4
@@ -211,7 +211,7 @@ def test_images_held_out_choose_the_best_and_are_not_trained_on(
 
 def _loss_of(checkpoint, folder):
     """The cross-entropy of a checkpoint's averages on the test images."""
-    from efficientnet_tf.data import datasets
+    from efficientnet_tf.data import datasets, sources
     from efficientnet_tf.models import builder
     from efficientnet_tf.training import optimizers
 
@@ -228,7 +228,7 @@ def _loss_of(checkpoint, folder):
         variable.assign(array)
     assert len(arrays) == len(state) + len(average.variables)
     average.swap()
-    examples = datasets.from_folder(folder, "test")
+    examples = sources.from_folder(folder, "test")
     dataset = datasets.make_eval_dataset(
         examples,
         lambda image: train.feeds.preprocessing.preprocess_for_eval(

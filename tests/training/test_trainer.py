@@ -12,7 +12,6 @@ import tensorflow as tf
 
 import paths
 import train_cases
-from efficientnet_tf.models import builder
 from efficientnet_tf.training import losses, trainer
 
 TWO = {"cpus": 2, "strategy": "mirrored"}
@@ -55,15 +54,6 @@ def results(tmp_path_factory):
     for path in folder.glob("*.txt"):
         raise RuntimeError(f"{path.stem}: {path.read_text()}")
     return {name: dict(np.load(folder / f"{name}.npz")) for name in cases}
-
-
-def test_crops_in_the_step_exclude_what_needs_images_before_it(tiny_row):
-    network = builder.build(tiny_row, classes=2, input_shape=(32, 32, 3))
-    for settings in ({"accumulation_steps": 2}, {"teacher": network}):
-        with pytest.raises(ValueError, match="augmentation excludes a teacher"):
-            trainer.Trainer(
-                network.inputs, network.outputs, augmentation=dict, **settings
-            )
 
 
 def cluster_configs(count):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf.data import datasets
+from efficientnet_tf.data import datasets, sources
 from efficientnet_tf.inference import evaluate
 from efficientnet_tf.models import builder
 from transfer import diagnostics
@@ -164,7 +164,7 @@ def test_a_run_without_mistakes_keeps_nothing(tmp_path):
 
 def test_images_are_those_that_the_evaluation_saw(tmp_path):
     images = np.stack([_image(i) for i in range(10)])
-    examples = datasets.from_arrays(images, np.zeros(10, int), NAMES)
+    examples = sources.from_arrays(images, np.zeros(10, int), NAMES)
     dataset = datasets.make_eval_dataset(examples, lambda x: x, batch_size=4)
 
     class OddIsWrong:

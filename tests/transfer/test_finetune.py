@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-import types
 
 import keras
 import numpy as np
@@ -108,13 +107,13 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
 
 def _score(workdir, folder):
     """Evaluates what a run saved."""
-    from efficientnet_tf.data import datasets
+    from efficientnet_tf.data import datasets, sources
     from efficientnet_tf.inference import evaluate
 
     loaded = classifier.from_run(workdir)
     assert loaded.class_names == ("a", "b")
     dataset = datasets.make_eval_dataset(
-        datasets.from_folder(folder, "test"), loaded.preprocess, batch_size=3
+        sources.from_folder(folder, "test"), loaded.preprocess, batch_size=3
     )
     return evaluate.evaluate(loaded.model, dataset)
 
@@ -469,35 +468,18 @@ def test_the_example_images_are_those_of_the_test_split(digits_run):
 
 def test_predict_reads_the_examples_of_a_run(digits_run):
     workdir, row = digits_run
-    paths = sorted((workdir / "examples").iterdir())
+    images = sorted((workdir / "examples").iterdir())
     script = str(paths.SCRIPTS / "predict.py")
     done = subprocess.run(
-        [sys.executable, script, f"--workdir={workdir}", "--top=1", *paths],
+        [sys.executable, script, f"--workdir={workdir}", "--top=1", *images],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])["results"]
-    assert [r["image"] for r in results] == [str(path) for path in paths]
-    expected = classifier.from_run(workdir).predict(paths)
+    assert [r["image"] for r in results] == [str(path) for path in images]
+    expected = classifier.from_run(workdir).predict(images)
     for result, scores in zip(results, expected, strict=True):
         ((name, probability),) = result["predictions"].items()
         assert name == str(scores.argmax())
         assert probability == pytest.approx(scores.max(), abs=1e-4)
-
-
-def test_images_are_let_go_whatever_ends_the_training(monkeypatch):
-    closed = []
-    feed = types.SimpleNamespace(close=lambda: closed.append(True))
-
-    def stop(*_):
-        raise FloatingPointError
-
-    monkeypatch.setattr(finetune.inputs, "Feed", lambda *_, **__: feed)
-    monkeypatch.setattr(finetune, "_fit_to", stop)
-    task = types.SimpleNamespace(flip=True)
-    examples = {"train": types.SimpleNamespace(size=10)}
-    model = types.SimpleNamespace(model=None)
-    with pytest.raises(FloatingPointError):
-        finetune._fit(model, task, examples, CONFIG, None, ())
-    assert closed

@@ -35,7 +35,7 @@ def find(train, test):
     dHash sees, an 8 x 8 sketch of brightness, and in their colours.
 
     Args:
-      train, test: `data.Examples`.
+      train, test: `examples.Examples`.
 
     Returns:
       A `Pair` for each test image that has one, the exact ones first.

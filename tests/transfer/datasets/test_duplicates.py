@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf.data import datasets
+from efficientnet_tf.data import sources
 from transfer import tasks
 from transfer.datasets import duplicates
 
@@ -24,8 +24,8 @@ def test_exact_and_near_duplicates_are_told_from_others():
     train_labels, test_labels = np.zeros(40, int), np.zeros(6, int)
     test_labels[2] = 1
     pairs = duplicates.find(
-        datasets.from_arrays(train, train_labels, ("cat", "dog")),
-        datasets.from_arrays(test, test_labels, ("cat", "dog")),
+        sources.from_arrays(train, train_labels, ("cat", "dog")),
+        sources.from_arrays(test, test_labels, ("cat", "dog")),
     )
     assert pairs == [
         duplicates.Pair("image 1 (cat)", "image 7 (cat)", True, True),
@@ -39,8 +39,8 @@ def test_the_same_shape_in_other_colours_is_another_image():
     test = (train[:1] // 3).astype("uint8")
     labels = np.zeros(3, int)
     pairs = duplicates.find(
-        datasets.from_arrays(train, labels, ("a", "b")),
-        datasets.from_arrays(test, labels[:1], ("a", "b")),
+        sources.from_arrays(train, labels, ("a", "b")),
+        sources.from_arrays(test, labels[:1], ("a", "b")),
     )
     assert pairs == []
 

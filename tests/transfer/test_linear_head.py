@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from sklearn import linear_model, pipeline, preprocessing
 
-from efficientnet_tf.data import datasets
+from efficientnet_tf.data import datasets, sources
 from efficientnet_tf.models import builder
-from transfer import linear_features
+from transfer import linear_head
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def _examples(size=5, shift=0):
     images = np.random.default_rng(shift).integers(
         0, 256, (size, 32, 32, 3), dtype=np.uint8
     )
-    return datasets.from_arrays(images, np.arange(size) % 2, ["a", "b"])
+    return sources.from_arrays(images, np.arange(size) % 2, ["a", "b"])
 
 
 def _dataset(examples):
@@ -45,7 +45,9 @@ def _clusters(classes, present, per_class=30, width=8):
 
 def test_features_are_the_pooled_layer_of_every_image_in_order(network):
     examples = _examples()
-    found, labels = linear_features.extract(network, _dataset(examples), "key")
+    found, labels = linear_head.extract_features(
+        network, _dataset(examples), "key"
+    )
     images = np.stack([image.numpy() for image, _ in examples.dataset])
     pooled = keras.Model(network.inputs, network.get_layer("avg_pool").output)
     expected = pooled.predict_on_batch(images)
@@ -55,27 +57,27 @@ def test_features_are_the_pooled_layer_of_every_image_in_order(network):
 
 
 def test_a_second_call_reads_the_cache(network, cache):
-    first = linear_features.extract(network, _dataset(_examples()), "key")
+    first = linear_head.extract_features(network, _dataset(_examples()), "key")
     assert len(list(cache.iterdir())) == 1
 
     class Unreadable:
         def __iter__(self):
             raise AssertionError("computed again")
 
-    again = linear_features.extract(network, Unreadable(), "key")
+    again = linear_head.extract_features(network, Unreadable(), "key")
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one, two)
 
 
 def test_cached_features_keep_to_a_limit(network, cache, monkeypatch):
-    linear_features.extract(network, _dataset(_examples()), "one")
+    linear_head.extract_features(network, _dataset(_examples()), "one")
     (one,) = cache.iterdir()
-    monkeypatch.setattr(linear_features, "DISK_LIMIT", 1.5 * one.stat().st_size)
+    monkeypatch.setattr(linear_head, "DISK_LIMIT", 1.5 * one.stat().st_size)
     os.utime(one, (0, 0))
-    linear_features.extract(network, None, "one")  # Used again.
+    linear_head.extract_features(network, None, "one")  # Used again.
     assert one.stat().st_mtime > 1e9
     os.utime(one, (0, 0))
-    linear_features.extract(network, _dataset(_examples()), "two")
+    linear_head.extract_features(network, _dataset(_examples()), "two")
     (two,) = cache.iterdir()
     assert two != one
 
@@ -86,21 +88,21 @@ def test_other_data_or_other_weights_are_not_read_from_the_cache(
     keras.utils.set_random_seed(1)
     two = builder.build(tiny_row, classes=2, input_shape=(32, 32, 3))
     results = [
-        linear_features.extract(network, _dataset(_examples()), "key")[0],
-        linear_features.extract(
+        linear_head.extract_features(network, _dataset(_examples()), "key")[0],
+        linear_head.extract_features(
             network, _dataset(_examples(shift=1)), "other key"
         )[0],
-        linear_features.extract(two, _dataset(_examples()), "key")[0],
+        linear_head.extract_features(two, _dataset(_examples()), "key")[0],
     ]
     assert len(list(cache.iterdir())) == 3
     assert len({result.tobytes() for result in results}) == 3
 
 
 def test_another_head_is_the_same_network_to_the_cache(network, cache):
-    linear_features.extract(network, _dataset(_examples()), "key")
+    linear_head.extract_features(network, _dataset(_examples()), "key")
     head = network.get_layer("predictions")
     head.set_weights([value + 1 for value in head.get_weights()])
-    linear_features.extract(network, _dataset(_examples()), "key")
+    linear_head.extract_features(network, _dataset(_examples()), "key")
     assert len(list(cache.iterdir())) == 1
 
 
@@ -122,9 +124,7 @@ def _pipeline(strength):
 @pytest.mark.parametrize("classes,present", PRESENT.values(), ids=PRESENT)
 def test_the_dense_layer_predicts_what_scikit_learn_predicts(classes, present):
     points, labels = _clusters(classes, present)
-    kernel, bias = linear_features.refit_classifier(
-        (points, labels), classes, 0.3
-    )
+    kernel, bias = linear_head.refit_classifier((points, labels), classes, 0.3)
     assert kernel.shape == (8, classes) and bias.shape == (classes,)
     solver = _pipeline(0.3).fit(points, labels)
     logits = points @ kernel + bias
@@ -141,7 +141,7 @@ def test_the_strength_is_the_best_on_validation():
     points, labels = _clusters(4, [0, 1, 2, 3])
     train, validation = (points[::2], labels[::2]), (points[1::2], labels[1::2])
     sweep = (100.0, 1e-4, 0.1)
-    *head, strength, accuracy = linear_features.fit_classifier(
+    *head, strength, accuracy = linear_head.fit_classifier(
         train, validation, 4, sweep
     )
     scores = {}
@@ -161,20 +161,20 @@ def test_a_choice_at_the_end_of_the_sweep_is_told(sweep, told, caplog):
     points, labels = _clusters(4, [0, 1, 2, 3])
     train, validation = (points[::2], labels[::2]), (points[1::2], labels[1::2])
     with caplog.at_level("INFO", "absl"):
-        linear_features.fit_classifier(train, validation, 4, sweep)
+        linear_head.fit_classifier(train, validation, 4, sweep)
     assert ("is at the end of l2_sweep" in caplog.text) == told
 
 
 def test_joined_pairs_keep_their_order():
     pairs = [(np.full((n, 2), n), np.full(n, n)) for n in (1, 2)]
-    joined, labels = linear_features.concatenate(pairs)
+    joined, labels = linear_head.concatenate(pairs)
     np.testing.assert_array_equal(joined[:, 0], [1, 2, 2])
     np.testing.assert_array_equal(labels, [1, 2, 2])
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch, cache, tmp_path):
-    assert linear_features.cache_folder() == cache
+    assert linear_head.cache_folder() == cache
     monkeypatch.delenv("EFFICIENTNET_TF_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     expected = tmp_path / "efficientnet_tf" / "features"
-    assert linear_features.cache_folder() == expected
+    assert linear_head.cache_folder() == expected

@@ -1,0 +1,151 @@
+"""Data sets of TensorFlow Datasets: found, downloaded, read as they lie."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import textwrap
+
+from absl import logging
+
+from efficientnet_tf.data import examples as examples_lib, tfrecords
+
+# TFDS's own number makes a machine without network wait for minutes.
+DOWNLOAD_RETRIES = 5
+
+# Where the complete sets come from when TFDS cannot download them.
+_ARCHIVES = "scripts/prepare_dataset.py reads the publisher's archives"
+MANUAL = {
+    "cars196": f"its address is dead; {_ARCHIVES}",
+    "cifar10": _ARCHIVES,
+    "cifar100": _ARCHIVES,
+    "food101": _ARCHIVES,
+    "oxford_flowers102": _ARCHIVES,
+    "oxford_iiit_pet": _ARCHIVES,
+    "imagenet2012": "download the archives from image-net.org yourself",
+}
+
+
+def load(
+    name: str, split: str, data_dir: str | os.PathLike | None = None
+) -> examples_lib.Examples:
+    """Reads a split of a TensorFlow data set, downloading it if need be.
+
+    Args:
+      name: a TFDS name with the features "image" and "label".
+      split: a TFDS split, such as "train[:90%]".
+      data_dir: where TFDS keeps its sets; None is TFDS's own default.
+
+    Raises:
+      ImportError: tensorflow-datasets is not installed.
+      ValueError: the set is unknown, has no such split, or no labelled images.
+      RuntimeError: the set is not there and cannot be downloaded.
+    """
+    library = _import_library()
+    data_dir = None if data_dir is None else pathlib.Path(data_dir).expanduser()
+    builder = _prepared_builder(library, name, data_dir)
+    instructions = _find_split(builder, split)
+    if builder.info.file_format != library.core.FileFormat.TFRECORD:
+        raise ValueError(
+            f"{builder.data_path} is {builder.info.file_format.name}; prepare "
+            "it as TFRECORD."
+        )
+    shards = tuple(
+        tfrecords.Shard(part.filename, part.skip, part.take)
+        for part in instructions.file_instructions
+    )
+    label = builder.info.features["label"]
+    names = tuple(label.int2str(i) for i in range(label.num_classes))
+    # Written last when a set is prepared, so also when it is prepared anew.
+    written = pathlib.Path(builder.data_path, "dataset_info.json").stat()
+    fingerprint = (
+        f"{builder.data_path}:{split}:{instructions.num_examples}:"
+        f"{written.st_mtime_ns}"
+    )
+    source = tfrecords.Sharded(shards, _make_reader(library, builder))
+    return examples_lib.Examples(source, names, fingerprint)
+
+
+def _find_split(builder, split):
+    """Returns what TFDS knows of a split: its files and its size."""
+    try:
+        return builder.info.splits[split]
+    except (KeyError, ValueError):
+        raise ValueError(
+            f"{builder.name} has no split {split!r}; choose one of "
+            f"{', '.join(builder.info.splits)}."
+        ) from None
+
+
+def _make_reader(library, builder):
+    """Returns a function from a record to (encoded image, label)."""
+    wanted = library.decode.PartialDecoding({"image": True, "label": True})
+    features = wanted.extract_features(builder.info.features)
+
+    def read(record):
+        row = features.deserialize_example(
+            record, decoders={"image": library.decode.SkipDecoding()}
+        )
+        return row["image"], row["label"]
+
+    return read
+
+
+def _import_library():
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ImportError(
+            "Named data sets need tensorflow-datasets: pip install "
+            f"'efficientnet-tf[transfer]' ({error})."
+        ) from None
+    return tensorflow_datasets
+
+
+def _prepared_builder(library, name, data_dir):
+    try:
+        builder = library.builder(name, data_dir=data_dir)
+    except library.core.registered.DatasetNotFoundError:
+        raise ValueError(f"TFDS knows no data set {name!r}.") from None
+    missing = {"image", "label"} - set(builder.info.features or ())
+    if missing:
+        raise ValueError(
+            f"{name} has no feature {min(missing)!r}; choose a data set of "
+            "labelled images."
+        )
+    if not pathlib.Path(builder.data_path).exists():
+        _download(builder)
+    return builder
+
+
+def _download(builder):
+    """Downloads and prepares a set, or raises RuntimeError with advice."""
+    from tensorflow_datasets.core.download import downloader
+
+    name = builder.name
+    logging.info("%s is not in %s; downloading it.", name, builder.data_path)
+    root = pathlib.Path(builder.data_dir_root)
+    downloads = root / "downloads"
+    downloader.MAX_RETRIES = DOWNLOAD_RETRIES
+    try:
+        builder.download_and_prepare(download_dir=downloads)
+    except Exception as error:  # TFDS raises whatever its data sets raise.
+        _remove_partial(downloads, root / name)
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        hint = f" ({MANUAL[name]})" if name in MANUAL else ""
+        raise RuntimeError(
+            f"{name} is not in {builder.data_path} and cannot be downloaded"
+            f"{hint}: {textwrap.shorten(reason[0], 200)} Prepare it with TFDS "
+            "on a machine that can and pass its folder as data_dir; see "
+            f"https://www.tensorflow.org/datasets/catalog/{name}."
+        ) from None
+
+
+def _remove_partial(downloads, prepared):
+    """Removes what a broken-off download left; what is complete stays."""
+    for path in downloads.rglob("*.tmp.*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for top in (downloads, prepared):
+        for folder, _, _ in os.walk(top, topdown=False):
+            with contextlib.suppress(OSError):  # It is not empty.
+                os.rmdir(folder)
