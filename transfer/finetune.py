@@ -18,7 +18,7 @@ from efficientnet_tf.training import (
     callbacks,
     checkpoints,
     distribution,
-    optimizers,
+    ema,
     trainer,
 )
 from efficientnet_tf.utils import figures, files
@@ -235,7 +235,7 @@ def _compile(network, config, steps_per_epoch, augmentation):
     """Returns a compiled `Trainer` and the average of its weights or None."""
     average = None
     if config.ema_decay:
-        average = optimizers.ExponentialMovingAverage(
+        average = ema.ExponentialMovingAverage(
             network.weights, config.ema_decay
         )
     decoupled = config.optimizer == "adamw"

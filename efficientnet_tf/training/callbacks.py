@@ -172,7 +172,7 @@ class Evaluation(keras.callbacks.Callback):
     Args:
       dataset: batches of (images, targets, sample weights).
       steps: how many they are; a distributed data set does not know.
-      average: an `optimization.ExponentialMovingAverage`, or None.
+      average: an `ema.ExponentialMovingAverage`, or None.
     """
 
     def __init__(self, dataset, steps, average=None):

@@ -17,6 +17,7 @@ from efficientnet_tf.training import (
     callbacks,
     checkpoints,
     distribution,
+    ema,
     inputs,
     memory,
     optimizers,
@@ -213,9 +214,7 @@ def _build(scaled, examples, config, xla, replicas):
     layers.set_statistics(plain, config.batch_norm)
     average = None
     if config.ema_decay:
-        average = optimizers.ExponentialMovingAverage(
-            plain.weights, config.ema_decay
-        )
+        average = ema.ExponentialMovingAverage(plain.weights, config.ema_decay)
     network = trainer.Trainer(
         plain.inputs,
         plain.outputs,

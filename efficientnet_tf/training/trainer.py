@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from efficientnet_tf.models import layers
-from efficientnet_tf.training import losses, optimizers
+from efficientnet_tf.training import losses
 
 # What evaluation does not measure.
 TRAINING_METRICS = ("l2", "distillation", "gradient_norm")
@@ -32,12 +32,12 @@ class Trainer(keras.Model):
       outputs: of the network: probabilities [N, classes].
       name: of the model.
       weight_decay: adds weight_decay * sum(v ** 2) / 2 to the loss, once over
-        all replicas, over what `optimization.l2_penalty` says.
+        all replicas, over what `losses.l2_penalty` says.
       ema: an object whose `update(step)` is called after each optimizer step,
         in each replica, with the number of steps so far (1 the first time).
       teacher: a model, or another function `teacher(images, training=False)`,
         that returns probabilities [N, classes] for the same images.
-      distill_temperature: see `distillation.distillation_loss`.
+      distill_temperature: see `losses.distillation_loss`.
       distill_weight: w in w * distillation + (1 - w) * cross_entropy.
       accumulation_steps: each replica takes its batch in so many equal parts,
         one after the other, and sums their gradients, which saves memory.
@@ -155,7 +155,7 @@ class Trainer(keras.Model):
             share = parts.distill_weight
             loss = share * distance + (1.0 - share) * loss
         if parts.weight_decay:
-            penalty = optimizers.l2_penalty(
+            penalty = losses.l2_penalty(
                 self.trainable_variables, parts.weight_decay
             )
             # Gradients are summed over replicas, so each adds its part.

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf.training import callbacks, optimizers
+from efficientnet_tf.training import callbacks, optimizers, schedules
 
 STEPS = 4
 
@@ -15,7 +15,7 @@ STEPS = 4
 def _compiled():
     layers = [keras.Input((2,)), keras.layers.Dense(1, name="dense")]
     network = keras.Sequential(layers)
-    schedule = optimizers.warmup_cosine(0.1, 20, 5)
+    schedule = schedules.warmup_cosine(0.1, 20, 5)
     network.compile(optimizers.make_adamw(schedule, weight_decay=0.1), "mse")
     return network
 
@@ -87,7 +87,7 @@ def test_logs_say_the_learning_rate_and_the_images_a_second(tmp_path):
     _fit(network, watchers, 3)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
-    schedule = optimizers.warmup_cosine(0.1, 20, 5)
+    schedule = schedules.warmup_cosine(0.1, 20, 5)
     for row in rows:
         expected = float(schedule(STEPS * row["epoch"]))
         assert row["learning_rate"] == pytest.approx(expected, rel=1e-5)

@@ -12,7 +12,7 @@ from PIL import Image
 import paths
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import variants
-from efficientnet_tf.training import checkpoints, optimizers
+from efficientnet_tf.training import checkpoints, schedules
 from efficientnet_tf.utils import figures
 from efficientnet_tf.weights import loading
 from transfer import finetune, recipes
@@ -101,7 +101,7 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     metrics = _lines(tmp_path / finetune.files.METRICS_FILE)
     assert [line["epoch"] for line in metrics] == [1, 2]
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
-    monkeypatch.setattr(finetune.weights_lib, "build", None)
+    monkeypatch.setattr(finetune.loading, "build", None)
     assert _run(folder, tmp_path) == row
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
 
@@ -228,7 +228,7 @@ def test_frozen_stages_end_as_they_began(folder, tmp_path):
     _run(folder, tmp_path, frozen_stages=1, batch_norm="train", head="random")
     network = classifier.from_run(tmp_path).model
     keras.utils.set_random_seed(CONFIG.seed)
-    begun = finetune.weights_lib.build(
+    begun = finetune.loading.build(
         "tiny",
         classes=2,
         input_shape=(32, 32, 3),
@@ -326,7 +326,7 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
     # Each epoch once; 14 images are 3 steps of 4; warm-up takes one epoch.
     metrics = _lines(workdir / finetune.files.METRICS_FILE)
     assert [row["epoch"] for row in metrics] == [1, 2, 3, 4, 5]
-    schedule = optimizers.warmup_cosine(0.01, 15, 3)
+    schedule = schedules.warmup_cosine(0.01, 15, 3)
     np.testing.assert_allclose(
         [row["learning_rate"] for row in metrics],
         [float(schedule(3 * epoch)) for epoch in (1, 2, 3, 4, 5)],
