@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Annotated
 
 from efficientnet_tf.models import baselines, builder, costs, scaling, variants
 from efficientnet_tf.utils import configs, files
@@ -19,20 +20,13 @@ class Scaled:
     """
 
     base: str
-    width: float
-    depth: float
+    width: Annotated[float, configs.Above(0, MAX_SCALE)]
+    depth: Annotated[float, configs.Above(0, MAX_SCALE)]
     resolution: int
-    dropout: float
+    dropout: Annotated[float, configs.Fraction()]
 
     def __post_init__(self):
-        configs.check_types(self)
-        configs.check_range(
-            self,
-            ("width", "depth"),
-            f"above 0 and at most {MAX_SCALE:g}",
-            lambda value: 0 < value <= MAX_SCALE,
-        )
-        configs.check_fractions(self, ("dropout",))
+        configs.check(self)
         if self.resolution < builder.MIN_SIZE:
             raise ValueError(
                 f"resolution={self.resolution} is below {builder.MIN_SIZE}, by "
