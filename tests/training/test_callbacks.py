@@ -82,7 +82,7 @@ def test_what_is_not_finite_is_neither_written_nor_saved(tmp_path):
     assert _steps(tmp_path / "checkpoints") == [STEPS]
 
 
-def test_a_process_that_does_not_write_leaves_no_files(tmp_path):
+def test_the_callbacks_of_a_worker_that_does_not_write_leave_no_logs(tmp_path):
     watchers = _list(tmp_path, [0.5], writes=False)
     _fit(watchers, 1)
     assert not list(tmp_path.iterdir())
