@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 import re
 import time
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
@@ -17,8 +18,8 @@ from efficientnet_tf.training import (
     callbacks,
     checkpoints,
     distribution,
-    optimizers,
-    trainer,
+    progress,
+    train_state,
 )
 from efficientnet_tf.utils import figures, files
 from efficientnet_tf.weights import catalog, loading
@@ -28,34 +29,31 @@ EXAMPLE_IMAGES = 8
 
 
 def finetune_and_evaluate(
-    task_name,
-    model_name,
+    task_name: str,
+    model_name: str,
     *,
-    weights,
-    config,
-    workdir,
-    data_dir=None,
-    recipe="",
-    watchers=(),
-):
-    """Fine-tunes a network on a task and scores it.
+    weights: str | None,
+    config: recipes.FinetuneConfig,
+    workdir: str | pathlib.Path,
+    data_dir: str | None = None,
+    recipe: str = "",
+    watchers: Iterable[keras.callbacks.Callback] = (),
+) -> dict:
+    """Fine-tunes a network on a task and returns its row of results.
 
-    The same call on the same workdir goes on after the last finished epoch;
-    on a finished run it returns the result that stands there.
+    The same call on the same workdir resumes after the last finished epoch,
+    and returns the row of a finished run.
 
     Args:
       task_name: a name in `tasks.TASKS`, or "folder:PATH".
       model_name: a name of the family.
-      weights: where it starts from, see `weights.resolve`.
-      config: a `recipes.FinetuneConfig`.
+      weights: what it starts from, see `loading.resolve`.
+      config: the recipe.
       workdir: folder for checkpoints, logs, model and results.
       data_dir: where TFDS keeps its sets.
-      recipe: the recipe's name, for the record.
-      watchers: more Keras callbacks; what they raise stops the run after the
-        epoch is saved.
-
-    Returns:
-      The result row, a dict.
+      recipe: its name, for the record.
+      watchers: more callbacks; what they raise stops the run after the epoch
+        is saved.
 
     Raises:
       ValueError: an unknown name, or a workdir of another run.
@@ -66,26 +64,32 @@ def finetune_and_evaluate(
     workdir = pathlib.Path(workdir)
     task = tasks.get_task(task_name)
     registry.get_variant(model_name)  # Or the ValueError says what there is.
-    run = {
-        "task": task_name,
-        "model": model_name,
-        "weights": weights,
-        "recipe": recipe,
-        **dataclasses.asdict(config),
-    }
+    run = {"task": task_name, "model": model_name, "weights": weights}
+    run |= {"recipe": recipe, **dataclasses.asdict(config)}
     if weights is not None:
         catalog.check_name(model_name, weights)
     finished = files.start_run(workdir, run)
     if finished is not None:
         return finished
     files.remove_leftovers(workdir)
-
     keras.utils.set_random_seed(config.seed)
     distribution.set_precision(config.precision)
     examples = tasks.load_examples(task, data_dir)
-    config = _resolve(config, examples)
+    row = _run(
+        run, task, examples, _resolve(config, examples), workdir, watchers
+    )
+    path = workdir / files.METRICS_FILE
+    row["seconds"] = round(progress.total_seconds(path, begin), 1)
+    files.append_json_line(workdir / files.RESULTS_FILE, row)
+    return row
+
+
+def _run(run, task, examples, config, workdir, watchers):
+    """Builds, trains, scores and saves; returns the row but for its time."""
+    model_name, weights = run["model"], run["weights"]
     class_names = examples["train"].class_names
     result = _build(model_name, weights, class_names, task, config)
+    tested = examples[config.evaluate_on]
     files.write_json(workdir / files.CONFIG_FILE, run)
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
     with writer.as_default(step=0):
@@ -95,20 +99,15 @@ def finetune_and_evaluate(
             linear_head.start(result, examples, config, cache_key, workdir)
         if config.trains:
             _fit(result, task, examples, config, workdir, watchers)
-        scores = _evaluate(result, examples[config.evaluate_on])
+        scores = _evaluate(result, tested)
         _summarize(scores, result, task)
-    found = _keep(result, examples[config.evaluate_on], scores, workdir)
-    seconds = callbacks.total_seconds(workdir / files.METRICS_FILE, begin)
-    row = {
+    return {
         **_result_row(run, task, config, examples, scores),
-        **found,
+        **_keep(result, tested, scores, workdir),
         "resolution": result.resolution,
         # JAX compiles everything.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
-        "seconds": round(seconds, 1),
     }
-    files.append_json_line(workdir / files.RESULTS_FILE, row)
-    return row
 
 
 def _build(model_name, weights, class_names, task, config):
@@ -161,7 +160,7 @@ def _resolve(config, examples):
 
 
 def _fit(result, task, examples, config, workdir, watchers):
-    """Trains the network, going on where a checkpoint ends."""
+    """Trains the network, resuming where a checkpoint ends."""
     train = examples["train"]
     if config.train_on == "train+validation":
         train = train.concatenate(examples["validation"])
@@ -179,41 +178,31 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
     steps_per_epoch = feed.size // batch_size
     rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
     _set_trainable(result.model, config, steps_per_epoch)
-    network, average = _compile(result.model, config, steps_per_epoch)
-    state = checkpoints.state_of(network)
-    if average is not None:
-        state += average.variables
-    done = checkpoints.restore(workdir / files.CHECKPOINTS, state) // steps
-    train_set = feed.make_dataset(batch_size, start_step=done * steps)
-    own = [callbacks.Throughput(batch_size)]
+    state = _compile(result.model, config, steps_per_epoch)
+    folder = workdir / files.CHECKPOINTS
+    done = state.restore(folder) // steps
+    evaluation = None
     if config.train_on == "train":
-        validation_set = _validation_set(result, examples["validation"])
-        own.insert(
-            0,
-            callbacks.Evaluation(validation_set, len(validation_set), average),
-        )
-    own += [
-        keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
-        callbacks.JsonLines(workdir / files.METRICS_FILE),
-        callbacks.Progress(rounds),
-        callbacks.StopOnBadLoss(done * steps),
-        callbacks.Checkpointer(
-            workdir / files.CHECKPOINTS, state, first_step=done * steps
-        ),
-    ]
+        dataset = _validation_set(result, examples["validation"])
+        evaluation = callbacks.Evaluation(dataset, len(dataset), state.average)
+    train_set = feed.make_dataset(batch_size, start_step=done * steps)
     images, _ = next(iter(train_set))
     tf.summary.image("augmented", figures.image_grid(images[:16])[None])
     if done < rounds:
-        network.fit(
+        state.fit(
             train_set,
-            epochs=rounds,
-            initial_epoch=done,
+            epochs=(done, rounds),
             steps_per_epoch=steps,
-            shuffle=False,  # The data set does.
-            callbacks=[*own, *watchers],
-            verbose=0,  # `Progress` shows it.
+            watchers=callbacks.list_callbacks(
+                state.make_checkpointer(folder, first_step=done * steps),
+                workdir,
+                epochs=rounds,
+                batch_size=batch_size,
+                evaluation=evaluation,
+                watchers=watchers,
+            ),
         )
-    return average
+    return state.average
 
 
 def _set_trainable(network, config, steps_per_epoch):
@@ -228,29 +217,17 @@ def _set_trainable(network, config, steps_per_epoch):
 
 
 def _compile(network, config, steps_per_epoch):
-    """Returns a compiled `Trainer` and the average of its weights or None."""
-    average = None
-    if config.ema_decay:
-        average = optimizers.ExponentialMovingAverage(
-            network.weights, config.ema_decay
-        )
+    """Returns the `TrainState` of a network that is to be fine-tuned."""
     decoupled = config.optimizer == "adamw"
-    network = trainer.Trainer(
-        network.inputs,
-        network.outputs,
-        name=network.name,
-        weight_decay=0.0 if decoupled else config.weight_decay,
-        ema=average,
-    )
-    network.compile(
+    return train_state.create(
+        network,
         schedules.make_optimizer(config, steps_per_epoch),
-        keras.losses.CategoricalCrossentropy(
-            label_smoothing=config.label_smoothing
-        ),
+        ema_decay=config.ema_decay,
+        label_smoothing=config.label_smoothing,
         metrics=[keras.metrics.CategoricalAccuracy("top1")],
         jit_compile=distribution.use_xla(),
+        weight_decay=0.0 if decoupled else config.weight_decay,
     )
-    return network, average
 
 
 def _validation_set(result, examples):

@@ -1,46 +1,12 @@
 """How a network is fine-tuned: one frozen config, and named rows of it."""
 
 import dataclasses
-import math
+from collections.abc import Iterable
+from typing import Annotated
 
 from efficientnet_tf.data import policies
 from efficientnet_tf.utils import configs
 
-CHOICES = {
-    "optimizer": ("adamw", "sgd", "momentum", "rmsprop"),
-    "schedule": ("cosine", "constant", "stairs", "tenths"),
-    "rule": ("none", "bit"),
-    "interpolation": ("model", "bilinear", "bicubic", policies.SHARPENED),
-    "train_crop": ("inception", "random"),
-    "crop": ("task", "center", "padded", "whole"),
-    "head": ("linear", "random", "zero"),
-    "batch_norm": ("frozen", "train"),
-    "train_on": ("train", "train+validation"),
-    "evaluate_on": ("test", "validation"),
-    "precision": configs.PRECISIONS,
-}
-NOT_NEGATIVE = (
-    "epochs",
-    "steps",
-    "resolution",
-    "frozen_stages",
-    "learning_rate",
-    "warmup_epochs",
-    "warmup_steps",
-    "weight_decay",
-    "mixup_alpha",
-    "cutmix_alpha",
-    "seed",
-)
-# In [0, 1).
-FRACTIONS = (
-    "dropout_rate",
-    "drop_path_rate",
-    "ema_decay",
-    "label_smoothing",
-    "cutout",
-    "batch_norm_momentum",
-)
 # Steps between two checkpoints of a recipe that counts steps.
 ROUND_STEPS = 250
 MAX_STAGES = 7
@@ -73,75 +39,81 @@ class FinetuneConfig:
     `frozen_stages` keeps the stem and so many stages whole as they are.
     """
 
-    epochs: int = 12
-    steps: int = 0  # In place of `epochs`, where a protocol counts them.
-    batch_size: int = 32
-    resolution: int = 0  # Pixels a side; 0: the model's own.
+    epochs: Annotated[int, configs.AtLeast(0)] = 12
+    # In place of `epochs`, where a protocol counts them.
+    steps: Annotated[int, configs.AtLeast(0)] = 0
+    batch_size: Annotated[int, configs.AtLeast(1)] = 32
+    # Pixels a side; 0: the model's own.
+    resolution: Annotated[int, configs.ZeroOrAtLeast(32)] = 0
     # "sgd" with Nesterov momentum 0.9, "momentum" with the plain one.
-    optimizer: str = "adamw"
-    learning_rate: float = 3e-4
+    optimizer: Annotated[
+        str, configs.OneOf("adamw", "sgd", "momentum", "rmsprop")
+    ] = "adamw"
+    learning_rate: Annotated[float, configs.AtLeast(0)] = 3e-4
     # "stairs": x 0.97 every 2.4 epochs; "tenths": / 10 at each of `decay_at`.
-    schedule: str = "cosine"
+    schedule: Annotated[
+        str, configs.OneOf("cosine", "constant", "stairs", "tenths")
+    ] = "cosine"
     decay_at: tuple[float, ...] = ()  # Shares of the run.
-    warmup_epochs: float = 1.0
-    warmup_steps: int = 0  # Beside those of `warmup_epochs`.
+    warmup_epochs: Annotated[float, configs.AtLeast(0)] = 1.0
+    # Beside those of `warmup_epochs`.
+    warmup_steps: Annotated[int, configs.AtLeast(0)] = 0
     # Of AdamW decoupled, per step times learning rate; of the others, times
     # half the sum of squares, in the loss.
-    weight_decay: float = 0.01
-    rule: str = "none"  # "bit": see `resolve`.
-    label_smoothing: float = 0.1
-    ema_decay: float = 0.0  # Of weights and statistics; 0: none.
-    dropout_rate: float | None = 0.2  # None: the variant's.
-    drop_path_rate: float = 0.1
-    mixup_alpha: float = 0.0  # 0: none.
-    cutmix_alpha: float = 0.0  # 0: none.
-    cutout: float = 0.0  # Side of the square, as a share of the image's.
+    weight_decay: Annotated[float, configs.AtLeast(0)] = 0.01
+    # "bit": see `resolve`.
+    rule: Annotated[str, configs.OneOf("none", "bit")] = "none"
+    label_smoothing: Annotated[float, configs.Fraction()] = 0.1
+    # Of weights and statistics; 0: none.
+    ema_decay: Annotated[float, configs.Fraction()] = 0.0
+    # None: the variant's.
+    dropout_rate: Annotated[float | None, configs.Fraction()] = 0.2
+    drop_path_rate: Annotated[float, configs.Fraction()] = 0.1
+    mixup_alpha: Annotated[float, configs.AtLeast(0)] = 0.0  # 0: none.
+    cutmix_alpha: Annotated[float, configs.AtLeast(0)] = 0.0  # 0: none.
+    # Side of the square, as a share of the image's.
+    cutout: Annotated[float, configs.Fraction()] = 0.0
     # "inception": of any size from `min_area` on; "random": of the image
     # resized to `resize` pixels a side.
-    train_crop: str = "inception"
-    min_area: float = 0.35  # Of a random crop; 1: the whole image.
+    train_crop: Annotated[str, configs.OneOf("inception", "random")] = (
+        "inception"
+    )
+    # Of a random crop; 1: the whole image.
+    min_area: Annotated[float, configs.Above(0, 1)] = 0.35
     resize: int = 0
     # Of evaluation: "center" square, the same without a border of 32 pixels
     # ("padded"), or the "whole" image with any aspect.
-    crop: str = "task"
-    interpolation: str = "model"
-    head: str = "linear"
-    batch_norm: str = "frozen"
+    crop: Annotated[str, configs.OneOf("task", "center", "padded", "whole")] = (
+        "task"
+    )
+    interpolation: Annotated[
+        str, configs.OneOf("model", "bilinear", "bicubic", policies.SHARPENED)
+    ] = "model"
+    head: Annotated[str, configs.OneOf("linear", "random", "zero")] = "linear"
+    batch_norm: Annotated[str, configs.OneOf("frozen", "train")] = "frozen"
     # 0: max(1 - 10 / steps of an epoch, 0.9), of Kornblith et al., 2019: short
     # runs need statistics that keep up.
-    batch_norm_momentum: float = 0.0
-    frozen_stages: int = 0
-    train_on: str = "train+validation"
-    evaluate_on: str = "test"
-    precision: str = "float32"
-    seed: int = 0
+    batch_norm_momentum: Annotated[float, configs.Fraction()] = 0.0
+    frozen_stages: Annotated[int, configs.AtLeast(0, MAX_STAGES)] = 0
+    train_on: Annotated[str, configs.OneOf("train", "train+validation")] = (
+        "train+validation"
+    )
+    evaluate_on: Annotated[str, configs.OneOf("test", "validation")] = "test"
+    precision: Annotated[str, configs.OneOf(*configs.PRECISIONS)] = "float32"
+    seed: Annotated[int, configs.AtLeast(0)] = 0
     # Inverse strengths of the L2 penalty that the head chooses from.
-    l2_sweep: tuple[float, ...] = (0.001, 0.003, 0.01, 0.03, 0.1)
+    l2_sweep: Annotated[tuple[float, ...], configs.Above(0)] = (
+        0.001,
+        0.003,
+        0.01,
+        0.03,
+        0.1,
+    )
 
     def __post_init__(self):
-        configs.check_types(self)
-        configs.check_choices(self, CHOICES)
-        configs.check_range(
-            self, ("batch_size",), "at least 1", lambda size: size >= 1
-        )
-        configs.check_not_negative(self, NOT_NEGATIVE)
-        configs.check_resolution(self)
-        configs.check_fractions(self, FRACTIONS)
-        configs.check_range(
-            self, ("min_area",), "in (0, 1]", lambda area: 0 < area <= 1
-        )
-        configs.check_range(
-            self,
-            ("frozen_stages",),
-            f"at most {MAX_STAGES}",
-            lambda stages: stages <= MAX_STAGES,
-        )
-        if not self.l2_sweep or not all(
-            0 < c < math.inf for c in self.l2_sweep
-        ):
-            raise ValueError(
-                f"l2_sweep={self.l2_sweep} must be numbers above 0."
-            )
+        configs.check(self)
+        if not self.l2_sweep:
+            raise ValueError(f"l2_sweep={self.l2_sweep} must not be empty.")
         self._check_length()
         self._check_decay()
         self._check_resize()
@@ -156,7 +128,7 @@ class FinetuneConfig:
             )
 
     @property
-    def trains(self):
+    def trains(self) -> bool:
         """Whether there is more than the linear head."""
         return bool(self.epochs or self.steps or self.rule != "none")
 
@@ -341,7 +313,7 @@ def _rows(task):
     return RECIPES | (FOR_SMALL_IMAGES if task in SMALL_IMAGES else {})
 
 
-def kornblith_grid():
+def kornblith_grid() -> list[tuple[float, float]]:
     """Returns the (learning rate, weight decay) pairs that are chosen from.
 
     Seven rates from 1e-4 to 1e-1 times seven decays from 1e-6 to 1e-3 and
@@ -352,7 +324,9 @@ def kornblith_grid():
     return [(rate, decay / rate) for rate in rates for decay in decays]
 
 
-def resolve(config, train_images, image_area):
+def resolve(
+    config: FinetuneConfig, train_images: int, image_area: int
+) -> FinetuneConfig:
     """Fills in what a recipe's rule makes of the set; else `config`.
 
     Args:
@@ -383,7 +357,7 @@ def resolve(config, train_images, image_area):
     )
 
 
-def list_changes(name, fields, task=""):
+def list_changes(name: str, fields: dict, task: str = "") -> dict:
     """Returns what of a run's fields differs from a recipe, but its seed.
 
     Args:
@@ -407,7 +381,9 @@ def list_changes(name, fields, task=""):
     }
 
 
-def plan_rounds(config, steps_per_epoch):
+def plan_rounds(
+    config: FinetuneConfig, steps_per_epoch: int
+) -> tuple[int, int]:
     """Returns how many rounds of how many steps `fit` makes.
 
     A round is an epoch, or about `ROUND_STEPS` of `config.steps`.
@@ -418,7 +394,9 @@ def plan_rounds(config, steps_per_epoch):
     return rounds, max(1, config.steps // rounds)
 
 
-def get_recipe(name, overrides=(), task=""):
+def get_recipe(
+    name: str, overrides: Iterable[str] = (), task: str = ""
+) -> FinetuneConfig:
     """Returns a named config with "field=value" overrides applied.
 
     Args:

@@ -1,17 +1,25 @@
 """The optimizer of a recipe, and its learning rate at each step."""
 
-from efficientnet_tf.training import optimizers, recipes as recipes_lib
+import keras
+
+from efficientnet_tf.training import (
+    optimizers,
+    recipes as recipes_lib,
+    schedules,
+)
 from transfer import recipes
 
-IMAGENET = recipes_lib.PAPER  # Whose stairs `schedule="stairs"` takes.
+IMAGENET = recipes_lib.PAPER  # Its decay is that of `schedule="stairs"`.
 
 
-def make_schedule(config, steps_per_epoch):
-    """Returns the learning rate of each step of a `FinetuneConfig`.
+def make_schedule(
+    config: recipes.FinetuneConfig, steps_per_epoch: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Returns the learning-rate schedule of a recipe.
 
     Args:
-      config: a `recipes.FinetuneConfig` without a rule.
-      steps_per_epoch: a whole number.
+      config: a recipe without a rule.
+      steps_per_epoch: optimizer steps, a whole number.
     """
     rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
     total = rounds * steps
@@ -19,14 +27,14 @@ def make_schedule(config, steps_per_epoch):
     warmup = min(warmup, total // 2)
     rate = config.learning_rate
     if config.schedule == "cosine":
-        return optimizers.warmup_cosine(rate, total, warmup)
+        return schedules.warmup_cosine(rate, total, warmup)
     if config.schedule == "tenths":
-        return optimizers.WarmupTenths(
+        return schedules.WarmupTenths(
             rate,
             boundaries=[round(share * total) for share in config.decay_at],
             warmup_steps=warmup,
         )
-    return optimizers.WarmupStairs(
+    return schedules.WarmupStairs(
         rate,
         decay_steps=IMAGENET.decay_epochs * steps_per_epoch,
         decay_rate=IMAGENET.decay_rate if config.schedule == "stairs" else 1.0,
@@ -34,8 +42,15 @@ def make_schedule(config, steps_per_epoch):
     )
 
 
-def make_optimizer(config, steps_per_epoch):
-    """Returns the Keras optimizer of a `recipes.FinetuneConfig`."""
+def make_optimizer(
+    config: recipes.FinetuneConfig, steps_per_epoch: int
+) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of a recipe, with its schedule.
+
+    Args:
+      config: a recipe without a rule.
+      steps_per_epoch: optimizer steps, a whole number.
+    """
     schedule = make_schedule(config, steps_per_epoch)
     if config.optimizer == "adamw":
         return optimizers.make_adamw(schedule, weight_decay=config.weight_decay)

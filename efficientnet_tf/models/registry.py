@@ -5,13 +5,12 @@ A variant file is one JSON object: all fields of a `variants.Variant`, or "base"
 """
 
 import dataclasses
-import difflib
 import json
 import os
 import pathlib
 
 from efficientnet_tf.models import baselines, variants
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import configs, files
 
 FILE_SUFFIX = ".json"
 
@@ -103,11 +102,9 @@ def from_fields(fields: dict) -> variants.Variant:
 def _get_row(name):
     rows = {**variants.VARIANTS, **baselines.BASELINES}
     if name not in rows:
-        nearest = difflib.get_close_matches(str(name), rows, n=1)
-        hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise ValueError(
             f"Unknown model {name!r}; choose one of {', '.join(rows)}, or a "
-            f"{FILE_SUFFIX} file.{hint}"
+            f"{FILE_SUFFIX} file.{configs.suggest(name, rows)}"
         )
     return rows[name]
 
@@ -115,11 +112,9 @@ def _get_row(name):
 def _check_fields(fields, known):
     for name in fields:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
             raise ValueError(
                 f"unknown field {name!r}; choose one of base, "
-                f"{', '.join(known)}.{hint}"
+                f"{', '.join(known)}.{configs.suggest(name, known)}"
             )
 
 

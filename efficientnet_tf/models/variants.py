@@ -1,6 +1,7 @@
 """What specifies a network, and the EfficientNet family as a table."""
 
 import dataclasses
+from typing import Annotated
 
 from efficientnet_tf.utils import configs
 
@@ -24,26 +25,17 @@ class Stage:
     ratio is that of the hidden layer, and there is no kernel.
     """
 
-    block: str
-    kernel_size: int
-    repeats: int
-    filters: int
-    expand_ratio: int
-    strides: int
-    se_ratio: float = 0.25  # Of the block's input filters; 0 turns SE off.
+    block: Annotated[str, configs.OneOf(*BLOCKS)]
+    kernel_size: Annotated[int, configs.AtLeast(1)]
+    repeats: Annotated[int, configs.AtLeast(1)]
+    filters: Annotated[int, configs.AtLeast(1)]
+    expand_ratio: Annotated[int, configs.AtLeast(1)]
+    strides: Annotated[int, configs.AtLeast(1)]
+    # Of the block's input filters; 0 turns squeeze-and-excitation off.
+    se_ratio: Annotated[float, configs.AtLeast(0, 1)] = 0.25
 
     def __post_init__(self):
-        configs.check_types(self)
-        configs.check_choices(self, {"block": BLOCKS})
-        configs.check_range(
-            self,
-            ("kernel_size", "repeats", "filters", "expand_ratio", "strides"),
-            "at least 1",
-            lambda value: value >= 1,
-        )
-        configs.check_range(
-            self, ("se_ratio",), "between 0 and 1", lambda x: 0 <= x <= 1
-        )
+        configs.check(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,39 +66,24 @@ class Variant:
     block's output.
     """
 
-    width: float
-    depth: float
+    width: Annotated[float, configs.Above(0, MAX_SCALE)]
+    depth: Annotated[float, configs.Above(0, MAX_SCALE)]
     resolution: int
-    dropout: float
+    dropout: Annotated[float, configs.Fraction()]
     stages: tuple[Stage, ...]
     activation: str = "silu"
-    normalization: str = "imagenet"
+    normalization: Annotated[str, configs.OneOf(*NORMALIZATIONS)] = "imagenet"
     interpolation: str = "bicubic"
     # Lite keeps stem, head and the repeats of the outer stages unscaled.
     fixed_ends: bool = False
-    drop_path: float = 0.2
-    stem: str = "conv"
-    stem_filters: int = 32
-    head: str = "conv"
-    head_filters: int = 1280
+    drop_path: Annotated[float, configs.Fraction()] = 0.2
+    stem: Annotated[str, configs.OneOf(*STEMS)] = "conv"
+    stem_filters: Annotated[int, configs.AtLeast(1)] = 32
+    head: Annotated[str, configs.OneOf(*HEADS)] = "conv"
+    head_filters: Annotated[int, configs.AtLeast(0)] = 1280
 
     def __post_init__(self):
-        configs.check_types(self)
-        configs.check_range(
-            self,
-            ("width", "depth"),
-            f"above 0 and at most {MAX_SCALE:g}",
-            lambda value: 0 < value <= MAX_SCALE,
-        )
-        configs.check_fractions(self, ("dropout", "drop_path"))
-        configs.check_choices(
-            self,
-            {
-                "stem": STEMS,
-                "head": HEADS,
-                "normalization": tuple(NORMALIZATIONS),
-            },
-        )
+        configs.check(self)
         if self.resolution < MIN_SIZE:
             raise ValueError(
                 f"resolution={self.resolution} is below {MIN_SIZE}, by which "

@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import math
 import pathlib
+from typing import Annotated
 
 import numpy as np
 from absl import logging
@@ -42,25 +43,17 @@ class Plan:
 
     base: variants.Variant
     budget: trials.Budget
-    growth: float = scaling.GROWTH
-    tolerance: float = scaling.TOLERANCE
-    step: float = 0.1
-    objective: str = "accuracy"
+    growth: Annotated[float, configs.AtLeast(1)] = scaling.GROWTH
+    tolerance: Annotated[float, configs.AtLeast(0)] = scaling.TOLERANCE
+    step: Annotated[float, configs.Above(0)] = 0.1
+    objective: Annotated[str, configs.OneOf(*OBJECTIVES)] = "accuracy"
     costs: tuple[str, ...] = ("multiply_adds",)
-    target: float = 0.0
+    target: Annotated[float, configs.AtLeast(0)] = 0.0
     cost_exponent: float = -0.07  # Section 4 of the paper.
-    resolution_divisor: int = 1
+    resolution_divisor: Annotated[int, configs.AtLeast(0)] = 1
 
     def __post_init__(self):
-        configs.check_choices(self, {"objective": OBJECTIVES})
-        configs.check_range(self, ("step",), "above 0", lambda x: x > 0)
-        configs.check_range(self, ("growth",), "at least 1", lambda x: x >= 1)
-        configs.check_range(
-            self,
-            ("tolerance", "target", "resolution_divisor"),
-            "not negative",
-            lambda x: x >= 0,
-        )
+        configs.check(self)
         if not self.costs or not set(self.costs) <= set(COSTS):
             raise ValueError(
                 f"costs={','.join(self.costs)} must be of {', '.join(COSTS)}."

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import pathlib
+from typing import Annotated
 
 import keras
 import numpy as np
@@ -38,15 +39,11 @@ class Budget:
     recipe: str = "smoke"
     settings: tuple[str, ...] = ()
     splits: tuple[str, ...] = ("train", "validation")
-    seeds: int = 3
-    keep: float = 1.0
+    seeds: Annotated[int, configs.AtLeast(1)] = 3
+    keep: Annotated[float, configs.Above(0, 1)] = 1.0
 
     def __post_init__(self):
-        configs.check_types(self)
-        configs.check_range(self, ("seeds",), "at least 1", lambda n: n >= 1)
-        configs.check_range(
-            self, ("keep",), "above 0 and at most 1", lambda x: 0 < x <= 1
-        )
+        configs.check(self)
         if len(self.splits) != 2:
             raise ValueError(
                 f"splits={self.splits} must be one to train and one to score on"

@@ -1,20 +1,31 @@
-"""Knowledge distillation: what a student loses against its teacher."""
+"""What is added to the cross-entropy: weight decay and distillation."""
+
+from collections.abc import Iterable
+from typing import Any
 
 import keras
 
 # Keras clips probabilities here too before it takes their logarithm.
 MIN_PROBABILITY = 1e-7
+# The trained variables of batch normalization.
+BATCH_NORM = ("gamma", "beta")
 
 
-def distillation_loss(targets, predictions, *, temperature, sample_weight=None):
+def distillation_loss(
+    targets: Any,
+    predictions: Any,
+    *,
+    temperature: float,
+    sample_weight: Any | None = None,
+) -> Any:
     """Returns T ** 2 * KL(targets || predictions), both softened by T.
 
     Hinton et al., 2015, section 2, https://arxiv.org/abs/1503.02531; the factor
-    keeps gradients in the scale of the cross-entropy's whatever T is. Like a
-    Keras loss it is a replica's share of the mean over all replicas.
+    T ** 2 keeps the gradients on the scale of the cross-entropy's. Like a Keras
+    loss it is a replica's share of the mean over all replicas.
 
     Args:
-      targets: the teacher's probabilities [N, classes]; get no gradient.
+      targets: the teacher's probabilities [N, classes], without gradients.
       predictions: the student's probabilities [N, classes].
       temperature: T.
       sample_weight: None, or [N].
@@ -25,6 +36,25 @@ def distillation_loss(targets, predictions, *, temperature, sample_weight=None):
         _soften(predictions, temperature),
         sample_weight,
     )
+
+
+def l2_penalty(variables: Iterable[keras.Variable], weight_decay: float) -> Any:
+    """Returns `weight_decay` times half the sum of squares, a scalar.
+
+    As in the official code, of all variables except those of batch norm,
+    biases included. It belongs to the loss of a whole step: where gradients
+    are summed over replicas, each replica adds its share.
+
+    Args:
+      variables: e.g. `model.trainable_variables`.
+      weight_decay: 0 means none.
+    """
+    ops = keras.ops
+    decayed = [v for v in variables if v.name not in BATCH_NORM]
+    if not weight_decay or not decayed:
+        return ops.zeros(())
+    squares = [ops.sum(ops.square(variable)) for variable in decayed]
+    return 0.5 * weight_decay * ops.sum(ops.stack(squares))
 
 
 def _soften(probabilities, temperature):

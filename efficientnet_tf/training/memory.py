@@ -1,6 +1,7 @@
-"""What training takes of this machine's memory, before it begins and after."""
+"""Memory: a check before training, and the peak afterwards."""
 
 import pathlib
+from typing import Any
 
 import keras
 
@@ -8,22 +9,22 @@ import keras
 MEMORY_FILE = "/proc/meminfo"
 LIMIT_FILE = "/sys/fs/cgroup/memory.max"  # A container's.
 
-# Bytes of a number between layers.
+# Bytes of one number of an activation.
 BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 
 
-def check_memory(cost, batch_size, precision):
-    """Raises MemoryError if training needs more than this machine has.
+def check_memory(cost: Any, batch_size: int, precision: str) -> None:
+    """Raises MemoryError if training needs more memory than this machine has.
 
-    Of CPUs alone: an accelerator says itself when it is full. It counts what
-    training cannot do without, the weights with their gradients and momentum
-    and the outputs of convolutions and dense layers, which is far less than
-    what it takes in the end (three to seven times for EfficientNet-B0).
+    It checks the memory of CPUs only: an accelerator reports itself that it is
+    full. It counts a lower bound: weights, gradients, momentum and the outputs
+    of convolutions and dense layers. The real peak is higher, three to seven
+    times for EfficientNet-B0.
 
     Args:
-      cost: of `costs.count_costs`, which needs no network to be built.
-      batch_size: of what passes through it at once on one device.
-      precision: a row of `configs.PRECISIONS`.
+      cost: with `params` and `activations`, such as `costs.count_costs` gives.
+      batch_size: images that pass through the network at once on one device.
+      precision: one of `configs.PRECISIONS`.
     """
     if _on_accelerator() or not pathlib.Path(MEMORY_FILE).exists():
         return
@@ -38,7 +39,7 @@ def check_memory(cost, batch_size, precision):
         )
 
 
-def device_name():
+def device_name() -> str:
     """Returns what the backend computes on: "cpu", "TPU" or a GPU's name."""
     if keras.backend.backend() == "jax":
         import jax
@@ -52,8 +53,8 @@ def device_name():
     return tf.config.experimental.get_device_details(gpus[0])["device_name"]
 
 
-def peak_mb():
-    """Returns the peak memory so far, of the accelerator if there is one."""
+def peak_mb() -> float:
+    """Returns the peak so far in MB, of the accelerator if there is one."""
     if not _on_accelerator():
         # Not getrusage: that one starts from the parent's peak.
         return _proc_mb("/proc/self/status", "VmHWM")
@@ -67,7 +68,7 @@ def peak_mb():
 
 
 def _memory_mb():
-    """Returns what there is, which may be free in a minute, or the limit."""
+    """Returns all memory, free or not, or the container's limit if lower."""
     there = _proc_mb(MEMORY_FILE, "MemTotal")
     limit = pathlib.Path(LIMIT_FILE)
     text = limit.read_text().strip() if limit.exists() else "max"

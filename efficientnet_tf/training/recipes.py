@@ -1,53 +1,11 @@
 """How a network is trained from scratch: one frozen config, named rows."""
 
 import dataclasses
+from collections.abc import Iterable
+from typing import Annotated
 
 from efficientnet_tf.data import policies
 from efficientnet_tf.utils import configs
-
-CHOICES = {
-    "optimizer": ("rmsprop", "sgd"),
-    "schedule": ("stairs", "cosine"),
-    "augment": ("none", "autoaugment", "randaugment", "augmix"),
-    "batch_norm": ("local", "synchronized", "grouped"),
-    "precision": configs.PRECISIONS,
-}
-AT_LEAST_ONE = (
-    "epochs",
-    "batch_size",
-    "accumulation_steps",
-    "randaugment_layers",
-    "steps_per_execution",
-    "keep_checkpoints",
-)
-ABOVE_ZERO = (
-    "learning_rate_per_256",
-    "decay_rate",
-    "decay_epochs",
-    "min_area",
-    "distill_temperature",
-)
-NOT_NEGATIVE = (
-    "resolution",
-    "warmup_epochs",
-    "weight_decay",
-    "randaugment_magnitude",
-    "mixup_alpha",
-    "cutmix_alpha",
-    "crop_padding",
-    "minival_images",
-    "checkpoint_minutes",
-    "seed",
-)
-FRACTIONS = (
-    "label_smoothing",
-    "dropout_rate",
-    "drop_path_rate",
-    "ema_decay",
-    "random_erasing",
-    "max_corrupt_share",
-)
-AT_MOST_ONE = ("decay_rate", "min_area", "distill_weight")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,66 +18,69 @@ class TrainConfig:
     with what it leaves out from the official code.
     """
 
-    epochs: int = 350
-    batch_size: int = 4096
-    accumulation_steps: int = 1
-    resolution: int = 0  # Pixels a side; 0: the model's own.
-    optimizer: str = "rmsprop"
-    learning_rate_per_256: float = 0.016  # Times batch_size / 256.
-    schedule: str = "stairs"
-    decay_rate: float = 0.97  # Of the stairs, every `decay_epochs`.
-    decay_epochs: float = 2.4
-    warmup_epochs: float = 5.0
-    weight_decay: float = 1e-5  # Times half the sum of squares, in the loss.
-    label_smoothing: float = 0.1
-    dropout_rate: float | None = None  # None: the variant's.
-    drop_path_rate: float | None = None  # None: the variant's.
-    ema_decay: float = 0.9999  # 0: no average.
-    augment: str = "autoaugment"
-    randaugment_layers: int = 2
-    randaugment_magnitude: float = 0.0
-    mixup_alpha: float = 0.0
-    cutmix_alpha: float = 0.0
-    random_erasing: float = 0.0  # Probability.
-    min_area: float = 0.08  # Of a random crop.
+    epochs: Annotated[int, configs.AtLeast(1)] = 350
+    batch_size: Annotated[int, configs.AtLeast(1)] = 4096
+    accumulation_steps: Annotated[int, configs.AtLeast(1)] = 1
+    # Pixels a side; 0: the model's own.
+    resolution: Annotated[int, configs.ZeroOrAtLeast(32)] = 0
+    optimizer: Annotated[str, configs.OneOf("rmsprop", "sgd")] = "rmsprop"
+    # Times batch_size / 256.
+    learning_rate_per_256: Annotated[float, configs.Above(0)] = 0.016
+    schedule: Annotated[str, configs.OneOf("stairs", "cosine")] = "stairs"
+    # Of the stairs, every `decay_epochs`.
+    decay_rate: Annotated[float, configs.Above(0, 1)] = 0.97
+    decay_epochs: Annotated[float, configs.Above(0)] = 2.4
+    warmup_epochs: Annotated[float, configs.AtLeast(0)] = 5.0
+    # Times half the sum of squares, in the loss.
+    weight_decay: Annotated[float, configs.AtLeast(0)] = 1e-5
+    label_smoothing: Annotated[float, configs.Fraction()] = 0.1
+    # None: the variant's.
+    dropout_rate: Annotated[float | None, configs.Fraction()] = None
+    # None: the variant's.
+    drop_path_rate: Annotated[float | None, configs.Fraction()] = None
+    ema_decay: Annotated[float, configs.Fraction()] = 0.9999  # 0: no average.
+    augment: Annotated[
+        str, configs.OneOf("none", "autoaugment", "randaugment", "augmix")
+    ] = "autoaugment"
+    randaugment_layers: Annotated[int, configs.AtLeast(1)] = 2
+    randaugment_magnitude: Annotated[
+        float, configs.AtLeast(0, policies.MAX_MAGNITUDE)
+    ] = 0.0
+    mixup_alpha: Annotated[float, configs.AtLeast(0)] = 0.0
+    cutmix_alpha: Annotated[float, configs.AtLeast(0)] = 0.0
+    random_erasing: Annotated[float, configs.Fraction()] = 0.0  # Probability.
+    min_area: Annotated[float, configs.Above(0, 1)] = 0.08  # Of a random crop.
     flip: bool = True
     # Of evaluation, see `preprocessing`. The official number is meant for 224
     # pixels and leaves little of much smaller images.
-    crop_padding: int = 32
+    crop_padding: Annotated[int, configs.AtLeast(0)] = 32
     # "grouped": the reference's rule, which keeps statistics local on up to
     # eight devices and shares them among groups of at least eight beyond.
-    batch_norm: str = "grouped"
+    batch_norm: Annotated[
+        str, configs.OneOf("local", "synchronized", "grouped")
+    ] = "grouped"
     # Progressive training: equal shares of the epochs; empty: one stage.
-    stage_resolutions: tuple[int, ...] = ()
-    stage_magnitudes: tuple[float, ...] = ()  # Of RandAugment.
-    precision: str = "float32"
-    steps_per_execution: int = 1
-    minival_images: int = 0  # Held out of train, to choose the best on.
-    max_corrupt_share: float = 0.001  # Of the records; more stop the run.
+    stage_resolutions: Annotated[tuple[int, ...], configs.AtLeast(32)] = ()
+    stage_magnitudes: Annotated[
+        tuple[float, ...], configs.AtLeast(0, policies.MAX_MAGNITUDE)
+    ] = ()  # Of RandAugment.
+    precision: Annotated[str, configs.OneOf(*configs.PRECISIONS)] = "float32"
+    steps_per_execution: Annotated[int, configs.AtLeast(1)] = 1
+    # Held out of train, to choose the best on.
+    minival_images: Annotated[int, configs.AtLeast(0)] = 0
+    # Of the records; more stop the run.
+    max_corrupt_share: Annotated[float, configs.Fraction()] = 0.001
     teacher: str = ""  # MODEL:WEIGHTS, a run or a SavedModel; "": none.
-    distill_temperature: float = 1.0
-    distill_weight: float = 0.5  # Of the teacher; the rest is the labels'.
-    checkpoint_minutes: float = 15.0  # 0: at the end of epochs only.
-    keep_checkpoints: int = 3
-    seed: int = 0
+    distill_temperature: Annotated[float, configs.Above(0)] = 1.0
+    # Of the teacher; the rest is the labels'.
+    distill_weight: Annotated[float, configs.AtLeast(0, 1)] = 0.5
+    # 0: at the end of epochs only.
+    checkpoint_minutes: Annotated[float, configs.AtLeast(0)] = 15.0
+    keep_checkpoints: Annotated[int, configs.AtLeast(1)] = 3
+    seed: Annotated[int, configs.AtLeast(0)] = 0
 
     def __post_init__(self):
-        configs.check_types(self)
-        configs.check_choices(self, CHOICES)
-        configs.check_range(self, AT_LEAST_ONE, "at least 1", lambda x: x >= 1)
-        configs.check_range(self, ABOVE_ZERO, "above 0", lambda x: x > 0)
-        configs.check_not_negative(self, NOT_NEGATIVE)
-        configs.check_fractions(self, FRACTIONS)
-        configs.check_range(
-            self,
-            ("randaugment_magnitude",),
-            f"at most {policies.MAX_MAGNITUDE}",
-            lambda x: x <= policies.MAX_MAGNITUDE,
-        )
-        configs.check_range(
-            self, AT_MOST_ONE, "between 0 and 1", lambda x: 0 <= x <= 1
-        )
-        configs.check_resolution(self)
+        configs.check(self)
         self._check_steps()
         self._check_stages()
         self._check_magnitude()
@@ -130,12 +91,12 @@ class TrainConfig:
             )
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> float:
         """The peak of the schedule."""
         return self.learning_rate_per_256 * self.batch_size / 256
 
     @property
-    def micro_batch_size(self):
+    def micro_batch_size(self) -> int:
         """Images that pass through the network at once, over all devices."""
         return self.batch_size // self.accumulation_steps
 
@@ -153,15 +114,6 @@ class TrainConfig:
 
     def _check_stages(self):
         sizes, magnitudes = self.stage_resolutions, self.stage_magnitudes
-        if any(size < 32 for size in sizes):
-            raise ValueError(f"stage_resolutions={sizes} must be at least 32.")
-        if not all(
-            0 <= magnitude <= policies.MAX_MAGNITUDE for magnitude in magnitudes
-        ):
-            raise ValueError(
-                f"stage_magnitudes={magnitudes} must be at most "
-                f"{policies.MAX_MAGNITUDE} and not negative."
-            )
         if sizes and magnitudes and len(sizes) != len(magnitudes):
             raise ValueError(
                 f"stage_resolutions={sizes} and stage_magnitudes={magnitudes} "
@@ -275,12 +227,16 @@ RECIPES = {
 }
 
 
-def get_recipe(name, overrides=()):
-    """Returns a named `TrainConfig` with "field=value" overrides applied."""
+def get_recipe(name: str, overrides: Iterable[str] = ()) -> TrainConfig:
+    """Returns a row of `RECIPES` with "field=value" overrides applied.
+
+    Raises:
+      ValueError: an unknown name or field, or a bad value.
+    """
     return configs.choose(RECIPES, name, overrides)
 
 
-def stages(config):
+def stages(config: TrainConfig) -> tuple[TrainStage, ...]:
     """Returns the `TrainStage`s of a run, which follow each other."""
     count = max(len(config.stage_resolutions), len(config.stage_magnitudes), 1)
     resolutions = config.stage_resolutions or (config.resolution,) * count

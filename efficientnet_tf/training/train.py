@@ -20,9 +20,10 @@ from efficientnet_tf.training import (
     inputs,
     memory,
     optimizers,
+    progress,
     recipes,
     teachers,
-    trainer,
+    train_state,
 )
 from efficientnet_tf.utils import figures, files
 
@@ -39,40 +40,36 @@ CHARTS = {
 
 
 def train_and_evaluate(
-    model_name,
-    dataset,
+    model_name: str,
+    dataset: str,
     *,
-    config,
-    workdir,
-    data_dir=None,
-    splits=("train", "validation"),
-    recipe="",
-    strategy="auto",
-    xla="auto",
-    data_service=None,
-    profile_steps=0,
-):
-    """Trains a network from random weights and scores it.
+    config: recipes.TrainConfig,
+    workdir: str | pathlib.Path,
+    data_dir: str | None = None,
+    splits: tuple[str, str] = ("train", "validation"),
+    recipe: str = "",
+    strategy: str = "auto",
+    xla: str = "auto",
+    data_service: str | None = None,
+    profile_steps: tuple[int, int] | int = 0,
+) -> dict:
+    """Trains a network from random weights and returns its row of results.
 
-    The same call on the same workdir goes on after the last checkpoint; on a
-    finished run it returns the result that stands there.
+    The same call on the same workdir resumes from the last checkpoint, and
+    returns the row of a finished run.
 
     Args:
       model_name: of the family or of `baselines`, or a variant file.
       dataset: a TFDS name, "folder:PATH" or "records:PATH".
-      config: a `recipes.TrainConfig`.
-      workdir: folder for checkpoints, logs, model and results; one that all
-        workers see.
+      config: the recipe.
+      workdir: for checkpoints, logs, model, results; seen by all workers.
       data_dir: where TFDS keeps its sets.
-      splits: what to train on and what to score on.
-      recipe: the recipe's name, for the record.
+      splits: to train on, and to score on.
+      recipe: its name, for the record.
       strategy: see `distribution.make_strategy`.
       xla: see `distribution.use_xla`.
       data_service: address of a tf.data service's dispatcher, or None.
       profile_steps: (first, last) steps to profile for TensorBoard, or 0.
-
-    Returns:
-      The result row, a dict.
 
     Raises:
       ValueError: an unknown name, or a workdir of another run.
@@ -84,51 +81,49 @@ def train_and_evaluate(
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
     variant = registry.get_variant(model_name)
-    run = {
-        "model": model_name,
-        "dataset": dataset,
-        "splits": list(splits),
-        "recipe": recipe,
-        **dataclasses.asdict(config),
-    }
-    if registry.is_file(model_name):  # What stands in it may change.
-        run["network"] = dataclasses.asdict(variant)
+    run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
+    run |= {"recipe": recipe, **_describe(model_name, variant, config)}
     teachers.check(config.teacher)
     finished = files.start_run(workdir, run)
     if finished is not None:
         return finished
     devices = _set_up(config, strategy)
     examples = _load_examples(dataset, splits, config, data_dir)
-    with devices.scope():
-        network, average = _build(
-            model_name, examples, config, xla, devices.num_replicas_in_sync
-        )
     feed = inputs.Feed(examples, config, variant, devices, data_service)
-    row = _run(run, network, average, feed, workdir, profile_steps)
-    row["seconds"] = round(
-        callbacks.total_seconds(workdir / files.METRICS_FILE, begin), 1
-    )
+    with devices.scope():
+        state = _build(model_name, feed, xla)
+    row = _run(run, state, feed, workdir, profile_steps)
+    path = workdir / files.METRICS_FILE
+    row["seconds"] = round(progress.total_seconds(path, begin), 1)
     if distribution.is_chief(devices):
         files.append_json_line(workdir / files.RESULTS_FILE, row)
     return row
 
 
-def _run(run, network, average, feed, workdir, profile_steps):
+def _describe(model_name, variant, config):
+    """Returns what a resumed run must have in common with the one before."""
+    described = dataclasses.asdict(config)
+    if registry.is_file(model_name):  # What stands in it may change.
+        described["network"] = dataclasses.asdict(variant)
+    return described
+
+
+def _run(run, state, feed, workdir, profile_steps):
     """Trains, scores and saves; returns the result row but for its time."""
     is_chief = distribution.is_chief(feed.devices)
     if is_chief:
         # Only now that all of it makes sense.
         _begin(workdir, run, feed)
     with feed.corrupt.raised():
-        _fit(network, average, feed, workdir, profile_steps, is_chief)
-        scores = _score(network, average, feed)
+        _fit(state, feed, workdir, profile_steps)
+        scores = _score(state, feed)
     if is_chief:
-        _save(network, average, feed, workdir)
+        _save(state, feed, workdir)
         _plot(workdir)
     return {
         **{key: run[key] for key in ("model", "dataset", "recipe")},
         **scores,
-        **_conditions(network, feed),
+        **_conditions(state.network, feed),
     }
 
 
@@ -190,51 +185,33 @@ def _load_examples(dataset, splits, config, data_dir):
     return examples
 
 
-def _build(model_name, examples, config, xla, replicas):
-    """Returns a compiled `Trainer` and the average of its weights or None."""
-    variant = registry.get_variant(model_name)
-    classes = len(examples["train"].class_names)
-    steps_per_epoch = examples["train"].size // config.batch_size
-    stages = recipes.stages(config)
-    sizes = {stage.resolution or variant.resolution for stage in stages}
-    side = max(sizes) if len(sizes) == 1 else None
+def _build(model_name, feed, xla):
+    """Returns the `TrainState` of a network with random weights."""
+    config = feed.config
+    classes = len(feed.class_names)
+    replicas = feed.devices.num_replicas_in_sync
+    sizes = {feed.size(stage) for stage in recipes.stages(config)}
     memory.check_memory(
-        costs.count_costs(variant, max(sizes), classes),
+        costs.count_costs(feed.variant, max(sizes), classes),
         distribution.replica_batch_size(config.micro_batch_size, replicas),
         config.precision,
     )
-    plain = builder.build(
+    # A network that sees images of several sizes has none of its own.
+    side = max(sizes) if len(sizes) == 1 else None
+    network = builder.build(
         model_name,
         classes=classes,
         input_shape=(side, side, 3),
         dropout_rate=config.dropout_rate,
         drop_path_rate=config.drop_path_rate,
     )
-    layers.set_statistics(plain, config.batch_norm)
-    average = None
-    if config.ema_decay:
-        average = optimizers.ExponentialMovingAverage(
-            plain.weights, config.ema_decay
-        )
-    network = trainer.Trainer(
-        plain.inputs,
-        plain.outputs,
-        name=plain.name,
-        weight_decay=config.weight_decay,
-        ema=average,
-        teacher=teachers.load(config.teacher, classes),
-        distill_temperature=config.distill_temperature,
-        distill_weight=config.distill_weight,
-        accumulation_steps=config.accumulation_steps,
-    )
-    network.compile(
-        optimizers.make_optimizer(config, steps_per_epoch),
-        keras.losses.CategoricalCrossentropy(
-            label_smoothing=config.label_smoothing,
-            # What fills up the last batch of an evaluation counts nothing.
-            reduction="mean_with_sample_weight",
-        ),
-        weighted_metrics=[
+    layers.set_statistics(network, config.batch_norm)
+    return train_state.create(
+        network,
+        optimizers.make_optimizer(config, feed.steps_per_epoch),
+        ema_decay=config.ema_decay,
+        label_smoothing=config.label_smoothing,
+        metrics=[
             keras.metrics.CategoricalAccuracy("top1"),
             keras.metrics.TopKCategoricalAccuracy(5, "top5"),
         ],
@@ -242,67 +219,64 @@ def _build(model_name, examples, config, xla, replicas):
             xla, replicas=replicas, batch_norm=config.batch_norm
         ),
         steps_per_execution=inputs.steps_per_execution(
-            config.steps_per_execution, steps_per_epoch
+            config.steps_per_execution, feed.steps_per_epoch
         ),
+        weight_decay=config.weight_decay,
+        teacher=teachers.load(config.teacher, classes),
+        distill_temperature=config.distill_temperature,
+        distill_weight=config.distill_weight,
+        accumulation_steps=config.accumulation_steps,
     )
-    network.optimizer.build(network.trainable_variables)
-    return network, average
 
 
-def _fit(network, average, feed, workdir, profile_steps, is_chief):
-    """Trains for what is left of the run, going on after a checkpoint."""
-    state = checkpoints.state_of(network)
-    if average is not None:
-        state += average.variables
+def _fit(state, feed, workdir, profile_steps):
+    """Trains for what is left of the run after its last checkpoint."""
     folder = workdir / files.CHECKPOINTS
-    done = checkpoints.restore(folder, state)
+    done = state.restore(folder)
     distribution.check_same(feed.devices, done, "checkpoint's step")
-    config = feed.config
-    stages = recipes.stages(config)
+    stages = recipes.stages(feed.config)
     for segment in inputs.plan_segments(stages, feed.steps_per_epoch, done):
-        clock = callbacks.InputClock() if feed.measures_wait else None
-        saver = callbacks.Checkpointer(
-            folder,
-            state,
-            first_step=segment.first_step,
-            keep=config.keep_checkpoints,
-            minutes=config.checkpoint_minutes,
-            score="val_ema_top1" if average is not None else "val_top1",
-            writes=is_chief,
-        )
-        watchers = [
-            callbacks.Evaluation(*feed.make_eval("minival"), average),
-            callbacks.StopOnBadLoss(segment.first_step),
-            callbacks.Throughput(config.batch_size, clock),
-        ]
-        if is_chief:
-            watchers += [
-                keras.callbacks.TensorBoard(
-                    workdir / "tensorboard",
-                    write_graph=False,
-                    profile_batch=profile_steps,
-                ),
-                callbacks.JsonLines(workdir / files.METRICS_FILE),
-                callbacks.Progress(config.epochs),
-            ]
-            profile_steps = 0  # Once is enough.
         # Traced anew, because a trace for two image sizes rounds otherwise than
         # one for the second alone, which a resumed run makes.
-        network.train_function = None
-        with _stopped_by_signals(saver):
-            network.fit(
-                feed.make_train(segment, clock),
-                epochs=segment.end_epoch,
-                initial_epoch=segment.begin_epoch,
-                steps_per_epoch=segment.steps_per_epoch,
-                shuffle=False,  # The data set does.
-                callbacks=[*watchers, saver],
-                verbose=0,  # `Progress` shows it.
-            )
-    if config.minival_images:
+        state.network.train_function = None
+        _fit_segment(segment, state, feed, workdir, profile_steps)
+        profile_steps = 0  # Once is enough.
+    if feed.config.minival_images:
         best = checkpoints.find_best(folder)
         logging.info("Taking the best on minival, %s.", best)
-        checkpoints.load(best, state)
+        checkpoints.load(best, state.variables)
+
+
+def _fit_segment(segment, state, feed, workdir, profile_steps):
+    """Trains for one call of `fit`; a signal saves and ends the run."""
+    config = feed.config
+    checkpointer = state.make_checkpointer(
+        workdir / files.CHECKPOINTS,
+        first_step=segment.first_step,
+        keep=config.keep_checkpoints,
+        minutes=config.checkpoint_minutes,
+        score="val_top1" if state.average is None else "val_ema_top1",
+        writes=distribution.is_chief(feed.devices),
+    )
+    clock = progress.InputClock() if feed.measures_wait else None
+    watchers = callbacks.list_callbacks(
+        checkpointer,
+        workdir,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        evaluation=callbacks.Evaluation(
+            *feed.make_eval("minival"), state.average
+        ),
+        clock=clock,
+        profile_steps=profile_steps,
+    )
+    with _stopped_by_signals(checkpointer):
+        state.fit(
+            feed.make_train(segment, clock),
+            epochs=(segment.begin_epoch, segment.end_epoch),
+            steps_per_epoch=segment.steps_per_epoch,
+            watchers=watchers,
+        )
 
 
 @contextlib.contextmanager
@@ -336,24 +310,22 @@ def _stopped_by_signals(saver):
             signal.signal(number, handler)
 
 
-def _score(network, average, feed):
+def _score(state, feed):
     """Returns the scores of the weights and of their average."""
     evaluation = callbacks.Evaluation(*feed.make_eval("test"))
-    evaluation.set_model(network)
+    evaluation.set_model(state.network)
     scores = evaluation.score()
-    if average is not None:
-        with callbacks.averaged(average):
+    if state.average is not None:
+        with state.averaged():
             scores |= evaluation.score("ema_")
     return {name: round(value, 6) for name, value in scores.items()}
 
 
-def _save(network, average, feed, workdir):
+def _save(state, feed, workdir):
     """Saves the averaged weights, which people use, as a `Classifier`."""
-    with contextlib.ExitStack() as stack:
-        if average is not None:
-            stack.enter_context(callbacks.averaged(average))
-        layers.set_statistics(network, "local")
-        feed.make_classifier(network).save(workdir)
+    with state.averaged():
+        layers.set_statistics(state.network, "local")
+        feed.make_classifier(state.network).save(workdir)
 
 
 def _plot(workdir):

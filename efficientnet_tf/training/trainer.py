@@ -1,18 +1,17 @@
-"""The training step under `fit`: loss parts, averages, every strategy."""
+"""The train step under `fit`: parts of the loss, accumulation, averages."""
 
 import dataclasses
 from typing import Any
 
 import keras
 
-from efficientnet_tf.models import layers
-from efficientnet_tf.training import losses, optimizers
+from efficientnet_tf.training import losses, replicas
 
 # What evaluation does not measure.
 TRAINING_METRICS = ("l2", "distillation", "gradient_norm")
 
 
-class Trainer(keras.Model):
+class Trainer(replicas.Model):
     """A functional model whose `fit` trains as the paper and its code do.
 
     It shares the layers and weights of the network whose inputs and outputs it
@@ -23,21 +22,20 @@ class Trainer(keras.Model):
     weighted by the sample weights if there are any.
 
     On several replicas, the moving statistics of batch normalization are
-    averaged after each step, so that all replicas always hold equal values.
-    `compile(jit_compile=True)` then compiles forward and backward pass of each
-    replica, and leaves the all-reduce outside.
+    averaged after each step, and XLA compiles the forward and backward pass of
+    each replica, see `replicas.Model`.
 
     Args:
       inputs: of the network.
       outputs: of the network: probabilities [N, classes].
       name: of the model.
-      weight_decay: adds weight_decay * sum(v ** 2) / 2 to the loss, once over
-        all replicas, over what `optimization.l2_penalty` says.
+      weight_decay: adds `losses.l2_penalty` to the loss, once over all
+        replicas.
       ema: an object whose `update(step)` is called after each optimizer step,
         in each replica, with the number of steps so far (1 the first time).
       teacher: a model, or another function `teacher(images, training=False)`,
         that returns probabilities [N, classes] for the same images.
-      distill_temperature: see `distillation.distillation_loss`.
+      distill_temperature: see `losses.distillation_loss`.
       distill_weight: w in w * distillation + (1 - w) * cross_entropy.
       accumulation_steps: each replica takes its batch in so many equal parts,
         one after the other, and sums their gradients, which saves memory.
@@ -95,15 +93,6 @@ class Trainer(keras.Model):
         result = super().get_metrics_result()
         return {k: v for k, v in result.items() if k not in hidden}
 
-    @property
-    def jit_compile(self):
-        # A strategy's all-reduce cannot be compiled with the rest.
-        return super().jit_compile and not self._replicates()
-
-    @jit_compile.setter
-    def jit_compile(self, value):
-        keras.Model.jit_compile.fset(self, value)
-
     def save(self, filepath, overwrite=True):
         """Saves the plain network, without optimizer, as `keras.Model` does."""
         network = keras.Model(self.inputs, self.outputs, name=self.name)
@@ -131,11 +120,11 @@ class Trainer(keras.Model):
             share = parts.distill_weight
             loss = share * distance + (1.0 - share) * loss
         if parts.weight_decay:
-            penalty = optimizers.l2_penalty(
+            penalty = losses.l2_penalty(
                 self.trainable_variables, parts.weight_decay
             )
             # Gradients are summed over replicas, so each adds its part.
-            penalty = penalty / self._num_replicas()
+            penalty = penalty / self.num_replicas
             self._record("l2", penalty, count)
             loss = loss + penalty
         return loss
@@ -163,26 +152,20 @@ class Trainer(keras.Model):
                 "Give accumulation_steps to the Trainer instead of "
                 "gradient_accumulation_steps to the optimizer."
             )
-        # Else the first trace takes the initial loss scale for a constant.
-        if not optimizer.built:
-            with self.distribute_strategy.scope():
-                optimizer.build(self.trainable_variables)
-        # The step sums the gradients over replicas itself: their norm, and the
-        # loss scale's search for infinities, are of the sum.
-        inner._all_reduce_sum_gradients = list
+        self.take_over_reduction()
 
     def _train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         gradients, loss, y_pred = self._differentiate_in_parts(
             x, y, sample_weight
         )
-        gradients = self._reduce(gradients)
+        gradients = self.reduce_gradients(gradients)
         self._record_norm(gradients)
         self.optimizer.apply(gradients, self.trainable_variables)
         if self._parts.ema is not None:
             self._parts.ema.update(self.optimizer.iterations)
         self._loss_tracker.update_state(
-            loss * self._num_replicas(), _count(y_pred, sample_weight)
+            loss * self.num_replicas, _count(y_pred, sample_weight)
         )
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
@@ -191,7 +174,7 @@ class Trainer(keras.Model):
         y_pred = self(x, training=False)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
         self._loss_tracker.update_state(
-            loss * self._num_replicas(), _count(y_pred, sample_weight)
+            loss * self.num_replicas, _count(y_pred, sample_weight)
         )
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
@@ -199,12 +182,7 @@ class Trainer(keras.Model):
         """Returns mean gradients and loss, and all predictions."""
         import tensorflow as tf
 
-        differentiate = self._differentiate
-        if self._compiles_replicas():
-            # Made here, in the trace of one replica, it belongs to it alone.
-            differentiate = tf.function(
-                differentiate, jit_compile=True, autograph=False
-            )
+        differentiate = self.compile_in_replica(self._differentiate)
         steps = self._parts.accumulation_steps
         if steps == 1:
             return differentiate(x, y, sample_weight)
@@ -232,30 +210,6 @@ class Trainer(keras.Model):
             scaled = self.optimizer.scale_loss(loss)
         return tape.gradient(scaled, self.trainable_variables), loss, y_pred
 
-    def _reduce(self, gradients):
-        """Sums gradients, and averages moving statistics, over replicas."""
-        replicas = self._num_replicas()
-        if replicas == 1:
-            return gradients
-        import tensorflow as tf
-
-        statistics = [
-            variable
-            for layer in self.layers
-            if isinstance(layer, layers.BatchNormalization) and layer.trainable
-            for variable in layer.non_trainable_variables
-        ]
-        # All in one, as each all-reduce costs the network's latency.
-        reduced = tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM,
-            [*gradients, *(v.value / replicas for v in statistics)],
-        )
-        for variable, value in zip(
-            statistics, reduced[len(gradients) :], strict=True
-        ):
-            variable.assign(value)
-        return reduced[: len(gradients)]
-
     def _record_norm(self, gradients):
         import tensorflow as tf
 
@@ -270,85 +224,8 @@ class Trainer(keras.Model):
         self._parts.metrics["gradient_norm"].update_state(norm, weight)
 
     def _record(self, name, part, count):
-        value = keras.ops.stop_gradient(part) * self._num_replicas()
+        value = keras.ops.stop_gradient(part) * self.num_replicas
         self._parts.metrics[name].update_state(value, count)
-
-    def _num_replicas(self):
-        if keras.backend.backend() != "tensorflow":
-            return 1
-        return self.distribute_strategy.num_replicas_in_sync
-
-    def _replicates(self):
-        return getattr(self, "_distribute_strategy", None) is not None
-
-    def _on_tpu(self):
-        import tensorflow as tf
-
-        return isinstance(self.distribute_strategy, tf.distribute.TPUStrategy)
-
-    @property
-    def compiles(self):
-        """Whether XLA compiles the step, or each replica's part of it."""
-        return bool(super().jit_compile)
-
-    def _compiles_replicas(self):
-        # A TPU's strategy compiles everything anyhow.
-        wanted = super().jit_compile and not self.run_eagerly
-        return wanted and self._replicates() and not self._on_tpu()
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras takes the mean of the replicas' batches, which fails for
-        # several workers; one of them has the shapes.
-        if iterator is not None and self._replicates():
-            import tensorflow as tf
-
-            local = self.distribute_strategy.experimental_local_results
-            for _, _, batches in iterator:
-                data_batch = tf.nest.map_structure(
-                    lambda value: local(value)[0], next(batches)
-                )
-                break
-            iterator = None
-        super()._maybe_symbolic_build(iterator, data_batch)
-
-    def _make_function(self, step_function, **options):
-        # Keras's own fails under MirroredStrategy for steps_per_execution > 1,
-        # and for several workers, over whom it averages the logs along their
-        # first axis, where they are scalars.
-        if not self._replicates() or self._on_tpu():
-            return super()._make_function(step_function, **options)
-        import tensorflow as tf
-
-        strategy = self.distribute_strategy
-        names = []
-
-        def step(data):
-            logs = step_function(data)
-            names[:] = logs
-            return tf.stack([tf.cast(v, "float32") for v in logs.values()])
-
-        def distributed_step(data):
-            row = strategy.run(step, args=(data,))
-            return strategy.reduce(tf.distribute.ReduceOp.MEAN, row, axis=None)
-
-        if not self.run_eagerly:
-            distributed_step = tf.function(
-                distributed_step, autograph=False, reduce_retracing=True
-            )
-
-        def function(iterator):
-            row = None
-            for _ in range(self.steps_per_execution):
-                try:
-                    data = next(iterator)
-                except (StopIteration, tf.errors.OutOfRangeError):
-                    if row is None:
-                        raise
-                    break
-                row = distributed_step(data)
-            return dict(zip(names, tf.unstack(row), strict=True))
-
-        return function
 
 
 @dataclasses.dataclass(frozen=True)

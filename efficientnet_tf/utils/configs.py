@@ -1,14 +1,130 @@
-"""Frozen configurations: named rows, changed fields, checked values."""
+"""Frozen configurations: named rows, changed fields, checked values.
+
+The constraint of a field stands in its annotation:
+
+    @dataclasses.dataclass(frozen=True)
+    class Config:
+        epochs: Annotated[int, configs.AtLeast(1)] = 350
+
+        def __post_init__(self):
+            configs.check(self)
+"""
 
 import dataclasses
+import difflib
 import math
 import types
 import typing
+from collections.abc import Iterable
+from typing import Any
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
-def choose(recipes, name, overrides=()):
+@dataclasses.dataclass(frozen=True)
+class AtLeast:
+    """Finite numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float = math.inf
+
+    @property
+    def words(self) -> str:
+        if self.high < math.inf:
+            return f"between {self.low:g} and {self.high:g}"
+        return (
+            f"at least {self.low:g}" if self.low else "finite and not negative"
+        )
+
+    def holds(self, value: float) -> bool:
+        return math.isfinite(value) and self.low <= value <= self.high
+
+
+@dataclasses.dataclass(frozen=True)
+class Above:
+    """Finite numbers above `low`, up to and including `high`."""
+
+    low: float
+    high: float = math.inf
+
+    @property
+    def words(self) -> str:
+        limit = f" and at most {self.high:g}" if self.high < math.inf else ""
+        return f"above {self.low:g}{limit}"
+
+    def holds(self, value: float) -> bool:
+        return math.isfinite(value) and self.low < value <= self.high
+
+
+@dataclasses.dataclass(frozen=True)
+class ZeroOrAtLeast:
+    """0, which turns something off, or finite numbers from `low` on."""
+
+    low: float
+
+    @property
+    def words(self) -> str:
+        return f"0 or at least {self.low:g}"
+
+    def holds(self, value: float) -> bool:
+        return value == 0 or self.low <= value < math.inf
+
+
+class Fraction:
+    """Numbers in [0, 1)."""
+
+    words = "in [0, 1)"
+
+    def holds(self, value: float) -> bool:
+        return 0 <= value < 1
+
+
+class OneOf:
+    """Some strings."""
+
+    def __init__(self, *choices: str):
+        self.choices = choices
+
+    @property
+    def words(self) -> str:
+        return f"one of {', '.join(self.choices)}"
+
+    def holds(self, value: str) -> bool:
+        return value in self.choices
+
+
+def check(config: Any) -> None:
+    """Raises ValueError for a field of another type or outside its constraint.
+
+    A field that may be None is not constrained where it is; of a tuple, each
+    item must hold.
+
+    Args:
+      config: a dataclass whose annotations are as this module's docstring says.
+    """
+    check_types(config)
+    hints = typing.get_type_hints(type(config), include_extras=True)
+    for field, hint in hints.items():
+        value = getattr(config, field)
+        items = value if isinstance(value, tuple) else (value,)
+        for constraint in getattr(hint, "__metadata__", ()):
+            for item in items:
+                if item is not None and not constraint.holds(item):
+                    raise ValueError(
+                        f"{field}={value!r} must be {constraint.words}."
+                        + suggest(item, getattr(constraint, "choices", ()))
+                    )
+
+
+def suggest(name: Any, choices: Iterable[str]) -> str:
+    """Returns " Did you mean 'x'?" for the choice nearest to a typo, or ""."""
+    near = difflib.get_close_matches(str(name), choices, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def choose(
+    recipes: dict[str, Any], name: str, overrides: Iterable[str] = ()
+) -> Any:
     """Returns a row of `recipes` with "field=value" overrides applied.
 
     Raises:
@@ -17,16 +133,17 @@ def choose(recipes, name, overrides=()):
     if name not in recipes:
         raise ValueError(
             f"Unknown recipe {name!r}; choose one of {', '.join(recipes)}."
+            + suggest(name, recipes)
         )
     return with_overrides(recipes[name], overrides)
 
 
-def with_overrides(config, overrides):
+def with_overrides(config: Any, overrides: Iterable[str]) -> Any:
     """Returns `config` with "field=value" strings applied.
 
-    A value is read as the type that the field holds; "none" clears a field
-    that may be None, commas separate the items of a tuple, and nothing after
-    the "=" empties it.
+    A value is read as the field's type; "none" clears a field that may be
+    None, commas separate the items of a tuple, and nothing after the "="
+    empties it.
 
     Raises:
       ValueError: an unknown field or a value of another type.
@@ -40,12 +157,13 @@ def with_overrides(config, overrides):
         if name not in kinds:
             raise ValueError(
                 f"Unknown field {name!r}; choose one of {', '.join(kinds)}."
+                + suggest(name, kinds)
             )
         changes[name] = _parse(name, text, kinds[name])
     return dataclasses.replace(config, **changes)
 
 
-def check_types(config):
+def check_types(config: Any) -> None:
     """Raises ValueError for a field that does not hold its declared type."""
     for field, kind in typing.get_type_hints(type(config)).items():
         value = getattr(config, field)
@@ -63,53 +181,6 @@ def check_types(config):
                 f"{field}={value!r} must be "
                 f"{'a tuple of' if many else 'of type'} {base.__name__}."
             )
-
-
-def check_choices(config, choices):
-    """Raises ValueError unless each field holds one of its choices.
-
-    Args:
-      config: a dataclass.
-      choices: {field: tuple of strings}.
-    """
-    for field, allowed in choices.items():
-        value = getattr(config, field)
-        if value not in allowed:
-            raise ValueError(
-                f"{field}={value!r} must be one of {', '.join(allowed)}."
-            )
-
-
-def check_range(config, fields, words, holds):
-    """Raises ValueError unless `holds(value)`; `words` say what it asks.
-
-    Infinity and NaN never pass; None, where a field admits it, does.
-    """
-    for field in fields:
-        value = getattr(config, field)
-        if value is None or (math.isfinite(value) and holds(value)):
-            continue
-        raise ValueError(f"{field}={value} must be {words}.")
-
-
-def check_not_negative(config, fields):
-    """Raises ValueError unless each field is finite and at least 0."""
-    check_range(
-        config, fields, "finite and not negative", lambda value: value >= 0
-    )
-
-
-def check_fractions(config, fields):
-    """Raises ValueError unless each field is in [0, 1)."""
-    check_range(config, fields, "in [0, 1)", lambda value: 0 <= value < 1)
-
-
-def check_resolution(config):
-    """Raises ValueError for images that the network's strides use up."""
-    if 0 < config.resolution < 32:
-        raise ValueError(
-            f"resolution={config.resolution} must be 0 or at least 32."
-        )
 
 
 def _unwrap(kind):

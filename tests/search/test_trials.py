@@ -345,7 +345,7 @@ WRONG_PLANS = [
     ({"step": 0.7, "tolerance": 0.01}, "The grid is empty"),
     ({"step": 0.0}, "step=0.0 must be above 0"),
     ({"growth": 0.5}, "growth=0.5 must be at least 1"),
-    ({"tolerance": -1.0}, "tolerance=-1.0 must be not negative"),
+    ({"tolerance": -1.0}, "tolerance=-1.0 must be finite and not negative"),
     ({"objective": "best"}, "objective='best' must be one of accuracy"),
     (
         {

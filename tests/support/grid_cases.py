@@ -10,7 +10,7 @@ import sys
 
 import samples
 from efficientnet_tf.models import variants
-from efficientnet_tf.training import callbacks
+from efficientnet_tf.training import progress
 from efficientnet_tf.utils import workers
 from transfer.sweep import plan as plan_lib, runs
 
@@ -35,7 +35,7 @@ def make_plan(folder, weights, **changes):
     return dataclasses.replace(plan, **changes)
 
 
-class _Killer(callbacks.Throughput):
+class _Killer(progress.Throughput):
     """Kills the process after so many steps over all its runs."""
 
     left = 0
@@ -51,7 +51,7 @@ if __name__ == "__main__":
     workdir, folder, weights, killed_at = sys.argv[1:]
     variants.VARIANTS["tiny"] = samples.make_tiny_row(variants)
     _Killer.left = int(killed_at)
-    callbacks.Throughput = _Killer
+    progress.Throughput = _Killer
     plan = make_plan(folder, weights)
     workers.start(plan, workdir)
     runs.work(plan, workdir)

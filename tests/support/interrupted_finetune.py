@@ -15,12 +15,12 @@ import sys
 import paths
 import samples
 from efficientnet_tf.models import variants
-from efficientnet_tf.training import callbacks
+from efficientnet_tf.training import progress
 
 SCRIPT = paths.SCRIPTS / "finetune.py"
 
 
-class _Stopper(callbacks.Throughput):
+class _Stopper(progress.Throughput):
     """Stops the process after the first step of an epoch."""
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -60,7 +60,7 @@ if __name__ == "__main__":
     # A job in a shell's background inherits that SIGINT is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     variants.VARIANTS["tiny"] = samples.make_tiny_row(variants)
-    callbacks.Throughput = _Stopper
+    progress.Throughput = _Stopper
     sys.argv = [str(SCRIPT), "--model=tiny", *sys.argv[3:]]
     sys.path.insert(0, str(SCRIPT.parent))
     runpy.run_path(str(SCRIPT), run_name="__main__")

@@ -1,98 +1,89 @@
-import io
 import json
-import re
-import time
 
 import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf.training import callbacks, optimizers
+from efficientnet_tf.training import callbacks, progress
 
 STEPS = 4
 
 
-def _compiled():
-    layers = [keras.Input((2,)), keras.layers.Dense(1, name="dense")]
-    network = keras.Sequential(layers)
-    schedule = optimizers.warmup_cosine(0.1, 20, 5)
-    network.compile(optimizers.make_adamw(schedule, weight_decay=0.1), "mse")
-    return network
+class _Scores(callbacks.Evaluation):
+    """Scores given in advance, one an epoch."""
+
+    def __init__(self, losses):
+        super().__init__(None, 0)
+        self.losses = iter(losses)
+
+    def score(self, prefix=""):
+        return {f"{prefix}loss": next(self.losses)}
 
 
-def _fit(network, watchers, epochs, done=0):
+class _Watcher(keras.callbacks.Callback):
+    """Notes the checkpoints that are there after each epoch."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+        self.seen = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen.append(_steps(self.folder))
+
+
+def _steps(folder):
+    return sorted(int(path.name[5:]) for path in folder.glob("step_*"))
+
+
+def _fit(watchers, epochs):
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    network.compile("sgd", "mse")
     noise = np.random.default_rng(0)
     network.fit(
         noise.normal(size=(8 * STEPS, 2)),
         noise.normal(size=(8 * STEPS, 1)),
         batch_size=8,
         epochs=epochs,
-        initial_epoch=done,
         callbacks=watchers,
         verbose=0,
     )
 
 
-def test_a_line_after_each_epoch_says_what_people_watch(capsys):
-    watchers = [callbacks.Throughput(8), callbacks.Progress(5)]
-    _fit(_compiled(), watchers, 3, done=1)
-    captured = capsys.readouterr()
-    lines = captured.out.splitlines()
-    assert [line.partition(":")[0] for line in lines] == [
-        "Epoch 2/5",
-        "Epoch 3/5",
-    ]
-    number = r"[\d.,e-]+"
-    pattern = (
-        rf"Epoch 3/5: loss {number}, {number} images/s, learning rate {number},"
-        r" \d+ s; about \d+ s left"
+def _list(folder, losses=(), writes=True, **options):
+    saver = callbacks.Checkpointer(folder / "checkpoints", [], writes=writes)
+    return callbacks.list_callbacks(
+        saver,
+        folder,
+        epochs=2,
+        batch_size=8,
+        evaluation=_Scores(losses),
+        **options,
     )
-    assert re.fullmatch(pattern, lines[1])
-    # Not a terminal.
-    assert captured.err == ""
 
 
-def test_a_terminal_sees_a_bar_of_each_epoch(monkeypatch, capsys):
-    monkeypatch.setattr(callbacks, "BAR_SECONDS", 0.0)
-    terminal = io.StringIO()
-    # tqdm draws ten times a second at most.
-    slow = keras.callbacks.LambdaCallback(
-        on_train_batch_begin=lambda batch, logs: time.sleep(0.11)
-    )
-    watchers = [slow, callbacks.Throughput(8), callbacks.Progress(2, terminal)]
-    _fit(_compiled(), watchers, 2)
-    shown = terminal.getvalue()
-    assert f"Epoch 1/2:   0%|          | 0/{STEPS}" in shown
-    assert re.search(rf"Epoch 2/2: 100%.* {STEPS}/{STEPS} .*, loss \d", shown)
-    assert capsys.readouterr().out.count("Epoch") == 2
+def test_a_run_writes_and_saves_what_the_callbacks_before_have_added(tmp_path):
+    watcher = _Watcher(tmp_path / "checkpoints")
+    _fit(_list(tmp_path, [0.5, 0.25], watchers=[watcher]), 2)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [row["val_loss"] for row in rows] == [0.5, 0.25]
+    assert all(row["images_per_second"] > 0 for row in rows)
+    assert (tmp_path / "tensorboard").is_dir()
+    # Each epoch is saved before others see it.
+    assert watcher.seen == [[STEPS], [STEPS, 2 * STEPS]]
 
 
-@pytest.mark.parametrize(
-    "seconds,text",
-    [
-        (0.4, "0 s"),
-        (59.7, "1 min 00 s"),
-        (125, "2 min 05 s"),
-        (7260, "2 h 01 min"),
-    ],
-)
-def test_durations_read_well(seconds, text):
-    assert callbacks._duration(seconds) == text
+def test_what_is_not_finite_is_neither_written_nor_saved(tmp_path):
+    watchers = _list(tmp_path, [0.5, float("nan")])
+    with pytest.raises(FloatingPointError, match="val_loss is nan at step 8"):
+        _fit(watchers, 2)
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
+    assert _steps(tmp_path / "checkpoints") == [STEPS]
 
 
-def test_logs_say_the_learning_rate_and_the_images_a_second(tmp_path):
-    network = _compiled()
-    path = tmp_path / "metrics.jsonl"
-    watchers = [callbacks.Throughput(8), callbacks.JsonLines(path)]
-    _fit(network, watchers, 3)
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [1, 2, 3]
-    schedule = optimizers.warmup_cosine(0.1, 20, 5)
-    for row in rows:
-        expected = float(schedule(STEPS * row["epoch"]))
-        assert row["learning_rate"] == pytest.approx(expected, rel=1e-5)
-        assert np.isfinite(row["loss"])
-        # All images of the epoch, in no more time than the epoch took.
-        assert row["images_per_second"] * row["seconds"] >= 8 * STEPS
-        assert row["images_per_second"] < 1e7
-    assert rows[0]["finished"] < rows[1]["finished"] < rows[2]["finished"]
+def test_the_callbacks_of_a_worker_that_does_not_write_leave_no_logs(tmp_path):
+    watchers = _list(tmp_path, [0.5], writes=False)
+    _fit(watchers, 1)
+    assert not list(tmp_path.iterdir())
+    assert progress.Throughput in map(type, watchers)

@@ -4,7 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf.training import callbacks, checkpoints, optimizers
+from efficientnet_tf.training import (
+    callbacks,
+    checkpoints,
+    optimizers,
+    schedules,
+)
 
 STEPS = 4
 
@@ -12,7 +17,7 @@ STEPS = 4
 def _compiled():
     layers = [keras.Input((2,)), keras.layers.Dense(1, name="dense")]
     network = keras.Sequential(layers)
-    schedule = optimizers.warmup_cosine(0.1, 20, 5)
+    schedule = schedules.warmup_cosine(0.1, 20, 5)
     network.compile(optimizers.make_adamw(schedule, weight_decay=0.1), "mse")
     return network
 

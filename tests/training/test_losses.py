@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from efficientnet_tf.models import builder
 from efficientnet_tf.training import losses
 
 LOGITS = np.random.default_rng(0).normal(0, 2, (2, 4, 6)).astype("float32")
@@ -59,3 +60,44 @@ def test_the_gradient_to_the_logits_is_that_of_the_paper(temperature):
 def test_certain_predictions_stay_finite():
     certain = np.eye(6, dtype="float32")[[0, 1, 2, 3]]
     assert np.isfinite(loss(certain, temperature=1.0))
+
+
+def test_the_penalty_is_half_the_squares_of_all_but_batch_norm():
+    network = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(2, name="dense"),
+            keras.layers.BatchNormalization(name="bn"),
+        ]
+    )
+    for variable in network.trainable_variables:
+        variable.assign(keras.ops.full(variable.shape, 2.0))
+    # A kernel of 6 and a bias of 2 numbers, each squared to 4.
+    found = losses.l2_penalty(network.trainable_variables, 0.1)
+    assert float(found) == pytest.approx(0.1 * 0.5 * 8 * 4, rel=1e-6)
+    with tf.GradientTape() as tape:
+        loss = losses.l2_penalty(network.trainable_variables, 0.1)
+    kernel, bias = network.layers[0].trainable_variables
+    for gradient in tape.gradient(loss, [kernel.value, bias.value]):
+        np.testing.assert_allclose(gradient, 0.1 * 2.0, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def b0():
+    return builder.build("efficientnet_b0")
+
+
+def test_the_penalty_of_b0_leaves_out_its_49_batch_norms(b0):
+    variables = b0.trainable_variables
+    decayed = [v for v in variables if v.name not in losses.BATCH_NORM]
+    # 16 blocks have 3 batch norms each, the first block 2; stem and head.
+    assert len(variables) - len(decayed) == 2 * 49
+    expected = sum(np.sum(np.square(v.numpy(), dtype="f8")) for v in decayed)
+    found = losses.l2_penalty(variables, 1e-5)
+    assert float(found) == pytest.approx(0.5e-5 * expected, rel=1e-5)
+
+
+def test_without_decay_there_is_no_penalty():
+    variable = keras.Variable([float("inf")], name="kernel")
+    assert float(losses.l2_penalty([variable], 0)) == 0
+    assert float(losses.l2_penalty([], 0.1)) == 0

@@ -13,12 +13,12 @@ OUTSIDE = [
     ("accumulation_steps", 0, "accumulation_steps=0 must be at least 1"),
     ("accumulation_steps", 3, "batch_size=4096 must be a multiple of accum"),
     ("resolution", 31, "resolution=31 must be 0 or at least 32"),
-    ("resolution", -1, "resolution=-1 must be finite and not negative"),
+    ("resolution", -1, "resolution=-1 must be 0 or at least 32"),
     ("optimizer", "adam", "optimizer='adam' must be one of rmsprop, sgd"),
     ("learning_rate_per_256", 0.0, "learning_rate_per_256=0.0 must be above"),
     ("learning_rate_per_256", float("nan"), "per_256=nan must be above 0"),
     ("schedule", "steps", "schedule='steps' must be one of stairs, cosine"),
-    ("decay_rate", 1.1, "decay_rate=1.1 must be between 0 and 1"),
+    ("decay_rate", 1.1, "decay_rate=1.1 must be above 0 and at most 1"),
     ("decay_rate", 0.0, "decay_rate=0.0 must be above 0"),
     ("decay_epochs", 0.0, "decay_epochs=0.0 must be above 0"),
     ("warmup_epochs", -1.0, "warmup_epochs=-1.0 must be finite and not neg"),
@@ -31,21 +31,21 @@ OUTSIDE = [
     ("augment", "auto", "augment='auto' must be one of none, autoaugment, r"),
     ("augment", "randaugment", "augment='randaugment' needs randaugment_mag"),
     ("randaugment_layers", 0, "randaugment_layers=0 must be at least 1"),
-    ("randaugment_magnitude", -1.0, "randaugment_magnitude=-1.0 must be fin"),
+    ("randaugment_magnitude", -1.0, "=-1.0 must be between 0 and 30"),
     ("randaugment_magnitude", 9.0, "=9.0 .* need augment='randaugment', not"),
     ("mixup_alpha", -0.1, "mixup_alpha=-0.1 must be finite and not negative"),
     ("cutmix_alpha", -0.1, "cutmix_alpha=-0.1 must be finite and not negat"),
     ("random_erasing", 1.0, r"random_erasing=1.0 must be in \[0, 1\)"),
     ("min_area", 0.0, "min_area=0.0 must be above 0"),
-    ("min_area", 1.01, "min_area=1.01 must be between 0 and 1"),
+    ("min_area", 1.01, "min_area=1.01 must be above 0 and at most 1"),
     ("crop_padding", -1, "crop_padding=-1 must be finite and not negative"),
     ("flip", "yes", "flip='yes' must be of type bool"),
     ("batch_norm", "global", "batch_norm='global' must be one of local, syn"),
     ("stage_resolutions", (64, 31), r"\(64, 31\) must be at least 32"),
     ("stage_resolutions", (32,) * 351, "epochs=350 must be at least the num"),
-    ("stage_magnitudes", (-1.0,), r"\(-1.0,\) must be at most 30 and not"),
-    ("stage_magnitudes", (31.0,), r"\(31.0,\) must be at most 30 and not"),
-    ("randaugment_magnitude", 99.0, "=99.0 must be at most 30"),
+    ("stage_magnitudes", (-1.0,), r"\(-1.0,\) must be between 0 and 30"),
+    ("stage_magnitudes", (31.0,), r"\(31.0,\) must be between 0 and 30"),
+    ("randaugment_magnitude", 99.0, "=99.0 must be between 0 and 30"),
     ("stage_magnitudes", (5.0,), r"=\(5.0,\) need augment='randaugment'"),
     ("precision", "float8", "precision='float8' must be one of float32, mi"),
     ("steps_per_execution", 0, "steps_per_execution=0 must be at least 1"),
@@ -103,6 +103,8 @@ def test_a_teacher_without_weight_is_refused():
         ("epoch=3", "Unknown field 'epoch'; choose one of epochs, batch_size"),
         ("batch_size=many", "batch_size must be of type int, got 'many'"),
         ("augment=autoaugmnet", "'autoaugmnet' must be one of none, autoau"),
+        ("augment=autoaugmnet", "Did you mean 'autoaugment'[?]"),
+        ("epoch=3", "Did you mean 'epochs'[?]"),
     ],
 )
 def test_a_mistyped_override_is_refused(name, override, message):
@@ -111,7 +113,10 @@ def test_a_mistyped_override_is_refused(name, override, message):
 
 
 def test_an_unknown_recipe_names_the_choices():
-    with pytest.raises(ValueError, match="'papr'; choose one of paper, tpu_v3"):
+    with pytest.raises(
+        ValueError,
+        match="'papr'; choose one of paper, tpu_v3.* Did you mean 'paper'[?]",
+    ):
         recipes.get_recipe("papr")
 
 

@@ -213,10 +213,10 @@ def _loss_of(checkpoint, folder):
     """The cross-entropy of a checkpoint's averages on the test images."""
     from efficientnet_tf.data import datasets, sources
     from efficientnet_tf.models import builder
-    from efficientnet_tf.training import optimizers
+    from efficientnet_tf.training import ema, optimizers
 
     network = builder.build("tiny", classes=2, input_shape=(32, 32, 3))
-    average = optimizers.ExponentialMovingAverage(network.weights, 0.9)
+    average = ema.ExponentialMovingAverage(network.weights, 0.9)
     network.compile(optimizers.make_optimizer(CONFIG, 2))
     state = checkpoints.state_of(network)
     # The order that a run has: network, optimizer, averages.
@@ -231,7 +231,7 @@ def _loss_of(checkpoint, folder):
     examples = sources.from_folder(folder, "test")
     dataset = datasets.make_eval_dataset(
         examples,
-        lambda image: train.feeds.preprocessing.preprocess_for_eval(
+        lambda image: train.inputs.preprocessing.preprocess_for_eval(
             image, 32, crop_padding=CONFIG.crop_padding
         ),
         batch_size=4,

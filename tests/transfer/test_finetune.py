@@ -11,7 +11,7 @@ from PIL import Image
 import paths
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import variants
-from efficientnet_tf.training import checkpoints, optimizers
+from efficientnet_tf.training import checkpoints, schedules
 from efficientnet_tf.utils import figures
 from efficientnet_tf.weights import loading
 from transfer import finetune, recipes
@@ -325,7 +325,7 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
     # Each epoch once; 14 images are 3 steps of 4; warm-up takes one epoch.
     metrics = _lines(workdir / finetune.files.METRICS_FILE)
     assert [row["epoch"] for row in metrics] == [1, 2, 3, 4, 5]
-    schedule = optimizers.warmup_cosine(0.01, 15, 3)
+    schedule = schedules.warmup_cosine(0.01, 15, 3)
     np.testing.assert_allclose(
         [row["learning_rate"] for row in metrics],
         [float(schedule(3 * epoch)) for epoch in (1, 2, 3, 4, 5)],

@@ -1,5 +1,6 @@
 import dataclasses
-from types import SimpleNamespace
+import re
+from typing import Annotated
 
 import pytest
 
@@ -98,49 +99,96 @@ def test_whole_numbers_pass_for_fractions_and_none_where_it_may_stand():
 
 
 RANGES = [
-    (configs.check_not_negative, 0.0, True),
-    (configs.check_not_negative, 7, True),
-    (configs.check_not_negative, -0.1, False),
-    (configs.check_not_negative, float("inf"), False),
-    (configs.check_not_negative, float("nan"), False),
-    (configs.check_fractions, 0, True),
-    (configs.check_fractions, 0.999, True),
-    (configs.check_fractions, None, True),
-    (configs.check_fractions, 1.0, False),
-    (configs.check_fractions, -1e-9, False),
-    (configs.check_fractions, float("nan"), False),
+    (configs.AtLeast(0), 0.0, True),
+    (configs.AtLeast(0), 7, True),
+    (configs.AtLeast(0), -0.1, False),
+    (configs.AtLeast(0), float("inf"), False),
+    (configs.AtLeast(0), float("nan"), False),
+    (configs.AtLeast(2, 3), 2, True),
+    (configs.AtLeast(2, 3), 3, True),
+    (configs.AtLeast(2, 3), 1.9, False),
+    (configs.AtLeast(2, 3), 3.1, False),
+    (configs.Above(0), 1e-9, True),
+    (configs.Above(0), 0.0, False),
+    (configs.Above(0), float("inf"), False),
+    (configs.Above(0), float("nan"), False),
+    (configs.Above(0, 1), 1.0, True),
+    (configs.Above(0, 1), 1.1, False),
+    (configs.Fraction(), 0, True),
+    (configs.Fraction(), 0.999, True),
+    (configs.Fraction(), None, True),
+    (configs.Fraction(), 1.0, False),
+    (configs.Fraction(), -1e-9, False),
+    (configs.Fraction(), float("nan"), False),
+    (configs.ZeroOrAtLeast(32), 0, True),
+    (configs.ZeroOrAtLeast(32), 32, True),
+    (configs.ZeroOrAtLeast(32), 31, False),
+    (configs.ZeroOrAtLeast(32), -32, False),
+    (configs.ZeroOrAtLeast(32), float("inf"), False),
+    (configs.ZeroOrAtLeast(32), float("nan"), False),
 ]
 
 
-@pytest.mark.parametrize("check,value,passes", RANGES)
-def test_a_range_ends_where_it_says(check, value, passes):
-    config = Config(rate=value)
+def _make(kind, value):
+    """A dataclass of one checked field."""
+    made = dataclasses.make_dataclass("Made", [("rate", kind)])
+    return made(value)
+
+
+@pytest.mark.parametrize("constraint,value,passes", RANGES)
+def test_a_range_ends_where_it_says(constraint, value, passes):
+    config = _make(Annotated[float | None, constraint], value)
     if passes:
-        check(config, ["rate"])
+        configs.check(config)
         return
-    with pytest.raises(ValueError, match=f"rate={value} must be"):
-        check(config, ["rate"])
+    message = re.escape(f"rate={value} must be {constraint.words}.")
+    with pytest.raises(ValueError, match=message):
+        configs.check(config)
+
+
+def test_each_item_of_a_tuple_is_in_range():
+    kind = Annotated[tuple[int, ...], configs.AtLeast(32)]
+    for value in ((), (32, 64)):
+        configs.check(_make(kind, value))
+    message = r"rate=\(64, 31\) must be at least 32"
+    with pytest.raises(ValueError, match=message):
+        configs.check(_make(kind, (64, 31)))
+
+
+def test_a_type_is_checked_before_a_range():
+    with pytest.raises(ValueError, match="rate='1' must be of type float"):
+        configs.check(_make(Annotated[float, configs.AtLeast(0)], "1"))
 
 
 def test_a_choice_is_one_of_those_named():
-    configs.check_choices(Config(), {"name": ("a", "b")})
-    with pytest.raises(ValueError, match="name='a' must be one of b, c"):
-        configs.check_choices(Config(), {"name": ("b", "c")})
+    configs.check(_make(Annotated[str, configs.OneOf("a", "b")], "a"))
+    with pytest.raises(ValueError, match="rate='a' must be one of b, c[.]$"):
+        configs.check(_make(Annotated[str, configs.OneOf("b", "c")], "a"))
+
+
+@pytest.mark.parametrize(
+    "name,hint",
+    [("epoch", " Did you mean 'epochs'?"), ("sise", ""), (3, "")],
+)
+def test_the_nearest_choice_is_suggested_for_a_typo(name, hint):
+    assert configs.suggest(name, ["epochs", "rate"]) == hint
 
 
 @pytest.mark.parametrize("resolution", [1, 31])
 def test_images_smaller_than_the_strides_are_refused(resolution):
-    with pytest.raises(ValueError, match=f"resolution={resolution} must be 0"):
-        configs.check_resolution(SimpleNamespace(resolution=resolution))
-    configs.check_resolution(SimpleNamespace(resolution=0))
-    configs.check_resolution(SimpleNamespace(resolution=32))
+    kind = Annotated[int, configs.ZeroOrAtLeast(32)]
+    with pytest.raises(ValueError, match=f"rate={resolution} must be 0"):
+        configs.check(_make(kind, resolution))
+    configs.check(_make(kind, 0))
+    configs.check(_make(kind, 32))
 
 
 def test_an_unknown_row_names_the_choices():
     rows = {"one": Config(), "two": Config(epochs=2)}
     assert configs.choose(rows, "two", ["rate=1"]) == Config(epochs=2, rate=1.0)
     with pytest.raises(
-        ValueError, match="recipe 'tow'; choose one of one, two"
+        ValueError,
+        match="recipe 'tow'; choose one of one, two. Did you mean 'two'[?]",
     ):
         configs.choose(rows, "tow")
 

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import re
+from typing import Annotated
 
 from efficientnet_tf.utils import configs
 from efficientnet_tf.weights import catalog
@@ -25,19 +26,15 @@ class Plan:
     models: tuple[str, ...]
     recipes: tuple[str, ...]
     weights: str = "imagenet"
-    seeds: int = 1
-    sampler: str = "grid"
-    trials: int = 20
-    pruner: str = "none"
+    seeds: Annotated[int, configs.AtLeast(1)] = 1
+    sampler: Annotated[str, configs.OneOf(*SAMPLERS)] = "grid"
+    trials: Annotated[int, configs.AtLeast(1)] = 20
+    pruner: Annotated[str, configs.OneOf(*PRUNERS)] = "none"
     search: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
 
     def __post_init__(self):
-        configs.check_types(self)
-        configs.check_choices(self, {"sampler": SAMPLERS, "pruner": PRUNERS})
-        configs.check_range(
-            self, ("seeds", "trials"), "at least 1", lambda n: n >= 1
-        )
+        configs.check(self)
         for field in ("tasks", "models", "recipes"):
             names = getattr(self, field)
             if not names or len(set(names)) != len(names):

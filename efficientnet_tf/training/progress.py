@@ -1,0 +1,206 @@
+"""How fast a run is and how far: rates in the logs, a bar, a line, a file."""
+
+import pathlib
+import sys
+import time
+from typing import Any, TextIO
+
+import keras
+import numpy as np
+import tqdm
+
+from efficientnet_tf.utils import files
+
+# What people watch, of the logs: its name there, and how it is shown.
+SHOWN = {
+    "loss": "loss {:.4f}",
+    "top1": "top-1 {:.4f}",
+    "val_top1": "validation {:.4f}",
+    "val_ema_top1": "of averages {:.4f}",
+    "images_per_second": "{:,.0f} images/s",
+    "learning_rate": "learning rate {:.3g}",
+}
+BAR_SECONDS = 0.5  # Between two looks at the logs, which wait for the device.
+
+
+class InputClock:
+    """Notes when each batch leaves the input pipeline, to see who waits."""
+
+    def __init__(self):
+        self.arrivals = {}
+
+    def watch(self, dataset: Any) -> Any:
+        """Returns a `tf.data.Dataset` of the same batches, noted in passing."""
+        import tensorflow as tf
+
+        def note(number, batch):
+            tf.numpy_function(self._note, [number, tf.timestamp()], [])
+            return batch
+
+        # By number, because Keras looks at the first batch once more.
+        return dataset.enumerate().map(note)
+
+    def _note(self, number, now):
+        self.arrivals[int(number)] = float(now)
+
+
+class Throughput(keras.callbacks.Callback):
+    """Adds `images_per_second` and `learning_rate` to logs.
+
+    With a clock it also adds `input_wait` to an epoch's logs: the share of the
+    time in which the step waited for a batch.
+    """
+
+    def __init__(self, batch_size: int, clock: InputClock | None = None):
+        super().__init__()
+        self.batch_size = batch_size
+        self.clock = clock
+        self._batches = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._images = 0
+        self._wait = 0.0
+        self._begin = self._end = time.perf_counter()
+
+    def on_train_batch_begin(
+        self, batch: int, logs: dict | None = None
+    ) -> None:
+        self._asked = time.time()
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self._images = (batch + 1) * self.batch_size
+        self._end = time.perf_counter()
+        if self.clock is not None:
+            self._wait += max(
+                0.0, self.clock.arrivals.pop(self._batches) - self._asked
+            )
+        self._batches += 1
+        if logs is not None:
+            self._add_rates(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self._add_rates(logs)
+        if self.clock is not None:
+            logs["input_wait"] = self._wait / self._seconds()
+
+    def _add_rates(self, logs):
+        logs["images_per_second"] = self._images / self._seconds()
+        logs["learning_rate"] = float(
+            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        )
+
+    def _seconds(self):
+        return max(self._end - self._begin, 1e-9)
+
+
+class JsonLines(keras.callbacks.Callback):
+    """Appends each epoch's logs, seconds and time to a JSON-lines file."""
+
+    def __init__(self, path: str | pathlib.Path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._begin = time.time()
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        row = {key: float(value) for key, value in (logs or {}).items()}
+        files.append_json_line(
+            self.path,
+            {
+                "epoch": epoch + 1,
+                **row,
+                "seconds": time.time() - self._begin,
+                "finished": time.time(),
+            },
+        )
+
+
+class Progress(keras.callbacks.Callback):
+    """Shows a bar during an epoch, on a terminal, and a line after each.
+
+    In place of Keras's own, whose line of all metrics is wider than a terminal.
+
+    Args:
+      epochs: of the whole run.
+      terminal: where the bar goes; None: standard error, if it is a terminal.
+    """
+
+    def __init__(self, epochs: int, terminal: TextIO | None = None):
+        super().__init__()
+        self.epochs = epochs
+        self.terminal = terminal
+        if terminal is None and sys.stderr.isatty():
+            self.terminal = sys.stderr
+        self._bar = None
+        self._seconds = []
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._begin = self._shown = time.monotonic()
+        if self.terminal is not None:
+            self._bar = tqdm.tqdm(
+                total=self.params["steps"],
+                desc=f"Epoch {epoch + 1}/{self.epochs}",
+                unit="step",
+                leave=False,
+                dynamic_ncols=True,
+                file=self.terminal,
+            )
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        if self._bar is None:
+            return
+        if time.monotonic() - self._shown >= BAR_SECONDS:
+            self._shown = time.monotonic()
+            self._bar.set_postfix_str(_text(logs), refresh=False)
+        # One execution may be several steps.
+        self._bar.update(batch + 1 - self._bar.n)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.on_train_end()
+        self._seconds.append(time.monotonic() - self._begin)
+        line = f"Epoch {epoch + 1}/{self.epochs}: {_text(logs)}"
+        line += f", {_duration(self._seconds[-1])}"
+        left = self.epochs - epoch - 1
+        if left:
+            # The first is longer: it compiles.
+            mean = np.mean(self._seconds[1:] or self._seconds)
+            line += f"; about {_duration(left * mean)} left"
+        print(line, flush=True)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def total_seconds(path: str | pathlib.Path, begin: float) -> float:
+    """Returns how long a run took, the epochs of earlier processes included.
+
+    Args:
+      path: of the `JsonLines` file.
+      begin: `time.perf_counter()` when this process began.
+    """
+    seconds = time.perf_counter() - begin
+    path = pathlib.Path(path)
+    rows = files.read_json_lines(path) if path.exists() else []
+    started = time.time() - seconds
+    before = [row["seconds"] for row in rows if row["finished"] < started]
+    return seconds + sum(before)
+
+
+def _text(logs):
+    logs = logs or {}
+    return ", ".join(
+        form.format(float(logs[name]))
+        for name, form in SHOWN.items()
+        if name in logs
+    )
+
+
+def _duration(seconds):
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

@@ -1,0 +1,108 @@
+"""What `train` and `finetune` share: a network ready for `fit`, its state."""
+
+import contextlib
+import dataclasses
+import pathlib
+from typing import Any
+
+import keras
+
+from efficientnet_tf.training import callbacks, checkpoints, ema, trainer
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """A compiled network and the moving average of its weights, or None."""
+
+    network: trainer.Trainer
+    average: ema.ExponentialMovingAverage | None
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All that a checkpoint holds, in its order."""
+        averages = [] if self.average is None else self.average.variables
+        return [*checkpoints.state_of(self.network), *averages]
+
+    def restore(self, folder: pathlib.Path) -> int:
+        """Loads the newest checkpoint; returns its step, 0 without one."""
+        return checkpoints.restore(folder, self.variables)
+
+    def make_checkpointer(
+        self, folder: pathlib.Path, **options: Any
+    ) -> callbacks.Checkpointer:
+        """Returns the callback that saves this state."""
+        return callbacks.Checkpointer(folder, self.variables, **options)
+
+    def averaged(self) -> contextlib.AbstractContextManager[None]:
+        """Puts the averages, if any, in place of the weights in a block."""
+        return ema.averaged(self.average)
+
+    def fit(
+        self,
+        dataset: Any,
+        *,
+        epochs: tuple[int, int],
+        steps_per_epoch: int,
+        watchers: list[keras.callbacks.Callback],
+    ) -> None:
+        """Trains for the epochs [begin, end) on an endless data set."""
+        begin, end = epochs
+        self.network.fit(
+            dataset,
+            initial_epoch=begin,
+            epochs=end,
+            steps_per_epoch=steps_per_epoch,
+            shuffle=False,  # The data set does.
+            callbacks=watchers,
+            verbose=0,  # `progress.Progress` shows it.
+        )
+
+
+def create(
+    network: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    *,
+    ema_decay: float,
+    label_smoothing: float,
+    metrics: list[keras.metrics.Metric],
+    jit_compile: bool,
+    steps_per_execution: int = 1,
+    **options: Any,
+) -> TrainState:
+    """Returns a network compiled for training, and its average.
+
+    Call it in the scope of the network's strategy.
+
+    Args:
+      network: from images to probabilities; it shares its weights.
+      optimizer: of whole steps, without accumulation of its own.
+      ema_decay: of the average of weights and statistics; 0 means none.
+      label_smoothing: of the cross-entropy.
+      metrics: weighted by the sample weights, if there are any.
+      jit_compile: see `distribution.use_xla`.
+      steps_per_execution: as of `keras.Model.compile`.
+      **options: more of `trainer.Trainer`.
+    """
+    average = None
+    if ema_decay:
+        average = ema.ExponentialMovingAverage(network.weights, ema_decay)
+    trained = trainer.Trainer(
+        network.inputs,
+        network.outputs,
+        name=network.name,
+        ema=average,
+        **options,
+    )
+    trained.compile(
+        optimizer,
+        keras.losses.CategoricalCrossentropy(
+            label_smoothing=label_smoothing,
+            # What fills up the last batch of an evaluation counts nothing.
+            reduction="mean_with_sample_weight",
+        ),
+        weighted_metrics=metrics,
+        jit_compile=jit_compile,
+        steps_per_execution=steps_per_execution,
+    )
+    trained.optimizer.build(trained.trainable_variables)
+    return TrainState(trained, average)

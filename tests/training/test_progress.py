@@ -1,0 +1,98 @@
+import io
+import json
+import re
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from efficientnet_tf.training import optimizers, progress, schedules
+
+STEPS = 4
+
+
+def _compiled():
+    layers = [keras.Input((2,)), keras.layers.Dense(1, name="dense")]
+    network = keras.Sequential(layers)
+    schedule = schedules.warmup_cosine(0.1, 20, 5)
+    network.compile(optimizers.make_adamw(schedule, weight_decay=0.1), "mse")
+    return network
+
+
+def _fit(network, watchers, epochs, done=0):
+    noise = np.random.default_rng(0)
+    network.fit(
+        noise.normal(size=(8 * STEPS, 2)),
+        noise.normal(size=(8 * STEPS, 1)),
+        batch_size=8,
+        epochs=epochs,
+        initial_epoch=done,
+        callbacks=watchers,
+        verbose=0,
+    )
+
+
+def test_a_line_after_each_epoch_says_what_people_watch(capsys):
+    watchers = [progress.Throughput(8), progress.Progress(5)]
+    _fit(_compiled(), watchers, 3, done=1)
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "Epoch 2/5",
+        "Epoch 3/5",
+    ]
+    number = r"[\d.,e-]+"
+    pattern = (
+        rf"Epoch 3/5: loss {number}, {number} images/s, learning rate {number},"
+        r" \d+ s; about \d+ s left"
+    )
+    assert re.fullmatch(pattern, lines[1])
+    # Not a terminal.
+    assert captured.err == ""
+
+
+def test_a_terminal_sees_a_bar_of_each_epoch(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "BAR_SECONDS", 0.0)
+    terminal = io.StringIO()
+    # tqdm draws ten times a second at most.
+    slow = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: time.sleep(0.11)
+    )
+    watchers = [slow, progress.Throughput(8), progress.Progress(2, terminal)]
+    _fit(_compiled(), watchers, 2)
+    shown = terminal.getvalue()
+    assert f"Epoch 1/2:   0%|          | 0/{STEPS}" in shown
+    assert re.search(rf"Epoch 2/2: 100%.* {STEPS}/{STEPS} .*, loss \d", shown)
+    assert capsys.readouterr().out.count("Epoch") == 2
+
+
+@pytest.mark.parametrize(
+    "seconds,text",
+    [
+        (0.4, "0 s"),
+        (59.7, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (7260, "2 h 01 min"),
+    ],
+)
+def test_durations_read_well(seconds, text):
+    assert progress._duration(seconds) == text
+
+
+def test_logs_say_the_learning_rate_and_the_images_a_second(tmp_path):
+    network = _compiled()
+    path = tmp_path / "metrics.jsonl"
+    watchers = [progress.Throughput(8), progress.JsonLines(path)]
+    _fit(network, watchers, 3)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    schedule = schedules.warmup_cosine(0.1, 20, 5)
+    for row in rows:
+        expected = float(schedule(STEPS * row["epoch"]))
+        assert row["learning_rate"] == pytest.approx(expected, rel=1e-5)
+        assert np.isfinite(row["loss"])
+        # All images of the epoch, in no more time than the epoch took.
+        assert row["images_per_second"] * row["seconds"] >= 8 * STEPS
+        assert row["images_per_second"] < 1e7
+    assert rows[0]["finished"] < rows[1]["finished"] < rows[2]["finished"]
