@@ -38,7 +38,7 @@ def load_benchmark():
 @pytest.fixture(scope="session")
 def shared_dir():
     """The optional folder of test data beside the checkout."""
-    path = paths.paths.ROOT.parent / "shared"
+    path = paths.ROOT.parent / "shared"
     if not path.is_dir():
         pytest.skip(f"needs the shared test data in {path}")
     return path

@@ -18,7 +18,7 @@ from efficientnet_tf.data import (
     preprocessing,
     resumable,
 )
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import extras, files
 
 AUTOTUNE = tf.data.AUTOTUNE
 
@@ -26,7 +26,7 @@ AUTOTUNE = tf.data.AUTOTUNE
 DOWNLOAD_RETRIES = 5
 
 # Where the complete sets come from when TFDS cannot download them.
-_ARCHIVES = "scripts/prepare_dataset.py reads the publisher's archives"
+_ARCHIVES = "`efficientnet prepare` reads the publisher's archives"
 MANUAL = {
     "cars196": f"its address is dead; {_ARCHIVES}",
     "cifar10": _ARCHIVES,
@@ -40,8 +40,6 @@ MANUAL = {
 # If none of these can be read, it is not the images that are bad.
 TRIED_IMAGES = 16
 
-RECORDS_PREFIX = "records:"
-
 Examples = examples_lib.Examples
 
 
@@ -49,8 +47,8 @@ def load(name, split, data_dir=None):
     """Reads a split of a TFDS name, of "folder:PATH" or "records:PATH"."""
     if name.startswith(files.FOLDER_PREFIX):
         return from_folder(name.removeprefix(files.FOLDER_PREFIX), split)
-    if name.startswith(RECORDS_PREFIX):
-        return from_records(name.removeprefix(RECORDS_PREFIX), split)
+    if name.startswith(files.RECORDS_PREFIX):
+        return from_records(name.removeprefix(files.RECORDS_PREFIX), split)
     return from_tfds(name, split, data_dir)
 
 
@@ -397,13 +395,9 @@ def _tfds_reader(tfds, builder):
 
 
 def _import_tfds():
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise ImportError(
-            "Named data sets need tensorflow-datasets: pip install "
-            f"'efficientnet-tf[transfer]' ({error})."
-        ) from None
+    extras.require("Named data sets", "tensorflow_datasets")
+    import tensorflow_datasets as tfds
+
     return tfds
 
 

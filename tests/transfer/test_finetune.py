@@ -457,29 +457,29 @@ def test_tensorboard_shows_what_there_is_to_see(digits_run):
 
 def test_the_example_images_are_those_of_the_test_split(digits_run):
     workdir, _ = digits_run
-    paths = sorted((workdir / "examples").iterdir())
-    assert len(paths) == finetune.EXAMPLE_IMAGES
+    images = sorted((workdir / "examples").iterdir())
+    assert len(images) == finetune.EXAMPLE_IMAGES
     from transfer import tasks
 
     test = tasks.load_examples(tasks.get_task("digits"))["test"]
-    for path, (image, label) in zip(paths, test.dataset, strict=False):
+    for path, (image, label) in zip(images, test.dataset, strict=False):
         assert path.stem.endswith(f"_{int(label)}")
         np.testing.assert_array_equal(Image.open(path), image)
 
 
 def test_predict_reads_the_examples_of_a_run(digits_run):
     workdir, row = digits_run
-    paths = sorted((workdir / "examples").iterdir())
+    images = sorted((workdir / "examples").iterdir())
     script = str(paths.SCRIPTS / "predict.py")
     done = subprocess.run(
-        [sys.executable, script, f"--workdir={workdir}", "--top=1", *paths],
+        [sys.executable, script, f"--workdir={workdir}", "--top=1", *images],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout.splitlines()[-1])["results"]
-    assert [r["image"] for r in results] == [str(path) for path in paths]
-    expected = classifier.from_run(workdir).predict(paths)
+    assert [r["image"] for r in results] == [str(path) for path in images]
+    expected = classifier.from_run(workdir).predict(images)
     for result, scores in zip(results, expected, strict=True):
         ((name, probability),) = result["predictions"].items()
         assert name == str(scores.argmax())
