@@ -94,7 +94,7 @@ def test_a_process_that_fails_says_why():
 
 
 def test_training_that_cannot_fit_is_not_tried(monkeypatch):
-    monkeypatch.setattr(latency, "_proc_mb", lambda path, field: 1.0)
+    monkeypatch.setattr(memory, "_proc_mb", lambda path, field: 1.0)
     job = latency.Job("mobilenet_v1", resolution=32)
     with pytest.raises(
         MemoryError, match="takes .* least, and this machine has 1;"
