@@ -121,8 +121,8 @@ def test_workers_of_a_launch_can_be_commands(start):
         assert line in done.stderr.splitlines()
 
 
-# A study whose first run fails by itself in each process would train; one
-# whose runs have all ended shows that the workers start with the same flags.
+# All runs have ended before, so the workers have nothing to train; that they
+# say so in their logs shows that they were started with the same flags.
 @pytest.mark.parametrize(
     "start", [(*COMMAND, "study"), (sys.executable, "scripts/study_scaling.py")]
 )
