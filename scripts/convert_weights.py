@@ -1,47 +1,11 @@
-"""Turns anybody's file of EfficientNet weights into our own.
+"""`efficientnet convert` from a checkout, installed or not."""
 
-python scripts/convert_weights.py --model=efficientnet_lite0 \
-    --source=imagenet --output=/tmp/lite0.weights.h5
-"""
+import pathlib
+import sys
 
-import cli
-from absl import flags
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from efficientnet_tf.models import builder
-from efficientnet_tf.weights import loading
-
-MODEL = flags.DEFINE_string("model", None, "E.g. efficientnet_b0.")
-SOURCE = flags.DEFINE_string(
-    "source",
-    None,
-    "A file of keras.applications, tensorflow/tpu, timm, lukemelas or "
-    "torchvision, or the name of published weights.",
-)
-OUTPUT = flags.DEFINE_string("output", None, "Ends in .weights.h5.")
-flags.mark_flags_as_required(["model", "source", "output"])
-
-
-def main(_):
-    loading.check_output(OUTPUT.value)
-    checkpoint = loading.resolve(MODEL.value, SOURCE.value)
-    head = checkpoint.arrays.get("predictions/kernel")
-    network = builder.build(
-        MODEL.value,
-        include_top=head is not None,
-        classes=1000 if head is None else head.shape[-1],
-        normalization=checkpoint.normalization,
-    )
-    loading.assign(network, checkpoint.arrays)
-    loading.save(network, OUTPUT.value)
-    cli.print_result(
-        {
-            "model": MODEL.value,
-            "output": OUTPUT.value,
-            "parameters": network.count_params(),
-            "classes": None if head is None else head.shape[-1],
-        }
-    )
-
+from efficientnet_tf.commands import main  # noqa: E402
 
 if __name__ == "__main__":
-    cli.run(main)
+    main.run("convert", sys.argv)

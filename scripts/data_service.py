@@ -1,75 +1,11 @@
-"""Prepares images on other machines: a tf.data service.
+"""`efficientnet data-service` from a checkout, installed or not."""
 
-One machine hands out the work, and as many as wanted do it:
+import pathlib
+import sys
 
-python scripts/data_service.py --role=dispatcher --port=5050
-python scripts/data_service.py --role=worker --dispatcher=HOST:5050 --port=5051
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-Training then takes `--data_service=grpc://HOST:5050`. Workers read the images
-themselves, by the same paths. Both run until they are ended.
-"""
-
-import signal
-import threading
-
-import cli
-from absl import flags, logging
-
-ROLE = flags.DEFINE_enum(
-    "role", None, ["dispatcher", "worker"], "What this process is."
-)
-PORT = flags.DEFINE_integer("port", 0, "Where it listens; 0: any free port.", 0)
-DISPATCHER = flags.DEFINE_string(
-    "dispatcher", None, "HOST:PORT, of a worker's dispatcher."
-)
-HOST = flags.DEFINE_string(
-    "host", "localhost", "The name by which others reach a worker."
-)
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where a dispatcher keeps its state over a restart."
-)
-
-
-def main(_):
-    if ROLE.value is None:
-        raise ValueError("Pass --role=dispatcher or --role=worker.")
-    if (ROLE.value == "worker") == (DISPATCHER.value is None):
-        raise ValueError("A worker needs --dispatcher=HOST:PORT, and only it.")
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    server = start()
-    result = {"role": ROLE.value}
-    if ROLE.value == "dispatcher":
-        result["address"] = server.target
-    logging.info("Ready: %s", result)
-    cli.print_result(result)
-    ended.wait()
-    del server  # It ends with its last reference.
-
-
-def start():
-    """Returns the running server."""
-    import tensorflow as tf
-
-    service = tf.data.experimental.service
-    if ROLE.value == "dispatcher":
-        return service.DispatchServer(
-            service.DispatcherConfig(
-                port=PORT.value,
-                work_dir=WORKDIR.value,
-                fault_tolerant_mode=WORKDIR.value is not None,
-            )
-        )
-    return service.WorkerServer(
-        service.WorkerConfig(
-            dispatcher_address=DISPATCHER.value,
-            # What stands for a free port is known only to the server.
-            worker_address=f"{HOST.value}:{PORT.value or '%port%'}",
-            port=PORT.value,
-        )
-    )
-
+from efficientnet_tf.commands import main  # noqa: E402
 
 if __name__ == "__main__":
-    cli.run(main)
+    main.run("data-service", sys.argv)

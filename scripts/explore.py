@@ -1,29 +1,11 @@
-"""Writes the explorer: one HTML page that scales the family live.
+"""`efficientnet explore` from a checkout, installed or not."""
 
-python scripts/explore.py --output=explorer.html
+import pathlib
+import sys
 
-It needs no other file and no network; docs/explorer.html is this page.
-"""
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-import os
-
-import cli
-from absl import flags
-
-OUTPUT = flags.DEFINE_string("output", "explorer.html", "The page's file.")
-
-
-def main(_):
-    from efficientnet_tf.search.explorer import explorer
-    from efficientnet_tf.utils import files
-
-    path = os.path.abspath(OUTPUT.value)
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"{path} is a folder, not a file.")
-    files.check_folder(os.path.dirname(path))
-    explorer.write(path)
-    cli.print_result({"output": path, "bytes": os.path.getsize(path)})
-
+from efficientnet_tf.commands import main  # noqa: E402
 
 if __name__ == "__main__":
-    cli.run(main)
+    main.run("explore", sys.argv)

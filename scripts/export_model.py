@@ -1,36 +1,11 @@
-"""Exports a network as a SavedModel that takes tensors or encoded images.
+"""`efficientnet export` from a checkout, installed or not."""
 
-python scripts/export_model.py --model=efficientnet_lite0 --output=/tmp/lite0
-"""
+import pathlib
+import sys
 
-import cli
-from absl import flags
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-WORKDIR = flags.DEFINE_string("workdir", None, "A fine-tuning run.")
-MODEL = flags.DEFINE_string("model", None, "Or: a network over 1,000 classes.")
-WEIGHTS = flags.DEFINE_string("weights", "imagenet", "A name or a file.")
-OUTPUT = flags.DEFINE_string("output", None, "The SavedModel's folder.")
-flags.mark_flag_as_required("output")
-
-
-def main(_):
-    classifier = cli.load_classifier(MODEL.value, WEIGHTS.value, WORKDIR.value)
-    from efficientnet_tf.deploy import saved_model
-
-    difference = saved_model.export_saved_model(classifier, OUTPUT.value)
-    cli.print_result(
-        {
-            "output": OUTPUT.value,
-            "classes": len(classifier.class_names),
-            "resolution": classifier.resolution,
-            "signatures": [
-                saved_model.TENSOR_SIGNATURE,
-                saved_model.BYTES_SIGNATURE,
-            ],
-            "max_difference": difference,
-        }
-    )
-
+from efficientnet_tf.commands import main  # noqa: E402
 
 if __name__ == "__main__":
-    cli.run(main)
+    main.run("export", sys.argv)

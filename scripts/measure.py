@@ -1,103 +1,11 @@
-"""Measures networks: size, multiply-adds, latency, memory, images a second.
-
-python scripts/measure.py --model=efficientnet_b0 --batch_size=8
-python scripts/measure.py --models=all --table --output=/tmp/costs
-"""
+"""`efficientnet measure` from a checkout, installed or not."""
 
 import pathlib
+import sys
 
-import cli
-from absl import flags, logging
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from efficientnet_tf.models import builder
-
-MODEL = flags.DEFINE_string("model", None, "A network, or a variant file.")
-MODELS = flags.DEFINE_list("models", [], "Or several, or all.")
-RESOLUTION = flags.DEFINE_integer(
-    "resolution", None, "Pixels a side; each network's own by default."
-)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Images a batch.")
-PRECISION = flags.DEFINE_string(
-    "precision", "float32", "Or mixed_bfloat16, mixed_float16."
-)
-BACKEND = flags.DEFINE_string("backend", "tensorflow", "Or jax.")
-WARMUP_BATCHES = flags.DEFINE_integer("warmup_batches", 5, "Not timed.", 0)
-BATCHES = flags.DEFINE_integer("batches", 50, "Timed.")
-TABLE = flags.DEFINE_boolean(
-    "table", False, "Only count, beside the published costs; run nothing."
-)
-OUTPUT = flags.DEFINE_string(
-    "output",
-    None,
-    "A folder for CSV and plots; with --model, of its layers and stages too.",
-)
-
-
-def main(_):
-    if bool(MODEL.value) == bool(MODELS.value):
-        raise ValueError("Pass either --model or --models.")
-    from efficientnet_tf.measure import latency
-    from efficientnet_tf.utils import files
-
-    if OUTPUT.value:
-        files.check_folder(OUTPUT.value)
-    names = [MODEL.value] if MODEL.value else MODELS.value
-    jobs = [
-        latency.Job(
-            name,
-            resolution=RESOLUTION.value,
-            batch_size=BATCH_SIZE.value,
-            precision=PRECISION.value,
-            backend=BACKEND.value,
-            warmup_batches=WARMUP_BATCHES.value,
-            batches=BATCHES.value,
-        )
-        for name in (latency.names() if names == ["all"] else names)
-    ]
-    measure = latency.count if TABLE.value else latency.measure
-    rows = []
-    try:
-        for job in jobs:
-            logging.info("%s (%d of %d)", job.model, len(rows) + 1, len(jobs))
-            rows.append(measure(job))
-    finally:  # After Ctrl-C too: a row can take minutes.
-        if rows:
-            print(latency.as_table(rows), flush=True)
-    if OUTPUT.value:
-        _write(pathlib.Path(OUTPUT.value), rows)
-        if MODEL.value:
-            _write_parts(pathlib.Path(OUTPUT.value), jobs[0])
-    cli.print_result({"rows": rows, "output": OUTPUT.value})
-
-
-def _write(folder, rows):
-    import keras
-
-    from efficientnet_tf.measure import cost_charts, latency
-
-    folder.mkdir(parents=True, exist_ok=True)
-    latency.write_csv(folder / "costs.csv", rows)
-    images = {
-        "accuracy": cost_charts.accuracy_image(cost_charts.accuracy_points())
-    }
-    if not TABLE.value:
-        images["measured"] = cost_charts.measured_image(rows)
-    for name, image in images.items():
-        keras.utils.save_img(folder / f"{name}.png", image, scale=False)
-
-
-def _write_parts(folder, job):
-    """Writes what each layer and each stage costs."""
-    import dataclasses
-
-    from efficientnet_tf.measure import latency
-    from efficientnet_tf.models import profile as profile_lib
-
-    profile = profile_lib.profile(builder.build(job.network))
-    for name in ("layers", "stages"):
-        rows = map(dataclasses.asdict, getattr(profile, name))
-        latency.write_csv(folder / f"{name}.csv", list(rows))
-
+from efficientnet_tf.commands import main  # noqa: E402
 
 if __name__ == "__main__":
-    cli.run(main, interrupted="Interrupted; above is what was measured.")
+    main.run("measure", sys.argv)

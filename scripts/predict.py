@@ -1,34 +1,11 @@
-"""Names what is in image files.
+"""`efficientnet predict` from a checkout, installed or not."""
 
-python scripts/predict.py --model=efficientnet_lite0 --weights=imagenet \
-    IMAGE.jpg ...
-"""
+import pathlib
+import sys
 
-import cli
-from absl import flags
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-MODEL = flags.DEFINE_string("model", None, "A network over 1,000 classes.")
-WEIGHTS = flags.DEFINE_string("weights", "imagenet", "A name or a file.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Or: a fine-tuning run.")
-TOP = flags.DEFINE_integer("top", 5, "How many classes to name.", 1)
-
-
-def main(argv):
-    paths = argv[1:]
-    if not paths:
-        raise ValueError("Name one or more image files.")
-    classifier = cli.load_classifier(MODEL.value, WEIGHTS.value, WORKDIR.value)
-    results = []
-    for path in paths:
-        scores = classifier.predict([path])[0]
-        best = scores.argsort()[::-1][: TOP.value]
-        names = {classifier.class_names[i]: float(scores[i]) for i in best}
-        print(path)
-        for name, probability in names.items():
-            print(f"  {probability:6.1%}  {name}")
-        results.append({"image": path, "predictions": names})
-    cli.print_result({"results": results})
-
+from efficientnet_tf.commands import main  # noqa: E402
 
 if __name__ == "__main__":
-    cli.run(main)
+    main.run("predict", sys.argv)

@@ -1,76 +1,11 @@
-"""Makes a data set of the paper ready for fine-tuning, and counts its images.
+"""`efficientnet prepare` from a checkout, installed or not."""
 
-python scripts/prepare_dataset.py --task=cars196 --source=~/downloads/cars \
-    --data_dir=~/tensorflow_datasets
-"""
+import pathlib
+import sys
 
-import cli
-from absl import flags
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-TASK = flags.DEFINE_string("task", None, "E.g. cars196, birdsnap, cifar10.")
-SOURCE = flags.DEFINE_string(
-    "source",
-    None,
-    "The folder of the publisher's archive, packed or not; without it, the "
-    "set is there already or TFDS downloads it.",
-)
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
-ALLOW_PARTIAL = flags.DEFINE_bool(
-    "allow_partial", False, "Write what there is of a partial copy."
-)
-CHECK_DUPLICATES = flags.DEFINE_bool(
-    "check_duplicates", False, "Look for test images among training images."
-)
-flags.mark_flags_as_required(["task", "data_dir"])
-
-SHOWN = 5
-
-
-def main(_):
-    from transfer import tasks
-
-    task = tasks.get_task(TASK.value)
-    if SOURCE.value:
-        from transfer.datasets import prepare
-
-        prepare.prepare(
-            TASK.value,
-            SOURCE.value,
-            DATA_DIR.value,
-            allow_partial=ALLOW_PARTIAL.value,
-        )
-    examples = tasks.load_examples(task, DATA_DIR.value)
-    train = examples["train"].concatenate(examples["validation"])
-    sizes = (train.size, examples["test"].size)
-    result = {
-        "task": TASK.value,
-        "train_images": sizes[0],
-        "test_images": sizes[1],
-        "classes": len(train.class_names),
-        "complete": task.is_complete(*sizes),
-    }
-    if result["complete"] is False:
-        result["paper_train_images"] = task.train_images
-        result["paper_test_images"] = task.test_images
-    if CHECK_DUPLICATES.value:
-        result.update(_check_duplicates(train, examples["test"]))
-    cli.print_result(result)
-
-
-def _check_duplicates(train, test):
-    from transfer.datasets import duplicates
-
-    pairs = duplicates.find(train, test)
-    for pair in pairs[:SHOWN]:
-        kind = "is" if pair.exact else "is nearly"
-        print(f"{pair.test} {kind} {pair.train}")
-    exact = sum(pair.exact for pair in pairs)
-    return {
-        "exact_duplicates": exact,
-        "near_duplicates": len(pairs) - exact,
-        "of_other_labels": sum(not pair.same_label for pair in pairs),
-    }
-
+from efficientnet_tf.commands import main  # noqa: E402
 
 if __name__ == "__main__":
-    cli.run(main)
+    main.run("prepare", sys.argv)

@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-bash scripts/quickstart.sh [--task=TASK] [--workdir=DIR] [flags of finetune.py]
+bash scripts/quickstart.sh [--task=TASK] [--workdir=DIR] [flags of efficientnet finetune]
 
 Sets up .venv on the first run, fine-tunes EfficientNet-Lite0 from its ImageNet
 weights on TASK (default: digits, which needs no download), evaluates it on
@@ -34,19 +34,19 @@ done
 workdir=${workdir:-$root/runs/quickstart-${task//[^A-Za-z0-9_]/-}}
 
 venv=$(bash "$root/scripts/setup_env.sh" weights,transfer)
-run() { "$venv/bin/python" "$root/scripts/$1.py" "${@:2}"; }
+efficientnet=$venv/bin/efficientnet
 
-run finetune --task="$task" --model=efficientnet_lite0 --weights=imagenet \
-  --recipe=quickstart --workdir="$workdir" "$@"
-run export_model --workdir="$workdir" --output="$workdir/saved_model"
+"$efficientnet" finetune --task="$task" --model=efficientnet_lite0 \
+  --weights=imagenet --recipe=quickstart --workdir="$workdir" "$@"
+"$efficientnet" export --workdir="$workdir" --output="$workdir/saved_model"
 images=("$workdir"/examples/*.png)
-run predict --workdir="$workdir" "${images[@]:0:4}"
+"$efficientnet" predict --workdir="$workdir" "${images[@]:0:4}"
 
 cat <<TEXT
 
 What next:
   $venv/bin/tensorboard --logdir="$workdir"
-  $venv/bin/python $root/scripts/predict.py --workdir="$workdir" YOUR_IMAGE.png
+  $efficientnet predict --workdir="$workdir" YOUR_IMAGE.png
   bash $root/scripts/quickstart.sh --task=cifar10
   bash $root/scripts/quickstart.sh --task=folder:PATH   # one sub-folder per class
 

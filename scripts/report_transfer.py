@@ -1,44 +1,11 @@
-"""Renders the paper's transfer tables from the results of fine-tuning runs.
+"""`efficientnet report` from a checkout, installed or not."""
 
-python scripts/report_transfer.py --results=runs/f/results.jsonl --output=report
-"""
+import pathlib
+import sys
 
-import cli
-from absl import flags
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from efficientnet_tf.utils import files
-from transfer.report import results, write
-
-RESULTS = flags.DEFINE_list(
-    "results",
-    None,
-    "One or more results.jsonl, or workdirs, separated by commas.",
-)
-OUTPUT = flags.DEFINE_string(
-    "output", None, "A folder for the whole report: HTML, Markdown, CSV, PNG."
-)
-flags.mark_flag_as_required("results")
-
-
-def main(_):
-    if OUTPUT.value:
-        files.check_folder(OUTPUT.value)
-    rows = results.read_results(RESULTS.value)
-    summary = results.summarize(rows)
-    print(results.render(summary))
-    written = write.write(summary, OUTPUT.value) if OUTPUT.value else []
-    compared = [row for row in summary if row.get("published")]
-    cli.print_result(
-        {
-            "rows": len(summary),
-            "results": len(rows),
-            "compared": len(compared),
-            "complete": sum(bool(row.get("complete")) for row in compared),
-            "output": OUTPUT.value,
-            "files": written,
-        }
-    )
-
+from efficientnet_tf.commands import main  # noqa: E402
 
 if __name__ == "__main__":
-    cli.run(main)
+    main.run("report", sys.argv)

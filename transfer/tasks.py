@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import extras, files
 from transfer import published as published_lib
 
 SPLITS = ("train", "validation", "test")
@@ -175,21 +175,17 @@ def _folder_of(task, data_dir):
         raise FileNotFoundError(
             f"There is no folder {path}: {task.dataset} is read from class "
             f"folders, {path}/train/CLASS/IMAGE.jpg and "
-            f"{path}/test/CLASS/IMAGE.jpg, or as scripts/prepare_dataset.py "
-            f"--task={task.dataset} --source=DIR writes it; TFDS does not have "
-            "it."
+            f"{path}/test/CLASS/IMAGE.jpg, or as `efficientnet prepare "
+            f"--task={task.dataset} --source=DIR` writes it; TFDS does not "
+            "have it."
         )
     return path
 
 
 def _load_digits():
-    try:
-        from sklearn import datasets
-    except ImportError:
-        raise ImportError(
-            "The digits need scikit-learn: pip install "
-            "'efficientnet-tf[transfer]'."
-        ) from None
+    extras.require("The digits", "sklearn")
+    from sklearn import datasets
+
     from efficientnet_tf.data import sources
 
     digits = datasets.load_digits()

@@ -17,8 +17,6 @@ from efficientnet_tf.data import (
 )
 from efficientnet_tf.utils import files
 
-RECORDS_PREFIX = "records:"
-
 
 def load(
     name: str, split: str, data_dir: str | os.PathLike | None = None
@@ -26,8 +24,8 @@ def load(
     """Reads a split of a TFDS name, of "folder:PATH" or "records:PATH"."""
     if name.startswith(files.FOLDER_PREFIX):
         return from_folder(name.removeprefix(files.FOLDER_PREFIX), split)
-    if name.startswith(RECORDS_PREFIX):
-        return from_records(name.removeprefix(RECORDS_PREFIX), split)
+    if name.startswith(files.RECORDS_PREFIX):
+        return from_records(name.removeprefix(files.RECORDS_PREFIX), split)
     return tfds.load(name, split, data_dir)
 
 

@@ -9,12 +9,13 @@ import textwrap
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib, tfrecords
+from efficientnet_tf.utils import extras
 
 # TFDS's own number makes a machine without network wait for minutes.
 DOWNLOAD_RETRIES = 5
 
 # Where the complete sets come from when TFDS cannot download them.
-_ARCHIVES = "scripts/prepare_dataset.py reads the publisher's archives"
+_ARCHIVES = "`efficientnet prepare` reads the publisher's archives"
 MANUAL = {
     "cars196": f"its address is dead; {_ARCHIVES}",
     "cifar10": _ARCHIVES,
@@ -92,13 +93,9 @@ def _make_reader(library, builder):
 
 
 def _import_library():
-    try:
-        import tensorflow_datasets
-    except ImportError as error:
-        raise ImportError(
-            "Named data sets need tensorflow-datasets: pip install "
-            f"'efficientnet-tf[transfer]' ({error})."
-        ) from None
+    extras.require("Named data sets", "tensorflow_datasets")
+    import tensorflow_datasets
+
     return tensorflow_datasets
 
 

@@ -204,7 +204,7 @@ def _make_multi_worker():
             "The strategy multi_worker needs the environment variable "
             'TF_CONFIG, e.g. {"cluster": {"worker": ["host1:2222", '
             '"host2:2222"]}, "task": {"type": "worker", "index": 0}}; '
-            "scripts/launch_local.py sets it for workers on one machine."
+            "`efficientnet launch` sets it for workers on one machine."
         )
     return tf.distribute.MultiWorkerMirroredStrategy()
 

@@ -25,7 +25,7 @@ from efficientnet_tf.training import (
     teachers,
     train_state,
 )
-from efficientnet_tf.utils import figures, files
+from efficientnet_tf.utils import extras, figures, files
 
 CURVES_FILE = "curves.png"
 CHARTS = {
@@ -329,7 +329,13 @@ def _save(state, feed, workdir):
 
 
 def _plot(workdir):
-    """Draws the run's curves into its folder."""
+    """Draws the run's curves into its folder, if Matplotlib is there."""
+    if not extras.is_installed("matplotlib"):
+        logging.info(
+            "%s is not drawn: that needs matplotlib; `pip install matplotlib`.",
+            CURVES_FILE,
+        )
+        return
     rows = files.read_json_lines(workdir / files.METRICS_FILE)
     picture = tf.io.encode_png(figures.curves_image(rows, CHARTS))
     with files.atomic(workdir / CURVES_FILE) as temporary:

@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 
+from efficientnet_tf.utils import extras
+
 # Above this many classes a confusion matrix has no room for names.
 MAX_NAMED_CLASSES = 30
 # Letters of a class name that fit on a small image.
@@ -61,6 +63,7 @@ def confusion_image(confusion, class_names):
 
 def make_figure(rows, columns, inches):
     """Returns a Matplotlib figure and the list of its rows x columns axes."""
+    extras.require("Charts", "matplotlib")
     # Not pyplot: it would take over the user's own figures.
     from matplotlib import figure
     from matplotlib.backends import backend_agg

@@ -17,6 +17,7 @@ CHECKPOINTS = "checkpoints"
 
 # Of the name of a data set that is a folder of class folders.
 FOLDER_PREFIX = "folder:"
+RECORDS_PREFIX = "records:"
 
 # Of the names of files that are not complete yet.
 PREFIX = ".tmp-"

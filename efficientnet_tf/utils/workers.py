@@ -130,7 +130,8 @@ def run_workers(workdir, number, progress):
         WORKER_VARIABLE: "1",
     }
     gpus = _list_gpus()
-    command = [sys.executable, *sys.argv, "--workers=1"]
+    # As it was started: a script, or a module behind -m.
+    command = [sys.executable, *sys.orig_argv[1:], "--workers=1"]
     workers = []
     try:
         for index in range(number):

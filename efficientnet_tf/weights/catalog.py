@@ -154,3 +154,11 @@ def check_name(model, weights):
             f"Unknown weights {weights!r} for {label}; choose one of "
             f"{published}, or the path of a file."
         )
+
+
+def check_output(path):
+    """Returns the path, or raises ValueError for what `loading.save` cannot write."""
+    path = os.fspath(path)
+    if not path.endswith(".weights.h5") or os.path.isdir(path):
+        raise ValueError(f"{path!r} must be a file that ends in '.weights.h5'.")
+    return path

@@ -134,21 +134,13 @@ def save(network, path):
     The file is a plain Keras 3 `.weights.h5`, which `load_weights` also
     reads; it appears under its name only when it is complete.
     """
-    with files.atomic(check_output(path)) as partial:
+    with files.atomic(catalog.check_output(path)) as partial:
         network.save_weights(partial)
         with h5py.File(partial, "r+") as file:
             file.attrs[readers.MODEL_ATTRIBUTE] = network.name
             normalization = _normalization_of(network)
             if normalization is not None:
                 file.attrs[readers.NORMALIZATION_ATTRIBUTE] = normalization
-
-
-def check_output(path):
-    """Returns the path, or raises ValueError for what `save` cannot write."""
-    path = os.fspath(path)
-    if not path.endswith(".weights.h5") or os.path.isdir(path):
-        raise ValueError(f"{path!r} must be a file that ends in '.weights.h5'.")
-    return path
 
 
 def _assign_fitting(network, arrays, include_top, source):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import paths
+from efficientnet_tf.commands import main
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
 
@@ -20,15 +21,15 @@ STARTUP = re.compile(
 TUNE = ["finetune", "--workdir={tmp}/run"]
 DIGITS = [*TUNE, "--task=digits"]
 LITE0 = "--model=efficientnet_lite0"
-GRID = ["transfer_grid", "--tasks=digits", "--workdir={tmp}/run"]
-PREPARE = ["prepare_dataset", "--data_dir={tmp}/tfds"]
+GRID = ["grid", "--tasks=digits", "--workdir={tmp}/run"]
+PREPARE = ["prepare", "--data_dir={tmp}/tfds"]
 
 SEARCH = [
-    "search_scaling",
+    "search",
     "--dataset=folder:{tmp}/good",
     "--workdir={tmp}/run",
 ]
-STUDY = ["study_scaling", *SEARCH[1:]]
+STUDY = ["study", *SEARCH[1:]]
 
 # name: (arguments, exit code, what the one line says)
 TRAIN = [
@@ -44,7 +45,7 @@ CASES = {
         2,
         "Unknown model 'efficientnet_b9'; choose one of efficientnet_b0, ",
     ),
-    "no budget": (["choose_model"], 2, "Give at least one of max_params, "),
+    "no budget": (["choose"], 2, "Give at least one of max_params, "),
     "explorer into a folder": (
         ["explore", "--output={tmp}"],
         1,
@@ -151,24 +152,29 @@ CASES = {
         2,
         '{tmp}/other/config.json must be one JSON object with a "base"',
     ),
-    "launching nothing": (["launch_local"], 2, "Nothing to run; write it"),
+    "launching nothing": (["launch"], 2, "Nothing to run; write it"),
     "launching no workers": (
-        ["launch_local", "--workers=0", "--", "x.py"],
+        ["launch", "--workers=0", "--", "x.py"],
         2,
         "workers.*0",
     ),
     "service: no role": (
-        ["data_service"],
+        ["data-service"],
         2,
         "Pass --role=dispatcher or --role=worker",
     ),
     "service: worker alone": (
-        ["data_service", "--role=worker"],
+        ["data-service", "--role=worker"],
         2,
         "A worker needs --dispatcher=HOST:PORT",
     ),
     "no value": ([*DIGITS, "--set=epochs"], 2, "field=value, got 'epochs'"),
     "unknown flag": ([*DIGITS, "--epoch=3"], 2, "flag 'epoch'"),
+    "mistyped flag's name": (
+        [*DIGITS, "--recip=full"],
+        2,
+        "flag 'recip'; did you mean --recipe\\? Choose one of --data_dir, ",
+    ),
     "missing flag": (
         ["finetune", "--task=digits"],
         2,
@@ -289,17 +295,17 @@ CASES = {
         "{tmp}/cut.jpg is a damaged or truncated image",
     ),
     "export over other things": (
-        ["export_model", "--workdir={tmp}/model", "--output={tmp}/good"],
+        ["export", "--workdir={tmp}/model", "--output={tmp}/good"],
         1,
         "{tmp}/good holds something other than a SavedModel",
     ),
     "export into a file": (
-        ["export_model", "--workdir={tmp}/model", "--output={tmp}/file"],
+        ["export", "--workdir={tmp}/model", "--output={tmp}/file"],
         1,
         "{tmp}/file is a file, not a folder",
     ),
     "converted under a wrong name": (
-        ["convert_weights", LITE0, "--source=imagenet", "--output={tmp}/a.h5"],
+        ["convert", LITE0, "--source=imagenet", "--output={tmp}/a.h5"],
         2,
         "a.h5' must be a file that ends in '.weights.h5'",
     ),
@@ -330,7 +336,7 @@ CASES = {
     ),
     "conversion of nothing": (
         [
-            "convert_weights",
+            "convert",
             LITE0,
             "--source={tmp}/nothing.pth",
             "--output={tmp}/a.weights.h5",
@@ -339,14 +345,37 @@ CASES = {
         "Unknown weights '{tmp}/nothing.pth'",
     ),
     "report of a missing file": (
-        ["report_transfer", "--results={tmp}/nothing.jsonl"],
+        ["report", "--results={tmp}/nothing.jsonl"],
         1,
-        "There is no {tmp}/nothing.jsonl; the workdir of scripts/fine",
+        "There is no {tmp}/nothing.jsonl; the workdir of `efficientnet fine",
     ),
     "report of other things": (
-        ["report_transfer", "--results={tmp}/other/config.json"],
+        ["report", "--results={tmp}/other/config.json"],
         2,
         "{tmp}/other/config.json, row 1 lacks model, recipe, metric, score",
+    ),
+}
+
+SCRIPTS = sorted(path.name for path in paths.SCRIPTS.glob("*.py"))
+# The same commands by the files of a checkout.
+CASES |= {
+    script: ([script, "--nonsense=1"], 2, "Unknown flag 'nonsense'; choose one")
+    for script in SCRIPTS
+} | {
+    "script: unknown task": (
+        ["finetune.py", "--task=cifar", "--workdir={tmp}/run"],
+        2,
+        "Unknown task 'cifar'; choose one of cifar10, ",
+    ),
+    "script: missing flag": (
+        ["transfer_grid.py", "--tasks=digits"],
+        2,
+        "--workdir is required; --help says what it is.",
+    ),
+    "script: missing image": (
+        ["predict.py", "--workdir={tmp}/model", "{tmp}/nothing.jpg"],
+        1,
+        "No such file.*{tmp}/nothing.jpg",
     ),
 }
 
@@ -393,7 +422,7 @@ GOOD = {
     ),
     "report": (
         [
-            "report_transfer",
+            "report",
             "--results={tmp}/rows.jsonl",
             "--output={tmp}/report",
         ],
@@ -465,7 +494,7 @@ def results(place):
         subprocess.run(
             [
                 sys.executable,
-                paths.SUPPORT / "script_cases.py",
+                paths.SUPPORT / "command_cases.py",
                 place / "cases.json",
                 place / "results.json",
             ],
@@ -499,7 +528,9 @@ def test_bad_input_gives_one_line_and_its_exit_code(results, place, name):
     assert found == code, stderr
     assert "Traceback" not in stderr
     last = _own_lines(stderr)[-1]
-    assert last.startswith(f"{arguments[0]}.py: ")
+    by_script = arguments[0] in SCRIPTS
+    prefix = arguments[0] if by_script else f"efficientnet {arguments[0]}"
+    assert last.startswith(f"{prefix}: ")
     assert re.search(message.replace("{tmp}", re.escape(str(place))), last)
     # Usage is checked before anything is begun, so there is nothing to log.
     if code == 2:
@@ -526,23 +557,22 @@ def test_the_report_is_printed_and_written(results, place):
     assert "95.0" in (place / "report" / "report.html").read_text()
 
 
-@pytest.mark.parametrize(
-    "script", sorted(path.stem for path in paths.SCRIPTS.glob("*.py"))
-)
-def test_every_script_has_a_case(script):
-    assert script == "cli" or script in {row[0][0] for row in CASES.values()}
+@pytest.mark.parametrize("command", [*main.COMMANDS, *SCRIPTS])
+def test_every_command_and_every_script_has_a_case(command):
+    assert command in {row[0][0] for row in CASES.values()}
 
 
 def test_of_what_tensorflow_writes_at_its_import_only_notes_are_hidden():
     lines = ["I0000 a note", "E0000 an error"]
     code = (
-        "import os, cli\n"
-        f"cli._quietly(os.write, 2, b'{lines[0]}\\n{lines[1]}\\n')\n"
+        "import os\n"
+        "from efficientnet_tf.commands import quiet\n"
+        f"quiet.quietly(os.write, 2, b'{lines[0]}\\n{lines[1]}\\n')\n"
         "import tensorflow"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=paths.SCRIPTS,
+        cwd=paths.ROOT,
         capture_output=True,
         text=True,
     )

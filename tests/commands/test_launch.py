@@ -10,7 +10,7 @@ import pytest
 
 import paths
 
-LAUNCHER = paths.ROOT / "scripts/launch_local.py"
+LAUNCHER = paths.SCRIPTS / "launch_local.py"
 
 # What the programs of all tests begin with.
 HEADER = """

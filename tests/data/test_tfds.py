@@ -60,7 +60,7 @@ def test_an_unknown_tfds_split_or_set_is_named(data_dir, tmp_path):
 
 
 HINTS = {
-    "food101": "prepare_dataset.py reads the publisher's archives",
+    "food101": "`efficientnet prepare` reads the publisher's archives",
     "cars196": "its address is dead",
 }
 

@@ -278,12 +278,12 @@ def results(tmp_path_factory):
     for name, (arguments, *_) in SCRIPT.items():
         arguments = [part.replace("{tmp}", str(tmp)) for part in arguments]
         places = [f"--output={tmp / name}.png", f"--cache={tmp}/cache.jsonl"]
-        cases[name] = ["choose_model", *places, *arguments]
+        cases[name] = ["choose", *places, *arguments]
     (tmp / "cases.json").write_text(json.dumps(cases))
     subprocess.run(
         [
             sys.executable,
-            paths.SUPPORT / "script_cases.py",
+            paths.SUPPORT / "command_cases.py",
             tmp / "cases.json",
             tmp / "results.json",
         ],

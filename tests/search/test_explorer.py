@@ -81,7 +81,7 @@ def count(settings):
 def test_the_kept_page_is_what_the_script_writes():
     kept = (paths.DOCS / "explorer.html").read_text(encoding="utf-8")
     assert kept == explorer.render(), (
-        "run python scripts/explore.py --output=docs/explorer.html"
+        "run efficientnet explore --output=docs/explorer.html"
     )
 
 

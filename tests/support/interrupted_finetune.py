@@ -1,6 +1,6 @@
-"""scripts/finetune.py with a tiny network, stopped in a chosen epoch.
+"""`efficientnet finetune` with a tiny network, stopped in a chosen epoch.
 
-python tests/interrupted_finetune.py HOW EPOCH [flags of finetune.py]
+python tests/support/interrupted_finetune.py HOW EPOCH [flags of finetune]
 
 HOW: a signal such as SIGKILL, "full" to fill the disk of --workdir first, or
 "never".
@@ -8,16 +8,13 @@ HOW: a signal such as SIGKILL, "full" to fill the disk of --workdir first, or
 
 import os
 import pathlib
-import runpy
 import signal
 import sys
 
-import paths
 import samples
+from efficientnet_tf.commands import main
 from efficientnet_tf.models import variants
 from efficientnet_tf.training import progress
-
-SCRIPT = paths.SCRIPTS / "finetune.py"
 
 
 class _Stopper(progress.Throughput):
@@ -61,6 +58,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     variants.VARIANTS["tiny"] = samples.make_tiny_row(variants)
     progress.Throughput = _Stopper
-    sys.argv = [str(SCRIPT), "--model=tiny", *sys.argv[3:]]
-    sys.path.insert(0, str(SCRIPT.parent))
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    main.run(
+        "finetune", ["efficientnet finetune", "--model=tiny", *sys.argv[3:]]
+    )

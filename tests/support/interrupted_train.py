@@ -1,6 +1,6 @@
-"""scripts/train.py with a tiny network, stopped after a step of the run.
+"""`efficientnet train` with a tiny network, stopped after a step of the run.
 
-python tests/interrupted_train.py HOW STEP [flags of train.py]
+python tests/support/interrupted_train.py HOW STEP [flags of train]
 
 HOW: a signal such as SIGKILL, or "never". SIGKILL@1 is for worker 1 alone, and
 SIGTERM@parent for the process that started the workers.
@@ -8,20 +8,17 @@ SIGTERM@parent for the process that started the workers.
 
 import json
 import os
-import runpy
 import signal
 import sys
 
-import paths
 import samples
+from efficientnet_tf.commands import main
 from efficientnet_tf.models import variants
 from efficientnet_tf.training import callbacks
 
 HOW, _, WHO = sys.argv[1].partition("@")
 STEP = int(sys.argv[2])
 WORKER = json.loads(os.environ.get("TF_CONFIG", "{}")).get("task", {})
-
-SCRIPT = paths.SCRIPTS / "train.py"
 
 
 class _Stopper(callbacks.StopOnBadLoss):
@@ -39,6 +36,4 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     variants.VARIANTS["tiny"] = samples.make_tiny_row(variants)
     callbacks.StopOnBadLoss = _Stopper
-    sys.argv = [str(SCRIPT), "--model=tiny", *sys.argv[3:]]
-    sys.path.insert(0, str(SCRIPT.parent))
-    runpy.run_path(str(SCRIPT), run_name="__main__")
+    main.run("train", ["efficientnet train", "--model=tiny", *sys.argv[3:]])

@@ -456,12 +456,12 @@ def test_tensorboard_shows_what_there_is_to_see(digits_run):
 
 def test_the_example_images_are_those_of_the_test_split(digits_run):
     workdir, _ = digits_run
-    paths = sorted((workdir / "examples").iterdir())
-    assert len(paths) == finetune.EXAMPLE_IMAGES
+    images = sorted((workdir / "examples").iterdir())
+    assert len(images) == finetune.EXAMPLE_IMAGES
     from transfer import tasks
 
     test = tasks.load_examples(tasks.get_task("digits"))["test"]
-    for path, (image, label) in zip(paths, test.dataset, strict=False):
+    for path, (image, label) in zip(images, test.dataset, strict=False):
         assert path.stem.endswith(f"_{int(label)}")
         np.testing.assert_array_equal(Image.open(path), image)
 

@@ -59,8 +59,8 @@ def read_results(paths):
             path /= files.RESULTS_FILE
         if not path.exists():
             raise FileNotFoundError(
-                f"There is no {path}; the workdir of scripts/finetune.py or "
-                "scripts/transfer_grid.py has one when a run has ended."
+                f"There is no {path}; the workdir of `efficientnet "
+                "finetune` or `efficientnet grid` has one when a run has ended."
             )
         found = _read_rows(path)
         if not found:

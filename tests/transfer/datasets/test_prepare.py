@@ -324,7 +324,9 @@ def test_writing_that_is_broken_off_leaves_nothing(
 
 def test_who_cannot_download_a_set_is_told_of_its_archives():
     known = {k for k, v in publishers.FORMATS.items() if v.version is None}
-    told = {k for k, v in tfds_sets.MANUAL.items() if "prepare_dataset.py" in v}
+    told = {
+        k for k, v in tfds_sets.MANUAL.items() if "efficientnet prepare" in v
+    }
     assert told == known
 
 

@@ -1,13 +1,14 @@
-"""Runs many command lines of the scripts, importing TensorFlow only once.
+"""Runs many command lines, importing TensorFlow only once.
 
-python tests/script_cases.py CASES.json RESULTS.json
+python tests/support/command_cases.py CASES.json RESULTS.json [PACKAGE ...]
 
-CASES holds {name: [script, arguments...]}; RESULTS gets {name: [exit code,
-standard output, standard error]}. Each case is a process of its own, forked
-import paths
-from one that has the libraries loaded.
+CASES holds {name: [command, arguments...]}, where "NAME.py" is a file of
+scripts/; RESULTS gets {name: [exit code, standard output, standard error]}.
+Each case is a process of its own, forked from one that has the libraries
+loaded. The packages cannot be imported.
 """
 
+import importlib.abc
 import json
 import os
 import pathlib
@@ -18,13 +19,29 @@ import tempfile
 import paths
 
 
+class _Refuse(importlib.abc.MetaPathFinder):
+    """Refuses packages, as if they were not installed."""
+
+    def __init__(self, packages):
+        self._packages = packages
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in self._packages:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return None
+
+
 def _become(arguments, streams):
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream.fileno(), number)
-    script = str(paths.SCRIPTS / f"{arguments[0]}.py")
-    sys.argv = [script, *arguments[1:]]
     try:
-        runpy.run_path(script, run_name="__main__")
+        if arguments[0].endswith(".py"):
+            script = str(paths.SCRIPTS / arguments[0])
+            sys.argv = [script, *arguments[1:]]
+            runpy.run_path(script, run_name="__main__")
+        else:
+            sys.argv = ["efficientnet", *arguments]
+            main.main()
         code = 0
     except SystemExit as done:
         code = done.code or 0
@@ -50,9 +67,9 @@ def _run(arguments):
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(paths.SCRIPTS))
-    import cli  # noqa: F401  First: it sets what TensorFlow reads.
-
+    sys.meta_path.insert(0, _Refuse(sys.argv[3:]))
+    # program is among the first: it sets what TensorFlow reads.
+    from efficientnet_tf.commands import main, program  # noqa: F401
     from efficientnet_tf.models import builder  # noqa: F401
     from efficientnet_tf.weights import loading  # noqa: F401
     from transfer import finetune  # noqa: F401

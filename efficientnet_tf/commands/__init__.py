@@ -1,0 +1,1 @@
+"""The commands of `efficientnet`, a module each; `main` lists and runs them."""

@@ -1,0 +1,51 @@
+r"""Turns anybody's file of EfficientNet weights into our own.
+
+efficientnet convert --model=efficientnet_lite0 \
+    --source=imagenet --output=/tmp/lite0.weights.h5
+"""
+
+from absl import flags
+
+from efficientnet_tf.commands import program
+
+MODEL = flags.DEFINE_string("model", None, "E.g. efficientnet_b0.")
+SOURCE = flags.DEFINE_string(
+    "source",
+    None,
+    "A file of keras.applications, tensorflow/tpu, timm, lukemelas or "
+    "torchvision, or the name of published weights.",
+)
+OUTPUT = flags.DEFINE_string("output", None, "Ends in .weights.h5.")
+flags.mark_flags_as_required(["model", "source", "output"])
+
+
+def main(_: list[str]) -> None:
+    from efficientnet_tf.weights import catalog
+
+    catalog.check_output(OUTPUT.value)
+    catalog.check_name(MODEL.value, SOURCE.value)
+    from efficientnet_tf.models import builder
+    from efficientnet_tf.weights import loading
+
+    checkpoint = loading.resolve(MODEL.value, SOURCE.value)
+    head = checkpoint.arrays.get("predictions/kernel")
+    network = builder.build(
+        MODEL.value,
+        include_top=head is not None,
+        classes=1000 if head is None else head.shape[-1],
+        normalization=checkpoint.normalization,
+    )
+    loading.assign(network, checkpoint.arrays)
+    loading.save(network, OUTPUT.value)
+    program.print_result(
+        {
+            "model": MODEL.value,
+            "output": OUTPUT.value,
+            "parameters": network.count_params(),
+            "classes": None if head is None else head.shape[-1],
+        }
+    )
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,76 @@
+"""Prepares images on other machines: a tf.data service.
+
+One machine hands out the work, and as many as wanted do it:
+
+efficientnet data-service --role=dispatcher --port=5050
+efficientnet data-service --role=worker --dispatcher=HOST:5050 --port=5051
+
+Training then takes `--data_service=grpc://HOST:5050`. Workers read the images
+themselves, by the same paths. Both run until they are ended.
+"""
+
+import signal
+import threading
+
+from absl import flags, logging
+
+from efficientnet_tf.commands import program
+
+ROLE = flags.DEFINE_enum(
+    "role", None, ["dispatcher", "worker"], "What this process is."
+)
+PORT = flags.DEFINE_integer("port", 0, "Where it listens; 0: any free port.", 0)
+DISPATCHER = flags.DEFINE_string(
+    "dispatcher", None, "HOST:PORT, of a worker's dispatcher."
+)
+HOST = flags.DEFINE_string(
+    "host", "localhost", "The name by which others reach a worker."
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where a dispatcher keeps its state over a restart."
+)
+
+
+def main(_: list[str]) -> None:
+    if ROLE.value is None:
+        raise ValueError("Pass --role=dispatcher or --role=worker.")
+    if (ROLE.value == "worker") == (DISPATCHER.value is None):
+        raise ValueError("A worker needs --dispatcher=HOST:PORT, and only it.")
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    server = start()
+    result = {"role": ROLE.value}
+    if ROLE.value == "dispatcher":
+        result["address"] = server.target
+    logging.info("Ready: %s", result)
+    program.print_result(result)
+    ended.wait()
+    del server  # It ends with its last reference.
+
+
+def start():
+    """Returns the running server."""
+    import tensorflow as tf
+
+    service = tf.data.experimental.service
+    if ROLE.value == "dispatcher":
+        return service.DispatchServer(
+            service.DispatcherConfig(
+                port=PORT.value,
+                work_dir=WORKDIR.value,
+                fault_tolerant_mode=WORKDIR.value is not None,
+            )
+        )
+    return service.WorkerServer(
+        service.WorkerConfig(
+            dispatcher_address=DISPATCHER.value,
+            # What stands for a free port is known only to the server.
+            worker_address=f"{HOST.value}:{PORT.value or '%port%'}",
+            port=PORT.value,
+        )
+    )
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,111 @@
+"""The command `efficientnet`: lists the commands and runs one."""
+
+import ast
+import difflib
+import importlib.util
+import pathlib
+import sys
+
+import efficientnet_tf
+
+PROGRAM = "efficientnet"
+USAGE = 2
+
+# In the order of the list that people see.
+COMMANDS = (
+    "finetune",
+    "predict",
+    "evaluate",
+    "export",
+    "convert",
+    "prepare",
+    "grid",
+    "report",
+    "choose",
+    "measure",
+    "train",
+    "launch",
+    "data-service",
+    "search",
+    "study",
+    "explore",
+)
+HELP = ("help", "--help", "-help", "-h", "--helpshort", "--helpfull")
+
+
+def main() -> None:
+    """Runs the command that the arguments name, or lists all of them."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["help"] and len(arguments) > 1:
+        arguments = [arguments[1], "--help"]
+    if not arguments or arguments[0] in HELP:
+        print(_list_commands())
+    elif arguments[0] == "--version":
+        print(PROGRAM, efficientnet_tf.__version__)
+    elif arguments[0] in COMMANDS:
+        name, *rest = arguments
+        run(name, [f"{PROGRAM} {name}", *rest])
+    else:
+        print(f"{PROGRAM}: {_explain(arguments[0])}", file=sys.stderr)
+        sys.exit(USAGE)
+
+
+def run(name: str, argv: list[str]) -> None:
+    """Runs a command as the main program.
+
+    `runpy` does the same, but puts the file's path into `argv[0]`, which absl
+    shows as the name of the program.
+
+    Args:
+      name: one of `COMMANDS`.
+      argv: the program's name as messages show it, and the arguments.
+    """
+    spec = importlib.util.find_spec(_module_name(name))
+    module = importlib.util.module_from_spec(spec)
+    # absl's --helpshort shows the flags of the module of this name.
+    module.__name__ = "__main__"
+    sys.modules["__main__"] = module
+    sys.argv = argv
+    exec(spec.loader.get_code(spec.name), vars(module))
+
+
+def _module_name(name):
+    return f"efficientnet_tf.commands.{name.replace('-', '_')}"
+
+
+def _list_commands():
+    """Returns the commands with a line each, importing none of them."""
+    folder = pathlib.Path(__file__).parent
+    width = max(map(len, COMMANDS))
+    lines = [
+        f"usage: {PROGRAM} COMMAND [--flag=value ...]",
+        "",
+        *(f"  {name:{width}}  {_summarize(folder, name)}" for name in COMMANDS),
+        "",
+        f"{PROGRAM} COMMAND --help   shows the flags of a command",
+        f"{PROGRAM} --version        shows the version",
+    ]
+    return "\n".join(lines)
+
+
+def _summarize(folder, name):
+    """Returns the first line of a command's docstring."""
+    path = folder / f"{name.replace('-', '_')}.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return ast.get_docstring(tree).splitlines()[0]
+
+
+def _explain(argument):
+    """Returns what is wrong with a first argument that is no command."""
+    if argument.startswith("-"):
+        return (
+            f"Unknown flag {argument!r}; a command's flags stand behind its "
+            f"name, as in {PROGRAM} {COMMANDS[0]} --help."
+        )
+    near = difflib.get_close_matches(argument, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}? Choose" if near else "choose"
+    return f"Unknown command {argument!r}; {hint} one of {', '.join(COMMANDS)}."
+
+
+if __name__ == "__main__":
+    main()

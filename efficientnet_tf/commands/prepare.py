@@ -1,0 +1,80 @@
+r"""Prepares a data set of the paper and counts its images.
+
+efficientnet prepare --task=cars196 --source=~/downloads/cars \
+    --data_dir=~/tensorflow_datasets
+"""
+
+from absl import flags
+
+from efficientnet_tf.commands import program, shared
+
+TASK = flags.DEFINE_string("task", None, "E.g. cars196, birdsnap, cifar10.")
+SOURCE = flags.DEFINE_string(
+    "source",
+    None,
+    "The folder of the publisher's archive, packed or not; without it, the "
+    "set is there already or TFDS downloads it.",
+)
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
+ALLOW_PARTIAL = flags.DEFINE_bool(
+    "allow_partial", False, "Write what there is of a partial copy."
+)
+CHECK_DUPLICATES = flags.DEFINE_bool(
+    "check_duplicates", False, "Look for test images among training images."
+)
+flags.mark_flags_as_required(["task", "data_dir"])
+
+SHOWN = 5
+
+
+def main(_: list[str]) -> None:
+    from efficientnet_tf.utils import extras
+    from transfer import tasks
+
+    task = tasks.get_task(TASK.value)
+    shared.check_task(task)
+    if SOURCE.value:
+        from transfer.datasets import prepare
+
+        extras.require("Publishers' archives", "tensorflow_datasets", "scipy")
+        prepare.prepare(
+            TASK.value,
+            SOURCE.value,
+            DATA_DIR.value,
+            allow_partial=ALLOW_PARTIAL.value,
+        )
+    examples = tasks.load_examples(task, DATA_DIR.value)
+    train = examples["train"].concatenate(examples["validation"])
+    sizes = (train.size, examples["test"].size)
+    result = {
+        "task": TASK.value,
+        "train_images": sizes[0],
+        "test_images": sizes[1],
+        "classes": len(train.class_names),
+        "complete": task.is_complete(*sizes),
+    }
+    if result["complete"] is False:
+        result["paper_train_images"] = task.train_images
+        result["paper_test_images"] = task.test_images
+    if CHECK_DUPLICATES.value:
+        result.update(_check_duplicates(train, examples["test"]))
+    program.print_result(result)
+
+
+def _check_duplicates(train, test):
+    from transfer.datasets import duplicates
+
+    pairs = duplicates.find(train, test)
+    for pair in pairs[:SHOWN]:
+        kind = "is" if pair.exact else "is nearly"
+        print(f"{pair.test} {kind} {pair.train}")
+    exact = sum(pair.exact for pair in pairs)
+    return {
+        "exact_duplicates": exact,
+        "near_duplicates": len(pairs) - exact,
+        "of_other_labels": sum(not pair.same_label for pair in pairs),
+    }
+
+
+if __name__ == "__main__":
+    program.run(main)

@@ -1,0 +1,102 @@
+r"""Scales depth, width, resolution or all three at equal cost.
+
+efficientnet study --bases=mobilenet_v1,mobilenet_v2 \
+    --width=0.25 --depth=0.5 --resolution=48 --recipe=smoke --seeds=1 \
+    --dataset=cifar10 --train_split='train[:10%]' --eval_split='train[90%:]' \
+    --data_dir=DIR --workdir=/tmp/study
+
+Each network trains from scratch with the same budget; costs are exact, and the
+paper's accuracies stand beside those measured. Killed at any moment, the same
+command goes on; more processes with the same flags, or --workers, share the
+work. --costs only counts.
+"""
+
+from absl import flags
+
+from efficientnet_tf.commands import program, shared
+from efficientnet_tf.models import scaling
+
+BASES = flags.DEFINE_list(
+    "bases",
+    ["efficientnet_b0", "mobilenet_v1", "mobilenet_v2", "resnet50"],
+    "Networks to grow.",
+)
+GROWTHS = flags.DEFINE_list("growths", ["4"], "Times the multiply-adds.")
+DIRECTIONS = flags.DEFINE_list(
+    "directions", ["depth", "width", "resolution", "compound"], "Where to."
+)
+WIDTH = flags.DEFINE_float("width", 1.0, "Multiplies the bases' filters.")
+DEPTH = flags.DEFINE_float("depth", 1.0, "Multiplies the bases' repeats.")
+RESOLUTION = flags.DEFINE_integer(
+    "resolution", 0, "The bases'; 0: the recipe's, or the network's own.", 0
+)
+ALPHA = flags.DEFINE_float("alpha", scaling.ALPHA, "Of compound: of the depth.")
+BETA = flags.DEFINE_float("beta", scaling.BETA, "Of compound: of the width.")
+GAMMA = flags.DEFINE_float(
+    "gamma", scaling.GAMMA, "Of compound: of the resolution."
+)
+DATASET = flags.DEFINE_string("dataset", None, "As for `efficientnet train`.")
+TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "To train on.")
+EVAL_SPLIT = flags.DEFINE_string("eval_split", "validation", "To score on.")
+RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of recipes.RECIPES.")
+SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
+SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each network.", 1)
+COSTS = flags.DEFINE_boolean("costs", False, "Count, and train nothing.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Runs, table and plot.")
+WORKERS = flags.DEFINE_integer("workers", 1, "Processes on this machine.", 1)
+flags.mark_flags_as_required(["dataset", "workdir"])
+
+
+def main(_: list[str]) -> None:
+    from efficientnet_tf.search import compound_study, reports, trials
+
+    plan = _make_plan()
+    shared.check_trials(DATASET.value, trains=not COSTS.value)
+    compound_study.start(plan, WORKDIR.value)
+    if not COSTS.value:
+        shared.run_trials(
+            [case.name for case in compound_study.cases(plan)],
+            plan.budget,
+            WORKDIR.value,
+            DATA_DIR.value,
+            WORKERS.value,
+        )
+    rows = compound_study.read_results(plan, WORKDIR.value)
+    trials.write_results(rows, WORKDIR.value)
+    print(reports.write_study(plan, rows, WORKDIR.value))
+    fields = ("name", "multiply_adds", "exact_growth", "accuracy", "spread")
+    program.print_result(
+        {
+            "networks": [{key: row[key] for key in fields} for row in rows],
+            "report": f"{WORKDIR.value}/{reports.REPORT_FILE}",
+        }
+    )
+
+
+def _make_plan():
+    from efficientnet_tf.search import compound_study, trials
+
+    budget = trials.Budget(
+        dataset=DATASET.value,
+        recipe=RECIPE.value,
+        settings=tuple(SET.value),
+        splits=(TRAIN_SPLIT.value, EVAL_SPLIT.value),
+        seeds=SEEDS.value,
+    )
+    return compound_study.Plan(
+        budget=budget,
+        bases=tuple(BASES.value),
+        growths=tuple(shared.parse_numbers("growths", GROWTHS.value)),
+        directions=tuple(DIRECTIONS.value),
+        width=WIDTH.value,
+        depth=DEPTH.value,
+        resolution=RESOLUTION.value,
+        alpha=ALPHA.value,
+        beta=BETA.value,
+        gamma=GAMMA.value,
+    )
+
+
+if __name__ == "__main__":
+    program.run(main)
