@@ -157,7 +157,7 @@ def check_name(model, weights):
 
 
 def check_output(path):
-    """Returns the path, or raises ValueError for what `loading.save` cannot write."""
+    """Returns the path; raises ValueError if `loading.save` cannot write it."""
     path = os.fspath(path)
     if not path.endswith(".weights.h5") or os.path.isdir(path):
         raise ValueError(f"{path!r} must be a file that ends in '.weights.h5'.")
