@@ -38,7 +38,7 @@ flags.mark_flags_as_required(["tasks", "workdir"])
 
 
 def main(argv):
-    from efficientnet_tf.utils import workers
+    from efficientnet_tf.utils import run_folder, workers
     from transfer import tasks
     from transfer.sweep import plan as plan_lib
 
@@ -54,7 +54,7 @@ def main(argv):
         search=tuple(SEARCH.value),
         settings=tuple(SET.value),
     )
-    workers.start(plan, WORKDIR.value)
+    run_folder.start_study(plan, WORKDIR.value)
     # TensorFlow is slow to import, so only once the flags make sense.
     from transfer.sweep import runs
 

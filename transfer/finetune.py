@@ -21,7 +21,7 @@ from efficientnet_tf.training import (
     optimizers,
     trainer,
 )
-from efficientnet_tf.utils import figures, files
+from efficientnet_tf.utils import figures, files, run_folder, tables
 from efficientnet_tf.weights import loading
 from transfer import diagnostics, inputs, linear_head, recipes, schedules, tasks
 
@@ -76,7 +76,7 @@ def finetune_and_evaluate(
     }
     if weights is not None:
         loading.check_name(model_name, weights)
-    finished = files.start_run(workdir, run)
+    finished = run_folder.start_run(workdir, run)
     if finished is not None:
         return finished
     files.remove_leftovers(workdir)
@@ -87,11 +87,13 @@ def finetune_and_evaluate(
     config = _resolve(config, examples)
     class_names = examples["train"].class_names
     result = _build(model_name, weights, class_names, task, config)
-    files.write_json(workdir / files.CONFIG_FILE, run)
+    files.write_json(workdir / run_folder.CONFIG_FILE, run)
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
     with writer.as_default(step=0):
-        tf.summary.text("config", files.as_table(run))
-        if not checkpoints.list_newest(workdir / files.CHECKPOINTS):
+        tf.summary.text(
+            "config", tables.to_markdown(("field", "value"), run.items())
+        )
+        if not checkpoints.list_newest(workdir / run_folder.CHECKPOINTS):
             cache_key = f"{model_name}:{weights}"
             linear_head.start(result, examples, config, cache_key, workdir)
         if config.trains:
@@ -99,7 +101,7 @@ def finetune_and_evaluate(
         scores = _evaluate(result, examples[config.evaluate_on])
         _summarize(scores, result, task)
     found = _keep(result, examples[config.evaluate_on], scores, workdir)
-    seconds = callbacks.total_seconds(workdir / files.METRICS_FILE, begin)
+    seconds = callbacks.total_seconds(workdir / run_folder.METRICS_FILE, begin)
     row = {
         **_result_row(run, task, config, examples, scores),
         **found,
@@ -108,7 +110,7 @@ def finetune_and_evaluate(
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
         "seconds": round(seconds, 1),
     }
-    files.append_json_line(workdir / files.RESULTS_FILE, row)
+    files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
 
 
@@ -145,7 +147,10 @@ def _keep(result, examples, scores, workdir):
     )
     result.save(workdir)
     return diagnostics.collect(
-        result.model, result.class_names, scores, workdir / files.METRICS_FILE
+        result.model,
+        result.class_names,
+        scores,
+        workdir / run_folder.METRICS_FILE,
     )
 
 
@@ -187,7 +192,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
     state = checkpoints.state_of(network)
     if average is not None:
         state += average.variables
-    done = checkpoints.restore(workdir / files.CHECKPOINTS, state) // steps
+    done = checkpoints.restore(workdir / run_folder.CHECKPOINTS, state) // steps
     train_set = feed.make_dataset(batch_size, start_step=done * steps)
     own = [callbacks.Throughput(batch_size)]
     if config.train_on == "train":
@@ -198,11 +203,11 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
         )
     own += [
         keras.callbacks.TensorBoard(workdir / "tensorboard", write_graph=False),
-        callbacks.JsonLines(workdir / files.METRICS_FILE),
+        callbacks.JsonLines(workdir / run_folder.METRICS_FILE),
         callbacks.Progress(rounds),
         callbacks.StopOnBadLoss(done * steps),
         callbacks.Checkpointer(
-            workdir / files.CHECKPOINTS, state, first_step=done * steps
+            workdir / run_folder.CHECKPOINTS, state, first_step=done * steps
         ),
     ]
     images = feed.augment(next(iter(train_set))[0])

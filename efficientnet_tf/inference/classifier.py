@@ -13,7 +13,7 @@ from efficientnet_tf.models import (
     layers,  # noqa: F401  Registers what a saved model is made of.
     variants,
 )
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, run_folder
 from efficientnet_tf.weights import loading
 
 SETTINGS_FILE = "classifier.json"
@@ -50,7 +50,7 @@ class Classifier:
     def save(self, directory):
         """Writes the model and its settings into a folder."""
         directory = pathlib.Path(directory)
-        with files.atomic(directory / files.MODEL_FILE) as temporary:
+        with files.atomic(directory / run_folder.MODEL_FILE) as temporary:
             self.model.save(temporary)
         settings = {
             "class_names": self.class_names,
@@ -82,14 +82,16 @@ def from_run(workdir):
       FileNotFoundError: the run is not there or has not finished.
     """
     workdir = pathlib.Path(workdir)
-    for name in (files.MODEL_FILE, SETTINGS_FILE):
+    for name in (run_folder.MODEL_FILE, SETTINGS_FILE):
         if not (workdir / name).exists():
             raise FileNotFoundError(
                 f"{workdir} holds no finished run: {name} is missing."
             )
     settings = json.loads((workdir / SETTINGS_FILE).read_text())
     settings["class_names"] = tuple(settings["class_names"])
-    network = keras.models.load_model(workdir / files.MODEL_FILE, compile=False)
+    network = keras.models.load_model(
+        workdir / run_folder.MODEL_FILE, compile=False
+    )
     return Classifier(network, **settings)
 
 

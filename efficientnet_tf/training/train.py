@@ -24,7 +24,7 @@ from efficientnet_tf.training import (
     teachers,
     trainer,
 )
-from efficientnet_tf.utils import figures, files
+from efficientnet_tf.utils import figures, files, run_folder, tables
 
 CURVES_FILE = "curves.png"
 CHARTS = {
@@ -94,7 +94,7 @@ def train_and_evaluate(
     if variants.is_file(model_name):  # What stands in it may change.
         run["network"] = dataclasses.asdict(scaled)
     teachers.check(config.teacher)
-    finished = files.start_run(workdir, run)
+    finished = run_folder.start_run(workdir, run)
     if finished is not None:
         return finished
     devices = _set_up(config, strategy)
@@ -106,10 +106,10 @@ def train_and_evaluate(
     feed = inputs.Feed(examples, config, scaled, devices, data_service)
     row = _run(run, network, average, feed, workdir, profile_steps)
     row["seconds"] = round(
-        callbacks.total_seconds(workdir / files.METRICS_FILE, begin), 1
+        callbacks.total_seconds(workdir / run_folder.METRICS_FILE, begin), 1
     )
     if distribution.is_chief(devices):
-        files.append_json_line(workdir / files.RESULTS_FILE, row)
+        files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
 
 
@@ -146,10 +146,12 @@ def _set_up(config, strategy):
 def _begin(workdir, run, feed):
     """Writes what the run is and a few of its images."""
     files.remove_leftovers(workdir)
-    files.write_json(workdir / files.CONFIG_FILE, run)
+    files.write_json(workdir / run_folder.CONFIG_FILE, run)
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
     with writer.as_default(step=0):
-        tf.summary.text("config", files.as_table(run))
+        tf.summary.text(
+            "config", tables.to_markdown(("field", "value"), run.items())
+        )
         tf.summary.image("augmented", feed.preview()[None])
 
 
@@ -254,7 +256,7 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
     state = checkpoints.state_of(network)
     if average is not None:
         state += average.variables
-    folder = workdir / files.CHECKPOINTS
+    folder = workdir / run_folder.CHECKPOINTS
     done = checkpoints.restore(folder, state)
     distribution.check_same(feed.devices, done, "checkpoint's step")
     config = feed.config
@@ -282,7 +284,7 @@ def _fit(network, average, feed, workdir, profile_steps, is_chief):
                     write_graph=False,
                     profile_batch=profile_steps,
                 ),
-                callbacks.JsonLines(workdir / files.METRICS_FILE),
+                callbacks.JsonLines(workdir / run_folder.METRICS_FILE),
                 callbacks.Progress(config.epochs),
             ]
             profile_steps = 0  # Once is enough.
@@ -358,7 +360,7 @@ def _save(network, average, feed, workdir):
 
 def _plot(workdir):
     """Draws the run's curves into its folder."""
-    rows = files.read_json_lines(workdir / files.METRICS_FILE)
+    rows = files.read_json_lines(workdir / run_folder.METRICS_FILE)
     picture = tf.io.encode_png(figures.curves_image(rows, CHARTS))
     with files.atomic(workdir / CURVES_FILE) as temporary:
         temporary.write_bytes(picture.numpy())
