@@ -300,9 +300,8 @@ def _save_examples(examples, folder):
     """Keeps a few evaluated images as files, for people to try."""
     for i, (image, label) in enumerate(examples.dataset.take(EXAMPLE_IMAGES)):
         name = re.sub(r"[^\w-]+", "_", examples.class_names[int(label)])
-        image = tf.io.encode_png(preprocessing.decode(image))
-        with files.atomic(folder / f"{i}_{name}.png") as temporary:
-            temporary.write_bytes(image.numpy())
+        pixels = preprocessing.decode(image).numpy()
+        figures.write_png(folder / f"{i}_{name}.png", pixels)
 
 
 def _result_row(run, task, config, examples, scores):

@@ -361,6 +361,5 @@ def _save(network, average, feed, workdir):
 def _plot(workdir):
     """Draws the run's curves into its folder."""
     rows = files.read_json_lines(workdir / run_folder.METRICS_FILE)
-    picture = tf.io.encode_png(figures.curves_image(rows, CHARTS))
-    with files.atomic(workdir / CURVES_FILE) as temporary:
-        temporary.write_bytes(picture.numpy())
+    image = figures.curves_image(rows, CHARTS)
+    figures.write_png(workdir / CURVES_FILE, image)

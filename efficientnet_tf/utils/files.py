@@ -51,8 +51,13 @@ def write_json(path, value):
 
 def write_text(path, text):
     """Writes `text` as one UTF-8 file, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, data):
+    """Writes `data` as one file, whole or not at all."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
 
 
 def write_json_lines(path, rows):

@@ -1,12 +1,10 @@
 """The whole report of a summary: sections, and the files that they make."""
 
 import collections
-import csv
-import io
 import pathlib
 import re
 
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, tables
 from transfer import diagnostics, published as published_lib
 from transfer.report import figures, html, table5
 
@@ -68,7 +66,7 @@ def write(summary, folder):
     texts = {
         "report.md": html.to_markdown(TITLE, sections),
         "report.html": html.to_html(TITLE, sections),
-        "runs.csv": _csv(RUN_FIELDS, map(_run_line, summary)),
+        "runs.csv": tables.to_csv(RUN_FIELDS, map(_run_line, summary)),
         "table5.csv": _table5_csv(summary),
     }
     for name, text in texts.items():
@@ -80,8 +78,7 @@ def write(summary, folder):
         if isinstance(part, html.Picture)
     ]
     for picture in pictures:
-        with files.atomic(folder / picture.name) as temporary:
-            temporary.write_bytes(picture.png)
+        files.write_bytes(folder / picture.name, picture.png)
     return [*texts, *(picture.name for picture in pictures)]
 
 
@@ -298,17 +295,7 @@ def _table5_csv(summary):
             mean["ratio"] = table5.average_ratio(compared)[0]
             printed = table5.average_published_ratio(published)
             lines.append({**mean, "published_ratio": printed})
-    return _csv(lines[0] if lines else ("half", "task"), lines)
-
-
-def _csv(fields, lines):
-    buffer = io.StringIO()
-    writer = csv.DictWriter(
-        buffer, list(fields), extrasaction="ignore", lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(lines)
-    return buffer.getvalue()
+    return tables.to_csv(lines[0] if lines else ("half", "task"), lines)
 
 
 def _score(mean, sd):
