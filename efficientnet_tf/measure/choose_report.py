@@ -10,7 +10,7 @@ _COLORS = {"meets": "tab:blue", "over": "0.55", "skipped": "0.8"}
 
 
 def as_table(rows, limits):
-    """Returns rows of `choosing.survey` as text; a star marks the front's."""
+    """Returns rows of `choose.survey` as text; a star marks the front's."""
     columns = ("model", "pixels", "top-1", "params", "multiply-adds")
     measured = [cost for cost in limits.costs if cost.part]
     header = (*columns, *(cost.text for cost in measured), "", "")
