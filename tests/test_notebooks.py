@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, run_folder
 
 nbclient = pytest.importorskip("nbclient")
 nbformat = pytest.importorskip("nbformat")
@@ -118,7 +118,7 @@ def test_the_first_cell_installs_on_colab_only(path):
 def test_quickstart_goes_from_photos_to_a_saved_model(execute, tmp_path):
     cells = execute("quickstart.ipynb")
     run = tmp_path / "runs" / "notebook-quickstart"
-    row = files.last_result(run / files.RESULTS_FILE)
+    row = run_folder.last_result(run)
     assert row["score"] > GOOD
     assert row["task"].startswith("folder:") and row["test_images"] == 79
     # The photos, the curves, the confusion matrix, the predictions.
@@ -134,7 +134,7 @@ def test_transfer_shows_the_grid_and_its_report(execute, tmp_path):
     cells = execute("transfer.ipynb")
     folder = tmp_path / "runs" / "notebook-transfer"
     for plan in ("linear", "tuned"):
-        rows = files.read_json_lines(folder / plan / files.RESULTS_FILE)
+        rows = files.read_json_lines(folder / plan / run_folder.RESULTS_FILE)
         assert len(rows) == 1 and rows[0]["score"] > GOOD
     tables = [
         output["data"]["text/markdown"]

@@ -21,7 +21,7 @@ from efficientnet_tf.training import (
     progress,
     train_state,
 )
-from efficientnet_tf.utils import figures, files
+from efficientnet_tf.utils import figures, files, run_folder, tables
 from efficientnet_tf.weights import catalog, loading
 from transfer import diagnostics, inputs, linear_head, recipes, schedules, tasks
 
@@ -68,7 +68,7 @@ def finetune_and_evaluate(
     run |= {"recipe": recipe, **dataclasses.asdict(config)}
     if weights is not None:
         catalog.check_name(model_name, weights)
-    finished = files.start_run(workdir, run)
+    finished = run_folder.start_run(workdir, run)
     if finished is not None:
         return finished
     files.remove_leftovers(workdir)
@@ -78,9 +78,9 @@ def finetune_and_evaluate(
     row = _run(
         run, task, examples, _resolve(config, examples), workdir, watchers
     )
-    path = workdir / files.METRICS_FILE
+    path = workdir / run_folder.METRICS_FILE
     row["seconds"] = round(progress.total_seconds(path, begin), 1)
-    files.append_json_line(workdir / files.RESULTS_FILE, row)
+    files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
 
 
@@ -90,11 +90,13 @@ def _run(run, task, examples, config, workdir, watchers):
     class_names = examples["train"].class_names
     result = _build(model_name, weights, class_names, task, config)
     tested = examples[config.evaluate_on]
-    files.write_json(workdir / files.CONFIG_FILE, run)
+    files.write_json(workdir / run_folder.CONFIG_FILE, run)
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
     with writer.as_default(step=0):
-        tf.summary.text("config", files.as_table(run))
-        if not checkpoints.list_newest(workdir / files.CHECKPOINTS):
+        tf.summary.text(
+            "config", tables.to_markdown(("field", "value"), run.items())
+        )
+        if not checkpoints.list_newest(workdir / run_folder.CHECKPOINTS):
             cache_key = f"{model_name}:{weights}"
             linear_head.start(result, examples, config, cache_key, workdir)
         if config.trains:
@@ -143,7 +145,10 @@ def _keep(result, examples, scores, workdir):
     )
     result.save(workdir)
     return diagnostics.collect(
-        result.model, result.class_names, scores, workdir / files.METRICS_FILE
+        result.model,
+        result.class_names,
+        scores,
+        workdir / run_folder.METRICS_FILE,
     )
 
 
@@ -179,7 +184,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
     rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
     _set_trainable(result.model, config, steps_per_epoch)
     state = _compile(result.model, config, steps_per_epoch)
-    folder = workdir / files.CHECKPOINTS
+    folder = workdir / run_folder.CHECKPOINTS
     done = state.restore(folder) // steps
     evaluation = None
     if config.train_on == "train":
@@ -267,9 +272,8 @@ def _save_examples(examples, folder):
     """Keeps a few evaluated images as files, for people to try."""
     for i, (image, label) in enumerate(examples.dataset.take(EXAMPLE_IMAGES)):
         name = re.sub(r"[^\w-]+", "_", examples.class_names[int(label)])
-        image = tf.io.encode_png(preprocessing.decode(image))
-        with files.atomic(folder / f"{i}_{name}.png") as temporary:
-            temporary.write_bytes(image.numpy())
+        pixels = preprocessing.decode(image).numpy()
+        figures.write_png(folder / f"{i}_{name}.png", pixels)
 
 
 def _result_row(run, task, config, examples, scores):

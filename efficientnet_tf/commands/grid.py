@@ -12,6 +12,7 @@ on; more processes with the same flags, or --workers, share the work.
 from absl import flags
 
 from efficientnet_tf.commands import program, shared
+from efficientnet_tf.utils import run_folder
 
 TASKS = flags.DEFINE_list("tasks", None, "As for `efficientnet finetune`.")
 MODELS = flags.DEFINE_list("models", ["efficientnet_lite0"], "Networks.")
@@ -59,7 +60,7 @@ def main(argv: list[str]) -> None:
     )
     extras.require("Grids", "optuna")
     shared.check_finetuning(map(tasks.get_task, plan.tasks))
-    workers.start(plan, WORKDIR.value)
+    run_folder.start_study(plan, WORKDIR.value)
     # TensorFlow is slow to import, so only once the flags make sense.
     from transfer.sweep import runs
 

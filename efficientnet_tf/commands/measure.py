@@ -35,7 +35,8 @@ OUTPUT = flags.DEFINE_string(
 def main(_: list[str]) -> None:
     if bool(MODEL.value) == bool(MODELS.value):
         raise ValueError("Pass either --model or --models.")
-    from efficientnet_tf.measure import latency
+    from efficientnet_tf.measure import cost_table, jobs
+    from efficientnet_tf.models import registry
     from efficientnet_tf.utils import extras, files
 
     shared.check_backend(BACKEND.value)
@@ -43,8 +44,8 @@ def main(_: list[str]) -> None:
         extras.require("Plots", "matplotlib")
         files.check_folder(OUTPUT.value)
     names = [MODEL.value] if MODEL.value else MODELS.value
-    jobs = [
-        latency.Job(
+    wanted = [
+        jobs.Job(
             name,
             resolution=RESOLUTION.value,
             batch_size=BATCH_SIZE.value,
@@ -53,51 +54,52 @@ def main(_: list[str]) -> None:
             warmup_batches=WARMUP_BATCHES.value,
             batches=BATCHES.value,
         )
-        for name in (latency.names() if names == ["all"] else names)
+        for name in (registry.list_models() if names == ["all"] else names)
     ]
-    measure = latency.count if TABLE.value else latency.measure
+    measure = (
+        cost_table.count_costs if TABLE.value else cost_table.measure_costs
+    )
     rows = []
     try:
-        for job in jobs:
-            logging.info("%s (%d of %d)", job.model, len(rows) + 1, len(jobs))
+        for job in wanted:
+            logging.info("%s (%d of %d)", job.model, len(rows) + 1, len(wanted))
             rows.append(measure(job))
     finally:  # After Ctrl-C too: a row can take minutes.
         if rows:
-            print(latency.as_table(rows), flush=True)
+            print(cost_table.to_text(rows), flush=True)
     if OUTPUT.value:
         _write(pathlib.Path(OUTPUT.value), rows)
         if MODEL.value:
-            _write_parts(pathlib.Path(OUTPUT.value), jobs[0])
+            _write_parts(pathlib.Path(OUTPUT.value), wanted[0])
     program.print_result({"rows": rows, "output": OUTPUT.value})
 
 
 def _write(folder, rows):
-    import keras
+    from efficientnet_tf.measure import cost_charts, cost_table
+    from efficientnet_tf.utils import figures, files, tables
 
-    from efficientnet_tf.measure import cost_charts, latency
-
-    folder.mkdir(parents=True, exist_ok=True)
-    latency.write_csv(folder / "costs.csv", rows)
+    text = tables.to_csv(cost_table.COLUMNS, rows)
+    files.write_text(folder / "costs.csv", text)
     images = {
         "accuracy": cost_charts.accuracy_image(cost_charts.accuracy_points())
     }
     if not TABLE.value:
         images["measured"] = cost_charts.measured_image(rows)
     for name, image in images.items():
-        keras.utils.save_img(folder / f"{name}.png", image, scale=False)
+        figures.write_png(folder / f"{name}.png", image)
 
 
 def _write_parts(folder, job):
     """Writes what each layer and each stage costs."""
     import dataclasses
 
-    from efficientnet_tf.measure import latency
     from efficientnet_tf.models import builder, profile as profile_lib
+    from efficientnet_tf.utils import files, tables
 
     profile = profile_lib.profile(builder.build(job.network))
     for name in ("layers", "stages"):
-        rows = map(dataclasses.asdict, getattr(profile, name))
-        latency.write_csv(folder / f"{name}.csv", list(rows))
+        rows = [dataclasses.asdict(part) for part in getattr(profile, name)]
+        files.write_text(folder / f"{name}.csv", tables.to_csv(rows[0], rows))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,11 @@ import keras
 import numpy as np
 
 from efficientnet_tf.data import imagenet, preprocessing
-from efficientnet_tf.models import registry
-from efficientnet_tf.utils import files
+from efficientnet_tf.models import (
+    layers,  # noqa: F401  Registers what a saved model is made of.
+    registry,
+)
+from efficientnet_tf.utils import files, run_folder
 from efficientnet_tf.weights import former_names, loading
 
 SETTINGS_FILE = "classifier.json"
@@ -47,7 +50,7 @@ class Classifier:
     def save(self, directory):
         """Writes the model and its settings into a folder."""
         directory = pathlib.Path(directory)
-        with files.atomic(directory / files.MODEL_FILE) as temporary:
+        with files.atomic(directory / run_folder.MODEL_FILE) as temporary:
             self.model.save(temporary)
         settings = {
             "class_names": self.class_names,
@@ -79,14 +82,14 @@ def from_run(workdir):
       FileNotFoundError: the run is not there or has not finished.
     """
     workdir = pathlib.Path(workdir)
-    for name in (files.MODEL_FILE, SETTINGS_FILE):
+    for name in (run_folder.MODEL_FILE, SETTINGS_FILE):
         if not (workdir / name).exists():
             raise FileNotFoundError(
                 f"{workdir} holds no finished run: {name} is missing."
             )
     settings = json.loads((workdir / SETTINGS_FILE).read_text())
     settings["class_names"] = tuple(settings["class_names"])
-    network = former_names.load_network(workdir / files.MODEL_FILE)
+    network = former_names.load_network(workdir / run_folder.MODEL_FILE)
     return Classifier(network, **settings)
 
 

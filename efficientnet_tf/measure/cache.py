@@ -9,7 +9,7 @@ import time
 
 from absl import logging
 
-from efficientnet_tf.measure import latency
+from efficientnet_tf.measure import cost_table, jobs, latency
 from efficientnet_tf.utils import files
 from efficientnet_tf.weights import downloads
 
@@ -25,15 +25,12 @@ _VARIABLES = (
 )
 _PACKAGES = ("efficientnet-tf", "jax", "keras", "tensorflow")
 
-# The share of the processors that others may take beside a measurement; ours.
-MAX_BUSY = 0.25
-
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
     """How to measure, and the file that keeps what was measured.
 
-    `percentile` is of the latency, a row of `measuring.PERCENTILES`.
+    `percentile` is of the latency, a row of `latency.PERCENTILES`.
     """
 
     batch_size: int = 1
@@ -58,7 +55,7 @@ class Bench:
         ).expanduser()
 
     def job(self, model, resolution):
-        return latency.Job(
+        return jobs.Job(
             model,
             resolution=resolution,
             batch_size=self.batch_size,
@@ -68,11 +65,14 @@ class Bench:
         )
 
 
-def measure(part, job, bench):
-    """Returns what a part of `measuring` finds, from `bench.path` if there.
+def measure(part: str, job: jobs.Job, bench: Bench) -> dict:
+    """Returns what a part of `cost_table.PARTS` finds.
 
-    It is kept as soon as it is measured. What was measured while others kept
-    the machine busy counts until it is quiet, and then is measured again.
+    Read from `bench.path` if it was measured before, else measured and kept
+    there at once.
+
+    Raises:
+      RuntimeError: it could not be measured; see `jobs.run_apart`.
     """
     conditions = dataclasses.asdict(job)
     # What the network is, not how it is called: a file may change.
@@ -85,48 +85,19 @@ def measure(part, job, bench):
     }
     rows = files.read_json_lines(bench.path) if bench.path.exists() else []
     kept = [r for r in rows if {name: r.get(name) for name in key} == key]
-    if kept and kept[-1]["busy"] <= MAX_BUSY:
-        return kept[-1]["measured"]
-    busy = busy_share()
-    if busy > MAX_BUSY:
+    if kept:
         logging.log_first_n(
-            logging.WARNING,
-            "Other programs take %.0f %% of this machine, so times are too "
-            "long; they will be measured again once it is quiet.",
+            logging.INFO,
+            "Using measurements of before; delete %s to measure again.",
             1,
-            100 * busy,
+            bench.path,
         )
-        if kept:
-            return kept[-1]["measured"]
-    measured = latency.run_apart(getattr(latency, part), job)
+        return kept[-1]["measured"]
+    measured = jobs.run_apart(cost_table.PARTS[part], job)
     date = time.strftime("%Y-%m-%d %H:%M")
-    files.append_json_line(
-        bench.path, {**key, "date": date, "busy": busy, "measured": measured}
-    )
+    row = {**key, "date": date, "measured": measured}
+    files.append_json_line(bench.path, row)
     return measured
-
-
-def busy_share(seconds=0.5):
-    """Returns the share of the processors' time that programs take now.
-
-    0 where the system does not say.
-    """
-    before = _processor_times()
-    time.sleep(seconds)
-    spent = [b - a for a, b in zip(before, _processor_times(), strict=True)]
-    if not sum(spent):
-        return 0.0
-    idle = sum(spent[3:5])  # Idle, and idle while waiting for a disk.
-    return round(1 - idle / sum(spent), 3)
-
-
-def _processor_times():
-    try:
-        first = pathlib.Path("/proc/stat").read_text().partition("\n")[0]
-    except OSError:
-        return []
-    # The last two are of guests, and counted before.
-    return [int(field) for field in first.split()[1:9]]
 
 
 def _machine():

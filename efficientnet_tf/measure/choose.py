@@ -14,7 +14,7 @@ from efficientnet_tf.utils import files
 class BudgetedCost:
     """A column of a row and the limit that it has.
 
-    `part` of `measuring` finds it under the name `field`; None: it is counted.
+    `part` of `cost_table.PARTS` finds it as `field`; None: it is counted.
     """
 
     column: str
@@ -169,9 +169,9 @@ def survey(candidates, limits, bench, measure=None):
     Args:
       candidates: of `Candidate`.
       limits: a `Limits`.
-      bench: a `measurements.Bench`.
-      measure: called with a part of `measuring`, a `measuring.Job` and
-        `bench`; `measurements.measure` by default.
+      bench: a `cache.Bench`.
+      measure: called with a name of `cost_table.PARTS`, a `jobs.Job` and
+        `bench`; `cache.measure` by default.
 
     Returns:
       A dict for each: "model", "resolution", "top1", "label", the columns of

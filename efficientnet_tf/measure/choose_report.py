@@ -2,20 +2,19 @@
 
 import pathlib
 
-import keras
-
 from efficientnet_tf.measure import choose, pareto
-from efficientnet_tf.utils import figures, files
+from efficientnet_tf.utils import figures, files, tables
 
 _LIMIT_LINE = {"color": "0.3", "linestyle": "--", "linewidth": 1}
 _COLORS = {"meets": "tab:blue", "over": "0.55", "skipped": "0.8"}
 
 
 def as_table(rows, limits):
-    """Returns rows of `choosing.survey` as text; a star marks the front's."""
+    """Returns rows of `choose.survey` as text; a star marks the front's."""
     columns = ("model", "pixels", "top-1", "params", "multiply-adds")
     measured = [cost for cost in limits.costs if cost.part]
-    lines = [(*columns, *(cost.text for cost in measured), "", "")]
+    header = (*columns, *(cost.text for cost in measured), "", "")
+    lines = []
     for row in rows:
         lines.append(
             (
@@ -32,14 +31,7 @@ def as_table(rows, limits):
                 " ".join((row["verdict"], row["note"])).strip(),
             )
         )
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if 0 < i < len(line) - 1 else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    return tables.to_text(header, lines, left=(0, len(header) - 1))
 
 
 def check_output(path):
@@ -52,8 +44,7 @@ def check_output(path):
 
 def write_image(path, rows, limits):
     """Writes `image` as a PNG file."""
-    with files.atomic(path) as temporary:
-        keras.utils.save_img(temporary, image(rows, limits), scale=False)
+    figures.write_png(path, image(rows, limits))
 
 
 def image(rows, limits):

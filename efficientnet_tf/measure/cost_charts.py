@@ -33,12 +33,11 @@ def accuracy_points():
 
 def accuracy_image(points):
     """Draws `accuracy_points`: over parameters, and over multiply-adds."""
-    drawing, panels = figures.make_figure(1, 2, (13, 5.2))
+    drawing, panels = figures.make_figure(1, 2, (13, 6))
     titles = ("parameters (millions)", "multiply-adds (billions)")
     for place, (axes, title) in enumerate(
         zip(panels, titles, strict=True), start=1
     ):
-        labels = []
         for family, rows in points.items():
             known = [
                 (row[0], row[place], row[3])
@@ -46,8 +45,6 @@ def accuracy_image(points):
                 if row[place] is not None
             ]
             _draw(axes, family, known)
-            labels += [(*point, COLORS[family]) for point in known]
-        _label(axes, labels)
         axes.set_xlabel(title)
         axes.set_ylabel("ImageNet top-1 (%), as published")
     panels[0].legend(loc="lower right")
@@ -55,7 +52,7 @@ def accuracy_image(points):
 
 
 def measured_image(rows):
-    """Draws rows of `measuring`: time and memory over what was counted."""
+    """Draws rows of `cost_table`: time and memory over what was counted."""
     charts = (
         ("multiply_adds_g", "latency_p50_ms"),
         ("multiply_adds_g", "images_per_second"),
@@ -64,11 +61,12 @@ def measured_image(rows):
     drawing, panels = figures.make_figure(1, len(charts), (15, 4.6))
     for axes, (x, y) in zip(panels, charts, strict=True):
         known = [row for row in rows if row[x] and row[y]]
-        points = [(row["model"], row[x], row[y]) for row in known]
+        points = [
+            (variants.short_name(row["model"]), row[x], row[y]) for row in known
+        ]
         _draw(axes, None, points)
         if known:
             axes.set_yscale("log")
-            _label(axes, [(*point, "0.2") for point in points])
         axes.set_xlabel(x)
         axes.set_ylabel(y)
     return figures.rasterize(drawing)
@@ -86,57 +84,24 @@ def _draw(axes, family, points):
     """Draws (label, x, y) as dots; those of a family of sizes on a line."""
     line = "none" if family in (None, "others") else "-"
     color = COLORS.get(family, "tab:blue")
+    points = sorted(points, key=lambda point: point[2])
     xs, ys = [x for _, x, _ in points], [y for *_, y in points]
     axes.plot(
         xs, ys, marker="o", ms=4, linestyle=line, color=color, label=family
     )
+    for number, (label, x, y) in enumerate(points):
+        # Neighbours that are no family have their labels on different sides.
+        left = number % 2 if line == "none" else family == "EfficientNet"
+        axes.annotate(
+            label,
+            (x, y),
+            xytext=(-4, 2) if left else (4, -7),
+            textcoords="offset points",
+            horizontalalignment="right" if left else "left",
+            fontsize=6,
+            color=color,
+        )
     if points:
         axes.set_xscale("log")
     axes.margins(x=0.15)
     axes.grid(alpha=0.3)
-
-
-def _label(axes, points):
-    """Writes (label, x, y, colour) beside its dot, where there is room."""
-    axes.figure.canvas.draw()  # So that places are known.
-    places = [axes.transData.transform((x, y)) for _, x, y, _ in points]
-    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in places]
-    for (label, x, y, color), (left, bottom) in zip(
-        points, places, strict=True
-    ):
-        size = (5.8 * len(label), 10)
-        boxes = [
-            (left + dx * size[0] + 6 * sign, bottom + dy)
-            for dx, dy, sign in _SIDES
-        ]
-        boxes = [(u, v, u + size[0], v + size[1]) for u, v in boxes]
-        free = [
-            box for box in boxes if not any(_overlap(box, t) for t in taken)
-        ]
-        box = (free or boxes)[0]
-        taken.append(box)
-        axes.annotate(
-            label,
-            (x, y),
-            xytext=(box[0] - left, box[1] - bottom),
-            textcoords="offset pixels",
-            fontsize=6.5,
-            color=color,
-        )
-
-
-# A label's place: its shift in widths, in pixels up, and on which side.
-_SIDES = (
-    (0, -5, 1),
-    (-1, -5, -1),
-    (-0.5, 6, 0),
-    (-0.5, -16, 0),
-    (0, 6, 1),
-    (0, -16, 1),
-    (-1, 6, -1),
-    (-1, -16, -1),
-)
-
-
-def _overlap(a, b):
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,13 +1,18 @@
 """The multiply-adds of one call of one Keras layer, from its shapes."""
 
 import math
+from collections.abc import Iterable, Sequence
 
 import keras
 
 from efficientnet_tf.models import layers
 
 
-def count(layer, inputs, output):
+def count_macs(
+    layer: keras.Operation,
+    inputs: Sequence[tuple[int, ...]],
+    output: tuple[int, ...],
+) -> int | None:
     """Returns the multiply-adds of one call, or None where no rule is known.
 
     Rules hold for subclasses too. Those of a layer made of other layers leave
@@ -26,17 +31,15 @@ def count(layer, inputs, output):
     return None
 
 
-def is_free(layer):
-    """Whether a layer's own matrices are known to multiply nothing."""
-    return isinstance(layer, FREE)
+def needs_rule(layer: keras.Operation, weights: Iterable) -> bool:
+    """Whether a layer multiplies, or may do so, by `weights` of its own."""
+    matrices = any(len(weight.shape) > 1 for weight in weights)
+    return isinstance(layer, _MULTIPLYING) or (
+        matrices and not isinstance(layer, FREE)
+    )
 
 
-def covers_inner_layers(layer):
-    """Whether the rule of a layer counts what is called inside it."""
-    return isinstance(layer, keras.layers.RNN)
-
-
-def count_einsum(equation, *shapes):
+def count_einsum(equation: str, *shapes: tuple[int, ...]) -> int:
     """Returns the multiply-adds of an einsum: the product of all its sizes."""
     left = equation.replace(" ", "").partition("->")[0]
     sizes = {}
@@ -67,73 +70,17 @@ def _conv(layer, inputs, output):
     return _size(layer.kernel) * _positions(layer, output)
 
 
-def _conv_transpose(layer, inputs, output):
-    return _size(layer.kernel) * _positions(layer, inputs[0])
-
-
 def _separable(layer, inputs, output):
     kernels = _size(layer.depthwise_kernel) + _size(layer.pointwise_kernel)
     return kernels * _positions(layer, output)
 
 
-def _recurrent(layer, inputs, output):
-    steps = inputs[0][1]
-    cells = getattr(layer.cell, "cells", [layer.cell])
-    matrices = [
-        weight
-        for cell in cells
-        for weight in cell.weights
-        if "kernel" in weight.name
-    ]
-    return inputs[0][0] * steps * sum(map(_size, matrices))
-
-
-def _conv_recurrent(layer, inputs, output):
-    batch, steps = inputs[0][:2]
-    cell = layer.cell
-    kernels = _size(cell.kernel) + _size(cell.recurrent_kernel)
-    spatial = output[-cell.rank - 1 : -1]
-    if cell.data_format == "channels_first":
-        spatial = output[-cell.rank :]
-    return batch * steps * kernels * math.prod(spatial)
-
-
-def _time_distributed(layer, inputs, output):
-    # It runs the inner layer's `call` without the layer being called.
-    def one_step(shape):
-        return (shape[0], *shape[2:])
-
-    inner = count(layer.layer, [one_step(inputs[0])], one_step(output))
-    return None if inner is None else inner * inputs[0][1]
-
-
 def _multi_head_attention(layer, inputs, output):
-    batch, queries, keys = _attended(inputs)
+    # How many queries look at how many keys.
+    query, value = inputs[:2]
+    queries, keys = math.prod(query[1:-1]), math.prod(value[1:-1])
     size = layer.key_dim + layer.value_dim
-    return batch * layer.num_heads * queries * keys * size
-
-
-def _grouped_query_attention(layer, inputs, output):
-    batch, queries, keys = _attended(inputs)
-    return batch * layer.num_query_heads * queries * keys * 2 * layer.head_dim
-
-
-def _attention(layer, inputs, output):
-    query, value = inputs[:2]
-    key = inputs[2] if len(inputs) > 2 else value
-    return math.prod(query[:-1]) * value[-2] * (key[-1] + value[-1])
-
-
-def _additive_attention(layer, inputs, output):
-    # Queries and keys are added; only the values are multiplied.
-    query, value = inputs[:2]
-    return math.prod(query[:-1]) * value[-2] * value[-1]
-
-
-def _attended(inputs):
-    """Returns the batch and how many queries look at how many keys."""
-    query, value = inputs[:2]
-    return query[0], math.prod(query[1:-1]), math.prod(value[1:-1])
+    return query[0] * layer.num_heads * queries * keys * size
 
 
 def _matmul(layer, inputs, output):
@@ -162,30 +109,16 @@ def _size(weight):
 RULES = {
     keras.layers.Dense: _dense,
     keras.layers.EinsumDense: _einsum_dense,
-    keras.layers.Conv1D: _conv,
     keras.layers.Conv2D: _conv,
-    keras.layers.Conv3D: _conv,
-    keras.layers.DepthwiseConv1D: _conv,
     keras.layers.DepthwiseConv2D: _conv,
-    keras.layers.Conv1DTranspose: _conv_transpose,
-    keras.layers.Conv2DTranspose: _conv_transpose,
-    keras.layers.Conv3DTranspose: _conv_transpose,
-    keras.layers.SeparableConv1D: _separable,
     keras.layers.SeparableConv2D: _separable,
-    keras.layers.ConvLSTM1D: _conv_recurrent,
-    keras.layers.ConvLSTM2D: _conv_recurrent,
-    keras.layers.ConvLSTM3D: _conv_recurrent,
-    keras.layers.RNN: _recurrent,
-    keras.layers.TimeDistributed: _time_distributed,
     keras.layers.MultiHeadAttention: _multi_head_attention,
-    keras.layers.GroupQueryAttention: _grouped_query_attention,
-    keras.layers.Attention: _attention,
-    keras.layers.AdditiveAttention: _additive_attention,
 }
 
 # The operations of `keras.ops` have no public classes.
 _OPERATION_RULES = {"Matmul": _matmul, "Einsum": _einsum}
 
+# Their own matrices multiply nothing.
 FREE = (
     keras.layers.Embedding,
     keras.layers.BatchNormalization,
@@ -195,3 +128,6 @@ FREE = (
     keras.layers.PReLU,
     layers.ClassToken,  # It adds.
 )
+
+# These multiply without holding a matrix themselves.
+_MULTIPLYING = (keras.layers.Attention, keras.layers.GroupQueryAttention)

@@ -50,7 +50,7 @@ class Profile:
     """A network's cost for one image; its numbers are sums of its rows.
 
     `uncounted` names layers that hold matrices and have no rule in
-    `multiply_adds`: what they multiply is missing.
+    `macs.RULES`: what they multiply is missing.
     """
 
     layers: tuple[LayerCost, ...]
@@ -99,9 +99,10 @@ class Profile:
 def profile(model, resolution=None):
     """Counts a network's parameters, multiply-adds and activations.
 
-    A multiply-add counts once. Convolutions, dense layers, einsums, recurrent
-    layers and attention count, squeeze-and-excitation and the head among
-    them; element-wise layers, biases, normalization and pooling do not. The
+    A multiply-add counts once. Two-dimensional convolutions, dense layers,
+    einsums and multi-head attention count, squeeze-and-excitation and the head
+    among them; element-wise layers, biases, normalization and pooling do not;
+    for any other layer that multiplies, `macs.RULES` takes a rule. The
     network is run once on symbols, so layers inside layers, models inside
     models and layers called several times all count as often as they run.
 
@@ -126,8 +127,7 @@ def profile(model, resolution=None):
         _Forward(model).compute_output_spec(inputs)
     if recorder.uncounted:
         logging.warning(
-            "No rule counts the multiply-adds of %s; add one to "
-            "multiply_adds.RULES.",
+            "No rule counts the multiply-adds of %s; add one to macs.RULES.",
             ", ".join(recorder.uncounted),
         )
     return Profile(recorder.rows(), tuple(recorder.uncounted))
@@ -151,6 +151,7 @@ class _Recorder:
         self._model = model
         self._stack = []  # What is being called, outermost first.
         self._parents = set()  # Calls on the stack that called something.
+        self._called = set()  # Of what has been called, the id.
         self._layers = {}  # Row name -> the layer.
         self._shapes = {}
         self._sums = {}  # Row name -> [multiply-adds, activations, outputs].
@@ -164,13 +165,12 @@ class _Recorder:
     def leave(self, operation, inputs, outputs):
         is_leaf = len(self._stack) - 1 not in self._parents
         name = self._row_name()
-        inner = any(map(macs.covers_inner_layers, self._stack[:-1]))
         self._stack.pop()
-        if name is None or inner:
+        self._called.add(id(operation))
+        if name is None:
             return
-        is_leaf |= macs.covers_inner_layers(operation)
         shapes = [tuple(x.shape) for x in keras.tree.flatten(outputs)]
-        count = macs.count(operation, inputs, shapes[0])
+        count = macs.count_macs(operation, inputs, shapes[0])
         if count is None:
             self._check(operation, name)
         sums = self._sums.setdefault(name, [0, 0, 0])
@@ -217,16 +217,16 @@ class _Recorder:
         return None
 
     def _check(self, operation, name):
-        own = {id(w) for w in getattr(operation, "weights", ())}
-        for layer in getattr(operation, "_layers", ()):
-            own -= {id(w) for w in layer.weights}
-        matrices = [
-            w
-            for w in getattr(operation, "weights", ())
-            if id(w) in own and len(w.shape) > 1
-        ]
-        known = name in self.uncounted or macs.is_free(operation)
-        if matrices and not known:
+        # A layer may use what is inside it without calling it.
+        called = {
+            id(weight)
+            for layer in getattr(operation, "_layers", ())
+            if id(layer) in self._called
+            for weight in layer.weights
+        }
+        weights = getattr(operation, "weights", ())
+        own = [weight for weight in weights if id(weight) not in called]
+        if name not in self.uncounted and macs.needs_rule(operation, own):
             self.uncounted.append(name)
 
 

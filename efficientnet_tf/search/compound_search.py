@@ -16,7 +16,7 @@ from absl import logging
 from efficientnet_tf.measure import cache, choose as choose_lib, pareto
 from efficientnet_tf.models import costs, registry, scaling, variants
 from efficientnet_tf.search import ranking, trials
-from efficientnet_tf.utils import configs, files
+from efficientnet_tf.utils import configs, files, run_folder
 
 OBJECTIVES = ("accuracy", "weighted", "pareto")
 MEASURED = {cost.column: cost for cost in choose_lib.COSTS if cost.part}
@@ -27,7 +27,6 @@ PHIS = tuple(range(8))
 MAX_VALUES = 200  # Of a coefficient in the grid.
 FAMILY_FOLDER = "family"
 BASE = "base"
-RESULTS_FILE = files.RESULTS_FILE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +227,7 @@ def choose(rows):
     if not known:
         raise RuntimeError(
             "No candidate came to its end with all seeds; see the runs' "
-            f"{RESULTS_FILE}."
+            f"{run_folder.RESULTS_FILE}."
         )
     return max(known, key=lambda r: (r["objective"], -r["multiply_adds"]))
 

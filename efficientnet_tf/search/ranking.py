@@ -1,22 +1,21 @@
 """Whether a study's scores rank its candidates at all."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
 
-def spearman(one, other):
-    """Returns Spearman's ρ of two lists of scores; NaN if one is constant.
+def spearman(one: Sequence[float], other: Sequence[float]) -> float:
+    """Returns Spearman's ρ of two lists of scores; NaN if one is constant."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return float("nan")  # SciPy would warn.
+    from scipy import stats  # Slow to import, and of an extra.
 
-    Equal scores share the mean of their ranks.
-    """
-    ranks = _ranks(one), _ranks(other)
-    if any(np.ptp(r) == 0 for r in ranks):
-        return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(stats.spearmanr(one, other).statistic)
 
 
-def agreement(scores):
+def agreement(scores: Sequence[Sequence[float]]) -> dict:
     """Returns how well the seeds of a study agree on who is better.
 
     Args:
@@ -42,10 +41,3 @@ def agreement(scores):
                 found["reliability"] = round(more, 4)
         found["chance"] = round(min(1.0, 1.96 / (candidates - 1) ** 0.5), 4)
     return {"candidates": candidates, "seeds": seeds, **found}
-
-
-def _ranks(values):
-    values = np.asarray(values, float)
-    below = (values[:, None] > values[None]).sum(axis=1)
-    equal = (values[:, None] == values[None]).sum(axis=1)
-    return below + (equal - 1) / 2

@@ -2,14 +2,15 @@
 
 import pathlib
 
-import keras
 import numpy as np
 
 from efficientnet_tf.models import costs, registry
 from efficientnet_tf.search import compound_search, compound_study, trials
-from efficientnet_tf.utils import figures, files
+from efficientnet_tf.utils import figures, files, tables
 
 REPORT_FILE = "report.md"
+# What `_costs` fills.
+COST_COLUMNS = ("pixels", "params, M", "multiply-adds, M")
 # Lines that stand out of the curves.
 BEST_CURVES = 5
 COLORS = {
@@ -46,12 +47,12 @@ def write_search(plan, rows, agreement, workdir, family=()):
         parts += ["# The family", f"From {chosen['name']}.", _family(family)]
     text = "\n\n".join(parts) + "\n"
     files.write_text(workdir / REPORT_FILE, text)
-    _save(workdir / "grid.png", grid_image(plan, rows))
+    figures.write_png(workdir / "grid.png", grid_image(plan, rows))
     curves = {
         row["name"]: trials.read_curve(row["name"], plan.budget, workdir)
         for row in sorted(rows, key=_rank, reverse=True)
     }
-    _save(workdir / "curves.png", curves_image(curves))
+    figures.write_png(workdir / "curves.png", curves_image(curves))
     return text
 
 
@@ -79,7 +80,7 @@ def write_study(plan, rows, workdir):
         ]
     text = "\n\n".join(parts) + "\n"
     files.write_text(workdir / REPORT_FILE, text)
-    _save(workdir / "study.png", study_image(rows, published))
+    figures.write_png(workdir / "study.png", study_image(rows, published))
     return text
 
 
@@ -131,17 +132,12 @@ def search_table(rows):
                 "front" if row["on_front"] else "",
             ]
         )
-    return _table(
-        "|".join(
-            [
-                "α|β|γ|α·β²·γ²|pixels|params, M|multiply-adds, M",
-                "times the base's",
-                *(f"{cost.text},{cost.unit}" for cost in measured),
-                "accuracy|spread|objective|",
-            ]
-        ),
-        lines,
+    header = (
+        *("α", "β", "γ", "α·β²·γ²", *COST_COLUMNS, "times the base's"),
+        *(f"{cost.text},{cost.unit}" for cost in measured),
+        *("accuracy", "spread", "objective", ""),
     )
+    return tables.to_markdown(header, lines)
 
 
 def study_table(rows):
@@ -158,11 +154,11 @@ def study_table(rows):
         ]
         for row in rows
     ]
-    return _table(
-        "network|grown in|depth|width|pixels|params, M|multiply-adds, M|"
-        "times the base's|accuracy|spread",
-        lines,
+    header = (
+        *("network", "grown in", "depth", "width", *COST_COLUMNS),
+        *("times the base's", "accuracy", "spread"),
     )
+    return tables.to_markdown(header, lines)
 
 
 def published_table(rows):
@@ -184,11 +180,11 @@ def published_table(rows):
                 f"{100 * row['accuracy']:.1f}",
             ]
         )
-    return _table(
-        "network|grown in|depth|width|pixels|multiply-adds, G, published|"
-        "counted here|top-1 %, published",
-        lines,
+    header = (
+        *("network", "grown in", "depth", "width", "pixels"),
+        *("multiply-adds, G, published", "counted here", "top-1 %, published"),
     )
+    return tables.to_markdown(header, lines)
 
 
 def grid_image(plan, rows):
@@ -316,9 +312,8 @@ def _family(rows):
         ]
         for row in rows
     ]
-    return _table(
-        "φ|depth|width|pixels|params, M|multiply-adds, M|dropout|file", lines
-    )
+    header = ("φ", "depth", "width", *COST_COLUMNS, "dropout", "file")
+    return tables.to_markdown(header, lines)
 
 
 def _costs(row):
@@ -345,14 +340,3 @@ def _rank(row):
     """Orders rows by accuracy; those with all seeds are above the others."""
     mean = -1.0 if row["mean"] is None else row["mean"]
     return row["accuracy"] is not None, mean
-
-
-def _table(head, lines):
-    columns = head.split("|")
-    rows = [columns, ["---"] * len(columns), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _save(path, image):
-    with files.atomic(path) as temporary:
-        keras.utils.save_img(temporary, image, scale=False)

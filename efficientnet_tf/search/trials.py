@@ -12,7 +12,7 @@ from absl import logging
 from efficientnet_tf.data import sources
 from efficientnet_tf.models import costs, registry
 from efficientnet_tf.training import checkpoints, recipes, train
-from efficientnet_tf.utils import configs, files, workers
+from efficientnet_tf.utils import configs, files, run_folder, workers
 
 # A run that was killed so often on its way to a checkpoint counts as failed.
 MAX_KILLS = 3
@@ -130,7 +130,7 @@ def start(plan, candidates, workdir):
     budget = dataclasses.replace(
         plan.budget, seeds=Budget.seeds, keep=Budget.keep
     )
-    workers.start(dataclasses.replace(plan, budget=budget), workdir)
+    run_folder.start_study(dataclasses.replace(plan, budget=budget), workdir)
     for name, network in candidates.items():
         path = network_file(workdir, name)
         if not path.exists():
@@ -180,9 +180,7 @@ def count(names, budget, workdir):
 def read_scores(name, budget, workdir):
     """Returns the accuracy of each seed; None: not there, or failed."""
     rows = [
-        files.last_result(
-            _folder(pathlib.Path(workdir), name, seed) / files.RESULTS_FILE
-        )
+        run_folder.last_result(_folder(pathlib.Path(workdir), name, seed))
         for seed in range(budget.seeds)
     ]
     return [_score(row or {}) for row in rows]
@@ -192,7 +190,8 @@ def read_curve(name, budget, workdir):
     """Returns the mean accuracy over the seeds after each epoch, a list."""
     curves = []
     for seed in range(budget.seeds):
-        path = _folder(pathlib.Path(workdir), name, seed) / files.METRICS_FILE
+        folder = _folder(pathlib.Path(workdir), name, seed)
+        path = folder / run_folder.METRICS_FILE
         if path.exists():
             rows = files.read_json_lines(path)
             curves.append([_score(row, "val_") for row in rows])
@@ -234,7 +233,8 @@ def summarize(name, network, budget, workdir):
 def write_results(rows, workdir):
     """Writes a study's rows as JSON lines."""
     with workers.lock(workdir, "results"):
-        files.write_json_lines(pathlib.Path(workdir) / files.RESULTS_FILE, rows)
+        path = pathlib.Path(workdir) / run_folder.RESULTS_FILE
+        files.write_json_lines(path, rows)
 
 
 def _rounds(names, budget, workdir):
@@ -279,7 +279,7 @@ def _train(name, seed, budget, workdir, data_dir):
     logging.info("%s", folder)
     attempts = folder / ATTEMPTS_FILE
     # An operating system without memory kills, and leaves no error.
-    if _note_attempt(attempts, folder / files.CHECKPOINTS) > MAX_KILLS:
+    if _note_attempt(attempts, folder / run_folder.CHECKPOINTS) > MAX_KILLS:
         workers.fail(
             folder,
             f"killed {MAX_KILLS} times before its next checkpoint, for want of "
@@ -291,7 +291,8 @@ def _train(name, seed, budget, workdir, data_dir):
         _train_once(folder, network_file(workdir, name), seed, budget, data_dir)
     finally:  # It was not killed.
         files.remove(attempts)
-    for part in (files.CHECKPOINTS, files.MODEL_FILE):  # Nobody needs them.
+    # Nobody needs them.
+    for part in (run_folder.CHECKPOINTS, run_folder.MODEL_FILE):
         files.remove(folder / part)
 
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from efficientnet_tf.training import checkpoints, ema, progress
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, run_folder
 
 
 def list_callbacks(
@@ -47,7 +47,7 @@ def list_callbacks(
                 write_graph=False,
                 profile_batch=profile_steps,
             ),
-            progress.JsonLines(workdir / files.METRICS_FILE),
+            progress.JsonLines(workdir / run_folder.METRICS_FILE),
             progress.Progress(epochs),
         ]
     return [*found, checkpointer, *watchers]

@@ -7,7 +7,7 @@ from absl import logging
 
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import run_folder
 from efficientnet_tf.weights import loading
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -44,7 +44,7 @@ def load(teacher, classes):
     file = _file_of(teacher)
     if file is None:
         network = _from_name(teacher, classes)
-    elif file.name == files.MODEL_FILE:
+    elif file.name == run_folder.MODEL_FILE:
         network = _from_run(file.parent)
     else:
         network = _SavedModel(file.parent)
@@ -62,7 +62,7 @@ def load(teacher, classes):
 def _file_of(teacher):
     """Returns the file that says what a folder holds, or None."""
     path = pathlib.Path(teacher).expanduser()
-    for name in (files.MODEL_FILE, SAVED_MODEL_FILE):
+    for name in (run_folder.MODEL_FILE, SAVED_MODEL_FILE):
         if (path / name).exists():
             return path / name
     return None

@@ -25,7 +25,7 @@ from efficientnet_tf.training import (
     teachers,
     train_state,
 )
-from efficientnet_tf.utils import extras, figures, files
+from efficientnet_tf.utils import extras, figures, files, run_folder, tables
 
 CURVES_FILE = "curves.png"
 CHARTS = {
@@ -84,7 +84,7 @@ def train_and_evaluate(
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
     run |= {"recipe": recipe, **_describe(model_name, variant, config)}
     teachers.check(config.teacher)
-    finished = files.start_run(workdir, run)
+    finished = run_folder.start_run(workdir, run)
     if finished is not None:
         return finished
     devices = _set_up(config, strategy)
@@ -93,10 +93,10 @@ def train_and_evaluate(
     with devices.scope():
         state = _build(model_name, feed, xla)
     row = _run(run, state, feed, workdir, profile_steps)
-    path = workdir / files.METRICS_FILE
+    path = workdir / run_folder.METRICS_FILE
     row["seconds"] = round(progress.total_seconds(path, begin), 1)
     if distribution.is_chief(devices):
-        files.append_json_line(workdir / files.RESULTS_FILE, row)
+        files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
 
 
@@ -141,10 +141,12 @@ def _set_up(config, strategy):
 def _begin(workdir, run, feed):
     """Writes what the run is and a few of its images."""
     files.remove_leftovers(workdir)
-    files.write_json(workdir / files.CONFIG_FILE, run)
+    files.write_json(workdir / run_folder.CONFIG_FILE, run)
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
     with writer.as_default(step=0):
-        tf.summary.text("config", files.as_table(run))
+        tf.summary.text(
+            "config", tables.to_markdown(("field", "value"), run.items())
+        )
         tf.summary.image("augmented", feed.preview()[None])
 
 
@@ -231,7 +233,7 @@ def _build(model_name, feed, xla):
 
 def _fit(state, feed, workdir, profile_steps):
     """Trains for what is left of the run after its last checkpoint."""
-    folder = workdir / files.CHECKPOINTS
+    folder = workdir / run_folder.CHECKPOINTS
     done = state.restore(folder)
     distribution.check_same(feed.devices, done, "checkpoint's step")
     stages = recipes.stages(feed.config)
@@ -251,7 +253,7 @@ def _fit_segment(segment, state, feed, workdir, profile_steps):
     """Trains for one call of `fit`; a signal saves and ends the run."""
     config = feed.config
     checkpointer = state.make_checkpointer(
-        workdir / files.CHECKPOINTS,
+        workdir / run_folder.CHECKPOINTS,
         first_step=segment.first_step,
         keep=config.keep_checkpoints,
         minutes=config.checkpoint_minutes,
@@ -336,7 +338,6 @@ def _plot(workdir):
             CURVES_FILE,
         )
         return
-    rows = files.read_json_lines(workdir / files.METRICS_FILE)
-    picture = tf.io.encode_png(figures.curves_image(rows, CHARTS))
-    with files.atomic(workdir / CURVES_FILE) as temporary:
-        temporary.write_bytes(picture.numpy())
+    rows = files.read_json_lines(workdir / run_folder.METRICS_FILE)
+    image = figures.curves_image(rows, CHARTS)
+    figures.write_png(workdir / CURVES_FILE, image)

@@ -1,10 +1,11 @@
 """Pictures of data and results, for TensorBoard and reports."""
 
 import io
+import pathlib
 
 import numpy as np
 
-from efficientnet_tf.utils import extras
+from efficientnet_tf.utils import extras, files
 
 # Above this many classes a confusion matrix has no room for names.
 MAX_NAMED_CLASSES = 30
@@ -81,6 +82,20 @@ def rasterize(drawing):
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="png", dpi=100)
     return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """Returns uint8 [H, W, 3] as the bytes of a PNG file."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
+def write_png(path: str | pathlib.Path, image: np.ndarray) -> None:
+    """Writes uint8 [H, W, 3] as a PNG file, whole or not at all."""
+    files.write_bytes(path, encode_png(image))
 
 
 def captioned_image(images, captions, columns=6):

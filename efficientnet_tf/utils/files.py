@@ -8,13 +8,6 @@ import shutil
 
 from absl import logging
 
-# In a run's folder.
-CONFIG_FILE = "config.json"
-RESULTS_FILE = "results.jsonl"
-METRICS_FILE = "metrics.jsonl"
-MODEL_FILE = "model.keras"
-CHECKPOINTS = "checkpoints"
-
 # Of the name of a data set that is a folder of class folders.
 FOLDER_PREFIX = "folder:"
 RECORDS_PREFIX = "records:"
@@ -59,8 +52,13 @@ def write_json(path, value):
 
 def write_text(path, text):
     """Writes `text` as one UTF-8 file, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, data):
+    """Writes `data` as one file, whole or not at all."""
     with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
 
 
 def write_json_lines(path, rows):
@@ -104,62 +102,6 @@ def read_json_lines(path):
                     f"{path}, line {number} is not JSON: {line[:60]!r}"
                 ) from None
     return rows
-
-
-def last_result(path):
-    """Returns the last object of a JSON-lines file; None without one."""
-    path = pathlib.Path(path)
-    rows = read_json_lines(path) if path.exists() else []
-    return rows[-1] if rows else None
-
-
-def start_run(workdir, run):
-    """Checks a run's folder; returns the result of a finished run, or None.
-
-    Args:
-      workdir: the folder, there or not.
-      run: the run's config, a dict.
-
-    Raises:
-      OSError: `workdir` cannot become a folder to write into.
-      ValueError: it holds another run.
-    """
-    workdir = pathlib.Path(workdir)
-    check_folder(workdir)
-    check_run(workdir / CONFIG_FILE, run)
-    result = last_result(workdir / RESULTS_FILE)
-    if result is not None:
-        logging.info("%s is finished; delete it to train again.", workdir)
-    return result
-
-
-def check_run(path, run):
-    """Raises ValueError if the config file `path` is of another run."""
-    path = pathlib.Path(path)
-    if not path.exists():
-        return
-    stored = json.loads(path.read_text())
-    for field, value in json.loads(json.dumps(run)).items():
-        there = stored.get(field)
-        if isinstance(value, dict) and isinstance(there, dict):
-            # Of what is within, only what differs.
-            differs = [key for key in value if there.get(key) != value[key]]
-            if not differs:
-                continue
-            field = f"{field}'s {differs[0]}"
-            there, value = there.get(differs[0]), value[differs[0]]
-        if there != value:
-            raise ValueError(
-                f"{path.parent} holds another run: {field}={there!r} "
-                f"there, {value!r} here. Choose another workdir, or delete "
-                "that one."
-            )
-
-
-def as_table(run):
-    """Returns a run's config as a Markdown table."""
-    rows = "".join(f"| {key} | {value} |\n" for key, value in run.items())
-    return f"| field | value |\n| --- | --- |\n{rows}"
 
 
 def check_folder(path):

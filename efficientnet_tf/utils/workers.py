@@ -1,6 +1,5 @@
 """Many runs that several processes share, and progress until all have ended."""
 
-import dataclasses
 import os
 import pathlib
 import signal
@@ -11,31 +10,12 @@ import time
 import filelock
 from absl import logging
 
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, run_folder
 
-PLAN_FILE = "plan.json"
 # Set in the processes of `run_workers`.
 WORKER_VARIABLE = "EFFICIENTNET_TF_WORKER"
 POLL_SECONDS = 2.0
 REPORT_SECONDS = 60.0
-
-
-def start(plan, workdir):
-    """Makes the folder of a plan, or checks that it is this plan's.
-
-    Args:
-      plan: a frozen dataclass.
-      workdir: the folder.
-
-    Raises:
-      ValueError: it is another plan's.
-    """
-    workdir = pathlib.Path(workdir)
-    files.check_folder(workdir)
-    path = workdir / PLAN_FILE
-    files.check_run(path, dataclasses.asdict(plan))
-    if not path.exists():
-        files.write_json(path, dataclasses.asdict(plan))
 
 
 def lock(workdir, name, timeout=-1):
@@ -85,8 +65,7 @@ def work(workdir, runs, do, on_run=None):
 
 def has_ended(folder):
     """Whether a run's folder holds its result."""
-    path = pathlib.Path(folder) / files.RESULTS_FILE
-    return files.last_result(path) is not None
+    return run_folder.last_result(folder) is not None
 
 
 class Progress:
@@ -194,7 +173,7 @@ def fail(folder, error, seed):
     reason = lines[0]
     logging.warning("%s: %s", folder, reason)
     row = {"failed": reason, "seed": seed}
-    files.append_json_line(folder / files.RESULTS_FILE, row)
+    files.append_json_line(folder / run_folder.RESULTS_FILE, row)
 
 
 def is_worker():

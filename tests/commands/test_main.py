@@ -10,7 +10,7 @@ import pytest
 import efficientnet_tf
 import paths
 from efficientnet_tf.commands import main
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, run_folder
 
 COMMAND = [sys.executable, "-m", "efficientnet_tf"]
 HEAVY = ("absl", "numpy", "keras", "tensorflow", "h5py")
@@ -144,7 +144,7 @@ def test_a_study_starts_itself_again_as_its_workers(
         folder = tmp_path / "study/runs" / row["name"] / "seed=0"
         folder.mkdir(parents=True)
         result = {"top1": 0.5, "seed": 0}
-        files.append_json_line(folder / files.RESULTS_FILE, result)
+        files.append_json_line(folder / run_folder.RESULTS_FILE, result)
     done = run(*start, *flags, "--workers=2")
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout.splitlines()[-1])["networks"]

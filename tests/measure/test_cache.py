@@ -1,13 +1,10 @@
 """Measurements are made once for each machine and condition, then read."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from efficientnet_tf.measure import cache, latency
+from efficientnet_tf.measure import cache, jobs
 
 
 @pytest.fixture
@@ -24,8 +21,7 @@ def runs(monkeypatch):
         found.append((function.__name__, job))
         return {"latency_p50_ms": float(len(found))}
 
-    monkeypatch.setattr(latency, "run_apart", run_apart)
-    monkeypatch.setattr(cache, "busy_share", lambda: 0.0)
+    monkeypatch.setattr(jobs, "run_apart", run_apart)
     return found
 
 
@@ -61,7 +57,7 @@ def test_other_conditions_and_machines_are_measured_anew(
     bench, runs, monkeypatch
 ):
     def measure(part="measure_latency", **fields):
-        job = latency.Job("efficientnet_b0", **fields)
+        job = jobs.Job("efficientnet_b0", **fields)
         return cache.measure(part, job, bench)["latency_p50_ms"]
 
     assert [
@@ -86,36 +82,13 @@ def test_a_file_that_changes_is_another_network(bench, runs, tmp_path):
     assert len(runs) == 2
 
 
-def test_times_of_a_busy_machine_count_until_it_is_quiet(
-    bench, runs, monkeypatch
-):
-    found = []
-    for busy in (0.9, 0.8, 0.1, 0.9):
-        monkeypatch.setattr(cache, "busy_share", lambda b=busy: b)
-        job = bench.job("mobilenet_v1", 64)
-        row = cache.measure("measure_latency", job, bench)
-        found.append(row["latency_p50_ms"])
-    assert found == [1, 1, 2, 2]
-
-
-def test_a_program_that_computes_makes_the_machine_busier():
-    program = [sys.executable, "-c", "while True: pass"]
-    others = [subprocess.Popen(program) for _ in range(os.cpu_count())]
-    try:
-        assert 0.5 < cache.busy_share() <= 1
-    finally:
-        for other in others:
-            other.kill()
-            other.wait()
-
-
 def test_each_one_is_kept_before_the_next_begins(bench, runs, monkeypatch):
     cache.measure("measure_latency", bench.job("mobilenet_v1", 64), bench)
 
     def interrupt(function, job):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(latency, "run_apart", interrupt)
+    monkeypatch.setattr(jobs, "run_apart", interrupt)
     other = bench.job("mobilenet_v2", 64)
     with pytest.raises(KeyboardInterrupt):
         cache.measure("measure_latency", other, bench)
@@ -139,7 +112,7 @@ def test_a_failure_is_not_kept(bench, monkeypatch):
     def fail(function, job):
         raise RuntimeError("measure_latency failed: killed.")
 
-    monkeypatch.setattr(latency, "run_apart", fail)
+    monkeypatch.setattr(jobs, "run_apart", fail)
     with pytest.raises(RuntimeError, match="killed"):
         cache.measure("measure_latency", bench.job("mobilenet_v1", 64), bench)
     assert not bench.path.exists()

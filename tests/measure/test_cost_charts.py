@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from efficientnet_tf.measure import cost_charts, latency
+from efficientnet_tf.measure import cost_charts, cost_table
 from efficientnet_tf.models import published
 
 
@@ -33,10 +33,10 @@ def test_the_chart_shows_both_costs_and_each_family_in_its_colour():
 
 
 def test_rows_without_a_measurement_are_left_out():
-    row = dict.fromkeys(latency.COLUMNS)
+    row = dict.fromkeys(cost_table.COLUMNS)
     row.update(model="a", multiply_adds_g=1.0, latency_p50_ms=5.0)
     full = cost_charts.measured_image([row])
-    empty = cost_charts.measured_image([dict.fromkeys(latency.COLUMNS)])
+    empty = cost_charts.measured_image([dict.fromkeys(cost_table.COLUMNS)])
     assert full.shape == empty.shape
     assert _count_colour(full, (31, 119, 180)) > 10
     assert _count_colour(empty, (31, 119, 180)) == 0

@@ -18,7 +18,7 @@ from efficientnet_tf.search import (
     trials,
 )
 from efficientnet_tf.training import train
-from efficientnet_tf.utils import files, workers
+from efficientnet_tf.utils import files, run_folder, workers
 
 BUDGET = trials.Budget("folder:/nowhere", seeds=2)
 SMALL = trials.base_network(
@@ -48,10 +48,10 @@ def runs(monkeypatch):
         curve = {"val_top1": 0.0, "val_ema_top1": score}
         for epoch in (1, 2):
             line = {"epoch": epoch, **curve}
-            files.append_json_line(workdir / files.METRICS_FILE, line)
+            files.append_json_line(workdir / run_folder.METRICS_FILE, line)
         (workdir / "checkpoints").mkdir(exist_ok=True)
         (workdir / "model.keras").write_text("")
-        files.append_json_line(workdir / files.RESULTS_FILE, row)
+        files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
         return row
 
     monkeypatch.setattr(train, "train_and_evaluate", run)
@@ -409,7 +409,7 @@ def test_a_network_that_is_killed_again_and_again_has_failed(
         )
     _work(plan, tmp_path)
     assert ((name, 0) in [run[:2] for run in runs]) == trains
-    row = files.last_result(folder / files.RESULTS_FILE)
+    row = run_folder.last_result(folder)
     assert ("killed 3 times" in row.get("failed", "")) != trains
     assert (folder / trials.ATTEMPTS_FILE).exists() != trains
     assert len(runs) == 6 - (not trains)

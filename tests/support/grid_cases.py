@@ -11,7 +11,7 @@ import sys
 import samples
 from efficientnet_tf.models import variants
 from efficientnet_tf.training import progress
-from efficientnet_tf.utils import workers
+from efficientnet_tf.utils import run_folder
 from transfer.sweep import plan as plan_lib, runs
 
 
@@ -53,5 +53,5 @@ if __name__ == "__main__":
     _Killer.left = int(killed_at)
     progress.Throughput = _Killer
     plan = make_plan(folder, weights)
-    workers.start(plan, workdir)
+    run_folder.start_study(plan, workdir)
     runs.work(plan, workdir)

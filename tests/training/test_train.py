@@ -131,14 +131,14 @@ def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
     assert {"top1", "top5", "loss"} < set(row)
     assert {"ema_top1", "ema_top5", "ema_loss"} < set(row)
     assert row["ema_loss"] != row["loss"]
-    metrics = _lines(tmp_path / train.files.METRICS_FILE)
+    metrics = _lines(tmp_path / train.run_folder.METRICS_FILE)
     assert [line["epoch"] for line in metrics] == [1, 2, 3]
     for name in ("val_top1", "val_ema_top1", "gradient_norm", "l2"):
         assert np.isfinite([line[name] for line in metrics]).all()
     assert all(0 <= line["input_wait"] <= 1 for line in metrics)
     # The same images are scored at the end of the last epoch and of the run.
     assert metrics[-1]["val_loss"] == pytest.approx(row["loss"], abs=1e-5)
-    assert _lines(tmp_path / train.files.RESULTS_FILE) == [row]
+    assert _lines(tmp_path / train.run_folder.RESULTS_FILE) == [row]
     monkeypatch.setattr(train.registry, "build", None)
     assert _train(folder, tmp_path) == row
 
@@ -202,7 +202,7 @@ def test_images_held_out_choose_the_best_and_are_not_trained_on(
     best = checkpoints.find_best(tmp_path / "checkpoints")
     scores = [
         line["val_ema_top1"]
-        for line in _lines(tmp_path / train.files.METRICS_FILE)
+        for line in _lines(tmp_path / train.run_folder.METRICS_FILE)
     ]
     about = json.loads((best / checkpoints.ABOUT_FILE).read_text())
     assert about["score"] == pytest.approx(max(scores))
@@ -285,9 +285,9 @@ def test_a_loss_that_explodes_ends_the_run_with_its_step(folder, tmp_path):
 def test_the_teacher_is_learned_from(folder, tmp_path):
     _train(folder, tmp_path / "teacher")
     row = _train(folder, tmp_path / "student", teacher=f"{tmp_path}/teacher")
-    metrics = _lines(tmp_path / "student" / train.files.METRICS_FILE)
+    metrics = _lines(tmp_path / "student" / train.run_folder.METRICS_FILE)
     assert all(line["distillation"] > 0 for line in metrics)
-    plain = _lines(tmp_path / "teacher" / train.files.METRICS_FILE)
+    plain = _lines(tmp_path / "teacher" / train.run_folder.METRICS_FILE)
     assert metrics[0]["loss"] != plain[0]["loss"]
     assert np.isfinite(row["loss"])
 

@@ -96,8 +96,8 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     assert (row["train_images"], row["test_images"]) == (14, 4)
     assert row["complete"] is None and row["published"] is None
     assert row["score"] == row["top1"] <= row["top5"] == 1.0
-    assert _lines(tmp_path / finetune.files.RESULTS_FILE) == [row]
-    metrics = _lines(tmp_path / finetune.files.METRICS_FILE)
+    assert _lines(tmp_path / finetune.run_folder.RESULTS_FILE) == [row]
+    metrics = _lines(tmp_path / finetune.run_folder.METRICS_FILE)
     assert [line["epoch"] for line in metrics] == [1, 2]
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     monkeypatch.setattr(finetune.loading, "build", None)
@@ -151,14 +151,14 @@ def test_a_batch_larger_than_the_set_trains_on_all_of_it(folder, tmp_path):
         folder, tmp_path, batch_size=500, epochs=1, train_on="train+validation"
     )
     assert row["train_images"] == 16
-    (line,) = _lines(tmp_path / finetune.files.METRICS_FILE)
+    (line,) = _lines(tmp_path / finetune.run_folder.METRICS_FILE)
     assert line["images_per_second"] * line["seconds"] >= 16
 
 
 def test_colours_are_learned_by_the_linear_head_alone(folder, tmp_path):
     row = _run(folder, tmp_path, epochs=0, train_on="train+validation")
     assert row["top1"] == 1.0
-    assert not (tmp_path / finetune.files.METRICS_FILE).exists()
+    assert not (tmp_path / finetune.run_folder.METRICS_FILE).exists()
 
 
 def test_a_run_killed_after_its_last_epoch_ends_with_averaged_weights(
@@ -215,7 +215,7 @@ PROTOCOLS = {
 def test_protocols_train_and_end_in_finite_weights(folder, tmp_path, name):
     row = _run(folder, tmp_path, **PROTOCOLS[name])
     assert 0 <= row["score"] <= 1
-    metrics = _lines(tmp_path / finetune.files.METRICS_FILE)
+    metrics = _lines(tmp_path / finetune.run_folder.METRICS_FILE)
     assert len(metrics) == {"bit": 1}.get(name, 2)
     network = classifier.from_run(tmp_path).model
     assert all(np.isfinite(value).all() for value in network.get_weights())
@@ -261,9 +261,9 @@ def test_nothing_is_written_for_unknown_names(folder, tmp_path):
 
 
 def test_a_torn_result_is_computed_again(folder, tmp_path):
-    (tmp_path / finetune.files.RESULTS_FILE).write_text('{"task": "fol')
+    (tmp_path / finetune.run_folder.RESULTS_FILE).write_text('{"task": "fol')
     row = _run(folder, tmp_path, epochs=0)
-    assert _lines(tmp_path / finetune.files.RESULTS_FILE) == [row]
+    assert _lines(tmp_path / finetune.run_folder.RESULTS_FILE) == [row]
 
 
 def _command(folder, workdir, how, epoch, **fields):
@@ -317,13 +317,13 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
             assert done.stderr.splitlines()[-1].endswith(
                 "same command goes on."
             )
-        assert not (workdir / finetune.files.RESULTS_FILE).exists()
+        assert not (workdir / finetune.run_folder.RESULTS_FILE).exists()
     done = _command(folder, workdir, "never", 0)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["epochs"] == 5
 
     # Each epoch once; 14 images are 3 steps of 4; warm-up takes one epoch.
-    metrics = _lines(workdir / finetune.files.METRICS_FILE)
+    metrics = _lines(workdir / finetune.run_folder.METRICS_FILE)
     assert [row["epoch"] for row in metrics] == [1, 2, 3, 4, 5]
     schedule = schedules.warmup_cosine(0.01, 15, 3)
     np.testing.assert_allclose(
@@ -332,7 +332,7 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
         rtol=1e-5,
         atol=1e-9,
     )
-    assert len(_lines(workdir / finetune.files.RESULTS_FILE)) == 1
+    assert len(_lines(workdir / finetune.run_folder.RESULTS_FILE)) == 1
     assert not list(workdir.rglob(".tmp-*"))
 
 
@@ -379,7 +379,7 @@ def test_a_full_disk_is_one_line_and_loses_no_finished_epoch(
     (workdir / "filler").unlink()
     done = _command(folder, workdir, "never", 0)
     assert done.returncode == 0, done.stderr
-    metrics = _lines(workdir / finetune.files.METRICS_FILE)
+    metrics = _lines(workdir / finetune.run_folder.METRICS_FILE)
     assert [row["epoch"] for row in metrics][-3:] == [3, 4, 5]
 
 
@@ -404,7 +404,7 @@ def digits_run(tmp_path_factory):
 def test_digits_are_learned_within_an_epoch(digits_run):
     workdir, row = digits_run
     assert set(row) == FIELDS
-    assert _lines(workdir / finetune.files.RESULTS_FILE) == [row]
+    assert _lines(workdir / finetune.run_folder.RESULTS_FILE) == [row]
     assert (row["train_images"], row["test_images"]) == (1_257, 360)
     # Chance is 0.1; this gave 0.92 when it was written.
     assert row["score"] > 0.8
@@ -429,7 +429,7 @@ def test_tensorboard_shows_what_there_is_to_see(digits_run):
     workdir, row = digits_run
     train = _events(workdir / "tensorboard" / "train")
     run = _events(workdir / "tensorboard" / "run")
-    (metrics,) = _lines(workdir / finetune.files.METRICS_FILE)
+    (metrics,) = _lines(workdir / finetune.run_folder.METRICS_FILE)
     for name in ("loss", "top1", "learning_rate", "images_per_second"):
         (value,) = train[f"epoch_{name}"]
         assert float(tf.make_ndarray(value)) == pytest.approx(

@@ -18,7 +18,7 @@ RUNS = 6
 WORKER = textwrap.dedent(
     """
     import pathlib, sys, time
-    from efficientnet_tf.utils import files, workers
+    from efficientnet_tf.utils import files, run_folder, workers
 
     workdir, me, first_seconds, number = sys.argv[1:]
     workdir = pathlib.Path(workdir)
@@ -29,7 +29,8 @@ WORKER = textwrap.dedent(
         files.append_json_line(workdir / "begun.jsonl", {"run": name, "by": me})
         time.sleep(seconds)
         seconds = 0.05
-        files.append_json_line(workdir / name / files.RESULTS_FILE, {"by": me})
+        path = workdir / name / run_folder.RESULTS_FILE
+        files.append_json_line(path, {"by": me})
 
     workers.POLL_SECONDS = 0.05
     runs = {f"run{i}": workdir / f"run{i}" for i in range(int(number))}

@@ -1,7 +1,6 @@
 """Figures of the report: accuracy over parameters, mistakes, curves."""
 
 import collections
-import io
 import itertools
 
 import numpy as np
@@ -67,12 +66,12 @@ def draw_accuracy(points):
         _label_panel(axes, task)
     for axes in panels[len(points) :]:
         axes.set_axis_off()
-    return encode(figures.rasterize(drawing))
+    return figures.encode_png(figures.rasterize(drawing))
 
 
 def draw_confusion(counts, class_names):
     """Draws a confusion matrix."""
-    return encode(figures.confusion_image(counts, class_names))
+    return figures.encode_png(figures.confusion_image(counts, class_names))
 
 
 def draw_mistakes(pairs):
@@ -94,7 +93,7 @@ def draw_mistakes(pairs):
                     image.convert("RGB"), (side, side), color="white"
                 )
                 axes.imshow(np.asarray(square))
-    return encode(figures.rasterize(drawing))
+    return figures.encode_png(figures.rasterize(drawing))
 
 
 def draw_curves(rows):
@@ -130,16 +129,7 @@ def draw_curves(rows):
             axes.legend(fontsize=8)
         else:
             axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes)
-    return encode(figures.rasterize(drawing))
-
-
-def encode(image):
-    """Returns uint8 [H, W, 3] as the bytes of a PNG file."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="png", optimize=True)
-    return buffer.getvalue()
+    return figures.encode_png(figures.rasterize(drawing))
 
 
 def _kind(row):

@@ -4,6 +4,8 @@ import base64
 import dataclasses
 import html
 
+from efficientnet_tf.utils import tables
+
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222;
   max-width: 1180px; margin: 2rem auto; padding: 0 1rem; }
@@ -73,9 +75,7 @@ def _markdown_part(part):
         return part
     if isinstance(part, Picture):
         return f"![{part.caption}]({part.name})\n\n{part.caption}"
-    lines = [part.header, ("---",) * len(part.header), *part.rows]
-    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+    return tables.to_markdown(part.header, part.rows)
 
 
 def _html_part(part):

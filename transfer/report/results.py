@@ -8,7 +8,7 @@ import statistics
 from absl import logging
 
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import run_folder, tables
 from transfer import diagnostics, recipes
 from transfer.report import intervals
 
@@ -56,7 +56,7 @@ def read_results(paths):
     rows = []
     for path in map(pathlib.Path, paths):
         if path.is_dir():
-            path /= files.RESULTS_FILE
+            path /= run_folder.RESULTS_FILE
         if not path.exists():
             raise FileNotFoundError(
                 f"There is no {path}; the workdir of `efficientnet "
@@ -94,8 +94,7 @@ def summarize(rows):
 
 def render(summary):
     """Returns the Markdown table of `summarize`'s rows; scores in percent."""
-    lines = [HEADER, ("---",) * len(HEADER), *map(_cells, summary)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return tables.to_markdown(HEADER, map(_cells, summary))
 
 
 def find_conditions(row):

@@ -15,7 +15,7 @@ import keras
 import optuna
 from absl import logging
 
-from efficientnet_tf.utils import files, workers
+from efficientnet_tf.utils import files, run_folder, workers
 from transfer import finetune
 from transfer.sweep import optuna_search, plan as plan_lib
 
@@ -233,7 +233,8 @@ class _Grid:
         else:
             study.tell(trial, row["score"])
             self._show(cell, _name(point), config, point, row)
-        for name in (files.CHECKPOINTS, files.MODEL_FILE):  # Nobody needs them.
+        # Nobody needs them.
+        for name in (run_folder.CHECKPOINTS, run_folder.MODEL_FILE):
             files.remove(folder / name)
 
     def _finish(self, cell, point):
@@ -276,12 +277,12 @@ class _Grid:
         if "failed" not in row and not self._shown(cell, config.seed).exists():
             point = {**point, "seed": config.seed}
             self._show(cell, f"seed={config.seed}", config, point, row)
-        files.remove(folder / files.CHECKPOINTS)
+        files.remove(folder / run_folder.CHECKPOINTS)
 
     def _is_tidy(self, cell, seed):
         folder = _final(self.workdir, cell, seed)
         told = self._shown(cell, seed).exists() or "failed" in _last_row(folder)
-        return told and not (folder / files.CHECKPOINTS).exists()
+        return told and not (folder / run_folder.CHECKPOINTS).exists()
 
     def _shown(self, cell, seed):
         return self.workdir / "tensorboard" / cell.slug / f"seed={seed}"
@@ -325,7 +326,7 @@ def _search_curves(plan, workdir, cell):
 def _write_results(plan, workdir):
     with workers.lock(workdir, "results"):
         rows = read_results(plan, workdir)
-        files.write_json_lines(workdir / files.RESULTS_FILE, rows)
+        files.write_json_lines(workdir / run_folder.RESULTS_FILE, rows)
 
 
 def _name(point):
@@ -337,7 +338,7 @@ def _name(point):
 
 
 def _last_row(folder):
-    return files.last_result(folder / files.RESULTS_FILE)
+    return run_folder.last_result(folder)
 
 
 def _searched(workdir, cell, point):

@@ -14,7 +14,7 @@ from efficientnet_tf.utils import files
 
 WEB = pathlib.Path(__file__).parent / "web"
 
-# Name -> its base, and its name in `charts.accuracy_points`.
+# Name -> its base, and its name in `cost_charts.accuracy_points`.
 FAMILIES = {
     "B": ("efficientnet_b0", "EfficientNet"),
     "Lite": ("efficientnet_lite0", "EfficientNet-Lite"),

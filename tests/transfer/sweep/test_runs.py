@@ -12,7 +12,7 @@ import pytest
 import grid_cases
 import paths
 from efficientnet_tf.models import builder, variants
-from efficientnet_tf.utils import files, workers
+from efficientnet_tf.utils import files, run_folder, workers
 from efficientnet_tf.weights import loading
 from transfer import finetune, inputs
 from transfer.sweep import optuna_search, plan as plan_lib, runs as runs_lib
@@ -59,7 +59,7 @@ def runs(monkeypatch):
             "seed": config.seed,
             "curves": {"epoch": [1], "val_top1": [config.learning_rate]},
         }
-        files.append_json_line(workdir / files.RESULTS_FILE, row)
+        files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
         return row
 
     monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
@@ -69,7 +69,7 @@ def runs(monkeypatch):
 def test_the_search_is_on_validation_and_each_seed_touches_test_once(
     plan, tmp_path, runs
 ):
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     runs_lib.work(plan, tmp_path)
     used = [
         (c.learning_rate, c.train_on, c.evaluate_on, c.seed) for c, *_ in runs
@@ -83,9 +83,9 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
     assert runs_lib.count(plan, tmp_path) == (4, 4)
     rows = runs_lib.read_results(plan, tmp_path)
     assert [row["seed"] for row in rows] == [0, 1]
-    assert files.read_json_lines(tmp_path / files.RESULTS_FILE) == rows
+    assert files.read_json_lines(tmp_path / run_folder.RESULTS_FILE) == rows
     for row in rows:
-        assert (tmp_path / row["folder"] / files.RESULTS_FILE).exists()
+        assert (tmp_path / row["folder"] / run_folder.RESULTS_FILE).exists()
         # Of the rate that was chosen.
         assert row["search_curves"] == {"epoch": [1], "val_top1": [0.01]}
         assert row["searched"] == ["learning_rate"]
@@ -96,7 +96,7 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
 def test_what_a_kill_after_a_result_left_undone_is_made_up_for(
     plan, tmp_path, runs
 ):
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     runs_lib.work(plan, tmp_path)
     (cell,) = plan.cells
     shown = tmp_path / "tensorboard" / cell.slug / "seed=1"
@@ -119,7 +119,7 @@ def test_the_test_images_are_read_by_final_runs_alone(
         return real(examples, result)
 
     monkeypatch.setattr(inputs, "make_eval_dataset", watch)
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     runs_lib.work(plan, tmp_path)
     task = finetune.tasks.get_task(plan.tasks[0])
     test = finetune.tasks.load_examples(task)["test"].fingerprint
@@ -152,7 +152,7 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(
             return real(*args, skip_if_exists=True)
         raise _Kill
 
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     optuna_search.open_study(plan, tmp_path, plan.cells[0])
     if place is optuna.Study:  # These replace a trial whose process is dead.
         with monkeypatch.context() as patch, pytest.raises(_Kill):
@@ -171,7 +171,7 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(
         # One that ended before its trial did returns its result once more.
         assert len(files.read_json_lines(path)) <= 1 + (name == "tell")
     assert runs_lib.count(plan, tmp_path) == (4, 4)
-    rows = files.read_json_lines(tmp_path / files.RESULTS_FILE)
+    rows = files.read_json_lines(tmp_path / run_folder.RESULTS_FILE)
     assert [row["seed"] for row in rows] == [0, 1]
 
 
@@ -192,7 +192,7 @@ def test_the_search_is_over_only_if_that_is_so_under_its_lock(
         return get_trials(study, deepcopy, states)
 
     monkeypatch.setattr(optuna.Study, "get_trials", watch)
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     runs_lib.work(plan, tmp_path)
     assert held and all(held)
 
@@ -211,7 +211,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
         return lock(workdir, name, *timeout)
 
     monkeypatch.setattr(workers, "lock", end_first)
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     runs_lib.work(plan, tmp_path)
     assert [folder.name for _, folder, _ in runs] == [
         "learning_rate=0.01",
@@ -222,7 +222,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
 
 def test_without_a_choice_nothing_is_searched(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, search=())
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     assert runs_lib.count(plan, tmp_path) == (0, 2)
     runs_lib.work(plan, tmp_path)
     assert [c.evaluate_on for c, *_ in runs] == ["test", "test"]
@@ -242,7 +242,7 @@ def test_kornbliths_own_grid_has_56_points(plan):
 
 def test_tpe_tries_as_many_as_it_may_between_the_ends(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, sampler="tpe", trials=5, seeds=1)
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     runs_lib.work(plan, tmp_path)
     rates = [config.learning_rate for config, *_ in runs]
     assert len(rates) == 6 and len(set(rates[:5])) == 5
@@ -255,7 +255,7 @@ def test_tpe_takes_whole_numbers_where_a_field_needs_them(plan, tmp_path, runs):
     plan = dataclasses.replace(
         plan, search=search, sampler="tpe", trials=4, seeds=1
     )
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     runs_lib.work(plan, tmp_path)
     sizes = [config.batch_size for config, *_ in runs]
     assert len(set(sizes)) > 1 and all(4 <= size <= 64 for size in sizes)
@@ -271,7 +271,7 @@ def test_tpe_keeps_kornblith_decays_to_their_rates(plan, tmp_path, runs):
         trials=12,
         seeds=1,
     )
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     runs_lib.work(plan, tmp_path)
     for config, *_ in runs:
         product = config.learning_rate * config.weight_decay
@@ -301,7 +301,7 @@ def test_a_hopeless_run_is_pruned_and_a_diverged_one_is_not_chosen(
                 score = 0.9 if rate < 0.035 else 0.1
                 watcher.on_epoch_end(epoch, {"val_top1": score})
         row = {"score": rate, "evaluated_on": config.evaluate_on}
-        files.append_json_line(workdir / files.RESULTS_FILE, row)
+        files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
         return row
 
     monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
@@ -311,7 +311,7 @@ def test_a_hopeless_run_is_pruned_and_a_diverged_one_is_not_chosen(
         "_make_pruner",
         lambda _: optuna.pruners.MedianPruner(1, optuna_search.MIN_ROUNDS),
     )
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     runs_lib.work(plan, tmp_path)
     assert rounds == {0.01: 8, 0.03: 8, 0.04: optuna_search.MIN_ROUNDS}
     assert runs_lib.count(plan, tmp_path) == (5, 5)
@@ -324,7 +324,7 @@ def test_a_search_without_any_score_says_so(plan, tmp_path, monkeypatch):
         raise FloatingPointError("loss is nan")
 
     monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     with pytest.raises(RuntimeError, match="tiny.*: no run of the search"):
         runs_lib.work(plan, tmp_path)
 
@@ -339,14 +339,14 @@ def test_what_diverges_does_not_keep_the_rest_from_being_done(
             raise FloatingPointError("loss is nan")
         done.append((recipe, config.seed))
         row = {"score": 1.0, "evaluated_on": config.evaluate_on}
-        files.append_json_line(workdir / files.RESULTS_FILE, row)
+        files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
         return row
 
     monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
     plan = dataclasses.replace(
         plan, recipes=("full", "linear"), search=(), settings=(), seeds=3
     )
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     for _ in range(2):  # The second time, nothing is left to be done.
         with pytest.raises(
             RuntimeError, match="^1 diverged.*full seed 0: loss"
@@ -366,9 +366,9 @@ def test_a_run_that_has_just_ended_is_not_repeated(
     plan, tmp_path, runs, monkeypatch
 ):
     plan = dataclasses.replace(plan, search=(), seeds=1)
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     (cell,) = plan.cells
-    path = runs_lib._final(tmp_path, cell, 0) / files.RESULTS_FILE
+    path = runs_lib._final(tmp_path, cell, 0) / run_folder.RESULTS_FILE
     files.append_json_line(path, {"failed": "loss is nan"})
     # Another process writes it after this one has looked.
     answers = iter([False])
@@ -382,7 +382,7 @@ def test_a_run_that_has_just_ended_is_not_repeated(
 
 def test_a_run_that_another_process_is_at_is_left_to_it(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, search=())
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     (cell,) = plan.cells
     theirs = filelock.FileLock(tmp_path / "locks" / f"{cell.slug}-seed0.lock")
     worker = runs_lib._Grid(plan, tmp_path, None)
@@ -422,7 +422,7 @@ def test_two_workers_of_which_one_is_killed_repeat_no_finished_run(
         assert epochs == [1, 2], path
         assert len(files.read_json_lines(path.parent / "results.jsonl")) == 1
     assert len(list(tmp_path.glob("*/*/*/metrics.jsonl"))) == 4
-    assert len(files.read_json_lines(tmp_path / files.RESULTS_FILE)) == 2
+    assert len(files.read_json_lines(tmp_path / run_folder.RESULTS_FILE)) == 2
 
 
 def test_killed_alone_it_goes_on_where_it_was(plan, tmp_path):
@@ -445,7 +445,7 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
     from tensorboard.backend.event_processing import event_accumulator
     from tensorboard.plugins.hparams import plugin_data_pb2
 
-    workers.start(plan, tmp_path)
+    run_folder.start_study(plan, tmp_path)
     runs_lib.work(plan, tmp_path)
     found = {}
     for path in (tmp_path / "tensorboard").glob("*/*"):
@@ -466,11 +466,11 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
 
 
 def test_another_plan_in_the_same_folder_is_refused(plan, tmp_path):
-    workers.start(plan, tmp_path)
-    before = (tmp_path / workers.PLAN_FILE).read_text()
+    run_folder.start_study(plan, tmp_path)
+    before = (tmp_path / run_folder.PLAN_FILE).read_text()
     with pytest.raises(ValueError, match="seeds=2 there, 3 here"):
-        workers.start(dataclasses.replace(plan, seeds=3), tmp_path)
-    assert (tmp_path / workers.PLAN_FILE).read_text() == before
+        run_folder.start_study(dataclasses.replace(plan, seeds=3), tmp_path)
+    assert (tmp_path / run_folder.PLAN_FILE).read_text() == before
     assert json.loads(before)["seeds"] == 2
 
 

@@ -1,0 +1,108 @@
+"""A network and the conditions to measure it under, and a process to do so."""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from efficientnet_tf.models import registry
+from efficientnet_tf.utils import configs
+
+BACKENDS = ("tensorflow", "jax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A network and the conditions to measure it under.
+
+    `model` is a name or a variant file. `resolution` is in pixels, None for
+    the network's own. `batches` are timed after `warmup_batches`. `backend` is
+    that of the processes that measure.
+    """
+
+    model: str
+    resolution: int | None = None
+    batch_size: int = 1
+    precision: str = "float32"
+    backend: str = "tensorflow"
+    warmup_batches: int = 5
+    batches: int = 50
+
+    def __post_init__(self):
+        configs.check_types(self)
+        _check_choice("precision", self.precision, configs.PRECISIONS)
+        _check_choice("backend", self.backend, BACKENDS)
+        _ = self.network  # Checks the name, the file and the resolution.
+        for field in ("batch_size", "batches"):
+            if getattr(self, field) < 1:
+                raise ValueError(
+                    f"{field} must be at least 1, got {getattr(self, field)}."
+                )
+
+    @functools.cached_property
+    def network(self):
+        """The `registry.Scaled` that is measured."""
+        network = registry.get_variant(self.model)
+        if self.resolution is None:
+            return network
+        return dataclasses.replace(network, resolution=self.resolution)
+
+    @property
+    def size(self) -> int:
+        return self.network.resolution
+
+    def make_images(self) -> np.ndarray:
+        """Returns one batch of noise, float32 in [0, 255]."""
+        shape = (self.batch_size, self.size, self.size, 3)
+        return np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
+
+
+def run_apart(function: Callable[[Job], dict], job: Job) -> dict:
+    """Calls `function(job)` in a new process on the job's backend.
+
+    Args:
+      function: of a module, not of a class or another function.
+      job: what it is called with.
+
+    Raises:
+      RuntimeError: the process failed; says how.
+    """
+    program = (
+        "import importlib, json, sys\n"
+        "from efficientnet_tf.measure import jobs\n"
+        "module, name, fields = sys.argv[1:]\n"
+        "function = getattr(importlib.import_module(module), name)\n"
+        "print(json.dumps(function(jobs.Job(**json.loads(fields)))))\n"
+    )
+    fields = json.dumps(dataclasses.asdict(job))
+    root = str(pathlib.Path(__file__).parents[2])
+    path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", program),
+            *(function.__module__, function.__name__, fields),
+        ],
+        env={**os.environ, "KERAS_BACKEND": job.backend, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        reason = lines[-1]
+        if done.returncode < 0:
+            reason = f"killed by signal {-done.returncode}, memory perhaps"
+        raise RuntimeError(f"{function.__name__} failed: {reason}.")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def _check_choice(what, value, choices):
+    if value not in choices:
+        raise ValueError(
+            f"Unknown {what} {value!r}; choose one of {', '.join(choices)}."
+        )

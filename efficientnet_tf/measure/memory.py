@@ -1,0 +1,35 @@
+"""How much memory training a network takes on this machine."""
+
+import keras
+import numpy as np
+
+from efficientnet_tf.measure import jobs
+from efficientnet_tf.models import builder, costs
+from efficientnet_tf.training import distribution, memory
+
+
+def measure_training_memory(job: jobs.Job) -> dict:
+    """Trains two batches and returns the peak of memory in megabytes.
+
+    On an accelerator its own memory, else this process's: there
+    "runtime_memory_mb" says what it had before the network was built.
+
+    Raises:
+      MemoryError: see `memory.check_memory`.
+    """
+    distribution.set_precision(job.precision)
+    runtime = memory.peak_mb()
+    cost = costs.count_costs(job.network)
+    memory.check_memory(cost, job.batch_size, job.precision)
+    network = builder.build(job.network)
+    network.compile(
+        optimizer=keras.optimizers.SGD(1e-3, momentum=0.9),
+        loss="sparse_categorical_crossentropy",
+    )
+    labels = np.arange(job.batch_size) % 1000
+    for _ in range(2):  # The optimizer makes its slots in the first one.
+        network.train_on_batch(job.make_images(), labels)
+    return {
+        "training_memory_mb": memory.peak_mb(),
+        "runtime_memory_mb": runtime,
+    }

@@ -1,0 +1,43 @@
+"""A folder is of one run or one study, and says when that has ended."""
+
+import dataclasses
+import json
+
+import pytest
+
+from efficientnet_tf.utils import files, run_folder
+
+RUN = {"model": "b0", "config": {"epochs": 1, "sizes": (2, 3)}}
+
+
+def test_a_run_that_has_ended_gives_its_newest_result(tmp_path):
+    assert run_folder.start_run(tmp_path / "new", RUN) is None
+    assert not (tmp_path / "new").exists()
+    for score in (0.1, 0.2):
+        path = tmp_path / run_folder.RESULTS_FILE
+        files.append_json_line(path, {"score": score})
+    assert run_folder.start_run(tmp_path, RUN) == {"score": 0.2}
+
+
+def test_another_run_is_refused_and_what_differs_is_named(tmp_path):
+    files.write_json(tmp_path / run_folder.CONFIG_FILE, RUN)
+    run_folder.start_run(tmp_path, RUN)  # Tuples are lists in JSON.
+    other = {**RUN, "config": {**RUN["config"], "epochs": 5}}
+    with pytest.raises(ValueError, match="config's epochs=1 there, 5 here"):
+        run_folder.start_run(tmp_path, other)
+    with pytest.raises(ValueError, match="model='b0' there, 'b1' here"):
+        run_folder.start_run(tmp_path, {**RUN, "model": "b1"})
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    seeds: int = 2
+
+
+def test_a_studys_folder_keeps_its_plan_and_refuses_another(tmp_path):
+    path = tmp_path / "study" / run_folder.PLAN_FILE
+    for _ in range(2):
+        run_folder.start_study(Plan(), path.parent)
+        assert json.loads(path.read_text()) == {"seeds": 2}
+    with pytest.raises(ValueError, match="seeds=2 there, 3 here"):
+        run_folder.start_study(Plan(3), path.parent)
