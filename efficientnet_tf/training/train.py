@@ -84,7 +84,7 @@ def train_and_evaluate(
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
     run |= {"recipe": recipe, **_describe(model_name, variant, config)}
     teachers.check(config.teacher)
-    finished = run_folder.start_run(workdir, run)
+    finished = run_folder.start_run(workdir, run, _upgrade)
     if finished is not None:
         return finished
     devices = _set_up(config, strategy)
@@ -106,6 +106,15 @@ def _describe(model_name, variant, config):
     if registry.is_file(model_name):  # What stands in it may change.
         described["network"] = dataclasses.asdict(variant)
     return described
+
+
+def _upgrade(stored):
+    """Returns an early version's config, whose network was scaled rows only."""
+    network = stored.get("network")
+    if isinstance(network, dict) and "base" in network:
+        variant = registry.from_fields(network)
+        return {**stored, "network": dataclasses.asdict(variant)}
+    return stored
 
 
 def _run(run, state, feed, workdir, profile_steps):

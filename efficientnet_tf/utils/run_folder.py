@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Callable
 
 from absl import logging
 
@@ -19,12 +20,17 @@ CHECKPOINTS = "checkpoints"
 PLAN_FILE = "plan.json"
 
 
-def start_run(workdir: str | pathlib.Path, run: dict) -> dict | None:
+def start_run(
+    workdir: str | pathlib.Path,
+    run: dict,
+    upgrade: Callable[[dict], dict] = dict,
+) -> dict | None:
     """Checks a run's folder; returns the result of a finished run, or None.
 
     Args:
       workdir: the folder, there or not.
       run: the run's config.
+      upgrade: maps the config of an earlier version to what it would be now.
 
     Raises:
       OSError: `workdir` cannot become a folder to write into.
@@ -32,7 +38,7 @@ def start_run(workdir: str | pathlib.Path, run: dict) -> dict | None:
     """
     workdir = pathlib.Path(workdir)
     files.check_folder(workdir)
-    check_run(workdir / CONFIG_FILE, run)
+    check_run(workdir / CONFIG_FILE, run, upgrade)
     result = last_result(workdir)
     if result is not None:
         logging.info("%s is finished; delete it to train again.", workdir)
@@ -58,13 +64,17 @@ def start_study(plan: object, workdir: str | pathlib.Path) -> None:
         files.write_json(path, dataclasses.asdict(plan))
 
 
-def check_run(path: str | pathlib.Path, run: dict) -> None:
+def check_run(
+    path: str | pathlib.Path,
+    run: dict,
+    upgrade: Callable[[dict], dict] = dict,
+) -> None:
     """Raises ValueError if the config file `path` is of another run."""
     path = pathlib.Path(path)
     if not path.exists():
         return
-    stored = json.loads(path.read_text())
-    for field, value in json.loads(json.dumps(run)).items():
+    stored = _as_json(upgrade(json.loads(path.read_text())))
+    for field, value in _as_json(run).items():
         there = stored.get(field)
         if isinstance(value, dict) and isinstance(there, dict):
             # Of what is within, only what differs.
@@ -86,3 +96,8 @@ def last_result(folder: str | pathlib.Path) -> dict | None:
     path = pathlib.Path(folder) / RESULTS_FILE
     rows = files.read_json_lines(path) if path.exists() else []
     return rows[-1] if rows else None
+
+
+def _as_json(config):
+    """Returns a config as a file holds it: lists for tuples."""
+    return json.loads(json.dumps(config))

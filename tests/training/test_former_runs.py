@@ -1,0 +1,57 @@
+"""Runs that an early version began, whose layers had other names."""
+
+import shutil
+
+import pytest
+
+import paths
+import samples
+from efficientnet_tf.training import checkpoints, recipes, train
+from efficientnet_tf.utils import run_folder
+
+SETTINGS = ["epochs=2", "batch_size=8", "ema_decay=0.9"]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with the old run, its images and its variant file."""
+    legacy = paths.ROOT / "tests" / "legacy"
+    shutil.copytree(legacy / "run", tmp_path / "run")
+    shutil.copy(legacy / "b0.json", tmp_path)
+    samples.make_folder(tmp_path / "photos", {"a": 40, "b": 40})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def resume():
+    return train.train_and_evaluate(
+        "b0.json",
+        "folder:photos",
+        config=recipes.get_recipe("smoke", SETTINGS),
+        workdir="run",
+        splits=("train", "test"),
+        recipe="smoke",
+    )
+
+
+def test_a_finished_run_gives_its_result(place):
+    row = run_folder.last_result(place / "run")
+    assert row["cross_entropy"] == pytest.approx(0.694758)
+    assert resume() == row
+
+
+def test_an_interrupted_run_ends_as_it_would_have(place):
+    wanted = run_folder.last_result(place / "run")
+    (place / "run" / run_folder.RESULTS_FILE).unlink()
+    newest, _ = checkpoints.list_newest(place / "run" / run_folder.CHECKPOINTS)
+    shutil.rmtree(newest)  # Killed in its second epoch.
+    found = resume()
+    for name in ("cross_entropy", "ema_cross_entropy", "top1", "ema_top1"):
+        assert found[name] == pytest.approx(wanted[name], abs=1e-3)
+
+
+def test_another_networks_file_is_another_run(place):
+    text = (place / "b0.json").read_text()
+    (place / "b0.json").write_text(text.replace("0.1", "0.15"))
+    with pytest.raises(ValueError, match="holds another run: network's width"):
+        resume()
