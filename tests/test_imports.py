@@ -27,18 +27,8 @@ ROOMS = {
     "transfer.datasets": ("utils", "data", "transfer"),
     "transfer.sweep": (*_LIBRARY, "training", "transfer"),
     "transfer.report": ("utils", "models", "data", "measure", "transfer"),
-    "commands": (
-        *_LIBRARY,
-        "deploy",
-        "training",
-        "measure",
-        "search",
-        "transfer",
-        "transfer.datasets",
-        "transfer.sweep",
-        "transfer.report",
-    ),
 }
+ROOMS["commands"] = tuple(ROOMS)  # They call everything.
 
 # These also run where TensorFlow is not installed: they import it in
 # functions, if at all.
@@ -149,7 +139,10 @@ def test_contributing_shows_the_same_arrows():
         if len(cells) == 3
     }
     for room, allowed in ROOMS.items():
-        assert set(shown[room]) == set(allowed), room
+        if room == "commands":
+            assert shown[room] == ("all",)
+        else:
+            assert set(shown[room]) == set(allowed), room
 
 
 @pytest.mark.parametrize("module", MODULES)
