@@ -77,12 +77,14 @@ def measure(part: str, job: jobs.Job, bench: Bench) -> dict:
     conditions = dataclasses.asdict(job)
     # What the network is, not how it is called: a file may change.
     del conditions["model"], conditions["resolution"]
-    key = {
-        "part": part,
-        "network": dataclasses.asdict(job.network),
-        "job": conditions,
-        "machine": _machine(),
-    }
+    key = files.to_json_types(
+        {
+            "part": part,
+            "network": dataclasses.asdict(job.network),
+            "job": conditions,
+            "machine": _machine(),
+        }
+    )
     rows = files.read_json_lines(bench.path) if bench.path.exists() else []
     kept = [r for r in rows if {name: r.get(name) for name in key} == key]
     if kept:

@@ -45,6 +45,11 @@ def atomic(path):
         raise
 
 
+def to_json_types(value):
+    """Returns a value as it comes back from a JSON file: lists for tuples."""
+    return json.loads(json.dumps(value))
+
+
 def write_json(path, value):
     """Writes `value` as one JSON file, whole or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")

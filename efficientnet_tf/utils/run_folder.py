@@ -73,8 +73,8 @@ def check_run(
     path = pathlib.Path(path)
     if not path.exists():
         return
-    stored = _as_json(upgrade(json.loads(path.read_text())))
-    for field, value in _as_json(run).items():
+    stored = files.to_json_types(upgrade(json.loads(path.read_text())))
+    for field, value in files.to_json_types(run).items():
         there = stored.get(field)
         if isinstance(value, dict) and isinstance(there, dict):
             # Of what is within, only what differs.
@@ -96,8 +96,3 @@ def last_result(folder: str | pathlib.Path) -> dict | None:
     path = pathlib.Path(folder) / RESULTS_FILE
     rows = files.read_json_lines(path) if path.exists() else []
     return rows[-1] if rows else None
-
-
-def _as_json(config):
-    """Returns a config as a file holds it: lists for tuples."""
-    return json.loads(json.dumps(config))

@@ -94,7 +94,7 @@ def test_each_one_is_kept_before_the_next_begins(bench, runs, monkeypatch):
         cache.measure("measure_latency", other, bench)
     (line,) = bench.path.read_text().splitlines()
     kept = json.loads(line)
-    assert kept["network"]["base"] == "mobilenet_v1"
+    assert kept["network"]["stages"][0]["block"] == "separable"
     assert kept["measured"] == {"latency_p50_ms": 1.0}
 
 
