@@ -2,8 +2,9 @@
 
 import ast
 
-import paths
 import pytest
+
+import paths
 
 FILES = [
     path
