@@ -2,6 +2,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 
 from efficientnet_tf.models import builder, plan as plan_lib, variants
@@ -138,10 +139,9 @@ def network(request):
 def test_every_weight_of_a_state_dict_finds_its_place(
     network, tmp_path, family
 ):
-    numpy = pytest.importorskip("safetensors.numpy")
     path = tmp_path / "x.safetensors"
     arrays = arrays_of(network)
-    numpy.save_file(to_torch(family, network.name, arrays), path)
+    safetensors.numpy.save_file(to_torch(family, network.name, arrays), path)
     checkpoint = name_maps.read(path, network.name)
     assert_same(checkpoint.arrays, arrays)
     assert checkpoint.normalization is None
