@@ -214,7 +214,7 @@ def test_too_many_corrupt_images_stop_the_run_with_their_names():
 
 
 def test_a_preprocessing_that_never_works_is_not_taken_for_bad_images():
-    with pytest.raises(RuntimeError, match="Not one of the first images.*bad"):
+    with pytest.raises(RuntimeError, match="None of the first images.*bad"):
         _epochs(_numbers(10), preprocess=_refuse(*range(10)))
 
 

@@ -189,7 +189,7 @@ def test_a_class_that_is_spelled_in_two_ways_is_refused(tmp_path, make_folder):
 BAD_LABELS = [
     ([0, 2, 1], "ab", "Image 1 has label 2; 2 classes have labels 0 to 1"),
     ([0, 1, -1], "ab", "Image 2 has label -1"),
-    ([0, 1, 2], "aba", "The class name 'a' is there twice"),
+    ([0, 1, 2], "aba", "The class name 'a' appears twice"),
 ]
 
 
