@@ -273,7 +273,7 @@ class Stream:
         )
 
     def _names(self, lost):
-        """Returns the names of lost examples; [N, 2] are ordinals and counts."""
+        """Returns the names of lost examples, [N, 2] ordinals and counts."""
         names = []
         for first, count in np.unique(lost.reshape(-1, 2), axis=0):
             for ordinal in range(first, first + count):
