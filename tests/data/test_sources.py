@@ -17,7 +17,7 @@ def folder(tmp_path_factory, make_folder):
 
 
 def _ids(examples):
-    """The (label, number of the image) of each, read from the first pixel."""
+    """Returns (label, image number) pairs; the number is the first pixel."""
     ids = []
     for image, label in examples.dataset:
         number, written, _ = preprocessing.decode(image)[0, 0].numpy()

@@ -1,4 +1,4 @@
-"""Costs layer by layer; the networks' goldens are in test_model.py."""
+"""Costs layer by layer; the networks' goldens are in test_builder.py."""
 
 import keras
 import pytest
@@ -276,7 +276,7 @@ def test_multiply_adds_are_those_of_tensorflows_profiler(make):
 
 
 def _profile_graph(network):
-    """Returns the operations of matrix products in the frozen graph."""
+    """Returns the matrix products in the frozen graph."""
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
 

@@ -16,7 +16,7 @@ SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves one file, as well or as badly as it is told to."""
+    """Serves one file, with faults on request."""
 
     content = CONTENT
     etag = '"one"'

@@ -9,7 +9,7 @@ KERNEL = np.arange(4, dtype=np.float32)
 
 
 def write_checkpoint(prefix, arrays):
-    """Writes a checkpoint of the TF1 kind: plain names, no object graph."""
+    """Writes a TF1 checkpoint: plain names, no object graph."""
     tf.raw_ops.SaveV2(
         prefix=str(prefix),
         tensor_names=list(arrays),
