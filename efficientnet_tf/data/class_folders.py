@@ -167,8 +167,8 @@ def _carve(root, name, groups, seed):
     train = list(groups["train"])
     if len(train) <= len(missing):
         raise RuntimeError(
-            f"Class {name!r} in {root} has {len(train)} images; dividing it "
-            f"needs at least {len(missing) + 1}."
+            f"Class {name!r} in {root} has {len(train)} images; at least "
+            f"{len(missing) + 1} are needed to divide it."
         )
     total = len(train)
     random.Random(f"{seed}{name}").shuffle(train)
