@@ -1,10 +1,11 @@
-"""EfficientNet in Keras 3: the family, its scaling, its training.
+"""EfficientNet in Keras 3: the models, their scaling, their training.
 
 Names load on first use, so that importing the package costs nothing and does
 not import TensorFlow.
 """
 
 import importlib
+from typing import Any
 
 from efficientnet_tf.utils import import_hooks
 
@@ -58,7 +59,7 @@ _ROOMS = (
 __all__ = [*_EXPORTS, *_MODULES, *_ROOMS]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _EXPORTS:
         module = importlib.import_module(f"{__name__}.{_EXPORTS[name]}")
         return getattr(module, name)
@@ -69,12 +70,12 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
 
 
 # `keras.models.load_model` finds the layers of our networks only once they are
-# registered, and importing this package is to be enough for it.
+# registered; importing this package is meant to be enough.
 import_hooks.after_import(
     "keras", lambda: importlib.import_module(f"{__name__}.models.layers")
 )

@@ -1,20 +1,21 @@
 """Random policies on one uint8 image, and random erasing.
 
 Every random number is a pure function of `seed`, two integers: the same seed
-repeats the same result, eagerly and inside a dataset. Functions draw from
-streams of their own, so one seed serves several of them.
+gives the same result, eagerly and inside a dataset. Each function draws from
+its own stream, so one seed can serve several of them.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import image_ops, policies
 
-# The keys of the streams of random numbers.
+# The keys of the random streams.
 (
     _AUTOAUGMENT,
     _RANDAUGMENT,
@@ -26,14 +27,18 @@ from efficientnet_tf.data import image_ops, policies
 ) = range(7)
 
 
+# Two integers.
+Seed: typing.TypeAlias = Sequence[int] | tf.Tensor
+
+
 @dataclasses.dataclass(frozen=True)
 class Operation:
-    """A function of `image_ops`, and what a level means to it.
+    """A function of `image_ops`, and how a level maps to its argument.
 
-    `argument` takes level / MAX_LEVEL and the limits; None is for functions
-    of the image alone. One that moves the image has a matrix, and for half of
-    the images an argument of the opposite sign; a placed one takes a random
-    centre.
+    `argument` maps level / MAX_LEVEL and the limits to the function's argument;
+    it is None for functions of the image alone. `matrix` is set for geometric
+    operations, whose argument is negated for half of the images. `placed`
+    operations take a random centre.
     """
 
     function: Callable
@@ -92,8 +97,8 @@ OPERATIONS = {
 }
 
 
-def level_argument(name, level, limits):
-    """What a level means to an operation of the table, as a number."""
+def level_argument(name: str, level: float, limits: policies.Limits) -> float:
+    """Returns the argument of an operation at a level."""
     argument = OPERATIONS[name].argument
     return (
         0.0
@@ -102,8 +107,8 @@ def level_argument(name, level, limits):
     )
 
 
-def autoaugment(image, seed):
-    """One of the 25 sub-policies of AutoAugment's policy v0.
+def autoaugment(image: tf.Tensor, seed: Seed) -> tf.Tensor:
+    """Applies a random one of the 25 sub-policies of AutoAugment's policy v0.
 
     Args:
       image: uint8 [H, W, 3].
@@ -121,14 +126,16 @@ def autoaugment(image, seed):
     return _apply_all(image, names, indices, arguments, draws[:, 2:])
 
 
-def randaugment(image, seed, *, layers, magnitude):
-    """Operations of the table in sequence, all with the same level.
+def randaugment(
+    image: tf.Tensor, seed: Seed, *, layers: int, magnitude: float
+) -> tf.Tensor:
+    """Applies random operations in sequence, all at the same level.
 
     Args:
       image: uint8 [H, W, 3].
       seed: two integers.
-      layers: the number of operations, N of the paper.
-      magnitude: their level, M of the paper, from 0 to 30.
+      layers: the number of operations, N in the paper.
+      magnitude: their level, M in the paper, from 0 to 30.
 
     Returns:
       uint8 [H, W, 3].
@@ -154,18 +161,27 @@ def randaugment(image, seed, *, layers, magnitude):
     return _apply_all(image, names, indices, arguments, draws[:, 1:])
 
 
-def augmix(image, seed, *, severity=3, width=3, depth=3, alpha=1.0):
-    """The image mixed with chains of operations, without a consistency loss.
+def augmix(
+    image: tf.Tensor,
+    seed: Seed,
+    *,
+    severity: float = 3,
+    width: int = 3,
+    depth: int = 3,
+    alpha: float = 1.0,
+) -> tf.Tensor:
+    """Mixes the image with random chains of operations; no consistency loss.
 
     Section 3 of https://arxiv.org/abs/1912.02781.
 
     Args:
       image: uint8 [H, W, 3].
       seed: two integers.
-      severity: the highest level, to 10.
+      severity: the highest level, above 0 and up to 10.
       width: the number of chains.
-      depth: the most operations of a chain; the least is one.
-      alpha: of the Dirichlet and Beta distributions of the weights.
+      depth: the maximum number of operations in a chain; the minimum is one.
+      alpha: the parameter of the Dirichlet and Beta distributions of the
+        weights.
 
     Returns:
       uint8 [H, W, 3], rounded.
@@ -191,19 +207,24 @@ def augmix(image, seed, *, severity=3, width=3, depth=3, alpha=1.0):
 
 
 def random_erasing(
-    image, seed, *, probability, area=(0.02, 0.4), max_aspect=1 / 0.3
-):
+    image: tf.Tensor,
+    seed: Seed,
+    *,
+    probability: float,
+    area: tuple[float, float] = (0.02, 0.4),
+    max_aspect: float = 1 / 0.3,
+) -> tf.Tensor:
     """Replaces a random box by noise.
 
-    https://arxiv.org/abs/1708.04896, with its ranges; the logarithm of the
-    aspect is uniform, so that upright and lying boxes are alike.
+    https://arxiv.org/abs/1708.04896, with its ranges; the aspect ratio is
+    log-uniform, so that tall and wide boxes are equally likely.
 
     Args:
       image: uint8 [H, W, 3].
       seed: two integers.
-      probability: the share of images that lose a box.
-      area: smallest and largest share of the image.
-      max_aspect: the largest ratio of height to width and width to height.
+      probability: of erasing a box.
+      area: smallest and largest area, as fractions of the image.
+      max_aspect: the largest ratio of the longer side to the shorter one.
 
     Returns:
       uint8 [H, W, 3].
@@ -216,7 +237,7 @@ def random_erasing(
     def erase():
         size = area[0] + draws[1] * (area[1] - area[0])
         stretch = tf.pow(max_aspect, draws[2] - 0.5)
-        # Shares of the sides of a square image's box, or all of a side.
+        # As fractions of a square image's side; clipped to the image.
         shares = tf.sqrt(size) * tf.stack([stretch, 1 / stretch])
         scale = tf.sqrt(tf.cast(tf.reduce_prod(sides), "float32"))
         box = tf.cast(tf.round(shares * scale), "int32")
@@ -228,22 +249,25 @@ def random_erasing(
     return tf.cond(draws[0] < probability, erase, lambda: tf.identity(image))
 
 
-def cutout(image, seed, *, half_side):
-    """Greys a square of 2 * half_side pixels around a random centre.
+def cutout(image: tf.Tensor, seed: Seed, *, half_side: int) -> tf.Tensor:
+    """Fills a square of 2 * half_side pixels at a random centre with grey.
 
-    https://arxiv.org/abs/1708.04552; cut off where it leaves the image.
+    https://arxiv.org/abs/1708.04552; clipped to the image.
 
     Args:
       image: uint8 [H, W, 3].
       seed: two integers.
       half_side: pixels.
+
+    Returns:
+      uint8 [H, W, 3].
     """
     return image_ops.cutout(image, half_side, _uniform(seed, _CUTOUT, [2]))
 
 
 @functools.cache
 def _policy_tables():
-    """Operations used; their indices, probabilities, arguments, [25, 2]."""
+    """Returns names, and [25, 2] indices, probabilities and arguments."""
     steps = [step for pair in policies.AUTOAUGMENT_POLICY for step in pair]
     names = tuple(sorted({name for name, _, _ in steps}))
     columns = (
@@ -269,14 +293,14 @@ def _uniform(seed, key, shape):
 
 
 def _choose(draw, count):
-    """A number in [0, 1) to one of 0 … count - 1."""
+    """Maps a number in [0, 1) to an integer in 0 … count - 1."""
     return tf.cast(draw * count, "int32")
 
 
 def _apply_all(image, names, indices, arguments, draws):
     """Applies the rows of operations in turn; see `_apply`."""
-    # A loop, because branches that are not taken cost time as well: their
-    # nodes are there once, not once a row.
+    # A loop: branches that are not taken cost time too, and like this their
+    # nodes exist once rather than once per row.
     return tf.foldl(
         lambda image, row: _apply(image, names, *row),
         (indices, arguments, draws),
@@ -289,7 +313,7 @@ def _apply(image, names, index, argument, draws):
 
     Args:
       argument: a scalar, before its sign.
-      draws: three numbers in [0, 1), for the sign and the place.
+      draws: three numbers in [0, 1): for the sign and the centre.
     """
     moves = [name for name in names if OPERATIONS[name].matrix]
     others = [name for name in names if name not in moves]
@@ -297,7 +321,7 @@ def _apply(image, names, index, argument, draws):
         functools.partial(_run, OPERATIONS[name], image, argument, draws)
         for name in others
     ]
-    # All moves share the last branch: only the branch that is taken runs, but
+    # All geometric operations share the last branch: only one branch runs, but
     # the nodes of the others cost some time too.
     branches += [
         lambda: tf.identity(image),
@@ -330,7 +354,7 @@ def _run(operation, image, argument, draws):
 
 
 def _augmix_chain(image, draws, severity):
-    """Applies the operations of `draws` [depth + 1, 5], at least one."""
+    """Applies a chain of operations drawn by `draws` [depth + 1, 5]."""
     names = tuple(policies.AUGMIX_OPERATIONS)
     depth = draws.shape[0] - 1
     length = 1 + _choose(draws[depth, 0], depth)
@@ -355,7 +379,7 @@ def _augmix_chain(image, draws, severity):
 
 
 def _noise(seed, shape):
-    """uint8, uniform; four bytes a random number."""
+    """Returns uniform uint8 noise; one random number gives four bytes."""
     count = tf.reduce_prod(shape)
     words = tf.random.stateless_uniform(
         [(count + 3) // 4],

@@ -1,4 +1,4 @@
-"""A folder of class folders: which files there are, and their division."""
+"""A folder of class folders: its files, and their division into splits."""
 
 import hashlib
 import os
@@ -11,18 +11,18 @@ from efficientnet_tf.data import preprocessing
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 
-# What people call the three splits in a folder.
+# The folder names that people use for the three splits.
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid"),
     "test": ("test", "testing"),
 }
 
-# Of a class's images, where a folder has no such split of its own.
+# Of each class's images, where there is no folder for the split.
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.2
 
-# Enough of a JPEG for the EXIF tag of its orientation, which stands first.
+# Enough of a JPEG to include the EXIF orientation, which is near the start.
 _HEAD_BYTES = 4096
 
 
@@ -31,13 +31,14 @@ def index(
 ) -> tuple[dict[str, list[tuple[pathlib.Path, int]]], tuple[str, ...]]:
     """Returns ({split: [(file, label)]}, class names).
 
-    PATH/CLASS/*.jpg is divided in a fixed way, class by class; where
-    PATH/train/CLASS/*.jpg exists, splits that are missing beside it
-    ("validation" or "val", "test") are taken out of it.
+    PATH/CLASS/*.jpg is divided at random, class by class, always the same way
+    for a seed. Where PATH/train/CLASS/*.jpg exists, only the splits that are
+    missing beside it ("validation" or "val", "test") are taken from it.
 
     Raises:
       FileNotFoundError: there is no such folder.
-      RuntimeError: no images, fewer than two classes, or an empty class.
+      RuntimeError: no images, fewer than two classes, an empty class, or
+        splits with different classes.
     """
     root = pathlib.Path(path).expanduser()
     if not root.is_dir():
@@ -56,7 +57,9 @@ def index(
     class_names = tuple(sorted(listed["train"]))
     for split, classes in listed.items():
         _compare(root, split, set(classes), set(class_names))
-    divided = {split: [] for split in SPLIT_NAMES}
+    divided: dict[str, list[tuple[pathlib.Path, int]]] = {
+        split: [] for split in SPLIT_NAMES
+    }
     for label, name in enumerate(class_names):
         groups = {split: listed[split][name] for split in listed}
         for split, files in _carve(root, name, groups, seed).items():
@@ -65,13 +68,13 @@ def index(
 
 
 def inspect(files: Sequence[pathlib.Path]) -> tuple[list[int], str]:
-    """Looks at each file without decoding it.
+    """Checks files, decoding only those that look truncated.
 
     Returns:
-      EXIF orientations, a list of 1 to 8, and a fingerprint of the files.
+      The EXIF orientations, from 1 to 8, and a fingerprint of the files.
 
     Raises:
-      RuntimeError: one line that names files which will not decode.
+      RuntimeError: names files that cannot be decoded.
     """
     orientations, bad, digest = [], [], hashlib.sha256()
     for file in files:
@@ -90,13 +93,13 @@ def inspect(files: Sequence[pathlib.Path]) -> tuple[list[int], str]:
 
 
 def examine(file: pathlib.Path) -> tuple[int, str | None]:
-    """Returns the EXIF orientation, and why a file will not decode, or None."""
+    """Returns the EXIF orientation, and why decoding fails or None."""
     with file.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
         looks_whole = _looks_whole(head, stream)
     orientation = preprocessing.exif_orientation(head)
     if not looks_whole:
-        # Only then is a full decode worth its time.
+        # A full decode takes too long to do for every file.
         try:
             preprocessing.read_image(file)
         except OSError as error:
@@ -116,14 +119,14 @@ def _list_classes(folder):
     if not any(classes.values()):
         raise RuntimeError(
             f"{folder} holds no images: expected {folder}/CLASS/IMAGE.jpg, "
-            f"one folder a class, in {preprocessing.FORMATS}."
+            f"one folder per class, in {preprocessing.FORMATS}."
         )
     for name, files in classes.items():
         if not files:
             raise RuntimeError(f"The class folder {folder / name} is empty.")
     spelled = {}
     for name in classes:
-        # A copy from another system may spell an accent in another way.
+        # Another system may encode the same accent differently.
         plain = unicodedata.normalize("NFC", name).strip()
         if plain in spelled:
             raise RuntimeError(
@@ -140,7 +143,7 @@ def _list_classes(folder):
 
 
 def _compare(root, split, classes, train):
-    """Raises RuntimeError if two splits have other class folders."""
+    """Raises RuntimeError if two splits have different class folders."""
     differences = [
         f"{len(names)} only in {place} ({', '.join(sorted(names)[:3])})"
         for place, names in (
@@ -157,7 +160,7 @@ def _compare(root, split, classes, train):
 
 
 def _carve(root, name, groups, seed):
-    """Takes missing splits out of one class's training files."""
+    """Takes the missing splits from one class's training files."""
     groups = dict(groups)
     shares = {"validation": VALIDATION_SHARE, "test": TEST_SHARE}
     missing = [split for split in shares if split not in groups]
@@ -177,7 +180,7 @@ def _carve(root, name, groups, seed):
 
 
 def _looks_whole(head, stream):
-    """Whether a file begins and ends as JPEG or PNG do."""
+    """Whether a file begins and ends like a complete JPEG or PNG."""
     stream.seek(0, 2)
     stream.seek(max(0, stream.tell() - 12))
     tail = stream.read()

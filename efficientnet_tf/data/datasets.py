@@ -1,4 +1,4 @@
-"""Batches of examples: endless ones to train on, one pass to evaluate."""
+"""Batches of examples: endless for training, one pass for evaluation."""
 
 import functools
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from efficientnet_tf.data import examples as examples_lib, resumable
 
 AUTOTUNE = tf.data.AUTOTUNE
 
-# If none of these can be read, it is not the images that are bad.
+# If none of the first ones can be read, the images are not the problem.
 TRIED_IMAGES = 16
 
 
@@ -28,37 +28,38 @@ def make_epochs_dataset(
 ) -> tf.data.Dataset:
     """Returns endless shuffled batches, resumable from any step.
 
-    Each epoch shows every image once. What a step holds, and every random
-    number in it, is a function of the seed and the step: begun at
-    `start_step`, which decodes nothing of what is before it, the data go on
-    as if they had not been interrupted.
+    Each epoch has every image once. The content of a batch, and every random
+    number in it, is a function of the seed and the step. So a dataset that
+    starts at `start_step` continues as if it had not been interrupted; nothing
+    before that step is decoded.
 
     Args:
       examples: `Examples`.
-      preprocess: maps one image, and a seed int64 [2], to a tensor of known
-        shape, or a structure of them.
+      preprocess: maps one image and a seed, int64 [2], to a tensor of known
+        shape, or to a structure of such tensors.
       batch_size: of all input pipelines together.
       seed: an integer.
       start_step: how many batches have been seen.
       batch_transform: maps (images, labels, seed) of a batch, or None.
-      input_pipeline_id: which of the machines that read this is, from 0.
-      num_input_pipelines: how many read; each yields its part of a batch.
-      corrupt: the `resumable.Corrupt` that counts unreadable images, names each
-        in the log and sets their limit; up to it the next image takes the
-        place of each. None: the first one ends it.
-      data_service: "grpc://HOST:PORT" of the dispatcher of a tf.data service
-        whose workers are to do all this, or None. Each image is still seen
-        once an epoch, but several epochs are under way at a time, and the
-        order is as the workers happen to be fast.
+      input_pipeline_id: the index of this input pipeline, from 0.
+      num_input_pipelines: how many there are; each yields its part of every
+        batch.
+      corrupt: the `resumable.Corrupt` that counts and logs unreadable images
+        and limits their number; until then the next image replaces each of
+        them. None: the first one raises.
+      data_service: "grpc://HOST:PORT", the dispatcher of a tf.data service
+        whose workers do all this, or None. Each image is still seen once per
+        epoch, but several epochs are under way at a time, and the order depends
+        on the workers' speed.
 
     Returns:
-      A dataset of (images, labels). When too many images are corrupt it
-      raises TensorFlow's InvalidArgumentError; `corrupt.check()` then raises
-      the RuntimeError that says so.
+      A dataset of (images, labels). When too many images are corrupt it raises
+      TensorFlow's InvalidArgumentError; `corrupt.check()` then raises a
+      RuntimeError that says so.
 
     Raises:
-      ValueError: the batch size cannot be divided.
-      RuntimeError: not one of the first images can be read.
+      ValueError: the batch size cannot be divided among the pipelines.
+      RuntimeError: none of the first images can be read.
     """
     part = _slice(batch_size, input_pipeline_id, num_input_pipelines)
     _try_first(examples, preprocess)
@@ -89,9 +90,9 @@ def make_epochs_dataset(
 def make_eval_dataset(
     examples: examples_lib.Examples, preprocess: Callable, *, batch_size: int
 ) -> tf.data.Dataset:
-    """One ordered pass; the last batch may be short, so no image is skipped.
+    """Returns one ordered pass; the last batch may be smaller.
 
-    An image that cannot be read raises InvalidArgumentError with its name.
+    An unreadable image raises InvalidArgumentError with its name.
     """
     part = resumable.Slice(batch_size)
     ds = _batch(_evaluated(examples, preprocess, part), batch_size)
@@ -106,11 +107,12 @@ def make_padded_eval_dataset(
     input_pipeline_id: int = 0,
     num_input_pipelines: int = 1,
 ) -> tf.data.Dataset:
-    """One ordered pass in equal batches, each machine its part of each.
+    """Returns one ordered pass in batches of equal size, for many replicas.
 
-    Yields (images, labels, weights): the weights of what fills up the last
-    batch are zero, so that each image counts once however many replicas there
-    are. All machines yield the same number of batches.
+    Yields (images, labels, weights). The padding of the last batch has weight
+    zero, so that each image counts once however many replicas there are. Every
+    input pipeline yields its part of each batch, and all yield the same number
+    of batches.
     """
     part = _slice(batch_size, input_pipeline_id, num_input_pipelines)
     stream = _evaluated(examples, preprocess, part)
@@ -135,12 +137,12 @@ def _slice(batch_size, index, count):
 
 
 def _batch_seed(part, seed, step):
-    """No two parts of any batch share a seed."""
+    """Returns a seed that no other batch or part of this batch has."""
     return tf.stack([seed, step * part.count + part.index])
 
 
 def _try_first(examples, preprocess):
-    """Raises what is wrong with `preprocess` rather than with an image."""
+    """Raises an error if `preprocess` fails on all of the first images."""
     reason = None
     rows = examples.source.epoch(None, 0)
     for _, row in rows.take(min(examples.size, TRIED_IMAGES)):
@@ -149,7 +151,7 @@ def _try_first(examples, preprocess):
             return
         except tf.errors.OpError as error:
             reason = reason or error.message
-    raise RuntimeError(f"Not one of the first images can be read: {reason}")
+    raise RuntimeError(f"None of the first images can be read: {reason}")
 
 
 def _evaluated(examples, preprocess, part):
@@ -172,7 +174,7 @@ def _batch(dataset, batch_size, drop_remainder=False):
 def _options():
     options = tf.data.Options()
     options.deterministic = True
-    # What each machine reads is decided here, not by a strategy.
+    # What each machine reads is decided here, not by a distribution strategy.
     options.experimental_distribute.auto_shard_policy = (
         tf.data.experimental.AutoShardPolicy.OFF
     )
@@ -180,11 +182,9 @@ def _options():
 
 
 def _distribute(dataset, address):
-    """Deals epochs out to the workers of a tf.data service."""
+    """Distributes epochs over the workers of a tf.data service."""
     if not address.startswith("grpc://"):
-        raise ValueError(
-            f"The data service is {address!r}; it begins with grpc://."
-        )
+        raise ValueError(f"data_service={address!r} must begin with grpc://.")
     return dataset.apply(
         tf.data.experimental.service.distribute(
             processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,

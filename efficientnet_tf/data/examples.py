@@ -1,4 +1,4 @@
-"""Labelled images that can be read from any point of any epoch's order."""
+"""Labelled images that can be read from any point of any epoch."""
 
 import dataclasses
 import itertools
@@ -12,32 +12,34 @@ _BLOCK = 256
 
 
 class Source(typing.Protocol):
-    """Where examples come from: `Indexed` here, `tfrecords.Sharded` there."""
+    """Where examples come from; `Indexed` and `tfrecords.Sharded` are two."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """The number of examples."""
 
     def name(self, number: int) -> str:
-        """Returns what messages call an example."""
+        """Returns an example's name for messages."""
 
-    def concatenate(self, other: typing.Self) -> typing.Self: ...
+    def concatenate(self, other: typing.Self) -> typing.Self:
+        """Returns these examples, then those of `other`."""
 
     def shard(self, index: int, count: int) -> typing.Self | None:
-        """Returns a worker's own part, or None where each reads all."""
+        """Returns a worker's own files, or None if each worker reads all."""
 
     def hold_out(self, count: int) -> tuple[typing.Self, typing.Self]:
-        """Returns the rest, and `count` examples."""
+        """Returns (the rest, `count` held-out examples)."""
 
     def count_shared(self, other: "Source") -> int:
-        """Returns how many examples, of files of records, both have."""
+        """Returns how many examples both have, as far as known from files."""
 
     def numbers(self, seed: tf.Tensor | None) -> tf.data.Dataset:
-        """Yields the numbers of the examples in an epoch's order."""
+        """Yields the indices of the examples in an epoch's order."""
 
     def epoch(self, seed: tf.Tensor | None, begin: int) -> tf.data.Dataset:
-        """Yields (place, row): the places from `begin` on, and what to open.
+        """Yields (place, row) from the place `begin` on; `open` takes rows.
 
-        A last one with the place `size` stands for the end.
+        A last element with the place `size` marks the end.
         """
 
     def open(self, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -46,10 +48,10 @@ class Source(typing.Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Indexed:
-    """Examples that can be read in any order, such as files and arrays.
+    """Examples with random access, such as files and arrays.
 
-    `columns` are arrays or tensors with a row for each example; `read` maps a
-    row of them to (image, label), and `names` are for messages.
+    `columns` are arrays or tensors with one row per example; `read` maps such a
+    row to (image, label), and `names` are for messages.
     """
 
     columns: tuple
@@ -57,13 +59,13 @@ class Indexed:
     names: Sequence[str] | None = None
 
     @property
-    def size(self):
+    def size(self) -> int:
         return len(self.columns[0])
 
-    def name(self, number):
+    def name(self, number: int) -> str:
         return self.names[number] if self.names else f"image {number}"
 
-    def concatenate(self, other):
+    def concatenate(self, other: "Indexed") -> "Indexed":
         columns = tuple(
             tf.concat([mine, theirs], axis=0)
             for mine, theirs in zip(self.columns, other.columns, strict=True)
@@ -73,12 +75,12 @@ class Indexed:
             names = (*self.names, *other.names)
         return Indexed(columns, self.read, names)
 
-    def shard(self, index, count):
-        # Any worker skips what is not its own for free.
+    def shard(self, index: int, count: int) -> None:
+        # Skipping the examples of other workers costs nothing.
         return None
 
-    def hold_out(self, count):
-        """Returns the rest, and `count` examples at equal distances."""
+    def hold_out(self, count: int) -> tuple["Indexed", "Indexed"]:
+        """Returns (the rest, `count` evenly spaced examples)."""
         mask = np.zeros(self.size, bool)
         mask[np.arange(count) * self.size // count] = True
         return self._select(~mask), self._select(mask)
@@ -88,36 +90,36 @@ class Indexed:
         names = self.names and tuple(itertools.compress(self.names, mask))
         return Indexed(columns, self.read, names)
 
-    def count_shared(self, other):
+    def count_shared(self, other: Source) -> int:
         return 0
 
-    def numbers(self, seed):
+    def numbers(self, seed: tf.Tensor | None) -> tf.data.Dataset:
         return self._numbers(seed, 0)
 
-    def epoch(self, seed, begin):
+    def epoch(self, seed: tf.Tensor | None, begin: int) -> tf.data.Dataset:
         end = tf.data.Dataset.from_tensors(tf.constant(-1, "int64"))
         return tf.data.Dataset.zip(
             tf.data.Dataset.range(begin, self.size + 1),
             self._numbers(seed, begin).concatenate(end),
         )
 
-    def open(self, row):
+    def open(self, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self.read(*(tf.gather(column, row) for column in self.columns))
 
     def _numbers(self, seed, begin):
         numbers = tf.data.Dataset.range(begin, self.size)
         if seed is None:
             return numbers
-        # Many at once, because each call has its price.
+        # In blocks, because each call has an overhead.
         numbers = numbers.batch(_BLOCK)
         return numbers.map(lambda i: permute(i, self.size, seed)).unbatch()
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Labelled images of one split.
+    """The labelled images of one split.
 
-    `fingerprint` changes when the images may have changed.
+    `fingerprint` differs if the images may have changed.
     """
 
     source: Source
@@ -125,14 +127,15 @@ class Examples:
     fingerprint: str
 
     @property
-    def size(self):
+    def size(self) -> int:
+        """The number of images."""
         return self.source.size
 
     @property
-    def dataset(self):
+    def dataset(self) -> tf.data.Dataset:
         """All (image, label) in a fixed order.
 
-        The image is encoded bytes or uint8 [H, W, 3], the label int64 [].
+        An image is encoded bytes or uint8 [H, W, 3], a label int64 [].
         """
         rows = self.source.epoch(None, 0).take(self.size)
         return rows.map(
@@ -140,11 +143,11 @@ class Examples:
             num_parallel_calls=tf.data.AUTOTUNE,
         )
 
-    def hold_out(self, count):
-        """Returns the examples without `count` of them, and those.
+    def hold_out(self, count: int) -> tuple["Examples", "Examples"]:
+        """Returns (the rest, `count` held-out examples).
 
         Raises:
-          ValueError: there are no more than `count`.
+          ValueError: `count` is 0, or there are not more examples than that.
         """
         if not 0 < count < self.size:
             raise ValueError(
@@ -156,11 +159,12 @@ class Examples:
             Examples(held, self.class_names, f"{self.fingerprint}:{count}"),
         )
 
-    def count_shared(self, other):
-        """Returns how many examples, of files of records, both have."""
+    def count_shared(self, other: "Examples") -> int:
+        """Returns how many examples both have; see `Source`."""
         return self.source.count_shared(other.source)
 
-    def concatenate(self, other):
+    def concatenate(self, other: "Examples") -> "Examples":
+        """Returns these examples, then those of `other`."""
         return Examples(
             self.source.concatenate(other.source),
             self.class_names,
@@ -169,7 +173,7 @@ class Examples:
 
 
 def permute(places: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
-    """Returns the numbers at places of a random order of 0 ... size - 1."""
+    """Returns the elements at `places` of a random permutation of `size`."""
     return tf.random.experimental.index_shuffle(
         places, seed, tf.constant(size - 1, "int64")
     )

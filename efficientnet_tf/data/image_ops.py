@@ -1,40 +1,43 @@
 """The sixteen operations of AutoAugment and RandAugment, on one image.
 
-Each takes a uint8 image [H, W, 3] and returns another. Where Pillow has the
-operation, the values are Pillow's, which the official code means to equal;
-where that code rounds in another way, a comment says so. Arguments are numbers
-or scalar tensors. Everything is written for one core: arithmetic on whole
-rows, because TensorFlow vectorizes neither `where` on bytes nor broadcasting
-over an axis of three.
+Each maps a uint8 image [H, W, 3] to another. Where Pillow has the operation,
+the values equal Pillow's, as the official code intends; where that code rounds
+differently, the docstring says so. Arguments are numbers or scalar tensors.
+Everything is written to be fast on one core: with arithmetic on whole rows,
+because TensorFlow vectorizes neither `where` on bytes nor broadcasting over an
+axis of three.
 """
 
 import math
+import typing
 
 import tensorflow as tf
 
-# What the official code fills empty pixels with.
+Number: typing.TypeAlias = float | tf.Tensor
+
+# The official code's fill value.
 GREY = 128
 
-# ITU-R 601-2 luma in units of 1 / 65536, as Pillow has it. With these all sums
-# of a pixel are whole and below 2^24, and so exact in float32.
+# ITU-R 601-2 luma in units of 1 / 65536, as in Pillow. With these, the sums for
+# a pixel are integers below 2^24 units, and so exact in float32.
 LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 
 
-def autocontrast(image):
+def autocontrast(image: tf.Tensor) -> tf.Tensor:
     """Stretches each channel to the range from 0 to 255."""
     low, high = (
         tf.cast(reduce(image, axis=[0, 1]), "float64")[:, None]
         for reduce in (tf.reduce_min, tf.reduce_max)
     )
-    # In doubles, because Pillow truncates what they give.
+    # In float64, because Pillow truncates the results.
     scale = 255 / tf.maximum(high - low, 1)
     values = tf.range(256, dtype="float64")
     stretched = tf.clip_by_value(values * scale - low * scale, 0, 255)
     return _look_up(image, tf.where(high > low, stretched, values))
 
 
-def equalize(image):
-    """Makes the cumulative histogram of each channel a straight line."""
+def equalize(image: tf.Tensor) -> tf.Tensor:
+    """Equalizes the histogram of each channel."""
     counts = tf.raw_ops.Bincount(
         arr=_table_indices(image), size=3 * 256, weights=tf.zeros([0], "int32")
     )
@@ -48,71 +51,72 @@ def equalize(image):
     return _look_up(image, table)
 
 
-def invert(image):
+def invert(image: tf.Tensor) -> tf.Tensor:
+    """Maps each value v to 255 - v."""
     return tf.bitwise.invert(image)
 
 
-def posterize(image, bits):
-    """Keeps the upper bits, at least one.
+def posterize(image: tf.Tensor, bits: Number) -> tf.Tensor:
+    """Keeps the upper `bits` bits, at least one.
 
-    Zero bits keep one, as TensorFlow's shift in the official code does, while
-    Pillow turns the image black.
+    Zero bits keep one, as TensorFlow's shift in the official code does; Pillow
+    makes the image black.
     """
     shift = tf.cast(tf.clip_by_value(8 - bits, 0, 7), "uint8")
     mask = tf.bitwise.left_shift(tf.constant(255, "uint8"), shift)
     return tf.bitwise.bitwise_and(image, mask)
 
 
-def solarize(image, threshold):
-    """Inverts the values from the threshold on."""
+def solarize(image: tf.Tensor, threshold: Number) -> tf.Tensor:
+    """Inverts the values at or above the threshold."""
     inverted = tf.cast(image, "float32") >= tf.cast(threshold, "float32")
     return tf.bitwise.bitwise_xor(image, tf.cast(inverted, "uint8") * 255)
 
 
-def solarize_add(image, addition):
-    """Adds to the values below 128."""
+def solarize_add(image: tf.Tensor, addition: Number) -> tf.Tensor:
+    """Adds to the values below 128, clipped to 255."""
     dark = tf.cast(image < 128, "float32")
     return _to_bytes(
         tf.cast(image, "float32") + dark * tf.cast(addition, "float32")
     )
 
 
-def color(image, factor):
-    """Blends with the grey image: 0 is grey, 1 the image itself."""
+def color(image: tf.Tensor, factor: Number) -> tf.Tensor:
+    """Blends with the greyscale image: 0 is grey, 1 the image itself."""
     image = tf.cast(image, "float32")
-    # A product with three equal columns, to have no axis of one to broadcast.
+    # Three equal columns avoid broadcasting over an axis of one.
     weights = tf.constant([[weight] * 3 for weight in LUMA])
     grey = tf.matmul(tf.reshape(image, [-1, 3]), weights)
     grey = tf.reshape(tf.floor(grey + 0.5), tf.shape(image))
     return _blend(grey, image, factor)
 
 
-def contrast(image, factor):
-    """Blends with the mean grey: 0 is a plain grey, 1 the image itself.
+def contrast(image: tf.Tensor, factor: Number) -> tf.Tensor:
+    """Blends with the mean grey: 0 is uniform grey, 1 the image itself.
 
-    The official code takes H * W / 256 for the mean: it sums a histogram that
-    it does not weight.
+    The official code uses H * W / 256 as the mean, because it sums the
+    histogram without weights.
     """
     image = tf.cast(image, "float32")
     grey = tf.floor(tf.linalg.matvec(image, tf.constant(LUMA)) + 0.5)
-    # Whole numbers in doubles, because sums in float32 are not exact.
+    # In float64, because sums of so many integers are not exact in float32.
     mean = tf.reduce_mean(tf.cast(grey, "float64"))
     return _blend(tf.cast(tf.floor(mean + 0.5), "float32"), image, factor)
 
 
-def brightness(image, factor):
+def brightness(image: tf.Tensor, factor: Number) -> tf.Tensor:
     """Blends with black: 0 is black, 1 the image itself."""
     return _blend(0.0, tf.cast(image, "float32"), factor)
 
 
-def sharpness(image, factor):
+def sharpness(image: tf.Tensor, factor: Number) -> tf.Tensor:
     """Blends with the smoothed image: 0 is smooth, 1 the image itself.
 
-    The outermost pixels stay. The official code truncates the smoothed image,
-    Pillow rounds it.
+    Border pixels are unchanged. The official code truncates the smoothed image;
+    here it is rounded, as in Pillow.
     """
     rows = _rows(tf.cast(image, "float32"))
-    # Weights of 1 around 5, over 13: a box of 9 and the centre 4 times more.
+    # The kernel is (1 1 1, 1 5 1, 1 1 1) / 13: a box plus 4 times the centre.
     box = rows[:-2] + rows[1:-1] + rows[2:]
     box = box[:, :-6] + box[:, 3:-3] + box[:, 6:]
     centre = rows[1:-1, 3:-3]
@@ -121,36 +125,37 @@ def sharpness(image, factor):
     return _restore(_blend(smooth, rows, factor), image)
 
 
-def rotate(image, degrees):
-    """Rotates about the centre, counter-clockwise."""
+def rotate(image: tf.Tensor, degrees: Number) -> tf.Tensor:
+    """Rotates counter-clockwise about the centre."""
     return transform(image, rotation_matrix(image, degrees))
 
 
-def shear_x(image, slope):
-    """Moves each row by its index times the slope, to the left."""
+def shear_x(image: tf.Tensor, slope: Number) -> tf.Tensor:
+    """Moves each row to the left by its index times the slope."""
     return transform(image, shear_x_matrix(image, slope))
 
 
-def shear_y(image, slope):
-    """Moves each column by its index times the slope, upwards."""
+def shear_y(image: tf.Tensor, slope: Number) -> tf.Tensor:
+    """Moves each column upwards by its index times the slope."""
     return transform(image, shear_y_matrix(image, slope))
 
 
-def translate_x(image, pixels):
+def translate_x(image: tf.Tensor, pixels: Number) -> tf.Tensor:
     """Moves the image to the left."""
     return transform(image, translate_x_matrix(image, pixels))
 
 
-def translate_y(image, pixels):
+def translate_y(image: tf.Tensor, pixels: Number) -> tf.Tensor:
     """Moves the image upwards."""
     return transform(image, translate_y_matrix(image, pixels))
 
 
-# The matrices are float32 [6], the first two rows of an affine matrix, from a
-# place in the result to its place in the image.
+# The matrices are float32 [6], the first two rows of an affine matrix that maps
+# coordinates in the result to coordinates in the image.
 
 
-def rotation_matrix(image, degrees):
+def rotation_matrix(image: tf.Tensor, degrees: Number) -> tf.Tensor:
+    """Returns the matrix of `rotate`."""
     radians = tf.cast(degrees, "float32") * (math.pi / 180)
     cos, sin = tf.cos(radians), tf.sin(radians)
     shape = tf.cast(tf.shape(image) - 1, "float32")
@@ -160,30 +165,34 @@ def rotation_matrix(image, degrees):
     )
 
 
-def shear_x_matrix(_, slope):
+def shear_x_matrix(_: tf.Tensor, slope: Number) -> tf.Tensor:
+    """Returns the matrix of `shear_x`."""
     return _matrix(1, slope, 0, 0, 1, 0)
 
 
-def shear_y_matrix(_, slope):
+def shear_y_matrix(_: tf.Tensor, slope: Number) -> tf.Tensor:
+    """Returns the matrix of `shear_y`."""
     return _matrix(1, 0, 0, slope, 1, 0)
 
 
-def translate_x_matrix(_, pixels):
+def translate_x_matrix(_: tf.Tensor, pixels: Number) -> tf.Tensor:
+    """Returns the matrix of `translate_x`."""
     return _matrix(1, 0, pixels, 0, 1, 0)
 
 
-def translate_y_matrix(_, pixels):
+def translate_y_matrix(_: tf.Tensor, pixels: Number) -> tf.Tensor:
+    """Returns the matrix of `translate_y`."""
     return _matrix(1, 0, 0, 0, 1, pixels)
 
 
-def transform(image, matrix):
-    """Takes each pixel from the nearest one to its affine transform.
+def transform(image: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """Applies an affine transform with nearest-neighbour sampling.
 
-    Coordinates are of pixel centres, (0, 0) being the first; what comes from
-    outside is grey.
+    Coordinates refer to pixel centres, the first of which is (0, 0). Pixels
+    from outside the image are grey.
     """
-    # The operation works out the place of each channel anew: pack a pixel into
-    # one integer, exactly, as it stays below 2^24.
+    # The kernel computes coordinates for each channel separately, so a pixel is
+    # packed into one integer; below 2^24 it is exact in float32.
     weights = tf.constant([1.0, 256.0, 65536.0])
     packed = tf.linalg.matvec(tf.cast(image, "float32"), weights)
     moved = tf.raw_ops.ImageProjectiveTransformV3(
@@ -198,11 +207,13 @@ def transform(image, matrix):
     return tf.ensure_shape(unpacked, image.shape)
 
 
-def cutout(image, half_side, center):
-    """Greys a square of 2 * half_side, cut off where it leaves the image.
+def cutout(image: tf.Tensor, half_side: Number, center: tf.Tensor) -> tf.Tensor:
+    """Fills a square of side 2 * half_side, clipped to the image, with grey.
 
     Args:
-      center: row and column of the centre, as shares of the sides in [0, 1).
+      image: uint8 [H, W, 3].
+      half_side: pixels.
+      center: row and column of the centre, as fractions of the sides in [0, 1).
     """
     sides = tf.shape(image)[:2]
     center = tf.cast(center * tf.cast(sides, "float32"), "int32")
@@ -211,8 +222,8 @@ def cutout(image, half_side, center):
     return paste(image, tf.constant(GREY, "uint8"), box)
 
 
-def box_mask(sides, start, stop):
-    """uint8 [H, 3 * W]: 255 in rows and columns from start to before stop."""
+def box_mask(sides: tf.Tensor, start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+    """Returns uint8 [H, 3 * W]: 255 inside the box [start, stop), else 0."""
     rows, columns = (
         tf.cast((at >= start[axis]) & (at < stop[axis]), "uint8") * 255
         for axis, at in enumerate((tf.range(sides[0]), tf.range(sides[1])))
@@ -220,15 +231,15 @@ def box_mask(sides, start, stop):
     return tf.bitwise.bitwise_and(rows[:, None], tf.repeat(columns, 3))
 
 
-def paste(image, values, mask):
-    """Takes the image where a mask of `box_mask` is 0, else the values."""
+def paste(image: tf.Tensor, values: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    """Replaces the image by `values` where a mask of `box_mask` is 255."""
     kept = tf.bitwise.bitwise_and(_rows(image), tf.bitwise.invert(mask))
     pasted = tf.bitwise.bitwise_and(values, mask)
     return _restore(tf.bitwise.bitwise_or(kept, pasted), image)
 
 
 def _blend(degenerate, image, factor):
-    """Pillow's order of float32 arithmetic, which decides what is truncated."""
+    """Blends in Pillow's order of operations, which decides rounding."""
     factor = tf.cast(factor, "float32")
     return _to_bytes(degenerate + factor * (image - degenerate))
 
@@ -246,15 +257,15 @@ def _restore(rows, image):
 
 
 def _table_indices(image):
-    """int32 [H, 3 * W]: value + 256 * channel."""
+    """Returns int32 [H, 3 * W]: value + 256 * channel."""
     offsets = tf.tile([0, 256, 512], [tf.shape(image)[1]])
     return _rows(tf.cast(image, "int32")) + offsets
 
 
 def _look_up(image, tables):
-    """Replaces values through a table [3, 256] of a row per channel."""
+    """Maps values through tables [3, 256], one row per channel."""
     tables = tf.reshape(tf.cast(tables, "uint8"), [-1])
-    # On bytes it takes two thirds of the time of `gather`.
+    # On bytes, `gather_nd` takes two thirds of the time of `gather`.
     found = tf.gather_nd(tables, _table_indices(image)[..., None])
     return _restore(found, image)
 

@@ -5,7 +5,7 @@ import importlib.resources
 
 
 def wordnet_ids() -> tuple[str, ...]:
-    """Returns the WordNet id of each label, in the order that TFDS has too."""
+    """Returns the WordNet id of each label; TFDS has the same order."""
     return tuple(wordnet_id for wordnet_id, _ in _read_classes())
 
 

@@ -1,26 +1,36 @@
-"""Random mixtures of the images of a batch, and of their labels.
+"""Random mixtures of the images of a batch and of their labels.
 
 Every random number is a pure function of `seed`, two integers.
 """
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
-# The keys of the streams of random numbers, apart from those of an image.
+# The keys of the random streams; different from those of `augmentation`.
 _MIXUP, _CUTMIX, _BOX, _COIN = range(100, 104)
 
 
-def mix(images, labels, seed, *, classes, mixup_alpha=0.0, cutmix_alpha=0.0):
-    """Makes labels one-hot, and mixes the batch by mixup or cutmix.
+def mix(
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    seed: Sequence[int] | tf.Tensor,
+    *,
+    classes: int,
+    mixup_alpha: float = 0.0,
+    cutmix_alpha: float = 0.0,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Makes labels one-hot, and mixes the batch by mixup or CutMix.
 
-    With both, a coin decides for each batch.
+    With both enabled, each batch gets one of them at random.
 
     Args:
       images: floating point [N, H, W, C].
       labels: integers [N].
       seed: two integers.
-      classes: how many there are.
-      mixup_alpha: see `mixup`; 0: none.
-      cutmix_alpha: see `cutmix`; 0: none.
+      classes: number of classes.
+      mixup_alpha: see `mixup`; 0: no mixup.
+      cutmix_alpha: see `cutmix`; 0: no CutMix.
 
     Returns:
       Images, and float32 labels [N, classes].
@@ -36,17 +46,24 @@ def mix(images, labels, seed, *, classes, mixup_alpha=0.0, cutmix_alpha=0.0):
     )
 
 
-def mixup(images, one_hot, seed, *, alpha):
-    """Blends each image with another of the batch, and their labels.
+def mixup(
+    images: tf.Tensor,
+    one_hot: tf.Tensor,
+    seed: Sequence[int] | tf.Tensor,
+    *,
+    alpha: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Blends each image, and its label, with another of the batch.
 
-    As in the official code: a weight an image, the larger of λ and 1 - λ with
-    λ ~ Beta(alpha, alpha), and the batch in reverse as the others.
+    As in the official code: the partners are the batch in reverse order, and
+    each image has its own weight, the larger of λ and 1 - λ with
+    λ ~ Beta(alpha, alpha).
 
     Args:
       images: floating point [N, H, W, C].
       one_hot: floating point [N, classes].
       seed: two integers.
-      alpha: of the Beta distribution; 0 leaves the batch as it is.
+      alpha: parameter of the Beta distribution; 0 returns the batch unchanged.
 
     Returns:
       Images and labels of the same shapes and types.
@@ -58,18 +75,24 @@ def mixup(images, one_hot, seed, *, alpha):
     return tuple(_blend(values, share) for values in (images, one_hot))
 
 
-def cutmix(images, one_hot, seed, *, alpha):
-    """Pastes a box of another image of the batch into each.
+def cutmix(
+    images: tf.Tensor,
+    one_hot: tf.Tensor,
+    seed: Sequence[int] | tf.Tensor,
+    *,
+    alpha: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Pastes a box from another image of the batch into each image.
 
-    https://arxiv.org/abs/1905.04899: one λ ~ Beta(alpha, alpha) and one box a
-    batch; labels count by the box's area after it is cut off at the edges. The
-    others are the batch in reverse.
+    https://arxiv.org/abs/1905.04899: one λ ~ Beta(alpha, alpha) and one box per
+    batch; labels are weighted by the box's area after clipping to the image.
+    The partners are the batch in reverse order.
 
     Args:
       images: floating point [N, H, W, C].
       one_hot: floating point [N, classes].
       seed: two integers.
-      alpha: of the Beta distribution; 0 leaves the batch as it is.
+      alpha: parameter of the Beta distribution; 0 returns the batch unchanged.
 
     Returns:
       Images and labels of the same shapes and types.
@@ -89,18 +112,18 @@ def _stream(seed, key):
 
 
 def _draw_coin(seed):
-    """Whether a batch is to be blended rather than pasted into."""
+    """Whether a batch gets mixup rather than CutMix."""
     return tf.random.stateless_uniform([], _stream(seed, _COIN)) < 0.5
 
 
 def _draw_shares(seed, count, alpha):
-    """float32 [count]: of the image itself, the larger of λ and 1 - λ."""
+    """Returns each image's own weight: float32 [count], max(λ, 1 - λ)."""
     share = _beta(seed, _MIXUP, count, alpha)
     return tf.maximum(share, 1 - share)
 
 
 def _draw_box(seed, alpha, sides):
-    """int32 [2] twice: a corner and its opposite, in images of some sides."""
+    """Returns opposite corners of a box, int32 [2] each."""
     share = _beta(seed, _CUTMIX, 1, alpha)[0]
     draws = tf.random.stateless_uniform([2], _stream(seed, _BOX))
     extents = tf.cast(sides, "float32")
@@ -110,9 +133,9 @@ def _draw_box(seed, alpha, sides):
 
 
 def _beta(seed, key, count, alpha):
-    """float32 [count] of Beta(alpha, alpha)."""
-    # The ratio of two gammas, which for a small alpha are too small for
-    # float32: those of alpha + 1, times uniform ** (1 / alpha), as logarithms.
+    """Draws float32 [count] from Beta(alpha, alpha)."""
+    # The ratio of two gammas. For a small alpha these underflow in float32, so
+    # they are logarithms of gamma(alpha + 1) * uniform ** (1 / alpha).
     seed = _stream(seed, key)
     gammas = tf.random.stateless_gamma([2, count], seed, alpha + 1)
     uniform = tf.random.stateless_uniform([2, count], _stream(seed, key))
@@ -121,8 +144,8 @@ def _beta(seed, key, count, alpha):
 
 
 def _paste_reversed(images, start, stop):
-    """Takes the box from the batch in reverse."""
-    # Pieces, which copy every pixel once: a tenth of the time of `where`.
+    """Replaces a box by that of the reversed batch."""
+    # Concatenation copies every pixel once: a tenth of the time of `where`.
     (top, left), (bottom, right) = tf.unstack(start), tf.unstack(stop)
     pasted = tf.reverse(images[:, top:bottom, left:right], [0])
     middle = images[:, top:bottom, :left], pasted, images[:, top:bottom, right:]
@@ -131,10 +154,10 @@ def _paste_reversed(images, start, stop):
 
 
 def _blend(values, share):
-    """share * values + (1 - share) * the batch in reverse; share is [N]."""
+    """Returns share * values + (1 - share) * reversed values; share is [N]."""
     share = tf.cast(share, values.dtype)
     share = tf.reshape(share, [-1] + [1] * (len(values.shape) - 1))
-    # A slice of [::-1] takes twenty times as long.
+    # The slice [::-1] takes twenty times as long.
     return share * values + (1 - share) * tf.reverse(values, [0])
 
 

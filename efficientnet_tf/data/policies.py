@@ -1,25 +1,26 @@
-"""Augmentation policies as their authors published them, as tables.
+"""Published augmentation policies, as tables.
 
-No framework: recipes check their fields against these without importing one.
+No framework, so that recipes can check their fields without importing one.
 """
 
 import dataclasses
 
-# The strongest level that the policy was searched with.
+# The highest level in the search for AutoAugment's policy.
 MAX_LEVEL = 10
-# Of RandAugment: the highest that is published, for EfficientNet-B7, is 28.
+# RandAugment's limit; the highest published magnitude is 28, for
+# EfficientNet-B7.
 MAX_MAGNITUDE = 30
 
 
-# An interpolation beside those of `tf.image.resize`, of ours: bicubic, and then
-# an unsharp mask against the blur. Networks of photographs know edges that
-# enlarged small images lack.
+# Our own interpolation, beside those of `tf.image.resize`: bicubic, then an
+# unsharp mask. Enlarged small images lack the sharp edges of the photographs
+# that networks were trained on.
 SHARPENED = "sharpened"
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Pixels at the highest level, of half the side of a cutout and moves."""
+    """Pixels at the highest level: half a cutout's side, and a translation."""
 
     cutout: int
     translate: int
@@ -29,7 +30,7 @@ class Limits:
 AUTOAUGMENT_LIMITS = Limits(cutout=100, translate=250)
 RANDAUGMENT_LIMITS = Limits(cutout=40, translate=100)
 
-# Policy v0 of the official code: two of (operation, probability, level).
+# Policy v0 of the official code: pairs of (operation, probability, level).
 AUTOAUGMENT_POLICY = (
     (("Equalize", 0.8, 1), ("ShearY", 0.8, 4)),
     (("Color", 0.4, 9), ("Equalize", 0.6, 3)),
@@ -58,9 +59,9 @@ AUTOAUGMENT_POLICY = (
     (("Color", 0.8, 6), ("Rotate", 0.4, 5)),
 )
 
-# The argument at level 0 and its change up to MAX_LEVEL; a translation is in
-# sides. augment_and_mix.py of https://arxiv.org/abs/1912.02781: what does not
-# overlap with the corruptions of ImageNet-C.
+# (argument at level 0, its change up to MAX_LEVEL); translations are fractions
+# of the side. augment_and_mix.py of https://arxiv.org/abs/1912.02781: the
+# operations that do not overlap with the corruptions of ImageNet-C.
 AUGMIX_OPERATIONS = {
     "AutoContrast": (0, 0),
     "Equalize": (0, 0),

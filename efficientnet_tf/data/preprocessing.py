@@ -6,6 +6,7 @@ import pathlib
 import struct
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,37 +14,37 @@ from PIL import ExifTags, Image
 
 from efficientnet_tf.data import policies
 
-# The border, in pixels of the resized image, that evaluation crops away.
-# preprocessing.py of the official code; its later fraction of 0.875 equals
-# this only at 224 pixels.
+# The border, in pixels of the resized image, that evaluation crops away, from
+# preprocessing.py of the official code; the usual fraction of 0.875 equals this
+# only at 224 pixels.
 CROP_PADDING = 32
 
-# Crops of training, preprocessing.py of the official code. The first is of the
-# object that must be in the crop, and there the object is the whole image.
+# Training crops, preprocessing.py of the official code. The first is the
+# fraction of the object that a crop must cover; the object is the whole image.
 MIN_OBJECT_COVERED = 0.1
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 
-# Of the unsharp mask, chosen on CIFAR-100 (docs/RESULTS.md): how much of what a
-# blur takes away is put back on top, and the blur's standard deviation, as a
-# share of the side; half a pixel of an image of 32.
+# The unsharp mask, chosen on CIFAR-100 (docs/RESULTS.md): how much of what a
+# blur removes is added, and the blur's standard deviation as a fraction of the
+# side: half a pixel of a 32-pixel image.
 SHARPENING_AMOUNT = 1.5
 SHARPENING_RADIUS = 1 / 64
 
 FORMATS = "JPEG, PNG, GIF, BMP or WebP"
 
-# What EXIF begins with, and how long a segment of a JPEG can be.
+# How EXIF data begin, and the maximum size of a JPEG segment.
 _EXIF, _EXIF_BYTES = b"Exif\0\0", 2**16
 
-# The others overshoot.
+# Interpolations whose results stay in range; the others overshoot.
 _WITHIN_RANGE = ("bilinear", "nearest", "area")
 
 
 def decode(image: tf.Tensor) -> tf.Tensor:
-    """Decodes bytes to uint8 [H, W, 3]; an image passes through.
+    """Decodes bytes to uint8 [H, W, 3]; a decoded image passes through.
 
-    Grey, CMYK and transparent images become RGB, and an animation its first
-    frame.
+    Greyscale, CMYK and transparent images become RGB; of an animation the first
+    frame is taken.
     """
     if image.dtype != tf.string:
         return image
@@ -53,10 +54,10 @@ def decode(image: tf.Tensor) -> tf.Tensor:
 
 
 def read_image(path: str | os.PathLike) -> tf.Tensor:
-    """Reads one file to a uint8 tensor [H, W, 3], turned as EXIF says.
+    """Reads one file to a uint8 tensor [H, W, 3], upright according to EXIF.
 
     Raises:
-      OSError: the file is missing, empty, cut short or not an image.
+      OSError: the file is missing, empty, truncated or not an image.
     """
     path = pathlib.Path(path)
     data = path.read_bytes()
@@ -76,27 +77,27 @@ def read_image(path: str | os.PathLike) -> tf.Tensor:
 
 
 def exif_orientation(data: bytes) -> int:
-    """Returns how a JPEG's beginning says that it is turned: 1 (not) to 8."""
+    """Returns the EXIF orientation, 1 (upright) to 8, in a JPEG's beginning."""
     start = data.find(_EXIF, 0, _EXIF_BYTES)
     if start < 0 or not data.startswith(b"\xff\xd8"):
         return 1
     exif = Image.Exif()
-    # Not `Image.open`, which reads the whole head: a folder of photographs
-    # would take nearly three times as long to look through.
+    # Not `Image.open`, which reads the whole header: checking a folder of
+    # photographs would take nearly three times as long.
     with warnings.catch_warnings(action="ignore"):
         try:
             exif.load(data[start : start + _EXIF_BYTES])
-            orientation = exif.get(ExifTags.Base.Orientation)
+            orientation: Any = exif.get(ExifTags.Base.Orientation)
         except (SyntaxError, struct.error):  # Damaged.
             return 1
     return int(orientation) if orientation in range(1, 9) else 1
 
 
 def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
-    """Turns and mirrors [H, W, 3] so that an EXIF orientation becomes 1."""
+    """Rotates and mirrors [H, W, 3] from an EXIF orientation to upright."""
     orientation = tf.convert_to_tensor(orientation)
-    # Rows and columns change places in 5 to 8; what is mirrored afterwards is
-    # the result's.
+    # Orientations 5 to 8 are transposed; the mirroring below applies to the
+    # transposed image.
     image = tf.cond(
         orientation >= 5,
         lambda: tf.transpose(image, (1, 0, 2)),
@@ -119,15 +120,15 @@ def preprocess_for_eval(
     interpolation: str = "bicubic",
     crop_padding: int | None = CROP_PADDING,
 ) -> tf.Tensor:
-    """Crops the centre square and resizes it, as the official code does.
+    """Crops the centre square and resizes it, like the official code.
 
     Args:
       image: encoded bytes, or [H, W, 3] with values in [0, 255].
       size: pixels a side of the result.
-      interpolation: of `tf.image.resize`, or `policies.SHARPENED`.
-      crop_padding: the square is min(H, W) * size / (size + crop_padding);
-        0 keeps the whole centre square, None resizes the whole image and
-        lets its aspect ratio go.
+      interpolation: a method of `tf.image.resize`, or `policies.SHARPENED`.
+      crop_padding: the square has the side min(H, W) * size / (size +
+        crop_padding); 0 keeps the largest centre square, None resizes the whole
+        image without keeping its aspect ratio.
 
     Returns:
       float32 [size, size, 3] with values in [0, 255].
@@ -150,24 +151,24 @@ def preprocess_for_train(
     augment: Callable | None = None,
     seed: Sequence[int] | tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Takes a random crop of 3:4 to 4:3, resizes it, flips it half the time.
+    """Takes a random crop of 3:4 to 4:3, resizes it, mirrors half of them.
 
-    Of a JPEG only the crop is decoded.
+    Only the crop of a JPEG is decoded.
 
     Args:
       image: encoded bytes, or [H, W, 3] with values in [0, 255].
       size: pixels a side of the result.
-      interpolation: of `tf.image.resize`, or `policies.SHARPENED`.
-      min_area: the smallest share of the image that a crop covers; 1 keeps
-        the whole image. Less than `MIN_OBJECT_COVERED` is that.
-      keep_aspect: whether 3:4 is in pixels, as in the official code, or as if
-        the image had been resized to a square first (the match of
-        `crop_padding=None` in evaluation).
-      resize: instead of all that, resizes the whole image to so many pixels a
-        side and takes a crop of `size` from it; 0: does not.
-      flip: whether to mirror left and right.
-      augment: maps uint8 [size, size, 3] and a seed to another such image,
-        after all else, or None.
+      interpolation: a method of `tf.image.resize`, or `policies.SHARPENED`.
+      min_area: the smallest fraction of the image that a crop covers, at least
+        `MIN_OBJECT_COVERED`; 1 keeps the whole image.
+      keep_aspect: whether 3:4 refers to pixels, as in the official code, or to
+        the image resized to a square, which matches `crop_padding=None` in
+        evaluation.
+      resize: if not 0, the whole image is instead resized to so many pixels a
+        side, and a random crop of `size` is taken from it.
+      flip: whether to mirror half of the images left to right.
+      augment: maps uint8 [size, size, 3] and a seed to such an image, as the
+        last step, or None.
       seed: two integers for a repeatable result, or None.
 
     Returns:
@@ -175,27 +176,27 @@ def preprocess_for_train(
     """
     if seed is None:
         seed = tf.random.uniform([2], maxval=2**31 - 1, dtype="int32")
-    seed = tf.convert_to_tensor(seed)
+    seeds: tf.Tensor = tf.convert_to_tensor(seed)
     if resize:
         image = _resize(decode(image), resize, interpolation)
-        image = _crop_anywhere(image, resize - size, seed)
+        image = _crop_anywhere(image, resize - size, seeds)
     elif min_area < 1:
-        image = _random_crop(image, size, min_area, keep_aspect, seed)
+        image = _random_crop(image, size, min_area, keep_aspect, seeds)
     else:
         image = decode(image)
     if flip:
-        # Before it becomes larger, and floating point.
-        image = _flip_half(image, seed + 1)
+        # Before resizing, while the image is smaller and uint8.
+        image = _flip_half(image, seeds + 1)
     if not resize:
         image = _resize(image, size, interpolation)
     if augment is None:
         return image
-    image = augment(tf.cast(tf.round(image), "uint8"), seed + 2)
+    image = augment(tf.cast(tf.round(image), "uint8"), seeds + 2)
     return tf.cast(tf.ensure_shape(image, [size, size, 3]), "float32")
 
 
 def _crop_anywhere(image, margin, seed):
-    """Crops a square image by `margin` pixels a side, at a random place."""
+    """Takes a random crop, `margin` pixels smaller, of a square image."""
     size = image.shape[0] - margin
     offset = tf.random.stateless_uniform([2], seed, 0, margin + 1, "int32")
     top, left = tf.unstack(offset)
@@ -203,7 +204,7 @@ def _crop_anywhere(image, margin, seed):
 
 
 def _flip_half(image, seed):
-    """Mirrors half of all images."""
+    """Mirrors half of the images left to right."""
     return tf.cond(
         tf.random.stateless_uniform([], seed) < 0.5,
         lambda: tf.reverse(image, [1]),
@@ -226,7 +227,7 @@ def _center(shape, share):
 
 def _draw_crop(shape, size, min_area, keep_aspect, seed):
     """Returns int32 [4]: top, left, height and width in pixels."""
-    # Boxes are drawn in a unit square where the image's own aspect is let go.
+    # Without keeping the aspect ratio, boxes are drawn in a square.
     frame = shape if keep_aspect else tf.constant([1024, 1024, 3])
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         frame,
@@ -240,8 +241,8 @@ def _draw_crop(shape, size, min_area, keep_aspect, seed):
     begin, extent = begin[:2], extent[:2]
     if keep_aspect:
         if min_area <= MIN_OBJECT_COVERED:
-            # The whole image means that no attempt succeeded. Where crops are
-            # to be large, it is what comes closest to what was asked for.
+            # The whole image means that no attempt succeeded. Where only large
+            # crops are allowed, it is the closest to one and is kept.
             top, left, side = _center(shape, size / (size + CROP_PADDING))
             failed = tf.reduce_all(extent == shape[:2])
             begin = tf.where(failed, tf.stack([top, left]), begin)
@@ -256,7 +257,7 @@ def _draw_crop(shape, size, min_area, keep_aspect, seed):
 
 
 def _random_crop(image, size, min_area, keep_aspect, seed):
-    """Returns uint8 [h, w, 3] of encoded bytes or of pixels."""
+    """Returns a random crop, uint8 [h, w, 3], of encoded bytes or pixels."""
 
     def crop_jpeg():
         box = _draw_crop(
@@ -289,7 +290,7 @@ def _resize(image, size, interpolation):
     if sharpen:
         mask = _make_mask(size)
         image = tf.einsum("yh,hwc,xw->yxc", mask, image, mask)
-    # In place, which `clip_by_value` is not.
+    # These work in place; `clip_by_value` does not.
     return tf.maximum(tf.minimum(image, 255.0), 0.0)
 
 
@@ -297,8 +298,8 @@ def _resize(image, size, interpolation):
 def _make_mask(size):
     """Returns an unsharp mask as float32 [size, size]; each row sums to one.
 
-    Applied along rows and along columns, so that it is linear and separable, as
-    resizing is. Plain areas stay as they are.
+    It is applied along rows and columns, so it is linear and separable, like
+    resizing. Uniform areas do not change.
     """
     places = np.arange(size)
     distance = (places[:, None] - places) / (SHARPENING_RADIUS * size)

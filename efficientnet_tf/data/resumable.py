@@ -1,21 +1,24 @@
-"""Examples in the order of training, decoded; unreadable ones are replaced."""
+"""Decoded examples in training order; unreadable ones are replaced."""
 
 import contextlib
 import dataclasses
 import functools
 import re
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from efficientnet_tf.data import examples
+
 AUTOTUNE = tf.data.AUTOTUNE
 FOREVER = np.iinfo(np.int64).max
 
-_NONE_READ = "Not one image of a whole epoch can be read."
+_NONE_READ = "No image of a whole epoch can be read."
 
-# A worker that reads files of its own counts its examples from here, times its
-# number: no two workers use a seed twice.
+# A worker with its own files counts its examples from this number times its
+# index, so that no two workers use the same seed.
 _WORKER_STRIDE = 2**40
 
 
@@ -23,8 +26,8 @@ _WORKER_STRIDE = 2**40
 class Slice:
     """The part of each global batch that one input pipeline reads.
 
-    Its examples have `position`s, counted over all epochs and all pipelines,
-    and `ordinal`s, counted over its own.
+    An example has a `position`, counted over all epochs and all pipelines, and
+    an `ordinal`, counted over this pipeline's examples.
     """
 
     batch_size: int
@@ -32,15 +35,17 @@ class Slice:
     count: int = 1
 
     @property
-    def local_batch_size(self):
+    def local_batch_size(self) -> int:
+        """The number of examples of each batch that are read here."""
         return self.batch_size // self.count
 
-    def contains(self, position):
+    def contains(self, position: tf.Tensor) -> tf.Tensor:
+        """Whether the example at a position is read here."""
         inside = position % self.batch_size
         return inside // self.local_batch_size == self.index
 
-    def ordinal(self, position):
-        """How many examples of this slice stand before a position."""
+    def ordinal(self, position: int | tf.Tensor) -> int | tf.Tensor:
+        """Returns how many examples of this slice come before a position."""
         batches = position // self.batch_size
         before = position % self.batch_size - self.index * self.local_batch_size
         if isinstance(position, int):
@@ -49,76 +54,79 @@ class Slice:
             before = tf.clip_by_value(before, 0, self.local_batch_size)
         return batches * self.local_batch_size + before
 
-    def position(self, ordinal):
-        """Where the example of this slice with an ordinal stands."""
+    def position(self, ordinal: int) -> int:
+        """Returns the position of an example of this slice."""
         batches, inside = divmod(ordinal, self.local_batch_size)
         before = self.index * self.local_batch_size
         return batches * self.batch_size + before + inside
 
 
 class Corrupt:
-    """Counts the unreadable examples of a run, logs each, and sets a limit.
+    """Counts and logs the unreadable examples of a run, up to a limit.
 
-    `size` is of the examples of one epoch, `max_share` the part of them that
-    may be lost.
+    `size` is the number of examples in an epoch, `max_share` the fraction of
+    them that may be unreadable.
     """
 
-    def __init__(self, size, max_share):
-        self.names = set()
+    def __init__(self, size: int, max_share: float):
+        self.names: set[str] = set()
         self.size = size
         self.limit = max_share * size
 
-    def add(self, names):
-        """Takes names; returns what to stop with, or an empty string."""
+    def add(self, names: Iterable[str]) -> str:
+        """Adds names; returns the error message to stop with, or ""."""
         for name in names:
             if name not in self.names:
                 self.names.add(name)
-                logging.warning("%s cannot be read; it is skipped.", name)
+                logging.warning("%s cannot be read; skipping it.", name)
         return self.message if len(self.names) > self.limit else ""
 
     @property
-    def message(self):
+    def message(self) -> str:
+        """How many examples are unreadable, how many may be, and which."""
         share = len(self.names) / self.size
         shown = "; ".join(sorted(self.names)[:3])
         return (
             f"{len(self.names)} of {self.size} images ({share:.2%}) cannot be "
-            f"read; {self.limit / self.size:.2%} may be: {shown}"
+            f"read; the limit is {self.limit / self.size:.2%}: {shown}"
         )
 
     @contextlib.contextmanager
-    def raised(self):
-        """Makes what a data set raises at the limit the error that says so."""
+    def raised(self) -> Iterator[None]:
+        """Turns a data set's error at the limit into a clear RuntimeError."""
         try:
             yield
         except tf.errors.OpError as error:
             self.check()
-            # That of another data set, such as one to evaluate on.
+            # The error of another data set, such as one for evaluation.
             found = re.search(r"\d+ of \d+ images .* read;.*", error.message)
             if found is None:
                 raise
             raise RuntimeError(found[0]) from None
 
-    def check(self):
-        """Raises RuntimeError when there are more than the limit allows."""
+    def check(self) -> None:
+        """Raises RuntimeError above the limit."""
         if len(self.names) > self.limit:
             raise RuntimeError(self.message)
 
 
 class Stream:
-    """Decoded examples in the order of training, or of the source.
+    """Decoded examples in training order, or in the order of the source.
 
-    What comes at a position, and every random number in it, depends on the
-    seed and the position alone. An example that cannot be read is replaced by
-    the one that comes after it, so that all others stay where they are.
+    The example at a position, and every random number in it, depend only on
+    the seed and the position. An unreadable example is replaced by the next
+    one, so that all others keep their positions.
 
     Args:
       source: an `examples.Source`.
-      part: a `Slice`; in training, a source with many files is shared out
-        file by file instead.
-      seed: an integer; None is one epoch in the order of the source.
+      part: a `Slice`; in training, a source of many files is divided by files
+        instead.
+      seed: an integer; None means one epoch in the order of the source.
     """
 
-    def __init__(self, source, part, seed=None):
+    def __init__(
+        self, source: examples.Source, part: Slice, seed: int | None = None
+    ):
         self._salt = 0
         own = None
         if seed is not None and part.count > 1:
@@ -129,19 +137,25 @@ class Stream:
         self._source, self._part, self._seed = source, part, seed
 
     @property
-    def size(self):
-        """How many examples of an epoch are read here."""
+    def size(self) -> int:
+        """The number of examples of an epoch that are read here."""
         return self._part.ordinal(self._source.size)
 
-    def decode(self, preprocess, *, start_step=0, shared_out=False):
+    def decode(
+        self,
+        preprocess: Callable,
+        *,
+        start_step: int = 0,
+        shared_out: bool = False,
+    ) -> tf.data.Dataset:
         """Yields (lost, image, label); `lost` is for `report`.
 
         Args:
-          preprocess: maps an image and a seed int64 [2], or, where this stream
-            has no seed, an image alone, to a tensor or a structure of them.
+          preprocess: maps an image and a seed, int64 [2], to a tensor or a
+            structure of tensors; without a seed in this stream, an image alone.
           start_step: the step to begin with; nothing before it is decoded.
-          shared_out: whether epochs are dealt out to other machines, so that
-            positions do not follow one another.
+          shared_out: whether epochs are distributed over other machines, so
+            that positions are not consecutive.
         """
         size, part = self._source.size, self._part
         begin = start_step * part.batch_size
@@ -175,10 +189,12 @@ class Stream:
         expected = -1 if shared_out else part.ordinal(begin)
         return self._replace_lost(opened, expected, restart=shared_out)
 
-    def report(self, corrupt, lost, *rest):
-        """Passes `rest` on, after naming what was lost to `corrupt`.
+    def report(
+        self, corrupt: Corrupt, lost: tf.Tensor, *rest: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        """Returns `rest`, after adding the names of lost examples to `corrupt`.
 
-        TensorFlow's InvalidArgumentError stops what goes beyond its limit.
+        Above its limit, TensorFlow raises InvalidArgumentError.
         """
 
         def tell():
@@ -204,8 +220,8 @@ class Stream:
     def _open_all(self, rows, open_row):
         """Yields (ordinal, whether an epoch ends, opened row).
 
-        Rows that fail to open leave a hole in the ordinals. The ends of epochs
-        hold no image and cannot fail, so that holes are noticed in any case.
+        Rows that fail to open leave a gap in the ordinals. The end marks of
+        epochs have no image and cannot fail, so that every gap is noticed.
         """
         size = self._source.size
         spec = rows.map(open_row).element_spec
@@ -228,13 +244,14 @@ class Stream:
         return opened.ignore_errors()
 
     def _replace_lost(self, opened, expected, *, restart):
-        """Puts the next example in the place of each that is missing."""
-        # A lost epoch is an error of another kind, unless it can be named.
+        """Replaces each missing example by the next one."""
+        # Losing a whole epoch is an error of its own, except in evaluation,
+        # where `report` names its examples.
         limit = max(1, self.size) if self._seed is not None else FOREVER
 
         def at_end(missing):
-            # What is lost at an end is made up for in the next epoch; without
-            # one, it must be reported now.
+            # Examples lost at the end are replaced in the next epoch; if there
+            # is none, they must be reported now.
             if self._seed is not None:
                 return missing * 0
             return tf.minimum(missing, 1)
@@ -256,7 +273,7 @@ class Stream:
         )
 
     def _names(self, lost):
-        """The names of [N, 2] first ordinals and counts of lost examples."""
+        """Returns the names of lost examples, [N, 2] ordinals and counts."""
         names = []
         for first, count in np.unique(lost.reshape(-1, 2), axis=0):
             for ordinal in range(first, first + count):
@@ -265,13 +282,13 @@ class Stream:
                 names.append(self._source.name(self._numbers(epoch)[place]))
         return names
 
-    @functools.lru_cache(maxsize=2)  # noqa: B019  A stream lives as a run does.
+    @functools.lru_cache(maxsize=2)  # noqa: B019  A stream lives as long as a run.
     def _numbers(self, epoch):
-        """The numbers of the examples of an epoch, in its order."""
+        """Returns the indices of an epoch's examples, in its order."""
         ds = tf.data.Dataset.from_tensors(tf.constant(epoch, "int64"))
         ds = ds.flat_map(lambda epoch: self._source.numbers(self._order(epoch)))
         options = tf.data.Options()
-        # This runs inside of another data set, whose threads may all wait.
+        # This runs inside another data set, whose threads may all be waiting.
         options.threading.private_threadpool_size = 2
         ds = ds.batch(1024).with_options(options)
         return np.concatenate(list(ds.as_numpy_iterator()))

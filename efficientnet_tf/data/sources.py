@@ -21,7 +21,18 @@ from efficientnet_tf.utils import files
 def load(
     name: str, split: str, data_dir: str | os.PathLike | None = None
 ) -> examples_lib.Examples:
-    """Reads a split of a TFDS name, of "folder:PATH" or "records:PATH"."""
+    """Reads a split of a data set.
+
+    Args:
+      name: a TFDS name, "folder:PATH" (see `from_folder`) or "records:PATH"
+        (see `from_records`).
+      split: the name of a split, such as "train".
+      data_dir: the TFDS folder; None means TFDS's own default.
+
+    Raises:
+      ValueError: an unknown name or split.
+      OSError, RuntimeError: the data are missing or damaged.
+    """
     if name.startswith(files.FOLDER_PREFIX):
         return from_folder(name.removeprefix(files.FOLDER_PREFIX), split)
     if name.startswith(files.RECORDS_PREFIX):
@@ -35,11 +46,11 @@ def from_arrays(
     """Wraps uint8 images [N, H, W, 3] and integer labels [N].
 
     Raises:
-      ValueError: a label out of range, or a class name that is there twice.
+      ValueError: a label out of range, or a duplicate class name.
     """
     _check_labels(labels, class_names)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    # Tensors, because arrays would be copied into each graph that reads them.
+    # Tensors, because arrays are copied into each graph that reads them.
     columns = (tf.constant(images), tf.constant(labels.astype("int64")))
     source = examples_lib.Indexed(columns, _pass_on)
     return examples_lib.Examples(source, tuple(class_names), digest)
@@ -73,7 +84,7 @@ def from_folder_splits(
 ) -> dict[str, examples_lib.Examples]:
     """Reads splits of a folder of class folders; see `class_folders.index`.
 
-    Photographs are turned as their EXIF tag says.
+    Photographs are turned upright according to EXIF.
 
     Returns:
       {split: Examples}.
@@ -110,7 +121,7 @@ def _check_labels(labels, class_names):
     names = list(class_names)
     twice = [name for i, name in enumerate(names) if name in names[:i]]
     if twice:
-        raise ValueError(f"The class name {twice[0]!r} is there twice.")
+        raise ValueError(f"The class name {twice[0]!r} appears twice.")
     (bad,) = ((labels < 0) | (labels >= len(names))).nonzero()
     if len(bad):
         raise ValueError(

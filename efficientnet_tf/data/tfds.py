@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets: found, downloaded, read as they lie."""
+"""Data sets of TensorFlow Datasets (TFDS): found, downloaded, read."""
 
 import contextlib
 import os
@@ -11,10 +11,10 @@ from absl import logging
 from efficientnet_tf.data import examples as examples_lib, tfrecords
 from efficientnet_tf.utils import extras
 
-# TFDS's own number makes a machine without network wait for minutes.
+# With TFDS's default, a machine without network waits for minutes.
 DOWNLOAD_RETRIES = 5
 
-# Where the complete sets come from when TFDS cannot download them.
+# Where to get data sets that TFDS cannot download.
 _ARCHIVES = "`efficientnet prepare` reads the publisher's archives"
 MANUAL = {
     "cars196": f"its address is dead; {_ARCHIVES}",
@@ -30,17 +30,18 @@ MANUAL = {
 def load(
     name: str, split: str, data_dir: str | os.PathLike | None = None
 ) -> examples_lib.Examples:
-    """Reads a split of a TensorFlow data set, downloading it if need be.
+    """Reads a split of a TFDS data set, downloading it if necessary.
 
     Args:
-      name: a TFDS name with the features "image" and "label".
+      name: a TFDS name; the data set must have "image" and "label".
       split: a TFDS split, such as "train[:90%]".
-      data_dir: where TFDS keeps its sets; None is TFDS's own default.
+      data_dir: the TFDS folder; None means TFDS's own default.
 
     Raises:
       ImportError: tensorflow-datasets is not installed.
-      ValueError: the set is unknown, has no such split, or no labelled images.
-      RuntimeError: the set is not there and cannot be downloaded.
+      ValueError: the data set is unknown, has no such split, or no labelled
+        images.
+      RuntimeError: the data set is missing and cannot be downloaded.
     """
     library = _import_library()
     data_dir = None if data_dir is None else pathlib.Path(data_dir).expanduser()
@@ -57,7 +58,7 @@ def load(
     )
     label = builder.info.features["label"]
     names = tuple(label.int2str(i) for i in range(label.num_classes))
-    # Written last when a set is prepared, so also when it is prepared anew.
+    # This file is written last whenever a data set is prepared.
     written = pathlib.Path(builder.data_path, "dataset_info.json").stat()
     fingerprint = (
         f"{builder.data_path}:{split}:{instructions.num_examples}:"
@@ -68,7 +69,7 @@ def load(
 
 
 def _find_split(builder, split):
-    """Returns what TFDS knows of a split: its files and its size."""
+    """Returns TFDS's description of a split: its files and its size."""
     try:
         return builder.info.splits[split]
     except (KeyError, ValueError):
@@ -116,7 +117,7 @@ def _prepared_builder(library, name, data_dir):
 
 
 def _download(builder):
-    """Downloads and prepares a set, or raises RuntimeError with advice."""
+    """Downloads and prepares a data set, or raises RuntimeError with advice."""
     from tensorflow_datasets.core.download import downloader
 
     name = builder.name
@@ -126,7 +127,7 @@ def _download(builder):
     downloader.MAX_RETRIES = DOWNLOAD_RETRIES
     try:
         builder.download_and_prepare(download_dir=downloads)
-    except Exception as error:  # TFDS raises whatever its data sets raise.
+    except Exception as error:  # Each data set of TFDS raises its own errors.
         _remove_partial(downloads, root / name)
         reason = str(error).strip().splitlines() or [type(error).__name__]
         hint = f" ({MANUAL[name]})" if name in MANUAL else ""
@@ -139,7 +140,7 @@ def _download(builder):
 
 
 def _remove_partial(downloads, prepared):
-    """Removes what a broken-off download left; what is complete stays."""
+    """Removes what an interrupted download left; complete files stay."""
     for path in downloads.rglob("*.tmp.*"):
         shutil.rmtree(path, ignore_errors=True)
     for top in (downloads, prepared):

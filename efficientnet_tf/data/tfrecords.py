@@ -1,4 +1,4 @@
-"""Labelled images in TFRecord files, shuffled across many files at a time."""
+"""Labelled images in TFRecord files, shuffled across many files at once."""
 
 import dataclasses
 import functools
@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from efficientnet_tf.data import examples
 
-# Files of records that are read at a time, and what is shuffled within them.
+# Files that are read at the same time, and records in the shuffle buffer.
 CYCLE_LENGTH = 16
 SHUFFLE_BUFFER = 10_000
 
-# A worker has its own files where each gets so many; else it reads all, and
-# only decodes its own part of each batch.
+# Workers divide the files if each gets at least so many; otherwise each reads
+# all, and decodes only its own part of each batch.
 FILES_PER_WORKER = 16
 
 # Labels of the tensorflow/tpu layout are 1 to 1000.
@@ -27,7 +27,7 @@ FIRST_LABEL = 1
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """A file of records, of which `take` after the first `skip` are meant."""
+    """A part of a file: `take` records after the first `skip`."""
 
     file: str
     skip: int
@@ -42,32 +42,34 @@ class Sharded:
     read: Callable
 
     @property
-    def size(self):
+    def size(self) -> int:
         return sum(shard.take for shard in self.shards)
 
-    def name(self, number):
+    def name(self, number: int) -> str:
         for shard in self.shards:
             if number < shard.take:
                 return f"{shard.file}: record {shard.skip + number}"
             number -= shard.take
         raise IndexError(number)
 
-    def concatenate(self, other):
+    def concatenate(self, other: "Sharded") -> "Sharded":
         return Sharded(self.shards + other.shards, self.read)
 
-    def shard(self, index, count):
+    def shard(self, index: int, count: int) -> "Sharded | None":
         """Returns a worker's own files, or None if there are too few."""
         if len(self.shards) < count * FILES_PER_WORKER:
             return None
         return Sharded(self.shards[index::count], self.read)
 
-    def hold_out(self, count):
-        """Returns the rest, and the last `count` examples.
+    def hold_out(self, count: int) -> tuple["Sharded", "Sharded"]:
+        """Returns (the rest, the last `count` examples).
 
-        Records are written in random order and read from a file's beginning;
-        others than the last would cost reading everything.
+        The last ones are as random as any, because records are written in
+        random order, and others would have to be skipped one by one.
         """
-        kept, held, missing = [], [], count
+        kept: list[Shard] = []
+        held: list[Shard] = []
+        missing = count
         for shard in reversed(self.shards):
             taken = min(missing, shard.take)
             missing -= taken
@@ -81,7 +83,7 @@ class Sharded:
             Sharded(tuple(reversed(held)), self.read),
         )
 
-    def count_shared(self, other):
+    def count_shared(self, other: examples.Source) -> int:
         if not isinstance(other, Sharded):
             return 0
         return sum(
@@ -91,10 +93,10 @@ class Sharded:
             if a.file == b.file
         )
 
-    def numbers(self, seed):
+    def numbers(self, seed: tf.Tensor | None) -> tf.data.Dataset:
         return self._order(seed, _number_file)
 
-    def epoch(self, seed, begin):
+    def epoch(self, seed: tf.Tensor | None, begin: int) -> tf.data.Dataset:
         return tf.data.Dataset.zip(
             tf.data.Dataset.range(begin, self.size + 1),
             self._order(seed, _read_file)
@@ -102,11 +104,14 @@ class Sharded:
             .concatenate(tf.data.Dataset.from_tensors(b"")),
         )
 
-    def open(self, row):
+    def open(self, row: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self.read(row)
 
     def _order(self, seed, open_file):
-        """Yields what `open_file` does, which must not change the order."""
+        """Yields the elements of `open_file` for all files in an epoch's order.
+
+        The order depends only on how many elements each file has.
+        """
         takes = [shard.take for shard in self.shards]
         columns = (
             tf.constant([shard.file for shard in self.shards]),
@@ -118,8 +123,8 @@ class Sharded:
         if seed is None:
             files = files.map(lambda i: tuple(tf.gather(c, i) for c in columns))
             return files.flat_map(open_file)
-        # TensorFlow's shuffling mixes the seed of the graph into the seed that
-        # it is given; in here it is always the same.
+        # TensorFlow mixes the graph's seed into the seed of `shuffle`; inside a
+        # dataset function it is always the same.
         tf.compat.v1.set_random_seed(1)
         files = files.map(lambda i: examples.permute(i, len(self.shards), seed))
         files = files.map(lambda i: tuple(tf.gather(c, i) for c in columns))
@@ -146,14 +151,14 @@ def from_records(
 
     Args:
       path: the folder.
-      split: how the names begin: "train", "validation", or another, with or
-        without a part of the files, such as "train[:20]" for the first 20.
-      class_names: of the labels 1, 2, ...
+      split: the prefix of the file names, such as "train" or "validation",
+        optionally with a slice, such as "train[:20]" for the first 20 files.
+      class_names: the names of the labels 1, 2, ...
 
     Raises:
-      FileNotFoundError: there are no such files, or some are missing.
-      RuntimeError: a file is cut short.
-      ValueError: the split is not understood.
+      FileNotFoundError: all or some of the files are missing.
+      RuntimeError: a file is truncated.
+      ValueError: an invalid split.
     """
     files = _list_files(pathlib.Path(path).expanduser(), split)
     with futures.ThreadPoolExecutor(16) as pool:
@@ -170,14 +175,14 @@ def from_records(
 
 
 def count_records(path: str | os.PathLike) -> int:
-    """Counts the records of a TFRecord file by their lengths alone.
+    """Counts the records of a TFRecord file, reading only their lengths.
 
     Raises:
-      RuntimeError: the file is cut short.
+      RuntimeError: the file is truncated.
     """
     count, position = 0, 0
     end = pathlib.Path(path).stat().st_size
-    # Unbuffered: of each record only its length is read.
+    # Unbuffered, because only the length of each record is read.
     with open(path, "rb", buffering=0) as stream:
         while position < end:
             stream.seek(position)
@@ -197,8 +202,8 @@ def _list_files(folder, split):
     match = re.fullmatch(r"([\w-]+?)(?:\[(\d*):(\d*)\])?", split)
     if match is None:
         raise ValueError(
-            f"Unknown split {split!r}; name a kind of files, such as train, "
-            "validation, or a part of them, such as train[20:]."
+            f"Unknown split {split!r}; choose a prefix of file names, such as "
+            "train or validation, or a slice, such as train[20:]."
         )
     name, begin, end = match.groups()
     files = sorted(folder.glob(f"{name}-[0-9]*-of-[0-9]*"))
@@ -213,7 +218,7 @@ def _list_files(folder, split):
         )
     files = files[int(begin or 0) : int(end) if end else None]
     if not files:
-        raise ValueError(f"{split!r} is none of the {total} files.")
+        raise ValueError(f"{split!r} selects none of the {total} files.")
     return files
 
 
@@ -238,16 +243,16 @@ def _parse_record(record, classes):
 
 
 def _read_file(file, skip, take, _):
-    """Yields the records of a file, as many as there should be."""
+    """Yields exactly `take` records of a file, even if it is damaged."""
     records = tf.data.TFRecordDataset(file, buffer_size=1 << 20)
-    # Nothing can be read after a damaged record; empty ones stand for what is
-    # lost, are found unreadable like any other, and leave the count as it is.
+    # Nothing can be read after a damaged record. Empty records replace what is
+    # lost: they fail to decode like any bad image, and the count stays right.
     lost = tf.data.Dataset.from_tensors(b"").repeat()
     return records.ignore_errors().concatenate(lost).skip(skip).take(take)
 
 
 def _number_file(_, __, take, first):
-    """Yields the numbers of the examples that `_read_file` reads."""
+    """Yields the indices of the examples that `_read_file` reads."""
     return tf.data.Dataset.range(first, first + take)
 
 

@@ -1,22 +1,26 @@
 """A classifier as a SavedModel that takes tensors or encoded images."""
 
+import os
 import pathlib
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import files
 
 TENSOR_SIGNATURE = "serving_default"
 BYTES_SIGNATURE = "serving_bytes"
 
-# Between the Keras model's probabilities and the export's.
+# The largest difference allowed between probabilities before and after export.
 TOLERANCE = 1e-4
 
 
-def export_saved_model(classifier, directory):
-    """Writes a SavedModel with two signatures, and checks what it computes.
+def export_saved_model(
+    classifier: classifier_lib.Classifier, directory: str | os.PathLike
+) -> float:
+    """Writes a SavedModel with two signatures, and checks its outputs.
 
     "serving_default" takes `images`, float32 [N, size, size, 3] in [0, 255];
     "serving_bytes" takes `encoded`, strings [N] of JPEG, PNG, GIF, BMP or
@@ -27,7 +31,7 @@ def export_saved_model(classifier, directory):
       The largest difference from the Keras model's probabilities.
 
     Raises:
-      FileExistsError: the folder is there and holds something else.
+      FileExistsError: the folder holds something else.
       RuntimeError: that difference is above 1e-4; nothing is written.
     """
     _check_replaceable(pathlib.Path(directory))
@@ -90,7 +94,7 @@ def _write(classifier, path):
 
 
 def _largest_difference(classifier, path):
-    """Compares both signatures with the Keras model on one noisy image."""
+    """Compares both signatures with the Keras model on one image of noise."""
     size = classifier.resolution
     noise = np.random.default_rng(0).integers(
         0, 256, (size + 33, size + 65, 3), dtype=np.uint8

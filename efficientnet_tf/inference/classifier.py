@@ -1,16 +1,19 @@
-"""A network together with what it needs to name what is in an image file."""
+"""A network with its class names and image preparation, for image files."""
 
 import dataclasses
 import functools
 import json
+import os
 import pathlib
+from collections.abc import Iterable
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from efficientnet_tf.data import imagenet, preprocessing
 from efficientnet_tf.models import (
-    layers,  # noqa: F401  Registers what a saved model is made of.
+    layers,  # noqa: F401  Registers the layers of saved models.
     registry,
 )
 from efficientnet_tf.utils import files, run_folder
@@ -21,7 +24,7 @@ SETTINGS_FILE = "classifier.json"
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A model, its class names, and how images are prepared for it."""
+    """A model, its class names, and the settings of image preparation."""
 
     model: keras.Model
     class_names: tuple[str, ...]
@@ -29,7 +32,7 @@ class Classifier:
     interpolation: str
     crop_padding: int | None = preprocessing.CROP_PADDING
 
-    def preprocess(self, image):
+    def preprocess(self, image: tf.Tensor) -> tf.Tensor:
         """Maps encoded bytes or [H, W, 3] to float32 [size, size, 3]."""
         return preprocessing.preprocess_for_eval(
             image,
@@ -38,7 +41,7 @@ class Classifier:
             crop_padding=self.crop_padding,
         )
 
-    def predict(self, paths):
+    def predict(self, paths: Iterable[str | os.PathLike]) -> np.ndarray:
         """Returns probabilities [N, classes] for image files.
 
         Raises:
@@ -47,8 +50,8 @@ class Classifier:
         images = [self.preprocess(preprocessing.read_image(p)) for p in paths]
         return np.asarray(self.model.predict_on_batch(np.stack(images)))
 
-    def save(self, directory):
-        """Writes the model and its settings into a folder."""
+    def save(self, directory: str | os.PathLike) -> None:
+        """Writes the model and its settings to a folder."""
         directory = pathlib.Path(directory)
         with files.atomic(directory / run_folder.MODEL_FILE) as temporary:
             self.model.save(temporary)
@@ -61,12 +64,16 @@ class Classifier:
         files.write_json(directory / SETTINGS_FILE, settings)
 
 
-def from_weights(model, weights, resolution=None):
+def from_weights(
+    model: registry.Model,
+    weights: str | os.PathLike,
+    resolution: int | None = None,
+) -> Classifier:
     """Returns a `Classifier` over ImageNet's classes.
 
     Args:
-      model: a name of the family.
-      weights: a name or a file, see `weights.resolve`.
+      model: a name, a variant file or a `Variant`.
+      weights: a name or a file; see `loading.resolve`.
       resolution: pixels a side; by default the variant's own.
     """
     variant = registry.get_variant(model)
@@ -75,11 +82,11 @@ def from_weights(model, weights, resolution=None):
     return Classifier(network, imagenet_classes(), size, variant.interpolation)
 
 
-def from_run(workdir):
+def from_run(workdir: str | os.PathLike) -> Classifier:
     """Returns the `Classifier` that a fine-tuning run saved.
 
     Raises:
-      FileNotFoundError: the run is not there or has not finished.
+      FileNotFoundError: the run does not exist or has not finished.
     """
     workdir = pathlib.Path(workdir)
     for name in (run_folder.MODEL_FILE, SETTINGS_FILE):
@@ -94,6 +101,6 @@ def from_run(workdir):
 
 
 @functools.cache
-def imagenet_classes():
+def imagenet_classes() -> tuple[str, ...]:
     """Returns the 1,000 class names in the order of the models' outputs."""
     return imagenet.class_names()

@@ -1,27 +1,36 @@
 """Exact accuracy over a data set: every image counts once."""
 
 import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import keras
 import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What a pass over labelled images gave; rates are in [0, 1]."""
+    """The result of one pass over labelled images; rates are in [0, 1]."""
 
     top1: float
     top5: float
     per_class: np.ndarray  # Top-1 of each class; NaN for one without images.
     confusion: np.ndarray  # [true class, predicted class] counts.
-    predicted: np.ndarray  # The class of each image, in their order.
+    predicted: np.ndarray  # The predicted class of each image, in order.
     images: int
 
     @property
-    def mean_per_class(self):
+    def mean_per_class(self) -> float:
+        """The mean of `per_class` over classes with images."""
         return float(np.nanmean(self.per_class))
 
 
-def evaluate(model, dataset, *, progress=None):
+def evaluate(
+    model: keras.Model,
+    dataset: Iterable[tuple[Any, Any]],
+    *,
+    progress: Callable[[int], object] | None = None,
+) -> Scores:
     """Scores `model` on batches of (images, integer labels).
 
     Args:
@@ -44,7 +53,7 @@ def evaluate(model, dataset, *, progress=None):
             confusion = np.zeros((scores.shape[-1],) * 2, np.int64)
         _check_labels(labels, len(confusion))
         if not np.isfinite(scores).all():
-            # Every comparison with NaN is false, which would count as a hit.
+            # Comparisons with NaN are false, which would count as a hit.
             raise FloatingPointError("The model's outputs are not finite.")
         predicted.append(scores.argmax(-1))
         np.add.at(confusion, (labels, predicted[-1]), 1)
@@ -76,6 +85,6 @@ def _check_labels(labels, classes):
 
 
 def _count_in_top(scores, labels, k):
-    # Strictly greater, so that a tie does not decide by class order.
+    # Strictly greater, so that ties do not depend on the order of classes.
     own = scores[np.arange(len(labels)), labels][:, None]
     return int(((scores > own).sum(axis=-1) < k).sum())

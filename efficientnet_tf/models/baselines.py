@@ -1,4 +1,4 @@
-"""MobileNets, ResNet-50 and a plain ViT, as rows like those of the family."""
+"""MobileNets, ResNet-50 and a plain ViT, as variants like the family's."""
 
 from efficientnet_tf.models import variants
 
@@ -44,7 +44,8 @@ MOBILENET_V2 = variants.Variant(
     ),
 )
 
-# Table 1 of https://arxiv.org/abs/1512.03385; filters inside the bottleneck.
+# Table 1 of https://arxiv.org/abs/1512.03385; filters are those inside the
+# bottleneck.
 RESNET50 = variants.Variant(
     width=1.0,
     depth=1.0,

@@ -2,7 +2,7 @@
 
 import keras
 
-from efficientnet_tf.models import layers
+from efficientnet_tf.models import layers, plan as plan_lib
 
 BN_MOMENTUM = 0.99
 BN_EPSILON = 1e-3
@@ -18,8 +18,16 @@ DENSE_INITIALIZER = keras.initializers.VarianceScaling(
 )
 
 
-def conv_bn_act(x, filters, kernel_size, *, activation, name, strides=1):
-    """Convolution, batch normalization and, unless None, an activation."""
+def conv_bn_act(
+    x: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    *,
+    activation: str | None,
+    name: str,
+    strides: int = 1,
+) -> keras.KerasTensor:
+    """Convolution, batch normalization and an activation unless it is None."""
     x = keras.layers.Conv2D(
         filters,
         kernel_size,
@@ -32,7 +40,14 @@ def conv_bn_act(x, filters, kernel_size, *, activation, name, strides=1):
     return _bn_act(x, activation, name)
 
 
-def depthwise_bn_act(x, kernel_size, *, activation, name, strides=1):
+def depthwise_bn_act(
+    x: keras.KerasTensor,
+    kernel_size: int,
+    *,
+    activation: str,
+    name: str,
+    strides: int = 1,
+) -> keras.KerasTensor:
     """Depthwise convolution, batch normalization and an activation."""
     x = keras.layers.DepthwiseConv2D(
         kernel_size,
@@ -45,8 +60,10 @@ def depthwise_bn_act(x, kernel_size, *, activation, name, strides=1):
     return _bn_act(x, activation, name)
 
 
-def squeeze_excite(x, squeezed, *, activation, name):
-    """Gates the channels of [N, H, W, C] by their global average."""
+def squeeze_excite(
+    x: keras.KerasTensor, squeezed: int, *, activation: str, name: str
+) -> keras.KerasTensor:
+    """Gates the channels of [N, H, W, C] by their global averages."""
     filters = x.shape[-1]
     gate = keras.layers.GlobalAveragePooling2D(
         keepdims=True, name=f"{name}_squeeze"
@@ -68,15 +85,22 @@ def squeeze_excite(x, squeezed, *, activation, name):
     return keras.layers.Multiply(name=f"{name}_excite")([x, gate])
 
 
-def drop_path(x, rate, *, name):
-    """Drops a residual branch per sample while training, else rescales it."""
+def drop_path(
+    x: keras.KerasTensor, rate: float, *, name: str
+) -> keras.KerasTensor:
+    """Stochastic depth: drops a residual branch per image while training.
+
+    Branches that are kept are scaled by 1 / (1 - rate).
+    """
     if rate == 0:
         return x
     return layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x)
 
 
-def mbconv(x, plan, *, activation):
-    """Inverted bottleneck with squeeze-and-excitation, as `plan` says.
+def mbconv(
+    x: keras.KerasTensor, plan: plan_lib.BlockPlan, *, activation: str
+) -> keras.KerasTensor:
+    """Inverted bottleneck with squeeze-and-excitation, described by `plan`.
 
     Maps [N, H, W, C] to [N, H / strides, W / strides, filters].
     """
@@ -105,8 +129,10 @@ def mbconv(x, plan, *, activation):
     return x
 
 
-def separable(x, plan, *, activation):
-    """A depthwise and a 1x1 convolution, each with its activation."""
+def separable(
+    x: keras.KerasTensor, plan: plan_lib.BlockPlan, *, activation: str
+) -> keras.KerasTensor:
+    """A depthwise and a 1x1 convolution, each with an activation."""
     x = depthwise_bn_act(
         x,
         plan.kernel_size,
@@ -119,8 +145,10 @@ def separable(x, plan, *, activation):
     )
 
 
-def bottleneck(x, plan, *, activation):
-    """A ResNet's block: 1x1, 3x3 and 1x1 convolutions beside a shortcut."""
+def bottleneck(
+    x: keras.KerasTensor, plan: plan_lib.BlockPlan, *, activation: str
+) -> keras.KerasTensor:
+    """A ResNet block: 1x1, 3x3 and 1x1 convolutions beside a shortcut."""
     name = plan.name
     inner = plan.filters // plan.expand_ratio
     shortcut = x
@@ -130,8 +158,9 @@ def bottleneck(x, plan, *, activation):
         )
     x = _biased_conv_bn(x, inner, 1, name=f"{name}_reduce")
     x = _activate(x, activation, f"{name}_reduce")
-    # The 3x3 strides, as in the 4.1 billion multiply-adds that the paper
-    # gives; with the stride on the first 1x1, as published, they are 3.9.
+    # The stride is on the 3x3 convolution, which gives the 4.1 billion
+    # multiply-adds of the EfficientNet paper; ResNet's own paper has it on the
+    # first 1x1, which gives 3.9.
     x = _biased_conv_bn(
         x, inner, plan.kernel_size, strides=plan.strides, name=f"{name}_spatial"
     )
@@ -141,8 +170,10 @@ def bottleneck(x, plan, *, activation):
     return _activate(x, activation, name)
 
 
-def conv_pool_stem(x, filters, *, activation):
-    """A ResNet's stem: a 7x7 convolution and a pooling, each by 2."""
+def conv_pool_stem(
+    x: keras.KerasTensor, filters: int, *, activation: str
+) -> keras.KerasTensor:
+    """A ResNet stem: a 7x7 convolution and max pooling, each with stride 2."""
     x = _biased_conv_bn(x, filters, 7, strides=2, name="stem")
     x = _activate(x, activation, "stem")
     return keras.layers.MaxPooling2D(
@@ -151,8 +182,8 @@ def conv_pool_stem(x, filters, *, activation):
 
 
 def _biased_conv_bn(x, filters, kernel_size, *, name, strides=1):
-    # With a bias, which normalization takes out again, only because
-    # keras.applications has it and counts it.
+    # The bias is redundant before normalization; keras.applications has it and
+    # counts it.
     x = keras.layers.Conv2D(
         filters,
         kernel_size,
@@ -180,5 +211,5 @@ def _activate(x, activation, name):
 
 
 def _clone(initializer):
-    # A shared unseeded initializer would give equal values to equal shapes.
+    # An unseeded initializer that is shared gives equal values to equal shapes.
     return initializer.clone()

@@ -1,5 +1,7 @@
 """From a plan to a Keras model: the whole network on one screen."""
 
+from collections.abc import Sequence
+
 import keras
 
 from efficientnet_tf.models import (
@@ -58,10 +60,10 @@ def _classify(x, variant, classes, dropout_rate, activation):
     x = _pool(x, "avg")
     if dropout_rate > 0:
         x = layers.Dropout(dropout_rate, name="top_dropout")(x)
-    initializer = "glorot_uniform"  # Keras's default, as its own baselines.
+    initializer = "glorot_uniform"  # As in keras.applications' baselines.
     if variant.head == "conv":
         initializer = blocks.DENSE_INITIALIZER.clone()
-    # In float32 under mixed precision: a softmax over many classes needs it.
+    # Float32 even under mixed precision: a softmax over many classes needs it.
     return keras.layers.Dense(
         classes,
         activation=activation,
@@ -73,55 +75,54 @@ def _classify(x, variant, classes, dropout_rate, activation):
 
 def _pool(x, pooling):
     if len(x.shape) == 2:
-        return x  # A class token has gathered the image already.
+        return x  # The class token's features: nothing to pool.
     if pooling == "avg":
         return keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
     return keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
 
 
 def build(
-    model,
+    model: registry.Model,
     *,
-    include_top=True,
-    input_tensor=None,
-    input_shape=None,
-    pooling=None,
-    classes=1000,
-    classifier_activation="softmax",
-    include_preprocessing=True,
-    normalization=None,
-    dropout_rate=None,
-    drop_path_rate=None,
-    name=None,
-):
+    include_top: bool = True,
+    input_tensor: keras.KerasTensor | None = None,
+    input_shape: Sequence[int | None] | None = None,
+    pooling: str | None = None,
+    classes: int = 1000,
+    classifier_activation: str | None = "softmax",
+    include_preprocessing: bool = True,
+    normalization: str | variants.Normalization | None = None,
+    dropout_rate: float | None = None,
+    drop_path_rate: float | None = None,
+    name: str | None = None,
+) -> keras.Model:
     """Builds a network with random weights, as one flat functional graph.
 
-    Its input is a batch of RGB
-    images [N, H, W, 3] with values in [0, 255], uint8 or float; with
-    `include_preprocessing=False` it is images that are already normalized.
+    Its input is a batch of RGB images [N, H, W, 3], uint8 or float in [0, 255];
+    with `include_preprocessing=False`, images that are already normalized.
 
     Args:
       model: a name such as "efficientnet_b3" or "resnet50", a variant file, or
         a `variants.Variant`, e.g. from `scaling.compound`.
-      include_top: whether to end in pooling, dropout and a dense layer.
+      include_top: whether to add pooling, dropout and a dense layer.
       input_tensor: a Keras tensor to build on.
       input_shape: (H, W, C); H and W may be None. By default the variant's
-        own resolution with the top, and any size without.
+        own resolution with the top, any size without it.
       pooling: without the top: None for the last feature map, "avg" or "max".
-      classes: size of the top.
+      classes: number of classes.
       classifier_activation: "softmax", or None for logits.
-      include_preprocessing: whether the model normalizes its input itself.
+      include_preprocessing: whether the model normalizes its input.
       normalization: "imagenet", "lite", "advprop" or a
         `variants.Normalization`. By default the variant's.
       dropout_rate: before the dense layer. By default the variant's.
-      drop_path_rate: of the last block. By default the variant's.
+      drop_path_rate: see `plan.plan_network`. By default the variant's.
       name: the model's name.
 
     Returns:
       A `keras.Model`: probabilities [N, classes] with the top.
 
     Raises:
-      ValueError: an unknown name or a bad shape.
+      ValueError: an unknown name, or an argument out of range.
     """
     variant = registry.get_variant(model)
     _check_head(pooling, classes)
@@ -143,7 +144,7 @@ def build(
     if input_tensor is not None:
         inputs = keras.utils.get_source_inputs(inputs)
         if len(inputs) == 1:
-            inputs = inputs[0]  # In a list, Keras would want lists in calls.
+            inputs = inputs[0]  # Given a list, Keras expects lists in calls.
     if name is None:
         name = model if model in registry.list_models() else "efficientnet"
     return keras.Model(inputs, x, name=name)
@@ -183,16 +184,21 @@ def _make_input(variant, input_tensor, input_shape, include_top):
     return input_tensor
 
 
-def normalize(x, normalization):
-    """Maps pixels [N, H, W, C] as a `variants.Normalization` says."""
+def normalize(
+    x: keras.KerasTensor, normalization: variants.Normalization
+) -> keras.KerasTensor:
+    """Normalizes pixels [N, H, W, C]; other than 3 channels reuse RGB's values.
+
+    One channel takes the averages, more than three repeat them in turn.
+    """
     channels = x.shape[-1]
-    mean, std = normalization.mean, normalization.std
+    mean, std = list(normalization.mean), list(normalization.std)
     if channels == 1:
         mean, std = [sum(mean) / 3], [sum(std) / 3]
     mean = [mean[i % len(mean)] for i in range(channels)]
     std = [std[i % len(std)] for i in range(channels)]
-    # Rescaling, not Normalization: the latter's constants become required
-    # inputs in ONNX. In float32: bfloat16 cannot hold interpolated pixels.
+    # Rescaling, not Normalization, whose constants become required inputs in
+    # ONNX. In float32, because bfloat16 is too coarse for interpolated pixels.
     return keras.layers.Rescaling(
         scale=[1.0 / s for s in std],
         offset=[-m / s for m, s in zip(mean, std, strict=True)],
@@ -210,6 +216,6 @@ def _check_size(variant, input_shape):
             )
     if variant.stem == "patches" and None in input_shape[:2]:
         raise ValueError(
-            "A transformer has a position for each patch and needs a fixed "
-            f"image size, got input_shape={input_shape!r}."
+            "A transformer has an embedding for each patch position and needs "
+            f"a fixed image size, got input_shape={input_shape!r}."
         )

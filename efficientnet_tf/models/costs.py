@@ -1,18 +1,19 @@
-"""What a network costs, counted on its plan without building it."""
+"""What a network costs, counted from its plan without building it."""
 
 import dataclasses
 import math
+from typing import Any
 
 from efficientnet_tf.models import plan as plan_lib, registry, scaling
 
 
 @dataclasses.dataclass(frozen=True)
 class StageCost:
-    """A stage after scaling, and what it costs for one image.
+    """A stage after scaling, and its cost for one image.
 
-    `resolution` is of its input and `filters` of its output, as in Table 1 of
-    the paper. `params` are the trainable ones; `activations` the elements of
-    the outputs of convolutions and dense layers.
+    `resolution` is that of the input and `filters` those of the output, as in
+    Table 1 of the paper. `params` counts trainable parameters, `activations`
+    the output elements of convolutions and dense layers.
     """
 
     name: str
@@ -29,32 +30,32 @@ class StageCost:
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """A network's cost for one image: sums of its stages'."""
+    """A network's cost for one image; the totals are sums over its stages."""
 
     stages: tuple[StageCost, ...]
 
     @property
-    def params(self):
+    def params(self) -> int:
         return sum(stage.params for stage in self.stages)
 
     @property
-    def multiply_adds(self):
+    def multiply_adds(self) -> int:
         return sum(stage.multiply_adds for stage in self.stages)
 
     @property
-    def activations(self):
+    def activations(self) -> int:
         return sum(stage.activations for stage in self.stages)
 
 
 def count_costs(
     model: registry.Model, resolution: int | None = None, classes: int = 1000
 ) -> Costs:
-    """Returns the `Costs` of a network; they equal those of `profile`.
+    """Returns the `Costs` of a network; they equal the built network's.
 
     Args:
       model: a name, a variant file or a `Variant`.
       resolution: pixels a side; by default the variant's own.
-      classes: size of the dense layer.
+      classes: number of classes.
     """
     variant = registry.get_variant(model)
     plan = plan_lib.plan_network(variant)
@@ -82,19 +83,19 @@ def count_costs(
 
 
 def growth(
-    phi,
-    alpha=scaling.ALPHA,
-    beta=scaling.BETA,
-    gamma=scaling.GAMMA,
-    **options,
-):
+    phi: float,
+    alpha: float = scaling.ALPHA,
+    beta: float = scaling.BETA,
+    gamma: float = scaling.GAMMA,
+    **options: Any,
+) -> scaling.Growth:
     """Returns the exact `scaling.Growth` of `scaling.compound` over its base.
 
-    Rounding takes it away from what `scaling.growth` predicts: repeats are
+    It differs from the prediction of `scaling.growth` by rounding: repeats are
     rounded up, filters to multiples of 8.
 
     Args:
-      phi, alpha, beta, gamma, options: of `scaling.compound`.
+      phi, alpha, beta, gamma, options: as in `scaling.compound`.
     """
     scaled = count_costs(scaling.compound(phi, alpha, beta, gamma, **options))
     base = count_costs(options.get("base", "efficientnet_b0"))
@@ -105,23 +106,32 @@ def growth(
     )
 
 
-def conv(kernel_size, in_filters, filters, size):
-    """Returns parameters, multiply-adds, activations of a normalized one.
+def conv(
+    kernel_size: int, in_filters: int, filters: int, size: int
+) -> tuple[int, ...]:
+    """Counts a convolution with batch normalization.
 
-    `in_filters` are those of one group; `size` is the output's side.
+    Args:
+      kernel_size: side of the kernel.
+      in_filters: input filters of one group.
+      filters: output filters.
+      size: side of the output.
+
+    Returns:
+      (parameters, multiply-adds, activations).
     """
     weights = kernel_size**2 * in_filters * filters
     # Batch normalization has a scale and an offset per filter.
     return weights + 2 * filters, weights * size**2, filters * size**2
 
 
-def add(*counts):
-    """Adds tuples of counts, item by item."""
+def add(*counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Adds tuples of counts elementwise."""
     return tuple(map(sum, zip(*counts, strict=True)))
 
 
-def strided(size, strides):
-    """Returns the side of a map after "same" padding and strides."""
+def strided(size: int, strides: int) -> int:
+    """Returns the side of a strided feature map with "same" padding."""
     return math.ceil(size / strides)
 
 
@@ -147,7 +157,7 @@ def _count_stage(blocks, size):
 
 
 def _mbconv(plan, size):
-    """Parameters, multiply-adds and activations of one MBConv block."""
+    """Returns (parameters, multiply-adds, activations) of one MBConv block."""
     expanded = plan.in_filters * plan.expand_ratio
     out = strided(size, plan.strides)
     parts = []
@@ -183,7 +193,7 @@ def _bottleneck(plan, size):
 
 
 def _transformer(plan, side):
-    """Of an encoder layer on side * side patches and the class token."""
+    """Counts an encoder layer on side * side patches and the class token."""
     filters, tokens = plan.filters, side**2 + 1
     hidden = plan.expand_ratio * filters
     norm = (2 * filters, 0, 0)
@@ -255,11 +265,11 @@ _HEADS = {
 
 
 def _dense(in_filters, filters, places=1):
-    """Counts of a dense layer, or a 1x1 convolution, with biases."""
+    """Counts a dense layer, or a 1x1 convolution, with biases."""
     weights = in_filters * filters
     return weights + filters, weights * places, filters * places
 
 
 def _biased(kernel_size, in_filters, filters, size):
-    """Counts of a normalized convolution that has biases too."""
+    """Counts a convolution with batch normalization and biases."""
     return add(conv(kernel_size, in_filters, filters, size), (filters, 0, 0))

@@ -1,4 +1,4 @@
-"""The parts of a built network: feature maps by stride, frozen stages."""
+"""Parts of a built network: feature maps by stride, frozen stages."""
 
 import re
 from collections.abc import Sequence
@@ -18,11 +18,14 @@ def feature_pyramid(
 
     Args:
       network: a model from `build`, with or without its top.
-      levels: which levels; level k has stride 2**k, from 1 to 5.
+      levels: which levels, from 1 to 5; level k has stride 2**k.
 
     Returns:
-      A `keras.Model` on the same layers and weights; its output is a dict
+      A `keras.Model` that shares layers and weights; its output is a dict
       {"P3": [N, H / 8, W / 8, C], ...} of the last map at each stride.
+
+    Raises:
+      ValueError: an unknown level, or a network without such maps.
     """
     unknown = sorted(set(levels) - set(LEVELS))
     if unknown or not levels:
@@ -38,13 +41,13 @@ def feature_pyramid(
 
 
 def freeze_stages(network: keras.Model, stages: int) -> None:
-    """Keeps the stem and the first stages from training, statistics too.
+    """Freezes the stem and the first stages, batch statistics included.
 
-    Sets `trainable` of the layers: of these to False, of the others to True.
+    Sets `trainable` to False on their layers and to True on all others.
 
     Args:
       network: a model from `build`.
-      stages: how many; 0 freezes nothing.
+      stages: how many stages to freeze; 0 freezes nothing, not even the stem.
     """
     reached = stages == 0
     for layer in network.layers:
@@ -55,12 +58,12 @@ def freeze_stages(network: keras.Model, stages: int) -> None:
 
 
 def endpoints(network: keras.Model) -> dict[int, str]:
-    """Returns {level: name of the last block's layer at stride 2**level}.
+    """Returns {level: name of the last layer of the last block at its stride}.
 
     Raises:
-      ValueError: the network has no map at each of these strides.
+      ValueError: the network lacks a map at one of the strides 2 to 32.
     """
-    parts = {}
+    parts: dict[str, list[keras.Layer]] = {}
     for layer in network.layers:
         block = _BLOCK.match(layer.name)
         part = block[0] if block else layer.name
@@ -68,8 +71,8 @@ def endpoints(network: keras.Model) -> dict[int, str]:
             parts.setdefault(part, []).append(layer)
     names, level = {}, 0
     for group in parts.values():
-        # A block strides once, whatever of it does, and begins with a
-        # convolution at the old stride: only its output counts.
+        # A block strides at most once, in any of its layers, and may begin with
+        # a convolution at the old stride: only its output counts.
         level += any(
             getattr(layer, "strides", (1, 1))[0] == 2 for layer in group
         )

@@ -1,30 +1,30 @@
-"""What Keras lacks: fused and grouped batch normalization, a quick silu."""
+"""What Keras lacks: fused and grouped batch normalization, a fast silu."""
 
 import functools
 import sys
+from typing import Any
 
 import keras
 
-# Keras walks a graph by recursion, a frame for each layer on the way, and L2 is
-# longer than Python's limit. Here, because whoever loads a network needs these
-# layers.
+# Keras walks a graph recursively, one frame per layer, and L2 is deeper than
+# Python's limit. It is set here because whoever loads a network imports this.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 5_000))
 
-# Over how many replicas a batch's statistics are taken; see `group_size`.
+# Over which replicas batch statistics are taken; see `group_size`.
 STATISTICS = ("local", "synchronized", "grouped")
 
 
-def set_statistics(network, statistics):
+def set_statistics(network: keras.Model, statistics: str) -> None:
     """Sets over which replicas batch normalization takes its statistics.
 
-    Changes the layers in place, for what is traced from now on. It matters
-    while training only; set "local" again before the network is stored, as
-    other backends than TensorFlow refuse synchronized layers.
+    Changes the layers in place; functions already traced keep the old setting.
+    It matters in training only. Set "local" again before saving: backends
+    other than TensorFlow refuse synchronized layers.
 
     Args:
       network: a model of the family.
-      statistics: "local": those of the replica's own images; "synchronized":
-        of the whole batch; "grouped": of as many replicas as `group_size`.
+      statistics: "local": each replica's own images; "synchronized": the whole
+        batch; "grouped": groups of `group_size` replicas.
     """
     if statistics not in STATISTICS:
         raise ValueError(
@@ -37,11 +37,14 @@ def set_statistics(network, statistics):
             layer.grouped = statistics == "grouped"
 
 
-def group_size(statistics, replicas):
-    """Returns how many replicas share the statistics of batch normalization.
+def group_size(statistics: str, replicas: int) -> int:
+    """Returns how many replicas share batch statistics.
 
-    "grouped" is the reference's rule for TPUs: local up to 8 replicas, then
+    "grouped" is the official code's rule for TPUs: local up to 8 replicas, then
     groups of max(8, replicas // 8) neighbours.
+
+    Raises:
+      ValueError: the replicas do not divide into such groups.
     """
     if statistics == "synchronized":
         return replicas
@@ -58,15 +61,15 @@ def group_size(statistics, replicas):
 
 
 @keras.saving.register_keras_serializable(package="efficientnet_tf")
-def silu(x):
-    """`keras.activations.silu` with its gradient in one pass on a CPU.
+def silu(x: keras.KerasTensor) -> keras.KerasTensor:
+    """`keras.activations.silu` with a one-pass gradient on a CPU.
 
-    TensorFlow spells the gradient out in six operations, each of which goes
-    through memory; a fifth of a train step of B0 on a CPU. Here XLA compiles
-    that one expression, and nothing else: the forward pass stays visible to
-    TensorFlow's own fusions and to exporters. Elsewhere than on a CPU under
-    TensorFlow, and for unknown image sizes (each of which XLA would compile
-    anew), this is Keras's function.
+    TensorFlow computes the gradient in six operations, each of which passes
+    through memory: a fifth of a train step of B0 on a CPU. Here XLA compiles
+    that one expression and nothing else, so that the forward pass stays visible
+    to TensorFlow's own fusions and to exporters. On other devices and backends,
+    and for unknown image sizes, for each of which XLA would compile anew, this
+    is Keras's function.
     """
     if not _compiles_gradient(x):
         return keras.activations.silu(x)
@@ -77,31 +80,36 @@ def silu(x):
 class BatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` that runs TensorFlow's fused kernel.
 
-    Keras 3 spells batch normalization out in a dozen operations; on TensorFlow
-    the fused kernel does the same in one pass over [N, H, W, C], in float32
-    statistics whatever the compute dtype. On other backends, with a mask, with
-    renormalized statistics or those of several replicas, or on other ranks
+    Keras 3 computes batch normalization in a dozen operations; TensorFlow's
+    fused kernel does it in one pass over [N, H, W, C], with float32 statistics
+    whatever the compute dtype. On other backends, with a mask, with
+    renormalization, with statistics of several replicas, or on other ranks,
     this is Keras's own layer.
 
     Args:
-      grouped: whether groups of replicas share their statistics, as
-        `group_size` says; see `set_statistics`.
+      grouped: whether groups of `group_size` replicas share their statistics;
+        see `set_statistics`.
     """
 
-    def __init__(self, *args, grouped=False, **kwargs):
+    def __init__(self, *args: Any, grouped: bool = False, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.grouped = grouped
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "grouped": self.grouped}
 
-    def call(self, inputs, training=None, mask=None):
+    def call(
+        self,
+        inputs: keras.KerasTensor,
+        training: bool | None = None,
+        mask: keras.KerasTensor | None = None,
+    ) -> keras.KerasTensor:
         if not self._can_fuse(inputs, mask):
             return super().call(inputs, training=training, mask=mask)
         if not training:
             return self._fused(inputs, is_training=False)[0]
         if not self.trainable:
-            # The fused kernel's gradient is slow for fixed statistics.
+            # With fixed statistics the fused kernel's gradient is slow.
             return self._scale_and_shift(inputs)
         return self._train_fused(inputs)
 
@@ -131,7 +139,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def _moments_of_group(self, inputs):
         import tensorflow as tf  # Only this backend has replicas.
 
-        # One all-reduce for everything; Keras makes three of a layer.
+        # One all-reduce for everything; Keras makes three per layer.
         count = tf.cast(tf.size(inputs) / inputs.shape[self.axis], tf.float32)
         sums = tf.concat(
             [
@@ -143,8 +151,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
         )
         replica, replicas = _replica()
         size = self._group_size()
-        # Strategies reduce over all replicas only, so each group has a row of
-        # its own; there are never more than 8 rows.
+        # Strategies reduce over all replicas only, so each group has its own
+        # row; there are at most 8 rows.
         groups = replicas // size
         rows = tf.one_hot(replica // size, groups)[:, None] * sums
         context = tf.distribute.get_replica_context()
@@ -154,7 +162,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return mean, tf.maximum(squares - tf.square(mean), 0.0)
 
     def _fused(self, inputs, is_training):
-        import tensorflow as tf  # Only ever reached on this backend.
+        import tensorflow as tf  # Only reached on this backend.
 
         statistics = (
             {}
@@ -183,7 +191,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _train_fused(self, inputs):
         outputs, mean, variance = self._fused(inputs, is_training=True)
-        # The kernel reports the unbiased variance; Keras and the reference
+        # The kernel returns the unbiased variance; Keras and the official code
         # average the biased one.
         count = keras.ops.cast(
             keras.ops.size(inputs) / keras.ops.shape(inputs)[-1], "float32"
@@ -201,12 +209,14 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 @keras.saving.register_keras_serializable(package="efficientnet_tf")
 class Dropout(keras.layers.Dropout):
-    """`keras.layers.Dropout` with masks of its own on every replica.
+    """`keras.layers.Dropout` with different masks on every replica.
 
-    Keras gives equal masks to the images at equal places of all replicas.
+    Keras drops the same units on every replica.
     """
 
-    def call(self, inputs, training=False):
+    def call(
+        self, inputs: keras.KerasTensor, training: bool = False
+    ) -> keras.KerasTensor:
         if not training or self.rate == 0 or _replica()[1] == 1:
             return super().call(inputs, training=training)
         return keras.random.dropout(
@@ -219,12 +229,12 @@ class Dropout(keras.layers.Dropout):
 
 @keras.saving.register_keras_serializable(package="efficientnet_tf")
 class ClassToken(keras.layers.Layer):
-    """Puts a learned token first, then adds learned positions.
+    """Prepends a learned token, then adds learned position embeddings.
 
     Maps [N, T, C] to [N, T + 1, C].
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: tuple[int, ...]) -> None:
         tokens, filters = input_shape[1:]
         self.token = self.add_weight(
             shape=(filters,), initializer="zeros", name="token"
@@ -235,33 +245,35 @@ class ClassToken(keras.layers.Layer):
             name="positions",
         )
 
-    def call(self, inputs):
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
         shape = (keras.ops.shape(inputs)[0], 1, inputs.shape[-1])
         token = keras.ops.broadcast_to(self.token, shape)
         token = keras.ops.cast(token, inputs.dtype)
         x = keras.ops.concatenate([token, inputs], axis=1)
         return x + keras.ops.cast(self.positions, x.dtype)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(
+        self, input_shape: tuple[int, ...]
+    ) -> tuple[int, ...]:
         return (input_shape[0], input_shape[1] + 1, input_shape[2])
 
 
 class _ReplicaSeeds(keras.random.SeedGenerator):
-    """The seeds of another generator, with the replica's number in them."""
+    """The seeds of another generator, combined with the replica's index."""
 
     def __init__(self, generator):
-        # Not that of the base class, which would make a variable.
+        # Not `super().__init__`, which would create a variable.
         self.generator = generator
 
     def next(self, ordered=True):
         first, second = keras.ops.unstack(self.generator.next(ordered))
-        # The second one counts the steps.
+        # The second number counts the steps.
         replica = keras.ops.cast(_replica()[0], first.dtype)
         return keras.ops.stack([first + 1_000_003 * replica, second])
 
 
 def _replica():
-    """Returns the number of this replica, and how many there are."""
+    """Returns (index of this replica, number of replicas)."""
     if keras.backend.backend() != "tensorflow":
         return 0, 1
     import tensorflow as tf

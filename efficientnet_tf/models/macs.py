@@ -13,14 +13,14 @@ def count_macs(
     inputs: Sequence[tuple[int, ...]],
     output: tuple[int, ...],
 ) -> int | None:
-    """Returns the multiply-adds of one call, or None where no rule is known.
+    """Returns the multiply-adds of one call, or None without a rule.
 
-    Rules hold for subclasses too. Those of a layer made of other layers leave
-    out what the inner layers' own rules count.
+    Rules apply to subclasses too. The rule of a layer made of other layers
+    leaves out what the rules of the inner layers count.
 
     Args:
-      layer: a Keras layer, or an operation such as that of `keras.ops.matmul`
-        in a functional model.
+      layer: a Keras layer, or an operation such as `keras.ops.matmul` in a
+        functional model.
       inputs: the shapes of its arguments.
       output: the shape of its first output.
     """
@@ -32,7 +32,7 @@ def count_macs(
 
 
 def needs_rule(layer: keras.Operation, weights: Iterable) -> bool:
-    """Whether a layer multiplies, or may do so, by `weights` of its own."""
+    """Whether a layer multiplies, or may multiply, by its own `weights`."""
     matrices = any(len(weight.shape) > 1 for weight in weights)
     return isinstance(layer, _MULTIPLYING) or (
         matrices and not isinstance(layer, FREE)
@@ -40,14 +40,14 @@ def needs_rule(layer: keras.Operation, weights: Iterable) -> bool:
 
 
 def count_einsum(equation: str, *shapes: tuple[int, ...]) -> int:
-    """Returns the multiply-adds of an einsum: the product of all its sizes."""
+    """Returns the multiply-adds of an einsum: the product of all sizes."""
     left = equation.replace(" ", "").partition("->")[0]
-    sizes = {}
+    sizes: dict[str, int] = {}
     for labels, shape in zip(left.split(","), shapes, strict=True):
         start, dots, end = labels.partition("...")
         if dots:
             hidden = shape[len(start) : len(shape) - len(end)]
-            # Broadcast dimensions line up at their ends.
+            # Broadcast dimensions align at their ends.
             for place, size in enumerate(reversed(hidden)):
                 key = f"...{place}"
                 sizes[key] = max(size, sizes.get(key, 1))
@@ -66,7 +66,7 @@ def _einsum_dense(layer, inputs, output):
 
 
 def _conv(layer, inputs, output):
-    # A kernel of a grouped convolution holds the filters of one group.
+    # A grouped convolution's kernel has the input filters of one group only.
     return _size(layer.kernel) * _positions(layer, output)
 
 
@@ -76,7 +76,7 @@ def _separable(layer, inputs, output):
 
 
 def _multi_head_attention(layer, inputs, output):
-    # How many queries look at how many keys.
+    # Every query attends to every key, twice: scores, then weighted values.
     query, value = inputs[:2]
     queries, keys = math.prod(query[1:-1]), math.prod(value[1:-1])
     size = layer.key_dim + layer.value_dim
@@ -84,7 +84,7 @@ def _multi_head_attention(layer, inputs, output):
 
 
 def _matmul(layer, inputs, output):
-    # Of [..., M, K] and [..., K, N], or vectors.
+    # [..., M, K] times [..., K, N], or vectors.
     return math.prod(output) * inputs[0][-1]
 
 
@@ -93,7 +93,7 @@ def _einsum(layer, inputs, output):
 
 
 def _positions(layer, shape):
-    """Returns where a convolution's kernel is laid down, over the batch."""
+    """Returns at how many positions a kernel is applied, over the batch."""
     spatial = shape[1:-1]
     if layer.data_format == "channels_first":
         spatial = shape[2:]
@@ -104,8 +104,8 @@ def _size(weight):
     return math.prod(weight.shape)
 
 
-# Layer -> rule; people may add a row for a layer of their own: a function of
-# the layer, the shapes of its inputs and the shape of its output.
+# Layer -> rule: a function of the layer, the shapes of its inputs and the shape
+# of its output. You can add a row for a layer of your own.
 RULES = {
     keras.layers.Dense: _dense,
     keras.layers.EinsumDense: _einsum_dense,
@@ -118,7 +118,7 @@ RULES = {
 # The operations of `keras.ops` have no public classes.
 _OPERATION_RULES = {"Matmul": _matmul, "Einsum": _einsum}
 
-# Their own matrices multiply nothing.
+# Layers that hold matrices but do not multiply by them.
 FREE = (
     keras.layers.Embedding,
     keras.layers.BatchNormalization,
@@ -126,8 +126,8 @@ FREE = (
     keras.layers.GroupNormalization,
     keras.layers.Normalization,
     keras.layers.PReLU,
-    layers.ClassToken,  # It adds.
+    layers.ClassToken,  # It adds them.
 )
 
-# These multiply without holding a matrix themselves.
+# Layers that multiply without holding a matrix.
 _MULTIPLYING = (keras.layers.Attention, keras.layers.GroupQueryAttention)

@@ -1,6 +1,6 @@
 """From a variant to its plan: every block after scaling.
 
-The one description of a network that the builder, the costs and the converters
+The one description of a network that the builder, the costs and the name maps
 of weights read. No Keras.
 """
 
@@ -9,14 +9,14 @@ import string
 
 from efficientnet_tf.models import registry, scaling
 
-# Of a transformer: filters of an attention head, pixels a side of a patch.
+# Transformers: filters per attention head, pixels per side of a patch.
 HEAD_SIZE = 64
 PATCH_SIZE = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockPlan:
-    """One block after scaling; `filters` are those of its output.
+    """One block after scaling; `filters` are its output's.
 
     `stage` and `index` count from 1.
     """
@@ -34,11 +34,12 @@ class BlockPlan:
 
     @property
     def name(self) -> str:
-        """Its layers' prefix, as in keras.applications: "block2a"."""
+        """The prefix of its layers, as in keras.applications: "block2a"."""
         return name_block(self.stage, self.index)
 
     @property
     def has_shortcut(self) -> bool:
+        """Whether the input can be added to the output unchanged."""
         return self.strides == 1 and self.in_filters == self.filters
 
 
@@ -52,11 +53,12 @@ class Plan:
 
     @property
     def blocks(self) -> tuple[BlockPlan, ...]:
+        """All blocks in order."""
         return tuple(block for stage in self.stages for block in stage)
 
     @property
     def features(self) -> int:
-        """The filters of what is pooled and classified."""
+        """The number of features that the classifier gets."""
         return self.head_filters or self.stages[-1][-1].filters
 
 
@@ -67,11 +69,11 @@ def plan_network(
 
     Args:
       model: a name, a variant file or a `Variant`.
-      drop_path_rate: the rate that the blocks rise towards; block i of n has
-        rate * i / n. None means the variant's own.
+      drop_path_rate: of stochastic depth: block i of n, counted from 0, drops
+        its branch at rate * i / n. None means the variant's own.
 
     Raises:
-      ValueError: an unknown model, or blocks that drop no paths.
+      ValueError: an unknown model, or a rate for blocks without drop path.
     """
     variant = registry.get_variant(model)
     rate = variant.drop_path if drop_path_rate is None else drop_path_rate
@@ -98,7 +100,7 @@ def plan_network(
 
 
 def name_block(stage: int, index: int) -> str:
-    """Returns "block2a" for 2 and 1; after "z" come "aa", "ab", ..."""
+    """Returns "block2a" for 2 and 1; after "z" come "aa", "ab" and so on."""
     letters = ""
     while index:
         index, place = divmod(index - 1, len(string.ascii_lowercase))
@@ -107,7 +109,7 @@ def name_block(stage: int, index: int) -> str:
 
 
 def _plan_block(stage, number, index, in_filters, filters, drop_rate):
-    # The ratio is of the block's input, not of the expanded tensor.
+    # The ratio refers to the block's input, not to the expanded tensor.
     squeezed = max(1, int(in_filters * stage.se_ratio))
     return BlockPlan(
         block=stage.block,
@@ -167,6 +169,6 @@ def _check_drop_path(variant, rate):
     blocks = {stage.block for stage in variant.stages} - {"mbconv"}
     if rate and blocks:
         raise ValueError(
-            f"drop_path_rate={rate}: {min(blocks)} blocks drop no paths; leave "
-            "it at 0."
+            f"drop_path_rate={rate}: {min(blocks)} blocks have no drop path; "
+            "leave it at 0."
         )

@@ -9,17 +9,17 @@ import re
 import keras
 from absl import logging
 
-from efficientnet_tf.models import builder, macs
+from efficientnet_tf.models import builder, macs, registry
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What a part of a network costs for one image.
+    """The cost of a part of a network for one image.
 
-    `params` can be trained, `statistics` cannot (batch norm's averages, and
-    frozen weights). `activations` are the elements of the outputs of layers
-    that multiply, as in https://arxiv.org/abs/2003.13678, `outputs` those of
-    all layers.
+    `params` counts trainable weights, `statistics` the others (batch norm's
+    moving averages, frozen weights). `activations` counts the output elements
+    of layers that multiply, as in https://arxiv.org/abs/2003.13678, `outputs`
+    those of all layers.
     """
 
     name: str
@@ -30,15 +30,15 @@ class Cost:
     outputs: int = 0
 
 
-# Of every part, and of the whole.
+# The counts of every part and of the whole.
 COUNTS = tuple(f.name for f in dataclasses.fields(Cost))[1:]
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost(Cost):
-    """One layer's cost over all its calls; what is inside it is in its row.
+    """One layer's cost over all its calls, inner layers included.
 
-    A layer of a model inside the model is named "inner_model/layer".
+    A layer of a nested model is named "inner_model/layer".
     """
 
     kind: str = ""
@@ -47,43 +47,43 @@ class LayerCost(Cost):
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """A network's cost for one image; its numbers are sums of its rows.
+    """A network's cost for one image; the totals are sums over its layers.
 
-    `uncounted` names layers that hold matrices and have no rule in
-    `macs.RULES`: what they multiply is missing.
+    `uncounted` names layers that hold matrices but have no rule in
+    `macs.RULES`: their multiply-adds are missing.
     """
 
     layers: tuple[LayerCost, ...]
     uncounted: tuple[str, ...] = ()
 
     @property
-    def params(self):
+    def params(self) -> int:
         return self._sum("params")
 
     @property
-    def statistics(self):
+    def statistics(self) -> int:
         return self._sum("statistics")
 
     @property
-    def multiply_adds(self):
+    def multiply_adds(self) -> int:
         return self._sum("multiply_adds")
 
     @property
-    def activations(self):
+    def activations(self) -> int:
         return self._sum("activations")
 
     @property
-    def outputs(self):
+    def outputs(self) -> int:
         return self._sum("outputs")
 
     @property
-    def stages(self):
-        """A `Cost` for each run of layers whose names begin alike.
+    def stages(self) -> tuple[Cost, ...]:
+        """A `Cost` for each group of layers whose names begin alike.
 
-        "block3_2_expand_conv" is of stage "block3". Layers without weights
+        "block3b_expand_conv" belongs to stage "block3". Layers without weights
         and multiply-adds belong to the stage before them.
         """
-        groups = {}
+        groups: dict[str | None, list[LayerCost]] = {}
         for layer in self.layers:
             stage = next(reversed(groups), None)
             if stage is None or _has_cost(layer):
@@ -96,20 +96,22 @@ class Profile:
         return sum(getattr(layer, field) for layer in self.layers)
 
 
-def profile(model, resolution=None):
+def profile(
+    model: registry.Model | keras.Model, resolution: int | None = None
+) -> Profile:
     """Counts a network's parameters, multiply-adds and activations.
 
-    A multiply-add counts once. Two-dimensional convolutions, dense layers,
-    einsums and multi-head attention count, squeeze-and-excitation and the head
-    among them; element-wise layers, biases, normalization and pooling do not;
-    for any other layer that multiplies, `macs.RULES` takes a rule. The
-    network is run once on symbols, so layers inside layers, models inside
-    models and layers called several times all count as often as they run.
+    A multiply-add counts as one. Two-dimensional convolutions, dense layers,
+    einsums and multi-head attention are counted, squeeze-and-excitation and the
+    head included; elementwise layers, biases, normalization and pooling are
+    not. For any other layer that multiplies, add a rule to `macs.RULES`.
+    The network runs once on symbolic inputs, so nested layers, nested models
+    and layers called several times count as often as they run.
 
     Args:
       model: a name, a variant file, a `variants.Variant`, or any `keras.Model`.
-      resolution: pixels a side for a name, by default the variant's own; for
-        a `keras.Model` whose input leaves the size open, that size.
+      resolution: pixels a side; by default the variant's own. For a
+        `keras.Model`, only where its input leaves the size open.
 
     Returns:
       A `Profile`.
@@ -134,7 +136,7 @@ def profile(model, resolution=None):
 
 
 class _Forward(keras.Operation):
-    """A model's call, which Keras can run on symbols whatever the backend."""
+    """A model's call, which Keras runs on symbolic tensors on any backend."""
 
     def __init__(self, model):
         super().__init__(name="forward")
@@ -145,13 +147,13 @@ class _Forward(keras.Operation):
 
 
 class _Recorder:
-    """Collects the calls of a run and makes a row of each outermost layer."""
+    """Records the calls of a run; each outermost layer becomes a row."""
 
     def __init__(self, model):
         self._model = model
-        self._stack = []  # What is being called, outermost first.
+        self._stack = []  # The calls under way, outermost first.
         self._parents = set()  # Calls on the stack that called something.
-        self._called = set()  # Of what has been called, the id.
+        self._called = set()  # The ids of what has been called.
         self._layers = {}  # Row name -> the layer.
         self._shapes = {}
         self._sums = {}  # Row name -> [multiply-adds, activations, outputs].
@@ -182,7 +184,7 @@ class _Recorder:
         self._shapes[name] = shapes[0]
 
     def rows(self):
-        """Returns the rows; a shared weight counts in the first one only."""
+        """Returns the rows; a shared weight counts in its first row only."""
         seen = set()
         rows = []
         for name, layer in self._layers.items():
@@ -196,7 +198,7 @@ class _Recorder:
                     output_shape=self._shapes[name][1:],
                 )
             )
-        # Weights that are the model's own, or of layers that did not run.
+        # The model's own weights, and those of layers that did not run.
         rest = LayerCost(
             self._model.name,
             _count_new(self._model, "trainable_weights", seen),
@@ -209,7 +211,7 @@ class _Recorder:
         path = []
         for operation in self._stack:
             path.append(operation.name)
-            # The first one is the whole model.
+            # The first one is the model itself.
             if len(path) > 1 and not isinstance(operation, keras.Model):
                 name = "/".join(path[1:])
                 self._layers.setdefault(name, operation)
@@ -217,7 +219,7 @@ class _Recorder:
         return None
 
     def _check(self, operation, name):
-        # A layer may use what is inside it without calling it.
+        # A layer may use an inner layer's weights without calling it.
         called = {
             id(weight)
             for layer in getattr(operation, "_layers", ())
@@ -232,7 +234,7 @@ class _Recorder:
 
 @contextlib.contextmanager
 def _listening(recorder):
-    """Tells `recorder` of every call of a Keras layer or operation."""
+    """Reports every call of a Keras layer or operation to `recorder`."""
     original = keras.Operation.__call__
 
     def call(operation, *args, **kwargs):
@@ -264,7 +266,7 @@ def _symbols(model, resolution):
     if getattr(model, "inputs", None) is None:
         if resolution is None:
             raise ValueError(
-                f"Model {model.name!r} does not say its input's shape; pass "
+                f"Model {model.name!r} has no known input shape; pass "
                 "resolution=, or build it with a keras.Input."
             )
         return keras.KerasTensor((1, resolution, resolution, 3), "float32")
@@ -289,7 +291,7 @@ def _symbols(model, resolution):
 
 
 def _count_new(layer, kind, seen):
-    """Counts the elements of the weights that are not in `seen` yet."""
+    """Counts the elements of weights not yet in `seen`, and adds these."""
     new = {id(w): w for w in getattr(layer, kind, ()) if id(w) not in seen}
     seen |= set(new)
     return sum(math.prod(w.shape) for w in new.values())
@@ -305,7 +307,7 @@ def _stage_name(layer_name):
 
 
 def _merge_free_start(groups):
-    """Gives the rows before the first weights to the stage with those."""
+    """Merges the rows before the first weights into the stage with those."""
     names = list(groups)
     if len(names) > 1 and not any(map(_has_cost, groups[names[0]])):
         groups[names[1]] = groups.pop(names[0]) + groups[names[1]]

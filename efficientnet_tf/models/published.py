@@ -1,4 +1,4 @@
-"""Published accuracy and cost, to stand beside what is counted here."""
+"""Published accuracy and cost, to compare with what is counted here."""
 
 import dataclasses
 
@@ -11,8 +11,11 @@ LITE_README = (
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """ImageNet top-1 in percent, millions of parameters, billions of
-    multiply-adds; None where the source has none."""
+    """Published numbers of a network.
+
+    `top1` is ImageNet accuracy in percent, `params` in millions,
+    `multiply_adds` in billions, or None where the source has none.
+    """
 
     top1: float
     params: float
@@ -22,11 +25,11 @@ class Published:
 
 @dataclasses.dataclass(frozen=True)
 class ScaledRow:
-    """A row of Table 3: a baseline, how it is scaled, what was published.
+    """A row of Table 3: a baseline, its scaling, and what was published.
 
-    `resolution` is in pixels. `counted` is what the scaled network comes to
-    here, in billions, where the published `multiply_adds` cannot be met;
-    `note` says why, or whose the scaling is.
+    `resolution` is in pixels. Where the published `multiply_adds` cannot be
+    reproduced, `counted` is what the scaled network has here, in billions, and
+    `note` says why. `note` also says where the scaling is not the paper's.
     """
 
     baseline: str
@@ -52,7 +55,7 @@ EFFICIENTNETS = {
     "efficientnet_b7": Published(84.3, 66.0, 37.0),
 }
 
-# float32, before quantization.
+# In float32, before quantization.
 LITES = {
     "efficientnet_lite0": Published(75.1, 4.7, 0.407, LITE_README),
     "efficientnet_lite1": Published(76.7, 5.4, 0.631, LITE_README),
@@ -89,7 +92,7 @@ _SWAPPED = (
 )
 _OWN_SCALING = "the paper does not say how it was scaled; ours: "
 
-# The paper gives r as a factor; 224 r goes to the nearest multiple of 16.
+# The paper gives resolution as a factor r; 224 r is rounded to multiples of 16.
 TABLE_3 = (
     # baseline, depth, width, resolution, multiply-adds, top-1
     ScaledRow("mobilenet_v1", 1, 1, 224, 0.6, 70.6),
@@ -151,8 +154,8 @@ TABLE_3 = (
     ),
 )
 
-# Table 7; the paper gives no pixels, so as in Table 3. At these scales B0 has
-# fewer multiply-adds by our count, see docs/scaling.md.
+# Table 7; the paper gives no pixels, so they are as in Table 3. At these scales
+# B0 has fewer multiply-adds by our count; see docs/scaling.md.
 TABLE_7 = (
     # baseline, depth, width, resolution, multiply-adds, top-1
     ScaledRow("efficientnet_b0", 1, 1, 224, 0.4, 77.3),

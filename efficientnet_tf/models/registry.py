@@ -1,13 +1,14 @@
-"""Every network by name or file: the one way from what people write to a row.
+"""Every network by name or file: the one place where users' input is resolved.
 
-A variant file is one JSON object: all fields of a `variants.Variant`, or "base"
-(a name) and the fields that differ from it.
+A variant file is one JSON object with all fields of a `variants.Variant`, or
+with "base" (a name) and the fields that differ from it.
 """
 
 import dataclasses
 import json
 import os
 import pathlib
+from typing import Any
 
 from efficientnet_tf.models import baselines, variants
 from efficientnet_tf.utils import configs, files
@@ -27,14 +28,14 @@ def list_models() -> tuple[str, ...]:
     return (*variants.VARIANTS, *baselines.BASELINES)
 
 
-def get_variant(model: Model, **changes) -> variants.Variant:
+def get_variant(model: Model, **changes: Any) -> variants.Variant:
     """Returns the `Variant` of a name or a file; a `Variant` passes through.
 
-    `get_variant("resnet50", depth=1.4, resolution=288)` also changes fields.
+    Keyword arguments replace fields:
+    `get_variant("resnet50", depth=1.4, resolution=288)`.
 
     Raises:
-      ValueError: an unknown name, a file that specifies no network, or a
-        change that makes none.
+      ValueError: an unknown name, an invalid file, or an invalid change.
       FileNotFoundError: there is no such file.
     """
     if isinstance(model, variants.Variant):
@@ -48,7 +49,7 @@ def get_variant(model: Model, **changes) -> variants.Variant:
 
 
 def is_file(model: Model) -> bool:
-    """Whether a model is given as a variant file."""
+    """Whether a model is given as the path of a variant file."""
     return isinstance(model, str | os.PathLike) and str(model).endswith(
         FILE_SUFFIX
     )
@@ -72,7 +73,7 @@ def read_file(path: str | os.PathLike) -> variants.Variant:
 
 
 def write_file(path: str | os.PathLike, model: Model) -> None:
-    """Writes a whole `Variant` as a variant file."""
+    """Writes a model's `Variant` with all its fields as a variant file."""
     files.write_json(path, dataclasses.asdict(get_variant(model)))
 
 

@@ -1,4 +1,4 @@
-"""Compound scaling: how width and depth round, and a variant for any φ."""
+"""Compound scaling: rounding of width and depth, and a variant for any φ."""
 
 import dataclasses
 import math
@@ -11,14 +11,16 @@ DEPTH_DIVISOR = 8
 
 # Grid search of section 5.1, https://arxiv.org/abs/1905.11946.
 ALPHA, BETA, GAMMA = 1.2, 1.1, 1.15
-# What α·β²·γ² is to be, and how near, there and in `search`.
+# The target of α·β²·γ² there and in `search`, and its tolerance.
 GROWTH, TOLERANCE = 2.0, 0.1
 
 
-def round_filters(filters, width, divisor=DEPTH_DIVISOR):
+def round_filters(
+    filters: int, width: float, divisor: int = DEPTH_DIVISOR
+) -> int:
     """Scales filters by `width` to a multiple of `divisor`.
 
-    Rounds to the nearest multiple, but never loses more than 10 %.
+    Rounds to the nearest multiple, but never down by more than 10 %.
     """
     if width == 1.0:
         return filters
@@ -29,8 +31,8 @@ def round_filters(filters, width, divisor=DEPTH_DIVISOR):
     return int(rounded)
 
 
-def round_resolution(resolution, factor, divisor=1):
-    """Scales pixels a side by `factor`, to the nearest multiple."""
+def round_resolution(resolution: int, factor: float, divisor: int = 1) -> int:
+    """Scales pixels a side by `factor` to the nearest multiple of `divisor`."""
     if divisor < 1:
         raise ValueError(
             f"resolution_divisor must be at least 1, got {divisor!r}."
@@ -38,14 +40,14 @@ def round_resolution(resolution, factor, divisor=1):
     return round(resolution * factor / divisor) * divisor
 
 
-def round_repeats(repeats, depth):
-    """Scales the number of a stage's blocks by `depth`, rounded up."""
+def round_repeats(repeats: int, depth: float) -> int:
+    """Scales a stage's number of blocks by `depth`, rounded up."""
     return math.ceil(repeats * depth)
 
 
 @dataclasses.dataclass(frozen=True)
 class Growth:
-    """By what factor a scaled network costs more than its base."""
+    """The factors by which a scaled network costs more than its base."""
 
     multiply_adds: float
     params: float
@@ -54,14 +56,16 @@ class Growth:
 
 @dataclasses.dataclass(frozen=True)
 class Factors:
-    """By what a network's depth, width and resolution are multiplied."""
+    """The factors that depth, width and resolution are multiplied by."""
 
     depth: float
     width: float
     resolution: float
 
 
-def factors(phi, alpha=ALPHA, beta=BETA, gamma=GAMMA):
+def factors(
+    phi: float, alpha: float = ALPHA, beta: float = BETA, gamma: float = GAMMA
+) -> Factors:
     """Returns the `Factors` α^φ, β^φ and γ^φ for a real φ.
 
     Raises:
@@ -78,12 +82,14 @@ def factors(phi, alpha=ALPHA, beta=BETA, gamma=GAMMA):
         raise ValueError(f"phi={phi!r} is too large.") from None
 
 
-def growth(phi, alpha=ALPHA, beta=BETA, gamma=GAMMA):
-    """Predicts the `Growth` for φ, before anything is rounded.
+def growth(
+    phi: float, alpha: float = ALPHA, beta: float = BETA, gamma: float = GAMMA
+) -> Growth:
+    """Predicts the `Growth` for φ, without rounding.
 
-    As for regular convolutions, section 3.3: multiply-adds grow by
-    (α·β²·γ²)^φ, parameters by (α·β²)^φ, activations by (α·β·γ²)^φ.
-    `costs.growth` counts the networks instead.
+    For regular convolutions, section 3.3: multiply-adds grow by (α·β²·γ²)^φ,
+    parameters by (α·β²)^φ, activations by (α·β·γ²)^φ. `costs.growth` counts the
+    scaled networks instead.
     """
     by = factors(phi, alpha, beta, gamma)
     return Growth(
@@ -94,28 +100,28 @@ def growth(phi, alpha=ALPHA, beta=BETA, gamma=GAMMA):
 
 
 def compound(
-    phi,
-    alpha=ALPHA,
-    beta=BETA,
-    gamma=GAMMA,
+    phi: float,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+    gamma: float = GAMMA,
     *,
-    base="efficientnet_b0",
-    resolution_divisor=1,
-):
+    base: registry.Model = "efficientnet_b0",
+    resolution_divisor: int = 1,
+) -> variants.Variant:
     """Returns `base` scaled by the compound coefficient φ.
 
     Depth grows by α^φ, width by β^φ and resolution by γ^φ, so multiply-adds
     grow by about (α·β²·γ²)^φ. φ may be any real number. The published B1–B7
-    are not exactly on this curve: their table in `variants` is the truth, and
-    docs/scaling.md shows how far they are from it.
+    are not exactly on this curve: the table in `variants` holds their real
+    values, and docs/scaling.md shows how far they are from it.
 
     Args:
       phi: the compound coefficient; 0 is the base itself.
-      alpha: grows the depth.
-      beta: grows the width.
-      gamma: grows the resolution.
+      alpha: the base of depth.
+      beta: the base of width.
+      gamma: the base of resolution.
       base: a name, a variant file or a `Variant`.
-      resolution_divisor: pixels; resolutions go to the nearest multiple.
+      resolution_divisor: resolutions are rounded to multiples of it, in pixels.
 
     Raises:
       ValueError: a coefficient is below 1, or the result below 32 pixels.
@@ -124,8 +130,8 @@ def compound(
     step = alpha * beta**2 * gamma**2
     if abs(step - GROWTH) > TOLERANCE:
         logging.warning(
-            "alpha * beta^2 * gamma^2 = %.3g, where compound scaling has about "
-            "%g: multiply-adds grow so many times a step of phi.",
+            "alpha * beta^2 * gamma^2 = %.3g, the growth of multiply-adds per "
+            "step of phi; compound scaling has about %g.",
             step,
             GROWTH,
         )
@@ -138,10 +144,10 @@ def grow(
     by: Factors,
     resolution_divisor: int = 1,
 ) -> variants.Variant:
-    """Returns `base` scaled by `Factors`, with the dropout that goes with φ.
+    """Returns `base` scaled by `Factors`, with dropout adjusted to φ.
 
     Raises:
-      ValueError: the result has fewer pixels than the network's strides need.
+      ValueError: the resolution falls below the total stride of 32.
     """
     base = registry.get_variant(base)
     pixels = round_resolution(
@@ -149,8 +155,8 @@ def grow(
     )
     if pixels < variants.MIN_SIZE:
         raise ValueError(
-            f"phi={phi!r} gives {pixels} pixels; the network strides by "
-            f"{variants.MIN_SIZE}, so choose a larger phi."
+            f"phi={phi!r} gives {pixels} pixels, below the network's total "
+            f"stride of {variants.MIN_SIZE}; choose a larger phi."
         )
     grown = scale(base, by, resolution_divisor)
     if not base.dropout:
@@ -163,9 +169,9 @@ def grow(
 def scale(
     model: registry.Model, by: Factors, resolution_divisor: int = 1
 ) -> variants.Variant:
-    """Returns a network with its dimensions times `Factors`.
+    """Returns a variant with its dimensions multiplied by `Factors`.
 
-    Resolutions go to the nearest multiple of `resolution_divisor`.
+    The resolution is rounded to a multiple of `resolution_divisor`.
     """
     variant = registry.get_variant(model)
     return dataclasses.replace(
@@ -178,10 +184,12 @@ def scale(
     )
 
 
-def implied_phi(model, base="efficientnet_b0"):
-    """Returns the φ of a variant's depth, width and resolution, one by one.
+def implied_phi(
+    model: registry.Model, base: registry.Model = "efficientnet_b0"
+) -> Factors:
+    """Returns the φ that depth, width and resolution each imply.
 
-    They would be equal on the curve of α, β and γ.
+    On the curve of α, β and γ the three are equal.
     """
     variant, base = registry.get_variant(model), registry.get_variant(base)
     return Factors(

@@ -1,7 +1,7 @@
 """A plain vision transformer: patches, encoder layers, a class token.
 
-https://arxiv.org/abs/2010.11929. Layers normalize before attention and before
-the hidden layer.
+https://arxiv.org/abs/2010.11929. Normalization comes before attention and
+before the MLP.
 """
 
 import keras
@@ -11,21 +11,25 @@ from efficientnet_tf.models import layers, plan as plan_lib
 EPSILON = 1e-6
 
 
-def patches_stem(x, filters, *, activation):
+def patches_stem(
+    x: keras.KerasTensor, filters: int, *, activation: str
+) -> keras.KerasTensor:
     """Maps [N, H, W, C] to tokens [N, T + 1, filters], a class token first."""
     x = keras.layers.Conv2D(
         filters,
         plan_lib.PATCH_SIZE,
         strides=plan_lib.PATCH_SIZE,
-        padding="same",  # The last patches reach over the edge.
+        padding="same",  # The last patches may extend past the edge.
         name="stem_conv",
     )(x)
     x = keras.layers.Reshape((-1, filters), name="stem_tokens")(x)
     return layers.ClassToken(name="stem_class_token")(x)
 
 
-def encoder_layer(x, plan, *, activation):
-    """Attention and a hidden layer, each beside a shortcut: [N, T, C]."""
+def encoder_layer(
+    x: keras.KerasTensor, plan: plan_lib.BlockPlan, *, activation: str
+) -> keras.KerasTensor:
+    """Attention and an MLP, each beside a shortcut, on tokens [N, T, C]."""
     name, filters = plan.name, plan.filters
     shortcut = x
     x = _normalize(x, f"{name}_norm1")
@@ -45,7 +49,9 @@ def encoder_layer(x, plan, *, activation):
     return keras.layers.Add(name=f"{name}_add2")([x, shortcut])
 
 
-def class_token_head(x, filters, *, activation):
+def class_token_head(
+    x: keras.KerasTensor, filters: int, *, activation: str
+) -> keras.KerasTensor:
     """Maps tokens [N, T + 1, C] to the class token's features [N, C]."""
     return _normalize(x, "top_norm")[:, 0]
 

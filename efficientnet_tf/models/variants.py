@@ -1,16 +1,16 @@
-"""What specifies a network, and the EfficientNet family as a table."""
+"""The specification of a network, and the EfficientNet family as a table."""
 
 import dataclasses
 from typing import Annotated
 
 from efficientnet_tf.utils import configs
 
-MIN_SIZE = 32  # Pixels: the networks stride by 32.
-# Of width and depth: far above what fits into any memory, and below what takes
-# long to count.
+MIN_SIZE = 32  # Pixels: the networks' total stride.
+# For width and depth: far more than fits into any memory, and still fast to
+# count.
 MAX_SCALE = 1000.0
 
-# What a `Stage` is made of, how a network begins, and how it ends.
+# The blocks of a `Stage`, and how a network begins and ends.
 BLOCKS = ("mbconv", "separable", "bottleneck", "transformer")
 STEMS = ("conv", "conv_pool", "patches")
 HEADS = ("conv", "none", "class_token")
@@ -18,11 +18,11 @@ HEADS = ("conv", "none", "class_token")
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A run of equal blocks; only the first one strides.
+    """A sequence of equal blocks; only the first one strides.
 
-    `filters` are those of the output; those of a "bottleneck" are inside it,
-    and its output has `expand_ratio` times as many. In a "transformer" the
-    ratio is that of the hidden layer, and there is no kernel.
+    `filters` are the output's. In a "bottleneck" they are those inside, and its
+    output has `expand_ratio` times as many. In a "transformer" the ratio is
+    that of the MLP's hidden layer, and there is no kernel.
     """
 
     block: Annotated[str, configs.OneOf(*BLOCKS)]
@@ -31,7 +31,7 @@ class Stage:
     filters: Annotated[int, configs.AtLeast(1)]
     expand_ratio: Annotated[int, configs.AtLeast(1)]
     strides: Annotated[int, configs.AtLeast(1)]
-    # Of the block's input filters; 0 turns squeeze-and-excitation off.
+    # Relative to the block's input filters; 0: no squeeze-and-excitation.
     se_ratio: Annotated[float, configs.AtLeast(0, 1)] = 0.25
 
     def __post_init__(self):
@@ -62,8 +62,8 @@ class Variant:
     """The specification of a network: its stages, their scale, its input.
 
     `resolution` is in pixels, `dropout` and `drop_path` are rates. `stem` and
-    `head` are rows of `STEMS` and `HEADS`; a head of "none" pools the last
-    block's output.
+    `head` are items of `STEMS` and `HEADS`; with the head "none" the last
+    block's output is pooled.
     """
 
     width: Annotated[float, configs.Above(0, MAX_SCALE)]
@@ -86,8 +86,8 @@ class Variant:
         configs.check(self)
         if self.resolution < MIN_SIZE:
             raise ValueError(
-                f"resolution={self.resolution} is below {MIN_SIZE}, by which "
-                "the networks stride."
+                f"resolution={self.resolution} is below {MIN_SIZE}, the "
+                "networks' total stride."
             )
         if not self.stages:
             raise ValueError("stages=() must hold at least one stage.")
@@ -99,8 +99,8 @@ B0_STAGES = (
     Stage("mbconv", 3, 1, 16, 1, 1),
     Stage("mbconv", 3, 2, 24, 6, 2),
     Stage("mbconv", 5, 2, 40, 6, 2),
-    # The table's stride column is shifted here; the official code strides in
-    # stages 4 and 6 and not in 5 and 7.
+    # The table's stride column is off by one row here; the official code
+    # strides in stages 4 and 6, not in 5 and 7.
     Stage("mbconv", 3, 3, 80, 6, 2),
     Stage("mbconv", 5, 3, 112, 6, 1),
     Stage("mbconv", 5, 4, 192, 6, 2),
@@ -153,13 +153,13 @@ VARIANTS = {
 }
 
 
-def short_name(name):
-    """Returns what plots and tables call a variant: "B0", "Lite4"."""
+def short_name(name: str) -> str:
+    """Returns a variant's name for plots and tables: "B0", "Lite4"."""
     return name.removeprefix("efficientnet_").capitalize()
 
 
-def get_normalization(normalization):
-    """Returns the `Normalization` of a name; an instance passes through."""
+def get_normalization(normalization: str | Normalization) -> Normalization:
+    """Returns a `Normalization` by name; an instance passes through."""
     if isinstance(normalization, Normalization):
         return normalization
     if normalization not in NORMALIZATIONS:

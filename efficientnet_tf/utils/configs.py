@@ -80,7 +80,7 @@ class Fraction:
 
 
 class OneOf:
-    """Some strings."""
+    """One of the given strings."""
 
     def __init__(self, *choices: str):
         self.choices = choices
@@ -96,11 +96,11 @@ class OneOf:
 def check(config: Any) -> None:
     """Raises ValueError for a field of another type or outside its constraint.
 
-    A field that may be None is not constrained where it is; of a tuple, each
-    item must hold.
+    None satisfies any constraint where the type allows it; in a tuple, each
+    item must satisfy the constraint.
 
     Args:
-      config: a dataclass whose annotations are as this module's docstring says.
+      config: a dataclass annotated as this module's docstring shows.
     """
     check_types(config)
     hints = typing.get_type_hints(type(config), include_extras=True)
@@ -141,9 +141,9 @@ def choose(
 def with_overrides(config: Any, overrides: Iterable[str]) -> Any:
     """Returns `config` with "field=value" strings applied.
 
-    A value is read as the field's type; "none" clears a field that may be
-    None, commas separate the items of a tuple, and nothing after the "="
-    empties it.
+    A value is parsed as the field's type. "none" means None for a field that
+    may be None, commas separate the items of a tuple, and "field=" gives an
+    empty tuple.
 
     Raises:
       ValueError: an unknown field or a value of another type.
@@ -164,7 +164,7 @@ def with_overrides(config: Any, overrides: Iterable[str]) -> Any:
 
 
 def check_types(config: Any) -> None:
-    """Raises ValueError for a field that does not hold its declared type."""
+    """Raises ValueError for a field whose value is not of its declared type."""
     for field, kind in typing.get_type_hints(type(config)).items():
         value = getattr(config, field)
         base, optional, many = _unwrap(kind)
@@ -184,7 +184,7 @@ def check_types(config: Any) -> None:
 
 
 def _unwrap(kind):
-    """Returns the basic type, whether None is allowed, whether it is many."""
+    """Returns (basic type, whether None is allowed, whether it is a tuple)."""
     arguments = typing.get_args(kind)
     if isinstance(kind, types.UnionType):
         return arguments[0], types.NoneType in arguments, False
@@ -194,7 +194,7 @@ def _unwrap(kind):
 
 
 def _is_a(value, kind):
-    # Python counts True as an int, and 1 as no float.
+    # In Python True is an int, and 1 is not a float.
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     return isinstance(value, (int, float) if kind is float else kind)

@@ -1,4 +1,4 @@
-"""Optional packages: a missing one is named before any work."""
+"""Optional packages: a missing one is reported before any work."""
 
 import importlib.util
 
@@ -17,7 +17,7 @@ _INSTALLS = {
 
 
 def is_installed(package: str) -> bool:
-    """Whether a package is there, without importing it."""
+    """Whether a package is installed, without importing it."""
     try:
         return importlib.util.find_spec(package) is not None
     except ImportError:
@@ -25,14 +25,14 @@ def is_installed(package: str) -> bool:
 
 
 def require(purpose: str, *packages: str) -> None:
-    """Checks that optional packages are there, without importing them.
+    """Checks that optional packages are installed, without importing them.
 
     Args:
-      purpose: what needs them, as the beginning of a sentence: "Charts".
+      purpose: what needs them, as a plural subject: "Charts".
       *packages: names as in `import`.
 
     Raises:
-      ModuleNotFoundError: some are missing; it names the `pip install`.
+      ModuleNotFoundError: names the missing ones and the `pip install`.
     """
     missing = [name for name in packages if not is_installed(name)]
     if missing:

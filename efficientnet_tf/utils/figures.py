@@ -1,19 +1,24 @@
-"""Pictures of data and results, for TensorBoard and reports."""
+"""Images of data and results, for TensorBoard and reports."""
 
 import io
-import pathlib
+import os
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from efficientnet_tf.utils import extras, files
 
+if typing.TYPE_CHECKING:
+    from matplotlib import axes as mpl_axes, figure as mpl_figure
+
 # Above this many classes a confusion matrix has no room for names.
 MAX_NAMED_CLASSES = 30
-# Letters of a class name that fit on a small image.
+# Characters of a class name that fit on a small image.
 MAX_CAPTION = 24
 
 
-def image_grid(images, columns=4):
+def image_grid(images: np.ndarray, columns: int = 4) -> np.ndarray:
     """Tiles images [N, H, W, 3] in [0, 255] into one uint8 image."""
     images = np.clip(np.asarray(images), 0, 255).astype("uint8")
     rows = -(-len(images) // columns)
@@ -25,13 +30,15 @@ def image_grid(images, columns=4):
     return grid
 
 
-def curves_image(rows, charts):
-    """Draws columns of a run's metrics over its epochs; uint8 [H, W, 3].
+def curves_image(
+    rows: Sequence[Mapping], charts: Mapping[str, Sequence[str]]
+) -> np.ndarray:
+    """Draws a run's metrics over its epochs; uint8 [H, W, 3].
 
     Args:
-      rows: of `metrics.jsonl`: dicts with "epoch".
-      charts: {title: names of the columns in one chart}; a column that a run
-        does not have is left out.
+      rows: the rows of `metrics.jsonl`: dicts with "epoch".
+      charts: {title: names of the columns in one chart}; columns that the rows
+        lack are left out.
     """
     drawing, panels = make_figure(1, len(charts), (5.2 * len(charts), 3.8))
     epochs = [row["epoch"] for row in rows]
@@ -46,8 +53,14 @@ def curves_image(rows, charts):
     return rasterize(drawing)
 
 
-def confusion_image(confusion, class_names):
-    """Draws counts [true, predicted] as shares of each true class; uint8."""
+def confusion_image(
+    confusion: np.ndarray, class_names: Sequence[str]
+) -> np.ndarray:
+    """Draws counts [true, predicted] as shares of each true class.
+
+    Returns:
+      uint8 [H, W, 3].
+    """
     counts = confusion.sum(axis=1, keepdims=True)
     shares = confusion / np.maximum(counts, 1)
     drawing, (axes,) = make_figure(1, 1, (8, 7.2))
@@ -62,10 +75,12 @@ def confusion_image(confusion, class_names):
     return rasterize(drawing)
 
 
-def make_figure(rows, columns, inches):
+def make_figure(
+    rows: int, columns: int, inches: tuple[float, float]
+) -> tuple["mpl_figure.Figure", list["mpl_axes.Axes"]]:
     """Returns a Matplotlib figure and the list of its rows x columns axes."""
     extras.require("Charts", "matplotlib")
-    # Not pyplot: it would take over the user's own figures.
+    # Not pyplot, whose global state belongs to the user's own figures.
     from matplotlib import figure
     from matplotlib.backends import backend_agg
 
@@ -75,7 +90,7 @@ def make_figure(rows, columns, inches):
     return drawing, list(panels.flat)
 
 
-def rasterize(drawing):
+def rasterize(drawing: "mpl_figure.Figure") -> np.ndarray:
     """Returns a figure as uint8 [H, W, 3]."""
     from PIL import Image
 
@@ -93,12 +108,14 @@ def encode_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def write_png(path: str | pathlib.Path, image: np.ndarray) -> None:
-    """Writes uint8 [H, W, 3] as a PNG file, whole or not at all."""
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Writes uint8 [H, W, 3] as a PNG file, atomically."""
     files.write_bytes(path, encode_png(image))
 
 
-def captioned_image(images, captions, columns=6):
+def captioned_image(
+    images: Sequence[np.ndarray], captions: Iterable[str], columns: int = 6
+) -> np.ndarray:
     """Draws images of any sizes, each under its caption; uint8 [H, W, 3]."""
     rows = -(-len(images) // columns)
     drawing, panels = make_figure(rows, columns, (1.5 * columns, 1.75 * rows))
@@ -110,14 +127,19 @@ def captioned_image(images, captions, columns=6):
     return rasterize(drawing)
 
 
-def predictions_image(images, probabilities, class_names, most=3):
-    """Draws each image beside its likeliest classes; uint8 [H, W, 3].
+def predictions_image(
+    images: Sequence[np.ndarray],
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    most: int = 3,
+) -> np.ndarray:
+    """Draws each image beside its most likely classes; uint8 [H, W, 3].
 
     Args:
-      images: uint8, of any sizes.
+      images: uint8 [H, W, 3], of any sizes.
       probabilities: [N, classes].
-      class_names: in the order of the classes.
-      most: how many classes to name.
+      class_names: in the order of the outputs.
+      most: how many classes to show.
     """
     most = min(most, len(class_names))
     rows = -(-len(images) // 2)
@@ -133,7 +155,7 @@ def predictions_image(images, probabilities, class_names, most=3):
 
 
 def _draw_bars(axes, pairs):
-    """Draws [(name, share)] as bars from the top down, named on them."""
+    """Draws [(name, share)] as labelled horizontal bars, from the top down."""
     axes.set_axis_on()
     names, shares = zip(*pairs, strict=True)
     places = range(len(pairs))

@@ -1,28 +1,32 @@
-"""Writing files so that a reader never sees half of one."""
+"""Atomic writing: a reader sees a whole file or none."""
 
 import contextlib
 import json
 import os
 import pathlib
 import shutil
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from absl import logging
 
-# Of the name of a data set that is a folder of class folders.
+# How the name of a data set begins that is a folder of class folders, or a
+# folder of TFRecords.
 FOLDER_PREFIX = "folder:"
 RECORDS_PREFIX = "records:"
 
-# Of the names of files that are not complete yet.
+# How the names of unfinished files begin.
 PREFIX = ".tmp-"
 
 
 @contextlib.contextmanager
-def atomic(path):
+def atomic(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary path beside `path`, renamed to it on success.
 
-    The temporary path keeps the name's ending, which some writers look at.
-    Works for a file and for a folder; on any error it is removed. What was
-    written is on the disk before its name is, for the case of a power cut.
+    Works for a file and for a folder; on any error the temporary one is
+    removed. It keeps the suffix of `path`, which some writers look at. The
+    content is synced to disk before the rename, so that a power cut leaves no
+    half-written file under the final name.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,8 +35,8 @@ def atomic(path):
         yield temporary
         _flush(temporary)
         if temporary.is_dir() and path.exists():
-            # A folder cannot be replaced in one step; a rename leaves the
-            # least time without either.
+            # A folder cannot be replaced in one step; two renames keep the
+            # time without one short.
             old = temporary.with_name(f"{temporary.name}.old")
             os.replace(path, old)
             os.replace(temporary, path)
@@ -45,34 +49,37 @@ def atomic(path):
         raise
 
 
-def to_json_types(value):
-    """Returns a value as it comes back from a JSON file: lists for tuples."""
+def to_json_types(value: Any) -> Any:
+    """Returns a value as it is in a JSON file: lists instead of tuples."""
     return json.loads(json.dumps(value))
 
 
-def write_json(path, value):
-    """Writes `value` as one JSON file, whole or not at all."""
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes `value` as one JSON file, atomically."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def write_text(path, text):
-    """Writes `text` as one UTF-8 file, whole or not at all."""
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` as one UTF-8 file, atomically."""
     write_bytes(path, text.encode())
 
 
-def write_bytes(path, data):
-    """Writes `data` as one file, whole or not at all."""
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Writes `data` as one file, atomically."""
     with atomic(path) as temporary:
         temporary.write_bytes(data)
 
 
-def write_json_lines(path, rows):
-    """Writes one JSON line a row, the file whole or not at all."""
+def write_json_lines(path: str | os.PathLike, rows: Iterable[Any]) -> None:
+    """Writes one line of JSON per row, atomically."""
     write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
 
 
-def append_json_line(path, value):
-    """Appends one JSON line; a torn last line, left by a kill, is dropped."""
+def append_json_line(path: str | os.PathLike, value: Any) -> None:
+    """Appends one line of JSON.
+
+    An incomplete last line, left by a killed process, is dropped.
+    """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
@@ -88,8 +95,8 @@ def append_json_line(path, value):
         os.fsync(file.fileno())
 
 
-def read_json_lines(path):
-    """Returns the objects of a JSON-lines file; a torn last line is left out.
+def read_json_lines(path: str | os.PathLike) -> list[Any]:
+    """Returns the objects of a JSON-lines file, less an incomplete last line.
 
     Raises:
       ValueError: a line before the last one is not JSON.
@@ -109,8 +116,8 @@ def read_json_lines(path):
     return rows
 
 
-def check_folder(path):
-    """Raises OSError if `path` cannot become a folder to write into."""
+def check_folder(path: str | os.PathLike) -> None:
+    """Raises OSError if `path` cannot be made or used as an output folder."""
     path = pathlib.Path(path).absolute()
     existing = next(p for p in (path, *path.parents) if p.exists())
     if not existing.is_dir():
@@ -119,18 +126,18 @@ def check_folder(path):
         raise PermissionError(f"{existing} cannot be written to.")
 
 
-def remove_leftovers(folder):
-    """Removes what `atomic` left in a folder when its process was killed."""
+def remove_leftovers(folder: str | os.PathLike) -> None:
+    """Removes temporary files of `atomic` whose process was killed."""
     for path in pathlib.Path(folder).glob(f"{PREFIX}*"):
         remove(path)
 
 
-def prune(folder, limit):
-    """Removes the longest unused files of a cache, until it fits a limit.
+def prune(folder: str | os.PathLike, limit: int) -> None:
+    """Removes the least recently used files of a cache until it fits a limit.
 
     Args:
-      folder: of files; their times of change say when they were last used.
-      limit: bytes that all may take together.
+      folder: the cache; a file's modification time is when it was last used.
+      limit: bytes that all files together may take.
     """
     found = []
     for path in pathlib.Path(folder).iterdir():
@@ -143,13 +150,13 @@ def prune(folder, limit):
     for _, size, path in sorted(found, reverse=True):
         total += size
         if total > limit:
-            logging.info("Removing %s, long unused.", path)
+            logging.info("Removing %s from the cache.", path)
             with contextlib.suppress(PermissionError):  # Windows: in use.
                 path.unlink(missing_ok=True)
 
 
-def remove(path):
-    """Removes a file or a folder, there or not."""
+def remove(path: pathlib.Path) -> None:
+    """Removes a file or a folder if it exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -165,7 +172,7 @@ def _is_json(text):
 
 
 def _flush(path):
-    """Waits until a file, or a folder with all in it, is on the disk."""
+    """Syncs a file, or a folder with everything in it, to disk."""
     inside = path.rglob("*") if path.is_dir() else ()
     for each in (*inside, path):
         if each.exists():
@@ -174,7 +181,7 @@ def _flush(path):
 
 def _sync(path):
     if os.name == "nt":
-        return  # Windows syncs only what is open for writing.
+        return  # Windows syncs only files that are open for writing.
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

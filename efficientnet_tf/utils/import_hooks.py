@@ -1,4 +1,4 @@
-"""Calls a function once a package has been imported, at once or later."""
+"""Calls a function after a package has been imported, now or later."""
 
 import importlib.abc
 import importlib.util
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Finds one package as usual, and has `function` called after it."""
+    """Finds one package as usual and calls `function` after its import."""
 
     def __init__(self, package, function):
         self._package = package
@@ -32,7 +32,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 def after_import(package: str, function: Callable[[], object]) -> None:
     """Calls `function` after the import of a package, or now if it is loaded.
 
-    Importing nothing itself, it costs nothing where the package is not used.
+    It imports nothing itself, so it costs nothing if the package is not used.
     """
     if package in sys.modules:
         function()

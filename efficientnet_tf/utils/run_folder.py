@@ -1,9 +1,11 @@
-"""A run's folder and a study's: the names of their files, and their start."""
+"""The folders of runs and studies: names of their files, and how they start."""
 
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 from absl import logging
 
@@ -16,24 +18,24 @@ METRICS_FILE = "metrics.jsonl"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
 
-# In the folder of a study or a grid, which is many runs.
+# In the folder of a study or a grid, which has many runs.
 PLAN_FILE = "plan.json"
 
 
 def start_run(
-    workdir: str | pathlib.Path,
+    workdir: str | os.PathLike,
     run: dict,
     upgrade: Callable[[dict], dict] = dict,
 ) -> dict | None:
     """Checks a run's folder; returns the result of a finished run, or None.
 
     Args:
-      workdir: the folder, there or not.
+      workdir: the folder; it need not exist.
       run: the run's config.
-      upgrade: maps the config of an earlier version to what it would be now.
+      upgrade: converts a config of an earlier version to the present one.
 
     Raises:
-      OSError: `workdir` cannot become a folder to write into.
+      OSError: `workdir` cannot be made or used as an output folder.
       ValueError: it holds another run.
     """
     workdir = pathlib.Path(workdir)
@@ -45,16 +47,16 @@ def start_run(
     return result
 
 
-def start_study(plan: object, workdir: str | pathlib.Path) -> None:
-    """Makes the folder of many runs, or checks that it is this plan's.
+def start_study(plan: Any, workdir: str | os.PathLike) -> None:
+    """Creates the folder of a study, or checks that it belongs to this plan.
 
     Args:
       plan: a frozen dataclass.
       workdir: the folder.
 
     Raises:
-      OSError: `workdir` cannot become a folder to write into.
-      ValueError: it is another plan's.
+      OSError: `workdir` cannot be made or used as an output folder.
+      ValueError: it belongs to another plan.
     """
     workdir = pathlib.Path(workdir)
     files.check_folder(workdir)
@@ -65,11 +67,11 @@ def start_study(plan: object, workdir: str | pathlib.Path) -> None:
 
 
 def check_run(
-    path: str | pathlib.Path,
+    path: str | os.PathLike,
     run: dict,
     upgrade: Callable[[dict], dict] = dict,
 ) -> None:
-    """Raises ValueError if the config file `path` is of another run."""
+    """Raises ValueError if the config file `path` is that of another run."""
     path = pathlib.Path(path)
     if not path.exists():
         return
@@ -77,7 +79,7 @@ def check_run(
     for field, value in files.to_json_types(run).items():
         there = stored.get(field)
         if isinstance(value, dict) and isinstance(there, dict):
-            # Of what is within, only what differs.
+            # Only the inner field that differs.
             differs = [key for key in value if there.get(key) != value[key]]
             if not differs:
                 continue
@@ -91,8 +93,8 @@ def check_run(
             )
 
 
-def last_result(folder: str | pathlib.Path) -> dict | None:
-    """Returns the newest result in a run's folder; None without one."""
+def last_result(folder: str | os.PathLike) -> dict | None:
+    """Returns the latest result in a run's folder, or None."""
     path = pathlib.Path(folder) / RESULTS_FILE
     rows = files.read_json_lines(path) if path.exists() else []
     return rows[-1] if rows else None

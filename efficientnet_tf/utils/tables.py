@@ -14,9 +14,9 @@ def to_text(
 
     Args:
       header: names of the columns.
-      rows: cells as texts.
-      left: numbers of the columns that are aligned to the left, as words are;
-        the others are aligned to the right, as numbers are.
+      rows: cells as strings.
+      left: indices of the left-aligned columns, such as words; the others are
+        right-aligned, such as numbers.
     """
     lines = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -30,17 +30,17 @@ def to_text(
 
 
 def to_markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Returns a table in Markdown, without a last end of line."""
+    """Returns a table in Markdown, without a trailing newline."""
     lines = [header, ("---",) * len(header), *rows]
-    # A bar would begin another cell.
+    # An unescaped bar would begin another cell.
     cells = [[str(cell).replace("|", r"\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
 def to_csv(columns: Iterable[str], rows: Iterable[Mapping]) -> str:
-    """Returns rows as CSV with a header; what is not in `columns` is left out.
+    """Returns rows as CSV with a header; keys not in `columns` are left out.
 
-    A column that a row lacks, or has as None, is empty there.
+    A value that is missing or None becomes an empty cell.
     """
     buffer = io.StringIO()
     writer = csv.DictWriter(

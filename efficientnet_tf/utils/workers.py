@@ -1,4 +1,4 @@
-"""Many runs that several processes share, and progress until all have ended."""
+"""Many runs shared by several processes, with progress until all have ended."""
 
 import os
 import pathlib
@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 
 import filelock
 from absl import logging
@@ -18,24 +19,31 @@ POLL_SECONDS = 2.0
 REPORT_SECONDS = 60.0
 
 
-def lock(workdir, name, timeout=-1):
-    """Returns a lock that ends with the process that holds it.
+def lock(
+    workdir: str | os.PathLike, name: str, timeout: float = -1
+) -> filelock.BaseFileLock:
+    """Returns a file lock, released when the process that holds it ends.
 
     Args:
       workdir: the folder that all processes share.
-      name: of what only one may do at a time.
-      timeout: seconds to wait for it; -1: without end.
+      name: what is locked.
+      timeout: seconds to wait for it; -1: forever.
     """
     folder = pathlib.Path(workdir) / "locks"
     folder.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(folder / f"{name}.lock", timeout=timeout)
 
 
-def work(workdir, runs, do, on_run=None):
-    """Does each run that nobody has done and that nobody else is at.
+def work(
+    workdir: str | os.PathLike,
+    runs: Mapping[str, str | os.PathLike],
+    do: Callable[[str], object],
+    on_run: Callable[[], object] | None = None,
+) -> None:
+    """Does every run that is not done and that no other process is doing.
 
-    Returns when all have ended. A run that another process was killed in is
-    done by the next that comes to it.
+    Returns when all have ended. If a process is killed during a run, the next
+    process that comes to the run does it.
 
     Args:
       workdir: the folder that all processes share.
@@ -63,24 +71,25 @@ def work(workdir, runs, do, on_run=None):
         time.sleep(POLL_SECONDS)
 
 
-def has_ended(folder):
-    """Whether a run's folder holds its result."""
+def has_ended(folder: str | os.PathLike) -> bool:
+    """Whether a run's folder has a result."""
     return run_folder.last_result(folder) is not None
 
 
 class Progress:
-    """Says how many runs have ended and when the rest will have.
+    """Logs how many runs have ended and how long the rest will take.
 
     Args:
       count: a function that returns (ended, total).
     """
 
-    def __init__(self, count):
+    def __init__(self, count: Callable[[], tuple[int, int]]):
         self._count = count
         self._before, _ = count()
         self._begin = time.monotonic()
 
-    def show(self):
+    def show(self) -> None:
+        """Logs one line."""
         ended, total = self._count()
         line = f"{ended} of {total} runs have ended"
         done = ended - self._before
@@ -91,25 +100,27 @@ class Progress:
         logging.info("%s.", line)
 
 
-def run_workers(workdir, number, progress):
+def run_workers(
+    workdir: str | os.PathLike, number: int, progress: Progress
+) -> None:
     """Runs this program `number` times with --workers=1, until all have ended.
 
-    They share the processors and take turns with the GPUs.
+    The processes share the CPU cores and are dealt out to the GPUs in turn.
 
     Raises:
-      RuntimeError: some failed; the others have done their work.
+      RuntimeError: some failed; the others have finished.
     """
     threads = max(1, (os.cpu_count() or 1) // number)
     environment = os.environ | {
         "TF_NUM_INTRAOP_THREADS": str(threads),
         "OMP_NUM_THREADS": str(threads),
-        # The first worker would take all of a GPU's memory.
+        # Otherwise the first worker takes all of a GPU's memory.
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         WORKER_VARIABLE: "1",
     }
     gpus = _list_gpus()
-    # As it was started: a script, or a module behind -m.
+    # As it was started: a script, or a module with -m.
     command = [sys.executable, *sys.orig_argv[1:], "--workers=1"]
     workers = []
     try:
@@ -124,7 +135,7 @@ def run_workers(workdir, number, progress):
                         env=environment,
                         stdout=log,
                         stderr=subprocess.STDOUT,
-                        # A terminal's Ctrl-C goes to its whole group.
+                        # Ctrl-C in a terminal goes to the whole group.
                         start_new_session=True,
                     )
                 )
@@ -143,7 +154,7 @@ def run_workers(workdir, number, progress):
 
 
 def _list_gpus():
-    """Returns what CUDA may be told to use, a list of names."""
+    """Returns the GPUs as names for CUDA_VISIBLE_DEVICES."""
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
     if chosen is not None:
         return [name for name in chosen.split(",") if name]
@@ -151,33 +162,36 @@ def _list_gpus():
     return [str(number) for number in range(len(list(found)))]
 
 
-def is_runs_own(error):
-    """Whether a run failed by itself: it diverged, or had no room.
+def is_runs_own(error: BaseException) -> bool:
+    """Whether an error concerns one run only: divergence or lack of memory.
 
-    Then others may go on; any other error stops them too.
+    The other runs continue after it; any other error stops them too.
     """
     return isinstance(error, FloatingPointError | MemoryError) or (
         type(error).__name__ == "ResourceExhaustedError"
     )
 
 
-def fail(folder, error, seed):
-    """Makes a failure a run's result, so that nobody tries it again.
+def fail(
+    folder: str | os.PathLike, error: BaseException | str, seed: int
+) -> None:
+    """Records a failure as a run's result, so that it is not tried again.
 
     Args:
-      folder: the run's.
-      error: an exception or a text, of which the first line counts.
-      seed: the run's.
+      folder: the run's folder.
+      error: an exception or a message; its first line is recorded.
+      seed: the run's seed.
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     reason = lines[0]
     logging.warning("%s: %s", folder, reason)
     row = {"failed": reason, "seed": seed}
-    files.append_json_line(folder / run_folder.RESULTS_FILE, row)
+    path = pathlib.Path(folder) / run_folder.RESULTS_FILE
+    files.append_json_line(path, row)
 
 
-def is_worker():
-    """Whether this is a process of `run_workers`, which only does runs."""
+def is_worker() -> bool:
+    """Whether this process was started by `run_workers`."""
     return WORKER_VARIABLE in os.environ
 
 

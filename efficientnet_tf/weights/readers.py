@@ -1,6 +1,6 @@
-"""Reads files of weights into arrays under the names the files use.
+"""Reads weight files into arrays under the names that the files use.
 
-Says nothing about which layer a name means; that is `convert`'s part.
+Which layer a name belongs to is the business of `name_maps`.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 ZIP_MAGIC = b"PK\x03\x04"
 PICKLE_PROTOCOL_OPCODE = b"\x80"
 
-# What `weights.save` leaves on the root of our own .weights.h5.
+# Attributes that `loading.save` writes on the root of a .weights.h5.
 MODEL_ATTRIBUTE = "efficientnet_tf_model"
 NORMALIZATION_ATTRIBUTE = "efficientnet_tf_normalization"
 
 EMA_SUFFIX = "/ExponentialMovingAverage"
 
-# In the order that Keras 3 numbers a layer's variables in.
+# In the order in which Keras 3 numbers a layer's variables.
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _NORMALIZATION = ("mean", "variance", "count")
 _DENSE = ("kernel", "bias")
@@ -32,11 +32,11 @@ _DENSE = ("kernel", "bias")
 
 @dataclasses.dataclass(frozen=True)
 class Tensors:
-    """What a file holds.
+    """The content of a file.
 
     `layout` is "keras", "tensorflow" or "pytorch". In the "keras" layout
-    `layers` names all layers of the saved model, also those without weights,
-    and `normalization` is the (mean, std) that our own files state.
+    `layers` names all layers of the saved model, those without weights
+    included, and `normalization` is the (mean, std) that our own files state.
     """
 
     layout: str
@@ -45,8 +45,8 @@ class Tensors:
     normalization: tuple | None = None
 
 
-def read(path):
-    """Reads a file of weights of any kind; what it is, its content decides.
+def read(path: str | os.PathLike) -> Tensors:
+    """Reads a weight file of any format, recognized by its content.
 
     Args:
       path: a Keras `.h5`, `.weights.h5` or `.keras`; a PyTorch `.pth` or
@@ -55,14 +55,14 @@ def read(path):
 
     Raises:
       OSError: there is no such file.
-      ValueError: the file is of no known kind, cut off, or refused.
+      ValueError: the format is unknown, or the file is truncated or refused.
     """
     path = os.fspath(path)
     prefix = path.removesuffix(".index")
     if os.path.isdir(path) or os.path.exists(f"{prefix}.index"):
         return _read_checkpoint(prefix)
     if not os.path.exists(path):
-        raise FileNotFoundError(f"There is no file of weights at {path}.")
+        raise FileNotFoundError(f"There is no weight file at {path}.")
     with open(path, "rb") as file:
         head = file.read(16)
     if head.startswith(HDF5_MAGIC):
@@ -74,7 +74,7 @@ def read(path):
     if head[8:9] == b"{":
         return Tensors("pytorch", torch_files.read_safetensors(path))
     raise ValueError(
-        f"{path} holds no weights that can be read: expected a Keras .h5, "
+        f"{path} is not a weight file of a known format: expected a Keras .h5, "
         ".weights.h5 or .keras, a TensorFlow checkpoint, a PyTorch .pth or "
         ".safetensors."
     )
@@ -116,14 +116,14 @@ def _read_hdf5(file, path):
             if "layers" in items:
                 return _read_keras3(root, items)
             return _read_legacy(items)
-    # h5py's words for damage.
+    # What h5py raises for damaged files.
     except (OSError, RuntimeError, LookupError) as error:
         raise ValueError(f"{path} is damaged: {error}.") from error
 
 
 def _read_legacy(items):
-    """Reads <layer>/<layer>/<variable>, as TF's Keras laid them out."""
-    # `model.save` puts the layers one level down, beside the optimizer.
+    """Reads <layer>/<layer>/<variable>, the layout of Keras 2."""
+    # `model.save` puts the layers one level deeper, beside the optimizer.
     prefix = "model_weights/" if "model_weights" in items else ""
     arrays, layers = {}, []
     for path, item in items.items():
@@ -141,7 +141,7 @@ def _read_legacy(items):
 
 
 def _read_keras3(root, items):
-    """Reads layers/<class>_<n>/vars/<i>, as Keras 3 lays them out."""
+    """Reads layers/<class>_<n>/vars/<i>, the layout of Keras 3."""
     arrays, layers = {}, []
     normalization = root.attrs.get(NORMALIZATION_ATTRIBUTE)
     if normalization is not None:
@@ -151,7 +151,7 @@ def _read_keras3(root, items):
         match = re.fullmatch(r"layers/([^/]+)(?:/vars/(\d+))?", path)
         if not match:
             continue
-        # The group is called after the layer's class and a count; its name
+        # The group is named by the layer's class and a count; the layer's name
         # is an attribute, which early releases of Keras 3 did not write.
         variables = items.get(f"layers/{match[1]}/vars")
         name = getattr(variables, "attrs", {}).get("name", match[1])
@@ -175,10 +175,10 @@ def _variable_names(layer):
 
 
 def _items(root):
-    """Returns {path: group or dataset} of what the file itself holds.
+    """Returns {path: group or dataset} of the file itself.
 
-    `visititems` follows neither soft nor external links: the latter could
-    lead to other files of the machine.
+    `visititems` follows neither soft nor external links; the latter could lead
+    to other files on this machine.
     """
     items = {}
     root.visititems(items.__setitem__)
@@ -189,12 +189,12 @@ def _array(dataset):
     if dataset.external or dataset.is_virtual:
         raise ValueError(f"{dataset.name} points outside the file; refused.")
     if dataset.dtype.kind not in "fiub":
-        raise ValueError(f"{dataset.name} holds no numbers.")
+        raise ValueError(f"{dataset.name} is not numeric.")
     return np.asarray(dataset[()])
 
 
 def _read_checkpoint(path):
-    """Reads a TensorFlow checkpoint, averaged weights where it has them."""
+    """Reads a TensorFlow checkpoint, preferring averaged weights."""
     try:
         import tensorflow as tf
     except ImportError as error:
@@ -209,8 +209,8 @@ def _read_checkpoint(path):
         names = reader.get_variable_to_shape_map()
         arrays = {}
         for name in names:
-            # The official evaluation restores averages of all weights and of
-            # the batch-norm statistics; utils.py of tensorflow/tpu.
+            # The official evaluation restores moving averages, also of batch
+            # statistics; utils.py of tensorflow/tpu.
             if f"{name}{EMA_SUFFIX}" not in names:
                 arrays[name.removesuffix(EMA_SUFFIX)] = reader.get_tensor(name)
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
@@ -222,7 +222,7 @@ def _read_checkpoint(path):
 def _find_prefix(path):
     if not os.path.isdir(path):
         return path
-    # Not by the file `checkpoint`: published ones hold their authors' paths.
+    # Not from the file `checkpoint`: published ones hold their authors' paths.
     prefixes = sorted(
         os.path.join(folder, file).removesuffix(".index")
         for folder, _, files in os.walk(path)

@@ -1,31 +1,29 @@
-"""Reads PyTorch's files without PyTorch, running nothing they ask for.
+"""Reads PyTorch's files without PyTorch and without running their code.
 
 A `.pth` is a pickle, and a pickle is a program: it names functions and calls
-them. This reader admits the dozen names that a state dict needs, puts inert
-stand-ins of its own in their place and refuses a file that names any other.
+them. This reader allows the dozen names that a state dict needs, replaces them
+by inert stand-ins, and refuses a file that names anything else.
 """
 
 import collections
 import dataclasses
 import io
-import json
 import math
 import os
+import pathlib
 import pickle
 import struct
 import zipfile
 
 import numpy as np
+import safetensors
 
-# Of torch/serialization.py, the format before 1.6: these two, then the sizes
-# of C types, the object and the storages' keys, each a pickle of its own.
+# torch/serialization.py, the format before 1.6: these two, the sizes of C
+# types, the object and the keys of the storages, each a separate pickle.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
 
-# Of the safetensors format: https://github.com/huggingface/safetensors.
-MAX_SAFETENSORS_HEADER = 100_000_000
-
-# numpy has no bfloat16: it is read as the upper half of a float32.
+# NumPy has no bfloat16; it is decoded as the upper half of a float32.
 BFLOAT16 = "bfloat16"
 
 STORAGE_DTYPES = {
@@ -54,12 +52,12 @@ SAFETENSORS_DTYPES = {
     "BOOL": "?",
 }
 
-# Where a training run puts the state dict; averaged weights come first.
+# Keys under which training runs store the state dict; averaged weights first.
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
 class RefusedError(ValueError):
-    """The file asks for something that a state dict has no need of."""
+    """The file asks for something that a state dict does not need."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +65,9 @@ class _Storage:
     key: str
     dtype: str
     numel: int
-    offset: int = 0  # Of a legacy view into its root storage, in elements.
+    offset: int = (
+        0  # A legacy view's offset into its root storage, in elements.
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,15 +78,15 @@ class _Tensor:
     strides: tuple[int, ...]
 
 
-def read_pickled(path):
-    """Returns {name: array} of a `.pth`, zipped or legacy.
+def read_pickled(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Returns {name: array} of a `.pth`, zipped or legacy; bfloat16 as float32.
 
     Raises:
-      RefusedError: the pickle names something that is not on the list.
-      ValueError: the file is cut off or is no state dict.
+      RefusedError: the pickle names something that is not allowed.
+      ValueError: the file is truncated or is not a state dict.
     """
-    # Anything may come out of a hostile or torn stream, so all of it becomes
-    # the one error; only a refusal keeps its own words.
+    # A hostile or truncated stream may raise anything, so all of it becomes one
+    # error; only a refusal keeps its own message.
     try:
         with open(path, "rb") as file:
             read = _read_zip if zipfile.is_zipfile(file) else _read_legacy
@@ -108,40 +108,30 @@ def read_pickled(path):
         ) from error
 
 
-def read_safetensors(path):
-    """Returns {name: array} of a `.safetensors` file.
+def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Returns {name: array} of a `.safetensors` file; bfloat16 as float32.
 
     Raises:
-      ValueError: the file is cut off or its header is wrong.
+      ValueError: the file is truncated, or its header or a type is wrong.
     """
-    with open(path, "rb") as file:
-        data = file.read()
+    data = pathlib.Path(path).read_bytes()
+    # Not `safetensors.numpy.load`: it fails on bfloat16.
     try:
-        (length,) = struct.unpack_from("<Q", data)
-        if length > min(MAX_SAFETENSORS_HEADER, len(data) - 8):
-            raise ValueError(f"its header of {length} bytes is not all there")
-        header = json.loads(data[8 : 8 + length])
-        body = memoryview(data)[8 + length :]
         return {
-            name: _read_slice(name, entry, body)
-            for name, entry in header.items()
-            if name != "__metadata__"
+            name: _decode_entry(name, entry)
+            for name, entry in safetensors.deserialize(data)
         }
-    except (ValueError, TypeError, LookupError, struct.error) as error:
+    except (safetensors.SafetensorError, ValueError) as error:
         raise ValueError(
             f"{path} is not a readable safetensors file: {error}."
         ) from error
 
 
-def _read_slice(name, entry, body):
-    begin, end = entry["data_offsets"]
-    if not 0 <= begin <= end <= len(body):
-        raise ValueError(f"{name} lies outside the file")
-    array = _decode(body[begin:end], SAFETENSORS_DTYPES[entry["dtype"]], "<")
-    shape = entry["shape"]
-    if min(shape, default=0) < 0 or math.prod(shape) != array.size:
-        raise ValueError(f"{name} has {array.size} numbers for shape {shape}")
-    return array.reshape(shape)
+def _decode_entry(name, entry):
+    dtype = SAFETENSORS_DTYPES.get(entry["dtype"])
+    if dtype is None:
+        raise ValueError(f"{name} has the unsupported type {entry['dtype']}")
+    return _decode(entry["data"], dtype, "<").reshape(entry["shape"])
 
 
 def _read_zip(file):
@@ -154,7 +144,7 @@ def _read_zip(file):
     root = pickles[0].removesuffix("data.pkl")
 
     def read(name):
-        # PyTorch stores; a compressed member could be a bomb.
+        # PyTorch never compresses; a compressed member could be a zip bomb.
         if members[name].compress_type != zipfile.ZIP_STORED:
             raise ValueError(f"{name} is compressed")
         return archive.read(name)
@@ -173,7 +163,7 @@ def _read_zip(file):
 def _read_legacy(file):
     """Returns the unpickled object and a function to load a storage."""
     if _Unpickler(file).load() != LEGACY_MAGIC:
-        raise ValueError("it does not begin as PyTorch begins its files")
+        raise ValueError("it lacks the magic number of a PyTorch file")
     if _Unpickler(file).load() != LEGACY_PROTOCOL:
         raise ValueError("its protocol is unknown")
     order = "<" if _Unpickler(file).load()["little_endian"] else ">"
@@ -184,7 +174,7 @@ def _read_legacy(file):
         dtype = unpickler.roots[key]
         (numel,) = struct.unpack(f"{order}q", file.read(8))
         size = numel * _itemsize(dtype)
-        # Before `read`, which would set that much memory aside.
+        # Checked before `read`, which would allocate that much memory.
         if not 0 <= size <= _file_size(file) - file.tell():
             raise ValueError("it ends before its last tensor")
         arrays[key] = _decode(file.read(size), dtype, order)
@@ -196,7 +186,8 @@ def _file_size(file):
 
 
 def _check_total(tensors, file):
-    # Many tensors on one storage would grow without end; tied ones are few.
+    # Many tensors that share one storage could fill the memory; tied weights
+    # are few.
     total = sum(math.prod(tensor.shape) for tensor in tensors.values())
     if total > 4 * _file_size(file):
         raise ValueError("its tensors claim more than the file holds")
@@ -222,8 +213,8 @@ def _state_dict(content):
 
 def _materialize(name, tensor, load):
     array = load(tensor.storage)
-    # A view of part of the storage, never of what lies around it, and never
-    # larger than it: strides of 0 would make gigabytes out of one number.
+    # A view must lie inside the storage and not be larger than it: strides of 0
+    # would make gigabytes out of one number.
     last = tensor.storage.offset + tensor.offset
     if 0 not in tensor.shape:
         steps = zip(tensor.shape, tensor.strides, strict=True)
@@ -256,10 +247,10 @@ def _decode(buffer, dtype, order):
 
 
 class _Inert:
-    """Stands for a function or class that a pickle may name.
+    """Stands in for a function or class that a pickle may name.
 
-    Calling it runs our function, and nothing can be set on it: BUILD, the
-    opcode that would, meets `__setstate__`.
+    Calling it runs our function. Nothing can be set on it: the opcode that
+    would, BUILD, calls `__setstate__`.
     """
 
     __slots__ = ("_function", "name")
@@ -278,7 +269,7 @@ class _Inert:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names in `_ALLOWED`; notes the storages it meets."""
+    """Resolves only the names in `_ALLOWED`; records the storages it meets."""
 
     def __init__(self, file):
         super().__init__(file, encoding="utf-8")

@@ -18,7 +18,6 @@ HIDDEN = (
     "jax",
     "matplotlib",
     "optuna",
-    "safetensors",
     "scipy",
     "sklearn",
     "tensorflow_datasets",

@@ -40,7 +40,7 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="module")
 def image():
-    """Noise on slopes: every operation changes it, each in its own way."""
+    """Returns noise on slopes, which each operation changes in its own way."""
     y, x = np.mgrid[:32, :28]
     slopes = np.stack([30 + 5 * y, 20 + 7 * x, 40 + 3 * (x + y)], axis=-1)
     noise = np.random.default_rng(0).integers(0, 20, slopes.shape)
@@ -48,7 +48,7 @@ def image():
 
 
 def _map(function, image, count):
-    """The images for the seeds (0, 5), (1, 5), …, made inside a dataset."""
+    """Returns images for the seeds (0, 5), (1, 5), …, made inside a dataset."""
     seeds = [(i, 5) for i in range(count)]
     dataset = tf.data.Dataset.from_tensor_slices(seeds)
     dataset = dataset.map(lambda seed: function(image, seed))
@@ -133,7 +133,7 @@ def test_any_shape_does(name):
 
 
 def _outcomes(image, name, argument):
-    """[(result, probability)] of one operation that is carried out."""
+    """Returns [(result, probability)] of one applied operation."""
     row = augmentation.OPERATIONS[name]
     if row.argument is None:
         return [(row.function(image), 1.0)]
@@ -144,7 +144,7 @@ def _outcomes(image, name, argument):
 
 
 def _steps(outcomes, name, probability, argument):
-    """What becomes of [(image, probability)] after one step of a policy."""
+    """Returns [(image, probability)] after one step of a policy."""
     found = []
     for image, weight in outcomes:
         found.append((image, weight * (1 - probability)))
@@ -154,7 +154,7 @@ def _steps(outcomes, name, probability, argument):
 
 
 def _assert_frequencies(images, expected):
-    """Pearson's test of {bytes of an image: probability}."""
+    """Applies Pearson's test to {bytes of an image: probability}."""
     counts = collections.Counter(found.tobytes() for found in images)
     assert set(counts) <= set(expected)
     common = {k: p * len(images) for k, p in expected.items()}

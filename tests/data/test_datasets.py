@@ -15,7 +15,7 @@ from efficientnet_tf.data import (
 
 
 def _numbers(size):
-    """Examples whose only pixel is the number of the image."""
+    """Returns examples whose only pixel is the number of the image."""
     images = np.zeros((size, 1, 1, 3), np.uint8)
     images[:, 0, 0, 0] = np.arange(size)
     return sources.from_arrays(images, np.arange(size) % 3, ["a", "b", "c"])
@@ -36,7 +36,7 @@ def test_evaluation_sees_every_image_once_in_order(batch_size):
 
 
 def _number(image, seed):
-    """The number of an image, and the seed that it was given."""
+    """Returns an image's number and its seed."""
     return tf.concat([tf.cast(image[0, 0, :1], "int64"), seed], axis=0)
 
 
@@ -46,7 +46,7 @@ def _epochs(examples, **options):
 
 
 def _batches(examples, steps, **options):
-    """Arrays (numbers and seeds [N, 3], labels [N]) of the first batches."""
+    """Returns the first batches: numbers and seeds [N, 3], labels [N]."""
     return [
         (images.numpy(), labels.numpy())
         for images, labels in _epochs(examples, **options).take(steps)
@@ -165,7 +165,7 @@ def test_parts_of_a_batch_have_seeds_of_their_own_after_a_resume_as_well():
 
 
 def _refuse(*numbers):
-    """A `_number` that cannot read some images."""
+    """Returns a `_number` that cannot read some images."""
 
     def preprocess(image, seed=None):
         bad = tf.reduce_any(image[0, 0, 0] == tf.constant(numbers, "uint8"))
@@ -214,7 +214,7 @@ def test_too_many_corrupt_images_stop_the_run_with_their_names():
 
 
 def test_a_preprocessing_that_never_works_is_not_taken_for_bad_images():
-    with pytest.raises(RuntimeError, match="Not one of the first images.*bad"):
+    with pytest.raises(RuntimeError, match="None of the first images.*bad"):
         _epochs(_numbers(10), preprocess=_refuse(*range(10)))
 
 
@@ -228,7 +228,9 @@ def test_images_that_vanish_during_a_run_end_it(tmp_path, make_folder):
     )
     for file in folder.rglob("*.png"):
         file.unlink()
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Not one image"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="No image of a whole epoch"
+    ):
         list(ds.take(100))
 
 

@@ -5,7 +5,7 @@ from efficientnet_tf.data import examples as examples_lib, sources
 
 
 def _numbers(size):
-    """Examples whose only pixel is the number of the image."""
+    """Returns examples whose only pixel is the number of the image."""
     images = np.zeros((size, 1, 1, 3), np.uint8)
     images[:, 0, 0, 0] = np.arange(size)
     return sources.from_arrays(images, np.arange(size) % 3, ["a", "b", "c"])

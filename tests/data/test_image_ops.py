@@ -17,7 +17,7 @@ def _noise(height, width, low=0, high=256):
 
 
 def _slopes(height, width):
-    """Smooth, of a different range in each channel, rarely the extremes."""
+    """Returns a smooth image with a different range in each channel."""
     y, x = np.mgrid[:height, :width]
     channels = 40 + 100 * y / height, 20 + 230 * x / width, (x * y) % 97
     return np.stack(channels, axis=-1).astype(np.uint8)
@@ -35,7 +35,7 @@ IMAGES = {
 
 
 def _affine(image, matrix):
-    """Pillow's transform, with coordinates of centres and not of corners."""
+    """Pillow's transform, with coordinates of pixel centres, not corners."""
     a, b, c, d, e, f = matrix
     matrix = (a, b, c + (1 - a - b) / 2, d, e, f + (1 - d - e) / 2)
     return image.transform(

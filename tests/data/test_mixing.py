@@ -10,7 +10,7 @@ FUNCTIONS = (mixing.mixup, mixing.cutmix)
 
 @pytest.fixture
 def batch():
-    """Images of one value each, 0 … 7, and as many classes."""
+    """Returns images of one value each, 0 … 7, and a class for each."""
     values = np.arange(COUNT, dtype="float32")
     images = np.broadcast_to(
         values[:, None, None, None], (COUNT, SIZE, SIZE, 3)

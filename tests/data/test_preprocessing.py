@@ -128,7 +128,7 @@ def test_an_image_of_20000_pixels_width_is_read(tmp_path, noise):
 
 
 def _photo(noise, height, width):
-    """A smooth picture, because noise in a JPEG depends on the decoder."""
+    """Returns a smooth image: noise in a JPEG depends on the decoder."""
     small = Image.fromarray(_image(noise, 8, 8))
     return small.resize((width, height), Image.Resampling.BICUBIC)
 
@@ -244,7 +244,7 @@ def test_what_has_no_orientation_is_not_turned(data):
 
 
 def _crop_boxes(seeds, min_area, keep_aspect=True, shape=(60, 80)):
-    """The (height, width) in pixels and corners of random crops.
+    """Returns (height, width) in pixels, and corners, of random crops.
 
     The pixels hold their own coordinates, so corners of the result tell.
     """
@@ -332,7 +332,7 @@ def test_without_crop_and_flip_only_the_size_changes(noise):
 
 
 def _pictures(noise):
-    """{name: (bytes, the pixels that they mean)}."""
+    """Returns {name: (bytes, expected pixels)}."""
     rgb = Image.fromarray(_image(noise, 12, 10))
     grey, palette = rgb.convert("L"), rgb.convert("P")
     rgba = rgb.convert("RGBA")

@@ -17,7 +17,7 @@ def folder(tmp_path_factory, make_folder):
 
 
 def _ids(examples):
-    """The (label, number of the image) of each, read from the first pixel."""
+    """Returns (label, image number) pairs; the number is the first pixel."""
     ids = []
     for image, label in examples.dataset:
         number, written, _ = preprocessing.decode(image)[0, 0].numpy()
@@ -189,7 +189,7 @@ def test_a_class_that_is_spelled_in_two_ways_is_refused(tmp_path, make_folder):
 BAD_LABELS = [
     ([0, 2, 1], "ab", "Image 1 has label 2; 2 classes have labels 0 to 1"),
     ([0, 1, -1], "ab", "Image 2 has label -1"),
-    ([0, 1, 2], "aba", "The class name 'a' is there twice"),
+    ([0, 1, 2], "aba", "The class name 'a' appears twice"),
 ]
 
 

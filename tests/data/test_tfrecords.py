@@ -34,7 +34,7 @@ def _row(image, label):
 
 
 def _write(folder, split, sizes):
-    """Records whose image is their number, and whose label is number % 3."""
+    """Writes records; each one's image is its number, its label number % 3."""
     number = 0
     for i, size in enumerate(sizes):
         path = folder / f"{split}-{i:05d}-of-{len(sizes):05d}"

@@ -114,7 +114,7 @@ LARGE = (
 
 
 def marked(names, fast):
-    """The names as parameters, those not in `fast` marked slow."""
+    """Returns names as parameters; those not in `fast` are marked slow."""
     return [
         name if name in fast else pytest.param(name, marks=pytest.mark.slow)
         for name in names
@@ -126,7 +126,7 @@ ALL_BUT_LARGE = tuple(n for n in variants.VARIANTS if n not in LARGE)
 
 @functools.cache
 def built(name):
-    """The profile of a network, and its feature maps' shapes, but not it."""
+    """Returns a network's profile and map shapes; the network is freed."""
     network = builder.build(name)
     pyramid = {
         level: network.get_layer(layer).output.shape[1:]
@@ -136,7 +136,7 @@ def built(name):
 
 
 def settle(network):
-    """Gives batch normalization real statistics; else outputs are tiny."""
+    """Gives batch normalization real statistics; without, outputs are tiny."""
     shape = [side or 64 for side in network.input_shape[1:]]
     images = np.random.default_rng(0).uniform(0, 255, (8, *shape))
     norms = [
@@ -161,7 +161,7 @@ def random_images(*shape):
 
 
 def count_by_hand(name):
-    """Trainable parameters without the top, from the plan alone."""
+    """Counts trainable parameters without the top, from the plan alone."""
 
     def conv_bn(kernel, in_filters, filters):
         return kernel**2 * in_filters * filters + 2 * filters

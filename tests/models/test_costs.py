@@ -1,4 +1,4 @@
-"""Costs counted on the plan are those of the network that is built."""
+"""Costs counted from the plan equal those of the built network."""
 
 import dataclasses
 

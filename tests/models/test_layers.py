@@ -1,4 +1,4 @@
-"""Our batch normalization, silu and dropout against Keras, number by number."""
+"""Our batch normalization, silu and dropout, compared with those of Keras."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ def images():
 
 
 def make_pair(dtype="float32", shape=SHAPE, **options):
-    """Ours and Keras's batch normalization, with equal random weights."""
+    """Returns our and Keras's batch normalization with equal random weights."""
     pair = [
         kind(momentum=0.9, epsilon=1e-3, dtype=dtype, **options)
         for kind in (layers.BatchNormalization, keras.layers.BatchNormalization)
@@ -39,7 +39,7 @@ def make_pair(dtype="float32", shape=SHAPE, **options):
 
 
 def run(layer, inputs, dtype, training):
-    """Returns outputs, and gradients to the input, gamma and beta."""
+    """Returns outputs, and gradients of the input, gamma and beta."""
     x = tf.cast(inputs, dtype)
     weights = [layer.gamma.value, layer.beta.value]
     with tf.GradientTape() as tape:
@@ -279,7 +279,7 @@ def test_the_forward_pass_of_silu_stays_open_to_other_compilers():
 
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory):
-    """What layers do on 16 replicas, in a process of its own."""
+    """Returns what layers do on 16 replicas, in a separate process."""
     path = tmp_path_factory.mktemp("replicas") / "results.npz"
     subprocess.run(
         [sys.executable, paths.SUPPORT / "replica_cases.py", path],

@@ -1,4 +1,4 @@
-"""Costs layer by layer; the networks' goldens are in test_model.py."""
+"""Costs layer by layer; the networks' goldens are in test_builder.py."""
 
 import keras
 import pytest
@@ -91,7 +91,7 @@ def test_stages_are_those_of_table_1_and_add_up():
     profile = profile_lib.profile("efficientnet_b0")
     names = [stage.name for stage in profile.stages]
     blocks = [f"block{i}" for i in range(1, 8)]
-    assert names == ["stem", *blocks, "head", "predictions"]
+    assert names == ["stem", *blocks, "top", "predictions"]
     for count in profile_lib.COUNTS:
         found = sum(getattr(stage, count) for stage in profile.stages)
         assert found == sum(getattr(row, count) for row in profile.layers)
@@ -276,7 +276,7 @@ def test_multiply_adds_are_those_of_tensorflows_profiler(make):
 
 
 def _profile_graph(network):
-    """Returns the operations of matrix products in the frozen graph."""
+    """Returns the matrix products in the frozen graph."""
     import tensorflow as tf
     from tensorflow.python.framework import convert_to_constants
 

@@ -1,4 +1,4 @@
-"""Networks at a scale: their files, their costs, their growth."""
+"""Scaled networks: their files, their costs, their growth."""
 
 import dataclasses
 import json
@@ -119,7 +119,7 @@ def test_a_file_may_scale_a_baseline(tmp_path):
 
 
 def test_what_an_earlier_version_wrote_is_read(tmp_path):
-    """Those files had these five fields, whatever the base."""
+    """Early files had these five fields, whatever the base."""
     path = tmp_path / "old.json"
     path.write_text(
         '{"base": "mobilenet_v1", "width": 0.25, "depth": 0.5, '
@@ -139,7 +139,7 @@ def test_unknown_names_and_missing_files_are_told(tmp_path):
 
 
 def test_a_baseline_drops_no_paths():
-    with pytest.raises(ValueError, match="0.1: bottleneck blocks drop no"):
+    with pytest.raises(ValueError, match="0.1: bottleneck blocks have no drop"):
         builder.build("resnet50", drop_path_rate=0.1)
 
 

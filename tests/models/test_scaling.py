@@ -108,7 +108,7 @@ def test_coefficients_far_from_twice_the_cost_a_step_are_told(caplog):
         scaling.compound(1)
         assert not caplog.records
         scaling.compound(1, 2, 2, 2)
-    assert "alpha * beta^2 * gamma^2 = 32, where" in caplog.text
+    assert "alpha * beta^2 * gamma^2 = 32, the growth" in caplog.text
 
 
 def test_a_phi_that_leaves_no_pixels_is_refused():

@@ -1,4 +1,4 @@
-"""The table of variants against the official code's, and its errors."""
+"""The table of variants compared with the official code, and its errors."""
 
 import dataclasses
 

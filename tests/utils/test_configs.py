@@ -130,7 +130,7 @@ RANGES = [
 
 
 def _make(kind, value):
-    """A dataclass of one checked field."""
+    """Returns a dataclass with one checked field."""
     made = dataclasses.make_dataclass("Made", [("rate", kind)])
     return made(value)
 

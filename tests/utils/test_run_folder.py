@@ -1,4 +1,4 @@
-"""A folder is of one run or one study, and says when that has ended."""
+"""A folder belongs to one run or study, and shows whether it has ended."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Tables: text is aligned, and what is read back is what was written."""
+"""Tables: text is aligned, and reading gives back what was written."""
 
 import csv
 

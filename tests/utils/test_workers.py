@@ -1,4 +1,4 @@
-"""Runs that several processes share, when one of them is killed."""
+"""Runs shared by several processes, when one of them is killed."""
 
 import signal
 import subprocess
@@ -41,7 +41,7 @@ WORKER = textwrap.dedent(
 
 @pytest.fixture
 def start(tmp_path):
-    """A function that starts a worker; none is left behind."""
+    """Returns a function that starts a worker; all are killed in the end."""
     workers = []
 
     def start(me, first_seconds=0.05):

@@ -1,4 +1,4 @@
-"""The constructors under keras.applications' names."""
+"""The constructors with the names of keras.applications."""
 
 import inspect
 

@@ -1,4 +1,4 @@
-"""The rows of published weights, as their publishers print them."""
+"""The table of weights compared with what was published."""
 
 import re
 

@@ -16,7 +16,7 @@ SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves one file, as well or as badly as it is told to."""
+    """Serves one file, with faults on request."""
 
     content = CONTENT
     etag = '"one"'
@@ -166,7 +166,7 @@ def test_without_a_published_hash_the_first_download_holds(server, tmp_path):
     assert downloads.fetch(URL) == path
     with open(path, "ab") as file:
         file.write(b"!")
-    with pytest.raises(ValueError, match="Delete it to download it anew"):
+    with pytest.raises(ValueError, match="Delete it to download it again"):
         downloads.fetch(URL)
 
 

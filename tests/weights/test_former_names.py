@@ -1,4 +1,4 @@
-"""What early versions saved, with their own names of layers, still loads.
+"""Files of early versions, with other layer names, still load.
 
 tests/legacy was written by the last version with those names.
 """
@@ -41,7 +41,7 @@ def test_a_layer_has_one_present_name(old, new):
 
 @pytest.fixture(params=["b0", "lite0"])
 def legacy(request):
-    """The base's name, and images with what the network made of them."""
+    """Returns the base's name, and images with the network's outputs."""
     arrays = np.load(LEGACY / f"{request.param}_outputs.npz")
     return request.param, arrays["images"], arrays["outputs"]
 

@@ -106,7 +106,7 @@ def change(name, value):
         ),
         (
             lambda arrays: arrays.pop("block2a_expand_conv/kernel"),
-            "block2a_expand_conv/kernel: the file has nothing of the name, "
+            "block2a_expand_conv/kernel: the file has no such weight, "
             "efficientnet_lite0 needs (1, 1, 16, 96).",
         ),
         (

@@ -2,6 +2,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 import tensorflow as tf
 
 from efficientnet_tf.models import builder, plan as plan_lib, variants
@@ -60,7 +61,7 @@ TORCH_BATCH_NORM = {
 
 
 def their_layers(family, name):
-    """Returns {our layer: theirs} for the whole network."""
+    """Returns {our layer: theirs} for a whole network."""
     family = FAMILIES[family]
     table = dict(zip(ENDS, family["ends"].split(), strict=True))
     for n, plan in enumerate(plan_lib.plan_network(name).blocks):
@@ -130,7 +131,7 @@ def assert_same(found, wanted):
 
 @pytest.fixture(scope="module", params=[B0, "efficientnet_lite1"])
 def network(request):
-    """With squeeze-and-excitation, and without but with more blocks."""
+    """One with squeeze-and-excitation, one without it but with more blocks."""
     return builder.build(request.param)
 
 
@@ -138,10 +139,9 @@ def network(request):
 def test_every_weight_of_a_state_dict_finds_its_place(
     network, tmp_path, family
 ):
-    numpy = pytest.importorskip("safetensors.numpy")
     path = tmp_path / "x.safetensors"
     arrays = arrays_of(network)
-    numpy.save_file(to_torch(family, network.name, arrays), path)
+    safetensors.numpy.save_file(to_torch(family, network.name, arrays), path)
     checkpoint = name_maps.read(path, network.name)
     assert_same(checkpoint.arrays, arrays)
     assert checkpoint.normalization is None
@@ -170,7 +170,7 @@ def test_a_checkpoint_without_averages_or_tpu_is_read_too(network, tmp_path):
 
 
 def randomized(application):
-    """A model with logits of its own, also from its statistics."""
+    """Returns a model with random weights and statistics, giving logits."""
     rng = np.random.default_rng(0)
     network = application(weights=None, classifier_activation=None)
     for layer in network.layers:

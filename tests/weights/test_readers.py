@@ -9,7 +9,7 @@ KERNEL = np.arange(4, dtype=np.float32)
 
 
 def write_checkpoint(prefix, arrays):
-    """Writes a checkpoint of the TF1 kind: plain names, no object graph."""
+    """Writes a TF1 checkpoint: plain names, no object graph."""
     tf.raw_ops.SaveV2(
         prefix=str(prefix),
         tensor_names=list(arrays),
@@ -66,7 +66,7 @@ def test_a_checkpoint_without_its_data_is_one_line(tmp_path):
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no file of weights at"):
+    with pytest.raises(FileNotFoundError, match="no weight file at"):
         readers.read(tmp_path / "nothing.pth")
 
 
@@ -74,7 +74,9 @@ def test_a_missing_file_is_named(tmp_path):
 def test_a_file_of_another_kind_lists_the_known_kinds(tmp_path, content):
     path = tmp_path / "x.h5"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="x.h5 holds no weights that can be"):
+    with pytest.raises(
+        ValueError, match="x.h5 is not a weight file of a known format"
+    ):
         readers.read(path)
 
 

@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from efficientnet_tf.weights import torch_files
 
@@ -367,14 +368,13 @@ def safetensors_bytes(header):
 
 
 def test_what_safetensors_writes_is_read(tmp_path):
-    numpy = pytest.importorskip("safetensors.numpy")
     path = tmp_path / "x.safetensors"
     arrays = {
         "a": SIX.reshape(2, 3),
         "b": SIX.astype(np.float16),
         "c": np.array(3, np.int64),
     }
-    numpy.save_file(arrays, path, metadata={"format": "pt"})
+    safetensors.numpy.save_file(arrays, path, metadata={"format": "pt"})
     found = torch_files.read_safetensors(path)
     assert set(found) == set(arrays)
     for name, value in arrays.items():
@@ -384,19 +384,42 @@ def test_what_safetensors_writes_is_read(tmp_path):
 @pytest.mark.parametrize(
     "entry,message",
     [
-        ('"dtype":"F32","shape":[6],"data_offsets":[0,28]', "outside the file"),
-        ('"dtype":"F32","shape":[6],"data_offsets":[-4,20]', "outside"),
-        ('"dtype":"F32","shape":[7],"data_offsets":[0,24]', "6 numbers"),
-        ('"dtype":"F32","shape":[-1,-6],"data_offsets":[0,24]', "6 numbers"),
+        (
+            '"dtype":"F32","shape":[6],"data_offsets":[0,28]',
+            "shape.* or offset",
+        ),
+        ('"dtype":"F32","shape":[6],"data_offsets":[-4,20]', "`-4`"),
+        (
+            '"dtype":"F32","shape":[7],"data_offsets":[0,24]',
+            "shape.* or offset",
+        ),
+        ('"dtype":"F32","shape":[-1,-6],"data_offsets":[0,24]', "`-1`"),
         ('"dtype":"F99","shape":[6],"data_offsets":[0,24]', "F99"),
-        ('"dtype":"F32"', "data_offsets"),
+        ('"dtype":"F32"', "missing field `shape`"),
+        (
+            '"dtype":"U16","shape":[12],"data_offsets":[0,24]',
+            "a has the unsupported type U16",
+        ),
     ],
 )
 def test_a_wrong_safetensors_entry_is_named(tmp_path, entry, message):
     path = tmp_path / "x.safetensors"
     path.write_bytes(safetensors_bytes('{"a":{' + entry + "}}"))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         torch_files.read_safetensors(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path} is not a readable safetensors file: ")
+    assert "\n" not in text
+
+
+def test_bfloat16_in_a_safetensors_file_keeps_its_values(tmp_path):
+    halves = (EXACT.view("<u4") >> 16).astype("<u2").tobytes()
+    header = b'{"a":{"dtype":"BF16","shape":[3,1],"data_offsets":[0,6]}}'
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header + halves)
+    array = torch_files.read_safetensors(path)["a"]
+    assert array.dtype == np.float32
+    np.testing.assert_array_equal(array, EXACT[:, None])
 
 
 @pytest.mark.parametrize("length", [0, 4, 8, 20])
@@ -411,5 +434,7 @@ def test_a_safetensors_file_cut_off_is_an_error(tmp_path, length):
 def test_a_safetensors_header_longer_than_the_file_is_an_error(tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", 2**60) + b"{}")
-    with pytest.raises(ValueError, match="is not all there"):
+    with pytest.raises(
+        ValueError, match="x.safetensors is not .*header too large"
+    ):
         torch_files.read_safetensors(path)
