@@ -3,7 +3,6 @@
 tests/legacy was written by the last version with those names.
 """
 
-import logging
 import pathlib
 import shutil
 
@@ -60,7 +59,7 @@ def test_old_weights_load_and_one_line_says_so(legacy, ending, caplog):
     file = LEGACY / f"{name}.{ending}"
     if not file.exists():
         pytest.skip(f"{file.name} was not kept")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level("INFO", logger="absl"):
         network = loading.build(
             LEGACY / f"{name}.json", weights=file, classes=3
         )
@@ -74,7 +73,7 @@ def test_an_old_network_is_rebuilt_with_the_present_names(legacy, caplog):
     file = LEGACY / f"{name}.keras"
     if not file.exists():
         pytest.skip(f"{file.name} was not kept")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level("INFO", logger="absl"):
         network = former_names.load_network(file)
     assert sum("renamed" in r.message for r in caplog.records) == 1
     check(network, images, outputs)
@@ -101,7 +100,7 @@ def test_new_files_are_loaded_without_a_word(tmp_path, caplog):
     network = efficientnet_tf.build(LEGACY / "b0.json", classes=3)
     path = pathlib.Path(tmp_path, "new.keras")
     network.save(path)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level("INFO", logger="absl"):
         again = former_names.load_network(path)
     assert not [r for r in caplog.records if "renamed" in r.message]
     assert [x.name for x in again.layers] == [x.name for x in network.layers]
