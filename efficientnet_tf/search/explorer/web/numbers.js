@@ -1,5 +1,5 @@
 "use strict";
-// The page's numbers: those of scaling.py, model.py and costs.py, in doubles.
+// The page's numbers: as scaling.py, plan.py and costs.py count, in doubles.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 
