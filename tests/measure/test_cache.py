@@ -1,4 +1,4 @@
-"""Measurements are made once for each machine and condition, then read."""
+"""Each measurement is made once per machine and conditions, then read."""
 
 import json
 
@@ -14,7 +14,7 @@ def bench(tmp_path):
 
 @pytest.fixture
 def runs(monkeypatch):
-    """Counts what would be measured, in place of doing it."""
+    """Records what would be measured, without measuring."""
     found = []
 
     def run_apart(function, job):

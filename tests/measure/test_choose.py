@@ -1,4 +1,4 @@
-"""Choosing: what is measured, what is chosen, what is told if nothing fits."""
+"""Choosing: what is measured and chosen, and the message if nothing fits."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from efficientnet_tf.models import costs, published, variants
 
 
 class Clock:
-    """Stands in for measuring: milliseconds and megabytes from the costs."""
+    """Replaces measuring: derives milliseconds and megabytes from the costs."""
 
     def __init__(self, failing=()):
         self.calls = []

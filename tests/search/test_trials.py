@@ -1,4 +1,4 @@
-"""Studies of several networks: who trains what, once, and what comes out."""
+"""Studies of several networks: which runs are trained, and their results."""
 
 import dataclasses
 import pathlib
@@ -36,7 +36,7 @@ def plan():
 
 @pytest.fixture
 def runs(monkeypatch):
-    """Replaces training by a record of it; deeper networks score higher."""
+    """Records runs instead of training; deeper networks score higher."""
     made = []
     monkeypatch.setattr(workers, "POLL_SECONDS", 0.01)
 
@@ -159,7 +159,7 @@ def test_only_the_best_train_with_the_next_seed(plan, tmp_path, runs):
 
 
 def test_who_was_left_out_stays_out_whatever_else_it_has(plan, tmp_path, runs):
-    """A check of the ranking trains some with all seeds beforehand."""
+    """A check of the ranking has trained some with all seeds before."""
     compound_search.start(plan, tmp_path)
     checked = "alpha=1,beta=1,gamma=1.5"  # The least accurate.
     whole = dataclasses.replace(BUDGET, seeds=3)

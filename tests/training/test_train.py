@@ -20,7 +20,7 @@ from efficientnet_tf.training import (
     train,
 )
 
-# Every random part is on, so that a resume that loses one is noticed.
+# All randomness is on, so that a resume that loses any of it is noticed.
 CONFIG = recipes.get_recipe(
     "smoke",
     [
@@ -249,7 +249,7 @@ def test_what_cannot_fit_into_memory_is_not_tried(
 ):
     monkeypatch.setattr(train.memory, "_proc_mb", lambda path, field: 0.1)
     for sizes in ((), (32, 64)):
-        with pytest.raises(MemoryError, match="with 4 images at once takes"):
+        with pytest.raises(MemoryError, match="on 4 images at once needs"):
             _train(folder, tmp_path, stage_resolutions=sizes)
     assert not list(tmp_path.iterdir())
     # Where nobody says what is free, it is tried.
