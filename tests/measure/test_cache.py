@@ -1,10 +1,12 @@
 """Each measurement is made once per machine and conditions, then read."""
 
+import dataclasses
 import json
 
 import pytest
 
 from efficientnet_tf.measure import cache, jobs
+from efficientnet_tf.models import registry
 
 
 @pytest.fixture
@@ -94,7 +96,9 @@ def test_each_one_is_kept_before_the_next_begins(bench, runs, monkeypatch):
         cache.measure("measure_latency", other, bench)
     (line,) = bench.path.read_text().splitlines()
     kept = json.loads(line)
-    assert kept["network"]["base"] == "mobilenet_v1"
+    network = dataclasses.asdict(registry.get_variant("mobilenet_v1"))
+    expected = {**network, "resolution": 64}
+    assert kept["network"] == json.loads(json.dumps(expected))
     assert kept["measured"] == {"latency_p50_ms": 1.0}
 
 
