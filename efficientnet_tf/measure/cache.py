@@ -1,4 +1,4 @@
-"""Measurements of this machine, each kept in a file as soon as it is made."""
+"""A cache file of measurements on this machine, each saved at once."""
 
 import dataclasses
 import importlib.metadata
@@ -15,7 +15,7 @@ from efficientnet_tf.weights import downloads
 
 CACHE_FILE = "measurements.jsonl"
 
-# What a measurement depends on beside its job and the processor.
+# Environment variables and packages that a measurement depends on.
 _VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "OMP_NUM_THREADS",
@@ -28,9 +28,9 @@ _PACKAGES = ("efficientnet-tf", "jax", "keras", "tensorflow")
 
 @dataclasses.dataclass(frozen=True)
 class Bench:
-    """How to measure, and the file that keeps what was measured.
+    """How to measure, and the file that caches the results.
 
-    `percentile` is of the latency, a row of `latency.PERCENTILES`.
+    `percentile` is that of the latency, one of `latency.PERCENTILES`.
     """
 
     batch_size: int = 1
@@ -41,7 +41,7 @@ class Bench:
     cache: str | None = None  # None: in `downloads.cache_dir`.
 
     def __post_init__(self):
-        self.job("efficientnet_b0", None)  # Checks the rest.
+        self.job("efficientnet_b0", None)  # Checks the other fields.
         if self.percentile not in latency.PERCENTILES:
             raise ValueError(
                 f"Unknown percentile {self.percentile!r}; choose one of "
@@ -49,12 +49,14 @@ class Bench:
             )
 
     @property
-    def path(self):
+    def path(self) -> pathlib.Path:
+        """The cache file."""
         return pathlib.Path(
             self.cache or os.path.join(downloads.cache_dir(), CACHE_FILE)
         ).expanduser()
 
-    def job(self, model, resolution):
+    def job(self, model: str, resolution: int | None) -> jobs.Job:
+        """Returns the job that measures a network under these conditions."""
         return jobs.Job(
             model,
             resolution=resolution,
@@ -66,16 +68,16 @@ class Bench:
 
 
 def measure(part: str, job: jobs.Job, bench: Bench) -> dict:
-    """Returns what a part of `cost_table.PARTS` finds.
+    """Returns the result of a part of `cost_table.PARTS`.
 
-    Read from `bench.path` if it was measured before, else measured and kept
-    there at once.
+    It is read from `bench.path` if it was measured before; otherwise it is
+    measured and saved there at once.
 
     Raises:
-      RuntimeError: it could not be measured; see `jobs.run_apart`.
+      RuntimeError: it could not be measured, see `jobs.run_apart`.
     """
     conditions = dataclasses.asdict(job)
-    # What the network is, not how it is called: a file may change.
+    # The specification instead of the name: a variant file may change.
     del conditions["model"], conditions["resolution"]
     key = files.to_json_types(
         {
@@ -90,7 +92,7 @@ def measure(part: str, job: jobs.Job, bench: Bench) -> dict:
     if kept:
         logging.log_first_n(
             logging.INFO,
-            "Using measurements of before; delete %s to measure again.",
+            "Using earlier measurements; delete %s to measure again.",
             1,
             bench.path,
         )
@@ -103,7 +105,7 @@ def measure(part: str, job: jobs.Job, bench: Bench) -> dict:
 
 
 def _machine():
-    """Returns what a measurement depends on beside its job."""
+    """Returns what a measurement depends on besides its job."""
     return {
         "host": platform.node(),
         "processor": _processor(),

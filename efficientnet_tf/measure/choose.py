@@ -1,20 +1,22 @@
-"""Which network to take: the most accurate one within budgets measured here."""
+"""The most accurate network within budgets that are measured here."""
 
 import dataclasses
 import math
+from collections.abc import Callable, Iterable, Sequence
 
 from absl import logging
 
-from efficientnet_tf.measure import cache, pareto
+from efficientnet_tf.measure import cache, jobs, pareto
 from efficientnet_tf.models import costs, published, variants
 from efficientnet_tf.utils import files
 
 
 @dataclasses.dataclass(frozen=True)
 class BudgetedCost:
-    """A column of a row and the limit that it has.
+    """A cost: its column in a row, and the field of `Limits` that bounds it.
 
-    `part` of `cost_table.PARTS` finds it as `field`; None: it is counted.
+    `part` of `cost_table.PARTS` measures it as `field`; without a part, it is
+    counted.
     """
 
     column: str
@@ -50,7 +52,7 @@ COSTS = (
 VERDICTS = {
     "meets": "within the limits",
     "over": "over a limit",
-    # No smaller in any dimension than one whose measured cost is over.
+    # No smaller in any dimension than a network measured over its limit.
     "skipped": "not measured",
     "failed": "could not be measured",
 }
@@ -58,10 +60,10 @@ VERDICTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """Budgets, None where there is none.
+    """Budgets; None: no limit.
 
-    Latency is of one batch, memory in MB the peak of training a batch; the
-    accuracy is in percent.
+    Latency is that of one batch, memory the peak of training on a batch, in
+    MB; `min_top1` is in percent.
     """
 
     max_latency_ms: float | None = None
@@ -84,14 +86,14 @@ class Limits:
             )
 
     @property
-    def costs(self):
-        """The `COSTS` that have a budget."""
+    def costs(self) -> list[BudgetedCost]:
+        """The `COSTS` that have a limit."""
         return [c for c in COSTS if getattr(self, c.limit) is not None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A network at a resolution, and its accuracy in percent."""
+    """A network at a resolution, and its top-1 accuracy in percent."""
 
     model: str
     resolution: int
@@ -99,17 +101,18 @@ class Candidate:
     classes: int = 1000
 
     @property
-    def label(self):
+    def label(self) -> str:
+        """The network's short name, with a resolution that is not its own."""
         name = variants.short_name(self.model)
         if self.resolution == variants.VARIANTS[self.model].resolution:
             return name
         return f"{name} at {self.resolution}"
 
 
-def published_candidates():
+def published_candidates() -> list[Candidate]:
     """Returns the networks whose ImageNet top-1 is published.
 
-    At their own resolution, and B0 also at Table 7's.
+    They are at their own resolution; B0 also comes at that of Table 7.
     """
     found = [
         Candidate(name, variants.VARIANTS[name].resolution, row.top1)
@@ -124,17 +127,19 @@ def published_candidates():
     ]
 
 
-def own_candidates(rows, task=None):
-    """Returns the networks of transfer results, the best run of each.
+def own_candidates(
+    rows: Sequence[dict], task: str | None = None
+) -> list[Candidate]:
+    """Returns the networks of transfer results, with the best run of each.
 
     Args:
-      rows: dicts with "task", "model", "resolution" and "mean", the score
-        over seeds; those on test images count, if there are any.
-      task: which task's, if they are of several.
+      rows: dicts with "task", "model", "resolution" and "mean", the mean score
+        over seeds. If any are of test images, only those count.
+      task: whose rows count; needed if there are several tasks.
 
     Raises:
-      ValueError: no rows of that task, several tasks and none named, or a
-        model that is not of the family.
+      ValueError: no rows of that task, several tasks and none given, or a
+        model that is not in the family.
     """
     tasks = sorted({row["task"] for row in rows})
     if task is None and len(tasks) > 1:
@@ -148,34 +153,39 @@ def own_candidates(rows, task=None):
         )
     rows = [row for row in rows if task in (None, row["task"])]
     tested = [r for r in rows if r.get("evaluated_on", "test") == "test"]
-    best = {}
+    found = {}
     for row in sorted(tested or rows, key=lambda row: row["mean"]):
         name = row["model"]
         if name not in variants.VARIANTS:
             raise ValueError(
-                f"The results are of {name!r}; choose from those of "
+                f"The results have model {name!r}; only these can be chosen: "
                 f"{', '.join(variants.VARIANTS)}."
             )
         own = variants.VARIANTS[name].resolution
         key = (name, row.get("resolution") or own)
         classes = len(row.get("class_names") or ()) or 1000
-        best[key] = Candidate(*key, 100 * row["mean"], classes)
-    return list(best.values())
+        found[key] = Candidate(*key, 100 * row["mean"], classes)
+    return list(found.values())
 
 
-def survey(candidates, limits, bench, measure=None):
-    """Counts and measures networks, cheapest first, as far as it matters.
+def survey(
+    candidates: Iterable[Candidate],
+    limits: Limits,
+    bench: cache.Bench,
+    measure: Callable[[str, jobs.Job, cache.Bench], dict] | None = None,
+) -> list[dict]:
+    """Counts and measures networks, cheapest first; skips what cannot fit.
 
     Args:
-      candidates: of `Candidate`.
-      limits: a `Limits`.
-      bench: a `cache.Bench`.
-      measure: called with a name of `cost_table.PARTS`, a `jobs.Job` and
-        `bench`; `cache.measure` by default.
+      candidates: the networks to choose from.
+      limits: the budgets.
+      bench: how to measure.
+      measure: called with a name of `cost_table.PARTS`, the job and `bench`;
+        None: `cache.measure`.
 
     Returns:
       A dict for each: "model", "resolution", "top1", "label", the columns of
-      `COSTS` (None where not measured), "multiply_adds", "verdict" (a row of
+      `COSTS` (None if not measured), "multiply_adds", "verdict" (a key of
       `VERDICTS`), "note" and "on_front".
     """
     files.check_folder(bench.path.parent)
@@ -197,20 +207,20 @@ def survey(candidates, limits, bench, measure=None):
     return rows
 
 
-def choose(rows, limits):
+def choose(rows: Sequence[dict], limits: Limits) -> dict:
     """Returns the most accurate row of `survey` that meets the limits.
 
-    Of equally accurate ones the one with the fewest multiply-adds.
+    On a tie it is the one with the fewest multiply-adds.
 
     Raises:
-      RuntimeError: none does; names the nearest.
+      RuntimeError: no row does; names the nearest.
     """
     found = best(rows)
     if found is not None:
         return found
     failed = [row for row in rows if row["verdict"] == "failed"]
     over = [row for row in rows if row["verdict"] == "over"]
-    # Of what has too many parameters no more is known.
+    # Networks with too many parameters were not measured.
     measured = [row for row in over if _is_complete(row, limits)]
     if failed and not measured:
         raise RuntimeError(f"Nothing could be measured: {failed[0]['note']}")
@@ -225,8 +235,8 @@ def choose(rows, limits):
     )
 
 
-def best(rows):
-    """Returns the row that `choose` chooses; None if none meets the limits."""
+def best(rows: Iterable[dict]) -> dict | None:
+    """Returns the row that `choose` returns; None if none meets the limits."""
     fit = [row for row in rows if row["verdict"] == "meets"]
     return max(
         fit,
@@ -235,8 +245,8 @@ def best(rows):
     )
 
 
-def value_text(cost, value):
-    """Returns a row's value of one of `COSTS` for people, with its unit."""
+def value_text(cost: BudgetedCost, value: float | None) -> str:
+    """Returns a cost's value as text with its unit; "-" for None."""
     if value is None:
         return "-"
     return f"{value:,.{cost.digits}f}{cost.unit}"
@@ -261,7 +271,7 @@ def _start_row(candidate):
 
 
 def _rule_out(row, cheaper, limits):
-    """Returns verdict and note of what need not be measured, else nothing."""
+    """Returns verdict and note if a row need not be measured, else {}."""
     counted = [text for text, ratio in _ratios(row, limits, False) if ratio > 1]
     if counted:
         return {"verdict": "over", "note": ", ".join(counted)}
@@ -298,9 +308,9 @@ def _measure(row, place, limits, bench, measure):
 
 
 def _ratios(row, limits, measured=None):
-    """Yields (text, value over limit) of all that is known of a row.
+    """Yields (text, value / limit) for each known value of a row.
 
-    Only of what is measured, or only of what is counted, if that is said.
+    `measured` restricts it to measured (True) or counted (False) costs.
     Accuracy counts by its error, so that a point is worth more near 100.
     """
     for cost in limits.costs:

@@ -1,6 +1,10 @@
 """The table and the plot of a choice among networks."""
 
+import os
 import pathlib
+from collections.abc import Sequence
+
+import numpy as np
 
 from efficientnet_tf.measure import choose, pareto
 from efficientnet_tf.utils import figures, files, tables
@@ -9,8 +13,8 @@ _LIMIT_LINE = {"color": "0.3", "linestyle": "--", "linewidth": 1}
 _COLORS = {"meets": "tab:blue", "over": "0.55", "skipped": "0.8"}
 
 
-def as_table(rows, limits):
-    """Returns rows of `choose.survey` as text; a star marks the front's."""
+def as_table(rows: Sequence[dict], limits: choose.Limits) -> str:
+    """Returns rows of `choose.survey` as text, a star for the Pareto front."""
     columns = ("model", "pixels", "top-1", "params", "multiply-adds")
     measured = [cost for cost in limits.costs if cost.part]
     header = (*columns, *(cost.text for cost in measured), "", "")
@@ -34,21 +38,36 @@ def as_table(rows, limits):
     return tables.to_text(header, lines, left=(0, len(header) - 1))
 
 
-def check_output(path):
-    """Raises an error if `write_image` could not write to `path`."""
+def check_output(path: str | os.PathLike) -> None:
+    """Raises an error if `write_image` could not write to `path`.
+
+    Raises:
+      ValueError: it is not a .png file.
+      OSError: its folder cannot be written to.
+    """
     path = pathlib.Path(path)
     if path.suffix != ".png":
         raise ValueError(f"output={str(path)!r} must end in .png.")
     files.check_folder(path.parent)
 
 
-def write_image(path, rows, limits):
+def write_image(
+    path: str | os.PathLike, rows: Sequence[dict], limits: choose.Limits
+) -> None:
     """Writes `image` as a PNG file."""
-    figures.write_png(path, image(rows, limits))
+    figures.write_png(pathlib.Path(path), image(rows, limits))
 
 
-def image(rows, limits):
-    """Draws accuracy over each cost with a limit, and its Pareto front."""
+def image(rows: Sequence[dict], limits: choose.Limits) -> np.ndarray:
+    """Draws accuracy over each limited cost, with its Pareto front.
+
+    Args:
+      rows: of `choose.survey`.
+      limits: drawn as dashed lines.
+
+    Returns:
+      The plot, uint8 [H, W, 3].
+    """
     drawing, panels = figures.make_figure(
         1, len(limits.costs), (6.4 * len(limits.costs), 4.8)
     )
@@ -60,13 +79,13 @@ def image(rows, limits):
         unit = cost.unit and f" ({cost.unit.strip()})"
         axes.set_xlabel(f"{cost.text}{unit}")
         axes.set_ylabel("top-1 (%)")
-    # Nothing is both cheap and accurate, so there is room.
+    # No network is both cheap and accurate, so this corner is free.
     panels[0].legend(loc="upper left")
     return figures.rasterize(drawing)
 
 
 def _draw(axes, cost, rows):
-    from matplotlib import ticker  # Of an extra: not everybody has it.
+    from matplotlib import ticker  # An optional dependency.
 
     known = [row for row in rows if row[cost.column] is not None]
     for verdict, color in _COLORS.items():
@@ -79,7 +98,7 @@ def _draw(axes, cost, rows):
                 color=color,
                 label=choose.VERDICTS[verdict],
             )
-    # Of this cost alone, so that the line never turns back.
+    # The front of this cost alone, so that the line is monotonic.
     points = [(-row[cost.column], row["top1"]) for row in known]
     front = sorted(points[i] for i in pareto.pareto_front(points))
     axes.plot(
@@ -104,7 +123,7 @@ def _draw(axes, cost, rows):
         axes.annotate(
             row["label"],
             (row[cost.column], row["top1"]),
-            # Networks of nearly equal accuracy and cost follow each other.
+            # Consecutive networks are close, so their labels alternate.
             xytext=(6, 4 if number % 2 else -9),
             textcoords="offset points",
             fontsize=8,

@@ -1,9 +1,17 @@
-"""Accuracy over cost, and time and memory over cost, drawn from tables."""
+"""Charts of accuracy, time and memory over cost, drawn from tables."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from efficientnet_tf.models import costs, published, variants
 from efficientnet_tf.utils import figures
 
-# Family -> colour; peers are grey.
+# (label, millions of parameters, billions of multiply-adds, top-1 in percent);
+# multiply-adds are None if nobody published them.
+Point = tuple[str, float, float | None, float]
+
+# Family -> colour; other networks are grey.
 COLORS = {
     "EfficientNet": "tab:red",
     "EfficientNet-Lite": "tab:orange",
@@ -11,16 +19,14 @@ COLORS = {
 }
 
 
-def accuracy_points():
-    """Returns what Figures 1 and 5 of the paper show, from the tables.
+def accuracy_points() -> dict[str, list[Point]]:
+    """Returns the points of the paper's Figures 1 and 5, from the tables.
 
     Returns:
-      {family: [(label, millions of parameters, billions of multiply-adds,
-      top-1 in percent)]}: published accuracy over cost, where the costs of
-      this family are counted here and those of others are as published.
-      Multiply-adds are None where nobody published them.
+      {family: points} with published accuracies. The costs of EfficientNets are
+      counted here, those of others are as published.
     """
-    points = {
+    return {
         "EfficientNet": [_counted(name) for name in published.EFFICIENTNETS],
         "EfficientNet-Lite": [_counted(name) for name in published.LITES],
         "others": [
@@ -28,10 +34,9 @@ def accuracy_points():
             for name, row in published.PEERS.items()
         ],
     }
-    return points
 
 
-def accuracy_image(points):
+def accuracy_image(points: Mapping[str, Sequence[Point]]) -> np.ndarray:
     """Draws `accuracy_points`: over parameters, and over multiply-adds."""
     drawing, panels = figures.make_figure(1, 2, (13, 6))
     titles = ("parameters (millions)", "multiply-adds (billions)")
@@ -51,8 +56,8 @@ def accuracy_image(points):
     return figures.rasterize(drawing)
 
 
-def measured_image(rows):
-    """Draws rows of `cost_table`: time and memory over what was counted."""
+def measured_image(rows: Sequence[dict]) -> np.ndarray:
+    """Draws rows of `cost_table`: time and memory over counted costs."""
     charts = (
         ("multiply_adds_g", "latency_p50_ms"),
         ("multiply_adds_g", "images_per_second"),
@@ -81,7 +86,7 @@ def _counted(name):
 
 
 def _draw(axes, family, points):
-    """Draws (label, x, y) as dots; those of a family of sizes on a line."""
+    """Draws (label, x, y) as dots, joined by a line within a family."""
     line = "none" if family in (None, "others") else "-"
     color = COLORS.get(family, "tab:blue")
     points = sorted(points, key=lambda point: point[2])
@@ -90,7 +95,7 @@ def _draw(axes, family, points):
         xs, ys, marker="o", ms=4, linestyle=line, color=color, label=family
     )
     for number, (label, x, y) in enumerate(points):
-        # Neighbours that are no family have their labels on different sides.
+        # Outside a family, neighbours' labels are on alternating sides.
         left = number % 2 if line == "none" else family == "EfficientNet"
         axes.annotate(
             label,

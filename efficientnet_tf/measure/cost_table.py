@@ -1,7 +1,7 @@
-"""The table of what networks cost: counted, published and measured here."""
+"""The table of networks' costs: counted, published and measured here."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from efficientnet_tf.measure import jobs, latency, memory
 from efficientnet_tf.models import builder, profile, published, variants
@@ -28,21 +28,21 @@ COLUMNS = (
     "images_per_second",
     "note",
 )
-# These hold words.
+# Columns of text, which are aligned to the left.
 _WORDS = ("model", "precision", "backend", "device", "note")
 
-# What is measured, each in a process of its own.
-PARTS = {
+# The measurements, each of which runs in a process of its own.
+PARTS: dict[str, Callable[[jobs.Job], dict]] = {
     "measure_latency": latency.measure_latency,
     "measure_training_memory": memory.measure_training_memory,
 }
 
 
 def count_costs(job: jobs.Job) -> dict:
-    """Returns a row with a job's costs, and the published ones beside them.
+    """Returns a row with a job's counted costs and the published ones.
 
-    The published multiply-adds hold for the published resolution only, so
-    they are None at others.
+    Published multiply-adds and accuracy hold for the published resolution only,
+    so they are None at others.
     """
     costs = profile.profile(builder.build(job.network))
     row = dict.fromkeys(COLUMNS)
@@ -64,9 +64,9 @@ def count_costs(job: jobs.Job) -> dict:
 
 
 def measure_costs(job: jobs.Job) -> dict:
-    """Returns the row of `count_costs` with time and memory measured on top.
+    """Returns the row of `count_costs` with measured time and memory added.
 
-    What fails, for want of memory say, is told in the row's note.
+    If a measurement fails, e.g. out of memory, the row's note says why.
     """
     row = jobs.run_apart(count_costs, job)
     notes = []
@@ -79,7 +79,7 @@ def measure_costs(job: jobs.Job) -> dict:
 
 
 def to_text(rows: Sequence[dict]) -> str:
-    """Returns rows as aligned text, without the columns that all leave out."""
+    """Returns rows as aligned text, without columns that are empty in all."""
     columns = [
         column
         for column in COLUMNS

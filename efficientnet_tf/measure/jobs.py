@@ -1,4 +1,4 @@
-"""A network and the conditions to measure it under, and a process to do so."""
+"""Measurement jobs, and the separate process that each one runs in."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from efficientnet_tf.models import registry
+from efficientnet_tf.models import registry, variants
 from efficientnet_tf.utils import configs
 
 BACKENDS = ("tensorflow", "jax")
@@ -21,9 +21,9 @@ BACKENDS = ("tensorflow", "jax")
 class Job:
     """A network and the conditions to measure it under.
 
-    `model` is a name or a variant file. `resolution` is in pixels, None for
-    the network's own. `batches` are timed after `warmup_batches`. `backend` is
-    that of the processes that measure.
+    `model` is a name or a variant file. `resolution` is in pixels; None: the
+    network's own. `batches` are timed after `warmup_batches`. `backend` is
+    Keras's, in the process that measures.
     """
 
     model: str
@@ -46,8 +46,8 @@ class Job:
                 )
 
     @functools.cached_property
-    def network(self):
-        """The `registry.Scaled` that is measured."""
+    def network(self) -> variants.Variant:
+        """The `Variant` to measure, at the job's resolution."""
         network = registry.get_variant(self.model)
         if self.resolution is None:
             return network
@@ -55,6 +55,7 @@ class Job:
 
     @property
     def size(self) -> int:
+        """The side of its images in pixels."""
         return self.network.resolution
 
     def make_images(self) -> np.ndarray:
@@ -64,14 +65,14 @@ class Job:
 
 
 def run_apart(function: Callable[[Job], dict], job: Job) -> dict:
-    """Calls `function(job)` in a new process on the job's backend.
+    """Returns `function(job)`, called in a new process on the job's backend.
 
     Args:
-      function: of a module, not of a class or another function.
-      job: what it is called with.
+      function: defined at the top of a module, so that the process finds it.
+      job: its argument.
 
     Raises:
-      RuntimeError: the process failed; says how.
+      RuntimeError: the process failed; the message says why.
     """
     program = (
         "import importlib, json, sys\n"
@@ -96,7 +97,7 @@ def run_apart(function: Callable[[Job], dict], job: Job) -> dict:
         lines = done.stderr.strip().splitlines() or ["no message"]
         reason = lines[-1]
         if done.returncode < 0:
-            reason = f"killed by signal {-done.returncode}, memory perhaps"
+            reason = f"killed by signal {-done.returncode}, maybe out of memory"
         raise RuntimeError(f"{function.__name__} failed: {reason}.")
     return json.loads(done.stdout.strip().splitlines()[-1])
 

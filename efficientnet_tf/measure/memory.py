@@ -1,4 +1,4 @@
-"""How much memory training a network takes on this machine."""
+"""Peak memory of training on this machine."""
 
 import keras
 import numpy as np
@@ -9,10 +9,10 @@ from efficientnet_tf.training import distribution, memory
 
 
 def measure_training_memory(job: jobs.Job) -> dict:
-    """Trains two batches and returns the peak of memory in megabytes.
+    """Trains on two batches and returns the peak memory in megabytes.
 
-    On an accelerator its own memory, else this process's: there
-    "runtime_memory_mb" says what it had before the network was built.
+    It is the accelerator's memory if there is one, else this process's, of
+    which "runtime_memory_mb" is the peak before the network was built.
 
     Raises:
       MemoryError: see `memory.check_memory`.
@@ -27,7 +27,7 @@ def measure_training_memory(job: jobs.Job) -> dict:
         loss="sparse_categorical_crossentropy",
     )
     labels = np.arange(job.batch_size) % 1000
-    for _ in range(2):  # The optimizer makes its slots in the first one.
+    for _ in range(2):  # The optimizer creates its slots in the first one.
         network.train_on_batch(job.make_images(), labels)
     return {
         "training_memory_mb": memory.peak_mb(),

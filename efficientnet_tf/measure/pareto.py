@@ -1,19 +1,23 @@
-"""Who is best in several respects at once."""
+"""The Pareto front of points with several objectives."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 
-def pareto_front(points):
-    """Returns the indices of the points that no other is better than.
+def pareto_front(points: Sequence[Sequence[float]]) -> list[int]:
+    """Returns the indices of the points that no other point dominates.
+
+    One dominates another if it is better in some objective and worse in none.
 
     Args:
-      points: rows of numbers, all of which are better when higher.
+      points: rows of objectives, in all of which higher is better.
     """
-    points = np.asarray(points, float)
+    rows = np.asarray(points, float)
     return [
         i
-        for i, point in enumerate(points)
+        for i, point in enumerate(rows)
         if not any(
-            (other >= point).all() and (other > point).any() for other in points
+            (other >= point).all() and (other > point).any() for other in rows
         )
     ]

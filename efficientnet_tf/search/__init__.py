@@ -1,1 +1,6 @@
-"""."""
+"""Comparing many networks that are trained alike: compound scaling and trials.
+
+`compound_search` looks for α, β and γ, `compound_study` compares growing one
+dimension with growing all; `reports` writes their results, and `explorer` the
+page that scales the family live.
+"""

@@ -1,13 +1,15 @@
-"""The search for α, β and γ, and the family that they make.
+"""The search for α, β and γ, and the family that they give.
 
-Section 3.3 of https://arxiv.org/abs/1905.11946: with φ = 1, a grid under
-α·β²·γ² ≈ 2 on the small network; then the same coefficients for larger φ.
+Section 3.3 of https://arxiv.org/abs/1905.11946: with φ = 1, a grid search under
+α·β²·γ² ≈ 2 on the small network; then the same coefficients with larger φ.
 """
 
 import dataclasses
 import itertools
 import math
+import os
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
@@ -21,7 +23,7 @@ from efficientnet_tf.utils import configs, files, run_folder
 OBJECTIVES = ("accuracy", "weighted", "pareto")
 MEASURED = {cost.column: cost for cost in choose_lib.COSTS if cost.part}
 COSTS = ("multiply_adds", "params", *MEASURED)
-# Fields of a plan that no run depends on.
+# Fields of a plan that affect the choice, but no run.
 CHOICE = ("objective", "costs", "target", "cost_exponent")
 PHIS = tuple(range(8))
 MAX_VALUES = 200  # Of a coefficient in the grid.
@@ -31,13 +33,13 @@ BASE = "base"
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is searched, from which base, and what counts as best.
+    """The grid to search, the base network, and the objective.
 
     Coefficients are `step` apart and at least 1; their α·β²·γ² differs from
-    `growth` by at most `tolerance`. `costs` are of `COSTS`. The objective
-    "weighted" is accuracy · (cost / target)^cost_exponent by the first of them,
-    with the target in its unit; 0: `growth` times the base's. The Pareto front
-    is of accuracy and all `costs`.
+    `growth` by at most `tolerance`. `costs` are names from `COSTS`. The
+    objective "weighted" is accuracy · (cost / target)^cost_exponent with the
+    first of them and the target in its unit; a target of 0 is `growth` times
+    the base's cost. The Pareto front is that of accuracy and all `costs`.
     """
 
     base: variants.Variant
@@ -55,12 +57,13 @@ class Plan:
         configs.check(self)
         if not self.costs or not set(self.costs) <= set(COSTS):
             raise ValueError(
-                f"costs={','.join(self.costs)} must be of {', '.join(COSTS)}."
+                f"costs={','.join(self.costs)} must be one or more of "
+                f"{', '.join(COSTS)}."
             )
         if self.budget.keep < 1 and self.objective != "accuracy":
             raise ValueError(
-                f"keep={self.budget.keep} leaves out by accuracy alone, so the "
-                f"objective cannot be {self.objective!r}."
+                f"keep={self.budget.keep} drops candidates by accuracy alone, "
+                f"so the objective cannot be {self.objective!r}."
             )
         if not coefficients(self):
             raise ValueError(
@@ -71,19 +74,19 @@ class Plan:
             )
 
 
-def coefficients(plan):
+def coefficients(plan: Plan) -> list[tuple[float, float, float]]:
     """Returns all (α, β, γ) of the grid, in order."""
     most = plan.growth + plan.tolerance
     if (most - 1) / plan.step > MAX_VALUES:
         raise ValueError(
             f"step={plan.step} makes {(most - 1) / plan.step:,.0f} values of "
-            f"each coefficient; take at most {MAX_VALUES}."
+            f"each coefficient; at most {MAX_VALUES} are allowed."
         )
     values = [
         round(1 + plan.step * i, 6)
         for i in range(int((most - 1) / plan.step + 1e-9) + 1)
     ]
-    # Rounded, or a limit that is met exactly would depend on the last bit.
+    # Rounded, because at the tolerance exactly the last bit would decide.
     return [
         (alpha, beta, gamma)
         for alpha, beta, gamma in itertools.product(values, repeat=3)
@@ -92,7 +95,7 @@ def coefficients(plan):
     ]
 
 
-def candidates(plan):
+def candidates(plan: Plan) -> dict[str, tuple[float, float, float]]:
     """Returns {name: (α, β, γ)}."""
     return {
         "alpha={:g},beta={:g},gamma={:g}".format(*row): row
@@ -100,20 +103,20 @@ def candidates(plan):
     }
 
 
-def sample(plan, number):
-    """Returns the names of `number` candidates spread over the grid."""
+def sample(plan: Plan, number: int) -> list[str]:
+    """Returns the names of `number` candidates spread evenly over the grid."""
     names = list(candidates(plan))
     places = np.linspace(0, len(names) - 1, min(number, len(names)))
     return [names[round(place)] for place in places]
 
 
-def start(plan, workdir):
-    """Makes a search's folder, or checks that its runs are this plan's.
+def start(plan: Plan, workdir: str | os.PathLike) -> None:
+    """Creates a search's folder, or checks that its runs belong to this plan.
 
-    What is chosen from them may change, and what `trials.start` says.
+    The fields in `CHOICE`, and those that `trials.start` allows, may change.
 
     Raises:
-      ValueError: they are another plan's.
+      ValueError: the runs belong to another plan.
     """
     runs = dataclasses.replace(
         plan, **{name: getattr(Plan, name) for name in CHOICE}
@@ -121,29 +124,33 @@ def start(plan, workdir):
     trials.start(runs, _networks(plan), workdir)
 
 
-def check_ranking(plan, names, workdir):
-    """Returns how well the seeds agree on who is better: `agreement`.
+def check_ranking(
+    plan: Plan, names: Iterable[str], workdir: str | os.PathLike
+) -> dict | None:
+    """Returns how well the seeds agree, see `ranking.agreement`.
 
-    Only candidates that all seeds have scored count. Where those were the best
-    of the first seeds, which says little, it is None.
+    Only candidates with a score from every seed count. It is None if the plan
+    selected those by their first scores, which would bias the agreement.
     """
     if plan.budget.keep < 1:
         return None
     rows = [trials.read_scores(name, plan.budget, workdir) for name in names]
     whole = [row for row in rows if None not in row]
-    return ranking.agreement(np.reshape(whole, (-1, plan.budget.seeds)).T)
+    scores = np.array(whole, float).reshape(-1, plan.budget.seeds)
+    return ranking.agreement(scores.T)
 
 
-def measure(plan, workdir):
-    """Measures those of the plan's costs that need it, on this machine.
+def measure(
+    plan: Plan, workdir: str | os.PathLike
+) -> dict[str, dict[str, float]]:
+    """Measures the plan's latency and memory costs on this machine.
 
-    Of the base and of all candidates, in float32: the median latency of one
-    image, and the memory that training at the recipe's batch adds to what the
-    process has anyway. What has been measured before in this folder is taken
-    from there.
+    For the base and all candidates, in float32: the median latency of one
+    image, and the memory that training at the recipe's batch adds to that of
+    the bare process. Earlier measurements in the folder are reused.
 
     Returns:
-      {name: {cost: value}}; a candidate that fails lacks the cost.
+      {name: {cost: value}}; a candidate that could not be measured lacks it.
 
     Raises:
       RuntimeError: the base cannot be measured.
@@ -151,7 +158,7 @@ def measure(plan, workdir):
     wanted = [MEASURED[name] for name in plan.costs if name in MEASURED]
     if not wanted:
         return {}
-    found = {}
+    found: dict[str, dict[str, float]] = {}
     for name in _networks(plan):
         found[name] = {}
         for cost in wanted:
@@ -167,16 +174,20 @@ def measure(plan, workdir):
     return found
 
 
-def read_results(plan, workdir, measured=None):
+def read_results(
+    plan: Plan,
+    workdir: str | os.PathLike,
+    measured: dict[str, dict[str, float]] | None = None,
+) -> list[dict]:
     """Returns a row per candidate: coefficients, costs, accuracy, objective.
 
-    "on_front" says whether it is on the Pareto front, of those whose costs are
-    all known.
+    "on_front" tells whether it is on the Pareto front of the candidates whose
+    accuracy and costs are all known.
 
     Args:
-      plan: a `Plan`.
+      plan: of the search.
       workdir: the search's folder.
-      measured: of `measure`, or None.
+      measured: the result of `measure`, or None.
     """
     measured = measured or {}
     scaled = _networks(plan)
@@ -208,43 +219,47 @@ def read_results(plan, workdir, measured=None):
     return [{**row, "on_front": row["name"] in best} for row in rows]
 
 
-def check_phis(plan, phis):
-    """Raises ValueError if a φ makes no network, whatever is chosen."""
+def check_phis(plan: Plan, phis: Iterable[float]) -> None:
+    """Raises ValueError if a φ gives no network with some coefficients."""
     for phi in phis:
         for row in coefficients(plan):
             _compound(plan, phi, row)
 
 
-def choose(rows):
-    """Returns the best of `read_results`; on a tie, the cheapest.
+def choose(rows: Sequence[dict]) -> dict:
+    """Returns the best row of `read_results`; on a tie, the cheapest.
 
     Raises:
-      RuntimeError: none has an objective.
+      RuntimeError: no row has an objective.
     """
     known = [row for row in rows if row["objective"] is not None]
     if not known and any(row["accuracy"] is not None for row in rows):
-        raise RuntimeError("The cost of no candidate could be measured.")
+        raise RuntimeError("No candidate's cost could be measured.")
     if not known:
         raise RuntimeError(
-            "No candidate came to its end with all seeds; see the runs' "
-            f"{run_folder.RESULTS_FILE}."
+            "No candidate finished with all seeds; the runs' "
+            f"{run_folder.RESULTS_FILE} say why."
         )
     return max(known, key=lambda r: (r["objective"], -r["multiply_adds"]))
 
 
-def make_family(plan, chosen, phis=PHIS):
+def make_family(
+    plan: Plan, chosen: Mapping[str, float], phis: Iterable[float] = PHIS
+) -> dict[float, variants.Variant]:
     """Returns {φ: the scaled `Variant`}.
 
     Args:
-      plan: a `Plan`.
-      chosen: a row with "alpha", "beta", "gamma".
+      plan: of the search.
+      chosen: a row with "alpha", "beta" and "gamma".
       phis: real numbers.
     """
     grid = [chosen[name] for name in ("alpha", "beta", "gamma")]
     return {phi: _compound(plan, phi, grid) for phi in phis}
 
 
-def describe_family(networks):
+def describe_family(
+    networks: Mapping[float, variants.Variant],
+) -> list[dict]:
     """Returns a row per φ of `make_family`: the network's scale and costs."""
     rows = []
     for phi, network in networks.items():
@@ -262,12 +277,17 @@ def describe_family(networks):
     return rows
 
 
-def write_family(plan, chosen, workdir, phis=PHIS):
-    """Writes a variant file per φ, and returns their rows."""
+def write_family(
+    plan: Plan,
+    chosen: Mapping[str, float],
+    workdir: str | os.PathLike,
+    phis: Iterable[float] = PHIS,
+) -> list[dict]:
+    """Writes a variant file per φ; returns the rows of `describe_family`."""
     networks = make_family(plan, chosen, phis)
     folder = pathlib.Path(workdir) / FAMILY_FOLDER
     for old in folder.glob(f"phi*{registry.FILE_SUFFIX}"):
-        files.remove(old)  # Of what was chosen before.
+        files.remove(old)  # From an earlier choice.
     for phi, network in networks.items():
         path = folder / f"phi{phi:g}{registry.FILE_SUFFIX}"
         registry.write_file(path, network)

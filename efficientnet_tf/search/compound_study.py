@@ -1,26 +1,28 @@
-"""One dimension against all three: networks grown in four directions.
+"""Scaling one dimension against all three: networks grown in four directions.
 
 Figures 3 and 8, Tables 3 and 7 of https://arxiv.org/abs/1905.11946.
 """
 
 import dataclasses
+import os
 import pathlib
+from collections.abc import Collection
 
 from efficientnet_tf.models import published, registry, scaling, variants
 from efficientnet_tf.search import directions as directions_lib, trials
 from efficientnet_tf.utils import configs
 
-# Those of the paper's tables.
+# As in the paper's Tables 3 and 7.
 BASES = ("efficientnet_b0", "mobilenet_v1", "mobilenet_v2", "resnet50")
 BASE = "base"
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Which networks are grown, to how many times their multiply-adds.
+    """Which networks are grown, and to how many times their multiply-adds.
 
-    Each base comes at `width` and `depth` times its own size, and at the
-    recipe's resolution.
+    Each base is taken at `width` and `depth` times its own size and at
+    `resolution`, where 0 is the recipe's.
     """
 
     budget: trials.Budget
@@ -56,11 +58,12 @@ class Plan:
             self.start(base)
         if len(set(map(_label, self.bases))) < len(self.bases):
             raise ValueError(
-                f"bases={self.bases} have names that are too much alike."
+                f"bases={self.bases} must have different names; that of a file "
+                "is without its folder."
             )
 
-    def start(self, base):
-        """Returns the `Variant` that a base grows from."""
+    def start(self, base: str) -> variants.Variant:
+        """Returns the `Variant` that a base starts from."""
         return trials.base_network(
             base,
             self.budget,
@@ -72,7 +75,7 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network of the study: grown from which base, where, how much."""
+    """A network of the study: its base, and the direction and growth."""
 
     base: str
     direction: str
@@ -80,14 +83,15 @@ class Case:
     network: variants.Variant
 
     @property
-    def name(self):
+    def name(self) -> str:
+        """Its name within the study."""
         if self.direction == BASE:
             return self.base
         return f"{self.base}-{self.direction}-{self.growth:g}"
 
 
-def cases(plan):
-    """Returns all `Case`s, each base before what grows from it."""
+def cases(plan: Plan) -> list[Case]:
+    """Returns all cases, each base before those that grow from it."""
     found = []
     grid = {n: getattr(plan, n) for n in ("alpha", "beta", "gamma")}
     for base in plan.bases:
@@ -101,23 +105,24 @@ def cases(plan):
     return found
 
 
-def start(plan, workdir):
-    """Makes a study's folder, or checks that it is this plan's.
+def start(plan: Plan, workdir: str | os.PathLike) -> None:
+    """Creates a study's folder, or checks that it belongs to this plan.
 
     Raises:
-      ValueError: it is another plan's.
+      ValueError: it belongs to another plan.
     """
     found = {case.name: case.network for case in cases(plan)}
     trials.start(plan, found, workdir)
 
 
-def read_results(plan, workdir):
-    """Returns a row per case: exact costs, measured accuracy.
+def read_results(plan: Plan, workdir: str | os.PathLike) -> list[dict]:
+    """Returns a row per case: counted costs and measured accuracy.
 
-    "growth" is what was asked for; "exact_growth" is over the base's
+    "growth" is the plan's; "exact_growth" is the actual ratio to the base's
     multiply-adds, after rounding.
     """
-    rows, begin = [], {}
+    rows: list[dict] = []
+    begin: dict[str, int] = {}
     for case in cases(plan):
         row = trials.summarize(case.name, case.network, plan.budget, workdir)
         begin.setdefault(case.base, row["multiply_adds"])
@@ -133,8 +138,8 @@ def read_results(plan, workdir):
     return rows
 
 
-def published_rows(bases=BASES):
-    """Returns the rows of Tables 3 and 7, each with its direction.
+def published_rows(bases: Collection[str] = BASES) -> list[dict]:
+    """Returns the bases' rows of Tables 3 and 7, each with its direction.
 
     Accuracies are ImageNet top-1 in [0, 1], multiply-adds as published.
     """
@@ -154,7 +159,7 @@ def published_rows(bases=BASES):
 
 
 def _label(base):
-    """Returns what a base is called, which may be a variant file."""
+    """Returns the name of a base; of a variant file, its stem."""
     return pathlib.Path(base).stem if registry.is_file(base) else base
 
 

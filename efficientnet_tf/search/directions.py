@@ -11,14 +11,14 @@ def grow(
 ) -> variants.Variant:
     """Returns a network scaled to `growth` times its multiply-adds.
 
-    Repeats, filters and pixels are whole numbers, so it is the nearest there
-    is on the way.
+    Repeats, filters and pixels are integers, so it is the closest network in
+    that direction.
 
     Args:
       model: a name, a variant file or a `Variant`.
       growth: at least 1.
-      direction: a row of `DIRECTIONS`.
-      coefficients: alpha, beta, gamma of "compound".
+      direction: a key of `DIRECTIONS`.
+      **coefficients: alpha, beta and gamma, for "compound" only.
 
     Raises:
       ValueError: a growth below 1, or an unknown direction.
@@ -37,7 +37,7 @@ def grow(
         found = scaling.scale(model, by)
         return found, costs.count_costs(found).multiply_adds
 
-    # The cost rises in steps; the crossing is between `low` and `high`.
+    # The cost is a step function; bisect for the step that crosses the target.
     low, high = 0.0, 1.0
     while at(high)[1] < target:
         low, high = high, 2 * high
@@ -56,7 +56,7 @@ def _alone(dimension):
     return factors
 
 
-# How a network is made larger: an amount from 0 on → `scaling.Factors`.
+# Direction -> function from an amount, 0 or more, to `scaling.Factors`.
 DIRECTIONS = {
     "depth": _alone("depth"),
     "width": _alone("width"),

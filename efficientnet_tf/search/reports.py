@@ -1,6 +1,8 @@
-"""The tables and plots of a search for coefficients and of a scaling study."""
+"""Reports, tables and plots of a compound search and of a compound study."""
 
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -9,9 +11,9 @@ from efficientnet_tf.search import compound_search, compound_study, trials
 from efficientnet_tf.utils import figures, files, tables
 
 REPORT_FILE = "report.md"
-# What `_costs` fills.
+# Header of the cells of `_costs`.
 COST_COLUMNS = ("pixels", "params, M", "multiply-adds, M")
-# Lines that stand out of the curves.
+# Number of curves that are drawn in colour.
 BEST_CURVES = 5
 COLORS = {
     "depth": "tab:blue",
@@ -21,15 +23,21 @@ COLORS = {
 }
 
 
-def write_search(plan, rows, agreement, workdir, family=()):
-    """Writes report.md, grid.png and curves.png; returns the text.
+def write_search(
+    plan: compound_search.Plan,
+    rows: Sequence[dict],
+    agreement: Mapping | None,
+    workdir: str | os.PathLike,
+    family: Sequence[dict] = (),
+) -> str:
+    """Writes report.md, grid.png and curves.png; returns the report's text.
 
     Args:
-      plan: a `search.Plan`.
-      rows: of `search.read_results`.
-      agreement: of `search.check_ranking`; None leaves it out.
+      plan: of the search.
+      rows: of `compound_search.read_results`.
+      agreement: of `compound_search.check_ranking`; None: left out.
       workdir: the search's folder.
-      family: rows of `search.family`, or none yet.
+      family: rows of `compound_search.write_family`; empty: left out.
     """
     workdir = pathlib.Path(workdir)
     parts = [
@@ -38,8 +46,8 @@ def write_search(plan, rows, agreement, workdir, family=()):
         *([agreement_text(agreement)] if agreement else ()),
         "![The grid](grid.png)",
         search_table(rows),
-        f"Front: of accuracy and {', '.join(plan.costs)}. Spread: the standard "
-        "deviation over seeds.",
+        f"Front: the Pareto front of accuracy and {', '.join(plan.costs)}. "
+        "Spread: the standard deviation over seeds.",
         "![Accuracy over epochs](curves.png)",
     ]
     if family:
@@ -56,12 +64,16 @@ def write_search(plan, rows, agreement, workdir, family=()):
     return text
 
 
-def write_study(plan, rows, workdir):
-    """Writes report.md and study.png; returns the text.
+def write_study(
+    plan: compound_study.Plan,
+    rows: Sequence[dict],
+    workdir: str | os.PathLike,
+) -> str:
+    """Writes report.md and study.png; returns the report's text.
 
     Args:
-      plan: a `study.Plan`.
-      rows: of `study.read_results`.
+      plan: of the study.
+      rows: of `compound_study.read_results`.
       workdir: the study's folder.
     """
     workdir = pathlib.Path(workdir)
@@ -84,21 +96,21 @@ def write_study(plan, rows, workdir):
     return text
 
 
-def agreement_text(found):
-    """Returns in words what `ranking.agreement` found."""
+def agreement_text(found: Mapping) -> str:
+    """Returns the result of `ranking.agreement` in words."""
     head = f"{found['candidates']} networks, {found['seeds']} seeds: "
     if found["rho"] is None:
         return (
-            head + "whether the budget ranks networks cannot be said; it needs "
-            "two seeds and three networks of different accuracy."
+            head + "too few to tell whether the budget ranks networks, which "
+            "takes two seeds and three networks of different accuracy."
         )
     text = (
-        f"{head}the rankings of two seeds agree to Spearman's ρ = "
+        f"{head}the rankings of two seeds agree with Spearman's ρ = "
         f"{found['rho']:.2f} (chance: within ±{found['chance']:.2f})"
     )
     if found["reliability"] is not None:
         text += (
-            f", those of means over {found['seeds']} seeds to about "
+            f", rankings by means over {found['seeds']} seeds with about "
             f"{found['reliability']:.2f}"
         )
     ranks = found["rho"] > found["chance"]
@@ -106,10 +118,10 @@ def agreement_text(found):
     return f"{text}. {verdict} these networks better than chance."
 
 
-def search_table(rows):
+def search_table(rows: Sequence[dict]) -> str:
     """Returns candidates as Markdown, the most accurate first.
 
-    Those that some seeds have not trained come last and say how many have.
+    Those without a score from every seed come last, with how many they have.
     """
     measured = [
         cost
@@ -140,7 +152,7 @@ def search_table(rows):
     return tables.to_markdown(header, lines)
 
 
-def study_table(rows):
+def study_table(rows: Sequence[dict]) -> str:
     """Returns the cases of a study as Markdown."""
     lines = [
         [
@@ -161,8 +173,8 @@ def study_table(rows):
     return tables.to_markdown(header, lines)
 
 
-def published_table(rows):
-    """Returns `study.published_rows` as Markdown, with what is counted here."""
+def published_table(rows: Sequence[dict]) -> str:
+    """Returns `compound_study.published_rows` as Markdown, with our counts."""
     lines = []
     for row in rows:
         scale = {name: row[name] for name in ("width", "depth", "resolution")}
@@ -187,10 +199,10 @@ def published_table(rows):
     return tables.to_markdown(header, lines)
 
 
-def grid_image(plan, rows):
+def grid_image(plan: compound_search.Plan, rows: Sequence[dict]) -> np.ndarray:
     """Draws accuracy over α and β, with the γ that the constraint leaves.
 
-    Where several γ are within the tolerance, a cell shows its most accurate.
+    If several γ are within the tolerance, a cell shows the most accurate.
     """
     alphas = _axis(plan, rows, "alpha")
     betas = _axis(plan, rows, "beta")
@@ -206,10 +218,14 @@ def grid_image(plan, rows):
     size = (2.5 + 0.62 * len(alphas), 2.2 + 0.55 * len(betas))
     drawing, (axes,) = figures.make_figure(1, 1, size)
     half = plan.step / 2
-    extent = (alphas[0] - half, alphas[-1] + half)
-    extent += (betas[0] - half, betas[-1] + half)
+    x_limits = (alphas[0] - half, alphas[-1] + half)
+    y_limits = (betas[0] - half, betas[-1] + half)
     picture = axes.imshow(
-        cells, extent=extent, origin="lower", aspect="auto", cmap="viridis"
+        cells,
+        extent=(*x_limits, *y_limits),
+        origin="lower",
+        aspect="auto",
+        cmap="viridis",
     )
     drawing.colorbar(picture, label="accuracy, mean over seeds")
     for (i, j), gamma in gammas.items():
@@ -225,8 +241,8 @@ def grid_image(plan, rows):
     xs = np.linspace(1, max(alphas[-1], plan.growth), 200)
     ys = np.sqrt(plan.growth / xs)
     axes.plot(xs, ys, color="tab:red", label=f"α·β² = {plan.growth:g}, γ = 1")
-    axes.set_xlim(extent[:2])
-    axes.set_ylim(extent[2:])
+    axes.set_xlim(x_limits)
+    axes.set_ylim(y_limits)
     axes.set_xlabel("α (depth)")
     axes.set_ylabel("β (width)")
     axes.set_title("γ (resolution) in the cells", fontsize=10)
@@ -234,7 +250,7 @@ def grid_image(plan, rows):
     return figures.rasterize(drawing)
 
 
-def curves_image(curves):
+def curves_image(curves: Mapping[str, Sequence[float]]) -> np.ndarray:
     """Draws {name: accuracies after each epoch}, the first few in colour."""
     drawing, (axes,) = figures.make_figure(1, 1, (7.5, 4.5))
     for number, (name, values) in enumerate(curves.items()):
@@ -253,7 +269,7 @@ def curves_image(curves):
     return figures.rasterize(drawing)
 
 
-def study_image(rows, published):
+def study_image(rows: Sequence[dict], published: Sequence[dict]) -> np.ndarray:
     """Draws accuracy over multiply-adds: measured above, published below."""
     bases = list(dict.fromkeys(row["base"] for row in rows))
     lines = 2 if published else 1
@@ -295,7 +311,7 @@ def _draw(axes, rows):
 
 
 def _axis(plan, rows, name):
-    """Returns the values of a coefficient from 1 on, none left out."""
+    """Returns all values of a coefficient on the grid, from 1 on."""
     number = round((max(row[name] for row in rows) - 1) / plan.step)
     return [1 + plan.step * i for i in range(number + 1)]
 
@@ -337,6 +353,6 @@ def _number(value, form):
 
 
 def _rank(row):
-    """Orders rows by accuracy; those with all seeds are above the others."""
+    """Sorts rows by accuracy; those with all seeds rank above the others."""
     mean = -1.0 if row["mean"] is None else row["mean"]
     return row["accuracy"] is not None, mean

@@ -1,38 +1,40 @@
-"""Many networks, each trained alike with several seeds, to compare them."""
+"""Trials: many networks, trained alike with several seeds, to compare them."""
 
 import dataclasses
 import math
+import os
 import pathlib
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any
 
 import keras
 import numpy as np
 from absl import logging
 
 from efficientnet_tf.data import sources
-from efficientnet_tf.models import costs, registry
+from efficientnet_tf.models import costs, registry, variants
 from efficientnet_tf.training import checkpoints, recipes, train
 from efficientnet_tf.utils import configs, files, run_folder, workers
 
-# A run that was killed so often on its way to a checkpoint counts as failed.
+# A run that is killed so often before its next checkpoint counts as failed.
 MAX_KILLS = 3
 ATTEMPTS_FILE = "attempts.jsonl"
 
-# How the accuracy that counts is called in a run's rows: of the averaged
-# weights where there are such, else of the last ones.
+# Names of the accuracy in a run's rows, the first that is there counts: that of
+# the averaged weights, else that of the last ones.
 SCORES = ("ema_top1", "top1")
 
-# What differs between the networks of a study, in a row of its results.
+# Fields of a `Variant` that tell a study's networks apart in its results.
 SCALE = ("width", "depth", "resolution", "dropout")
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """What every network gets: data, recipe, seeds; the same for all.
+    """The training that every network gets: data, recipe and seeds.
 
-    `settings` are "field=value" of the recipe. Its resolution is that of the
-    base, from which each network has its own. With `keep` below 1 only so large
-    a share of the networks, the best so far, trains with the next seed.
+    `settings` are "field=value" overrides of the recipe. Its resolution is that
+    of the base, from which each network's own follows. With `keep` below 1,
+    only this share of the networks, the best so far, trains with the next seed.
     """
 
     dataset: str
@@ -46,20 +48,21 @@ class Budget:
         configs.check(self)
         if len(self.splits) != 2:
             raise ValueError(
-                f"splits={self.splits} must be one to train and one to score on"
-                "."
+                f"splits={self.splits} must be two: one to train on, and one "
+                "to score on."
             )
         if self.config.stage_resolutions:
             raise ValueError(
-                f"stage_resolutions={self.config.stage_resolutions} would take "
-                "the place of each network's own resolution."
+                f"stage_resolutions={self.config.stage_resolutions} would "
+                "replace each network's own resolution."
             )
 
     @property
-    def config(self):
+    def config(self) -> recipes.TrainConfig:
+        """The recipe with its settings."""
         return recipes.get_recipe(self.recipe, self.settings)
 
-    def text(self):
+    def text(self) -> str:
         """Returns the budget in words, for reports."""
         config = self.config
         settings = " ".join(self.settings) or "no changes"
@@ -71,27 +74,34 @@ class Budget:
         )
         if self.keep < 1:
             text += (
-                f" The best {self.keep:.0%} go on to the next seed, so the "
-                "others have fewer."
+                f" Only the best {self.keep:.0%} train with the next seed, so "
+                "the others have fewer seeds."
             )
         return text
 
-    def round_size(self, candidates, seed):
-        """Returns how many of the candidates train with a seed."""
+    def round_size(self, candidates: int, seed: int) -> int:
+        """Returns how many of so many candidates train with a seed."""
         return math.ceil(candidates * self.keep**seed - 1e-9)
 
 
-def base_network(name, budget, *, width=1.0, depth=1.0, resolution=0):
+def base_network(
+    model: registry.Model,
+    budget: Budget,
+    *,
+    width: float = 1.0,
+    depth: float = 1.0,
+    resolution: int = 0,
+) -> variants.Variant:
     """Returns the `Variant` that a study starts from.
 
     Args:
-      name: of a network, or a variant file.
-      budget: whose recipe may have a resolution.
+      model: a name, a variant file or a `Variant`.
+      budget: its recipe's resolution is used, if it has one.
       width: multiplies all filters.
       depth: multiplies all repeats.
-      resolution: pixels a side; 0: the recipe's, or the network's own.
+      resolution: pixels a side; 0: the recipe's, or else the network's own.
     """
-    network = registry.get_variant(name)
+    network = registry.get_variant(model)
     return dataclasses.replace(
         network,
         width=network.width * width,
@@ -100,59 +110,72 @@ def base_network(name, budget, *, width=1.0, depth=1.0, resolution=0):
     )
 
 
-def check_splits(budget, data_dir=None):
-    """Raises ValueError if networks are scored on what they train on."""
+def check_splits(budget: Budget, data_dir: str | None = None) -> None:
+    """Raises ValueError if a network would be scored on training images."""
     train, test = (
         sources.load(budget.dataset, split, data_dir) for split in budget.splits
     )
     shared = train.count_shared(test)
     if shared:
         raise ValueError(
-            f"{shared} of the {test.size} images of {budget.splits[1]} are in "
-            f"{budget.splits[0]} as well; score on others."
+            f"{shared} of the {test.size} images of {budget.splits[1]} are "
+            f"also in {budget.splits[0]}; choose splits that share none."
         )
 
 
-def start(plan, candidates, workdir):
-    """Makes a study's folder, or checks that it is this plan's.
+def start(
+    plan: Any,
+    candidates: Mapping[str, variants.Variant],
+    workdir: str | os.PathLike,
+) -> None:
+    """Creates a study's folder, or checks that it belongs to this plan.
 
-    How many seeds there are, and who gets them, may change.
+    The budget's `seeds` and `keep` may change.
 
     Args:
-      plan: a frozen dataclass.
+      plan: a frozen dataclass with a `budget`.
       candidates: {name: `Variant`}.
-      workdir: the folder.
+      workdir: the study's folder.
 
     Raises:
-      ValueError: it is another plan's.
+      ValueError: it belongs to another plan.
     """
-    # Runs depend on neither, so the same folder serves others.
+    # No run depends on these two, so the folder serves any of their values.
     budget = dataclasses.replace(
         plan.budget, seeds=Budget.seeds, keep=Budget.keep
     )
-    run_folder.start_study(dataclasses.replace(plan, budget=budget), workdir)
+    run_folder.start_study(
+        dataclasses.replace(plan, budget=budget), pathlib.Path(workdir)
+    )
     for name, network in candidates.items():
         path = network_file(workdir, name)
         if not path.exists():
             registry.write_file(path, network)
 
 
-def work(names, budget, workdir, *, data_dir=None, on_run=None):
-    """Trains what is left of the named candidates, one run after the other.
+def work(
+    names: Sequence[str],
+    budget: Budget,
+    workdir: str | os.PathLike,
+    *,
+    data_dir: str | None = None,
+    on_run: Callable[[], object] | None = None,
+) -> None:
+    """Trains the remaining runs of the named candidates, one by one.
 
-    Several processes may do so in one folder at a time. All candidates train
-    with one seed before any trains with the next, and with the next only those
-    that the budget keeps.
+    Several processes may work in one folder at the same time. All candidates
+    train with one seed before any trains with the next, which only those train
+    with that the budget keeps.
 
     Args:
-      names: of candidates of `start`.
-      budget: a `Budget`.
+      names: of candidates that `start` was given.
+      budget: of each network.
       workdir: the study's folder.
-      data_dir: where TFDS keeps its sets.
+      data_dir: where TFDS keeps its data sets.
       on_run: called after each run of this process.
     """
     workdir = pathlib.Path(workdir)
-    if budget.keep == 1:  # Nobody waits for the others.
+    if budget.keep == 1:  # No round depends on the one before.
         _work_round(
             names, range(budget.seeds), budget, workdir, data_dir, on_run
         )
@@ -161,8 +184,10 @@ def work(names, budget, workdir, *, data_dir=None, on_run=None):
         _work_round(kept, [seed], budget, workdir, data_dir, on_run)
 
 
-def count(names, budget, workdir):
-    """Returns how many runs have ended, and how many there are."""
+def count(
+    names: Sequence[str], budget: Budget, workdir: str | os.PathLike
+) -> tuple[int, int]:
+    """Returns how many runs have ended, and how many there are in all."""
     workdir = pathlib.Path(workdir)
     ended = 0
     for seed, kept in enumerate(_rounds(names, budget, workdir)):
@@ -170,15 +195,17 @@ def count(names, budget, workdir):
         done = sum(map(workers.has_ended, folders))
         ended += done
         if done < len(kept) and budget.keep < 1:
-            break  # Who goes on is not known yet.
+            break  # The next round's candidates are not known yet.
     total = sum(
         budget.round_size(len(names), seed) for seed in range(budget.seeds)
     )
     return ended, total
 
 
-def read_scores(name, budget, workdir):
-    """Returns the accuracy of each seed; None: not there, or failed."""
+def read_scores(
+    name: str, budget: Budget, workdir: str | os.PathLike
+) -> list[float | None]:
+    """Returns the accuracy of each seed; None if it is missing or failed."""
     rows = [
         run_folder.last_result(_folder(pathlib.Path(workdir), name, seed))
         for seed in range(budget.seeds)
@@ -186,8 +213,10 @@ def read_scores(name, budget, workdir):
     return [_score(row or {}) for row in rows]
 
 
-def read_curve(name, budget, workdir):
-    """Returns the mean accuracy over the seeds after each epoch, a list."""
+def read_curve(
+    name: str, budget: Budget, workdir: str | os.PathLike
+) -> list[float]:
+    """Returns the mean accuracy over seeds after each epoch."""
     curves = []
     for seed in range(budget.seeds):
         folder = _folder(pathlib.Path(workdir), name, seed)
@@ -201,17 +230,22 @@ def read_curve(name, budget, workdir):
     return np.mean([curve[:length] for curve in curves], axis=0).tolist()
 
 
-def network_file(workdir, name):
+def network_file(workdir: str | os.PathLike, name: str) -> pathlib.Path:
     """Returns the path of a candidate's variant file."""
     return pathlib.Path(workdir) / "networks" / f"{name}.json"
 
 
-def summarize(name, network, budget, workdir):
-    """Returns a row: the network's scale, its cost, its accuracy.
+def summarize(
+    name: str,
+    network: variants.Variant,
+    budget: Budget,
+    workdir: str | os.PathLike,
+) -> dict:
+    """Returns a row with the network's scale, cost and accuracy.
 
-    "accuracy" is None unless all seeds have one; "spread" is the standard
-    deviation over them, None for a single seed. "mean" is of the seeds that
-    have one, None if none has.
+    "accuracy" is the mean over seeds, None unless all have a score; "spread" is
+    their standard deviation, None for a single seed. "mean" is that of the
+    scores so far, None if there are none.
     """
     scores = read_scores(name, budget, workdir)
     known = [score for score in scores if score is not None]
@@ -230,18 +264,18 @@ def summarize(name, network, budget, workdir):
     }
 
 
-def write_results(rows, workdir):
+def write_results(rows: Iterable[dict], workdir: str | os.PathLike) -> None:
     """Writes a study's rows as JSON lines."""
     with workers.lock(workdir, "results"):
         path = pathlib.Path(workdir) / run_folder.RESULTS_FILE
         files.write_json_lines(path, rows)
 
 
-def _rounds(names, budget, workdir):
-    """Yields the names that train with each seed, in their order.
+def _rounds(names, budget, workdir) -> Iterator[list[str]]:
+    """Yields the names that train with each seed, in order.
 
-    Each time by the scores that are there, so that all with the seed before
-    must have ended.
+    Each round reads the scores so far, so all runs of the round before must
+    have ended.
     """
     kept = list(names)
     for seed in range(budget.seeds):
@@ -278,26 +312,26 @@ def _train(name, seed, budget, workdir, data_dir):
     folder = _folder(workdir, name, seed)
     logging.info("%s", folder)
     attempts = folder / ATTEMPTS_FILE
-    # An operating system without memory kills, and leaves no error.
+    # A run that the system kills, e.g. out of memory, leaves no error.
     if _note_attempt(attempts, folder / run_folder.CHECKPOINTS) > MAX_KILLS:
         workers.fail(
             folder,
-            f"killed {MAX_KILLS} times before its next checkpoint, for want of "
-            "memory perhaps",
+            f"killed {MAX_KILLS} times before its next checkpoint, maybe out "
+            "of memory",
             seed,
         )
         return
     try:
         _train_once(folder, network_file(workdir, name), seed, budget, data_dir)
-    finally:  # It was not killed.
+    finally:  # Reached unless the process was killed.
         files.remove(attempts)
-    # Nobody needs them.
+    # A study needs only the scores, and networks are large.
     for part in (run_folder.CHECKPOINTS, run_folder.MODEL_FILE):
         files.remove(folder / part)
 
 
 def _note_attempt(path, folder):
-    """Returns how many attempts began at the newest checkpoint, with this."""
+    """Records an attempt; returns how many began at the newest checkpoint."""
     newest = checkpoints.list_newest(folder)
     begin = newest[0].name if newest else ""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -308,7 +342,7 @@ def _note_attempt(path, folder):
 
 def _train_once(folder, network, seed, budget, data_dir):
     keras.backend.clear_session()
-    # Each network has its own resolution, so the recipe's must not count.
+    # The recipe's resolution would replace the network's own.
     config = dataclasses.replace(budget.config, resolution=0, seed=seed)
     try:
         train.train_and_evaluate(

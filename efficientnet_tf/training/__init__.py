@@ -1,5 +1,6 @@
-"""Training: recipes, optimizers, the train step under `fit`, a whole run.
+"""Training, from a recipe to a finished run, with `fit` as the loop.
 
-Others use `train.train_and_evaluate`, `recipes.get_recipe`, `checkpoints`, and
-for a run of their own `train_state.create` and `callbacks.list_callbacks`.
+Other rooms use `train.train_and_evaluate`, `recipes.get_recipe` and
+`checkpoints`, and assemble a run of their own from `train_state.create` and
+`callbacks.list_callbacks`.
 """

@@ -1,9 +1,10 @@
-"""The callbacks of a run in their order; scores, checkpoints, a bad loss."""
+"""The callbacks of a run, in order: scores, NaN check, logs, checkpoints."""
 
+import os
 import pathlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -15,7 +16,7 @@ from efficientnet_tf.utils import files, run_folder
 
 def list_callbacks(
     checkpointer: "Checkpointer",
-    workdir: pathlib.Path,
+    workdir: str | os.PathLike,
     *,
     epochs: int,
     batch_size: int,
@@ -27,20 +28,23 @@ def list_callbacks(
     """Returns the callbacks of a run, in the order in which they must stand.
 
     Args:
-      checkpointer: saves the run; only where it writes are there logs.
+      checkpointer: saves the run; logs are written only if it writes.
       workdir: the run's folder, which gets TensorBoard's logs and metrics.
       epochs: of the whole run.
-      batch_size: images of an optimizer step.
+      batch_size: images per optimizer step.
       evaluation: scores the network after each epoch, or None.
       clock: measures the wait for input, or None.
       profile_steps: (first, last) steps to profile for TensorBoard, or 0.
-      watchers: more callbacks; an epoch is saved before they see it.
+      watchers: more callbacks, called after an epoch is saved.
     """
-    # Scores first: all others read them. Nothing bad is logged or saved.
-    found = [] if evaluation is None else [evaluation]
+    workdir = pathlib.Path(workdir)
+    # Scores first, since all others read them; then the check for a NaN, so
+    # that none is logged or saved.
+    found: list[keras.callbacks.Callback] = []
+    found += [] if evaluation is None else [evaluation]
     found.append(StopOnBadLoss(checkpointer.step))
     found.append(progress.Throughput(batch_size, clock))
-    if checkpointer.writes:  # The logs are complete by now.
+    if checkpointer.writes:
         found += [
             keras.callbacks.TensorBoard(
                 workdir / "tensorboard",
@@ -54,9 +58,9 @@ def list_callbacks(
 
 
 class Preempted(Exception):
-    """The run was asked to stop and has saved where it is.
+    """Raised when a run was asked to stop and has saved its state.
 
-    `signal` is the number of the signal that asked, or None.
+    `signal` is the number of the signal that asked for it, or None.
     """
 
     def __init__(self, message: str, signal: int | None = None):
@@ -65,22 +69,23 @@ class Preempted(Exception):
 
 
 class Checkpointer(keras.callbacks.Callback):
-    """Saves a run's whole state after epochs, after minutes, and on request.
+    """Saves a run's whole state after each epoch, at intervals and on request.
 
     Args:
       directory: of the checkpoints, see `checkpoints.save`.
-      variables: what is saved, see `checkpoints.state_of`.
+      variables: the state to save, see `checkpoints.state_of`.
       first_step: steps before this call of `fit`.
-      keep: how many of the newest stay; the best one stays as well.
+      keep: how many of the newest to keep, besides the best one.
       minutes: between saves within an epoch; 0: only after epochs.
-      score: the entry of the epoch's logs that says which one is best.
-      writes: whether this process is the one that writes.
+      score: the entry of the epoch's logs that ranks checkpoints, higher is
+        better; None: no best one.
+      writes: whether this process writes; one of several workers does.
     """
 
     def __init__(
         self,
-        directory: str | pathlib.Path,
-        variables: list[keras.Variable],
+        directory: str | os.PathLike,
+        variables: Sequence[keras.Variable],
         *,
         first_step: int = 0,
         keep: int = 2,
@@ -97,20 +102,20 @@ class Checkpointer(keras.callbacks.Callback):
         self.score = score
         self.writes = writes
         self._stop = threading.Event()
-        self._signal = None
+        self._signal: int | None = None
 
     def request_stop(self, signal: int | None = None) -> None:
-        """Makes the next batch the last: saves, then raises `Preempted`.
+        """Saves after the next batch, then raises `Preempted`.
 
-        A process that does not write only notes the request: all stop after
-        the step at which the writing one stops.
+        A process that does not write only records the request: all workers
+        stop after the step at which the writing one stops.
         """
         self._signal = signal
         self._stop.set()
 
     @property
     def stopped(self) -> Preempted | None:
-        """What to raise where a stop was asked for, else None."""
+        """The exception to raise if a stop was requested, else None."""
         if not self._stop.is_set():
             return None
         if not self.writes:
@@ -118,7 +123,7 @@ class Checkpointer(keras.callbacks.Callback):
         return Preempted(f"Saved after step {self.step}.", self._signal)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        # What a kill in the middle of a save left behind.
+        # An earlier process may have been killed in the middle of a save.
         if self.writes:
             files.remove_leftovers(self.directory)
         self._saved = time.monotonic()
@@ -129,7 +134,7 @@ class Checkpointer(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.step = self._epoch_step + batch + 1
         if self._step_of_epoch_is_last(batch):
-            return  # The epoch's end saves, with its scores.
+            return  # `on_epoch_end` saves, with the scores.
         if self.writes and self.stopped:
             self._save()
             raise self.stopped
@@ -159,13 +164,13 @@ class Checkpointer(keras.callbacks.Callback):
 
 
 class StopOnBadLoss(keras.callbacks.Callback):
-    """Ends a run whose loss is NaN or infinite, before it is saved.
+    """Stops a run whose loss is NaN or infinite, before that is saved.
 
     Args:
       first_step: steps before this call of `fit`.
 
     Raises:
-      FloatingPointError: with the name, the value and the step.
+      FloatingPointError: names the metric, its value and the step.
     """
 
     def __init__(self, first_step: int = 0):
@@ -177,8 +182,9 @@ class StopOnBadLoss(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self.step = self._epoch_step + batch + 1
-        # Means over the epoch so far, which one bad step spoils. The loss is
-        # from before the step's update, the gradient is what it was made of.
+        # Both are means over the epoch so far, so one bad step shows in all
+        # later ones. The loss is computed before the update, so a bad update
+        # shows first in the norm of its gradient.
         self._check(logs, ("loss", "gradient_norm"))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -190,18 +196,19 @@ class StopOnBadLoss(keras.callbacks.Callback):
             if not np.isfinite(value):
                 raise FloatingPointError(
                     f"{name} is {value} at step {self.step}; the last "
-                    "checkpoint is from before. Try a lower learning rate, a "
-                    "longer warm-up, or float32 or mixed_bfloat16 in place of "
+                    "checkpoint is older. Try a lower learning rate, a longer "
+                    "warm-up, or float32 or mixed_bfloat16 instead of "
                     "mixed_float16."
                 )
 
 
 class Evaluation(keras.callbacks.Callback):
-    """Adds the scores of the weights and of their average to epochs' logs.
+    """Adds the scores of the weights and of their average to each epoch's logs.
 
     Args:
-      dataset: batches of (images, targets, sample weights).
-      steps: how many they are; a distributed data set does not know.
+      dataset: batches of (images, targets, sample weights); a
+        `tf.data.Dataset`, or what a strategy makes of one.
+      steps: the number of batches, which a distributed data set cannot tell.
       average: of the weights, or None.
     """
 
@@ -216,14 +223,14 @@ class Evaluation(keras.callbacks.Callback):
         self.steps = steps
         self.average = average
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         logs.update(self.score("val_"))
         if self.average is not None:
             with ema.averaged(self.average):
                 logs.update(self.score("val_ema_"))
 
     def score(self, prefix: str = "") -> dict[str, float]:
-        """Returns the loss and metrics of the weights as they are."""
+        """Returns the loss and metrics of the current weights."""
         scores = self.model.evaluate(
             self.dataset, steps=self.steps, verbose=0, return_dict=True
         )

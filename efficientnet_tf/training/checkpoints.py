@@ -1,9 +1,11 @@
-"""Checkpoints of a training run: everything a resumed run needs, atomically."""
+"""Checkpoints: all state that a resumed run needs, written atomically."""
 
 import json
+import os
 import pathlib
 import shutil
 import zipfile
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -16,15 +18,23 @@ ABOUT_FILE = "about.json"
 PREFIX = "step_"
 
 
-def save(directory, variables, step, *, keep, score=None):
-    """Writes a checkpoint that appears whole or not at all; removes old ones.
+def save(
+    directory: str | os.PathLike,
+    variables: Sequence[keras.Variable],
+    step: int,
+    *,
+    keep: int,
+    score: float | None = None,
+) -> pathlib.Path:
+    """Writes a checkpoint atomically, and removes old ones.
 
     Args:
-      directory: of all of a run's checkpoints.
+      directory: holds all checkpoints of the run.
       variables: Keras variables, see `state_of`; their order is the format.
       step: optimizer steps so far.
-      keep: how many of the newest stay; the best one stays as well.
-      score: what "best" is measured in, higher is better; None: not measured.
+      keep: how many of the newest to keep, besides the best one.
+      score: the accuracy that defines "best", higher is better; None: not
+        measured.
 
     Returns:
       The checkpoint's folder.
@@ -39,7 +49,7 @@ def save(directory, variables, step, *, keep, score=None):
         }
         np.savez(folder / STATE_FILE, **arrays)
         files.write_json(folder / ABOUT_FILE, {"step": step, "score": score})
-    # A run that went back to an older checkpoint has left these behind.
+    # Left behind by a run that resumed from an older checkpoint.
     for later in directory.glob(f"{PREFIX}*"):
         if _step_of(later) > step:
             shutil.rmtree(later, ignore_errors=True)
@@ -50,14 +60,16 @@ def save(directory, variables, step, *, keep, score=None):
     return path
 
 
-def restore(directory, variables):
+def restore(
+    directory: str | os.PathLike, variables: Sequence[keras.Variable]
+) -> int:
     """Loads the newest readable checkpoint.
 
     Returns:
-      Its step; 0 where there is no checkpoint.
+      Its step; 0 if there is no checkpoint.
 
     Raises:
-      OSError: there are checkpoints, and none of them can be read.
+      OSError: there are checkpoints, but none of them can be read.
       ValueError: a checkpoint is of another network or optimizer.
     """
     folders = list_newest(directory)
@@ -65,7 +77,9 @@ def restore(directory, variables):
         try:
             arrays = _read(folder)
         except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-            logging.warning("%s is damaged (%s), trying older.", folder, error)
+            logging.warning(
+                "%s is damaged (%s); trying the one before.", folder, error
+            )
             continue
         _assign(folder, arrays, variables)
         step = _step_of(folder)
@@ -79,18 +93,18 @@ def restore(directory, variables):
     return 0
 
 
-def load(folder, variables):
+def load(folder: pathlib.Path, variables: Sequence[keras.Variable]) -> None:
     """Loads one checkpoint, e.g. the best."""
     _assign(folder, _read(folder), variables)
 
 
-def list_newest(directory):
+def list_newest(directory: str | os.PathLike) -> list[pathlib.Path]:
     """Returns the folders that `save` wrote, newest first."""
     return sorted(pathlib.Path(directory).glob(f"{PREFIX}*"), reverse=True)
 
 
-def find_best(directory):
-    """Returns the folder with the highest score; None where there is none."""
+def find_best(directory: str | os.PathLike) -> pathlib.Path | None:
+    """Returns the folder with the highest score; None if none has one."""
     scored = [
         (about["score"], _step_of(folder), folder)
         for folder in list_newest(directory)
@@ -99,16 +113,16 @@ def find_best(directory):
     return max(scored)[2] if scored else None
 
 
-def state_of(model):
+def state_of(model: keras.Model) -> list[keras.Variable]:
     """Returns all variables of a compiled model: weights, seeds, optimizer."""
     model.optimizer.build(model.trainable_variables)
     return [*model.variables, *model.optimizer.variables]
 
 
 def _read(folder):
-    # NumPy leaves a file that it cannot read open, unless it is ours.
+    # Opened here, since NumPy does not close a file that it fails to read.
     with open(folder / STATE_FILE, "rb") as file, np.load(file) as archive:
-        # Reads everything, and so checks every array's sum.
+        # Reading every array also verifies its checksum.
         return [archive[name] for name in sorted(archive.files)]
 
 

@@ -1,7 +1,9 @@
-"""Devices: what runs where, in which precision, compiled or not."""
+"""Devices: the strategy, the precision, and whether XLA compiles."""
 
 import json
 import os
+import typing
+from collections.abc import Callable
 
 import keras
 from absl import logging
@@ -9,13 +11,16 @@ from absl import logging
 from efficientnet_tf.models import layers
 from efficientnet_tf.utils import configs
 
+if typing.TYPE_CHECKING:
+    import tensorflow as tf
+
 PRECISIONS = configs.PRECISIONS
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "tpu")
 XLA_SETTINGS = ("auto", "on", "off")
 
 
-def set_precision(precision):
-    """Sets Keras's dtype policy for the models that are built from now on."""
+def set_precision(precision: str) -> None:
+    """Sets Keras's dtype policy for all models that are built afterwards."""
     if precision not in PRECISIONS:
         raise ValueError(
             f"Unknown precision {precision!r}; choose one of "
@@ -24,24 +29,24 @@ def set_precision(precision):
     keras.config.set_dtype_policy(precision)
 
 
-def make_strategy(name="auto"):
-    """Returns the `tf.distribute.Strategy` of this machine and logs it.
+def make_strategy(name: str = "auto") -> "tf.distribute.Strategy":
+    """Returns the `tf.distribute.Strategy` for this machine, and logs it.
 
-    Call it before anything else touches TensorFlow: several workers must be
+    Call it before any other use of TensorFlow, since several workers must be
     connected first. Build and compile the model in its `scope()`.
 
-    "tpu" is written to TensorFlow's documentation, and tested only as far as
-    goes without a TPU: that the right one is asked for and set up, in order.
+    "tpu" follows TensorFlow's documentation and has not run on a TPU: the tests
+    check that the right one is resolved, connected and initialized in order.
 
     Args:
       name: "none": one device; "mirrored": all GPUs of this machine (or all
-        logical CPUs where there is none); "multi_worker": the machines that
+        logical CPUs if there is none); "multi_worker": the machines that
         TF_CONFIG names; "tpu": this machine's TPU, or the one that TPU_NAME
         names; "auto": the first that applies of tpu, multi_worker, mirrored
-        (for two GPUs and more) and none.
+        (for two or more GPUs) and none.
 
     Raises:
-      ValueError: an unknown name, or a TF_CONFIG that makes no sense.
+      ValueError: an unknown name, or an invalid TF_CONFIG.
       RuntimeError: there is no TPU.
     """
     if name not in STRATEGIES:
@@ -59,31 +64,35 @@ def make_strategy(name="auto"):
     return strategy
 
 
-def replica_batch_size(batch_size, replicas):
-    """Returns each replica's part of the global batch.
+def replica_batch_size(batch_size: int, replicas: int) -> int:
+    """Returns the size of each replica's part of the global batch.
 
     Raises:
-      ValueError: the batch does not divide by the number of replicas.
+      ValueError: the batch is not divisible by the number of replicas.
     """
     if batch_size % replicas:
         raise ValueError(
-            f"The global batch of {batch_size} images does not divide by "
+            f"The global batch of {batch_size} images is not divisible by "
             f"{replicas} replicas."
         )
     return batch_size // replicas
 
 
-def distribute(strategy, make_dataset, batch_size):
+def distribute(
+    strategy: "tf.distribute.Strategy",
+    make_dataset: Callable[[int, int], "tf.data.Dataset"],
+    batch_size: int,
+) -> "tf.data.Dataset | tf.distribute.DistributedDataset":
     """Returns a data set of global batches for `fit` under a strategy.
 
     Each worker reads its own part of every batch, and each of its replicas
-    neighbouring rows of that, so that a batch holds the same images however
+    takes adjacent rows of that, so that a batch holds the same images however
     many devices share it.
 
     Args:
       strategy: see `make_strategy`.
-      make_dataset: called with the number of this input pipeline and how many
-        there are; returns its part of the batches.
+      make_dataset: called with the index of this input pipeline and their
+        number; returns its part of the batches.
       batch_size: of all replicas together.
     """
     replicas = strategy.num_replicas_in_sync
@@ -97,8 +106,8 @@ def distribute(strategy, make_dataset, batch_size):
     )
 
 
-def is_chief(strategy):
-    """Whether this process writes for all that train under a strategy."""
+def is_chief(strategy: "tf.distribute.Strategy") -> bool:
+    """Whether this process writes files on behalf of all workers."""
     import tensorflow as tf
 
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
@@ -111,7 +120,9 @@ def is_chief(strategy):
     return resolver.task_type == "chief"
 
 
-def check_same(strategy, number, what):
+def check_same(
+    strategy: "tf.distribute.Strategy", number: float, what: str
+) -> None:
     """Raises RuntimeError unless all workers hold the same number."""
     import tensorflow as tf
 
@@ -123,29 +134,31 @@ def check_same(strategy, number, what):
     mean, squares = (total / strategy.num_replicas_in_sync).numpy()
     if squares != mean**2:
         raise RuntimeError(
-            f"The workers differ in their {what}; here it is {number}. They "
-            "must share one workdir."
+            f"The workers do not have the same {what}; this one has {number}. "
+            "They must share one workdir."
         )
 
 
-def use_xla(setting="auto", *, replicas=1, batch_norm="local"):
-    """Whether steps should be compiled with XLA on this machine's devices.
+def use_xla(
+    setting: str = "auto", *, replicas: int = 1, batch_norm: str = "local"
+) -> bool | str:
+    """Returns whether to compile steps with XLA on this machine's devices.
 
     XLA is slow for depthwise convolutions on a CPU (B0's train step ran at
-    0.9 images/s with it and 16.7 without), and fast on GPU and TPU. It cannot
-    compile a step of several GPUs with an all-reduce inside, which is what
-    synchronized batch normalization is.
+    0.9 images/s with it and 16.7 without), and fast on GPU and TPU. On several
+    GPUs it cannot compile a step that contains an all-reduce, as synchronized
+    batch normalization does.
 
     Args:
       setting: "auto", "on" or "off".
-      replicas: how many replicas the model trains on.
+      replicas: the number of replicas that the model trains on.
       batch_norm: as in `layers.set_statistics`.
 
     Returns:
-      What `compile(jit_compile=...)` takes.
+      The value for `compile(jit_compile=...)`.
 
     Raises:
-      ValueError: an unknown setting, or "on" where XLA cannot.
+      ValueError: an unknown setting, or "on" where XLA cannot compile.
     """
     if setting not in XLA_SETTINGS:
         raise ValueError(
@@ -153,7 +166,7 @@ def use_xla(setting="auto", *, replicas=1, batch_norm="local"):
             f"{', '.join(XLA_SETTINGS)}."
         )
     if keras.backend.backend() != "tensorflow":
-        return {"auto": "auto", "on": True, "off": False}[setting]
+        return setting if setting == "auto" else setting == "on"
     import tensorflow as tf
 
     on_tpu = bool(tf.config.list_physical_devices("TPU"))
@@ -190,7 +203,7 @@ def _make_default():
 def _make_mirrored():
     import tensorflow as tf
 
-    # By itself, TensorFlow takes only the first of several logical CPUs.
+    # By default, TensorFlow takes only the first of several logical CPUs.
     kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
     devices = [device.name for device in tf.config.list_logical_devices(kind)]
     return tf.distribute.MirroredStrategy(devices)
@@ -234,7 +247,7 @@ _MAKERS = {
 
 
 def _tpu_name():
-    """Returns what the resolver calls this machine's TPU, "" if none."""
+    """Returns the resolver's name for this machine's TPU, "" if none."""
     import tensorflow as tf
 
     if os.environ.get("TPU_NAME"):
@@ -257,6 +270,6 @@ def _workers():
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         raise ValueError(
             f"TF_CONFIG={text!r} must be JSON with the addresses of a cluster "
-            "and the task of this process in it."
+            "and this process's task in it."
         ) from None
     return workers

@@ -10,19 +10,19 @@ import keras
 class ExponentialMovingAverage:
     """Averages of a model's variables, batch-norm statistics included.
 
-    As in TensorFlow 1 the decay of update n is the smaller of `decay` and
+    As in TensorFlow 1, the decay of update n is the smaller of `decay` and
     (1 + n) / (10 + n), so that early values are soon forgotten.
 
-    Under a strategy it must be made in its scope, after the model. `update`
-    may be called in a replica or outside; in a replica each averages its own
-    copies, without communication.
+    Under a strategy, create it in the strategy's scope, after the model.
+    `update` may be called inside or outside a replica; inside, each replica
+    averages its own copies, without communication.
 
     Args:
       variables: of floats, e.g. `model.weights`.
       decay: in [0, 1).
 
     Raises:
-      ValueError: the variables were made under another strategy.
+      ValueError: the variables were created under another strategy.
     """
 
     def __init__(self, variables: Iterable[keras.Variable], decay: float):
@@ -46,26 +46,26 @@ class ExponentialMovingAverage:
         Args:
           step: optimizer steps so far, e.g. `optimizer.iterations` after the
             update of the weights. Nothing changes if it has not grown since
-            the last call: a step was skipped because its gradients
-            overflowed, or gradients are still being accumulated.
+            the last call, i.e. if a step was skipped because its gradients
+            overflowed, or if gradients are still being accumulated.
         """
         ops = keras.ops
         step = ops.cast(step, self._step.dtype)
         count = ops.cast(step, "float32")
         decay = ops.minimum(self.decay, (1 + count) / (10 + count))
-        # Without a branch, which replicas could not take in a graph.
+        # No `cond`: inside a replica, graph mode cannot branch on this.
         rate = ops.where(step > self._step, 1 - decay, 0.0)
         self._step.assign(step)
         for average, variable in self._pairs():
             average.assign(average + rate * (variable - average))
 
     def swap(self) -> None:
-        """Exchanges the variables and their averages, or back.
+        """Exchanges the variables and their averages; twice undoes it.
 
         To evaluate the averages: swap, evaluate, swap.
         """
         for average, variable in self._pairs():
-            # Not a tensor that follows the variable.
+            # A copy: converting alone may give a view that follows `assign`.
             value = keras.ops.copy(variable)
             variable.assign(average)
             average.assign(value)
@@ -73,10 +73,10 @@ class ExponentialMovingAverage:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """What a checkpoint of the averages holds.
+        """The variables that a checkpoint of the averages holds.
 
         Raises:
-          RuntimeError: the averages are swapped in.
+          RuntimeError: the averages are swapped in at the moment.
         """
         if self.swapped:
             raise RuntimeError("Swap back before saving the averages.")
@@ -88,7 +88,7 @@ class ExponentialMovingAverage:
 
 @contextlib.contextmanager
 def averaged(average: ExponentialMovingAverage | None) -> Iterator[None]:
-    """Puts averages in place of the weights in a `with` block; None: nothing.
+    """Replaces the weights by their averages in a `with` block, if any.
 
     Example:
       with ema.averaged(average):
@@ -105,7 +105,7 @@ def averaged(average: ExponentialMovingAverage | None) -> Iterator[None]:
 
 
 def _check_scope(variables):
-    """Raises ValueError if new variables would not be of the same strategy."""
+    """Raises ValueError if new variables would be under another strategy."""
     if keras.backend.backend() != "tensorflow":
         return
     import tensorflow as tf
@@ -114,9 +114,9 @@ def _check_scope(variables):
         tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
     )
     for variable in variables:
-        # Of an unmirrored average, all replicas would write the one copy.
+        # All replicas would write to the one copy of an unmirrored average.
         if getattr(variable.value, "distribute_strategy", None) is not scope:
             raise ValueError(
-                "The averages must be made in the scope of the strategy that "
-                f"{variable.path} was made in."
+                "The averages must be created in the scope of the strategy "
+                f"that {variable.path} was created in."
             )

@@ -1,19 +1,24 @@
-"""A run's images, from where it stands: what `fit` and `evaluate` are given."""
+"""A run's images as batches for `fit` and `evaluate`, resumable at any step."""
 
 import dataclasses
 import functools
+from collections.abc import Iterable, Mapping
 
+import keras
+import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import (
     augmentation,
     datasets,
+    examples as examples_lib,
     mixing,
     preprocessing,
     resumable,
 )
 from efficientnet_tf.inference import classifier
-from efficientnet_tf.training import distribution, recipes
+from efficientnet_tf.models import variants
+from efficientnet_tf.training import distribution, progress, recipes
 from efficientnet_tf.utils import figures
 
 EVAL_BATCH_SIZE = 256
@@ -31,8 +36,10 @@ class Segment:
     steps_per_epoch: int
 
 
-def plan_segments(stages, steps_per_epoch, done):
-    """Returns the `Segment`s that are left after `done` steps."""
+def plan_segments(
+    stages: Iterable[recipes.TrainStage], steps_per_epoch: int, done: int
+) -> list[Segment]:
+    """Returns the `Segment`s that remain after `done` steps."""
     segments = []
     for stage in stages:
         begin = max(stage.begin, done // steps_per_epoch)
@@ -48,19 +55,35 @@ def plan_segments(stages, steps_per_epoch, done):
     return segments
 
 
-def steps_per_execution(wanted, steps_per_epoch):
-    """Returns the most steps up to `wanted` that divide an epoch.
+def steps_per_execution(wanted: int, steps_per_epoch: int) -> int:
+    """Returns the largest number of steps up to `wanted` that divides an epoch.
 
-    Keras runs whole executions only: with any other number an epoch would have
+    Keras runs whole executions only: with any other number, an epoch would have
     more steps than the schedule counts.
     """
     return max(n for n in range(1, wanted + 1) if steps_per_epoch % n == 0)
 
 
 class Feed:
-    """A run's images as batches for `fit` and `evaluate`."""
+    """A run's images as batches for `fit` and `evaluate`.
 
-    def __init__(self, examples, config, variant, devices, data_service):
+    Args:
+      examples: by split: "train", "test" and, if images are held out for
+        choosing the best checkpoint, "minival".
+      config: the recipe.
+      variant: of the network that gets the images.
+      devices: the strategy, see `distribution.make_strategy`.
+      data_service: address of a tf.data service's dispatcher, or None.
+    """
+
+    def __init__(
+        self,
+        examples: Mapping[str, examples_lib.Examples],
+        config: recipes.TrainConfig,
+        variant: variants.Variant,
+        devices: tf.distribute.Strategy,
+        data_service: str | None,
+    ):
         self.examples = examples
         self.config = config
         self.variant = variant
@@ -71,23 +94,34 @@ class Feed:
         )
 
     @property
-    def steps_per_epoch(self):
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps; the images that do not fill a batch are left out."""
         return self.examples["train"].size // self.config.batch_size
 
     @property
-    def measures_wait(self):
-        # Within one execution of several steps nobody sees each batch arrive.
+    def measures_wait(self) -> bool:
+        """Whether each batch can be timed on its way to the step."""
+        # Within an execution of several steps, callbacks see only the last one.
         return self.config.steps_per_execution == 1
 
     @property
-    def class_names(self):
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their labels."""
         return self.examples["train"].class_names
 
-    def size(self, stage):
+    def size(self, stage: recipes.TrainStage) -> int:
+        """Returns the side of a stage's images in pixels."""
         return stage.resolution or self.variant.resolution
 
-    def make_train(self, segment, clock=None):
-        """Returns endless batches (images, one-hot labels) from a step on."""
+    def make_train(
+        self, segment: Segment, clock: progress.InputClock | None = None
+    ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
+        """Returns endless batches (images, one-hot labels) from a step on.
+
+        Args:
+          segment: its first step and its stage's image size count.
+          clock: times the batches, or None.
+        """
 
         def make(pipeline, pipelines):
             dataset = self._make_part(segment, pipeline, pipelines)
@@ -127,8 +161,14 @@ class Feed:
             seed=seed,
         )
 
-    def make_eval(self, split):
-        """Returns (one pass of images, one-hot labels and weights, steps)."""
+    def make_eval(
+        self, split: str
+    ) -> tuple[tf.data.Dataset | tf.distribute.DistributedDataset, int]:
+        """Returns one pass over a split, and its number of batches.
+
+        Batches are (images, one-hot labels, weights). Without a "minival"
+        split, "test" takes its place.
+        """
         examples = self.examples.get(split) or self.examples["test"]
         replicas = self.devices.num_replicas_in_sync
         batch_size = -(-EVAL_BATCH_SIZE // replicas) * replicas
@@ -148,7 +188,9 @@ class Feed:
         dataset = distribution.distribute(self.devices, make, batch_size)
         return dataset, -(-examples.size // batch_size)
 
-    def make_classifier(self, network):
+    def make_classifier(
+        self, network: keras.Model | None
+    ) -> classifier.Classifier:
         """Returns `network` with the last stage's image preparation."""
         return classifier.Classifier(
             network,
@@ -158,12 +200,12 @@ class Feed:
             crop_padding=self.config.crop_padding,
         )
 
-    def preview(self):
-        """Returns a grid of augmented training images."""
+    def preview(self) -> np.ndarray:
+        """Returns a grid of augmented training images, uint8 [H, W, 3]."""
         stage = recipes.stages(self.config)[-1]
         segment = Segment(stage, 0, 1, 0, 1)
-        # A small part of the first batch, and not under the strategy: the
-        # other workers do not look.
+        # A small part of the first batch, and not under the strategy, since
+        # only the chief draws it.
         batch_size = self.config.batch_size
         parts = max(1, batch_size // PREVIEW_IMAGES)
         while batch_size % parts:
@@ -173,7 +215,7 @@ class Feed:
 
 
 def _augment(config, magnitude):
-    """Returns what preprocessing does to each image at the end, or None."""
+    """Returns the augmentation of a single image, or None."""
     policies = {
         "none": None,
         "autoaugment": augmentation.autoaugment,

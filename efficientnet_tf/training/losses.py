@@ -1,13 +1,13 @@
-"""What is added to the cross-entropy: weight decay and distillation."""
+"""Terms added to the cross-entropy: weight decay and distillation."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 
-# Keras clips probabilities here too before it takes their logarithm.
+# Keras, too, clips probabilities here before it takes their logarithm.
 MIN_PROBABILITY = 1e-7
-# The trained variables of batch normalization.
+# Names of the trainable variables of batch normalization.
 BATCH_NORM = ("gamma", "beta")
 
 
@@ -22,7 +22,7 @@ def distillation_loss(
 
     Hinton et al., 2015, section 2, https://arxiv.org/abs/1503.02531; the factor
     T ** 2 keeps the gradients on the scale of the cross-entropy's. Like a Keras
-    loss it is a replica's share of the mean over all replicas.
+    loss, it is one replica's share of the mean over all replicas.
 
     Args:
       targets: the teacher's probabilities [N, classes], without gradients.
@@ -41,9 +41,9 @@ def distillation_loss(
 def l2_penalty(variables: Iterable[keras.Variable], weight_decay: float) -> Any:
     """Returns `weight_decay` times half the sum of squares, a scalar.
 
-    As in the official code, of all variables except those of batch norm,
-    biases included. It belongs to the loss of a whole step: where gradients
-    are summed over replicas, each replica adds its share.
+    As in the official code, it covers all variables, biases included, except
+    those of batch norm. It belongs to the loss of a whole step: if gradients
+    are summed over replicas, each replica adds only its share.
 
     Args:
       variables: e.g. `model.trainable_variables`.
@@ -58,7 +58,7 @@ def l2_penalty(variables: Iterable[keras.Variable], weight_decay: float) -> Any:
 
 
 def _soften(probabilities, temperature):
-    # The logarithm of probabilities is the logits up to a constant.
+    # The logarithm of probabilities equals the logits up to a constant.
     probabilities = keras.ops.cast(probabilities, "float32")
     logits = keras.ops.log(keras.ops.maximum(probabilities, MIN_PROBABILITY))
     return keras.ops.softmax(logits / temperature)

@@ -1,9 +1,10 @@
 """Memory: a check before training, and the peak afterwards."""
 
 import pathlib
-from typing import Any
 
 import keras
+
+from efficientnet_tf.models import costs
 
 # Only Linux has it.
 MEMORY_FILE = "/proc/meminfo"
@@ -13,16 +14,16 @@ LIMIT_FILE = "/sys/fs/cgroup/memory.max"  # A container's.
 BYTES = {"float32": 4, "mixed_bfloat16": 2, "mixed_float16": 2}
 
 
-def check_memory(cost: Any, batch_size: int, precision: str) -> None:
+def check_memory(cost: costs.Costs, batch_size: int, precision: str) -> None:
     """Raises MemoryError if training needs more memory than this machine has.
 
-    It checks the memory of CPUs only: an accelerator reports itself that it is
+    It checks main memory only: an accelerator reports by itself when it is
     full. It counts a lower bound: weights, gradients, momentum and the outputs
-    of convolutions and dense layers. The real peak is higher, three to seven
+    of convolutions and dense layers. The actual peak is higher, three to seven
     times for EfficientNet-B0.
 
     Args:
-      cost: with `params` and `activations`, such as `costs.count_costs` gives.
+      cost: of the network, see `costs.count_costs`.
       batch_size: images that pass through the network at once on one device.
       precision: one of `configs.PRECISIONS`.
     """
@@ -33,14 +34,14 @@ def check_memory(cost: Any, batch_size: int, precision: str) -> None:
     there = _memory_mb()
     if needed > there:
         raise MemoryError(
-            f"Training with {batch_size} images at once takes {needed:,.0f} MB "
-            f"at the very least, and this machine has {there:,.0f}; take a "
+            f"Training on {batch_size} images at once needs at least "
+            f"{needed:,.0f} MB, but this machine has {there:,.0f} MB; use a "
             "smaller batch, image size or network"
         )
 
 
 def device_name() -> str:
-    """Returns what the backend computes on: "cpu", "TPU" or a GPU's name."""
+    """Returns the device of the backend: "cpu", "TPU" or a GPU's name."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -54,9 +55,9 @@ def device_name() -> str:
 
 
 def peak_mb() -> float:
-    """Returns the peak so far in MB, of the accelerator if there is one."""
+    """Returns the peak memory so far in MB, the accelerator's if present."""
     if not _on_accelerator():
-        # Not getrusage: that one starts from the parent's peak.
+        # Not getrusage, which starts from the parent process's peak.
         return _proc_mb("/proc/self/status", "VmHWM")
     if keras.backend.backend() == "jax":
         import jax
@@ -68,7 +69,7 @@ def peak_mb() -> float:
 
 
 def _memory_mb():
-    """Returns all memory, free or not, or the container's limit if lower."""
+    """Returns the total memory in MB, or the container's limit if lower."""
     there = _proc_mb(MEMORY_FILE, "MemTotal")
     limit = pathlib.Path(LIMIT_FILE)
     text = limit.read_text().strip() if limit.exists() else "max"
@@ -84,8 +85,8 @@ def _proc_mb(path, field):
         lines = pathlib.Path(path).read_text().splitlines()
     except OSError as error:
         raise RuntimeError(
-            f"Memory is read from {path}, which only Linux has."
+            f"Memory is read from {path}, which exists only on Linux."
         ) from error
     values = dict(line.split(":", 1) for line in lines if ":" in line)
-    # Its "kB" are of 1,024 bytes.
+    # The kernel's "kB" is 1,024 bytes.
     return int(values[field].split()[0]) * 1024 / 1e6

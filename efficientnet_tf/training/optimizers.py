@@ -1,23 +1,28 @@
-"""Optimizers: RMSProp as TensorFlow 1 had it, SGD and AdamW."""
+"""Optimizers: TensorFlow 1's RMSProp, SGD and AdamW."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import keras
 
 from efficientnet_tf.training import recipes, schedules
 
-# Decay pulls these towards zero for no gain.
+# Not decayed: pulling these towards zero has no benefit.
 UNDECAYED = ["bias", "gamma", "beta"]
 MOMENTUM = 0.9
 
-LearningRate = float | keras.optimizers.schedules.LearningRateSchedule
+LearningRate: TypeAlias = (
+    float | keras.optimizers.schedules.LearningRateSchedule
+)
 
 
 @keras.saving.register_keras_serializable(package="efficientnet_tf")
 class RMSprop(keras.optimizers.Optimizer):
-    """RMSProp as TensorFlow 1 had it, which the paper's numbers come from.
+    """TensorFlow 1's RMSProp, which gave the paper's results.
 
-    Unlike Keras's own, the mean square starts at one, so that the first steps
-    are not the largest; epsilon is added under the square root; and momentum
-    accumulates steps that are already scaled by the learning rate.
+    It differs from Keras's in three ways: the mean square starts at one, so
+    that the first steps are not the largest; epsilon is added under the square
+    root; and momentum accumulates steps already scaled by the learning rate.
 
     Args:
       learning_rate: a number or a schedule.
@@ -25,7 +30,7 @@ class RMSprop(keras.optimizers.Optimizer):
       momentum: decay of the accumulated steps.
       epsilon: added to the mean square.
       name: the optimizer's name.
-      **kwargs: those of every Keras optimizer.
+      **kwargs: as of every Keras optimizer.
     """
 
     def __init__(
@@ -36,14 +41,14 @@ class RMSprop(keras.optimizers.Optimizer):
         momentum: float = MOMENTUM,
         epsilon: float = 1e-3,
         name: str = "rmsprop",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(learning_rate, name=name, **kwargs)
         self.rho = rho
         self.momentum = momentum
         self.epsilon = epsilon
 
-    def build(self, variables):
+    def build(self, variables: Sequence[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -51,7 +56,9 @@ class RMSprop(keras.optimizers.Optimizer):
             variables, ["mean_square", "momentum"], ["ones", "zeros"]
         )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: Any, variable: keras.Variable, learning_rate: Any
+    ) -> None:
         ops = keras.ops
         index = self._get_variable_index(variable)
         mean_square = self._mean_squares[index]
@@ -72,8 +79,8 @@ class RMSprop(keras.optimizers.Optimizer):
         self.assign_sub(variable, momentum)
 
     def _fused(self, variable, mean_square, momentum, learning_rate, gradient):
-        """One kernel a variable: a third of the time of separate operations."""
-        import tensorflow as tf  # Only called on this backend.
+        """One kernel per variable takes a third of the separate ops' time."""
+        import tensorflow as tf
 
         tf.raw_ops.ResourceApplyRMSProp(
             var=variable.handle,
@@ -99,9 +106,10 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Returns the optimizer of a recipe, with its schedule.
 
-    It does not accumulate gradients: the `Trainer` sums those of micro-batches,
-    because Keras counts each of them as a step of the schedule, and fails on
-    several replicas. Weight decay is in the loss, see `losses.l2_penalty`.
+    It does not accumulate gradients. The `Trainer` sums those of micro-batches,
+    because Keras's accumulation counts each of them as a step of the schedule
+    and fails on several replicas. Weight decay is in the loss, see
+    `losses.l2_penalty`.
 
     Args:
       config: the recipe.
@@ -119,7 +127,7 @@ def make_optimizer(
 def make_sgd(
     learning_rate: LearningRate, *, nesterov: bool = True
 ) -> keras.optimizers.SGD:
-    """Returns SGD with momentum, by default Nesterov's."""
+    """Returns SGD with momentum, Nesterov's by default."""
     return keras.optimizers.SGD(
         learning_rate, momentum=MOMENTUM, nesterov=nesterov
     )
@@ -132,7 +140,7 @@ def make_adamw(
 
     Args:
       learning_rate: a number or a schedule.
-      weight_decay: decoupled, multiplied by the learning rate each step.
+      weight_decay: decoupled; multiplied by the learning rate at each step.
     """
     optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay(var_names=UNDECAYED)

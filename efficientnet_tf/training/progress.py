@@ -1,5 +1,6 @@
-"""How fast a run is and how far: rates in the logs, a bar, a line, a file."""
+"""Progress and speed of a run: rates in the logs, a bar, a line, a file."""
 
+import os
 import pathlib
 import sys
 import time
@@ -11,7 +12,7 @@ import tqdm
 
 from efficientnet_tf.utils import files
 
-# What people watch, of the logs: its name there, and how it is shown.
+# The logs that are shown to people: name, and format.
 SHOWN = {
     "loss": "loss {:.4f}",
     "top1": "top-1 {:.4f}",
@@ -20,24 +21,28 @@ SHOWN = {
     "images_per_second": "{:,.0f} images/s",
     "learning_rate": "learning rate {:.3g}",
 }
-BAR_SECONDS = 0.5  # Between two looks at the logs, which wait for the device.
+# Between updates of the bar's text: reading the logs waits for the device.
+BAR_SECONDS = 0.5
 
 
 class InputClock:
-    """Notes when each batch leaves the input pipeline, to see who waits."""
+    """Records when each batch leaves the input pipeline.
 
-    def __init__(self):
-        self.arrivals = {}
+    `arrivals` maps the number of a batch to its time in seconds.
+    """
+
+    def __init__(self) -> None:
+        self.arrivals: dict[int, float] = {}
 
     def watch(self, dataset: Any) -> Any:
-        """Returns a `tf.data.Dataset` of the same batches, noted in passing."""
+        """Returns a `tf.data.Dataset` of the same batches, timed on the way."""
         import tensorflow as tf
 
         def note(number, batch):
             tf.numpy_function(self._note, [number, tf.timestamp()], [])
             return batch
 
-        # By number, because Keras looks at the first batch once more.
+        # By number, because Keras draws the first batch twice.
         return dataset.enumerate().map(note)
 
     def _note(self, number, now):
@@ -45,10 +50,10 @@ class InputClock:
 
 
 class Throughput(keras.callbacks.Callback):
-    """Adds `images_per_second` and `learning_rate` to logs.
+    """Adds `images_per_second` and `learning_rate` to the logs.
 
-    With a clock it also adds `input_wait` to an epoch's logs: the share of the
-    time in which the step waited for a batch.
+    With a clock it also adds `input_wait` to each epoch's logs: the share of
+    the time that the step waited for a batch.
     """
 
     def __init__(self, batch_size: int, clock: InputClock | None = None):
@@ -78,7 +83,7 @@ class Throughput(keras.callbacks.Callback):
         if logs is not None:
             self._add_rates(logs)
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
         self._add_rates(logs)
         if self.clock is not None:
             logs["input_wait"] = self._wait / self._seconds()
@@ -94,9 +99,9 @@ class Throughput(keras.callbacks.Callback):
 
 
 class JsonLines(keras.callbacks.Callback):
-    """Appends each epoch's logs, seconds and time to a JSON-lines file."""
+    """Appends each epoch's logs, duration and end time to a JSON-lines file."""
 
-    def __init__(self, path: str | pathlib.Path):
+    def __init__(self, path: str | os.PathLike):
         super().__init__()
         self.path = path
 
@@ -117,9 +122,9 @@ class JsonLines(keras.callbacks.Callback):
 
 
 class Progress(keras.callbacks.Callback):
-    """Shows a bar during an epoch, on a terminal, and a line after each.
+    """Shows a bar during each epoch, on a terminal, and a line after it.
 
-    In place of Keras's own, whose line of all metrics is wider than a terminal.
+    Keras's own progress bar prints all metrics, more than fit on a line.
 
     Args:
       epochs: of the whole run.
@@ -133,7 +138,7 @@ class Progress(keras.callbacks.Callback):
         if terminal is None and sys.stderr.isatty():
             self.terminal = sys.stderr
         self._bar = None
-        self._seconds = []
+        self._seconds: list[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._begin = self._shown = time.monotonic()
@@ -153,7 +158,7 @@ class Progress(keras.callbacks.Callback):
         if time.monotonic() - self._shown >= BAR_SECONDS:
             self._shown = time.monotonic()
             self._bar.set_postfix_str(_text(logs), refresh=False)
-        # One execution may be several steps.
+        # An execution may consist of several steps.
         self._bar.update(batch + 1 - self._bar.n)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
@@ -163,7 +168,7 @@ class Progress(keras.callbacks.Callback):
         line += f", {_duration(self._seconds[-1])}"
         left = self.epochs - epoch - 1
         if left:
-            # The first is longer: it compiles.
+            # The first epoch is longer, because it compiles.
             mean = np.mean(self._seconds[1:] or self._seconds)
             line += f"; about {_duration(left * mean)} left"
         print(line, flush=True)
@@ -174,8 +179,8 @@ class Progress(keras.callbacks.Callback):
             self._bar = None
 
 
-def total_seconds(path: str | pathlib.Path, begin: float) -> float:
-    """Returns how long a run took, the epochs of earlier processes included.
+def total_seconds(path: str | os.PathLike, begin: float) -> float:
+    """Returns how long a run took, including epochs of earlier processes.
 
     Args:
       path: of the `JsonLines` file.

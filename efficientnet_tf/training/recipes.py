@@ -1,4 +1,4 @@
-"""How a network is trained from scratch: one frozen config, named rows."""
+"""Recipes for training from scratch: a frozen config and its named rows."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -10,12 +10,12 @@ from efficientnet_tf.utils import configs
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """A training run; the fields that `--set=field=value` may change.
+    """A training run; `--set=field=value` may change any field.
 
-    `batch_size` is what one optimizer step sees, over all devices;
-    `accumulation_steps` cuts it into as many micro-batches where it does not
-    fit. The defaults are the paper's, https://arxiv.org/abs/1905.11946, §5.2,
-    with what it leaves out from the official code.
+    `batch_size` counts the images of one optimizer step over all devices;
+    `accumulation_steps` splits it into so many micro-batches if it does not
+    fit into memory. The defaults are the paper's, §5.2 of
+    https://arxiv.org/abs/1905.11946, completed from the official code.
     """
 
     epochs: Annotated[int, configs.AtLeast(1)] = 350
@@ -24,14 +24,14 @@ class TrainConfig:
     # Pixels a side; 0: the model's own.
     resolution: Annotated[int, configs.ZeroOrAtLeast(32)] = 0
     optimizer: Annotated[str, configs.OneOf("rmsprop", "sgd")] = "rmsprop"
-    # Times batch_size / 256.
+    # Multiplied by batch_size / 256.
     learning_rate_per_256: Annotated[float, configs.Above(0)] = 0.016
     schedule: Annotated[str, configs.OneOf("stairs", "cosine")] = "stairs"
-    # Of the stairs, every `decay_epochs`.
+    # Of schedule "stairs": multiplies the rate every `decay_epochs`.
     decay_rate: Annotated[float, configs.Above(0, 1)] = 0.97
     decay_epochs: Annotated[float, configs.Above(0)] = 2.4
     warmup_epochs: Annotated[float, configs.AtLeast(0)] = 5.0
-    # Times half the sum of squares, in the loss.
+    # Multiplies half the sum of squares, in the loss.
     weight_decay: Annotated[float, configs.AtLeast(0)] = 1e-5
     label_smoothing: Annotated[float, configs.Fraction()] = 0.1
     # None: the variant's.
@@ -49,13 +49,14 @@ class TrainConfig:
     mixup_alpha: Annotated[float, configs.AtLeast(0)] = 0.0
     cutmix_alpha: Annotated[float, configs.AtLeast(0)] = 0.0
     random_erasing: Annotated[float, configs.Fraction()] = 0.0  # Probability.
-    min_area: Annotated[float, configs.Above(0, 1)] = 0.08  # Of a random crop.
+    # Of a random crop, as a share of the image.
+    min_area: Annotated[float, configs.Above(0, 1)] = 0.08
     flip: bool = True
-    # Of evaluation, see `preprocessing`. The official number is meant for 224
-    # pixels and leaves little of much smaller images.
+    # Of evaluation, see `preprocessing.preprocess_for_eval`. The official value
+    # suits 224 pixels; of much smaller images it would leave little.
     crop_padding: Annotated[int, configs.AtLeast(0)] = 32
-    # "grouped": the reference's rule, which keeps statistics local on up to
-    # eight devices and shares them among groups of at least eight beyond.
+    # "grouped" is the official code's rule: statistics are local on up to eight
+    # devices; beyond that, groups of at least eight share them.
     batch_norm: Annotated[
         str, configs.OneOf("local", "synchronized", "grouped")
     ] = "grouped"
@@ -66,15 +67,15 @@ class TrainConfig:
     ] = ()  # Of RandAugment.
     precision: Annotated[str, configs.OneOf(*configs.PRECISIONS)] = "float32"
     steps_per_execution: Annotated[int, configs.AtLeast(1)] = 1
-    # Held out of train, to choose the best on.
+    # Held out of the training images, to choose the best checkpoint.
     minival_images: Annotated[int, configs.AtLeast(0)] = 0
-    # Of the records; more stop the run.
+    # Of the training images; the run stops if more cannot be read.
     max_corrupt_share: Annotated[float, configs.Fraction()] = 0.001
     teacher: str = ""  # MODEL:WEIGHTS, a run or a SavedModel; "": none.
     distill_temperature: Annotated[float, configs.Above(0)] = 1.0
-    # Of the teacher; the rest is the labels'.
+    # Of the distillation loss; the labels' has 1 - distill_weight.
     distill_weight: Annotated[float, configs.AtLeast(0, 1)] = 0.5
-    # 0: at the end of epochs only.
+    # 0: only at the end of each epoch.
     checkpoint_minutes: Annotated[float, configs.AtLeast(0)] = 15.0
     keep_checkpoints: Annotated[int, configs.AtLeast(1)] = 3
     seed: Annotated[int, configs.AtLeast(0)] = 0
@@ -92,7 +93,7 @@ class TrainConfig:
 
     @property
     def learning_rate(self) -> float:
-        """The peak of the schedule."""
+        """The schedule's peak."""
         return self.learning_rate_per_256 * self.batch_size / 256
 
     @property
@@ -117,7 +118,7 @@ class TrainConfig:
         if sizes and magnitudes and len(sizes) != len(magnitudes):
             raise ValueError(
                 f"stage_resolutions={sizes} and stage_magnitudes={magnitudes} "
-                "must have one item per stage, or one of them none."
+                "must have one item per stage, or one of them must be empty."
             )
         if max(len(sizes), len(magnitudes)) > self.epochs:
             raise ValueError(
@@ -126,7 +127,7 @@ class TrainConfig:
             )
 
     def _check_magnitude(self):
-        """A strength without RandAugment, and the reverse, do nothing."""
+        """A magnitude without RandAugment has no effect, nor the reverse."""
         strong = self.randaugment_magnitude > 0 or any(self.stage_magnitudes)
         if strong and self.augment != "randaugment":
             raise ValueError(
@@ -143,7 +144,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainStage:
-    """Epochs [begin, end) of one image size and strength of RandAugment."""
+    """Epochs [begin, end) with one image size and RandAugment magnitude."""
 
     begin: int
     end: int
@@ -173,7 +174,7 @@ RECIPES = {
     "randaugment": dataclasses.replace(
         PAPER, augment="randaugment", randaugment_magnitude=17.0
     ),
-    # Ours: the rate scales with the batch, all else stays.
+    # Ours: the learning rate scales with the batch; the rest is unchanged.
     "one_gpu": dataclasses.replace(
         PAPER,
         batch_size=256,
@@ -181,9 +182,9 @@ RECIPES = {
         precision="mixed_bfloat16",
     ),
     # As pycls trains B0 in configs/dds_baselines/effnet/EN-B0_dds_8gpu.yaml
-    # (https://github.com/facebookresearch/pycls); it publishes 75.1 %. Its
-    # jitter of colours, precise statistics and decay of batch norm are left
-    # out; the average beside the raw weights is ours.
+    # (https://github.com/facebookresearch/pycls), which reports 75.1 %. Its
+    # colour jitter, precise batch-norm statistics and weight decay of batch
+    # norm are left out; the moving average beside the raw weights is ours.
     "sgd_cosine": dataclasses.replace(
         PAPER,
         epochs=100,
@@ -198,25 +199,25 @@ RECIPES = {
         batch_norm="local",
         minival_images=0,
     ),
-    # https://arxiv.org/abs/2104.00298, §4: four stages, and magnitudes that
-    # rise from 5 to 15 as for V2-S. The image sizes are ours, for B0.
+    # https://arxiv.org/abs/2104.00298, §4: four stages, with magnitudes rising
+    # from 5 to 15 as for V2-S. The image sizes are ours, for B0.
     "progressive": dataclasses.replace(
         PAPER,
         augment="randaugment",
         stage_resolutions=(128, 160, 192, 224),
         stage_magnitudes=(5.0, 8.0, 12.0, 15.0),
     ),
-    # Ours: everything once, within minutes on a CPU.
+    # Ours: runs every part once, within minutes on a CPU.
     "smoke": dataclasses.replace(
         PAPER,
         epochs=3,
         batch_size=32,
         resolution=64,
-        crop_padding=9,  # The same share as 32 beside 224.
+        crop_padding=9,  # The same share as 32 of 224 pixels.
         # Per 256, so 0.008 at this batch.
         learning_rate_per_256=0.064,
         warmup_epochs=1.0,
-        # Too few steps for any longer memory.
+        # There are too few steps for a longer average.
         ema_decay=0.9,
         augment="none",
         drop_path_rate=0.0,
@@ -237,7 +238,7 @@ def get_recipe(name: str, overrides: Iterable[str] = ()) -> TrainConfig:
 
 
 def stages(config: TrainConfig) -> tuple[TrainStage, ...]:
-    """Returns the `TrainStage`s of a run, which follow each other."""
+    """Returns the consecutive `TrainStage`s of a run."""
     count = max(len(config.stage_resolutions), len(config.stage_magnitudes), 1)
     resolutions = config.stage_resolutions or (config.resolution,) * count
     magnitudes = (

@@ -1,10 +1,11 @@
-"""What Keras 3 lacks under `tf.distribute`: every repair is in this file.
+"""Workarounds for `fit` of Keras 3 under `tf.distribute`, all in this file.
 
-Written for Keras 3.12 to 3.15 and TensorFlow 2.20 and 2.21; nothing of it does
-anything without a strategy.
+Written for Keras 3.12 to 3.15 and TensorFlow 2.20 and 2.21. Without a strategy
+they have no effect.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 
@@ -14,17 +15,18 @@ from efficientnet_tf.models import layers
 class Model(keras.Model):
     """A `keras.Model` whose `fit` works under every strategy.
 
-    `compile(jit_compile=True)` compiles what `compile_in_replica` is given, in
-    each replica, and leaves the all-reduce outside.
+    With `compile(jit_compile=True)`, XLA compiles the functions that are passed
+    to `compile_in_replica`, in each replica; the all-reduce stays outside.
     """
 
     @property
     def jit_compile(self) -> bool:
-        # XLA cannot compile a strategy's all-reduce with the rest.
+        """Whether XLA compiles the step as a whole, all-reduce included."""
+        # Under a strategy it cannot: XLA does not compile the all-reduce.
         return super().jit_compile and not self._has_strategy()
 
     @jit_compile.setter
-    def jit_compile(self, value):
+    def jit_compile(self, value: bool | str) -> None:
         keras.Model.jit_compile.fset(self, value)
 
     @property
@@ -34,15 +36,15 @@ class Model(keras.Model):
 
     @property
     def num_replicas(self) -> int:
-        """Over which gradients are summed."""
+        """The number of replicas that gradients are summed over."""
         if keras.backend.backend() != "tensorflow":
             return 1
         return self.distribute_strategy.num_replicas_in_sync
 
     def compile_in_replica(self, function: Callable) -> Callable:
-        """Returns `function`, compiled by XLA where the step as a whole isn't.
+        """Returns `function`, compiled by XLA if the whole step is not.
 
-        Call it while tracing the step of a replica, to which it then belongs.
+        Call it while tracing a replica's step, so that it belongs to that.
         """
         wanted = self.compiles and not self.run_eagerly
         if not wanted or not self._has_strategy() or self._on_tpu():
@@ -51,11 +53,11 @@ class Model(keras.Model):
 
         return tf.function(function, jit_compile=True, autograph=False)
 
-    def reduce_gradients(self, gradients: list) -> list:
+    def reduce_gradients(self, gradients: Sequence[Any]) -> Sequence[Any]:
         """Returns gradients summed over replicas.
 
-        Averages the moving statistics of batch normalization over replicas too,
-        so that all of them always hold equal values.
+        Also averages the moving statistics of batch normalization over
+        replicas, so that all of them always hold equal values.
         """
         if self.num_replicas == 1:
             return gradients
@@ -67,7 +69,7 @@ class Model(keras.Model):
             if isinstance(layer, layers.BatchNormalization) and layer.trainable
             for variable in layer.non_trainable_variables
         ]
-        # All in one, as each all-reduce costs the network's latency.
+        # In one all-reduce, since each one costs a network round trip.
         reduced = tf.distribute.get_replica_context().all_reduce(
             tf.distribute.ReduceOp.SUM,
             [*gradients, *(v.value / self.num_replicas for v in statistics)],
@@ -80,28 +82,29 @@ class Model(keras.Model):
     def take_over_reduction(self) -> None:
         """Makes the optimizer expect gradients that are already summed.
 
-        Their norm, and the loss scale's search for infinities, are of the sum.
+        So norms, and the loss scale's check for infinities, are of the sum
+        over replicas.
         """
         optimizer = self.optimizer
-        # Else the first trace takes the initial loss scale for a constant.
+        # Otherwise the first trace treats the initial loss scale as a constant.
         if not optimizer.built:
             with self.distribute_strategy.scope():
                 optimizer.build(self.trainable_variables)
-        inner = getattr(optimizer, "inner_optimizer", optimizer)
+        inner: Any = getattr(optimizer, "inner_optimizer", optimizer)
         inner._all_reduce_sum_gradients = list
 
     def _has_strategy(self):
         return getattr(self, "_distribute_strategy", None) is not None
 
     def _on_tpu(self):
-        # Its strategy compiles everything anyhow.
+        # `TPUStrategy` compiles everything anyway.
         import tensorflow as tf
 
         return isinstance(self.distribute_strategy, tf.distribute.TPUStrategy)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Keras takes the mean of the replicas' batches, which fails for
-        # several workers; the batch of one replica has the shapes.
+        # Keras averages the replicas' batches to get their shapes, which fails
+        # for several workers; the batch of one replica has the same shapes.
         if iterator is not None and self._has_strategy():
             import tensorflow as tf
 
@@ -115,9 +118,9 @@ class Model(keras.Model):
         super()._maybe_symbolic_build(iterator, data_batch)
 
     def _make_function(self, step_function, **options):
-        # Keras's own fails under MirroredStrategy for steps_per_execution > 1,
-        # and for several workers, where it averages the logs along their first
-        # axis although they are scalars.
+        # Keras's version fails under MirroredStrategy with
+        # steps_per_execution > 1, and with several workers, where it averages
+        # scalar logs along a first axis that they do not have.
         if not self._has_strategy() or self._on_tpu():
             return super()._make_function(step_function, **options)
         import tensorflow as tf
@@ -142,10 +145,10 @@ class Model(keras.Model):
 
 
 def _distribute_step(strategy, step_function):
-    """Returns a step over all replicas, and the names of the logs it returns.
+    """Returns a step over all replicas, and the names of its logs.
 
-    The logs are the rows of one tensor, and the names known after the first
-    step: a dictionary of them would be an all-reduce each.
+    The logs are the elements of one tensor, because a dictionary would take an
+    all-reduce for each; their names are filled in when the step is traced.
     """
     import tensorflow as tf
 

@@ -1,6 +1,7 @@
 """Learning-rate schedules, with and without warm-up."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 
@@ -11,13 +12,13 @@ from efficientnet_tf.training import recipes
 class WarmupStairs(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up from 0, then a staircase of exponential decay.
 
-    As in the official code the stairs are counted from step 0, so a warm-up
+    As in the official code, the stairs are counted from step 0, so a warm-up
     longer than a stair ends below `learning_rate`.
 
     Args:
       learning_rate: of the first stair.
       decay_steps: optimizer steps of a stair, not necessarily whole.
-      decay_rate: what each stair multiplies the rate by.
+      decay_rate: factor of the rate from one stair to the next.
       warmup_steps: optimizer steps.
     """
 
@@ -35,7 +36,7 @@ class WarmupStairs(keras.optimizers.schedules.LearningRateSchedule):
         self.decay_rate = decay_rate
         self.warmup_steps = warmup_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         ops = keras.ops
         step = ops.cast(step, "float32")
         stair = ops.floor(step / self.decay_steps)
@@ -56,9 +57,9 @@ class WarmupStairs(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="efficientnet_tf")
 class WarmupTenths(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from 0, then a tenth of the rate after each boundary.
+    """Linear warm-up from 0, then division by ten after each boundary.
 
-    As in BiT's code the step `boundary` itself still has the higher rate.
+    As in BiT's code, the step `boundary` itself still has the higher rate.
 
     Args:
       learning_rate: the peak.
@@ -78,7 +79,7 @@ class WarmupTenths(keras.optimizers.schedules.LearningRateSchedule):
         self.boundaries = list(boundaries)
         self.warmup_steps = warmup_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Any) -> Any:
         ops = keras.ops
         step = ops.cast(step, "float32")
         rate = ops.full((), self.learning_rate, "float32")

@@ -1,4 +1,4 @@
-"""The network that a student learns from, by name or from a file."""
+"""The teacher that a student is distilled from, by name or from a file."""
 
 import pathlib
 
@@ -14,8 +14,8 @@ SAVED_MODEL_FILE = "saved_model.pb"
 SIGNATURE = "serving_default"
 
 
-def check(teacher):
-    """Raises ValueError unless `load` knows what kind of teacher it is."""
+def check(teacher: str) -> None:
+    """Raises ValueError unless `load` can tell what kind of teacher it is."""
     name, separator, _ = teacher.partition(":")
     known = separator and name in variants.VARIANTS
     if teacher and not known and not _file_of(teacher):
@@ -25,18 +25,19 @@ def check(teacher):
         )
 
 
-def load(teacher, classes):
-    """Returns a network that is not trained any more, or None for "".
+def load(teacher: str, classes: int) -> "keras.Model | _SavedModel | None":
+    """Returns a frozen network, or None for "".
 
     Args:
       teacher: "MODEL:WEIGHTS", such as "efficientnet_lite2:imagenet", which
-        sees images as they are; or a run's workdir or a SavedModel whose
-        serving signature maps images [N, H, W, 3] in [0, 255] to
-        probabilities, which get images resized to their own size.
-      classes: of the student.
+        gets the student's images as they are; or a run's workdir or a
+        SavedModel, which get them resized to their own resolution. A
+        SavedModel's serving signature must map images [N, H, W, 3] in [0, 255]
+        to probabilities.
+      classes: the student's number of classes.
 
     Raises:
-      ValueError: an unknown teacher, or one with other classes.
+      ValueError: an unknown teacher, or one with another number of classes.
     """
     if not teacher:
         return None
@@ -52,7 +53,7 @@ def load(teacher, classes):
     found = network.output_shape[-1]
     if found != classes:
         raise ValueError(
-            f"The teacher {teacher!r} knows {found} classes and the data set "
+            f"The teacher {teacher!r} knows {found} classes, but the data set "
             f"has {classes}."
         )
     logging.info("Teacher: %s.", teacher)
@@ -60,7 +61,7 @@ def load(teacher, classes):
 
 
 def _file_of(teacher):
-    """Returns the file that says what a folder holds, or None."""
+    """Returns the file that tells what a folder holds, or None."""
     path = pathlib.Path(teacher).expanduser()
     for name in (run_folder.MODEL_FILE, SAVED_MODEL_FILE):
         if (path / name).exists():
@@ -70,7 +71,7 @@ def _file_of(teacher):
 
 def _from_name(teacher, classes):
     name, _, weights = teacher.partition(":")
-    # Any size: the student's images are the teacher's as well.
+    # Any size, since the teacher gets the student's images.
     return loading.build(
         name, weights=weights, input_shape=(None, None, 3), classes=classes
     )
@@ -88,9 +89,9 @@ class _SavedModel:
     """The serving signature of a SavedModel, for images of any size."""
 
     def __init__(self, path):
-        import tensorflow as tf  # A student under JAX has other teachers.
+        import tensorflow as tf  # Not installed for a student under JAX.
 
-        # The variables live as long as what was loaded.
+        # Kept, because the variables live only as long as this object.
         self._loaded = tf.saved_model.load(str(path))
         if SIGNATURE not in self._loaded.signatures:
             raise ValueError(f"{path} has no signature {SIGNATURE!r}.")
@@ -98,7 +99,9 @@ class _SavedModel:
         inputs = self._serve.structured_input_signature[1]
         outputs = self._serve.structured_outputs
         if len(inputs) != 1:
-            raise ValueError(f"{path} takes {len(inputs)} inputs, not images.")
+            raise ValueError(
+                f"{path} takes {len(inputs)} inputs; it must take images alone."
+            )
         ((self._input, spec),) = inputs.items()
         self._size = tuple(spec.shape)[1:3]
         self._output = "probabilities"

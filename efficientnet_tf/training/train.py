@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import signal
 import threading
@@ -44,7 +45,7 @@ def train_and_evaluate(
     dataset: str,
     *,
     config: recipes.TrainConfig,
-    workdir: str | pathlib.Path,
+    workdir: str | os.PathLike,
     data_dir: str | None = None,
     splits: tuple[str, str] = ("train", "validation"),
     recipe: str = "",
@@ -55,17 +56,17 @@ def train_and_evaluate(
 ) -> dict:
     """Trains a network from random weights and returns its row of results.
 
-    The same call on the same workdir resumes from the last checkpoint, and
-    returns the row of a finished run.
+    The same call on the same workdir resumes from the last checkpoint, or
+    returns the row of the finished run.
 
     Args:
-      model_name: of the family or of `baselines`, or a variant file.
+      model_name: a name of `registry.list_models`, or a variant file.
       dataset: a TFDS name, "folder:PATH" or "records:PATH".
       config: the recipe.
-      workdir: for checkpoints, logs, model, results; seen by all workers.
-      data_dir: where TFDS keeps its sets.
-      splits: to train on, and to score on.
-      recipe: its name, for the record.
+      workdir: for checkpoints, logs, model and results; all workers share it.
+      data_dir: where TFDS keeps its data sets.
+      splits: to train on, and to evaluate on.
+      recipe: the recipe's name, for the record.
       strategy: see `distribution.make_strategy`.
       xla: see `distribution.use_xla`.
       data_service: address of a tf.data service's dispatcher, or None.
@@ -75,8 +76,8 @@ def train_and_evaluate(
       ValueError: an unknown name, or a workdir of another run.
       RuntimeError: the data cannot be read, or too much of it is corrupt.
       FloatingPointError: the loss became NaN or infinite.
-      MemoryError: training cannot fit into this machine.
-      callbacks.Preempted: SIGTERM or SIGINT came; all is saved.
+      MemoryError: training cannot fit into this machine's memory.
+      callbacks.Preempted: SIGTERM or SIGINT arrived; the state is saved.
     """
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
@@ -101,15 +102,18 @@ def train_and_evaluate(
 
 
 def _describe(model_name, variant, config):
-    """Returns what a resumed run must have in common with the one before."""
+    """Returns the configuration that a resumed run must have in common."""
     described = dataclasses.asdict(config)
-    if registry.is_file(model_name):  # What stands in it may change.
+    if registry.is_file(model_name):  # Its content may change.
         described["network"] = dataclasses.asdict(variant)
     return described
 
 
 def _upgrade(stored):
-    """Returns an early version's config, whose network was scaled rows only."""
+    """Returns a stored config with its network as a whole `Variant`.
+
+    Early versions stored a variant file's base and changed fields.
+    """
     network = stored.get("network")
     if isinstance(network, dict) and "base" in network:
         variant = registry.from_fields(network)
@@ -118,10 +122,10 @@ def _upgrade(stored):
 
 
 def _run(run, state, feed, workdir, profile_steps):
-    """Trains, scores and saves; returns the result row but for its time."""
+    """Trains, evaluates and saves; returns the result row without its time."""
     is_chief = distribution.is_chief(feed.devices)
     if is_chief:
-        # Only now that all of it makes sense.
+        # Only now, after everything has been checked.
         _begin(workdir, run, feed)
     with feed.corrupt.raised():
         _fit(state, feed, workdir, profile_steps)
@@ -137,7 +141,7 @@ def _run(run, state, feed, workdir, profile_steps):
 
 
 def _set_up(config, strategy):
-    """Returns the strategy, and sets precision and random seeds."""
+    """Sets precision and random seeds; returns the strategy."""
     devices = distribution.make_strategy(strategy)
     distribution.replica_batch_size(
         config.micro_batch_size, devices.num_replicas_in_sync
@@ -148,7 +152,7 @@ def _set_up(config, strategy):
 
 
 def _begin(workdir, run, feed):
-    """Writes what the run is and a few of its images."""
+    """Writes the run's configuration and a few augmented images."""
     files.remove_leftovers(workdir)
     files.write_json(workdir / run_folder.CONFIG_FILE, run)
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
@@ -160,7 +164,7 @@ def _begin(workdir, run, feed):
 
 
 def _conditions(network, feed):
-    """Returns what a row of results says of how it came about."""
+    """Returns the part of a result row that describes how it was trained."""
     return {
         "strategy": type(feed.devices).__name__,
         "replicas": feed.devices.num_replicas_in_sync,
@@ -173,13 +177,13 @@ def _conditions(network, feed):
 
 
 def _load_examples(dataset, splits, config, data_dir):
-    """Returns the images to train on, to choose on and to score on."""
+    """Returns the images to train, to choose the best and to evaluate on."""
     train, test = (sources.load(dataset, split, data_dir) for split in splits)
     shared = train.count_shared(test)
     if shared:
         logging.warning(
-            "%d of the %d images of %s are in %s as well: their score says "
-            "nothing about others.",
+            "%d of the %d images of %s are also in %s, so their score says "
+            "nothing about unseen images.",
             shared,
             test.size,
             *reversed(splits),
@@ -191,7 +195,7 @@ def _load_examples(dataset, splits, config, data_dir):
     if examples["train"].size < config.batch_size:
         raise ValueError(
             f"batch_size={config.batch_size} is more than the "
-            f"{examples['train'].size} images to train on."
+            f"{examples['train'].size} training images."
         )
     return examples
 
@@ -207,7 +211,7 @@ def _build(model_name, feed, xla):
         distribution.replica_batch_size(config.micro_batch_size, replicas),
         config.precision,
     )
-    # A network that sees images of several sizes has none of its own.
+    # A network that is trained at several sizes has no fixed input shape.
     side = max(sizes) if len(sizes) == 1 else None
     network = builder.build(
         model_name,
@@ -241,25 +245,25 @@ def _build(model_name, feed, xla):
 
 
 def _fit(state, feed, workdir, profile_steps):
-    """Trains for what is left of the run after its last checkpoint."""
+    """Trains what remains of the run after its last checkpoint."""
     folder = workdir / run_folder.CHECKPOINTS
     done = state.restore(folder)
     distribution.check_same(feed.devices, done, "checkpoint's step")
     stages = recipes.stages(feed.config)
     for segment in inputs.plan_segments(stages, feed.steps_per_epoch, done):
-        # Traced anew, because a trace for two image sizes rounds otherwise than
-        # one for the second alone, which a resumed run makes.
+        # Traced anew: a trace for two image sizes rounds differently from one
+        # for the second size alone, which is what a resumed run has.
         state.network.train_function = None
         _fit_segment(segment, state, feed, workdir, profile_steps)
         profile_steps = 0  # Once is enough.
     if feed.config.minival_images:
         best = checkpoints.find_best(folder)
-        logging.info("Taking the best on minival, %s.", best)
+        logging.info("Loading the best checkpoint on minival, %s.", best)
         checkpoints.load(best, state.variables)
 
 
 def _fit_segment(segment, state, feed, workdir, profile_steps):
-    """Trains for one call of `fit`; a signal saves and ends the run."""
+    """Runs one call of `fit`; a signal saves the state and ends the run."""
     config = feed.config
     checkpointer = state.make_checkpointer(
         workdir / run_folder.CHECKPOINTS,
@@ -292,13 +296,16 @@ def _fit_segment(segment, state, feed, workdir, profile_steps):
 
 @contextlib.contextmanager
 def _stopped_by_signals(saver):
-    """Makes SIGTERM and Ctrl-C save and stop; a second one stops at once."""
+    """Makes SIGTERM and Ctrl-C save, then stop; a second one stops at once."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number, frame):
-        logging.info("Saving before the end; once more to stop at once.")
+        logging.info(
+            "Saving a checkpoint before stopping; a second signal stops at "
+            "once."
+        )
         saver.request_stop(number)
         signal.signal(number, before[number])
 
@@ -309,10 +316,10 @@ def _stopped_by_signals(saver):
     try:
         yield
         if saver.stopped and saver.writes:
-            # Asked for after the last epoch; all is saved.
+            # Requested after the last epoch, whose state is saved.
             raise saver.stopped
     except tf.errors.OpError:
-        # A worker notices by this that worker 0 has stopped.
+        # This is how a worker sees that worker 0 has stopped.
         if saver.stopped and not saver.writes:
             raise saver.stopped from None
         raise
@@ -333,17 +340,17 @@ def _score(state, feed):
 
 
 def _save(state, feed, workdir):
-    """Saves the averaged weights, which people use, as a `Classifier`."""
+    """Saves a `Classifier` with the averaged weights, if there are any."""
     with state.averaged():
         layers.set_statistics(state.network, "local")
         feed.make_classifier(state.network).save(workdir)
 
 
 def _plot(workdir):
-    """Draws the run's curves into its folder, if Matplotlib is there."""
+    """Draws the run's curves into its folder, if Matplotlib is installed."""
     if not extras.is_installed("matplotlib"):
         logging.info(
-            "%s is not drawn: that needs matplotlib; `pip install matplotlib`.",
+            "%s is not drawn: it needs matplotlib; `pip install matplotlib`.",
             CURVES_FILE,
         )
         return

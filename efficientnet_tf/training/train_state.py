@@ -1,8 +1,9 @@
-"""What `train` and `finetune` share: a network ready for `fit`, its state."""
+"""A network compiled for `fit` and its state, for `train` and `finetune`."""
 
 import contextlib
 import dataclasses
-import pathlib
+import os
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -19,22 +20,22 @@ class TrainState:
 
     @property
     def variables(self) -> list[keras.Variable]:
-        """All that a checkpoint holds, in its order."""
+        """The variables that a checkpoint holds, in order."""
         averages = [] if self.average is None else self.average.variables
         return [*checkpoints.state_of(self.network), *averages]
 
-    def restore(self, folder: pathlib.Path) -> int:
-        """Loads the newest checkpoint; returns its step, 0 without one."""
+    def restore(self, folder: str | os.PathLike) -> int:
+        """Loads the newest checkpoint; returns its step, or 0 without one."""
         return checkpoints.restore(folder, self.variables)
 
     def make_checkpointer(
-        self, folder: pathlib.Path, **options: Any
+        self, folder: str | os.PathLike, **options: Any
     ) -> callbacks.Checkpointer:
         """Returns the callback that saves this state."""
         return callbacks.Checkpointer(folder, self.variables, **options)
 
     def averaged(self) -> contextlib.AbstractContextManager[None]:
-        """Puts the averages, if any, in place of the weights in a block."""
+        """Replaces the weights by their averages in a `with` block, if any."""
         return ema.averaged(self.average)
 
     def fit(
@@ -43,7 +44,7 @@ class TrainState:
         *,
         epochs: tuple[int, int],
         steps_per_epoch: int,
-        watchers: list[keras.callbacks.Callback],
+        watchers: Sequence[keras.callbacks.Callback],
     ) -> None:
         """Trains for the epochs [begin, end) on an endless data set."""
         begin, end = epochs
@@ -52,9 +53,9 @@ class TrainState:
             initial_epoch=begin,
             epochs=end,
             steps_per_epoch=steps_per_epoch,
-            shuffle=False,  # The data set does.
+            shuffle=False,  # The data set is shuffled already.
             callbacks=watchers,
-            verbose=0,  # `progress.Progress` shows it.
+            verbose=0,  # `progress.Progress` is shown instead.
         )
 
 
@@ -64,7 +65,7 @@ def create(
     *,
     ema_decay: float,
     label_smoothing: float,
-    metrics: list[keras.metrics.Metric],
+    metrics: Sequence[keras.metrics.Metric],
     jit_compile: bool,
     steps_per_execution: int = 1,
     **options: Any,
@@ -74,14 +75,14 @@ def create(
     Call it in the scope of the network's strategy.
 
     Args:
-      network: from images to probabilities; it shares its weights.
-      optimizer: of whole steps, without accumulation of its own.
-      ema_decay: of the average of weights and statistics; 0 means none.
+      network: from images to probabilities; the result shares its weights.
+      optimizer: without gradient accumulation, see `trainer.Trainer`.
+      ema_decay: of the average of weights and batch-norm statistics; 0: none.
       label_smoothing: of the cross-entropy.
       metrics: weighted by the sample weights, if there are any.
       jit_compile: see `distribution.use_xla`.
-      steps_per_execution: as of `keras.Model.compile`.
-      **options: more of `trainer.Trainer`.
+      steps_per_execution: as for `keras.Model.compile`.
+      **options: further arguments of `trainer.Trainer`.
     """
     average = None
     if ema_decay:
@@ -97,7 +98,7 @@ def create(
         optimizer,
         keras.losses.CategoricalCrossentropy(
             label_smoothing=label_smoothing,
-            # What fills up the last batch of an evaluation counts nothing.
+            # The padding of an evaluation's last batch has weight 0.
             reduction="mean_with_sample_weight",
         ),
         weighted_metrics=metrics,

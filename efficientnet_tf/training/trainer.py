@@ -1,13 +1,15 @@
-"""The train step under `fit`: parts of the loss, accumulation, averages."""
+"""The train step under `fit`: loss terms, gradient accumulation, averages."""
 
 import dataclasses
+import os
+from collections.abc import Callable
 from typing import Any
 
 import keras
 
 from efficientnet_tf.training import losses, replicas
 
-# What evaluation does not measure.
+# Hidden in evaluation, which does not update them.
 TRAINING_METRICS = ("l2", "distillation", "gradient_norm")
 
 
@@ -15,45 +17,46 @@ class Trainer(replicas.Model):
     """A functional model whose `fit` trains as the paper and its code do.
 
     It shares the layers and weights of the network whose inputs and outputs it
-    takes, and is saved as that network. Beside those of `compile`, its
-    metrics are `loss` (all parts), `cross_entropy` (whatever loss was
-    compiled), `l2`, `distillation` with a teacher, and `gradient_norm` (over
-    all replicas; under TensorFlow only). Evaluation has the compiled loss only,
-    weighted by the sample weights if there are any.
+    takes, and is saved as that network. Besides those of `compile`, its
+    metrics are `loss` (the sum of all terms), `cross_entropy` (whatever loss
+    was compiled), `l2`, `distillation` with a teacher, and `gradient_norm`
+    (over all replicas; under TensorFlow only). Evaluation has only the compiled
+    loss, weighted by the sample weights if there are any.
 
     On several replicas, the moving statistics of batch normalization are
-    averaged after each step, and XLA compiles the forward and backward pass of
-    each replica, see `replicas.Model`.
+    averaged after each step, and XLA compiles each replica's forward and
+    backward pass, see `replicas.Model`.
 
     Args:
-      inputs: of the network.
-      outputs: of the network: probabilities [N, classes].
+      inputs: the network's.
+      outputs: the network's: probabilities [N, classes].
       name: of the model.
       weight_decay: adds `losses.l2_penalty` to the loss, once over all
         replicas.
       ema: an object whose `update(step)` is called after each optimizer step,
-        in each replica, with the number of steps so far (1 the first time).
+        in each replica, with the number of steps so far (1 the first time);
+        `ema.ExponentialMovingAverage` is one.
       teacher: a model, or another function `teacher(images, training=False)`,
         that returns probabilities [N, classes] for the same images.
       distill_temperature: see `losses.distillation_loss`.
       distill_weight: w in w * distillation + (1 - w) * cross_entropy.
-      accumulation_steps: each replica takes its batch in so many equal parts,
-        one after the other, and sums their gradients, which saves memory.
-        Batch normalization sees a part at a time.
+      accumulation_steps: each replica splits its batch into so many equal
+        parts, runs them one by one and averages their gradients, which saves
+        memory. Batch normalization sees one part at a time.
     """
 
     def __init__(
         self,
-        inputs,
-        outputs,
+        inputs: keras.KerasTensor | list[keras.KerasTensor],
+        outputs: keras.KerasTensor | list[keras.KerasTensor],
         *,
-        name=None,
-        weight_decay=0.0,
-        ema=None,
-        teacher=None,
-        distill_temperature=1.0,
-        distill_weight=0.5,
-        accumulation_steps=1,
+        name: str | None = None,
+        weight_decay: float = 0.0,
+        ema: Any | None = None,
+        teacher: Callable[..., Any] | None = None,
+        distill_temperature: float = 1.0,
+        distill_weight: float = 0.5,
+        accumulation_steps: int = 1,
     ):
         super().__init__(inputs=inputs, outputs=outputs, name=name)
         _check(distill_temperature, distill_weight, accumulation_steps)
@@ -66,7 +69,7 @@ class Trainer(replicas.Model):
         names += ["distillation"] * (teacher is not None)
         names += ["gradient_norm"] * on_tensorflow
         self._evaluating = False
-        # Out of Keras's sight, which would store them with the weights.
+        # In an object, so that Keras does not save them with the weights.
         self._parts = _Parts(
             weight_decay=weight_decay,
             ema=ema,
@@ -78,29 +81,37 @@ class Trainer(replicas.Model):
         )
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
+        """The compiled metrics, then the terms of the loss."""
         return [*super().metrics, *self._parts.metrics.values()]
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates as `keras.Model` does, without the training metrics."""
         self._evaluating = True
         try:
             return super().evaluate(*args, **kwargs)
         finally:
             self._evaluating = False
 
-    def get_metrics_result(self):
+    def get_metrics_result(self) -> dict[str, Any]:
         hidden = TRAINING_METRICS if self._evaluating else ()
         result = super().get_metrics_result()
         return {k: v for k, v in result.items() if k not in hidden}
 
-    def save(self, filepath, overwrite=True):
-        """Saves the plain network, without optimizer, as `keras.Model` does."""
+    def save(self, filepath: str | os.PathLike, overwrite: bool = True) -> None:
+        """Saves the plain network without its optimizer, see `keras.Model`."""
         network = keras.Model(self.inputs, self.outputs, name=self.name)
         network.save(filepath, overwrite=overwrite)
 
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Returns the scalar loss: of all terms in training, else compiled."""
         parts = self._parts
         count = _count(y_pred, sample_weight)
         loss = super().compute_loss(
@@ -123,23 +134,23 @@ class Trainer(replicas.Model):
             penalty = losses.l2_penalty(
                 self.trainable_variables, parts.weight_decay
             )
-            # Gradients are summed over replicas, so each adds its part.
+            # Gradients are summed over replicas, so each adds its share.
             penalty = penalty / self.num_replicas
             self._record("l2", penalty, count)
             loss = loss + penalty
         return loss
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         if keras.backend.backend() == "tensorflow":
             return self._train_step(*args)
         return super().train_step(*args)
 
-    def test_step(self, *args):
+    def test_step(self, *args: Any) -> Any:
         if keras.backend.backend() == "tensorflow":
             return self._test_step(*args)
         return super().test_step(*args)
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Any:
         if keras.backend.backend() == "tensorflow":
             self._prepare_optimizer()
         return super().make_train_function(force)
@@ -149,7 +160,7 @@ class Trainer(replicas.Model):
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         if inner.gradient_accumulation_steps:
             raise ValueError(
-                "Give accumulation_steps to the Trainer instead of "
+                "Pass accumulation_steps to the Trainer instead of "
                 "gradient_accumulation_steps to the optimizer."
             )
         self.take_over_reduction()
@@ -188,7 +199,7 @@ class Trainer(replicas.Model):
             return differentiate(x, y, sample_weight)
         sums, predictions = None, []
         for part in range(steps):
-            # One after the other: side by side they would save no memory.
+            # In sequence: parts that run in parallel would save no memory.
             with tf.control_dependencies(tf.nest.flatten(sums) if sums else []):
                 batch = tf.nest.map_structure(
                     lambda v, i=part: _take_part(v, i, steps),
@@ -217,7 +228,7 @@ class Trainer(replicas.Model):
         norm = norm / self.optimizer.scale_loss(tf.ones(()))
         weight = None
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            # With loss scaling, an infinite one is only a step left out.
+            # With loss scaling, an infinite norm only means a skipped step.
             finite = tf.math.is_finite(norm)
             weight = tf.cast(finite, norm.dtype)
             norm = tf.where(finite, norm, 0.0)
@@ -251,7 +262,7 @@ def _check(temperature, weight, accumulation_steps):
 
 
 def _count(y_pred, sample_weight):
-    """Returns how much a batch weighs in the mean over batches."""
+    """Returns the weight of a batch in the mean over batches."""
     if sample_weight is None:
         return keras.ops.shape(y_pred)[0]
     return keras.ops.sum(sample_weight)
@@ -265,7 +276,7 @@ def _take_part(values, part, parts):
         size = keras.ops.shape(values)[0]
     elif size % parts:
         raise ValueError(
-            f"A replica's batch of {size} images does not divide by "
+            f"A replica's batch of {size} images is not divisible by "
             f"accumulation_steps={parts}."
         )
     size = size // parts

@@ -1,4 +1,4 @@
-"""The same networks under JAX, in a process where TensorFlow is not there."""
+"""The same networks under JAX, in a process without TensorFlow."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ import paths
 from efficientnet_tf.models import builder, layers, registry
 from efficientnet_tf.weights import loading
 
-# Run under both backends, so that both do the same.
+# One program for both backends, so that both do the same.
 PROGRAM = textwrap.dedent(
     """
     import dataclasses, json, os, sys
@@ -66,7 +66,7 @@ PROGRAM = textwrap.dedent(
 
 
 def run(backend, folder, *arguments):
-    """Runs the program; returns its outputs."""
+    """Runs the program and returns its outputs."""
     output = subprocess.run(
         [sys.executable, "-c", PROGRAM, *map(str, arguments), str(folder)],
         cwd=paths.ROOT,

@@ -1,4 +1,4 @@
-"""Code as other people have it, on keras.applications' B0 and on ours.
+"""Code that people have for keras.applications' B0, run on it and on ours.
 
 Each case is a function of a constructor; what it returns must be the same.
 """
@@ -31,7 +31,7 @@ def make_images(count=2):
 
 
 def unet(constructor):
-    """A decoder on the endpoints that segmentation code asks for."""
+    """A U-Net decoder on the layers that segmentation code asks for."""
     encoder = constructor(
         include_top=False, weights=None, input_shape=(SIZE, SIZE, 3)
     )
@@ -58,7 +58,7 @@ def unet(constructor):
 
 
 def grad_cam(constructor):
-    """As the Keras example has it, on the layer before the pooling."""
+    """As in the Keras example, on the layer before the pooling."""
     network = constructor(
         weights=None, input_shape=(SIZE, SIZE, 3), classes=CLASSES
     )
@@ -79,7 +79,7 @@ def grad_cam(constructor):
 
 
 def bifpn(constructor):
-    """A layer of EfficientDet's pyramid on the last maps of strides 8 to 32."""
+    """A layer of EfficientDet's BiFPN on the last maps of strides 8 to 32."""
     backbone = constructor(
         include_top=False, weights=None, input_shape=(SIZE, SIZE, 3)
     )
@@ -98,7 +98,7 @@ def bifpn(constructor):
 
 
 def unfreeze_top(constructor):
-    """As in the Keras guide: the last 20 layers but batch normalization."""
+    """As in the Keras guide: the last 20 layers except batch normalization."""
     network = constructor(weights=None, classes=CLASSES)
     network.trainable = False
     for layer in network.layers[-20:]:
@@ -111,7 +111,7 @@ def unfreeze_top(constructor):
 
 
 def load_other_classes(constructor, folder):
-    """A network's weights into one with another head."""
+    """Loads a network's weights into one with another head."""
     source = constructor(weights=None, classes=CLASSES + 1)
     path = folder / "source.weights.h5"
     source.save_weights(path)
@@ -138,7 +138,7 @@ def load_other_classes(constructor, folder):
 
 
 def tune(constructor):
-    """A tuner's rebuilds, each with other hyperparameters."""
+    """Rebuilds as by a tuner, each with other hyperparameters."""
     found = []
     for pooling, units, trainable in (("avg", 8, False), ("max", 16, True)):
         keras.backend.clear_session()
@@ -203,7 +203,7 @@ def mixed_precision(constructor):
 
 
 def weighted_fit(constructor):
-    """Class weights, sample weights, callbacks and a history."""
+    """`fit` with class weights, sample weights, callbacks and a history."""
     network = constructor(
         weights=None, input_shape=(SIZE, SIZE, 3), classes=CLASSES
     )
@@ -235,7 +235,7 @@ def weighted_fit(constructor):
 
 
 def _without_warnings():
-    """Keras tells about its formats and what it skips."""
+    """Keras warns about its formats and what it skips."""
     return warnings.catch_warnings(action="ignore")
 
 
@@ -298,7 +298,7 @@ def test_the_other_variants_layers_have_such_names_too(name):
 
 
 def test_a_file_of_keras_applications_loads_by_name(tmp_path):
-    """The old way: `load_weights(h5, by_name=True)`."""
+    """The legacy way: `load_weights(h5, by_name=True)`."""
     theirs = THEIRS(weights=None)
     ours = OURS(weights=None, classes=CLASSES)
     path = tmp_path / "theirs.h5"

@@ -1,4 +1,4 @@
-"""Choosing: what is measured, what is chosen, what is told if nothing fits."""
+"""Choosing: what is measured and chosen, and the message if nothing fits."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from efficientnet_tf.models import costs, published, variants
 
 
 class Clock:
-    """Stands in for measuring: milliseconds and megabytes from the costs."""
+    """Replaces measuring: derives milliseconds and megabytes from the costs."""
 
     def __init__(self, failing=()):
         self.calls = []
@@ -223,7 +223,11 @@ def test_own_results_count_the_classifier_of_their_classes(bench):
             "several tasks; choose one of digits, pets",
         ),
         ([row()], "pets", "No results of task 'pets'; choose one of digits"),
-        ([row("resnet50")], None, "'resnet50'; choose from .*efficientnet_b0"),
+        (
+            [row("resnet50")],
+            None,
+            "'resnet50'; only these can be .*efficientnet_b0",
+        ),
     ],
 )
 def test_results_that_do_not_say_what_counts_are_refused(rows, task, message):

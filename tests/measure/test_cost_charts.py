@@ -1,4 +1,4 @@
-"""Charts hold the tables' points; what is measured is drawn with its gaps."""
+"""Charts show the tables' points, and leave out what was not measured."""
 
 import numpy as np
 

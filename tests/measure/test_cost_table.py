@@ -1,4 +1,4 @@
-"""Rows of costs beside the published ones, and their table."""
+"""Costs beside the published ones, as rows and as a table."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Jobs: what makes no sense is refused, and processes that fail say why."""
+"""Jobs: invalid ones are refused, and processes that fail say why."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Latency: percentiles and the rate are of the same batches."""
+"""Latency: percentiles and images per second come from the same batches."""
 
 import pytest
 

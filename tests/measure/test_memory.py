@@ -1,4 +1,4 @@
-"""Memory of training: what cannot fit is not tried."""
+"""Memory of training: a network that cannot fit is refused."""
 
 import pytest
 
@@ -10,6 +10,6 @@ def test_training_that_cannot_fit_is_not_tried(monkeypatch):
     monkeypatch.setattr(training_memory, "_proc_mb", lambda path, field: 1.0)
     job = jobs.Job("mobilenet_v1", resolution=32)
     with pytest.raises(
-        MemoryError, match="takes .* least, and this machine has 1;"
+        MemoryError, match="needs at least .* machine has 1 MB;"
     ):
         memory.measure_training_memory(job)

@@ -1,9 +1,11 @@
-"""The explorer: its data are the tables, its numbers those of Python."""
+"""The explorer: its data come from the tables, its numbers match Python's."""
 
 import dataclasses
 import json
 import random
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -78,11 +80,20 @@ def count(settings):
     return costs.count_costs(scaling.compound(base=base, **fields), resolution)
 
 
-def test_the_kept_page_is_what_the_script_writes():
-    kept = (paths.DOCS / "explorer.html").read_text(encoding="utf-8")
-    assert kept == explorer.render(), (
-        "run efficientnet explore --output=docs/explorer.html"
-    )
+def test_the_command_writes_the_page(tmp_path):
+    path = tmp_path / "explorer.html"
+    program = [sys.executable, "-m", "efficientnet_tf", "explore"]
+    subprocess.run([*program, f"--output={path}"], cwd=paths.ROOT, check=True)
+    assert path.read_text(encoding="utf-8") == explorer.render()
+
+
+def test_the_page_is_complete():
+    """Every part is filled in, and the element that view.js asks for exists."""
+    page = explorer.render()
+    assert not re.findall(r"^\{\w+\}$", page, re.MULTILINE)
+    ids = set(re.findall(r'id="([\w-]+)"', page))
+    assert set(re.findall(r'byId\("([\w-]+)"\)', page)) <= ids
+    assert page.startswith("<!DOCTYPE html>") and page.endswith("</html>\n")
 
 
 def test_the_page_needs_no_other_file():

@@ -1,4 +1,4 @@
-"""Rankings: against numbers that can be checked by hand, and SciPy's ρ."""
+"""Rankings, checked against numbers computed by hand and SciPy's ρ."""
 
 import numpy as np
 import pytest

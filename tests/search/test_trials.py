@@ -1,4 +1,4 @@
-"""Studies of several networks: who trains what, once, and what comes out."""
+"""Studies of several networks: which runs are trained, and their results."""
 
 import dataclasses
 import pathlib
@@ -36,7 +36,7 @@ def plan():
 
 @pytest.fixture
 def runs(monkeypatch):
-    """Replaces training by a record of it; deeper networks score higher."""
+    """Records runs instead of training; deeper networks score higher."""
     made = []
     monkeypatch.setattr(workers, "POLL_SECONDS", 0.01)
 
@@ -159,7 +159,7 @@ def test_only_the_best_train_with_the_next_seed(plan, tmp_path, runs):
 
 
 def test_who_was_left_out_stays_out_whatever_else_it_has(plan, tmp_path, runs):
-    """A check of the ranking trains some with all seeds beforehand."""
+    """A check of the ranking has trained some with all seeds before."""
     compound_search.start(plan, tmp_path)
     checked = "alpha=1,beta=1,gamma=1.5"  # The least accurate.
     whole = dataclasses.replace(BUDGET, seeds=3)
@@ -266,7 +266,7 @@ def test_what_is_chosen_by_may_change_later(plan, tmp_path, runs):
     fewest = min(rows, key=lambda row: row["params"])
     assert compound_search.choose(rows)["name"] == fewest["name"]
     unknown = [{**row, "objective": None} for row in rows]
-    with pytest.raises(RuntimeError, match="cost of no candidate"):
+    with pytest.raises(RuntimeError, match="No candidate's cost"):
         compound_search.choose(unknown)
 
 
@@ -297,7 +297,9 @@ def test_bad_data_stop_the_search_at_once(plan, tmp_path, monkeypatch):
 
 def test_without_any_accuracy_nothing_is_chosen(plan, tmp_path):
     compound_search.start(plan, tmp_path)
-    with pytest.raises(RuntimeError, match="No candidate came to its end"):
+    with pytest.raises(
+        RuntimeError, match="No candidate finished with all seeds"
+    ):
         compound_search.choose(compound_search.read_results(plan, tmp_path))
 
 
@@ -352,10 +354,13 @@ WRONG_PLANS = [
             "budget": dataclasses.replace(BUDGET, keep=0.5),
             "objective": "pareto",
         },
-        "keep=0.5 leaves out by accuracy alone",
+        "keep=0.5 drops candidates by accuracy alone",
     ),
-    ({"costs": ()}, "costs= must be of multiply_adds"),
-    ({"costs": ("time",)}, "costs=time must be of multiply_adds, params, lat"),
+    ({"costs": ()}, "costs= must be one or more of multiply_adds"),
+    (
+        {"costs": ("time",)},
+        "costs=time must be one or more of multiply_adds, params, lat",
+    ),
 ]
 
 
@@ -426,7 +431,7 @@ def test_a_study_names_variant_files_by_their_stem(tmp_path):
     assert names[:2] == ["small", "small-depth-4"]
     rows = compound_study.read_results(plan, tmp_path / "study")
     assert {row["base"] for row in rows} == {"small", "resnet50"}
-    with pytest.raises(ValueError, match="names that are too much alike"):
+    with pytest.raises(ValueError, match="must have different names"):
         compound_study.Plan(BUDGET, bases=tuple(map(str, paths)), resolution=64)
 
 
@@ -439,7 +444,9 @@ def test_networks_are_not_scored_on_what_they_train_on(monkeypatch):
 
     monkeypatch.setattr(trials.sources, "load", load)
     trials.check_splits(dataclasses.replace(BUDGET, splits=("all", "new")))
-    with pytest.raises(ValueError, match="10 of the 10 images of end are in a"):
+    with pytest.raises(
+        ValueError, match="10 of the 10 images of end are also in a"
+    ):
         trials.check_splits(dataclasses.replace(BUDGET, splits=("all", "end")))
 
 
@@ -447,7 +454,10 @@ WRONG_BUDGETS = [
     ({"seeds": 0}, "seeds=0 must be at least 1"),
     ({"recipe": "fool"}, "Unknown recipe 'fool'"),
     ({"keep": 0.0}, "keep=0.0 must be above 0 and at most 1"),
-    ({"splits": ("train",)}, "must be one to train and one to score on"),
+    (
+        {"splits": ("train",)},
+        "must be two: one to train on, and one to score on",
+    ),
     ({"settings": ("stage_resolutions=32,64",)}, "stage_resolutions=.*own"),
 ]
 

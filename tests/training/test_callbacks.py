@@ -10,7 +10,7 @@ STEPS = 4
 
 
 class _Scores(callbacks.Evaluation):
-    """Scores given in advance, one an epoch."""
+    """Adds scores that are given in advance, one per epoch."""
 
     def __init__(self, losses):
         super().__init__(None, 0)
@@ -21,7 +21,7 @@ class _Scores(callbacks.Evaluation):
 
 
 class _Watcher(keras.callbacks.Callback):
-    """Notes the checkpoints that are there after each epoch."""
+    """Records which checkpoints exist after each epoch."""
 
     def __init__(self, folder):
         super().__init__()

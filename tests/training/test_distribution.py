@@ -34,7 +34,7 @@ def test_an_unknown_precision_is_refused_and_changes_nothing(restore_policy):
 
 
 def have_devices(monkeypatch, **counts):
-    """Makes TensorFlow list so many physical devices of each kind."""
+    """Makes TensorFlow list these numbers of physical devices by kind."""
     monkeypatch.setattr(
         tf.config,
         "list_physical_devices",
@@ -193,7 +193,7 @@ def test_without_a_tpu_that_is_said_in_one_line(monkeypatch):
     ],
 )
 def test_a_tpu_is_resolved_connected_and_initialized(monkeypatch, name, steps):
-    """Against stand-ins: no test here sees a TPU."""
+    """With stand-ins, since the tests do not run on a TPU."""
     taken = []
 
     def stand_in(module, attribute, step, result=None):

@@ -184,7 +184,7 @@ REPLICAS_PROGRAM = textwrap.dedent(
             for copy in strategy.experimental_local_results(mirrored.value)
         ]
         found.append(copies)
-    # To evaluate, and back; the averages of replicas can be updated outside.
+    # Swapped in and back; replicas' averages can be updated from outside.
     average.swap()
     swapped = [
         copy.numpy().tolist()

@@ -1,4 +1,4 @@
-"""Runs that an early version began, whose layers had other names."""
+"""Runs started by an early version, whose layers had other names."""
 
 import shutil
 

@@ -15,7 +15,7 @@ def softmax(logits):
 
 
 def by_hand(temperature):
-    """The formula on logits, which the function does not get to see."""
+    """The formula on logits; the function itself gets probabilities."""
     teacher, student = softmax(LOGITS / temperature)
     divergence = (teacher * np.log(teacher / student)).sum(axis=-1)
     return temperature**2 * divergence

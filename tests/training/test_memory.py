@@ -1,8 +1,8 @@
-"""What training takes of memory is known before it begins."""
+"""The memory that training needs is checked before it begins."""
 
 import pytest
 
-from efficientnet_tf.models import registry
+from efficientnet_tf.models import costs
 from efficientnet_tf.training import memory
 
 
@@ -13,7 +13,10 @@ def test_memory_is_in_millions_of_bytes(tmp_path):
 
 
 def test_a_containers_limit_counts_where_it_is_less(tmp_path, monkeypatch):
-    cost = registry.Cost(params=10**6, multiply_adds=0, activations=10**6)
+    stage = dict.fromkeys(("kernel_size", "strides", "filters", "repeats"), 1)
+    stage |= {"name": "stem", "operator": "Conv", "resolution": 1000}
+    counts = {"params": 10**6, "multiply_adds": 0, "activations": 10**6}
+    cost = costs.Costs((costs.StageCost(**stage, **counts),))
     limit = tmp_path / "memory.max"
     monkeypatch.setattr(memory, "LIMIT_FILE", str(limit))
     for text in (None, "max\n", "17000000\n"):
@@ -21,5 +24,5 @@ def test_a_containers_limit_counts_where_it_is_less(tmp_path, monkeypatch):
             limit.write_text(text)
         memory.check_memory(cost, 1, "float32")  # 12 MB and 4.
     limit.write_text("15000000\n")
-    with pytest.raises(MemoryError, match="takes 16 MB .* machine has 15;"):
+    with pytest.raises(MemoryError, match="least 16 MB, .* has 15 MB;"):
         memory.check_memory(cost, 1, "float32")

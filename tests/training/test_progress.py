@@ -92,7 +92,7 @@ def test_logs_say_the_learning_rate_and_the_images_a_second(tmp_path):
         expected = float(schedule(STEPS * row["epoch"]))
         assert row["learning_rate"] == pytest.approx(expected, rel=1e-5)
         assert np.isfinite(row["loss"])
-        # All images of the epoch, in no more time than the epoch took.
+        # All images of the epoch, in at most the time that it took.
         assert row["images_per_second"] * row["seconds"] >= 8 * STEPS
         assert row["images_per_second"] < 1e7
     assert rows[0]["finished"] < rows[1]["finished"] < rows[2]["finished"]

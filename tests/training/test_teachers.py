@@ -65,7 +65,7 @@ def test_no_teacher_is_none():
 
 
 def test_a_teacher_of_other_classes_is_refused(run):
-    with pytest.raises(ValueError, match="knows 3 classes and .* has 4"):
+    with pytest.raises(ValueError, match="knows 3 classes, but .* has 4"):
         teachers.load(str(run[1]), 4)
 
 

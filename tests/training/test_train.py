@@ -20,7 +20,7 @@ from efficientnet_tf.training import (
     train,
 )
 
-# Every random part is on, so that a resume that loses one is noticed.
+# All randomness is on, so that a resume that loses any of it is noticed.
 CONFIG = recipes.get_recipe(
     "smoke",
     [
@@ -139,7 +139,7 @@ def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
     # The same images are scored at the end of the last epoch and of the run.
     assert metrics[-1]["val_loss"] == pytest.approx(row["loss"], abs=1e-5)
     assert _lines(tmp_path / train.run_folder.RESULTS_FILE) == [row]
-    monkeypatch.setattr(train.registry, "build", None)
+    monkeypatch.setattr(train.builder, "build", None)
     assert _train(folder, tmp_path) == row
 
 
@@ -249,7 +249,7 @@ def test_what_cannot_fit_into_memory_is_not_tried(
 ):
     monkeypatch.setattr(train.memory, "_proc_mb", lambda path, field: 0.1)
     for sizes in ((), (32, 64)):
-        with pytest.raises(MemoryError, match="with 4 images at once takes"):
+        with pytest.raises(MemoryError, match="on 4 images at once needs"):
             _train(folder, tmp_path, stage_resolutions=sizes)
     assert not list(tmp_path.iterdir())
     # Where nobody says what is free, it is tried.
@@ -295,7 +295,7 @@ def test_the_teacher_is_learned_from(folder, tmp_path):
 REFUSED = {
     "more in a batch than there are": (
         {"batch_size": 16},
-        "batch_size=16 is more than the 14 images",
+        "batch_size=16 is more than the 14 training images",
     ),
     "an unknown teacher": (
         {"teacher": "b9"},

@@ -16,7 +16,7 @@ from efficientnet_tf.training import losses, trainer
 
 TWO = {"cpus": 2, "strategy": "mirrored"}
 
-# What `train_cases.train` does in a process of its own.
+# Arguments of `train_cases.train`, which runs in a process of its own.
 CASES = {
     "one": {"evaluate": True},
     "one_compiled": {"xla": True},
@@ -31,7 +31,7 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """The arrays of each case, and of two workers, trained only once."""
+    """The arrays of each case and of two workers, each trained only once."""
     folder = tmp_path_factory.mktemp("cases")
     cases = CASES | {
         f"worker{index}": {
@@ -73,7 +73,7 @@ def cluster_configs(count):
 
 
 def difference(left, right, *kinds):
-    """The largest between equal names of these kinds."""
+    """The largest difference between arrays of equal names and these kinds."""
     names = [k for k in left if k in right and k.split("/")[0] in kinds]
     assert {name.split("/")[0] for name in names} == set(kinds)
     return max(
@@ -88,7 +88,7 @@ TRAINED = ("weight", "statistic", "ema", "log")
 def test_two_replicas_equal_one_with_synchronized_statistics(results):
     one, two = results["one"], results["two_synchronized"]
     assert difference(one, two, *TRAINED, "score") < 1e-5
-    # And that is no wonder of weights that hardly move.
+    # The weights do move, so equality says something.
     assert difference(one, results["two"], *TRAINED) > 1e-3
     start = train_cases.build(dropout=0.0, dtype="float32")
     kernel = start.get_layer("predictions").kernel

@@ -1,1 +1,1 @@
-"""."""
+"""The explorer, one HTML page; others use `explorer.write`."""

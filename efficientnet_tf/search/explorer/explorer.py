@@ -1,8 +1,9 @@
-"""One HTML page that scales the family live: its data, and the page itself."""
+"""One HTML page that scales the family live, and the data in it."""
 
 import dataclasses
 import json
 import math
+import os
 import pathlib
 import re
 import statistics
@@ -14,7 +15,7 @@ from efficientnet_tf.utils import files
 
 WEB = pathlib.Path(__file__).parent / "web"
 
-# Name -> its base, and its name in `cost_charts.accuracy_points`.
+# Name -> its base, and its family in `cost_charts.accuracy_points`.
 FAMILIES = {
     "B": ("efficientnet_b0", "EfficientNet"),
     "Lite": ("efficientnet_lite0", "EfficientNet-Lite"),
@@ -23,8 +24,8 @@ FAMILIES = {
 _FIELDS = ("width", "depth", "resolution")
 
 
-def page_data():
-    """Returns what the page knows, all of it from the project's tables."""
+def page_data() -> dict:
+    """Returns all data of the page, which come from the project's tables."""
     rows = cost_charts.accuracy_points()
     fields = ("label", "params", "multiply_adds", "top1")
     return {
@@ -49,12 +50,12 @@ def page_data():
     }
 
 
-def render():
-    """Returns the page: one HTML text that needs no other file."""
+def render() -> str:
+    """Returns the page's HTML, which needs no other file."""
     data = json.dumps(page_data(), ensure_ascii=False, indent=1)
     parts = {
         "style": _read("style.css"),
-        # Nothing in it may end the element that it stands in.
+        # A "</" in the data could end the script element around it.
         "data": data.replace("</", "<\\/"),
         "numbers": _read("numbers.js"),
         "view": _read("view.js"),
@@ -67,8 +68,8 @@ def render():
     )
 
 
-def write(path):
-    """Writes the page, whole or not at all."""
+def write(path: str | os.PathLike) -> None:
+    """Writes the page atomically."""
     files.write_text(path, render())
 
 
@@ -95,14 +96,14 @@ def _named(name):
     return {
         "label": variants.short_name(name),
         "family": family,
-        # Two decimals: logarithms differ from one machine to the next.
+        # Two decimals, because logarithms differ between machines.
         "phi": round(statistics.fmean(phis), 2),
         **{field: getattr(variant, field) for field in _FIELDS},
     }
 
 
 def _picture_size(name):
-    """Returns the scale of the picture, in which this network fills it."""
+    """Returns the scale at which this network fills the picture."""
     stages = costs.count_costs(name).stages[:-1]
     widths = (s.repeats * math.sqrt(s.filters) for s in stages)
     return {

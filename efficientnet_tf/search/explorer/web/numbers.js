@@ -1,5 +1,5 @@
 "use strict";
-// The page's numbers: those of scaling.py, model.py and costs.py, in doubles.
+// The page's numbers: as scaling.py, plan.py and costs.py count, in doubles.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 
@@ -132,7 +132,7 @@ function countStages(variant) {
     const { kernel_size, strides } = stage;
     push(`block${i + 1}`, operator, kernel_size, strides, out, repeats, counts);
   });
-  push("head", "Conv", 1, 1, head, 1, countConv(1, filters, head, size));
+  push("top", "Conv", 1, 1, head, 1, countConv(1, filters, head, size));
   size = 1;
   const top = countDense(head, DATA.classes);
   push("predictions", "Dense", 1, 1, DATA.classes, 1, top);
@@ -144,7 +144,7 @@ function sumStages(stages) {
   return stages.reduce((sum, stage) => addCounts(sum, stage), zero);
 }
 
-// What α·β²·γ² predicts that multiply-adds grow by, to the power of φ.
+// α·β²·γ²: the predicted growth of multiply-adds per step of φ.
 function constraint({ alpha, beta, gamma }) {
   return alpha * beta ** 2 * gamma ** 2;
 }

@@ -98,7 +98,7 @@ function findFault(name) {
   return "";
 }
 
-// What the scaling comes to can be wrong where each field is right.
+// The result can be invalid although each field is valid.
 function findPixelFault() {
   const { resolution } = makeVariant(settings);
   if (resolution >= DATA.min_resolution) return "";
@@ -115,8 +115,8 @@ function readField(name) {
   change({ [name]: Number.isNaN(value) ? null : value, named: null }, name);
 }
 
-// Says what is wrong and dims the rest, which is of the last good values.
-// Returns whether all is right.
+// Shows the faults and dims the rest, which shows the last valid settings.
+// Returns whether all fields are valid.
 function showFaults() {
   const faults = FIELDS.map(findFault);
   FIELDS.forEach((field, i) =>
@@ -127,7 +127,7 @@ function showFaults() {
   return text === "";
 }
 
-// `source` is the field that is being typed into, and so left alone.
+// `source` is the field that is being typed into, and is not overwritten.
 function change(changes, source = null) {
   Object.assign(settings, changes);
   for (const name of FIELDS) {
@@ -154,7 +154,7 @@ function drawNamed() {
   box.querySelectorAll("button").forEach((node) => node.remove());
   const marks = byId("marks");
   marks.replaceChildren();
-  let labelled = -Infinity;  // Where the last mark with a label stands.
+  let labelled = -Infinity;  // Position of the last labelled mark.
   for (const [name, row] of Object.entries(DATA.named)) {
     if (row.family !== settings.family) continue;
     const button = element(box, "button", {
@@ -249,7 +249,7 @@ function drawPicture(stages) {
   });
   const gap = bars.length > width / 4 ? 0 : 1;
   const weights = bars.reduce((sum, bar) => sum + bar.weight, 0);
-  // B7 fills the width; what is larger is squeezed.
+  // B7 fills the width; larger networks are compressed.
   const unit = (width - gap * bars.length) / Math.max(weights, DATA.full_width);
   const octaves = Math.log2(DATA.largest_side);
   box.replaceChildren();
@@ -259,7 +259,7 @@ function drawPicture(stages) {
   });
   let x = 0;
   let last = -1;
-  let labelled = 0;  // Up to where there are labels.
+  let labelled = 0;  // Where the last label ends.
   for (const { index, stage, side, weight } of bars) {
     const high = Math.min(1, Math.log2(side) / octaves) * height;
     const wide = Math.max(0.5, weight * unit);
@@ -346,7 +346,7 @@ function drawPlot() {
   const taken = points.map((p) =>
     boxAt(toX(p[key]) - 4, toY(p.top1) - 4, 8, 8));
   drawFamilies(svg, points, key, { toX, toY });
-  // Labels of the family first: others stay without where there is no room.
+  // The family's labels first: others are left out if there is no room.
   const ordered = [...points].sort((a, b) =>
     (a.family === "others") - (b.family === "others"));
   for (const point of ordered) {
@@ -407,8 +407,8 @@ function drawFamilies(svg, points, key, { toX, toY }) {
   }
 }
 
-// The current network: what it costs is counted, its accuracy is known only
-// for a published one; between two of those stands a ring on their line.
+// The current network: its cost is counted, but its accuracy is known only if
+// it is published; otherwise a ring shows the published line at its cost.
 function drawHere(svg, frame, { key, here, toX, toY, points }) {
   const x = toX(here);
   element(svg, "line", {
