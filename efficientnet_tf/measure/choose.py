@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from absl import logging
 
 from efficientnet_tf.measure import cache, jobs, pareto
-from efficientnet_tf.models import costs, published, variants
+from efficientnet_tf.models import costs, published, registry, variants
 from efficientnet_tf.utils import files
 
 
@@ -104,7 +104,7 @@ class Candidate:
     def label(self) -> str:
         """The network's short name, with a resolution that is not its own."""
         name = variants.short_name(self.model)
-        if self.resolution == variants.VARIANTS[self.model].resolution:
+        if self.resolution == registry.get_variant(self.model).resolution:
             return name
         return f"{name} at {self.resolution}"
 
@@ -138,8 +138,9 @@ def own_candidates(
       task: whose rows count; needed if there are several tasks.
 
     Raises:
-      ValueError: no rows of that task, several tasks and none given, or a
-        model that is not in the family.
+      ValueError: no rows of that task, several tasks and none given, or an
+        unknown model.
+      FileNotFoundError: a model's variant file is gone.
     """
     tasks = sorted({row["task"] for row in rows})
     if task is None and len(tasks) > 1:
@@ -156,12 +157,7 @@ def own_candidates(
     found = {}
     for row in sorted(tested or rows, key=lambda row: row["mean"]):
         name = row["model"]
-        if name not in variants.VARIANTS:
-            raise ValueError(
-                f"The results have model {name!r}; only these can be chosen: "
-                f"{', '.join(variants.VARIANTS)}."
-            )
-        own = variants.VARIANTS[name].resolution
+        own = registry.get_variant(name).resolution
         key = (name, row.get("resolution") or own)
         classes = len(row.get("class_names") or ()) or 1000
         found[key] = Candidate(*key, 100 * row["mean"], classes)
@@ -287,7 +283,7 @@ def _rule_out(row, cheaper, limits):
 
 def _contains(row, other):
     """Whether a network is no smaller in any dimension than its sibling."""
-    large, small = (variants.VARIANTS[r["model"]] for r in (row, other))
+    large, small = (registry.get_variant(r["model"]) for r in (row, other))
     return (
         large.stages == small.stages
         and large.fixed_ends == small.fixed_ends

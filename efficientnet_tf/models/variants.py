@@ -1,6 +1,7 @@
 """The specification of a network, and the EfficientNet family as a table."""
 
 import dataclasses
+import os
 from typing import Annotated
 
 from efficientnet_tf.utils import configs
@@ -154,7 +155,12 @@ VARIANTS = {
 
 
 def short_name(name: str) -> str:
-    """Returns a variant's name for plots and tables: "B0", "Lite4"."""
+    """Returns a variant's name for plots and tables: "B0", "Lite4".
+
+    Of a variant file it is the file's name: "phi1" of "family/phi1.json".
+    """
+    if name.endswith(".json"):
+        return os.path.basename(name).removesuffix(".json")
     return name.removeprefix("efficientnet_").capitalize()
 
 

@@ -6,7 +6,7 @@ import keras
 from absl import logging
 
 from efficientnet_tf.inference import classifier
-from efficientnet_tf.models import variants
+from efficientnet_tf.models import registry
 from efficientnet_tf.utils import run_folder
 from efficientnet_tf.weights import loading
 
@@ -17,7 +17,7 @@ SIGNATURE = "serving_default"
 def check(teacher: str) -> None:
     """Raises ValueError unless `load` can tell what kind of teacher it is."""
     name, separator, _ = teacher.partition(":")
-    known = separator and name in variants.VARIANTS
+    known = separator and name in registry.list_models()
     if teacher and not known and not _file_of(teacher):
         raise ValueError(
             f"Unknown teacher {teacher!r}; give MODEL:WEIGHTS, such as "

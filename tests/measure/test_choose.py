@@ -214,6 +214,14 @@ def test_own_results_count_the_classifier_of_their_classes(bench):
     assert rows["B0"]["verdict"] == "meets"
 
 
+def test_results_of_other_networks_and_files_are_candidates(tmp_path):
+    path = tmp_path / "phi1.json"
+    path.write_text('{"base": "efficientnet_b0", "width": 0.5}')
+    found = choose_lib.own_candidates([row("resnet50"), row(str(path))])
+    assert {c.model for c in found} == {"resnet50", str(path)}
+    assert {c.label for c in found} == {"Resnet50", "phi1"}
+
+
 @pytest.mark.parametrize(
     ("rows", "task", "message"),
     [
@@ -224,9 +232,9 @@ def test_own_results_count_the_classifier_of_their_classes(bench):
         ),
         ([row()], "pets", "No results of task 'pets'; choose one of digits"),
         (
-            [row("resnet50")],
+            [row("resnet18")],
             None,
-            "'resnet50'; only these can be .*efficientnet_b0",
+            "Unknown model 'resnet18'; choose one of efficientnet_b0",
         ),
     ],
 )

@@ -96,6 +96,46 @@ def test_the_page_is_complete():
     assert page.startswith("<!DOCTYPE html>") and page.endswith("</html>\n")
 
 
+def test_a_variant_file_is_a_family_of_the_page(tmp_path):
+    path = tmp_path / "found.json"
+    path.write_text('{"base": "efficientnet_b0", "width": 0.5}')
+    data = explorer.page_data([str(path), "mobilenet_v2"])
+    assert list(data["families"]) == ["B", "Lite", "found", "mobilenet_v2"]
+    assert data["families"]["found"]["width"] == 0.5
+    stages = data["families"]["mobilenet_v2"]["stages"]
+    assert [stage["filters"] for stage in stages][:2] == [16, 24]
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        (["resnet50"], "of MBConv blocks; resnet50 has bottleneck blocks"),
+        (["a/mobilenet_v2", "b0"], "Unknown model"),
+        (["mobilenet_v2", "mobilenet_v2"], "called 'mobilenet_v2'"),
+    ],
+)
+def test_what_the_page_cannot_scale_is_refused(models, message):
+    with pytest.raises(ValueError, match=message):
+        explorer.page_data(models)
+
+
+def test_a_file_has_pythons_numbers_in_the_browser(tmp_path):
+    found = browser.find()
+    if found is None:
+        pytest.skip("needs Chromium and chromedriver")
+    path = tmp_path / "found.json"
+    path.write_text('{"base": "efficientnet_b0", "width": 0.5, "depth": 1.5}')
+    explorer.write(tmp_path / "page.html", [str(path)])
+    with browser.start(*found) as page:
+        page.open(tmp_path / "page.html")
+        page.run(
+            "document.querySelector('[name=family][value=found]').click();"
+        )
+        shown = page.run(READ_TOTALS)
+    counted = costs.count_costs(path)
+    assert shown == [counted.params, counted.multiply_adds, counted.activations]
+
+
 def test_the_page_needs_no_other_file():
     page = explorer.render()
     addresses = re.findall(r"""(?:src|href)=["']?([^"'\s>]+)""", page)

@@ -7,9 +7,10 @@ import os
 import pathlib
 import re
 import statistics
+from collections.abc import Sequence
 
 from efficientnet_tf.measure import cost_charts
-from efficientnet_tf.models import costs, scaling, variants
+from efficientnet_tf.models import costs, registry, scaling, variants
 from efficientnet_tf.search import compound_search
 from efficientnet_tf.utils import files
 
@@ -24,8 +25,15 @@ FAMILIES = {
 _FIELDS = ("width", "depth", "resolution")
 
 
-def page_data() -> dict:
-    """Returns all data of the page, which come from the project's tables."""
+def page_data(models: Sequence[str] = ()) -> dict:
+    """Returns all data of the page, which come from the project's tables.
+
+    Args:
+      models: more networks that the page scales, by name or variant file.
+
+    Raises:
+      ValueError: one is not made of MBConv blocks, or two have one label.
+    """
     rows = cost_charts.accuracy_points()
     fields = ("label", "params", "multiply_adds", "top1")
     return {
@@ -39,7 +47,10 @@ def page_data() -> dict:
         "depth_divisor": scaling.DEPTH_DIVISOR,
         "min_resolution": variants.MIN_SIZE,
         "classes": costs.count_costs("efficientnet_b0").stages[-1].filters,
-        "families": {name: _family(name) for name in FAMILIES},
+        "families": {
+            **{name: _family(*row) for name, row in FAMILIES.items()},
+            **_own_families(models),
+        },
         "named": {name: _named(name) for name in variants.VARIANTS},
         "points": [
             {"family": family, **dict(zip(fields, row, strict=True))}
@@ -50,9 +61,9 @@ def page_data() -> dict:
     }
 
 
-def render() -> str:
-    """Returns the page's HTML, which needs no other file."""
-    data = json.dumps(page_data(), ensure_ascii=False, indent=1)
+def render(models: Sequence[str] = ()) -> str:
+    """Returns the page's HTML, which needs no other file; see `page_data`."""
+    data = json.dumps(page_data(models), ensure_ascii=False, indent=1)
     parts = {
         "style": _read("style.css"),
         # A "</" in the data could end the script element around it.
@@ -68,18 +79,34 @@ def render() -> str:
     )
 
 
-def write(path: str | os.PathLike) -> None:
-    """Writes the page atomically."""
-    files.write_text(path, render())
+def write(path: str | os.PathLike, models: Sequence[str] = ()) -> None:
+    """Writes the page atomically; see `page_data` for the errors."""
+    files.write_text(path, render(models))
 
 
 def _read(name):
     return (WEB / name).read_text(encoding="utf-8").rstrip()
 
 
-def _family(name):
-    base, title = FAMILIES[name]
-    base = variants.VARIANTS[base]
+def _own_families(models):
+    """Returns {label: family} of networks that people name."""
+    found = {}
+    for model in models:
+        label = pathlib.Path(model).stem
+        if label in found or label in FAMILIES:
+            raise ValueError(f"Two families would be called {label!r}.")
+        found[label] = _family(model, label)
+    return found
+
+
+def _family(model, title):
+    base = registry.get_variant(model)
+    blocks = {stage.block for stage in base.stages}
+    if blocks != {"mbconv"} or (base.stem, base.head) != ("conv", "conv"):
+        raise ValueError(
+            f"The explorer scales networks of MBConv blocks; {model} has "
+            f"{', '.join(sorted(blocks))} blocks."
+        )
     fields = (*_FIELDS, "fixed_ends", "stem_filters", "head_filters")
     return {
         "title": title,

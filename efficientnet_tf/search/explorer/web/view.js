@@ -431,6 +431,8 @@ function drawHere(svg, frame, { key, here, toX, toY, points }) {
     top1 = a.top1 + part * (b.top1 - a.top1);
     text += `. The ring is where the published ${family} line is at this `
       + `cost (${top1.toFixed(1)} %): a guess, good only near that line.`;
+  } else if (line.length === 0) {
+    text += ": no accuracy is published, so only the dashed line shows it.";
   } else {
     text += `: beyond the published ${family} networks, so only the dashed `
       + "line shows it.";
