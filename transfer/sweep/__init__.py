@@ -1,1 +1,1 @@
-"""."""
+"""Grids of runs: `plan.Plan` says what to run; `runs.work` does it."""

@@ -1,9 +1,10 @@
-"""What a grid of fine-tuning runs consists of, and what is chosen from."""
+"""The plan of a grid: its tasks, models and recipes, and what it searches."""
 
 import dataclasses
 import itertools
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from efficientnet_tf.utils import configs
 from efficientnet_tf.weights import catalog
@@ -15,7 +16,7 @@ PRUNERS = ("none", "asha", "median")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is to be run: each task with each model by each recipe.
+    """What to run: each model on each task by each recipe.
 
     `search` are fields and the values to choose from, "field=value,value";
     without them a recipe's own grid counts, which only "kornblith" has.
@@ -73,7 +74,13 @@ class Plan:
                 )
 
     @property
-    def cells(self):
+    def needs_optuna(self) -> bool:
+        """Whether there is a search, and more than a plain grid."""
+        plain = self.sampler == "grid" and self.pruner == "none"
+        return not plain and any(search_size(self, cell) for cell in self.cells)
+
+    @property
+    def cells(self) -> list["Cell"]:
         """All `Cell`s, those of one task together."""
         return [
             Cell(*names)
@@ -92,14 +99,14 @@ class Cell:
     recipe: str
 
     @property
-    def slug(self):
-        """A name for files and for the study."""
+    def slug(self) -> str:
+        """A name for folders, locks and the study."""
         name = "__".join((self.task, self.model, self.recipe))
         return re.sub(r"[^\w.-]+", "_", name)
 
 
-def points(plan, recipe):
-    """Returns the overrides, dicts, that a search by grid chooses from."""
+def points(plan: Plan, recipe: str) -> list[dict]:
+    """Returns the overrides that a search by grid chooses from."""
     if plan.search:
         names, values = [], []
         for choice in plan.search:
@@ -112,7 +119,7 @@ def points(plan, recipe):
             values.append(several.split(","))
         for row in (names, *values):
             if len(set(row)) < len(row):
-                # Two runs at a time would write to one folder.
+                # Two processes would write to one folder at a time.
                 raise ValueError(f"search={plan.search} names one thing twice.")
         return [
             dict(zip(names, row, strict=True))
@@ -126,8 +133,16 @@ def points(plan, recipe):
     return [{}]
 
 
-def make_config(plan, cell, point, **fields):
+def make_config(
+    plan: Plan, cell: Cell, point: Mapping[str, Any], **fields: Any
+) -> recipes.FinetuneConfig:
     """Returns the `FinetuneConfig` of a run.
+
+    Args:
+      plan: whose settings hold for all runs.
+      cell: whose recipe is changed.
+      point: overrides, see `points`.
+      **fields: of the config, changed last.
 
     Raises:
       ValueError: an unknown recipe or field, or a bad value.
@@ -139,13 +154,13 @@ def make_config(plan, cell, point, **fields):
     return dataclasses.replace(config, **fields)
 
 
-def seeds(plan, cell):
+def seeds(plan: Plan, cell: Cell) -> range:
     """Returns the seeds of the final runs: one where nothing is random."""
     config = make_config(plan, cell, points(plan, cell.recipe)[0])
     return range(plan.seeds if config.trains else 1)
 
 
-def search_size(plan, cell):
+def search_size(plan: Plan, cell: Cell) -> int:
     """Returns how many runs choose the hyper-parameters; 0: no choice."""
     size = len(points(plan, cell.recipe))
     if size == 1:
