@@ -126,12 +126,12 @@ DAMAGES = [
     (
         "oxford_iiit_pet",
         _append("trainval.txt", "pug_99 1"),
-        "trainval.txt, line 38 is not of four words: 'pug_99 1'",
+        "trainval.txt, line 38 does not have 4 words: 'pug_99 1'",
     ),
     (
         "oxford_iiit_pet",
         _append("breed_1_2.xml", "<more/>"),
-        "breed_1_2.xml has no box of an object",
+        "breed_1_2.xml has no bounding box",
     ),
     (
         "food101",
@@ -143,7 +143,7 @@ DAMAGES = [
         _append("classes.txt", "dish_7"),
         "classes.txt: the class 'dish_7' is there twice",
     ),
-    ("cifar100", _cifar_cut, "test.bin has 3,073 bytes, not 3,074 an image"),
+    ("cifar100", _cifar_cut, "test.bin has 3,073 bytes, not 3,074 for each image"),
     (
         "cifar10",
         _cifar_out_of_range,
@@ -197,7 +197,7 @@ DAMAGES = [
     (
         "birdsnap",
         _append("images.txt", "u\tm\tp"),
-        "images.txt, line 14 is short",
+        "images.txt, line 14 has too few columns",
     ),
     (
         "birdsnap",

@@ -46,7 +46,7 @@ def plan(folder, tiny_weights):
 
 @pytest.fixture
 def pruned_plan(plan):
-    """A grid that goes through Optuna, whose runs report nothing to prune by."""
+    """A grid that needs Optuna; its runs report nothing to prune by."""
     return dataclasses.replace(plan, pruner="asha")
 
 
