@@ -46,18 +46,18 @@ class Plan:
             catalog.check_name(model, self.weights)
         if len({cell.slug for cell in self.cells}) < len(self.cells):
             raise ValueError(
-                f"tasks={self.tasks}: the folders' names are too much alike; "
-                "run them in grids of their own."
+                f"tasks={self.tasks}: some would share a folder; run them in "
+                "separate grids."
             )
         fields = {choice.partition("=")[0] for choice in self.search}
         fields |= {text.partition("=")[0] for text in self.settings} & {"seed"}
         decided = sorted(fields & {"seed", "train_on", "evaluate_on"})
         if decided:
             raise ValueError(
-                f"{decided[0]} is the grid's to decide: it chooses on "
-                "validation images and counts the seeds."
+                f"{decided[0]} is set by the grid, which chooses on validation "
+                "images and numbers the seeds."
             )
-        for cell in self.cells:  # Each combination, before any work.
+        for cell in self.cells:  # All configs are checked before any work.
             for point in points(self, cell.recipe):
                 make_config(self, cell, point)
         for recipe in self.recipes:
@@ -120,7 +120,9 @@ def points(plan: Plan, recipe: str) -> list[dict]:
         for row in (names, *values):
             if len(set(row)) < len(row):
                 # Two processes would write to one folder at a time.
-                raise ValueError(f"search={plan.search} names one thing twice.")
+                raise ValueError(
+                    f"search={plan.search} has a field or a value twice."
+                )
         return [
             dict(zip(names, row, strict=True))
             for row in itertools.product(*values)
@@ -161,7 +163,7 @@ def seeds(plan: Plan, cell: Cell) -> range:
 
 
 def search_size(plan: Plan, cell: Cell) -> int:
-    """Returns how many runs choose the hyper-parameters; 0: no choice."""
+    """Returns how many runs a search has; 0 if there is no choice to make."""
     size = len(points(plan, cell.recipe))
     if size == 1:
         return 0

@@ -21,9 +21,7 @@ from efficientnet_tf.utils import files, run_folder, workers
 from transfer import finetune, recipes
 from transfer.sweep import plan as plan_lib
 
-ALL_DIVERGED = (
-    "no run of the search came to its end; choose other values to search."
-)
+ALL_DIVERGED = "no run of the search finished; choose other values to search."
 
 
 def work(
@@ -32,7 +30,7 @@ def work(
     data_dir: str | None = None,
     on_run: Callable[[], object] | None = None,
 ) -> None:
-    """Does what is left of a plan, one run after the other.
+    """Does the remaining runs of a plan, one after the other.
 
     Several processes may share a folder. A run whose process was killed is
     resumed by another.
@@ -96,7 +94,7 @@ def check(
     if found:
         name, reason = next(iter(found.items()))
         raise RuntimeError(
-            f"{len(found)} diverged, all else is done: {name}: {reason}"
+            f"{len(found)} diverged, all others are done: {name}: {reason}"
         )
 
 
@@ -280,7 +278,7 @@ class _Grid:
         )
 
     def _tidy(self, run):
-        """Does what is left to do after a run, which a kill prevents."""
+        """Shows a run in TensorBoard, and removes what nobody needs."""
         row = _last_row(run.folder)
         if row and "failed" not in row and not self._board(run).exists():
             self._show(run, row)

@@ -177,7 +177,7 @@ def test_a_whole_last_line_needs_no_end(tmp_path, caplog):
 
 NOT_JSON = {
     "in the middle": b'{"task": "cif\n' + json.dumps(ROW).encode() + b"\n",
-    # A killed writer leaves no end of line behind.
+    # A killed writer leaves a line without an end.
     "whole last": b'{"task": "cif\n',
     "bytes": b"\xff\xfe\x00\n",
 }

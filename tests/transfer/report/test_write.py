@@ -44,7 +44,7 @@ def _write(folder, *rows):
 
 
 def _cells(markdown, first):
-    """The cells of the tables' lines that begin with `first`."""
+    """Returns the cells of the table rows that begin with `first`."""
     lines = [line for line in markdown.splitlines() if line.startswith("| ")]
     cells = [line.strip("| ").split(" | ") for line in lines]
     return [line for line in cells if line[0] == first]
