@@ -1,1 +1,5 @@
-"""Fine-tuning EfficientNet on the paper's transfer sets and on your own."""
+"""The paper's transfer tasks, and one fine-tuning run on them or your images.
+
+Others use `tasks.get_task`, `recipes.get_recipe` and
+`finetune.finetune_and_evaluate`.
+"""

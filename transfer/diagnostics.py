@@ -1,38 +1,52 @@
-"""What a run keeps beside its score, for the report to draw."""
+"""What a run records beside its score: confusion, mistakes, curves."""
 
 import math
+import os
 import pathlib
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from efficientnet_tf.utils import files
 
-# A run's folder of images that it got wrong.
+if typing.TYPE_CHECKING:
+    import keras
+
+    from efficientnet_tf.inference import evaluate
+
+# In a run's folder: images that it misclassified.
 MISTAKES = "mistakes"
 MISTAKEN_PAIRS = 8
 IMAGES_PER_PAIR = 4
-THUMBNAIL = 96  # Pixels, the longer side.
+THUMBNAIL = 96  # Pixels of the longer side.
 
-# Of the names of batch-norm variables that the paper does not count.
+# Begins the names of batch-norm statistics, which the paper does not count.
 STATISTICS = "moving_"
 
 # Columns of metrics.jsonl.
 CURVES = ("epoch", "top1", "val_top1", "val_ema_top1", "loss", "val_loss")
 
 
-def collect(network, class_names, scores, metrics_path):
-    """Returns what is added to a result row.
+def collect(
+    network: "keras.Model",
+    class_names: Sequence[str],
+    scores: "evaluate.Scores",
+    metrics_path: str | os.PathLike,
+) -> dict:
+    """Returns the diagnostics of a result row.
 
     Args:
       network: the model that was scored.
       class_names: in the order of the network's outputs.
-      scores: an `evaluate.Scores`.
-      metrics_path: the run's metrics.jsonl, there or not.
+      scores: of the network on the evaluated images.
+      metrics_path: the run's metrics.jsonl, which need not exist.
 
     Returns:
       A dict: "parameters", without the classifier, as the paper counts them
       in Table 5; "class_names"; "confusion", [true, predicted, images] of each
-      cell that is not empty; "curves", a list for each column.
+      cell that is not empty; "curves", {column: values}.
     """
     cells = np.argwhere(scores.confusion)
     return {
@@ -51,7 +65,7 @@ def collect(network, class_names, scores, metrics_path):
     }
 
 
-def check(row):
+def check(row: Mapping[str, Any]) -> None:
     """Raises ValueError if a row's confusion or curves cannot be drawn."""
     classes = len(row.get("class_names") or ())
     for cell in row.get("confusion") or ():
@@ -69,8 +83,11 @@ def check(row):
                 )
 
 
-def confusion(runs):
-    """Returns the summed counts [true, predicted] of rows; None without."""
+def confusion(runs: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    """Returns the summed counts [true, predicted] of rows.
+
+    None if a row has no confusion matrix or their classes differ.
+    """
     names = {tuple(row.get("class_names") or ()) for row in runs}
     if len(names) != 1 or not all(row.get("confusion") for row in runs):
         return None
@@ -82,8 +99,13 @@ def confusion(runs):
     return total
 
 
-def worst_pairs(counts, most):
-    """Returns [(true, predicted)] of the fullest cells off the diagonal."""
+def worst_pairs(counts: np.ndarray, most: int) -> list[tuple[int, int]]:
+    """Returns [(true, predicted)] of the most frequent mistakes, worst first.
+
+    Args:
+      counts: [true, predicted].
+      most: how many pairs at most.
+    """
     wrong = np.array(counts)
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
@@ -91,14 +113,19 @@ def worst_pairs(counts, most):
     return [(int(i), int(j)) for i, j in pairs if wrong[i, j]]
 
 
-def save_mistakes(examples, scores, workdir, decode):
-    """Keeps small images of the pairs that were most often mistaken.
+def save_mistakes(
+    examples: Iterable,
+    scores: "evaluate.Scores",
+    workdir: str | os.PathLike,
+    decode: Callable[[Any], Any],
+) -> None:
+    """Saves thumbnails of the most frequent mistakes.
 
     Args:
       examples: (image, label) in the order in which they were scored.
-      scores: an `evaluate.Scores`.
+      scores: of these examples.
       workdir: the run's folder.
-      decode: makes a uint8 tensor [H, W, 3] of an image.
+      decode: maps an image to a uint8 tensor [H, W, 3].
     """
     from PIL import Image
 
@@ -120,13 +147,15 @@ def save_mistakes(examples, scores, workdir, decode):
                 thumbnail.save(folder / name)
 
 
-def find_mistakes(folders, true, predicted):
-    """Returns the paths of the images of one pair that some runs kept."""
+def find_mistakes(
+    folders: Iterable[str | os.PathLike], true: int, predicted: int
+) -> list[pathlib.Path]:
+    """Returns the paths of the images of one pair in some runs' folders."""
     pattern = _name(true, predicted, "*")
-    found = {}
+    found: dict[bytes, pathlib.Path] = {}
     for folder in folders:
         for path in sorted((pathlib.Path(folder) / MISTAKES).glob(pattern)):
-            # Another seed may have got the same image wrong.
+            # Another seed may have mistaken the same image.
             found.setdefault(path.read_bytes(), path)
     return list(found.values())[:IMAGES_PER_PAIR]
 
@@ -137,7 +166,7 @@ def _name(true, predicted, number):
 
 def _curves(path):
     rows = files.read_json_lines(path) if path.exists() else []
-    # An epoch stands there twice if its checkpoint was lost to a kill.
+    # An epoch is there twice if a kill lost its checkpoint.
     epochs = {row["epoch"]: row for row in rows}
     rows = [epochs[epoch] for epoch in sorted(epochs)]
     return {

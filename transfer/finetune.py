@@ -1,6 +1,7 @@
-"""One fine-tuning run: head, network, evaluation, everything on disk."""
+"""One fine-tuning run: head, network, evaluation, and its files."""
 
 import dataclasses
+import os
 import pathlib
 import re
 import time
@@ -23,7 +24,15 @@ from efficientnet_tf.training import (
 )
 from efficientnet_tf.utils import figures, files, run_folder, tables
 from efficientnet_tf.weights import catalog, loading
-from transfer import diagnostics, inputs, linear_head, recipes, schedules, tasks
+from transfer import (
+    diagnostics,
+    hyper_rule,
+    inputs,
+    linear_head,
+    recipes,
+    schedules,
+    tasks,
+)
 
 EXAMPLE_IMAGES = 8
 
@@ -34,26 +43,26 @@ def finetune_and_evaluate(
     *,
     weights: str | None,
     config: recipes.FinetuneConfig,
-    workdir: str | pathlib.Path,
+    workdir: str | os.PathLike,
     data_dir: str | None = None,
     recipe: str = "",
     watchers: Iterable[keras.callbacks.Callback] = (),
 ) -> dict:
     """Fine-tunes a network on a task and returns its row of results.
 
-    The same call on the same workdir resumes after the last finished epoch,
-    and returns the row of a finished run.
+    The same call on the same workdir resumes after the last finished epoch; for
+    a finished run it returns the row.
 
     Args:
       task_name: a name in `tasks.TASKS`, or "folder:PATH".
       model_name: a name of the family.
-      weights: what it starts from, see `loading.resolve`.
+      weights: the initial ones, see `loading.resolve`.
       config: the recipe.
       workdir: folder for checkpoints, logs, model and results.
       data_dir: where TFDS keeps its sets.
-      recipe: its name, for the record.
-      watchers: more callbacks; what they raise stops the run after the epoch
-        is saved.
+      recipe: the recipe's name, for the row.
+      watchers: more callbacks; an exception of theirs stops the run after the
+        epoch is saved.
 
     Raises:
       ValueError: an unknown name, or a workdir of another run.
@@ -63,7 +72,7 @@ def finetune_and_evaluate(
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
     task = tasks.get_task(task_name)
-    registry.get_variant(model_name)  # Or the ValueError says what there is.
+    registry.get_variant(model_name)  # Its ValueError names the choices.
     run = {"task": task_name, "model": model_name, "weights": weights}
     run |= {"recipe": recipe, **dataclasses.asdict(config)}
     if weights is not None:
@@ -85,7 +94,7 @@ def finetune_and_evaluate(
 
 
 def _run(run, task, examples, config, workdir, watchers):
-    """Builds, trains, scores and saves; returns the row but for its time."""
+    """Builds, trains, scores and saves; returns the row without its time."""
     model_name, weights = run["model"], run["weights"]
     class_names = examples["train"].class_names
     result = _build(model_name, weights, class_names, task, config)
@@ -107,13 +116,13 @@ def _run(run, task, examples, config, workdir, watchers):
         **_result_row(run, task, config, examples, scores),
         **_keep(result, tested, scores, workdir),
         "resolution": result.resolution,
-        # JAX compiles everything.
+        # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
     }
 
 
 def _build(model_name, weights, class_names, task, config):
-    """Returns a `Classifier` that is yet to be trained."""
+    """Returns an untrained `Classifier`."""
     variant = registry.get_variant(model_name)
     size = config.resolution or variant.resolution
     if config.resize and config.resize < size:
@@ -138,7 +147,7 @@ def _build(model_name, weights, class_names, task, config):
 
 
 def _keep(result, examples, scores, workdir):
-    """Writes the model and what it got wrong; returns it for the row."""
+    """Writes the model and its mistakes; returns diagnostics for the row."""
     _save_examples(examples, workdir / "examples")
     diagnostics.save_mistakes(
         examples.dataset, scores, workdir, preprocessing.decode
@@ -153,19 +162,19 @@ def _keep(result, examples, scores, workdir):
 
 
 def _resolve(config, examples):
-    """Fills in what the recipe's rule makes of this set."""
+    """Returns the config with what its rule decides for this data set."""
     if config.rule == "none":
         return config
     image, _ = next(iter(examples["train"].dataset))
     height, width, _ = preprocessing.decode(image).shape
     images = sum(examples[part].size for part in config.train_on.split("+"))
-    config = recipes.resolve(config, images, height * width)
-    logging.info("The rule makes %s.", config)
+    config = hyper_rule.resolve(config, images, height * width)
+    logging.info("The rule's choice: %s.", config)
     return config
 
 
 def _fit(result, task, examples, config, workdir, watchers):
-    """Trains the network, resuming where a checkpoint ends."""
+    """Trains the network, resuming from its newest checkpoint."""
     train = examples["train"]
     if config.train_on == "train+validation":
         train = train.concatenate(examples["validation"])
@@ -178,10 +187,10 @@ def _fit(result, task, examples, config, workdir, watchers):
 
 
 def _fit_to(feed, result, examples, config, workdir, watchers):
-    """Trains on a feed; returns the average of the weights or None."""
+    """Trains on a feed; returns the EMA of the weights or None."""
     batch_size = min(config.batch_size, feed.size)
     steps_per_epoch = feed.size // batch_size
-    rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
+    rounds, steps = schedules.plan_rounds(config, steps_per_epoch)
     _set_trainable(result.model, config, steps_per_epoch)
     state = _compile(result.model, config, steps_per_epoch)
     folder = workdir / run_folder.CHECKPOINTS
@@ -211,7 +220,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
 
 
 def _set_trainable(network, config, steps_per_epoch):
-    """Freezes what the config says, and sets how fast statistics follow."""
+    """Freezes what the config says, and sets batch norm's momentum."""
     features.freeze_stages(network, config.frozen_stages)
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
@@ -222,7 +231,7 @@ def _set_trainable(network, config, steps_per_epoch):
 
 
 def _compile(network, config, steps_per_epoch):
-    """Returns the `TrainState` of a network that is to be fine-tuned."""
+    """Compiles a network for fine-tuning; returns its `TrainState`."""
     decoupled = config.optimizer == "adamw"
     return train_state.create(
         network,
@@ -269,7 +278,7 @@ def _summarize(scores, result, task):
 
 
 def _save_examples(examples, folder):
-    """Keeps a few evaluated images as files, for people to try."""
+    """Saves a few evaluated images, to try the model on."""
     for i, (image, label) in enumerate(examples.dataset.take(EXAMPLE_IMAGES)):
         name = re.sub(r"[^\w-]+", "_", examples.class_names[int(label)])
         pixels = preprocessing.decode(image).numpy()
@@ -295,7 +304,7 @@ def _result_row(run, task, config, examples, scores):
         "seed": config.seed,
         "train_images": sum(used),
         "test_images": tested,
-        # Whether these are the paper's images, all of them.
+        # Whether these are all of the paper's images.
         "complete": task.is_complete(sum(used), tested),
         "published": task.published,
         "published_model": task.published_model,

@@ -21,7 +21,7 @@ EVAL_BATCH_SIZE = 64
 def make_eval_dataset(
     examples: examples_lib.Examples, result: classifier.Classifier
 ) -> tf.data.Dataset:
-    """Returns (images, labels), each image once."""
+    """Returns batches of (images, labels), each image exactly once."""
     return datasets.make_eval_dataset(
         examples, result.preprocess, batch_size=EVAL_BATCH_SIZE
     )
@@ -31,8 +31,8 @@ def make_eval_dataset(
 class Feed:
     """Endless shuffled, cropped, flipped and mixed batches of a set.
 
-    The classifier says the resolution and the interpolation, the config all
-    else; `flip`: whether mirror images are of the same class.
+    Resolution and interpolation are the classifier's, all else is the config's.
+    `flip`: whether a mirror image keeps its class.
     """
 
     examples: examples_lib.Examples

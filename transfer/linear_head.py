@@ -1,6 +1,6 @@
-"""Where a classifier starts from: noise, zeros, or a logistic regression.
+"""The initial classifier: noise, zeros, or a logistic regression.
 
-The regression is fitted on frozen features, which are kept in a cache.
+The regression is fitted on frozen features, which are cached on disk.
 """
 
 import contextlib
@@ -22,14 +22,14 @@ from efficientnet_tf.utils import files
 from efficientnet_tf.weights import downloads
 from transfer import inputs, recipes
 
-# Of the linear classifier that a run started from: the inverse strength "C" of
-# its penalty, its "validation_top1" before it saw those images, and when it was
-# "finished", as `time.time()` has it.
+# Describes a run's linear head: "C", the inverse L2 strength;
+# "validation_top1", measured before it was fitted on these images too; and
+# "finished", when, by `time.time()`.
 LINEAR_HEAD_FILE = "linear_head.json"
 
-# Bytes of all cached features.
+# Bytes that all cached features may take.
 DISK_LIMIT = 4 * 2**30
-# A sweep ends when validation accuracy is this far below its best.
+# A sweep ends when validation accuracy falls this far below its best.
 OVERFITTING = 0.005
 
 # Features [N, C] and labels [N].
@@ -43,13 +43,13 @@ def start(
     cache_key: str,
     workdir: pathlib.Path,
 ) -> None:
-    """Sets a network's classifier to what `config.head` says.
+    """Initializes a network's classifier as `config.head` says.
 
     Args:
-      result: is yet to be trained.
-      examples: of the splits, "train" and "validation" among them.
-      config: without a rule.
-      cache_key: of the network's weights, for the cache of features.
+      result: a classifier that has not been trained.
+      examples: {split: examples}, "train" and "validation" among them.
+      config: a recipe without a rule.
+      cache_key: identifies the network's weights in the cache of features.
       workdir: where LINEAR_HEAD_FILE is written.
     """
     head = result.model.get_layer("predictions")
@@ -80,7 +80,7 @@ def start(
         },
     )
     if config.train_on == "train+validation":
-        logging.info("Fitted once more, on the validation images too.")
+        logging.info("Refitting on training and validation images.")
         kernel, bias = refit_classifier(
             concatenate(pairs.values()), classes, strength
         )
@@ -93,6 +93,11 @@ def extract_features(
     """Returns pooled features [N, C] and labels [N] of an ordered data set.
 
     A second call with the same key and weights reads them from the cache.
+
+    Args:
+      model: has a layer "avg_pool".
+      dataset: batches of (images, labels).
+      cache_key: identifies the data set and its preprocessing.
     """
     pooled = model.get_layer("avg_pool").output
     network = keras.Model(model.inputs, pooled)
@@ -103,18 +108,16 @@ def extract_features(
     # Another process may remove it at any time.
     with contextlib.suppress(FileNotFoundError), np.load(path) as cached:
         logging.info("Features from %s.", path)
-        os.utime(path)  # Used now, see `files.prune`.
+        os.utime(path)  # `files.prune` removes the longest unused.
         return cached["features"], cached["labels"]
-    features, labels = [], []
-    for images, batch_labels in tqdm.tqdm(
+    pairs = []
+    for images, labels in tqdm.tqdm(
         dataset, "Features", unit="batch", disable=None
     ):
-        features.append(
-            np.asarray(network.predict_on_batch(np.asarray(images)))
-        )
-        labels.append(np.asarray(batch_labels))
-    features = np.concatenate(features).astype("float32")
-    labels = np.concatenate(labels)
+        values = network.predict_on_batch(np.asarray(images))
+        pairs.append((np.asarray(values), np.asarray(labels)))
+    features, labels = concatenate(pairs)
+    features = features.astype("float32")
     with files.atomic(path) as temporary:
         np.savez(temporary, features=features, labels=labels)
     files.prune(path.parent, DISK_LIMIT)
@@ -138,7 +141,7 @@ def fit_classifier(
       train: (features [N, C], labels [N]).
       validation: the same, to choose the L2 strength on.
       classes: how many classes the kernel covers.
-      sweep: inverse strengths, tried in rising order.
+      sweep: inverse L2 strengths, tried in rising order.
 
     Returns:
       (kernel [C, classes], bias [classes], best inverse strength, its
@@ -146,7 +149,7 @@ def fit_classifier(
     """
     from sklearn import linear_model
 
-    best = None
+    best: tuple = ()
     solver = linear_model.LogisticRegression(warm_start=True, max_iter=300)
     scaler, train = _standardize(train)
     validation = (scaler.transform(validation[0]), validation[1])
@@ -154,15 +157,15 @@ def fit_classifier(
         solver.set_params(C=strength).fit(*train)
         accuracy = solver.score(*validation)
         logging.info("C=%g: validation top-1 %.4f", strength, accuracy)
-        if best is None or accuracy > best[-1]:
+        if not best or accuracy > best[-1]:
             dense = _as_dense(solver, scaler, classes)
             best = (*dense, strength, accuracy)
         elif accuracy < best[-1] - OVERFITTING:
-            break  # Weaker penalties take longest and only get worse.
+            break  # Weaker penalties take longest, and only get worse.
     if len(sweep) > 1 and best[-2] in (min(sweep), max(sweep)):
         logging.info(
-            "C=%g is at the end of l2_sweep; a wider one may find better: "
-            "--set=l2_sweep=%s",
+            "C=%g is at the end of l2_sweep; a wider sweep may find a better "
+            "one: --set=l2_sweep=%s",
             best[-2],
             ",".join(f"{C:g}" for C in _widen(sweep)),
         )
@@ -172,7 +175,7 @@ def fit_classifier(
 def refit_classifier(
     examples: Features, classes: int, strength: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fits one strength on all examples; returns (kernel, bias)."""
+    """Fits one inverse L2 strength; returns (kernel, bias)."""
     from sklearn import linear_model
 
     solver = linear_model.LogisticRegression(C=strength, max_iter=300)
@@ -187,7 +190,7 @@ def concatenate(pairs: Iterable[Features]) -> Features:
 
 
 def _extract_split(result, split, part, cache_key):
-    """Returns the features of a split, prepared as the classifier does."""
+    """Returns the features of a split, under the classifier's preprocessing."""
     logging.info("Features of %d %s images.", part.size, split)
     dataset = inputs.make_eval_dataset(part, result)
     key = f"{cache_key}:{part.fingerprint}"
@@ -203,8 +206,8 @@ def _widen(sweep):
 def _standardize(examples):
     """Returns a scaler to mean 0 and deviation 1, and the scaled examples.
 
-    The penalty then weighs all features alike, and one sweep serves all
-    networks and sets.
+    The penalty then acts on all features alike, so one sweep suits all networks
+    and data sets.
     """
     from sklearn import preprocessing
 

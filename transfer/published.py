@@ -1,15 +1,15 @@
-"""Table 5 of the paper, both halves, as printed; no TensorFlow."""
+"""Table 5 of the paper, both halves, as printed."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """An EfficientNet beside another network on one data set.
+    """An EfficientNet beside another network, the peer, on one data set.
 
     Accuracies are in [0, 1], parameters in millions, without the classifier;
-    `ratio` is how many times more parameters the other network has. None
-    where the paper prints a dash.
+    `ratio` is the peer's parameters over the EfficientNet's. None where the
+    paper prints a dash.
     """
 
     peer: str
@@ -41,7 +41,7 @@ BEST_PUBLIC = {
     "fgvc_aircraft": Comparison(
         "Inception-v4", 0.909, 41, "efficientnet_b3", 0.907, 10, 4.1
     ),
-    # 5.6 is printed, and the printed mean needs it, though 58 / 17 is 3.4.
+    # Printed as 5.6, and the printed mean includes it, though 58 / 17 is 3.4.
     "oxford_iiit_pet": Comparison(
         "ResNet-152", 0.945, 58, "efficientnet_b4", 0.948, 17, 5.6
     ),

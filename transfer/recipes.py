@@ -1,4 +1,4 @@
-"""How a network is fine-tuned: one frozen config, and named rows of it."""
+"""How a network is fine-tuned: a frozen config, and named recipes."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -7,10 +7,8 @@ from typing import Annotated
 from efficientnet_tf.data import policies
 from efficientnet_tf.utils import configs
 
-# Steps between two checkpoints of a recipe that counts steps.
-ROUND_STEPS = 250
 MAX_STAGES = 7
-# What a rule fills in.
+# What a rule decides.
 RULED = (
     "epochs",
     "steps",
@@ -20,11 +18,11 @@ RULED = (
     "resolution",
     "mixup_alpha",
 )
-# The same, of fields that are never empty.
+# The same, for fields without an empty value.
 RULED_CHOICES = ("schedule", "train_crop")
-# Those that the paper fine-tuned by, §5.3 of https://arxiv.org/abs/1905.11946.
+# The paper's own protocols, §5.3 of https://arxiv.org/abs/1905.11946.
 PAPER_RECIPES = ("kornblith", "gpipe")
-# What a recipe leaves to a search, so that it is no change of it.
+# What a recipe leaves to a search: other values are no change to the recipe.
 CHOSEN = {"kornblith": ("learning_rate", "weight_decay")}
 
 
@@ -32,20 +30,20 @@ CHOSEN = {"kornblith": ("learning_rate", "weight_decay")}
 class FinetuneConfig:
     """A fine-tuning run; the fields that `--set=field=value` may change.
 
-    `head`: "linear" starts the classifier from a logistic regression on
-    frozen features, its strength chosen on validation images; "random" starts
-    it from noise, "zero" from zeros. `epochs=0` stops there.
-    `batch_norm="frozen"` keeps the pretrained statistics and scales fixed, and
-    `frozen_stages` keeps the stem and so many stages whole as they are.
+    `head` initializes the classifier: "linear" by a logistic regression on
+    frozen features, its L2 strength chosen on validation images; "random" by
+    noise; "zero" by zeros. `epochs=0` stops there. `batch_norm="frozen"` keeps
+    the pretrained statistics and scales; `frozen_stages` freezes the stem and
+    that many stages.
     """
 
     epochs: Annotated[int, configs.AtLeast(0)] = 12
-    # In place of `epochs`, where a protocol counts them.
+    # Instead of `epochs`, for protocols that count steps.
     steps: Annotated[int, configs.AtLeast(0)] = 0
     batch_size: Annotated[int, configs.AtLeast(1)] = 32
     # Pixels a side; 0: the model's own.
     resolution: Annotated[int, configs.ZeroOrAtLeast(32)] = 0
-    # "sgd" with Nesterov momentum 0.9, "momentum" with the plain one.
+    # "sgd": Nesterov momentum 0.9; "momentum": plain momentum 0.9.
     optimizer: Annotated[
         str, configs.OneOf("adamw", "sgd", "momentum", "rmsprop")
     ] = "adamw"
@@ -56,15 +54,15 @@ class FinetuneConfig:
     ] = "cosine"
     decay_at: tuple[float, ...] = ()  # Shares of the run.
     warmup_epochs: Annotated[float, configs.AtLeast(0)] = 1.0
-    # Beside those of `warmup_epochs`.
+    # In addition to `warmup_epochs`.
     warmup_steps: Annotated[int, configs.AtLeast(0)] = 0
-    # Of AdamW decoupled, per step times learning rate; of the others, times
-    # half the sum of squares, in the loss.
+    # AdamW: decoupled, per step times learning rate; the others: times half the
+    # sum of squares, in the loss.
     weight_decay: Annotated[float, configs.AtLeast(0)] = 0.01
-    # "bit": see `resolve`.
+    # "bit": see `hyper_rule`.
     rule: Annotated[str, configs.OneOf("none", "bit")] = "none"
     label_smoothing: Annotated[float, configs.Fraction()] = 0.1
-    # Of weights and statistics; 0: none.
+    # Averages weights and batch-norm statistics; 0: none.
     ema_decay: Annotated[float, configs.Fraction()] = 0.0
     # None: the variant's.
     dropout_rate: Annotated[float | None, configs.Fraction()] = 0.2
@@ -73,16 +71,16 @@ class FinetuneConfig:
     cutmix_alpha: Annotated[float, configs.AtLeast(0)] = 0.0  # 0: none.
     # Side of the square, as a share of the image's.
     cutout: Annotated[float, configs.Fraction()] = 0.0
-    # "inception": of any size from `min_area` on; "random": of the image
-    # resized to `resize` pixels a side.
+    # "inception": a random area and aspect ratio; "random": a fixed size, from
+    # the image resized to `resize` pixels a side.
     train_crop: Annotated[str, configs.OneOf("inception", "random")] = (
         "inception"
     )
-    # Of a random crop; 1: the whole image.
+    # Smallest share of the image that a crop covers; 1: the whole image.
     min_area: Annotated[float, configs.Above(0, 1)] = 0.35
     resize: int = 0
-    # Of evaluation: "center" square, the same without a border of 32 pixels
-    # ("padded"), or the "whole" image with any aspect.
+    # For evaluation: the "center" square, the same without a border of 32
+    # pixels ("padded"), or the "whole" image, squeezed to a square.
     crop: Annotated[str, configs.OneOf("task", "center", "padded", "whole")] = (
         "task"
     )
@@ -91,8 +89,8 @@ class FinetuneConfig:
     ] = "model"
     head: Annotated[str, configs.OneOf("linear", "random", "zero")] = "linear"
     batch_norm: Annotated[str, configs.OneOf("frozen", "train")] = "frozen"
-    # 0: max(1 - 10 / steps of an epoch, 0.9), of Kornblith et al., 2019: short
-    # runs need statistics that keep up.
+    # 0: max(1 - 10 / steps per epoch, 0.9), Kornblith et al., 2019: in short
+    # runs the statistics must adapt faster.
     batch_norm_momentum: Annotated[float, configs.Fraction()] = 0.0
     frozen_stages: Annotated[int, configs.AtLeast(0, MAX_STAGES)] = 0
     train_on: Annotated[str, configs.OneOf("train", "train+validation")] = (
@@ -101,7 +99,7 @@ class FinetuneConfig:
     evaluate_on: Annotated[str, configs.OneOf("test", "validation")] = "test"
     precision: Annotated[str, configs.OneOf(*configs.PRECISIONS)] = "float32"
     seed: Annotated[int, configs.AtLeast(0)] = 0
-    # Inverse strengths of the L2 penalty that the head chooses from.
+    # Inverse L2 strengths to choose from for the linear head.
     l2_sweep: Annotated[tuple[float, ...], configs.Above(0)] = (
         0.001,
         0.003,
@@ -123,13 +121,13 @@ class FinetuneConfig:
             )
         if "validation" in self.train_on and self.evaluate_on == "validation":
             raise ValueError(
-                "evaluate_on='validation' needs train_on='train': accuracy "
-                "on images that were trained on says nothing."
+                "evaluate_on='validation' needs train_on='train': images that "
+                "were trained on cannot measure accuracy."
             )
 
     @property
     def trains(self) -> bool:
-        """Whether there is more than the linear head."""
+        """Whether the network trains, not only the linear head."""
         return bool(self.epochs or self.steps or self.rule != "none")
 
     def _check_length(self):
@@ -175,10 +173,10 @@ class FinetuneConfig:
             )
 
 
-# Ours, chosen on validation images (docs/RESULTS.md). From noise, because a
-# head that fits the training images at once leaves no gradient for the features
-# to follow; and batch norm in training mode, because with frozen statistics
-# this learning rate wrecks the network.
+# Ours, chosen on validation images (docs/RESULTS.md). A random head, because
+# one that already fits the training images leaves the features no gradient;
+# batch norm in training mode, because with frozen statistics this learning rate
+# ruins the network.
 _FULL = FinetuneConfig(
     epochs=20,
     learning_rate=2e-3,
@@ -192,10 +190,10 @@ RECIPES = {
     # Kornblith et al., 2019: logistic regression on frozen features.
     "linear": FinetuneConfig(epochs=0),
     "full": _FULL,
-    # The same at fewer pixels, in half the time.
+    # The same at a lower resolution, in half the time.
     "fast": dataclasses.replace(_FULL, resolution=160),
     # https://arxiv.org/abs/1805.08974, as https://arxiv.org/abs/2002.05709
-    # repeats it in B.8.1; rate and decay are chosen from `kornblith_grid`.
+    # restates it in B.8.1; rate and decay are chosen from `kornblith_grid`.
     "kornblith": FinetuneConfig(
         epochs=0,
         steps=20_000,
@@ -213,9 +211,9 @@ RECIPES = {
         batch_norm="train",
     ),
     # https://arxiv.org/abs/1811.06965: flip and cutout at 480 pixels, all else
-    # as on ImageNet (recipes.PAPER), but a quarter of its rate as the authors
-    # of EfficientNet say in tensorflow/tpu#476. It states neither the length
-    # nor the cutout's side; those are ours.
+    # as on ImageNet (`PAPER` in training/recipes.py), but a quarter of its
+    # learning rate, as EfficientNet's authors say in tensorflow/tpu#476. The
+    # paper gives neither the length nor the cutout's side; those are ours.
     "gpipe": FinetuneConfig(
         epochs=100,
         batch_size=256,
@@ -237,7 +235,7 @@ RECIPES = {
     ),
     # BiT-HyperRule, https://arxiv.org/abs/1912.11370, §3.3 and
     # bit_hyperrule.py of google-research/big_transfer. What depends on the
-    # set is in `resolve`.
+    # data set is in hyper_rule.py.
     "bit": FinetuneConfig(
         rule="bit",
         epochs=0,
@@ -253,8 +251,8 @@ RECIPES = {
         head="zero",
         batch_norm="train",
     ),
-    # https://arxiv.org/abs/2104.00298, §5.4; what it leaves out (optimizer,
-    # warm-up, dropout, drop path, average) is the code's "imagenetFt".
+    # https://arxiv.org/abs/2104.00298, §5.4; what the paper omits (optimizer,
+    # warm-up, dropout, drop path, EMA) is from the "imagenetFt" of its code.
     "v2": FinetuneConfig(
         epochs=0,
         steps=10_000,
@@ -283,12 +281,12 @@ RECIPES = {
 }
 
 
-# Tasks whose images of 32 pixels must be enlarged, which blurs them.
+# Tasks of 32-pixel images, which enlarging blurs.
 SMALL_IMAGES = ("cifar10", "cifar100")
 
-# What recipes are for those: the first stages have nothing to learn from
-# blurred images, sharpening brings these nearer to photographs, and mixing
-# makes up for few of them.
+# Ours for those tasks: the first stages have nothing to learn from blurred
+# images, sharpening makes these more like photographs, and mixing helps where
+# there are few.
 _SMALL = FinetuneConfig(
     epochs=20,
     resolution=192,
@@ -309,69 +307,36 @@ FOR_SMALL_IMAGES = {
 }
 
 
-def _rows(task):
+def _rows(task: str) -> dict[str, FinetuneConfig]:
     return RECIPES | (FOR_SMALL_IMAGES if task in SMALL_IMAGES else {})
 
 
 def kornblith_grid() -> list[tuple[float, float]]:
-    """Returns the (learning rate, weight decay) pairs that are chosen from.
+    """Returns the (learning rate, weight decay) pairs to choose from.
 
-    Seven rates from 1e-4 to 1e-1 times seven decays from 1e-6 to 1e-3 and
-    none, each divided by the rate.
+    Seven rates from 1e-4 to 1e-1, each with no decay and with seven decays from
+    1e-6 to 1e-3 divided by the rate.
     """
     rates = [10 ** (-4 + i / 2) for i in range(7)]
     decays = [0.0, *(10 ** (-6 + i / 2) for i in range(7))]
     return [(rate, decay / rate) for rate in rates for decay in decays]
 
 
-def resolve(
-    config: FinetuneConfig, train_images: int, image_area: int
-) -> FinetuneConfig:
-    """Fills in what a recipe's rule makes of the set; else `config`.
-
-    Args:
-      config: a `FinetuneConfig`.
-      train_images: how many.
-      image_area: of one of them, in pixels.
-    """
-    if config.rule == "none":
-        return config
-    resize, resolution = (160, 128) if image_area < 96**2 else (512, 480)
-    if train_images < 20_000:
-        steps, ends, warmup = 500, (0.4, 0.6, 0.8), 100
-    elif train_images < 500_000:
-        steps, ends, warmup = 10_000, (0.3, 0.6, 0.9), 500
-    else:
-        steps, ends, warmup = 20_000, (0.3, 0.6, 0.9), 500
-    return dataclasses.replace(
-        config,
-        rule="none",
-        steps=steps,
-        schedule="tenths",
-        decay_at=ends,
-        warmup_steps=warmup,
-        train_crop="random",
-        resize=resize,
-        resolution=resolution,
-        mixup_alpha=0.1 if train_images >= 20_000 else 0.0,
-    )
-
-
 def list_changes(name: str, fields: dict, task: str = "") -> dict:
-    """Returns what of a run's fields differs from a recipe, but its seed.
+    """Returns the fields of a run, but its seed, that differ from the recipe's.
 
     Args:
-      name: of the recipe; "" for a config without one, which is compared with
-        the defaults of `FinetuneConfig`; {} for any other name.
-      fields: {field: value}, others than a config's are ignored.
-      task: what it is a recipe for, see `get_recipe`.
+      name: the recipe; "": compares with the defaults of `FinetuneConfig`. An
+        unknown name gives {}.
+      fields: {field: value}; fields that a config does not have are ignored.
+      task: the run's task, see `get_recipe`.
     """
     if name and name not in RECIPES:
         return {}
     recipe = _rows(task)[name] if name else FinetuneConfig()
     standard = dataclasses.asdict(recipe)
     return {
-        # As JSON has it, in which rows are kept.
+        # Rows are stored as JSON, which has no tuples.
         field: list(fields[field])
         if isinstance(value, tuple)
         else fields[field]
@@ -379,19 +344,6 @@ def list_changes(name: str, fields: dict, task: str = "") -> dict:
         if field not in ("seed", *CHOSEN.get(name, ()))
         and fields[field] != value
     }
-
-
-def plan_rounds(
-    config: FinetuneConfig, steps_per_epoch: int
-) -> tuple[int, int]:
-    """Returns how many rounds of how many steps `fit` makes.
-
-    A round is an epoch, or about `ROUND_STEPS` of `config.steps`.
-    """
-    if not config.steps:
-        return config.epochs, steps_per_epoch
-    rounds = max(1, round(config.steps / ROUND_STEPS))
-    return rounds, max(1, config.steps // rounds)
 
 
 def get_recipe(
@@ -402,7 +354,7 @@ def get_recipe(
     Args:
       name: a row of `RECIPES`.
       overrides: "field=value" each.
-      task: the name of a task; some recipes are others for `SMALL_IMAGES`.
+      task: the name of a task; some recipes differ for `SMALL_IMAGES`.
 
     Raises:
       ValueError: an unknown name or field, or a bad value.

@@ -1,4 +1,4 @@
-"""The optimizer of a recipe, and its learning rate at each step."""
+"""A recipe's length, learning-rate schedule and optimizer."""
 
 import keras
 
@@ -9,7 +9,22 @@ from efficientnet_tf.training import (
 )
 from transfer import recipes
 
-IMAGENET = recipes_lib.PAPER  # Its decay is that of `schedule="stairs"`.
+IMAGENET = recipes_lib.PAPER  # `schedule="stairs"` decays as it does.
+# Steps between two checkpoints of a recipe that counts steps.
+ROUND_STEPS = 250
+
+
+def plan_rounds(
+    config: recipes.FinetuneConfig, steps_per_epoch: int
+) -> tuple[int, int]:
+    """Returns (rounds, steps per round) for `fit`.
+
+    A round is an epoch, or about `ROUND_STEPS` of `config.steps`.
+    """
+    if not config.steps:
+        return config.epochs, steps_per_epoch
+    rounds = max(1, round(config.steps / ROUND_STEPS))
+    return rounds, max(1, config.steps // rounds)
 
 
 def make_schedule(
@@ -19,9 +34,9 @@ def make_schedule(
 
     Args:
       config: a recipe without a rule.
-      steps_per_epoch: optimizer steps, a whole number.
+      steps_per_epoch: optimizer steps in an epoch.
     """
-    rounds, steps = recipes.plan_rounds(config, steps_per_epoch)
+    rounds, steps = plan_rounds(config, steps_per_epoch)
     total = rounds * steps
     warmup = config.warmup_steps + round(config.warmup_epochs * steps_per_epoch)
     warmup = min(warmup, total // 2)
@@ -49,7 +64,7 @@ def make_optimizer(
 
     Args:
       config: a recipe without a rule.
-      steps_per_epoch: optimizer steps, a whole number.
+      steps_per_epoch: optimizer steps in an epoch.
     """
     schedule = make_schedule(config, steps_per_epoch)
     if config.optimizer == "adamw":

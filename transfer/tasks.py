@@ -3,11 +3,15 @@
 import dataclasses
 import os
 import pathlib
+import typing
 
 import numpy as np
 
 from efficientnet_tf.utils import extras, files
 from transfer import published as published_lib
+
+if typing.TYPE_CHECKING:
+    from efficientnet_tf.data import examples as examples_lib
 
 SPLITS = ("train", "validation", "test")
 
@@ -31,11 +35,16 @@ class Task:
     test_images: int | None = None
     published: float | None = None
     published_model: str | None = None
-    flip: bool = True  # Whether a mirrored image is still of its class.
-    crop: str = "center"  # Or "whole": the object reaches the image's ends.
+    flip: bool = True  # Whether a mirror image keeps its class.
+    crop: str = "center"  # Or "whole": objects reach the edges of the image.
 
-    def is_complete(self, train_images, test_images):
-        """Whether these are all of the paper's; None where it has none."""
+    def is_complete(self, train_images: int, test_images: int) -> bool | None:
+        """Whether these are as many as the paper's; None: it has no such set.
+
+        Args:
+          train_images: how many, validation images included.
+          test_images: how many.
+        """
         if self.train_images is None:
             return None
         sizes = self.train_images, self.test_images
@@ -43,7 +52,7 @@ class Task:
 
 
 def _carved(dataset, classes, sizes, share=90, **fields):
-    """A TFDS set without a validation split: train's tail serves as one."""
+    """A TFDS set without a validation split: the end of train serves as one."""
     return _tfds(
         dataset,
         classes,
@@ -102,8 +111,8 @@ TASKS = {
 }
 
 
-def get_task(name):
-    """Returns the row of a name, or one for "folder:PATH".
+def get_task(name: str) -> Task:
+    """Returns the row of a name, or a new one for "folder:PATH".
 
     Raises:
       ValueError: the name is neither.
@@ -118,14 +127,21 @@ def get_task(name):
     return TASKS[name]
 
 
-def load_examples(task, data_dir=None):
-    """Returns {"train": ..., "validation": ..., "test": examples.Examples}.
+def load_examples(
+    task: Task, data_dir: str | None = None
+) -> dict[str, "examples_lib.Examples"]:
+    """Returns {split: its examples} of train, validation and test.
+
+    Args:
+      task: a row.
+      data_dir: where TFDS keeps its sets; None: its default.
 
     Raises:
-      RuntimeError: the data are not there, are too few for the splits, or
-        have other classes than the row.
+      FileNotFoundError: the folder of the data does not exist.
+      RuntimeError: the data are not there, are too few for the splits, or do
+        not have as many classes as the row.
     """
-    # With TensorFlow, which is slow: names are checked without.
+    # Here, because TensorFlow is slow to import and names are checked first.
     from efficientnet_tf.data import sources, tfds
 
     if task.source == "digits":
@@ -150,21 +166,21 @@ def load_examples(task, data_dir=None):
     for split, examples in loaded.items():
         if not examples.size:
             raise RuntimeError(
-                f"{task.dataset} is too small: its {split} images, "
-                f"{getattr(task, split)!r}, are none."
+                f"{task.dataset} is too small: {getattr(task, split)!r} has no "
+                f"images, so there are none for {split}."
             )
     return loaded
 
 
-def is_prepared(dataset, data_dir):
+def is_prepared(dataset: str, data_dir: str | None) -> bool:
     """Whether a folder of TFDS sets holds one of this name."""
     folder = _folder_of_sets(data_dir) / dataset
-    # Not "incomplete.*", which a kill leaves.
+    # Not "incomplete.*", which a killed download leaves.
     return any(folder.glob("[0-9]*/dataset_info.json"))
 
 
 def _folder_of_sets(data_dir):
-    """Returns where TFDS keeps its sets, as it says itself."""
+    """Returns where TFDS keeps its sets, by TFDS's own rules."""
     found = data_dir or os.environ.get("TFDS_DATA_DIR")
     return pathlib.Path(found or "~/tensorflow_datasets").expanduser()
 
@@ -173,11 +189,10 @@ def _folder_of(task, data_dir):
     path = _folder_of_sets(data_dir) / task.dataset
     if not path.is_dir():
         raise FileNotFoundError(
-            f"There is no folder {path}: {task.dataset} is read from class "
-            f"folders, {path}/train/CLASS/IMAGE.jpg and "
-            f"{path}/test/CLASS/IMAGE.jpg, or as `efficientnet prepare "
-            f"--task={task.dataset} --source=DIR` writes it; TFDS does not "
-            "have it."
+            f"There is no folder {path}: TFDS does not have {task.dataset}, so "
+            f"provide class folders, {path}/train/CLASS/IMAGE.jpg and "
+            f"{path}/test/CLASS/IMAGE.jpg, or write it by `efficientnet "
+            f"prepare --task={task.dataset} --source=DIR`."
         )
     return path
 

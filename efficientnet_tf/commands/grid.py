@@ -58,7 +58,8 @@ def main(argv: list[str]) -> None:
         search=tuple(SEARCH.value),
         settings=tuple(SET.value),
     )
-    extras.require("Grids", "optuna")
+    if plan.needs_optuna:  # A plain grid does not.
+        extras.require("Searches by TPE or with a pruner", "optuna")
     shared.check_finetuning(map(tasks.get_task, plan.tasks))
     run_folder.start_study(plan, WORKDIR.value)
     # TensorFlow is slow to import, so only once the flags make sense.

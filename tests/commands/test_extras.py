@@ -43,13 +43,18 @@ WORKING = {
     "report": ["report", "--results={tmp}/rows.jsonl"],
 }
 LIMIT = ["choose", "--max_params=6e6", "--output={tmp}/run/plot.png"]
+RATES = "--search=learning_rate=0.001,0.01"
 # name: (arguments, what is missing)
 REFUSED = {
     "finetune": (
         ["finetune", "--task=folder:{tmp}/good", RUN],
         "matplotlib, sklearn",
     ),
-    "grid": (["grid", "--tasks=digits", RUN], "optuna"),
+    "grid": (["grid", "--tasks=digits", RUN], "matplotlib, sklearn"),
+    "grid by TPE": (
+        ["grid", "--tasks=digits", "--sampler=tpe", RATES, RUN],
+        "optuna",
+    ),
     "report": (
         ["report", "--results={tmp}/rows.jsonl", "--output={tmp}/run"],
         "matplotlib",
@@ -109,7 +114,7 @@ def test_what_needs_an_extra_names_it_in_one_line(results, name):
     code, stdout, stderr = results[0][f"{name}, refused"]
     assert (code, stdout) == (1, ""), stderr
     (line,) = stderr.splitlines()
-    assert line.startswith(f"efficientnet {name}: ")
+    assert line.startswith(f"efficientnet {name.split()[0]}: ")
     assert f"need {REFUSED[name][1]}" in line
     assert line.endswith(f" (not installed): {INSTALL}")
 

@@ -17,7 +17,7 @@ ROW = {"class_names": NAMES, "confusion": CELLS}
 
 
 def _scores(labels, predicted):
-    """What `evaluate` makes of given predictions, in batches of four."""
+    """Returns the `Scores` of given predictions, in batches of four."""
 
     class Fixed:
         def predict_on_batch(self, images):
@@ -116,7 +116,7 @@ def test_what_cannot_be_drawn_is_named(row, message):
 
 
 def _image(i):
-    """A wide image whose colour tells its number."""
+    """A wide image whose colour encodes its number."""
     return np.full((100, 200, 3), 10 * i, np.uint8)
 
 

@@ -106,7 +106,7 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
 
 
 def _score(workdir, folder):
-    """Evaluates what a run saved."""
+    """Evaluates the model that a run saved."""
     from efficientnet_tf.data import datasets, sources
     from efficientnet_tf.inference import evaluate
 
@@ -219,7 +219,7 @@ def test_protocols_train_and_end_in_finite_weights(folder, tmp_path, name):
     assert len(metrics) == {"bit": 1}.get(name, 2)
     network = classifier.from_run(tmp_path).model
     assert all(np.isfinite(value).all() for value in network.get_weights())
-    # SGD and RMSprop decay in the loss.
+    # With SGD and RMSprop, weight decay is part of the loss.
     assert metrics[-1]["l2"] > 0
 
 

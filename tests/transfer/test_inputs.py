@@ -38,7 +38,7 @@ def _batches(feed, count=6, start_step=0):
 
 
 def _epoch(examples, flip=False, **fields):
-    """Images and labels of an epoch of a feed with other fields."""
+    """Returns images and labels of an epoch of a feed with changed fields."""
     config = dataclasses.replace(CONFIG, **fields)
     feed = inputs.Feed(examples, RESULT, config, flip=flip)
     images, labels = zip(*_batches(feed, COUNT // BATCH), strict=True)

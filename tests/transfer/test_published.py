@@ -30,7 +30,7 @@ def test_the_numbers_of_a_line_agree_with_each_other(key):
 
 
 def test_the_paper_counts_parameters_without_the_classifier():
-    # tests/test_model.py has the counts with it; the classifier has
+    # tests/models/test_builder.py has the counts with it; the classifier has
     # (features + 1) * 1,000: B0 5,288,548 - 1,281,000, B7 66,347,960 -
     # 2,561,000.
     assert published.BEST_PUBLIC["cifar10"].parameters == round(4.007548)

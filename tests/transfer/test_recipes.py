@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from efficientnet_tf.training import distribution
-from transfer import recipes, schedules
+from transfer import hyper_rule, recipes, schedules
 
 OUTSIDE = [
     ("epochs", -1),
@@ -140,10 +140,10 @@ BIT = [
 def test_bits_rule_goes_by_the_number_of_images(
     images, steps, warmup, falls, mixup
 ):
-    config = recipes.resolve(recipes.RECIPES["bit"], images, 96**2)
+    config = hyper_rule.resolve(recipes.RECIPES["bit"], images, 96**2)
     assert (config.steps, config.mixup_alpha) == (steps, mixup)
     assert (config.resize, config.resolution) == (512, 480)
-    rounds, round_steps = recipes.plan_rounds(config, 39)
+    rounds, round_steps = schedules.plan_rounds(config, 39)
     assert rounds * round_steps == steps
     rate = schedules.make_schedule(config, 39)
     assert float(rate(0)) == 0
@@ -155,17 +155,17 @@ def test_bits_rule_goes_by_the_number_of_images(
 
 
 def test_bits_rule_enlarges_small_images():
-    config = recipes.resolve(recipes.RECIPES["bit"], 100, 96**2 - 1)
+    config = hyper_rule.resolve(recipes.RECIPES["bit"], 100, 96**2 - 1)
     assert (config.resize, config.resolution) == (160, 128)
     assert config.rule == "none"
     full = recipes.RECIPES["full"]
-    assert recipes.resolve(full, 100, 1) is full
+    assert hyper_rule.resolve(full, 100, 1) is full
 
 
 def test_kornbliths_schedule_is_a_cosine_over_20_000_steps():
     config = recipes.RECIPES["kornblith"]
     # 50,000 images of CIFAR are 195 steps of 256.
-    assert recipes.plan_rounds(config, 195) == (80, 250)
+    assert schedules.plan_rounds(config, 195) == (80, 250)
     rate = schedules.make_schedule(config, 195)
     for step, share in ((0, 1.0), (5_000, 0.853553), (10_000, 0.5)):
         assert float(rate(step)) == pytest.approx(0.01 * share, rel=1e-5)
@@ -179,12 +179,12 @@ def test_gpipes_rate_is_a_quarter_of_imagenets():
     assert float(rate(25)) == pytest.approx(0.002)
     assert float(rate(50)) == pytest.approx(0.004 * 0.97**2)
     assert float(rate(24 * 7)) == pytest.approx(0.004 * 0.97**7, rel=1e-5)
-    assert recipes.plan_rounds(config, 10) == (100, 10)
+    assert schedules.plan_rounds(config, 10) == (100, 10)
 
 
 def test_v2s_schedule_is_a_cosine_over_10_000_steps():
     config = recipes.RECIPES["v2"]
-    assert recipes.plan_rounds(config, 100) == (40, 250)
+    assert schedules.plan_rounds(config, 100) == (40, 250)
     rate = schedules.make_schedule(config, 100)
     assert float(rate(50)) == pytest.approx(0.0005)
     assert float(rate(100)) == pytest.approx(0.001)
@@ -195,9 +195,9 @@ def test_v2s_schedule_is_a_cosine_over_10_000_steps():
 
 def test_steps_are_cut_into_rounds_of_about_250():
     make = recipes.FinetuneConfig
-    assert recipes.plan_rounds(make(epochs=0, steps=100), 7) == (1, 100)
-    assert recipes.plan_rounds(make(epochs=0, steps=1_000), 7) == (4, 250)
-    assert recipes.plan_rounds(make(epochs=3), 7) == (3, 7)
+    assert schedules.plan_rounds(make(epochs=0, steps=100), 7) == (1, 100)
+    assert schedules.plan_rounds(make(epochs=0, steps=1_000), 7) == (4, 250)
+    assert schedules.plan_rounds(make(epochs=3), 7) == (3, 7)
 
 
 def test_random_crops_need_an_image_at_least_as_large():

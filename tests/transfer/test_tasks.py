@@ -101,7 +101,7 @@ def test_digits_are_divided_once_and_for_all():
     ]
     assert images[0].shape[1:] == (8, 8, 3)
     assert max(part.max() for part in images) == 255
-    # A mirrored digit is another one.
+    # A mirrored digit is no longer that digit.
     assert not tasks.TASKS["digits"].flip
 
 

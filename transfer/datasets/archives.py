@@ -1,4 +1,4 @@
-"""Downloaded archives, packed or not: finds a publisher's lists in them."""
+"""Finds a publisher's lists in downloaded archives, packed or unpacked."""
 
 import contextlib
 import gzip
@@ -8,6 +8,7 @@ import shutil
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 
 from absl import logging
 
@@ -15,7 +16,7 @@ from transfer.datasets import publishers
 
 SUFFIXES = (".tgz", ".tar", ".tar.gz", ".zip")
 
-# What a broken archive raises, by where it is broken.
+# Exceptions for a broken archive, which differ with where it is broken.
 _DAMAGES = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -26,18 +27,20 @@ _DAMAGES = (
 
 
 @contextlib.contextmanager
-def opened(name, source, scratch):
-    """Yields the `publishers.Archive` of a set.
+def opened(
+    name: str, source: str | os.PathLike, scratch: str | os.PathLike
+) -> Iterator[publishers.Archive]:
+    """Yields the `publishers.Archive` of a data set.
 
     Args:
       name: one of `publishers.FORMATS`.
-      source: the folder with what was downloaded, unpacked at any depth, or
-        as the archives themselves; those of other sets may lie beside them.
-      scratch: a folder for what has to be unpacked; it is removed in the end.
+      source: the folder of the downloads, unpacked at any depth or still
+        packed; those of other data sets may be in it too.
+      scratch: a folder to unpack to, which is removed in the end.
 
     Raises:
       FileNotFoundError: lists or folders are missing.
-      RuntimeError: an archive or a list is not as the publisher's.
+      RuntimeError: an archive or a list differs from the publisher's.
     """
     source, scratch = (
         pathlib.Path(path).expanduser().absolute() for path in (source, scratch)
@@ -54,7 +57,7 @@ def opened(name, source, scratch):
         missing = [need for need in form.needs if need not in found]
         for folder, damage in damages.items():
             used = any(path.is_relative_to(folder) for path in found.values())
-            if missing or used:  # Or it is of another set.
+            if missing or used:  # Else it belongs to another data set.
                 raise RuntimeError(damage)
         if missing:
             raise FileNotFoundError(
@@ -68,13 +71,13 @@ def opened(name, source, scratch):
 
 
 def _find(needs, roots):
-    """Returns {need: path}, all as near as can be to the first need's.
+    """Returns {need: path}, each as near as possible to the first need's.
 
-    Other sets have files and folders of the same names.
+    Other data sets have files and folders of the same names.
     """
     candidates = {name: [] for name in _names(needs)}
     for root in roots:
-        # The folders of images are large, but not deep.
+        # Cheap enough: folders of images are large, but not deep.
         for path in root.rglob("*") if root.is_dir() else ():
             if path.name in candidates:
                 depth = len(path.relative_to(root).parts)
@@ -102,19 +105,22 @@ def _shared_parts(path, anchor):
 
 
 def _innermost(path):
-    """Enters a folder of the same name, which unpacking may have made."""
+    """Enters inner folders of the same name, which some unpackers make."""
     while (path / path.name).is_dir():
         path /= path.name
     return path
 
 
 def _unpack(source, needs, scratch):
-    """Unpacks what is needed, each archive to a folder; {folder: damage}."""
+    """Unpacks what is needed, each archive to a folder of its own.
+
+    Returns {folder: what is wrong with its archive}.
+    """
     names, damages = _names(needs), {}
 
     def is_needed(member):
         parts = pathlib.PurePosixPath(member).parts
-        # A Mac's files beside the files.
+        # Not macOS's "._" files beside the real ones.
         return names & set(parts) and not parts[-1].startswith("._")
 
     for number, file in enumerate(sorted(source.iterdir())):
@@ -130,7 +136,7 @@ def _unpack(source, needs, scratch):
                     members = filter(is_needed, archive.namelist())
                     archive.extractall(folder, members)
             else:
-                # Some that end in .tgz are not compressed; this sees it.
+                # Detects compression: some .tgz files have none.
                 with tarfile.open(file) as archive:
                     archive.extractall(
                         folder,

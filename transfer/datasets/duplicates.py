@@ -1,4 +1,4 @@
-"""Test images that are also among the training images, or nearly so."""
+"""Test images that are also training images, exactly or nearly."""
 
 import collections
 import dataclasses
@@ -8,11 +8,11 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data import examples as examples_lib, preprocessing
 
-# Ours. Of the 64 bits of a difference hash, and of a thumbnail's mean absolute
-# difference in 0 to 255: CIFAR's known near duplicates stay within both, and
-# different things before a white wall within one of them at most.
+# Ours: limits on differing bits of the 64-bit difference hash, and on the mean
+# absolute difference of thumbnails, in 0 to 255. CIFAR's known near duplicates
+# stay within both; different objects on a white background within one at most.
 NEAR_BITS = 12
 NEAR_PIXELS = 12.0
 THUMBNAIL = 16
@@ -20,7 +20,7 @@ THUMBNAIL = 16
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """A test image and a training image, as a reader finds them."""
+    """A test image and a training image, described for a reader."""
 
     test: str
     train: str
@@ -28,17 +28,16 @@ class Pair:
     exact: bool
 
 
-def find(train, test):
+def find(
+    train: examples_lib.Examples, test: examples_lib.Examples
+) -> list[Pair]:
     """Compares each test image with all training images.
 
-    Exact ones agree in all decoded pixels. Near ones agree in what Krawetz'
-    dHash sees, an 8 x 8 sketch of brightness, and in their colours.
-
-    Args:
-      train, test: `examples.Examples`.
+    Exact duplicates agree in all decoded pixels; near ones in Krawetz' dHash,
+    an 8 x 8 sketch of brightness, and in their colours.
 
     Returns:
-      A `Pair` for each test image that has one, the exact ones first.
+      A `Pair` for each test image with a duplicate, the exact ones first.
     """
     ours, theirs = _describe(test, "test"), _describe(train, "training")
     digests = collections.defaultdict(list)
@@ -99,7 +98,7 @@ def _shrink(image, label):
 
 
 def _nearest(ours, number, theirs):
-    """Returns the number of the most similar image, None if none is near."""
+    """Returns the number of the nearest image; None if none is near enough."""
     bits = np.bitwise_count(theirs.hashes ^ ours.hashes[number])
     (close,) = np.nonzero(bits <= NEAR_BITS)
     if not len(close):

@@ -1,12 +1,14 @@
-"""Writes a publisher's archive as a TFDS set, or says what it lacks."""
+"""Writes a publisher's archive as a TFDS set, or reports what is missing."""
 
 import collections
 import contextlib
 import hashlib
 import io
+import os
 import pathlib
 import shutil
 import sys
+from collections.abc import Mapping
 
 import tqdm
 from absl import logging
@@ -16,12 +18,20 @@ from efficientnet_tf.utils import files
 from transfer import tasks
 from transfer.datasets import archives, publishers
 
-# Features that TFDS takes as shares of the image's sides.
+# Features that TFDS stores as shares of the image's sides.
 BOXES = {"bbox", "head_bbox"}
 
 
-def prepare(name, source, data_dir, *, allow_partial=False):
-    """Writes DATA_DIR/name/version, whole or not at all.
+def prepare(
+    name: str,
+    source: str | os.PathLike,
+    data_dir: str | os.PathLike,
+    *,
+    allow_partial: bool = False,
+) -> dict[str, int]:
+    """Writes the data set DATA_DIR/name/version, complete or not at all.
+
+    If it is there already, the source is not read.
 
     Args:
       name: one of `publishers.FORMATS`.
@@ -30,11 +40,10 @@ def prepare(name, source, data_dir, *, allow_partial=False):
       allow_partial: whether to write what there is of a partial copy.
 
     Returns:
-      {split: number of images}. Of a set that is there already, too; its
-      source is not looked at then.
+      {split: number of images}.
 
     Raises:
-      ValueError: the set cannot be read from archives.
+      ValueError: the data set cannot be read from archives.
       OSError, RuntimeError: a wrong or partial copy; nothing is written.
     """
     if name not in publishers.FORMATS:
@@ -53,8 +62,8 @@ def prepare(name, source, data_dir, *, allow_partial=False):
         return _write(name, archive, kept, root, scratch)
 
 
-def count(sizes, test="test"):
-    """Returns (training, test) images; all but `test` are for training."""
+def count(sizes: Mapping[str, int], test: str = "test") -> tuple[int, int]:
+    """Returns (training, test) images; all splits but `test` are training."""
     return sum(sizes.values()) - sizes[test], sizes[test]
 
 
@@ -77,7 +86,7 @@ def _sizes_there(name, task, root, allow_partial):
     builder = tfds.builder(name, data_dir=root)
     splits = builder.info.splits.items()
     sizes = {split: info.num_examples for split, info in splits}
-    logging.info("%s is there already; it is left as it is.", builder.data_path)
+    logging.info("%s exists already; nothing is written.", builder.data_path)
     expected = (task.train_images, task.test_images)
     counted = count(sizes, task.test)
     if counted != expected and not allow_partial:
@@ -98,7 +107,7 @@ def _check(name, task, archive, allow_partial):
     places = {}
     for split, images in archive.splits.items():
         for image in images:
-            # Cars' training and test images have the same numbers.
+            # Not by key alone: Cars has the same keys in training and test.
             place = image.file, image.key
             if place in places:
                 raise RuntimeError(
@@ -114,8 +123,8 @@ def _check(name, task, archive, allow_partial):
             dict.fromkeys(path.name for path in archive.lists.values())
         )
         raise RuntimeError(
-            f"By {names} there are {_both(counted)}; {name} has "
-            f"{_both(expected)} (Table 6). --allow_partial writes them."
+            f"{names} list {_both(counted)}; {name} has {_both(expected)} "
+            "(Table 6). --allow_partial writes what there is."
         )
 
 
@@ -137,7 +146,7 @@ def _select(name, archive, allow_partial):
     if lines and not allow_partial:
         raise RuntimeError(
             f"{name} is a partial copy: {'; '.join(lines)}. --allow_partial "
-            "writes the others."
+            "writes the other images."
         )
     for line in lines:
         logging.warning("%s: %s.", name, line)
@@ -145,7 +154,7 @@ def _select(name, archive, allow_partial):
 
 
 def _fault(image):
-    """Says why an image cannot be used; None if it can."""
+    """Returns why an image cannot be used; None if it can."""
     if image.pixels is not None:
         return None
     if not image.file.is_file():
@@ -154,7 +163,7 @@ def _fault(image):
         if isinstance(part, pathlib.Path) and not part.is_file():
             return f"lack their file in {part.parent.name}"
     if image.md5 is not None:
-        # A dead address may have given a picture that says so.
+        # For a dead address a server may have sent a placeholder image.
         digest = hashlib.md5(image.file.read_bytes(), usedforsecurity=False)
         if digest.hexdigest() != image.md5:
             return "differ from the publisher's md5"
@@ -175,7 +184,7 @@ def _write(name, archive, kept, root, scratch):
                 "file_name": tfds.features.Text(),
             }
         )
-    for left in (root / name).glob("incomplete.*"):  # By a kill.
+    for left in (root / name).glob("incomplete.*"):  # Of a killed process.
         shutil.rmtree(left)
     builder = tfds.dataset_builders.AdhocBuilder(
         name=name,
@@ -193,9 +202,9 @@ def _write(name, archive, kept, root, scratch):
     )
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    # It would say that it downloads.
+    # TFDS prints that it downloads, which it does not.
     with contextlib.redirect_stdout(io.StringIO()):
-        # TFDS writes beside the folder, and renames in the end.
+        # Atomic: TFDS writes to a folder beside it, and renames that.
         builder.download_and_prepare(
             download_dir=scratch, download_config=config
         )
@@ -204,7 +213,7 @@ def _write(name, archive, kept, root, scratch):
 
 
 def _name_classes(features, archive):
-    """Gives names to classes that TFDS knows by their numbers only."""
+    """Names classes that TFDS knows only by their numbers."""
     for feature, names in {
         "label": archive.class_names,
         **archive.more_names,

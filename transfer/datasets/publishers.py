@@ -1,15 +1,15 @@
-"""The paper's sets as published: which image has which label."""
+"""The paper's data sets as published: which image has which label."""
 
 import dataclasses
 import itertools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from transfer.datasets import annotations
 
-# The names that the publishers gave, and TFDS's names of the splits.
+# The publishers' names of files and lists, by TFDS's names of splits.
 CARS_TEST = "cars_test_annos_withlabels.mat|cars_test_annos.mat"
 BOX_ENDS = ("x1", "y1", "x2", "y2")
 FLOWERS_CLASSES = 102
@@ -19,8 +19,8 @@ BIRDSNAP_TEST = "test_images.txt"
 PETS_CLASSES = 37
 PETS_SPLITS = {"train": "trainval.txt", "test": "test.txt"}
 FOOD_SPLITS = {"train": "train.txt", "validation": "test.txt"}
-# The files of the binary version, and those of the names of each byte
-# before an image's pixels.
+# The binary version's files, and for each byte before an image's pixels the
+# file with the names of its values.
 CIFAR10_FILES = {
     "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
     "test": ("test_batch.bin",),
@@ -33,12 +33,15 @@ CIFAR100_NAMES = {
 }
 
 
+Found = Mapping[str, pathlib.Path]  # Of a format's needs.
+
+
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """An annotated image, which need not be there.
+    """An annotated image; its file may be missing.
 
-    `pixels`, uint8 [H, W, 3], are given where `file` holds many images; `more`
-    are further features by TFDS's names, and files among them must be there.
+    `pixels`, uint8 [H, W, 3], are given if `file` holds many images. `more` are
+    further features by TFDS's names; files among them must exist.
     """
 
     key: str | int  # As TFDS names the example.
@@ -52,7 +55,7 @@ class Image:
 
 @dataclasses.dataclass(frozen=True)
 class Archive:
-    """What a publisher's lists say: {split: images}, {split: its list}."""
+    """What a publisher's lists say: the images and the list of each split."""
 
     classes: int
     class_names: tuple[str, ...] | None  # None: the publisher gives none.
@@ -60,25 +63,25 @@ class Archive:
     lists: dict[str, pathlib.Path]
     more_names: dict[str, tuple[str, ...]] = dataclasses.field(
         default_factory=dict
-    )  # Of the classes of other features.
+    )  # Class names of other features.
 
 
 @dataclasses.dataclass(frozen=True)
 class Format:
     """The files and folders of an archive, and what reads them.
 
-    `address` is the publisher's page. `needs` are names; "A|B" is whichever of
-    both is there. `read` maps their {name: path} to an `Archive`.
+    `address` is the publisher's page. `needs` are names; "A|B" means either.
+    `read` maps {name: path} to an `Archive`.
     """
 
     address: str
     needs: tuple[str, ...]
-    read: Callable
+    read: Callable[[Found], Archive]
     version: str | None = None  # None: TFDS knows the set.
-    hint: str = ""  # Which of several downloads it is.
+    hint: str = ""  # Which of the publisher's downloads.
 
 
-def read_cars(found):
+def read_cars(found: Found) -> Archive:
     """Stanford Cars: MATLAB files of boxes, labels and file names."""
     meta = found["cars_meta.mat"]
     names = [str(n) for n in annotations.load_column(meta, "class_names")]
@@ -87,13 +90,13 @@ def read_cars(found):
         "train": found["cars_train_annos.mat"],
         "test": found[CARS_TEST],
     }
-    splits = {}
+    splits: dict[str, list[Image]] = {}
     for split, path in lists.items():
         rows = annotations.load_column(path, "annotations")
         if "class" not in (rows.dtype.names or ()):
             raise RuntimeError(
-                f"{path} has no labels; the publisher has a file of its own "
-                "with them, cars_test_annos_withlabels.mat."
+                f"{path} has no labels; they are in another of the publisher's "
+                "files, cars_test_annos_withlabels.mat."
             )
         splits[split] = [
             Image(
@@ -109,11 +112,11 @@ def read_cars(found):
     return Archive(len(names), tuple(names), splits, lists)
 
 
-def read_flowers(found):
+def read_flowers(found: Found) -> Archive:
     """Oxford Flowers: a label for each image, and lists of their numbers."""
     labels = annotations.load_column(found["imagelabels.mat"], "labels")
     lists = dict.fromkeys(FLOWERS_SPLITS, found["setid.mat"])
-    splits = {}
+    splits: dict[str, list[Image]] = {}
     for split, key in FLOWERS_SPLITS.items():
         splits[split] = []
         for number in annotations.load_column(found["setid.mat"], key):
@@ -133,7 +136,7 @@ def read_flowers(found):
     return Archive(FLOWERS_CLASSES, None, splits, lists)
 
 
-def read_aircraft(found):
+def read_aircraft(found: Found) -> Archive:
     """FGVC-Aircraft: lists of "NUMBER VARIANT"."""
     variants = found["variants.txt"]
     labels = annotations.number_names(
@@ -143,7 +146,7 @@ def read_aircraft(found):
         split: found[f"images_variant_{key}.txt"]
         for split, key in AIRCRAFT_SPLITS.items()
     }
-    splits = {}
+    splits: dict[str, list[Image]] = {}
     for split, path in lists.items():
         splits[split] = []
         for number, line in annotations.read_lines(path):
@@ -155,8 +158,8 @@ def read_aircraft(found):
     return Archive(len(labels), tuple(labels), splits, lists)
 
 
-def read_birdsnap(found):
-    """Birdsnap: tables of species and images, and a list of the test's."""
+def read_birdsnap(found: Found) -> Archive:
+    """Birdsnap: tables of species and images, and a list of test images."""
     table = found["species.txt"]
     species = list(annotations.read_table(table, ("id", "common")))
     names = annotations.number_names(
@@ -199,17 +202,18 @@ def read_birdsnap(found):
     return Archive(len(names), class_names, splits, lists)
 
 
-def read_pets(found):
+def read_pets(found: Found) -> Archive:
     """Oxford-IIIT Pets: lists of "NAME CLASS SPECIES NUMBER"."""
     lists = {split: found[name] for split, name in PETS_SPLITS.items()}
-    splits, breeds = {}, {}
+    splits: dict[str, list[Image]] = {}
+    breeds: dict[int, str] = {}
     for split, path in lists.items():
         splits[split] = []
         for number, line in annotations.read_lines(path):
             place = f"{path}, line {number}"
             name, *numbers = line.split()
             if len(numbers) != 3:
-                raise RuntimeError(f"{place} is not of four words: {line!r}.")
+                raise RuntimeError(f"{place} does not have 4 words: {line!r}.")
             label = annotations.parse_label(numbers[0], PETS_CLASSES, place)
             breed = name.rpartition("_")[0]
             if breeds.setdefault(label, breed) != breed:
@@ -232,14 +236,14 @@ def read_pets(found):
     return Archive(len(breeds), None, splits, lists)
 
 
-def read_food(found):
+def read_food(found: Found) -> Archive:
     """Food-101: lists of "CLASS/NUMBER"."""
     classes = found["classes.txt"]
     labels = annotations.number_names(
         classes, annotations.read_lines(classes), "class"
     )
     lists = {split: found[name] for split, name in FOOD_SPLITS.items()}
-    splits = {}
+    splits: dict[str, list[Image]] = {}
     for split, path in lists.items():
         splits[split] = []
         for number, line in annotations.read_lines(path):
@@ -251,13 +255,13 @@ def read_food(found):
     return Archive(len(labels), None, splits, lists)
 
 
-def read_cifar10(found):
-    """CIFAR-10, the binary version: a byte of the class before each image."""
+def read_cifar10(found: Found) -> Archive:
+    """CIFAR-10, binary version: a byte, the class, before each image."""
     return _read_cifar(found, CIFAR10_FILES, CIFAR10_NAMES)
 
 
-def read_cifar100(found):
-    """CIFAR-100, the binary version: two bytes, of superclass and class."""
+def read_cifar100(found: Found) -> Archive:
+    """CIFAR-100, binary version: two bytes, superclass and class."""
     return _read_cifar(found, CIFAR100_FILES, CIFAR100_NAMES)
 
 
@@ -288,7 +292,7 @@ FORMATS = {
         read_aircraft,
         version="1.0.0",
     ),
-    # Version 1.1; its own script downloads the images from where they were.
+    # Version 1.1; its own script downloads the images from their addresses.
     "birdsnap": Format(
         "http://thomasberg.org/",
         ("species.txt", "images.txt", BIRDSNAP_TEST, "images"),

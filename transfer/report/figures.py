@@ -2,32 +2,37 @@
 
 import collections
 import itertools
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from efficientnet_tf.utils import figures
 from transfer import diagnostics, published as published_lib
 
-# So many panels in a row, and lines in a chart, can be told apart.
-COLUMNS = 4
-MAX_LINES = 8
+COLUMNS = 4  # Panels in a row.
+MAX_LINES = 8  # More lines in a chart cannot be told apart.
 
-# A colour a recipe of ours; the paper's networks, and whom it compares with.
+# A colour for each of our recipes, and a style for each kind of its runs.
 OURS = ("tab:red", "tab:green", "tab:purple", "tab:orange", "tab:pink")
-# A style for each kind of a recipe's runs.
 STYLES = ("-", "--", ":", "-.")
+# The colours of the paper's networks, and of those it compares with.
 THEIRS, OTHERS = "tab:blue", "0.55"
 
+# {task: (ours, published)}, see `accuracy_points`.
+Points = dict[str, tuple[dict[tuple[str, str], list], list]]
 
-def accuracy_points(summary):
+
+def accuracy_points(summary: Iterable[Mapping[str, Any]]) -> Points:
     """Returns what Figure 6 shows: {task: (ours, published)}.
 
-    `ours` maps (recipe, how its runs differ from others of it) to a list of
+    `ours` maps (recipe, how these runs differ from its others) to a list of
     (label, millions of parameters, accuracy, (low, high) or None, whether the
-    conditions are the paper's), by parameters; `published` is a list of the
-    first three. Runs whose rows tell no parameters are left out.
+    conditions are the paper's), sorted by parameters; `published` is a list of
+    the first three. Rows without parameters are left out.
     """
-    points = {}
+    points: Points = {}
     for row in sorted(summary, key=lambda row: row.get("parameters") or 0):
         if row.get("parameters"):
             ours, _ = points.setdefault(
@@ -45,8 +50,11 @@ def accuracy_points(summary):
     return dict(sorted(points.items()))
 
 
-def draw_accuracy(points):
-    """Draws `accuracy_points`, a panel a task, as the paper's Figure 6."""
+def draw_accuracy(points: Points) -> bytes:
+    """Draws `accuracy_points` as the paper's Figure 6, a panel for each task.
+
+    Returns a PNG, as all functions here that draw.
+    """
     columns = min(COLUMNS, len(points))
     rows = -(-len(points) // columns)
     size = (max(4.2 * columns, 6), 3.8 * rows)
@@ -56,7 +64,7 @@ def draw_accuracy(points):
         panels, points.items(), strict=False
     ):
         _draw_published(axes, published)
-        drawn = collections.Counter()
+        drawn: collections.Counter[str] = collections.Counter()
         for (recipe, kind), line in ours.items():
             color = OURS[recipes.index(recipe) % len(OURS)]
             style = STYLES[drawn[recipe] % len(STYLES)]
@@ -69,13 +77,15 @@ def draw_accuracy(points):
     return figures.encode_png(figures.rasterize(drawing))
 
 
-def draw_confusion(counts, class_names):
-    """Draws a confusion matrix."""
+def draw_confusion(counts: np.ndarray, class_names: Sequence[str]) -> bytes:
+    """Draws a confusion matrix [true, predicted]."""
     return figures.encode_png(figures.confusion_image(counts, class_names))
 
 
-def draw_mistakes(pairs):
-    """Draws [(title, paths of images)], a row of images a pair."""
+def draw_mistakes(
+    pairs: Sequence[tuple[str, Sequence[str | os.PathLike]]],
+) -> bytes:
+    """Draws [(title, paths of images)], a row of images for each pair."""
     from PIL import Image, ImageOps
 
     columns = diagnostics.IMAGES_PER_PAIR
@@ -96,15 +106,15 @@ def draw_mistakes(pairs):
     return figures.encode_png(figures.rasterize(drawing))
 
 
-def draw_curves(rows):
+def draw_curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """Draws the accuracy of runs of one task over their epochs.
 
-    Where a run trained on the validation images too, its search's chosen one
-    is drawn for these.
+    For a run that also trained on the validation images, the curve on these is
+    that of the search's chosen run.
     """
     charts = {
         "training images": ("top1",),
-        # The average is what is scored where there is one.
+        # If there is an EMA, it is what is scored.
         "validation images": ("val_ema_top1", "val_top1"),
     }
     drawing, panels = figures.make_figure(1, 2, (10.4, 4.2))
@@ -133,11 +143,11 @@ def draw_curves(rows):
 
 
 def _kind(row):
-    """What else points of a recipe must share to be joined by a line."""
+    """Returns what else points of a recipe must share to be on one line."""
     parts = [
         f"{name}={value}"
         for name, value in sorted(row.get("changed", {}).items())
-        # Each network has its own choice.
+        # The search chooses these for each network.
         if name not in row.get("searched", ())
     ]
     if row.get("chosen_from"):
@@ -186,12 +196,12 @@ def _draw_ours(axes, points, color, line_style, name):
             yerr=reach,
             fmt="o",
             color=color,
-            # Hollow: under other conditions than the paper's.
+            # Hollow: not under the paper's conditions.
             markerfacecolor=color if same else "white",
             capsize=3,
             zorder=3,
         )
-        # Neighbours have about as many parameters.
+        # Labels alternate: neighbours have about as many parameters.
         end = high if i % 2 else low
         _annotate(axes, label, (x, 100 * end), color, below=i % 2 == 0)
 

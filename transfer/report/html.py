@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import html
+from collections.abc import Iterable
 
 from efficientnet_tf.utils import tables
 
@@ -23,7 +24,10 @@ figcaption { font-size: 13px; color: #555; }
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Cells of text; `kinds` has "", "other" or "total" for each row."""
+    """Cells of text; `kinds` has "", "other" or "total" for each row.
+
+    "other": under other conditions than the paper's; "total": a summary.
+    """
 
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
@@ -47,7 +51,7 @@ class Section:
     parts: list[str | Table | Picture]
 
 
-def to_markdown(title, sections):
+def to_markdown(title: str, sections: Iterable[Section]) -> str:
     """Returns the report in Markdown; pictures are files beside it."""
     blocks = [f"# {title}"]
     for section in sections:
@@ -56,7 +60,7 @@ def to_markdown(title, sections):
     return "\n\n".join(blocks) + "\n"
 
 
-def to_html(title, sections):
+def to_html(title: str, sections: Iterable[Section]) -> str:
     """Returns the report as one HTML page that needs no other file."""
     body = [f"<h1>{html.escape(title)}</h1>"]
     for section in sections:

@@ -1,6 +1,7 @@
-"""Confidence intervals: where a score of other images may lie."""
+"""Confidence intervals of a score, over samples of test images."""
 
 import statistics
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,15 +9,15 @@ CONFIDENCE = 0.95
 DRAWS = 10_000
 
 
-def wilson(rate, images):
-    """Returns Wilson's score interval (low, high) of a share of images.
+def wilson(rate: float, images: int) -> tuple[float, float]:
+    """Returns Wilson's score interval (low, high) of an accuracy.
 
-    Wilson, 1927, equation 4 of Newcombe, 1998: unlike the plain one it stays
-    within [0, 1], and has a width where every image or none was right.
+    Wilson, 1927, equation 4 of Newcombe, 1998: unlike the normal approximation
+    it stays within [0, 1], and has a width if all or no images were correct.
 
     Args:
-      rate: the share, in [0, 1].
-      images: how many were judged.
+      rate: the accuracy, in [0, 1].
+      images: how many images it was measured on.
     """
     z = statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     center = rate + z**2 / (2 * images)
@@ -27,16 +28,17 @@ def wilson(rate, images):
     return max(0.0, low), min(1.0, high)
 
 
-def bootstrap(rates, images):
+def bootstrap(
+    rates: Sequence[float] | np.ndarray, images: Sequence[int] | np.ndarray
+) -> tuple[float, float]:
     """Returns the bootstrap interval (low, high) of a mean over classes.
 
-    Each draw takes as many images of each class as there are, with
-    replacement; the hits among them are binomial, so no image is needed.
+    Each draw resamples each class's images with replacement; how many of them
+    are correct is binomial, so the images themselves are not needed.
 
     Args:
       rates: accuracy of each class, in [0, 1].
-      images: how many images each class has, integers; a class without any
-        does not count.
+      images: how many images each class has; classes without any do not count.
     """
     rates, images = np.asarray(rates), np.asarray(images)
     rates, images = rates[images > 0], images[images > 0]

@@ -1,9 +1,12 @@
-"""Rows of results.jsonl, joined over seeds, as a table in Markdown."""
+"""Rows of results.jsonl, joined over seeds, as a Markdown table."""
 
 import collections
 import json
+import os
 import pathlib
 import statistics
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from absl import logging
 
@@ -12,7 +15,7 @@ from efficientnet_tf.utils import run_folder, tables
 from transfer import diagnostics, recipes
 from transfer.report import intervals
 
-# Without these, a row cannot stand in the table.
+# Every row must have these.
 FIELDS = ("task", "model", "recipe", "metric", "score")
 
 COUNTS = ("epochs", "steps", "train_images", "resolution")
@@ -25,7 +28,7 @@ LISTS = {
     "changed": dict,
     "searched": list,
 }
-# Fields of a recipe whose change has words of its own.
+# Fields of a recipe whose change is worded by another condition.
 SHOWN = ("resolution", "evaluate_on")
 
 HEADER = (
@@ -41,31 +44,33 @@ HEADER = (
 )
 
 
-def read_results(paths):
+def read_results(paths: Iterable[str | os.PathLike]) -> list[dict]:
     """Returns the result rows of several files, each with its "folder".
 
-    In place of a file its folder may be given.
+    An unfinished last line, which a killed writer leaves, is skipped with a
+    warning.
 
-    A last line without an end, which a killed writer leaves, is left out with
-    a warning.
+    Args:
+      paths: files, or the folders with a results.jsonl.
 
     Raises:
       OSError: a file is missing.
       ValueError: a file holds no rows, or a row is not a result.
     """
-    rows = []
+    rows: list[dict] = []
     for path in map(pathlib.Path, paths):
         if path.is_dir():
             path /= run_folder.RESULTS_FILE
         if not path.exists():
             raise FileNotFoundError(
-                f"There is no {path}; the workdir of `efficientnet "
-                "finetune` or `efficientnet grid` has one when a run has ended."
+                f"There is no {path}; `efficientnet finetune` and "
+                "`efficientnet grid` write it to their workdir when a run has "
+                "ended."
             )
         found = _read_rows(path)
         if not found:
             raise ValueError(f"{path} holds no results.")
-        # A grid's rows name folders within its own.
+        # The folders in a grid's rows are relative to the grid's.
         rows += [
             {**row, "folder": str(path.parent / row.get("folder", ""))}
             for row in found
@@ -73,32 +78,33 @@ def read_results(paths):
     return rows
 
 
-def summarize(rows):
+def summarize(rows: Iterable[dict]) -> list[dict]:
     """Joins the seeds of each run into one row.
 
     Returns:
-      A list of dicts, sorted by task, model and recipe: a row of the run's
+      A list of dicts, sorted by task, model and recipe: the row of the run's
       best seed, with "mean" and "best" of the scores; "sd", their standard
-      deviation, None for one seed; "seeds", how many; "interval" of the mean
-      over the drawing of test images, (low, high) or None; "conditions" that
-      are not the paper's; and "runs", the rows of the seeds.
+      deviation, None for one seed; "seeds", how many; "interval", the mean's
+      confidence interval (low, high) over samples of test images, or None;
+      "conditions" that differ from the paper's; and "runs", the rows of the
+      seeds.
     """
-    groups = collections.defaultdict(dict)
+    groups: dict[tuple, dict] = collections.defaultdict(dict)
     for row in rows:
         key = (*(row[field] for field in FIELDS[:4]), *_conditions(row))
-        # The last one counts where a seed was run twice.
+        # If a seed was run twice, the last run counts.
         groups[key][row.get("seed")] = row
     ordered = sorted(groups.items(), key=lambda item: str(item[0]))
     return [_join(list(runs.values())) for _, runs in ordered]
 
 
-def render(summary):
+def render(summary: Iterable[Mapping[str, Any]]) -> str:
     """Returns the Markdown table of `summarize`'s rows; scores in percent."""
     return tables.to_markdown(HEADER, map(_cells, summary))
 
 
-def find_conditions(row):
-    """Returns what keeps a row from being the paper's, a list of phrases."""
+def find_conditions(row: Mapping[str, Any]) -> list[str]:
+    """Returns phrases for all conditions of a row that are not the paper's."""
     found = []
     published = row.get("published")
     if published and not row.get("complete"):
@@ -127,7 +133,7 @@ def find_conditions(row):
 
 
 def _choice_conditions(row):
-    """Says where what a recipe leaves to a search was not chosen by it."""
+    """Returns a phrase if the recipe's own search did not choose its fields."""
     if row["recipe"] not in recipes.CHOSEN:
         return []
     points, wanted = row.get("chosen_from", 0), len(recipes.kornblith_grid())
@@ -150,7 +156,7 @@ def _read_rows(path):
             row = json.loads(line)
         except ValueError:
             if number > len(whole):
-                logging.warning("%s is torn and left out.", place)
+                logging.warning("%s is incomplete; skipping it.", place)
                 continue
             start = line[:60].decode(errors="replace")
             raise ValueError(f"{place} is not JSON: {start!r}") from None
@@ -171,7 +177,7 @@ def _check_row(row, place):
         raise ValueError(f"{place}: score is {row['score']}, not in [0, 1].")
     for name in (*FIELDS[:4], "evaluated_on", "folder"):
         if not isinstance(row.get(name, ""), str):
-            raise ValueError(f"{place}: {name} is {row[name]!r}, not a text.")
+            raise ValueError(f"{place}: {name} is {row[name]!r}, not a string.")
     for name in (*COUNTS, *SIZES):
         value = row.get(name)
         if value is not None and not (
@@ -195,12 +201,12 @@ def _check_number(row, name, place):
 
 
 def _conditions(row):
-    """What else must be equal for scores to be of one kind."""
+    """Returns what must be equal for runs to differ by their seeds alone."""
     names = ("evaluated_on", "epochs", "steps", "resolution", "weights")
     names += ("learning_rate", "weight_decay")
     sizes = ("train_images", "test_images")
     changed = json.dumps(row.get("changed", {}), sort_keys=True)
-    # A run of its own says nothing of a search, a grid's without one says 0.
+    # Without a search a grid's row has 0, and a single run's has no such field.
     searched = row.get("chosen_from") or 0
     return (*(row.get(name) for name in (*names, *sizes)), searched, changed)
 
@@ -222,7 +228,7 @@ def _join(runs):
 
 
 def _interval(runs, mean):
-    """Of one run of the mean's quality: the seeds saw the same images."""
+    """Returns the interval of one run: the seeds share their test images."""
     images = runs[0].get("test_images")
     if runs[0]["metric"] == "top1" and images:
         return intervals.wilson(mean, images)

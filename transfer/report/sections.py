@@ -76,17 +76,17 @@ def _runs_section(summary):
         "Runs",
         [
             html.Table(RUNS_HEADER, rows, kinds),
-            "The sd is over the seeds. The interval is over the drawing of as "
+            "The sd is over the seeds. The interval is over samples of as "
             "many test images: Wilson's for top-1, the bootstrap's for the "
             "mean per class. Parameters are without the classifier. The last "
-            "column says where a run was not under the paper's conditions; "
-            "such rows are coloured.",
+            "column says how a run's conditions differ from the paper's; such "
+            "rows are coloured.",
         ],
     )
 
 
 def _length(row):
-    """Returns a cell that says how long a run trained."""
+    """Returns the cell of a run's length."""
     if row.get("steps"):
         return f"{row['steps']:,} steps"
     if row.get("epochs") == 0:
@@ -142,19 +142,19 @@ def _half_cells(line):
 
 def _accuracy_section(summary):
     points = figures.accuracy_points(summary)
-    parts = ["No row tells its parameters."]
+    parts = ["No row has its parameters."]
     if points:
         caption = (
             "Accuracy over parameters, as in Figure 6. Circles: ours, hollow "
             "under other conditions than the paper's, with 95% intervals. "
-            "Behind them the numbers of Table 5: blue squares its "
-            "EfficientNets, grey diamonds the others."
+            "Behind them, from Table 5: blue squares, its EfficientNets; grey "
+            "diamonds, the other networks."
         )
         png = figures.draw_accuracy(points)
         parts = [html.Picture("accuracy.png", png, caption)]
     without = len([row for row in summary if not row.get("parameters")])
     if points and without:
-        parts.append(f"Not here, without parameters in their rows: {without}.")
+        parts.append(f"Rows without parameters, left out: {without}.")
     return html.Section("Figure 6: accuracy over parameters", parts)
 
 
@@ -174,13 +174,13 @@ def _task_section(task, rows, name):
     if curves:
         png = figures.draw_curves(curves)
         caption = (
-            f"{task}: accuracy over the epochs, of each run's best seed. On "
-            "validation images, where that trained on them too: of the run of "
-            "the search that was chosen."
+            f"{task}: accuracy over the epochs, of each run's best seed. If it "
+            "also trained on the validation images, the curve on these is that "
+            "of the search's chosen run."
         )
         parts.append(html.Picture(f"curves_{name}.png", png, caption))
     else:
-        parts.append("No learning curves: no run recorded an epoch.")
+        parts.append("No learning curves: no run has recorded epochs.")
     return html.Section(task, parts)
 
 
@@ -195,16 +195,16 @@ def _describe(row):
 
 
 def _mistakes(row, counts, name):
-    """The table of the worst pairs, and their images where a run kept any."""
+    """Returns a table of the most frequent mistakes, and images of them."""
     pairs = diagnostics.worst_pairs(counts, WORST_PAIRS)
     if not pairs:
-        return ["Not one image was mistaken."]
+        return ["No image was misclassified."]
     class_names, totals = row["class_names"], counts.sum(axis=1)
     lines = [
         (class_names[i], class_names[j], f"{counts[i, j]:,} of {totals[i]:,}")
         for i, j in pairs
     ]
-    header = ("is", "was taken for", "images, all seeds")
+    header = ("true class", "predicted class", "images, all seeds")
     parts = [html.Table(header, lines, [""] * len(lines))]
     folders = [run["folder"] for run in row["runs"] if "folder" in run]
     found = [
@@ -214,12 +214,12 @@ def _mistakes(row, counts, name):
     ]
     if found:
         png = figures.draw_mistakes(found)
-        caption = f"{row['task']}: some images of the worst pairs."
+        caption = f"{row['task']}: some images of the most frequent mistakes."
         parts.append(html.Picture(f"mistakes_{name}.png", png, caption))
     if len(found) < len(pairs):
         parts.append(
-            f"Images of {len(pairs) - len(found)} of these pairs are not here: "
-            f"there are none in {diagnostics.MISTAKES}/ beside the results."
+            f"No images of {len(pairs) - len(found)} of these pairs: there are "
+            f"none in {diagnostics.MISTAKES}/ beside the results."
         )
     return parts
 

@@ -1,22 +1,30 @@
 """Our results beside both halves of the paper's Table 5."""
 
 import statistics
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from transfer import published as published_lib
 
 MEAN = "geometric mean"
 
 
-def compare(summary, published):
+def compare(
+    summary: Iterable[Mapping[str, Any]],
+    published: Mapping[str, published_lib.Comparison],
+) -> list[dict]:
     """Returns lines of our runs beside one half of Table 5.
 
     Args:
-      summary: of `report.summarize`.
-      published: a value of `paper.HALVES`.
+      summary: rows of `results.summarize`.
+      published: a value of `published.HALVES`.
 
     Returns:
-      A list of dicts in the paper's order of sets: task, model, recipe,
-      metric; "ours", "sd", "low", "high" and "published" in [0, 1], "delta"
-      between them; "parameters" and "peer_parameters" in millions; "ratio" of
-      those; "conditions". A value is None where there is nothing to tell.
+      A list of dicts in the paper's order of data sets: task, model, recipe,
+      metric; "ours", "sd", "low", "high" and "published" in [0, 1]; "delta",
+      ours less published; "parameters" and "peer_parameters" in millions;
+      "ratio", the peer's parameters over ours; "conditions". Unknown values are
+      None.
     """
     return [
         _compare(row, published[task])
@@ -26,11 +34,14 @@ def compare(summary, published):
     ]
 
 
-def average_ratio(lines):
-    """Returns the geometric mean of the ratios, each set's best run, and how
-    many sets it is of; (None, 0) without ratios.
+def average_ratio(
+    lines: Iterable[Mapping[str, Any]],
+) -> tuple[float | None, int]:
+    """Returns the geometric mean of the data sets' ratios, and their number.
+
+    A data set's ratio is its best run's; without any the answer is (None, 0).
     """
-    best = {}
+    best: dict[str, float] = {}
     for line in sorted(lines, key=lambda line: line["ours"]):
         if line["ratio"]:
             best[line["task"]] = line["ratio"]
@@ -39,8 +50,10 @@ def average_ratio(lines):
     return statistics.geometric_mean(best.values()), len(best)
 
 
-def average_published_ratio(published):
-    """Returns the paper's geometric mean of the ratios that it prints."""
+def average_published_ratio(
+    published: Mapping[str, published_lib.Comparison],
+) -> float:
+    """Returns the geometric mean of the ratios that the paper prints."""
     return statistics.geometric_mean(
         entry.ratio for entry in published.values() if entry.ratio
     )

@@ -1,5 +1,6 @@
-"""The whole report of a summary as files: pages, tables and pictures."""
+"""Writes a report: pages, tables and pictures."""
 
+import os
 import pathlib
 
 from efficientnet_tf.utils import files, tables
@@ -15,12 +16,12 @@ RUN_FIELDS = (
 )
 
 
-def write(summary: list[dict], folder: str | pathlib.Path) -> list[str]:
+def write(summary: list[dict], folder: str | os.PathLike) -> list[str]:
     """Writes report.md, report.html, the tables as CSV, and the pictures.
 
     Args:
-      summary: of `results.summarize`.
-      folder: made if it is not there.
+      summary: rows of `results.summarize`.
+      folder: created if it does not exist.
 
     Returns:
       The names of the files.

@@ -1,9 +1,10 @@
-"""What a grid of fine-tuning runs consists of, and what is chosen from."""
+"""The plan of a grid: its tasks, models and recipes, and what it searches."""
 
 import dataclasses
 import itertools
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from efficientnet_tf.utils import configs
 from efficientnet_tf.weights import catalog
@@ -15,7 +16,7 @@ PRUNERS = ("none", "asha", "median")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is to be run: each task with each model by each recipe.
+    """What to run: each model on each task by each recipe.
 
     `search` are fields and the values to choose from, "field=value,value";
     without them a recipe's own grid counts, which only "kornblith" has.
@@ -45,18 +46,18 @@ class Plan:
             catalog.check_name(model, self.weights)
         if len({cell.slug for cell in self.cells}) < len(self.cells):
             raise ValueError(
-                f"tasks={self.tasks}: the folders' names are too much alike; "
-                "run them in grids of their own."
+                f"tasks={self.tasks}: some would share a folder; run them in "
+                "separate grids."
             )
         fields = {choice.partition("=")[0] for choice in self.search}
         fields |= {text.partition("=")[0] for text in self.settings} & {"seed"}
         decided = sorted(fields & {"seed", "train_on", "evaluate_on"})
         if decided:
             raise ValueError(
-                f"{decided[0]} is the grid's to decide: it chooses on "
-                "validation images and counts the seeds."
+                f"{decided[0]} is set by the grid, which chooses on validation "
+                "images and numbers the seeds."
             )
-        for cell in self.cells:  # Each combination, before any work.
+        for cell in self.cells:  # All configs are checked before any work.
             for point in points(self, cell.recipe):
                 make_config(self, cell, point)
         for recipe in self.recipes:
@@ -73,7 +74,13 @@ class Plan:
                 )
 
     @property
-    def cells(self):
+    def needs_optuna(self) -> bool:
+        """Whether there is a search, and more than a plain grid."""
+        plain = self.sampler == "grid" and self.pruner == "none"
+        return not plain and any(search_size(self, cell) for cell in self.cells)
+
+    @property
+    def cells(self) -> list["Cell"]:
         """All `Cell`s, those of one task together."""
         return [
             Cell(*names)
@@ -92,14 +99,14 @@ class Cell:
     recipe: str
 
     @property
-    def slug(self):
-        """A name for files and for the study."""
+    def slug(self) -> str:
+        """A name for folders, locks and the study."""
         name = "__".join((self.task, self.model, self.recipe))
         return re.sub(r"[^\w.-]+", "_", name)
 
 
-def points(plan, recipe):
-    """Returns the overrides, dicts, that a search by grid chooses from."""
+def points(plan: Plan, recipe: str) -> list[dict]:
+    """Returns the overrides that a search by grid chooses from."""
     if plan.search:
         names, values = [], []
         for choice in plan.search:
@@ -112,8 +119,10 @@ def points(plan, recipe):
             values.append(several.split(","))
         for row in (names, *values):
             if len(set(row)) < len(row):
-                # Two runs at a time would write to one folder.
-                raise ValueError(f"search={plan.search} names one thing twice.")
+                # Two processes would write to one folder at a time.
+                raise ValueError(
+                    f"search={plan.search} has a field or a value twice."
+                )
         return [
             dict(zip(names, row, strict=True))
             for row in itertools.product(*values)
@@ -126,8 +135,16 @@ def points(plan, recipe):
     return [{}]
 
 
-def make_config(plan, cell, point, **fields):
+def make_config(
+    plan: Plan, cell: Cell, point: Mapping[str, Any], **fields: Any
+) -> recipes.FinetuneConfig:
     """Returns the `FinetuneConfig` of a run.
+
+    Args:
+      plan: whose settings hold for all runs.
+      cell: whose recipe is changed.
+      point: overrides, see `points`.
+      **fields: of the config, changed last.
 
     Raises:
       ValueError: an unknown recipe or field, or a bad value.
@@ -139,14 +156,14 @@ def make_config(plan, cell, point, **fields):
     return dataclasses.replace(config, **fields)
 
 
-def seeds(plan, cell):
+def seeds(plan: Plan, cell: Cell) -> range:
     """Returns the seeds of the final runs: one where nothing is random."""
     config = make_config(plan, cell, points(plan, cell.recipe)[0])
     return range(plan.seeds if config.trains else 1)
 
 
-def search_size(plan, cell):
-    """Returns how many runs choose the hyper-parameters; 0: no choice."""
+def search_size(plan: Plan, cell: Cell) -> int:
+    """Returns how many runs a search has; 0 if there is no choice to make."""
     size = len(points(plan, cell.recipe))
     if size == 1:
         return 0

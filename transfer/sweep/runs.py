@@ -1,34 +1,43 @@
 """Many fine-tuning runs: chosen on validation, then scored on test once each.
 
-Optuna keeps what was tried in SQLite; file locks say who is at it, and end
-with the process that holds them, so that nothing waits for the dead.
+A plain grid needs nothing but its folders: a run has ended when its folder
+holds a result. Searches by TPE and with a pruner are kept by Optuna, in SQLite.
+File locks say who is at a run; they end with their process, so nobody waits
+for a dead one.
 """
 
-import contextlib
 import dataclasses
+import os
 import pathlib
 import re
 import time
+from collections.abc import Callable, Mapping
 
 import filelock
 import keras
-import optuna
 from absl import logging
 
 from efficientnet_tf.utils import files, run_folder, workers
-from transfer import finetune
-from transfer.sweep import optuna_search, plan as plan_lib
+from transfer import finetune, recipes
+from transfer.sweep import plan as plan_lib
+
+ALL_DIVERGED = "no run of the search finished; choose other values to search."
 
 
-def work(plan, workdir, data_dir=None, on_run=None):
-    """Does what is left of a plan, one run after the other.
+def work(
+    plan: plan_lib.Plan,
+    workdir: str | os.PathLike,
+    data_dir: str | None = None,
+    on_run: Callable[[], object] | None = None,
+) -> None:
+    """Does the remaining runs of a plan, one after the other.
 
-    Several processes may do so in one folder at a time. A run that one of
-    them was killed in is gone on with by another.
+    Several processes may share a folder. A run whose process was killed is
+    resumed by another.
 
     Args:
-      plan: a `plans.Plan`.
-      workdir: the grid's folder, see `sharing.start`.
+      plan: what to run.
+      workdir: the grid's folder, see `run_folder.start_study`.
       data_dir: where TFDS keeps its sets.
       on_run: called after each run of this process.
 
@@ -44,41 +53,39 @@ def work(plan, workdir, data_dir=None, on_run=None):
         elif "busy" in states:
             time.sleep(workers.POLL_SECONDS)
         else:
-            # Whoever made the last run may have been killed right after it.
+            # The process of the last run may have been killed right after it.
             _write_results(plan, grid.workdir)
             grid.check()
             return
 
 
-def count(plan, workdir):
+def count(plan: plan_lib.Plan, workdir: str | os.PathLike) -> tuple[int, int]:
     """Returns how many runs have ended, and how many there are in all."""
     workdir = pathlib.Path(workdir)
     ended, total = 0, 0
     for cell in plan.cells:
-        searched = plan_lib.search_size(plan, cell)
         seeds = plan_lib.seeds(plan, cell)
-        total += searched + len(seeds)
-        if searched and (workdir / optuna_search.STUDY_FILE).exists():
-            ended += len(
-                optuna_search.list_ended(
-                    optuna_search.open_study(plan, workdir, cell)
-                )
-            )
+        total += plan_lib.search_size(plan, cell) + len(seeds)
+        ended += _count_searched(plan, workdir, cell)
         ended += sum(
             workers.has_ended(_final(workdir, cell, seed)) for seed in seeds
         )
     return ended, total
 
 
-def check(plan, workdir, failures=()):
-    """Raises RuntimeError if final runs failed by themselves.
+def check(
+    plan: plan_lib.Plan,
+    workdir: str | os.PathLike,
+    failures: Mapping[str, str] | None = None,
+) -> None:
+    """Raises RuntimeError if final runs diverged or ran out of memory.
 
     Args:
-      plan: a `plans.Plan`.
+      plan: what was run.
       workdir: the grid's folder.
-      failures: {name: reason} of others that did.
+      failures: {name: reason} of what else failed.
     """
-    found = dict(failures)
+    found = dict(failures or {})
     for cell in plan.cells:
         for seed in plan_lib.seeds(plan, cell):
             row = _last_row(_final(pathlib.Path(workdir), cell, seed))
@@ -87,17 +94,17 @@ def check(plan, workdir, failures=()):
     if found:
         name, reason = next(iter(found.items()))
         raise RuntimeError(
-            f"{len(found)} diverged, all else is done: {name}: {reason}"
+            f"{len(found)} diverged, all others are done: {name}: {reason}"
         )
 
 
-def read_results(plan, workdir):
-    """Returns the rows of all final runs that have ended, but diverged ones.
+def read_results(plan: plan_lib.Plan, workdir: str | os.PathLike) -> list[dict]:
+    """Returns the rows of the final runs that ended without diverging.
 
-    "folder" is where a run's other files are, seen from `workdir`,
-    "chosen_from" the points that its search tried, "searched" the fields that
-    they differ in, "search_curves" those of the one that was chosen, and
-    "diverged" the seeds that are not there.
+    They also hold "folder", a run's folder relative to `workdir`;
+    "chosen_from", how many points its search tried; "searched", the fields in
+    which these differ; "search_curves", the curves of the chosen point; and
+    "diverged", how many seeds are missing.
     """
     workdir = pathlib.Path(workdir)
     found = []
@@ -107,7 +114,7 @@ def read_results(plan, workdir):
         ]
         rows = {folder: row for folder in folders if (row := _last_row(folder))}
         diverged = sum("failed" in row for row in rows.values())
-        about = {"chosen_from": plan_lib.search_size(plan, cell)}
+        about: dict = {"chosen_from": plan_lib.search_size(plan, cell)}
         if diverged:
             about["diverged"] = diverged
         if about["chosen_from"] and rows:
@@ -121,11 +128,27 @@ def read_results(plan, workdir):
     return found
 
 
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """A run of a cell, in a search or final.
+
+    `shown` are the hyper-parameters that TensorBoard lists, `leftovers` what
+    the folder holds that nobody needs once the run has ended.
+    """
+
+    cell: plan_lib.Cell
+    folder: pathlib.Path
+    config: recipes.FinetuneConfig
+    shown: dict
+    leftovers: tuple[str, ...]
+
+
 class _Grid:
     def __init__(self, plan, workdir, data_dir):
         self.plan = plan
         self.workdir = workdir
         self.data_dir = data_dir
+        self.done = set()
         self.failures = {}
 
     def check(self):
@@ -135,190 +158,187 @@ class _Grid:
     def step(self, cell):
         """Does one run of a cell: "ran", "busy" with others, or "done".
 
-        A cell that failed is done; `check` tells of it.
+        A cell that failed is done; `check` reports it.
         """
-        if cell.slug in self.failures:
+        if cell in self.done:
             return "done"
-        try:
-            return self._step(cell)
-        except optuna_search.AllDiverged as error:
-            logging.warning("%s: %s", cell.slug, error)
-            self.failures[cell.slug] = str(error)
-            return "done"
+        state = self._step(cell)
+        if state == "done":
+            self.done.add(cell)
+        return state
 
     def _step(self, cell):
         point = {}
         if plan_lib.search_size(self.plan, cell):
-            study = optuna_search.open_study(self.plan, self.workdir, cell)
-            with contextlib.ExitStack() as held:
-                with workers.lock(self.workdir, cell.slug):
-                    trial = self._claim(study, cell, held)
-                    # Under the lock: a dead trial ends before it is replaced.
-                    running = study.get_trials(
-                        deepcopy=False, states=optuna_search.RUNNING
-                    )
-                if trial is not None:
-                    self._search(study, trial, cell)
-                    return "ran"
-            if running:
-                return "busy"
-            point = optuna_search.best_point(study)
-        return self._finish(cell, point)
-
-    def _claim(self, study, cell, held):
-        """Returns a trial that is this process's alone, or None."""
-        for trial in study.get_trials(
-            deepcopy=False, states=optuna_search.RUNNING
-        ):
-            lock = workers.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
-            with contextlib.suppress(filelock.Timeout), lock:
-                # Nobody holds it: its process is dead, or has just ended it.
-                if not study.trials[trial.number].state.is_finished():
-                    self._replace(study, trial)
-        left = study.get_trials(deepcopy=False, states=optuna_search.WAITING)
-        if self.plan.sampler == "tpe":
-            started = len(optuna_search.list_ended(study)) + len(
-                study.get_trials(deepcopy=False, states=optuna_search.RUNNING)
-            )
-            left = left or started < self.plan.trials
-        if not left:
-            return None
-        # Of its own for each trial, whichever process makes it.
-        study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
-        trial = study.ask()
-        held.enter_context(
-            workers.lock(self.workdir, f"{cell.slug}-{trial.number}", 0)
+            state = self._search(cell)
+            if state != "done":
+                return state
+            point = _best_point(self.plan, self.workdir, cell)
+            if point is None:
+                logging.warning("%s: %s", cell.slug, ALL_DIVERGED)
+                self.failures[cell.slug] = ALL_DIVERGED
+                return "done"
+        state = self._do_next(
+            {
+                f"{cell.slug}-seed{seed}": self._make_final(cell, point, seed)
+                for seed in plan_lib.seeds(self.plan, cell)
+            }
         )
-        # Before the trial can be seen as running without its parameters.
-        trial.set_user_attr(
-            "point", optuna_search.suggest(self.plan, cell, trial)
-        )
-        return trial
+        if state == "ran":
+            _write_results(self.plan, self.workdir)
+        return state
 
-    def _replace(self, study, dead):
-        """Lets another trial go on from a dead one's checkpoints.
-
-        The trial ends last, so that a kill in between leaves it to be replaced
-        by the next process.
-        """
-        # It may have died before it took them over from the queue.
-        params = dead.system_attrs.get("fixed_params", dead.params)
-        waiting = study.get_trials(deepcopy=False, states=optuna_search.WAITING)
-        if params not in [t.system_attrs["fixed_params"] for t in waiting]:
-            study.enqueue_trial(params)
-        study.set_user_attr(f"killed-{dead.number}", True)
-        study.tell(dead.number, state=optuna.trial.TrialState.FAIL)
-
-    def _search(self, study, trial, cell):
+    def _search(self, cell):
         """Trains on train, scores on validation."""
-        point = trial.user_attrs["point"]
-        folder = _searched(self.workdir, cell, point)
-        config = plan_lib.make_config(
-            self.plan,
-            cell,
-            point,
-            train_on="train",
-            evaluate_on="validation",
-        )
-        try:
-            row = self._run(cell, config, folder, [optuna_search.Judge(trial)])
-        except optuna.TrialPruned:
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        except Exception as error:
-            if not workers.is_runs_own(error):
-                raise
-            logging.warning("%s: %s", folder, error)
-            trial.set_user_attr("diverged", str(error))
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        else:
-            study.tell(trial, row["score"])
-            self._show(cell, _name(point), config, point, row)
-        # Nobody needs them.
-        for name in (run_folder.CHECKPOINTS, run_folder.MODEL_FILE):
-            files.remove(folder / name)
+        if not self.plan.needs_optuna:
+            points = plan_lib.points(self.plan, cell.recipe)
+            return self._do_next(
+                {
+                    f"{cell.slug}-point{i}": self._make_searched(cell, point)
+                    for i, point in enumerate(points)
+                }
+            )
+        from transfer.sweep import optuna_search
 
-    def _finish(self, cell, point):
-        """Trains with what was chosen, and touches the test images."""
+        return optuna_search.step(
+            self.plan,
+            self.workdir,
+            cell,
+            train=lambda point, watchers: self._train(
+                self._make_searched(cell, point), watchers
+            ),
+            tidy=lambda point: self._tidy(self._make_searched(cell, point)),
+        )
+
+    def _make_searched(self, cell, point):
+        config = plan_lib.make_config(
+            self.plan, cell, point, train_on="train", evaluate_on="validation"
+        )
+        return _Run(
+            cell,
+            _searched(self.workdir, cell, point),
+            config,
+            shown=point,
+            leftovers=(run_folder.CHECKPOINTS, run_folder.MODEL_FILE),
+        )
+
+    def _make_final(self, cell, point, seed):
+        """Returns a run with what was chosen, which touches the test images."""
+        return _Run(
+            cell,
+            _final(self.workdir, cell, seed),
+            plan_lib.make_config(self.plan, cell, point, seed=seed),
+            shown={**point, "seed": seed},
+            leftovers=(run_folder.CHECKPOINTS,),
+        )
+
+    def _do_next(self, runs):
+        """Does the first of {lock: run} that is left and that nobody is at.
+
+        Returns "ran"; else "busy" if others are at some, or "done".
+        """
         state = "done"
-        for seed in plan_lib.seeds(self.plan, cell):
-            folder = _final(self.workdir, cell, seed)
-            if workers.has_ended(folder) and self._is_tidy(cell, seed):
+        for lock, run in runs.items():
+            if workers.has_ended(run.folder) and self._is_tidy(run):
                 continue
-            lock = workers.lock(self.workdir, f"{cell.slug}-seed{seed}", 0)
             try:
-                with lock:
-                    ended = workers.has_ended(folder)
-                    config = plan_lib.make_config(
-                        self.plan, cell, point, seed=seed
-                    )
+                with workers.lock(self.workdir, lock, 0):
+                    # Another process may have ended it since.
+                    ended = workers.has_ended(run.folder)
                     if not ended:
-                        self._run_final(cell, config, folder)
-                    self._tidy(cell, config, point)
+                        self._do(run)
+                    self._tidy(run)
             except filelock.Timeout:
                 state = "busy"
                 continue
             if not ended:
-                _write_results(self.plan, self.workdir)
                 return "ran"
         return state
 
-    def _run_final(self, cell, config, folder):
+    def _do(self, run):
         try:
-            self._run(cell, config, folder, [])
+            self._train(run)
         except Exception as error:
             if not workers.is_runs_own(error):
                 raise
-            workers.fail(folder, error, config.seed)
+            workers.fail(run.folder, error, run.config.seed)
 
-    def _tidy(self, cell, config, point):
-        """Does what is left to do after a final run, which a kill prevents."""
-        folder = _final(self.workdir, cell, config.seed)
-        row = _last_row(folder)
-        if "failed" not in row and not self._shown(cell, config.seed).exists():
-            point = {**point, "seed": config.seed}
-            self._show(cell, f"seed={config.seed}", config, point, row)
-        files.remove(folder / run_folder.CHECKPOINTS)
-
-    def _is_tidy(self, cell, seed):
-        folder = _final(self.workdir, cell, seed)
-        told = self._shown(cell, seed).exists() or "failed" in _last_row(folder)
-        return told and not (folder / run_folder.CHECKPOINTS).exists()
-
-    def _shown(self, cell, seed):
-        return self.workdir / "tensorboard" / cell.slug / f"seed={seed}"
-
-    def _run(self, cell, config, folder, watchers):
-        logging.info("%s", folder)
+    def _train(self, run, watchers=()):
+        logging.info("%s", run.folder)
         keras.backend.clear_session()
         return finetune.finetune_and_evaluate(
-            cell.task,
-            cell.model,
+            run.cell.task,
+            run.cell.model,
             weights=self.plan.weights,
-            config=config,
-            workdir=folder,
+            config=run.config,
+            workdir=run.folder,
             data_dir=self.data_dir,
-            recipe=cell.recipe,
+            recipe=run.cell.recipe,
             watchers=watchers,
         )
 
-    def _show(self, cell, name, config, point, row):
+    def _tidy(self, run):
+        """Shows a run in TensorBoard, and removes what nobody needs."""
+        row = _last_row(run.folder)
+        if row and "failed" not in row and not self._board(run).exists():
+            self._show(run, row)
+        for name in run.leftovers:
+            files.remove(run.folder / name)
+
+    def _is_tidy(self, run):
+        shown = self._board(run).exists() or "failed" in _last_row(run.folder)
+        return shown and not any(
+            (run.folder / name).exists() for name in run.leftovers
+        )
+
+    def _board(self, run):
+        return self.workdir / "tensorboard" / run.cell.slug / run.folder.name
+
+    def _show(self, run, row):
         """Writes a run for the HParams page of TensorBoard."""
         import tensorflow as tf
         from tensorboard.plugins.hparams import api
 
-        folder = self.workdir / "tensorboard" / cell.slug / name
-        values = dataclasses.asdict(cell)
-        values |= {field: getattr(config, field) for field in point}
-        with tf.summary.create_file_writer(str(folder)).as_default():
-            api.hparams(values, trial_id=f"{cell.slug}/{name}")
+        values = dataclasses.asdict(run.cell)
+        values |= {field: getattr(run.config, field) for field in run.shown}
+        writer = tf.summary.create_file_writer(str(self._board(run)))
+        with writer.as_default():
+            api.hparams(values, trial_id=f"{run.cell.slug}/{run.folder.name}")
             tf.summary.scalar(f"{row['evaluated_on']}/score", row["score"], 0)
+
+
+def _count_searched(plan, workdir, cell):
+    """Returns how many runs of a cell's search have ended."""
+    if not plan_lib.search_size(plan, cell):
+        return 0
+    if plan.needs_optuna:
+        from transfer.sweep import optuna_search
+
+        return optuna_search.count_ended(plan, workdir, cell)
+    return sum(
+        workers.has_ended(_searched(workdir, cell, point))
+        for point in plan_lib.points(plan, cell.recipe)
+    )
+
+
+def _best_point(plan, workdir, cell):
+    """Returns the overrides that a finished search chose; None: no choice."""
+    if plan.needs_optuna:
+        from transfer.sweep import optuna_search
+
+        return optuna_search.best_point(plan, workdir, cell)
+    best, best_score = None, float("-inf")
+    for point in plan_lib.points(plan, cell.recipe):
+        row = _last_row(_searched(workdir, cell, point)) or {}
+        # The first of equals, so that every process chooses the same.
+        if row.get("score", best_score) > best_score:
+            best, best_score = point, row["score"]
+    return best
 
 
 def _search_curves(plan, workdir, cell):
     """Returns the curves of the run whose point was chosen."""
-    point = optuna_search.best_point(
-        optuna_search.open_study(plan, workdir, cell)
-    )
+    point = _best_point(plan, workdir, cell)
     row = _last_row(_searched(workdir, cell, point))
     return (row or {}).get("curves", {})
 

@@ -34,7 +34,7 @@ def open_set(tmp_path):
 def test_every_set_with_an_archive_is_a_task_of_the_paper():
     assert set(publishers.FORMATS) == set(archive_cases.SETS)
     assert set(publishers.FORMATS) == set(published.BEST_REPORTED)
-    # What TFDS does not know has a version of its own.
+    # Sets that TFDS does not have carry their own version.
     for name, row in publishers.FORMATS.items():
         assert (row.version is None) == (tasks.TASKS[name].source == "tfds")
 
@@ -56,7 +56,7 @@ def test_names_boxes_and_keys_are_the_publishers(open_set):
     for name in archive_cases.SETS:
         open_set(name)
     assert open_set(AIRCRAFT).class_names == archive_cases.VARIANTS
-    # By their ids, whatever the order of the lines.
+    # Ordered by id, whatever the order of the lines.
     birds = open_set("birdsnap")
     assert birds.class_names == archive_cases.SPECIES
     assert birds.splits["test"][0].key == "Acadian_Flycatcher/test0.jpg"
@@ -111,7 +111,7 @@ def _cifar_for_python(root):
         path.rename(path.with_suffix(""))
 
 
-# (set, what is done to it, what the line says)
+# (set, damage, message)
 DAMAGES = [
     (
         "oxford_iiit_pet",
@@ -126,12 +126,12 @@ DAMAGES = [
     (
         "oxford_iiit_pet",
         _append("trainval.txt", "pug_99 1"),
-        "trainval.txt, line 38 is not of four words: 'pug_99 1'",
+        "trainval.txt, line 38 does not have 4 words: 'pug_99 1'",
     ),
     (
         "oxford_iiit_pet",
         _append("breed_1_2.xml", "<more/>"),
-        "breed_1_2.xml has no box of an object",
+        "breed_1_2.xml has no bounding box",
     ),
     (
         "food101",
@@ -143,7 +143,11 @@ DAMAGES = [
         _append("classes.txt", "dish_7"),
         "classes.txt: the class 'dish_7' is there twice",
     ),
-    ("cifar100", _cifar_cut, "test.bin has 3,073 bytes, not 3,074 an image"),
+    (
+        "cifar100",
+        _cifar_cut,
+        "test.bin has 3,073 bytes, not 3,074 for each image",
+    ),
     (
         "cifar10",
         _cifar_out_of_range,
@@ -197,7 +201,7 @@ DAMAGES = [
     (
         "birdsnap",
         _append("images.txt", "u\tm\tp"),
-        "images.txt, line 14 is short",
+        "images.txt, line 14 has too few columns",
     ),
     (
         "birdsnap",
@@ -215,7 +219,7 @@ def test_a_wrong_list_gives_one_line(open_set, name, damage, message):
     assert "\n" not in str(caught.value)
 
 
-# {set: {archive: what of the set's folder is in it}}; other files lie beside.
+# {set: {archive: its part of the set's folder}}; the rest is not packed.
 PACKED = {
     CARS: {
         "cars_train.tgz": ["cars_train"],
@@ -260,7 +264,7 @@ def _pack(name, root, packed):
 
 
 def _labels(name, source, scratch):
-    """{split: labels} of a set whose files are all there."""
+    """Returns {split: labels} of a set, after a check that its files exist."""
     with archives.opened(name, source, scratch) as archive:
         for images in archive.splits.values():
             assert all(image.file.is_file() for image in images)

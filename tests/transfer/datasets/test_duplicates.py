@@ -8,7 +8,7 @@ from transfer.datasets import duplicates
 
 
 def _smooth(number, count):
-    """Images of large soft forms, as photographs have: noise, enlarged."""
+    """Images of large soft shapes, like photographs: enlarged noise."""
     noise = np.random.default_rng(number)
     coarse = noise.integers(20, 236, (count, 6, 6, 3), np.uint8)
     pictures = [Image.fromarray(pixels).resize((48, 48)) for pixels in coarse]
@@ -19,7 +19,7 @@ def test_exact_and_near_duplicates_are_told_from_others():
     train, test = _smooth(0, 40), _smooth(1, 6)
     test[1] = train[7]
     test[2] = train[7]
-    # Lighter, and one pixel to the side: a second shot of the same.
+    # Lighter and shifted by a pixel, like a second shot of the same.
     test[4] = np.roll(train[30], 1, axis=1) + 4
     train_labels, test_labels = np.zeros(40, int), np.zeros(6, int)
     test_labels[2] = 1
@@ -45,7 +45,7 @@ def test_the_same_shape_in_other_colours_is_another_image():
     assert pairs == []
 
 
-# Seen on the shared subsets: (exact, near); each pair was looked at.
+# Found on the shared subsets: (exact, near); each pair was checked by eye.
 SHARED = {
     "cifar10": (0, 3),
     "cifar100": (0, 1),

@@ -49,7 +49,7 @@ def test_no_point_is_made_up():
     assert _points({"parameters": None}) == {}
     points = _points({"task": "digits"}, {"task": "cars196"})
     assert points["digits"][1] == []
-    # The right half tells no parameters of DAT.
+    # The right half of Table 5 has no parameters for DAT.
     entry = published_lib.BEST_PUBLIC["cars196"]
     assert [point[0] for point in points["cars196"][1]] == [
         entry.model,
@@ -102,7 +102,7 @@ def test_networks_that_a_search_chose_differently_for_are_joined():
 
 
 def _red(image):
-    """How many pixels have the first colour of ours."""
+    """Counts the pixels in the first colour of our recipes."""
     return (np.abs(image.astype(int) - [214, 39, 40]).sum(-1) < 30).sum()
 
 
@@ -146,7 +146,7 @@ CURVES = {"epoch": [1, 2, 3], "top1": [0.1, 0.5, 0.9]}
 
 
 def _blue(image):
-    """How many pixels of the right half have a curve's first colour."""
+    """Counts the pixels of the right half in the first colour of curves."""
     right = image[:, image.shape[1] // 2 :].astype(int)
     return (np.abs(right - [31, 119, 180]).sum(-1) < 30).sum()
 

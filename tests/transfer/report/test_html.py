@@ -22,7 +22,7 @@ SECTIONS = [
 
 
 class _Reader(html.parser.HTMLParser):
-    """Collects tags with attributes, cells of tables, and what is open."""
+    """Collects tags with attributes, table cells, and unclosed tags."""
 
     def __init__(self):
         super().__init__()

@@ -30,7 +30,7 @@ def test_the_bootstrap_of_equal_classes_is_as_wide_as_theory():
     # 100 classes of 50 images at 0.8: the mean's variance is 0.16 / 5,000.
     low, high = intervals.bootstrap(np.full(100, 0.8), np.full(100, 50))
     spread = 1.96 * (0.16 / 5_000) ** 0.5
-    # 10,000 draws know a bound to about 2 % of the standard deviation.
+    # 10,000 draws give a bound to about 2 % of the standard deviation.
     assert (low, high) == pytest.approx((0.8 - spread, 0.8 + spread), abs=5e-4)
 
 

@@ -154,7 +154,7 @@ def test_files_are_joined_and_a_torn_last_line_is_left_out(tmp_path, caplog):
     rows = results.read_results([one, two])
     assert [row["task"] for row in rows] == ["cifar10", "cars196"]
     (record,) = caplog.records
-    assert record.getMessage() == f"{two}, row 2 is torn and left out."
+    assert record.getMessage() == f"{two}, row 2 is incomplete; skipping it."
     assert {row["folder"] for row in rows} == {str(tmp_path)}
 
 
@@ -164,7 +164,7 @@ def test_rows_of_a_grid_name_their_runs_folders(tmp_path):
     (row,) = results.read_results([path])
     assert row["folder"] == f"{tmp_path}/final/cell/seed=0"
     _write(path, {**ROW, "folder": 3})
-    with pytest.raises(ValueError, match="row 1: folder is 3, not a text"):
+    with pytest.raises(ValueError, match="row 1: folder is 3, not a string"):
         results.read_results([path])
 
 
@@ -177,7 +177,7 @@ def test_a_whole_last_line_needs_no_end(tmp_path, caplog):
 
 NOT_JSON = {
     "in the middle": b'{"task": "cif\n' + json.dumps(ROW).encode() + b"\n",
-    # A killed writer leaves no end of line behind.
+    # A killed writer leaves a line without an end.
     "whole last": b'{"task": "cif\n',
     "bytes": b"\xff\xfe\x00\n",
 }
@@ -198,7 +198,7 @@ WRONG = {
     "number": (3, "row 1 is not a result: 3"),
     "nan": ({**ROW, "score": float("nan")}, r"score is nan, not in \[0, 1\]"),
     "percent": ({**ROW, "score": 95.0}, r"score is 95.0, not in \[0, 1\]"),
-    "task": ({**ROW, "task": 7}, "task is 7, not a text"),
+    "task": ({**ROW, "task": 7}, "task is 7, not a string"),
     "images": ({**ROW, "test_images": 0}, "test_images is 0, not a count"),
     "pixels": ({**ROW, "resolution": "224"}, "resolution is '224', not a"),
     "seconds": ({**ROW, "seconds": "1 h"}, "seconds is '1 h', not a number"),

@@ -56,7 +56,7 @@ def test_without_parameters_there_is_no_ratio():
     (line,) = _compare({"parameters": None})
     assert line["parameters"] is None and line["ratio"] is None
     assert table5.average_ratio([line]) == (None, 0)
-    # The paper prints no parameters of DAT.
+    # The paper prints no parameters for DAT.
     (line,) = _compare({"task": "cars196"}, half=published.BEST_REPORTED)
     assert line["ratio"] is None
 

@@ -44,7 +44,7 @@ def _write(folder, *rows):
 
 
 def _cells(markdown, first):
-    """The cells of the tables' lines that begin with `first`."""
+    """Returns the cells of the table rows that begin with `first`."""
     lines = [line for line in markdown.splitlines() if line.startswith("| ")]
     cells = [line.strip("| ").split(" | ") for line in lines]
     return [line for line in cells if line[0] == first]
@@ -142,19 +142,19 @@ def test_the_worst_pairs_are_counted_and_shown(tmp_path):
     row = {**ROW, "folder": str(tmp_path / "run")}
     text = _write(tmp_path / "report", row)["report.md"]
     assert "| cat | <dog> | 250 of 5,000 |" in text
-    assert "![cifar10: some images of the worst pairs.]" in text
-    assert "Images of 1 of these pairs are not here" in text
+    assert "![cifar10: some images of the most frequent mistakes.]" in text
+    assert "No images of 1 of these pairs" in text
     assert (tmp_path / "report" / "mistakes_cifar10.png").exists()
 
 
 def test_what_rows_lack_is_said_and_the_rest_goes_on(tmp_path):
     text = _write(tmp_path, BARE)["report.md"]
-    assert "No row tells its parameters." in text
+    assert "No row has its parameters." in text
     assert "Its rows hold no confusion matrix." in text
     assert "No learning curves" in text
     assert not list(tmp_path.glob("*.png"))
     text = _write(tmp_path / "more", ROW, {**BARE, "task": "x"})["report.md"]
-    assert "without parameters in their rows: 1." in text
+    assert "Rows without parameters, left out: 1." in text
 
 
 def test_tasks_with_like_names_have_files_of_their_own(tmp_path):

@@ -14,7 +14,7 @@ import paths
 from efficientnet_tf.models import builder, variants
 from efficientnet_tf.utils import files, run_folder, workers
 from efficientnet_tf.weights import loading
-from transfer import finetune, inputs
+from transfer import finetune, inputs, sweep
 from transfer.sweep import optuna_search, plan as plan_lib, runs as runs_lib
 
 
@@ -45,8 +45,14 @@ def plan(folder, tiny_weights):
 
 
 @pytest.fixture
+def pruned_plan(plan):
+    """A grid that needs Optuna; its runs report nothing to prune by."""
+    return dataclasses.replace(plan, pruner="asha")
+
+
+@pytest.fixture
 def runs(monkeypatch):
-    """Replaces fine-tuning by a record of it; scores are by learning rate."""
+    """Replaces fine-tuning by a record of it; scores depend on the rate."""
     made = []
 
     def run(task, model_name, *, config, workdir, watchers, **_):
@@ -141,10 +147,24 @@ MOMENTS = [
 ]
 
 
+def _assert_complete(plan, workdir, runs, repeats=0):
+    """Checks that each run has ended, and how often a result is there again."""
+    folders = sorted(folder.name for _, folder, _ in runs)
+    assert folders[-2:] == ["seed=0", "seed=1"]
+    searched = {"learning_rate=0.001", "learning_rate=0.01"}
+    assert set(folders[:-2]) == searched
+    for path in workdir.glob("search/*/*/results.jsonl"):
+        assert len(files.read_json_lines(path)) <= 1 + repeats
+    assert runs_lib.count(plan, workdir) == (4, 4)
+    rows = files.read_json_lines(workdir / run_folder.RESULTS_FILE)
+    assert [row["seed"] for row in rows] == [0, 1]
+
+
 @pytest.mark.parametrize("place, name", MOMENTS)
 def test_a_kill_at_any_moment_loses_and_repeats_nothing(
-    place, name, plan, tmp_path, runs, monkeypatch
+    place, name, pruned_plan, tmp_path, runs, monkeypatch
 ):
+    plan = pruned_plan
     real = getattr(place, name)
 
     def kill(*args, skip_if_exists=False, **__):
@@ -163,21 +183,123 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(
             patch.setattr(place, name, kill)
             runs_lib.work(plan, tmp_path)
     runs_lib.work(plan, tmp_path)
-    folders = sorted(folder.name for _, folder, _ in runs)
-    assert folders[-2:] == ["seed=0", "seed=1"]
-    searched = {"learning_rate=0.001", "learning_rate=0.01"}
-    assert set(folders[:-2]) == searched
-    for path in tmp_path.glob("search/*/*/results.jsonl"):
-        # One that ended before its trial did returns its result once more.
-        assert len(files.read_json_lines(path)) <= 1 + (name == "tell")
+    # One that ended before its trial did returns its result once more.
+    _assert_complete(plan, tmp_path, runs, repeats=name == "tell")
+
+
+# The same, of a plain grid.
+PLAIN_MOMENTS = [
+    (finetune, "finetune_and_evaluate"),
+    (runs_lib._Grid, "_tidy"),
+    (runs_lib._Grid, "_show"),
+    (files, "remove"),
+    (runs_lib, "_best_point"),
+    (runs_lib, "_write_results"),
+]
+
+
+@pytest.mark.parametrize("calls", range(4))
+@pytest.mark.parametrize("place, name", PLAIN_MOMENTS)
+def test_a_plain_grid_killed_at_any_moment_loses_and_repeats_nothing(
+    place, name, calls, plan, tmp_path, runs, monkeypatch
+):
+    run_folder.start_study(plan, tmp_path)
+    real = getattr(place, name)
+    left = calls
+
+    def kill(*args, **settings):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise _Kill
+        return real(*args, **settings)
+
+    with monkeypatch.context() as patch, pytest.raises(_Kill):
+        patch.setattr(place, name, kill)
+        runs_lib.work(plan, tmp_path)
+        raise _Kill  # It was called less often.
+    runs_lib.work(plan, tmp_path)
+    assert len(runs) == 4
+    _assert_complete(plan, tmp_path, runs)
+    assert not list(tmp_path.glob("*/*/*/checkpoints"))
+    assert len(list(tmp_path.glob("tensorboard/*/*"))) == 4
+
+
+def test_a_plain_grid_runs_where_optuna_is_not_installed(
+    plan, tmp_path, runs, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    monkeypatch.setitem(sys.modules, optuna_search.__name__, None)
+    monkeypatch.delattr(sweep, "optuna_search")
+    run_folder.start_study(plan, tmp_path)
+    runs_lib.work(plan, tmp_path)
+    _assert_complete(plan, tmp_path, runs)
+    assert not list(tmp_path.glob("study.db*"))
+    with pytest.raises(ImportError, match="optuna"):
+        runs_lib.work(dataclasses.replace(plan, pruner="asha"), tmp_path)
+
+
+def test_a_plain_grid_that_an_earlier_version_began_with_optuna_goes_on(
+    plan, tmp_path, runs
+):
+    run_folder.start_study(plan, tmp_path)
+    (cell,) = plan.cells
+    # It had ended one run, and was killed in the other.
+    study = optuna_search.open_study(plan, tmp_path, cell)
+    for rate in ("0.001", "0.01"):
+        trial = study.ask()
+        point = optuna_search.suggest(plan, cell, trial)
+        trial.set_user_attr("point", point)
+        assert point == {"learning_rate": rate}
+    row = {"score": 0.5, "evaluated_on": "validation", "curves": {}}
+    ended = tmp_path / "search" / cell.slug / "learning_rate=0.001"
+    files.append_json_line(ended / run_folder.RESULTS_FILE, row)
+    study.tell(0, 0.5)
+    assert runs_lib.count(plan, tmp_path) == (1, 4)
+    runs_lib.work(plan, tmp_path)
+    assert [folder.name for _, folder, _ in runs] == [
+        "learning_rate=0.01",
+        "seed=0",
+        "seed=1",
+    ]
     assert runs_lib.count(plan, tmp_path) == (4, 4)
-    rows = files.read_json_lines(tmp_path / run_folder.RESULTS_FILE)
-    assert [row["seed"] for row in rows] == [0, 1]
+
+
+def test_a_point_that_diverged_is_neither_repeated_nor_chosen(
+    plan, tmp_path, runs, monkeypatch
+):
+    record, tries = finetune.finetune_and_evaluate, []
+
+    def diverge(*args, config, **settings):
+        if config.learning_rate == 0.01:
+            tries.append(config)
+            raise FloatingPointError("loss is nan")
+        return record(*args, config=config, **settings)
+
+    monkeypatch.setattr(finetune, "finetune_and_evaluate", diverge)
+    run_folder.start_study(plan, tmp_path)
+    for _ in range(2):
+        runs_lib.work(plan, tmp_path)
+    rates = [config.learning_rate for config, *_ in runs]
+    assert rates == [0.001, 0.001, 0.001] and len(tries) == 1
+    assert runs_lib.count(plan, tmp_path) == (4, 4)
+
+
+def test_of_equal_scores_the_first_point_is_chosen(plan, tmp_path, runs):
+    (cell,) = plan.cells
+    for rate, score in (("0.1", 0.5), ("0.01", 0.7), ("0.001", 0.7)):
+        folder = runs_lib._searched(tmp_path, cell, {"learning_rate": rate})
+        row = {"score": score}
+        files.append_json_line(folder / run_folder.RESULTS_FILE, row)
+    plan = dataclasses.replace(plan, search=("learning_rate=0.1,0.01,0.001",))
+    best = runs_lib._best_point(plan, tmp_path, cell)
+    assert best == {"learning_rate": "0.01"}
 
 
 def test_the_search_is_over_only_if_that_is_so_under_its_lock(
-    plan, tmp_path, runs, monkeypatch
+    pruned_plan, tmp_path, runs, monkeypatch
 ):
+    plan = pruned_plan
     (cell,) = plan.cells
     held, get_trials = [], optuna.Study.get_trials
 
@@ -198,8 +320,9 @@ def test_the_search_is_over_only_if_that_is_so_under_its_lock(
 
 
 def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
-    plan, tmp_path, runs, monkeypatch
+    pruned_plan, tmp_path, runs, monkeypatch
 ):
+    plan = pruned_plan
     (cell,) = plan.cells
     study, lock = optuna_search.open_study(plan, tmp_path, cell), workers.lock
     theirs = study.ask()
@@ -484,16 +607,16 @@ WRONG = [
     ({"seeds": 0}, "seeds=0 must be at least 1"),
     ({"search": ("learning_rate",)}, "Expected field=value,value"),
     ({"search": ("rate=1,2",)}, "Unknown field 'rate'"),
-    ({"search": ("seed=1,2",)}, "seed is the grid's to decide"),
-    ({"search": ("train_on=train,test",)}, "train_on is the grid's to decide"),
-    ({"settings": ("seed=1",)}, "seed is the grid's to decide"),
+    ({"search": ("seed=1,2",)}, "seed is set by the grid"),
+    ({"search": ("train_on=train,test",)}, "train_on is set by the grid"),
+    ({"settings": ("seed=1",)}, "seed is set by the grid"),
     ({"models": ("tinny",)}, "Unknown model 'tinny'"),
     ({"weights": "imagenet22k"}, "Unknown weights 'imagenet22k' for 'tiny'"),
-    ({"search": ("epochs=1,1",)}, "names one thing twice"),
-    ({"search": ("epochs=1", "epochs=2")}, "names one thing twice"),
+    ({"search": ("epochs=1,1",)}, "has a field or a value twice"),
+    ({"search": ("epochs=1", "epochs=2")}, "has a field or a value twice"),
     (
         {"tasks": ("folder:a/b", "folder:a_b")},
-        "'folder:a/b', 'folder:a_b'.*too much alike",
+        "'folder:a/b', 'folder:a_b'.*share a folder",
     ),
     (
         {"search": ("mixup_alpha=0", "epochs=1,2"), "sampler": "tpe"},
