@@ -94,7 +94,8 @@ def extract_features(
 
     A second call with the same key and weights reads them from the cache.
     """
-    pooled = model.get_layer("avg_pool").output
+    # Not "avg_pool", which a vision transformer lacks.
+    pooled = model.get_layer("predictions").input
     network = keras.Model(model.inputs, pooled)
     digest = hashlib.sha256(cache_key.encode())
     for value in network.get_weights():

@@ -4,13 +4,13 @@ import collections
 import json
 import pathlib
 import statistics
+from collections.abc import Sequence
 
 from absl import logging
 
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import run_folder, tables
+from efficientnet_tf.utils import intervals, run_folder, tables
 from transfer import diagnostics, recipes
-from transfer.report import intervals
 
 # Without these, a row cannot stand in the table.
 FIELDS = ("task", "model", "recipe", "metric", "score")
@@ -215,14 +215,20 @@ def _join(runs):
         "best": best["score"],
         "sd": statistics.stdev(scores) if len(runs) > 1 else None,
         "seeds": len(runs),
-        "interval": _interval(runs, mean),
+        "interval": find_interval(runs, mean),
         "conditions": find_conditions(best),
         "runs": runs,
     }
 
 
-def _interval(runs, mean):
-    """Of one run of the mean's quality: the seeds saw the same images."""
+def find_interval(
+    runs: Sequence[dict], mean: float
+) -> tuple[float, float] | None:
+    """Returns the interval (low, high) of a mean score; None if unknown.
+
+    It is that of one run with this score, not of the mean of several: all
+    seeds saw the same test images.
+    """
     images = runs[0].get("test_images")
     if runs[0]["metric"] == "top1" and images:
         return intervals.wilson(mean, images)

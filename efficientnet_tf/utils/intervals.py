@@ -1,6 +1,7 @@
-"""Confidence intervals: where a score of other images may lie."""
+"""Confidence intervals of accuracies over the drawing of test images."""
 
 import statistics
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,11 +9,11 @@ CONFIDENCE = 0.95
 DRAWS = 10_000
 
 
-def wilson(rate, images):
+def wilson(rate: float, images: int) -> tuple[float, float]:
     """Returns Wilson's score interval (low, high) of a share of images.
 
     Wilson, 1927, equation 4 of Newcombe, 1998: unlike the plain one it stays
-    within [0, 1], and has a width where every image or none was right.
+    within [0, 1], and has a width even where all or none are right.
 
     Args:
       rate: the share, in [0, 1].
@@ -27,7 +28,9 @@ def wilson(rate, images):
     return max(0.0, low), min(1.0, high)
 
 
-def bootstrap(rates, images):
+def bootstrap(
+    rates: Sequence[float] | np.ndarray, images: Sequence[int] | np.ndarray
+) -> tuple[float, float]:
     """Returns the bootstrap interval (low, high) of a mean over classes.
 
     Each draw takes as many images of each class as there are, with
