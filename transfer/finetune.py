@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import re
 import time
 from collections.abc import Iterable
 
@@ -11,7 +10,7 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data import example_files, preprocessing
 from efficientnet_tf.inference import classifier, evaluate
 from efficientnet_tf.models import features, layers, plan, registry, variants
 from efficientnet_tf.training import (
@@ -24,8 +23,6 @@ from efficientnet_tf.training import (
 from efficientnet_tf.utils import figures, files, run_folder, tables
 from efficientnet_tf.weights import catalog, loading
 from transfer import diagnostics, inputs, linear_head, recipes, schedules, tasks
-
-EXAMPLE_IMAGES = 8
 
 
 def finetune_and_evaluate(
@@ -157,7 +154,7 @@ def _drop_path_rate(model, config):
 
 def _keep(result, examples, scores, workdir):
     """Writes the model and what it got wrong; returns it for the row."""
-    _save_examples(examples, workdir / "examples")
+    example_files.save(examples, workdir / run_folder.EXAMPLES)
     diagnostics.save_mistakes(
         examples.dataset, scores, workdir, preprocessing.decode
     )
@@ -284,14 +281,6 @@ def _summarize(scores, result, task):
     image = figures.confusion_image(scores.confusion, result.class_names)
     tf.summary.image("confusion", image[None])
     logging.info("%s: %.4f", task.metric, getattr(scores, task.metric))
-
-
-def _save_examples(examples, folder):
-    """Keeps a few evaluated images as files, for people to try."""
-    for i, (image, label) in enumerate(examples.dataset.take(EXAMPLE_IMAGES)):
-        name = re.sub(r"[^\w-]+", "_", examples.class_names[int(label)])
-        pixels = preprocessing.decode(image).numpy()
-        figures.write_png(folder / f"{i}_{name}.png", pixels)
 
 
 def _result_row(run, task, config, examples, scores):
