@@ -1,4 +1,4 @@
-"""Writes tables and figures of fine-tuning results beside the paper's.
+"""Writes tables and figures of results beside the paper's.
 
 efficientnet report --results=runs/grid --output=runs/report
 """
