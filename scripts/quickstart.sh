@@ -37,10 +37,11 @@ venv=$(bash "$root/scripts/setup_env.sh" weights,transfer)
 efficientnet=$venv/bin/efficientnet
 
 # Its JSON line is also the last line of this script.
-exec 3>&1
-result=$("$efficientnet" finetune --task="$task" --model=efficientnet_lite0 \
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
+"$efficientnet" finetune --task="$task" --model=efficientnet_lite0 \
   --weights=imagenet --recipe=quickstart --workdir="$workdir" "$@" |
-  tee /dev/fd/3 | tail -n 1)
+  tee "$output"
 "$efficientnet" export --workdir="$workdir" --output="$workdir/saved_model"
 images=("$workdir"/examples/*.png)
 "$efficientnet" predict --workdir="$workdir" "${images[@]:0:4}"
@@ -54,4 +55,4 @@ What next:
   bash $root/scripts/quickstart.sh --task=folder:PATH   # one sub-folder per class
 
 TEXT
-echo "$result"
+tail -n 1 "$output"

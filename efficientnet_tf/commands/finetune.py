@@ -25,6 +25,9 @@ WORKDIR = flags.DEFINE_string(
 )
 flags.mark_flags_as_required(["task", "workdir"])
 
+# What people call the metrics of `transfer.tasks`.
+METRICS = {"top1": "top-1 accuracy", "mean_per_class": "mean per class"}
+
 
 def main(_: list[str]) -> None:
     from transfer import recipes, tasks
@@ -61,7 +64,7 @@ def _print_summary(row):
         {
             "weights": row["weights"] or "random",
             "recipe": row["recipe"],
-            f"{row['metric'].replace('_', ' ')} accuracy": (
+            METRICS.get(row["metric"], row["metric"]): (
                 summary.accuracy_text(
                     row["score"],
                     results.find_interval([row], row["score"]),

@@ -91,7 +91,8 @@ def _print_summary(row):
         f"Trained {row['model']} on {row['train_images']:,} images of "
         f"{row['dataset']}.",
         {
-            "recipe": f"{row['recipe']}, {row['epochs']} epochs",
+            "recipe": row["recipe"],
+            "epochs": str(row["epochs"]),
             "top-1 accuracy": summary.top1_text(
                 top1, row["test_images"], EVAL_SPLIT.value
             ),
