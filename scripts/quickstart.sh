@@ -10,7 +10,7 @@ Sets up .venv on the first run, fine-tunes EfficientNet-Lite0 from its ImageNet
 weights on TASK (default: digits, which needs no download), evaluates it on
 held-out images, writes logs, results and a SavedModel to DIR (default:
 runs/quickstart-TASK) and predicts a few images. The last line is one JSON
-object with the numbers. The same command after an interrupt goes on.
+object with the numbers. After an interrupt, the same command resumes.
 TEXT
 }
 
@@ -36,8 +36,12 @@ workdir=${workdir:-$root/runs/quickstart-${task//[^A-Za-z0-9_]/-}}
 venv=$(bash "$root/scripts/setup_env.sh" weights,transfer)
 efficientnet=$venv/bin/efficientnet
 
+# Its JSON line is also the last line of this script.
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
 "$efficientnet" finetune --task="$task" --model=efficientnet_lite0 \
-  --weights=imagenet --recipe=quickstart --workdir="$workdir" "$@"
+  --weights=imagenet --recipe=quickstart --workdir="$workdir" "$@" |
+  tee "$output"
 "$efficientnet" export --workdir="$workdir" --output="$workdir/saved_model"
 images=("$workdir"/examples/*.png)
 "$efficientnet" predict --workdir="$workdir" "${images[@]:0:4}"
@@ -51,4 +55,4 @@ What next:
   bash $root/scripts/quickstart.sh --task=folder:PATH   # one sub-folder per class
 
 TEXT
-tail -n 1 "$workdir/results.jsonl"
+tail -n 1 "$output"

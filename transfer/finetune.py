@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import pathlib
-import re
 import time
 from collections.abc import Iterable
 
@@ -12,9 +11,9 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data import example_files, preprocessing
 from efficientnet_tf.inference import classifier, evaluate
-from efficientnet_tf.models import features, layers, registry
+from efficientnet_tf.models import features, layers, plan, registry, variants
 from efficientnet_tf.training import (
     callbacks,
     checkpoints,
@@ -34,12 +33,10 @@ from transfer import (
     tasks,
 )
 
-EXAMPLE_IMAGES = 8
-
 
 def finetune_and_evaluate(
     task_name: str,
-    model_name: str,
+    model: registry.Model,
     *,
     weights: str | None,
     config: recipes.FinetuneConfig,
@@ -55,8 +52,8 @@ def finetune_and_evaluate(
 
     Args:
       task_name: a name in `tasks.TASKS`, or "folder:PATH".
-      model_name: a name of the family.
-      weights: the initial ones, see `loading.resolve`.
+      model: a name, a variant file or a `Variant`.
+      weights: the initial ones, see `loading.resolve`; None: random.
       config: the recipe.
       workdir: folder for checkpoints, logs, model and results.
       data_dir: where TFDS keeps its sets.
@@ -72,11 +69,14 @@ def finetune_and_evaluate(
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
     task = tasks.get_task(task_name)
-    registry.get_variant(model_name)  # Its ValueError names the choices.
-    run = {"task": task_name, "model": model_name, "weights": weights}
-    run |= {"recipe": recipe, **dataclasses.asdict(config)}
+    variant = registry.get_variant(model)
     if weights is not None:
-        catalog.check_name(model_name, weights)
+        catalog.check_name(model, weights)
+    run = {"task": task_name, "model": _label(model), "weights": weights}
+    run |= {"recipe": recipe, **dataclasses.asdict(config)}
+    if run["model"] not in registry.list_models():
+        # A file may change until the run goes on.
+        run["network"] = dataclasses.asdict(variant)
     finished = run_folder.start_run(workdir, run)
     if finished is not None:
         return finished
@@ -84,20 +84,23 @@ def finetune_and_evaluate(
     keras.utils.set_random_seed(config.seed)
     distribution.set_precision(config.precision)
     examples = tasks.load_examples(task, data_dir)
-    row = _run(
-        run, task, examples, _resolve(config, examples), workdir, watchers
-    )
+    config = _resolve(config, examples)
+    class_names = examples["train"].class_names
+    result = _build(model, weights, class_names, task, config)
+    row = _run(run, result, task, examples, config, workdir, watchers)
     path = workdir / run_folder.METRICS_FILE
     row["seconds"] = round(progress.total_seconds(path, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
 
 
-def _run(run, task, examples, config, workdir, watchers):
-    """Builds, trains, scores and saves; returns the row without its time."""
-    model_name, weights = run["model"], run["weights"]
-    class_names = examples["train"].class_names
-    result = _build(model_name, weights, class_names, task, config)
+def _label(model):
+    """Returns what rows and messages call a network."""
+    return "variant" if isinstance(model, variants.Variant) else str(model)
+
+
+def _run(run, result, task, examples, config, workdir, watchers):
+    """Trains, scores and saves; returns the row without its time."""
     tested = examples[config.evaluate_on]
     files.write_json(workdir / run_folder.CONFIG_FILE, run)
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
@@ -106,7 +109,7 @@ def _run(run, task, examples, config, workdir, watchers):
             "config", tables.to_markdown(("field", "value"), run.items())
         )
         if not checkpoints.list_newest(workdir / run_folder.CHECKPOINTS):
-            cache_key = f"{model_name}:{weights}"
+            cache_key = f"{run.get('network', run['model'])}:{run['weights']}"
             linear_head.start(result, examples, config, cache_key, workdir)
         if config.trains:
             _fit(result, task, examples, config, workdir, watchers)
@@ -121,21 +124,22 @@ def _run(run, task, examples, config, workdir, watchers):
     }
 
 
-def _build(model_name, weights, class_names, task, config):
+def _build(model, weights, class_names, task, config):
     """Returns an untrained `Classifier`."""
-    variant = registry.get_variant(model_name)
+    variant = registry.get_variant(model)
     size = config.resolution or variant.resolution
     if config.resize and config.resize < size:
         raise ValueError(
-            f"resize={config.resize} is less than {model_name}'s {size} pixels."
+            f"resize={config.resize} is less than {_label(model)}'s {size} "
+            "pixels."
         )
     network = loading.build(
-        model_name,
+        model,
         weights=weights,
         input_shape=(size, size, 3),
         classes=len(class_names),
         dropout_rate=config.dropout_rate,
-        drop_path_rate=config.drop_path_rate,
+        drop_path_rate=_drop_path_rate(model, config),
     )
     interpolation = config.interpolation
     if interpolation == "model":
@@ -146,9 +150,20 @@ def _build(model_name, weights, class_names, task, config):
     )
 
 
+def _drop_path_rate(model, config):
+    if config.drop_path_rate == 0 or plan.drops_paths(model):
+        return config.drop_path_rate
+    logging.info(
+        "%s has blocks that drop no paths; drop_path_rate=%g is not used.",
+        _label(model),
+        config.drop_path_rate,
+    )
+    return 0.0
+
+
 def _keep(result, examples, scores, workdir):
     """Writes the model and its mistakes; returns diagnostics for the row."""
-    _save_examples(examples, workdir / "examples")
+    example_files.save(examples, workdir / run_folder.EXAMPLES)
     diagnostics.save_mistakes(
         examples.dataset, scores, workdir, preprocessing.decode
     )
@@ -275,14 +290,6 @@ def _summarize(scores, result, task):
     image = figures.confusion_image(scores.confusion, result.class_names)
     tf.summary.image("confusion", image[None])
     logging.info("%s: %.4f", task.metric, getattr(scores, task.metric))
-
-
-def _save_examples(examples, folder):
-    """Saves a few evaluated images, to try the model on."""
-    for i, (image, label) in enumerate(examples.dataset.take(EXAMPLE_IMAGES)):
-        name = re.sub(r"[^\w-]+", "_", examples.class_names[int(label)])
-        pixels = preprocessing.decode(image).numpy()
-        figures.write_png(folder / f"{i}_{name}.png", pixels)
 
 
 def _result_row(run, task, config, examples, scores):

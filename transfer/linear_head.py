@@ -99,7 +99,8 @@ def extract_features(
       dataset: batches of (images, labels).
       cache_key: identifies the data set and its preprocessing.
     """
-    pooled = model.get_layer("avg_pool").output
+    # Not "avg_pool", which a vision transformer lacks.
+    pooled = model.get_layer("predictions").input
     network = keras.Model(model.inputs, pooled)
     digest = hashlib.sha256(cache_key.encode())
     for value in network.get_weights():

@@ -306,6 +306,10 @@ FOR_SMALL_IMAGES = {
     "fast": dataclasses.replace(_SMALL, epochs=12),
 }
 
+# What recipes become for a network with random weights: there are no features
+# to fit a classifier on, and none that frozen layers would keep.
+FROM_RANDOM = {"head": "random", "batch_norm": "train", "frozen_stages": 0}
+
 
 def _rows(task: str) -> dict[str, FinetuneConfig]:
     return RECIPES | (FOR_SMALL_IMAGES if task in SMALL_IMAGES else {})
@@ -347,7 +351,11 @@ def list_changes(name: str, fields: dict, task: str = "") -> dict:
 
 
 def get_recipe(
-    name: str, overrides: Iterable[str] = (), task: str = ""
+    name: str,
+    overrides: Iterable[str] = (),
+    task: str = "",
+    *,
+    pretrained: bool = True,
 ) -> FinetuneConfig:
     """Returns a named config with "field=value" overrides applied.
 
@@ -355,8 +363,25 @@ def get_recipe(
       name: a row of `RECIPES`.
       overrides: "field=value" each.
       task: the name of a task; some recipes differ for `SMALL_IMAGES`.
+      pretrained: whether the network has weights to keep; if not, the recipe
+        gets `FROM_RANDOM` unless `overrides` say otherwise.
 
     Raises:
-      ValueError: an unknown name or field, or a bad value.
+      ValueError: an unknown name or field, or a bad value; or a recipe that
+        trains only the classifier, of a network with random weights.
     """
-    return configs.choose(_rows(task), name, overrides)
+    rows = _rows(task)
+    if pretrained:
+        return configs.choose(rows, name, overrides)
+    rows = {
+        key: dataclasses.replace(row, **FROM_RANDOM) if row.trains else row
+        for key, row in rows.items()
+    }
+    config = configs.choose(rows, name, overrides)
+    if not config.trains:
+        raise ValueError(
+            f"recipe={name} trains only the classifier, but this network has "
+            "random weights; name weights, or a recipe that trains the "
+            "network, such as full."
+        )
+    return config

@@ -5,41 +5,48 @@ efficientnet choose --max_params=10e6 --max_memory=2500 \
     --batch_size=8 --min_top1=79
 
 Accuracy is the published ImageNet top-1, or with --results that of your own
-transfer runs. What is measured is kept, so the next call asks less; killed at
-any moment, the same command goes on. Exit code 1 if nothing meets the budgets.
+transfer runs. Measurements are cached, so the next call measures only what is
+new; killed at any moment, the same command resumes. The exit code is 1 if
+nothing meets the budgets.
 """
 
 import os
 
 from absl import flags, logging
 
-from efficientnet_tf.commands import program, shared
+from efficientnet_tf.commands import program, shared, summary
 
 MAX_LATENCY_MS = flags.DEFINE_float(
-    "max_latency_ms", None, "Of predicting one batch, images in, scores out."
+    "max_latency_ms", None, "Time to predict one batch."
 )
 MAX_PARAMS = flags.DEFINE_float(
-    "max_params", None, "Trainable parameters, classifier included: 6e6, say."
+    "max_params", None, "Trainable parameters with the classifier, e.g. 6e6."
 )
 MAX_MEMORY = flags.DEFINE_float(
-    "max_memory", None, "MB, the peak while training with --batch_size."
+    "max_memory", None, "Peak MB while training with --batch_size."
 )
-MIN_TOP1 = flags.DEFINE_float("min_top1", None, "In percent.")
+MIN_TOP1 = flags.DEFINE_float("min_top1", None, "Accuracy in percent.")
 RESULTS = flags.DEFINE_list(
-    "results", [], "Your own results.jsonl, one or several."
+    "results", [], "Your own results.jsonl files, or workdirs with one."
 )
-TASK = flags.DEFINE_string("task", None, "Which of those results count.")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Images a batch.")
+TASK = flags.DEFINE_string("task", None, "The task whose results count.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Images per batch.")
 PRECISION = flags.DEFINE_string(
-    "precision", "float32", "Or mixed_bfloat16, mixed_float16."
+    "precision", "float32", "float32, mixed_bfloat16 or mixed_float16."
 )
-BACKEND = flags.DEFINE_string("backend", "tensorflow", "Or jax.")
-BATCHES = flags.DEFINE_integer("batches", 50, "Timed, after five that are not.")
-PERCENTILE = flags.DEFINE_integer("percentile", 50, "Of latency; or 95, 99.")
+BACKEND = flags.DEFINE_string("backend", "tensorflow", "tensorflow or jax.")
+BATCHES = flags.DEFINE_integer(
+    "batches", 50, "Batches that are timed, after five others."
+)
+PERCENTILE = flags.DEFINE_integer(
+    "percentile", 50, "Percentile of the latency: 50, 95 or 99."
+)
 CACHE = flags.DEFINE_string(
-    "cache", None, "File of measurements; one in the user's cache by default."
+    "cache", None, "File of measurements; in the user's cache if unset."
 )
-OUTPUT = flags.DEFINE_string("output", "runs/choice.png", "The plot.")
+OUTPUT = flags.DEFINE_string(
+    "output", "runs/choice.png", "The plot, a PNG file."
+)
 
 
 def main(_: list[str]) -> None:
@@ -69,13 +76,32 @@ def main(_: list[str]) -> None:
     choose_report.write_image(OUTPUT.value, rows, limits)
     logging.info("The plot is %s.", OUTPUT.value)
     chosen = choose.choose(rows, limits)
+    source = "own results" if RESULTS.value else "published"
+    _print_summary(chosen, source)
     program.print_result(
         {
-            "chosen": chosen,
-            "accuracy": "own results" if RESULTS.value else "published",
-            "front": [row["label"] for row in rows if row["on_front"]],
+            **chosen,
+            "accuracy": source,
+            "networks_on_front": sum(row["on_front"] for row in rows),
             "output": os.path.abspath(OUTPUT.value),
         }
+    )
+
+
+def _print_summary(chosen, source):
+    model, pixels = chosen["model"], chosen["resolution"]
+    summary.print_summary(
+        f"Recommended: {model} at {pixels} pixels.",
+        {
+            "top-1 accuracy": f"{chosen['top1']:.1f} % ({source})",
+            "parameters": f"{chosen['params'] / 1e6:.2f} M",
+            "multiply-adds": f"{chosen['multiply_adds'] / 1e9:.2f} G",
+            "plot": OUTPUT.value,
+        },
+        [
+            ["efficientnet", "measure", f"--model={model}"]
+            + [f"--resolution={pixels}"]
+        ],
     )
 
 

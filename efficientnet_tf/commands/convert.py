@@ -1,4 +1,4 @@
-r"""Turns anybody's file of EfficientNet weights into our own.
+r"""Converts EfficientNet weights of any origin to .weights.h5.
 
 efficientnet convert --model=efficientnet_lite0 \
     --source=imagenet --output=/tmp/lite0.weights.h5
@@ -6,16 +6,16 @@ efficientnet convert --model=efficientnet_lite0 \
 
 from absl import flags
 
-from efficientnet_tf.commands import program
+from efficientnet_tf.commands import program, shared, summary
 
-MODEL = flags.DEFINE_string("model", None, "E.g. efficientnet_b0.")
+MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 SOURCE = flags.DEFINE_string(
     "source",
     None,
-    "A file of keras.applications, tensorflow/tpu, timm, lukemelas or "
-    "torchvision, or the name of published weights.",
+    "A file of keras.applications, tensorflow/tpu, timm, torchvision or "
+    "EfficientNet-PyTorch, or the name of published weights.",
 )
-OUTPUT = flags.DEFINE_string("output", None, "Ends in .weights.h5.")
+OUTPUT = flags.DEFINE_string("output", None, "The file, NAME.weights.h5.")
 flags.mark_flags_as_required(["model", "source", "output"])
 
 
@@ -37,6 +37,24 @@ def main(_: list[str]) -> None:
     )
     loading.assign(network, checkpoint.arrays)
     loading.save(network, OUTPUT.value)
+    summary.print_summary(
+        f"Converted {SOURCE.value} to {OUTPUT.value}.",
+        {
+            "parameters": f"{network.count_params():,}",
+            "classifier head": (
+                "none" if head is None else f"{head.shape[-1]} classes"
+            ),
+        },
+        [
+            [
+                *("efficientnet", "finetune", "--task=digits"),
+                f"--model={MODEL.value}",
+                f"--weights={OUTPUT.value}",
+                "--recipe=quickstart",
+                "--workdir=runs/digits-converted",
+            ]
+        ],
+    )
     program.print_result(
         {
             "model": MODEL.value,

@@ -1,12 +1,12 @@
 """Prepares images on other machines: a tf.data service.
 
-One machine hands out the work, and as many as wanted do it:
+One machine, the dispatcher, hands out work to any number of workers:
 
 efficientnet data-service --role=dispatcher --port=5050
 efficientnet data-service --role=worker --dispatcher=HOST:5050 --port=5051
 
-Training then takes `--data_service=grpc://HOST:5050`. Workers read the images
-themselves, by the same paths. Both run until they are ended.
+Train with `--data_service=grpc://HOST:5050`. Workers read the images
+themselves, by the same paths. Both run until they get SIGTERM or Ctrl-C.
 """
 
 import signal
@@ -17,17 +17,17 @@ from absl import flags, logging
 from efficientnet_tf.commands import program
 
 ROLE = flags.DEFINE_enum(
-    "role", None, ["dispatcher", "worker"], "What this process is."
+    "role", None, ["dispatcher", "worker"], "What this process does."
 )
-PORT = flags.DEFINE_integer("port", 0, "Where it listens; 0: any free port.", 0)
+PORT = flags.DEFINE_integer("port", 0, "Port to listen on; 0: any free one.", 0)
 DISPATCHER = flags.DEFINE_string(
-    "dispatcher", None, "HOST:PORT, of a worker's dispatcher."
+    "dispatcher", None, "HOST:PORT of the dispatcher, for a worker."
 )
 HOST = flags.DEFINE_string(
-    "host", "localhost", "The name by which others reach a worker."
+    "host", "localhost", "Name by which other machines reach this worker."
 )
 WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where a dispatcher keeps its state over a restart."
+    "workdir", None, "Folder where a dispatcher keeps its state for a restart."
 )
 
 
@@ -39,7 +39,7 @@ def main(_: list[str]) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    server = start()
+    server = _start()
     result = {"role": ROLE.value}
     if ROLE.value == "dispatcher":
         result["address"] = server.target
@@ -49,7 +49,7 @@ def main(_: list[str]) -> None:
     del server  # It ends with its last reference.
 
 
-def start():
+def _start():
     """Returns the running server."""
     import tensorflow as tf
 
@@ -65,7 +65,7 @@ def start():
     return service.WorkerServer(
         service.WorkerConfig(
             dispatcher_address=DISPATCHER.value,
-            # What stands for a free port is known only to the server.
+            # Only the server knows which free port "%port%" becomes.
             worker_address=f"{HOST.value}:{PORT.value or '%port%'}",
             port=PORT.value,
         )

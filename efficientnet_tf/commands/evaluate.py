@@ -6,29 +6,37 @@ efficientnet evaluate --model=efficientnet_lite0 --weights=imagenet \
 
 from absl import flags
 
-from efficientnet_tf.commands import program, shared
+from efficientnet_tf.commands import program, shared, summary
 
-MODEL = flags.DEFINE_string("model", None, "A network over 1,000 classes.")
-WEIGHTS = flags.DEFINE_string("weights", "imagenet", "A name or a file.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Or: a fine-tuning run.")
+MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
+WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
+WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 DATASET = flags.DEFINE_string(
-    "dataset", None, "A TFDS name, or folder:PATH; imagenet2012 for --model."
+    "dataset",
+    None,
+    "A TFDS name, folder:PATH or records:PATH; imagenet2012 if unset.",
 )
 SPLIT = flags.DEFINE_string("split", "validation", "E.g. test, train[:10%].")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 RESOLUTION = flags.DEFINE_integer(
-    "resolution", None, "Pixels a side; the variant's own by default.", 32
+    "resolution",
+    None,
+    "Pixels a side, with --model; the variant's own if unset.",
+    32,
 )
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images a step.", 1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images per step.", 1)
 
 
 def main(_: list[str]) -> None:
     if WORKDIR.value and not DATASET.value:
-        raise ValueError("--workdir needs --dataset and --split: which images?")
+        raise ValueError("--workdir needs --dataset and --split.")
     name = DATASET.value or "imagenet2012"
     shared.check_dataset(name)
     classifier = shared.load_classifier(
-        MODEL.value, WEIGHTS.value, WORKDIR.value, RESOLUTION.value
+        MODEL.value,
+        shared.parse_weights(WEIGHTS.value),
+        WORKDIR.value,
+        RESOLUTION.value,
     )
     import tqdm
 
@@ -45,9 +53,21 @@ def main(_: list[str]) -> None:
         scores = evaluate.evaluate(
             classifier.model, dataset, progress=bar.update
         )
+    model = WORKDIR.value or MODEL.value
+    summary.print_summary(
+        f"Evaluated {model} on {scores.images:,} images of {name}, "
+        f"{SPLIT.value}.",
+        {
+            "top-1 accuracy": summary.top1_text(
+                scores.top1, scores.images, SPLIT.value
+            ),
+            "top-5 accuracy": f"{scores.top5:.1%}",
+            "mean per class": f"{scores.mean_per_class:.1%}",
+        },
+    )
     program.print_result(
         {
-            "model": WORKDIR.value or MODEL.value,
+            "model": model,
             "dataset": name,
             "split": SPLIT.value,
             "top1": scores.top1,

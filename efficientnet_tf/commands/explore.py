@@ -2,16 +2,18 @@
 
 efficientnet explore --output=explorer.html
 
-It needs no other file and no network; docs/explorer.html is this page.
+The page needs no other file and no network; open it in a browser.
 """
 
 import os
 
 from absl import flags
 
-from efficientnet_tf.commands import program
+from efficientnet_tf.commands import program, summary
 
-OUTPUT = flags.DEFINE_string("output", "explorer.html", "The page's file.")
+OUTPUT = flags.DEFINE_string(
+    "output", "explorer.html", "The page, an HTML file."
+)
 
 
 def main(_: list[str]) -> None:
@@ -23,7 +25,12 @@ def main(_: list[str]) -> None:
         raise IsADirectoryError(f"{path} is a folder, not a file.")
     files.check_folder(os.path.dirname(path))
     explorer.write(path)
-    program.print_result({"output": path, "bytes": os.path.getsize(path)})
+    size = os.path.getsize(path)
+    summary.print_summary(
+        "Wrote the explorer; open it in a browser.",
+        {"page": path, "size": f"{size / 1000:.0f} kB"},
+    )
+    program.print_result({"output": path, "bytes": size})
 
 
 if __name__ == "__main__":

@@ -1,52 +1,87 @@
-r"""Fine-tunes a pretrained network on a data set and scores it.
+r"""Fine-tunes a network on a data set and scores it.
 
 efficientnet finetune --task=digits --model=efficientnet_lite0 \
     --weights=imagenet --recipe=quickstart --workdir=/tmp/digits
+
+After an interrupt, the same command resumes from the last finished epoch.
 """
 
 from absl import flags
 
-from efficientnet_tf.commands import program, shared
+from efficientnet_tf.commands import program, shared, summary
 
 TASK = flags.DEFINE_string(
     "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
 )
-MODEL = flags.DEFINE_string("model", "efficientnet_lite0", "The network.")
-WEIGHTS = flags.DEFINE_string("weights", "imagenet", "A name or a file.")
+MODEL = flags.DEFINE_string("model", "efficientnet_lite0", shared.MODEL_HELP)
+WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 RECIPE = flags.DEFINE_string(
     "recipe", "full", "A row of transfer/recipes.py, e.g. linear or full."
 )
-SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints, logs, results.")
+SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
+DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for checkpoints, logs, model and results."
+)
 flags.mark_flags_as_required(["task", "workdir"])
 
-# Fields of the result that are for programs; they stand in results.jsonl.
-LONG = ("class_names", "confusion", "curves")
+# What people call the metrics of `transfer.tasks`.
+METRICS = {"top1": "top-1 accuracy", "mean_per_class": "mean per class"}
 
 
 def main(_: list[str]) -> None:
-    from efficientnet_tf.weights import catalog
     from transfer import recipes, tasks
 
     task = tasks.get_task(TASK.value)
-    config = recipes.get_recipe(RECIPE.value, SET.value, TASK.value)
-    if WEIGHTS.value is not None:
-        catalog.check_name(MODEL.value, WEIGHTS.value)
+    weights = shared.parse_weights(WEIGHTS.value)
+    shared.check_weights(MODEL.value, weights)
+    config = recipes.get_recipe(
+        RECIPE.value, SET.value, TASK.value, pretrained=weights is not None
+    )
     shared.check_finetuning([task])
-    # TensorFlow is slow to import, so only once the flags make sense.
+    # TensorFlow is slow to import, so the flags are checked before.
     from transfer import finetune
 
     row = finetune.finetune_and_evaluate(
         TASK.value,
         MODEL.value,
-        weights=WEIGHTS.value,
+        weights=weights,
         config=config,
         workdir=WORKDIR.value,
         data_dir=DATA_DIR.value,
         recipe=RECIPE.value,
     )
-    program.print_result({k: v for k, v in row.items() if k not in LONG})
+    _print_summary(row)
+    program.print_result(program.keep_scalars(row))
+
+
+def _print_summary(row):
+    from transfer.report import results
+
+    summary.print_run(
+        f"Fine-tuned {row['model']} on {row['train_images']:,} images of "
+        f"{row['task']}.",
+        {
+            "weights": row["weights"] or "random",
+            "recipe": row["recipe"],
+            METRICS.get(row["metric"], row["metric"]): (
+                summary.accuracy_text(
+                    row["score"],
+                    results.find_interval([row], row["score"]),
+                    row["test_images"],
+                    row["evaluated_on"],
+                )
+            ),
+            "time": summary.duration_text(row["seconds"]),
+        },
+        WORKDIR.value,
+        [
+            "efficientnet",
+            "export",
+            f"--workdir={WORKDIR.value}",
+            f"--output={WORKDIR.value}/saved_model",
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@ r"""Starts several workers of one multi-worker run on this machine.
 efficientnet launch --workers=2 -- train --recipe=smoke \
     --strategy=multi_worker --data_dir=DIR --workdir=/tmp/run
 
-What stands behind -- is a command of `efficientnet`, or a Python file and its
-arguments. Worker 0 writes to the screen as if it ran alone; the lines of the
-others go to standard error behind their number. SIGINT and SIGTERM go on to all
-workers. When one fails, the others are ended, and its exit code is this one's.
+After -- comes a command of `efficientnet`, or a Python file and its arguments.
+Worker 0 writes to the screen as if it ran alone; the lines of the others go to
+standard error with their number. SIGINT and SIGTERM are forwarded to all
+workers. When one fails, the others are ended, and its exit code is returned.
 """
 
 import json
@@ -22,16 +22,18 @@ from absl import flags
 
 from efficientnet_tf.commands import main as main_lib, program
 
-WORKERS = flags.DEFINE_integer("workers", 2, "How many.", lower_bound=1)
+WORKERS = flags.DEFINE_integer("workers", 2, "Number of processes.", 1)
 GRACE = flags.DEFINE_float(
-    "grace_seconds", 60.0, "From asking a worker to end until killing it."
+    "grace_seconds", 60.0, "Time between SIGTERM and SIGKILL for a worker."
 )
 
 
 def main(argv: list[str]) -> None:
     if len(argv) < 2:
         raise ValueError("Nothing to run; write it after --.")
-    workers, ended, readers = [], queue.Queue(), []
+    workers: list[subprocess.Popen] = []
+    readers: list[threading.Thread] = []
+    ended: queue.Queue[tuple[int, int]] = queue.Queue()
     stopping = threading.Event()
 
     def forward(signum, _):
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> None:
 
 def _cluster_configs(count):
     """Returns TF_CONFIG for each worker, on ports that are free now."""
-    # Open together, so that all differ.
+    # All open at once, so that the ports differ.
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     addresses = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
     for each in sockets:
@@ -84,7 +86,7 @@ def _start(command, index, config):
 
 
 def _watch(index, worker, ended):
-    """Starts threads that tell of the worker's lines and of its end."""
+    """Starts threads that pass on a worker's lines and report its end."""
 
     def read():
         for line in worker.stdout:
@@ -113,19 +115,19 @@ def _wait(workers, ended, stopping):
         program.print_error(f"worker {index} ended with code {failed}{others}.")
         if not stopping.is_set():
             stopping.set()
-            # A worker that is saving because of the same signal would take a
-            # second one for an order to stop at once.
+            # A worker that is already saving because of a signal would stop
+            # at once on a second one.
             if failed != program.RESTART:
                 _signal_all(workers, signal.SIGTERM)
     return failed or 0
 
 
 def _next_end(workers, ended, stopping):
-    """Waits for one more worker's end; kills all that are asked and do not."""
+    """Waits for the next worker to end; kills all after the grace period."""
     patience = GRACE.value
     while True:
         try:
-            # In short turns, as only in between Python handles signals.
+            # A short timeout, because Python handles signals only in between.
             return ended.get(timeout=0.2)
         except queue.Empty:
             if not stopping.is_set():

@@ -11,7 +11,7 @@ import efficientnet_tf
 PROGRAM = "efficientnet"
 USAGE = 2
 
-# In the order of the list that people see.
+# In the order of the list on the screen.
 COMMANDS = (
     "finetune",
     "predict",
@@ -34,7 +34,7 @@ HELP = ("help", "--help", "-help", "-h", "--helpshort", "--helpfull")
 
 
 def main() -> None:
-    """Runs the command that the arguments name, or lists all of them."""
+    """Runs the command that the arguments name, or lists all commands."""
     arguments = sys.argv[1:]
     if arguments[:1] == ["help"] and len(arguments) > 1:
         arguments = [arguments[1], "--help"]
@@ -53,16 +53,16 @@ def main() -> None:
 def run(name: str, argv: list[str]) -> None:
     """Runs a command as the main program.
 
-    `runpy` does the same, but puts the file's path into `argv[0]`, which absl
-    shows as the name of the program.
+    Not by `runpy`, which puts the file's path into `argv[0]`, and absl shows
+    that as the program's name.
 
     Args:
       name: one of `COMMANDS`.
-      argv: the program's name as messages show it, and the arguments.
+      argv: the program's name for messages, and the arguments.
     """
     spec = importlib.util.find_spec(_module_name(name))
     module = importlib.util.module_from_spec(spec)
-    # absl's --helpshort shows the flags of the module of this name.
+    # absl's --helpshort shows the flags of the module with this name.
     module.__name__ = "__main__"
     sys.modules["__main__"] = module
     sys.argv = argv
@@ -74,7 +74,7 @@ def _module_name(name):
 
 
 def _list_commands():
-    """Returns the commands with a line each, importing none of them."""
+    """Returns the commands with a line each, without importing them."""
     folder = pathlib.Path(__file__).parent
     width = max(map(len, COMMANDS))
     lines = [
@@ -96,11 +96,11 @@ def _summarize(folder, name):
 
 
 def _explain(argument):
-    """Returns what is wrong with a first argument that is no command."""
+    """Returns a message for a first argument that is not a command."""
     if argument.startswith("-"):
         return (
-            f"Unknown flag {argument!r}; a command's flags stand behind its "
-            f"name, as in {PROGRAM} {COMMANDS[0]} --help."
+            f"Unknown flag {argument!r}; flags come after the command, as in "
+            f"{PROGRAM} {COMMANDS[0]} --help."
         )
     near = difflib.get_close_matches(argument, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}? Choose" if near else "choose"

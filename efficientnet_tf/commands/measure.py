@@ -10,25 +10,30 @@ from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared
 
-MODEL = flags.DEFINE_string("model", None, "A network, or a variant file.")
-MODELS = flags.DEFINE_list("models", [], "Or several, or all.")
+MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
+MODELS = flags.DEFINE_list(
+    "models", [], "In place of --model: several, or all."
+)
 RESOLUTION = flags.DEFINE_integer(
-    "resolution", None, "Pixels a side; each network's own by default."
+    "resolution", None, "Pixels a side; each network's own if unset."
 )
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Images a batch.")
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Images per batch.")
 PRECISION = flags.DEFINE_string(
-    "precision", "float32", "Or mixed_bfloat16, mixed_float16."
+    "precision", "float32", "float32, mixed_bfloat16 or mixed_float16."
 )
-BACKEND = flags.DEFINE_string("backend", "tensorflow", "Or jax.")
-WARMUP_BATCHES = flags.DEFINE_integer("warmup_batches", 5, "Not timed.", 0)
-BATCHES = flags.DEFINE_integer("batches", 50, "Timed.")
+BACKEND = flags.DEFINE_string("backend", "tensorflow", "tensorflow or jax.")
+WARMUP_BATCHES = flags.DEFINE_integer(
+    "warmup_batches", 5, "Batches before the timed ones.", 0
+)
+BATCHES = flags.DEFINE_integer("batches", 50, "Batches that are timed.")
 TABLE = flags.DEFINE_boolean(
-    "table", False, "Only count, beside the published costs; run nothing."
+    "table", False, "Count costs beside the published ones; measure nothing."
 )
 OUTPUT = flags.DEFINE_string(
     "output",
     None,
-    "A folder for CSV and plots; with --model, of its layers and stages too.",
+    "A folder for CSV files and plots; with --model also of its layers and "
+    "stages.",
 )
 
 
@@ -59,7 +64,7 @@ def main(_: list[str]) -> None:
     measure = (
         cost_table.count_costs if TABLE.value else cost_table.measure_costs
     )
-    rows = []
+    rows: list[dict] = []
     try:
         for job in wanted:
             logging.info("%s (%d of %d)", job.model, len(rows) + 1, len(wanted))
@@ -71,7 +76,8 @@ def main(_: list[str]) -> None:
         _write(pathlib.Path(OUTPUT.value), rows)
         if MODEL.value:
             _write_parts(pathlib.Path(OUTPUT.value), wanted[0])
-    program.print_result({"rows": rows, "output": OUTPUT.value})
+    result = rows[0] if MODEL.value else {"networks": len(rows)}
+    program.print_result({**result, "output": OUTPUT.value})
 
 
 def _write(folder, rows):

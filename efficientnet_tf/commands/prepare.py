@@ -6,18 +6,18 @@ efficientnet prepare --task=cars196 --source=~/downloads/cars \
 
 from absl import flags
 
-from efficientnet_tf.commands import program, shared
+from efficientnet_tf.commands import program, shared, summary
 
 TASK = flags.DEFINE_string("task", None, "E.g. cars196, birdsnap, cifar10.")
 SOURCE = flags.DEFINE_string(
     "source",
     None,
-    "The folder of the publisher's archive, packed or not; without it, the "
-    "set is there already or TFDS downloads it.",
+    "Folder of the publisher's archive, packed or not; if unset, the set must "
+    "be there already, or TFDS downloads it.",
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 ALLOW_PARTIAL = flags.DEFINE_bool(
-    "allow_partial", False, "Write what there is of a partial copy."
+    "allow_partial", False, "Write an incomplete set too, and mark it so."
 )
 CHECK_DUPLICATES = flags.DEFINE_bool(
     "check_duplicates", False, "Look for test images among training images."
@@ -58,6 +58,23 @@ def main(_: list[str]) -> None:
         result["paper_test_images"] = task.test_images
     if CHECK_DUPLICATES.value:
         result.update(_check_duplicates(train, examples["test"]))
+    complete = {True: "yes", False: "no", None: None}[result["complete"]]
+    summary.print_summary(
+        f"{TASK.value} is ready.",
+        {
+            "images": f"{sizes[0]:,} to train on, {sizes[1]:,} to test on",
+            "classes": f"{result['classes']:,}",
+            "all of the paper's": complete,
+        },
+        [
+            [
+                *("efficientnet", "finetune", f"--task={TASK.value}"),
+                f"--data_dir={DATA_DIR.value}",
+                "--recipe=linear",
+                "--workdir=runs/linear",
+            ]
+        ],
+    )
     program.print_result(result)
 
 

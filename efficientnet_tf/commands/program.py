@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, one-line errors, the JSON line."""
+"""What all commands share: exit codes, one-line errors, the JSON line."""
 
 import difflib
 import json
@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 # First: it sets what TensorFlow reads when it is imported.
 from efficientnet_tf.commands import quiet  # isort: skip
@@ -21,19 +21,25 @@ EXPECTED_ERRORS = (
     FloatingPointError,
     MemoryError,
 )
-# EX_TEMPFAIL of sysexits.h: all is saved, and starting it again goes on.
+# EX_TEMPFAIL of sysexits.h: all is saved, and a restart resumes.
 RESTART = 75
+
+# What a value of the JSON line may be.
+SCALARS = (str, int, float, bool, type(None))
 
 
 def run(
     main: Callable[[list[str]], None],
-    interrupted: str = "Interrupted; the same command goes on.",
+    interrupted: str = "Interrupted; run the same command again to resume.",
 ) -> None:
-    """Runs `main(argv)`; bad input becomes one line and an exit code.
+    """Runs `main(argv)` and turns errors into one line and an exit code.
 
-    ValueError: 2, what was asked for makes no sense. One of `EXPECTED_ERRORS`:
-    1, it could not be done. `--verbosity=1` shows where. `interrupted` is what
-    Ctrl-C leads to.
+    A ValueError is bad usage and exits with 2, one of `EXPECTED_ERRORS` is a
+    failure and exits with 1; `--verbosity=1` adds the traceback.
+
+    Args:
+      main: takes the program's name and the positional arguments.
+      interrupted: the line printed after Ctrl-C.
     """
     signal.signal(signal.SIGTERM, _terminate)
     app.run(
@@ -41,14 +47,30 @@ def run(
     )
 
 
+def keep_scalars(row: Mapping) -> dict:
+    """Returns a row without its lists and objects, for `print_result`."""
+    return {k: v for k, v in row.items() if isinstance(v, SCALARS)}
+
+
 def print_result(result: dict) -> None:
-    """Prints the command's last line: one JSON object."""
+    """Prints the command's last line: one flat JSON object.
+
+    Raises:
+      TypeError: a value is nested. Lists and tables belong into files and
+        into the text above the line, which scripts can ignore.
+    """
+    for name, value in result.items():
+        if not isinstance(value, SCALARS):
+            raise TypeError(
+                f"The JSON line takes numbers and texts only; {name} is a "
+                f"{type(value).__name__}."
+            )
     sys.stderr.flush()
     print(json.dumps(result), flush=True)
 
 
 def print_error(message: str) -> None:
-    """Prints a line behind the program's name, to standard error."""
+    """Prints "PROGRAM: MESSAGE" on standard error."""
     name = os.path.basename(sys.argv[0])
     print(f"{name}: {message}", file=sys.stderr, flush=True)
 
@@ -78,14 +100,14 @@ def _parse_flags(argv):
     except SystemExit:
         # absl exits with 1 after --help, but nothing has failed.
         sys.exit()
-    # The stream is bound when TensorFlow's handlers are set up.
+    # The handler's stream is bound when TensorFlow sets up its own.
     logging.get_absl_handler().setFormatter(None)
     quiet.quieten_others()
     return rest
 
 
 def _explain_unknown(name):
-    """Returns what is wrong with a flag, with the nearest and the choices."""
+    """Returns a message with the flag of the nearest name and the choices."""
     own = [
         flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])
     ]
@@ -111,4 +133,4 @@ def _guard(main, argv, interrupted):
 
 
 def _terminate(signum, frame):
-    fail("Terminated; the same command goes on.", 128 + signum)
+    fail("Terminated; run the same command again to resume.", 128 + signum)

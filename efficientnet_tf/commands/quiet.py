@@ -1,4 +1,4 @@
-"""Keeps the notes of TensorFlow and of other packages off the screen."""
+"""Hides notes of TensorFlow and other packages that users do not need."""
 
 import functools
 import importlib.abc
@@ -10,18 +10,18 @@ import tempfile
 import warnings
 from collections.abc import Callable
 
-# Before TensorFlow is imported: its start-up notes are not for people.
+# TensorFlow reads these when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from absl import logging  # noqa: E402
 
-# What TensorFlow's C++ writes when it is imported, whatever its log level.
+# TensorFlow's C++ writes these when imported, at any log level.
 STARTUP = (b"WARNING: All log messages before absl::InitializeLog()", b"I0000 ")
 
 
 class _QuietImport(importlib.abc.MetaPathFinder):
-    """Imports TensorFlow without its start-up notes, which no flag stops."""
+    """Imports TensorFlow without its start-up notes."""
 
     def find_spec(self, name, path, target=None):
         if name != "tensorflow":
@@ -35,7 +35,7 @@ class _QuietImport(importlib.abc.MetaPathFinder):
 
 
 def quietly(function: Callable, *args) -> None:
-    """Calls a function and hides the lines of STARTUP on standard error."""
+    """Calls a function and hides lines of `STARTUP` on standard error."""
     sys.stderr.flush()
     shown = os.dup(2)
     with tempfile.TemporaryFile() as hidden:
@@ -55,15 +55,15 @@ sys.meta_path.insert(0, _QuietImport())
 
 
 def quieten_others() -> None:
-    """Keeps what other packages tell their own developers off the screen."""
+    """Hides log messages that are for the developers of other packages."""
     logging.get_absl_handler().addFilter(
         lambda record: (
             "tensorflow_datasets" not in record.pathname
             or record.levelno > stdlib_logging.WARNING
         )
     )
-    # Each all-reduce that is set up.
+    # It logs each all-reduce that it sets up.
     stdlib_logging.getLogger("tensorflow").setLevel(stdlib_logging.WARNING)
-    # Each try of a download; the failure itself is an error.
+    # It warns of each retry; a failed download is an error of its own.
     stdlib_logging.getLogger("urllib3").setLevel(stdlib_logging.ERROR)
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"

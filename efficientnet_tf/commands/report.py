@@ -1,16 +1,16 @@
-"""Renders the paper's transfer tables from fine-tuning results.
+"""Writes tables and figures of results beside the paper's.
 
-efficientnet report --results=runs/f/results.jsonl --output=report
+efficientnet report --results=runs/grid --output=runs/report
 """
 
 from absl import flags
 
-from efficientnet_tf.commands import program
+from efficientnet_tf.commands import program, summary
 
 RESULTS = flags.DEFINE_list(
     "results",
     None,
-    "One or more results.jsonl, or workdirs, separated by commas.",
+    "results.jsonl files, or workdirs with one, separated by commas.",
 )
 OUTPUT = flags.DEFINE_string(
     "output", None, "A folder for the whole report: HTML, Markdown, CSV, PNG."
@@ -26,18 +26,23 @@ def main(_: list[str]) -> None:
         extras.require("Charts", "matplotlib")
         files.check_folder(OUTPUT.value)
     rows = results.read_results(RESULTS.value)
-    summary = results.summarize(rows)
-    print(results.render(summary))
-    written = write.write(summary, OUTPUT.value) if OUTPUT.value else []
-    compared = [row for row in summary if row.get("published")]
+    joined = results.summarize(rows)
+    print(results.render(joined))
+    written = write.write(joined, OUTPUT.value) if OUTPUT.value else []
+    if written:
+        summary.print_summary(
+            f"Wrote {len(written)} files to {OUTPUT.value}.",
+            {"page": f"{OUTPUT.value}/report.html", "all": ", ".join(written)},
+        )
+    compared = [row for row in joined if row.get("published")]
     program.print_result(
         {
-            "rows": len(summary),
+            "rows": len(joined),
             "results": len(rows),
             "compared": len(compared),
             "complete": sum(bool(row.get("complete")) for row in compared),
             "output": OUTPUT.value,
-            "files": written,
+            "files": len(written),
         }
     )
 

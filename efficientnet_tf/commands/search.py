@@ -6,66 +6,85 @@ efficientnet search --base=mobilenet_v1 --width=0.25 --depth=0.5 \
     --workdir=/tmp/search
 
 Each network trains from scratch with the same budget. Killed at any moment,
-the same command goes on; more processes with the same flags, or --workers,
-share the work. --rank_check=6 first trains six networks of the grid and says
-whether the budget ranks them at all; the search takes over their runs.
+the same command resumes; more processes with the same flags, or --workers,
+share the work. --rank_check=6 trains only six networks of the grid and says
+whether the budget ranks them at all; the search then reuses their runs.
 """
 
 import dataclasses
 
 from absl import flags
 
-from efficientnet_tf.commands import program, shared
+from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.models import scaling
 
-BASE = flags.DEFINE_string(
-    "base", "efficientnet_b0", "Of the family or the baselines, or a file."
-)
+BASE = flags.DEFINE_string("base", "efficientnet_b0", shared.MODEL_HELP)
 WIDTH = flags.DEFINE_float("width", 1.0, "Multiplies the base's filters.")
 DEPTH = flags.DEFINE_float("depth", 1.0, "Multiplies the base's repeats.")
 RESOLUTION = flags.DEFINE_integer(
-    "resolution", 0, "The base's; 0: the recipe's, or the network's own.", 0
+    "resolution",
+    0,
+    "Pixels a side of the base; 0: the recipe's, or the network's own.",
+    0,
 )
 DATASET = flags.DEFINE_string("dataset", None, "As for `efficientnet train`.")
-TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "To train on.")
-EVAL_SPLIT = flags.DEFINE_string("eval_split", "validation", "To choose on.")
-RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of recipes.RECIPES.")
-SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
+TRAIN_SPLIT = flags.DEFINE_string(
+    "train_split", "train", shared.TRAIN_SPLIT_HELP
+)
+EVAL_SPLIT = flags.DEFINE_string(
+    "eval_split", "validation", "What to choose on."
+)
+RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of training/recipes.py.")
+SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each network.", 1)
 KEEP = flags.DEFINE_float(
-    "keep", 1.0, "Share, the most accurate, that trains with the next seed."
+    "keep", 1.0, "Share of the most accurate that trains with the next seed."
 )
 GROWTH = flags.DEFINE_float(
-    "growth", scaling.GROWTH, "What alpha beta^2 gamma^2 is near."
+    "growth", scaling.GROWTH, "Target of alpha * beta^2 * gamma^2."
 )
-TOLERANCE = flags.DEFINE_float("tolerance", scaling.TOLERANCE, "How near.")
-STEP = flags.DEFINE_float("step", 0.1, "Of the grid.")
+TOLERANCE = flags.DEFINE_float(
+    "tolerance", scaling.TOLERANCE, "How far off it may be."
+)
+STEP = flags.DEFINE_float(
+    "step", 0.1, "Step of the grid of alpha, beta and gamma."
+)
 OBJECTIVE = flags.DEFINE_string(
-    "objective", "accuracy", "accuracy, weighted by cost, or pareto."
+    "objective", "accuracy", "accuracy, weighted (by the cost), or pareto."
 )
 COSTS = flags.DEFINE_list(
     "costs",
     ["multiply_adds"],
-    "Of the front; the first is the weight's. Also params, and latency_ms and "
-    "memory_mb, which are measured here.",
+    "Costs of the Pareto front, of which the first weighs the accuracy: "
+    "multiply_adds, params, and latency_ms and memory_mb, measured here.",
 )
 TARGET = flags.DEFINE_float(
-    "target", 0.0, "Of the weight, in the cost's unit; 0: growth x the base's."
+    "target", 0.0, "Target cost of the weight; 0: growth times the base's."
 )
 COST_EXPONENT = flags.DEFINE_float(
-    "cost_exponent", -0.07, "Of the weight, (cost / target)^exponent."
+    "cost_exponent", -0.07, "Exponent of the weight (cost / target)^exponent."
 )
 RESOLUTION_DIVISOR = flags.DEFINE_integer(
-    "resolution_divisor", 1, "Resolutions are multiples of it.", 1
+    "resolution_divisor", 1, "Resolutions are multiples of this.", 1
 )
-PHIS = flags.DEFINE_list("phis", list("01234567"), "Of the family.")
+PHIS = flags.DEFINE_list(
+    "phis", list("01234567"), "Sizes of the family to write."
+)
 RANK_CHECK = flags.DEFINE_integer(
-    "rank_check", 0, "Train so many of the grid, say how seeds agree, stop.", 0
+    "rank_check", 0, "Train only so many networks and compare seeds' ranks.", 0
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Runs, tables and plots.")
-WORKERS = flags.DEFINE_integer("workers", 1, "Processes on this machine.", 1)
+DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for runs, tables and plots."
+)
+WORKERS = flags.DEFINE_integer("workers", 1, shared.WORKERS_HELP, 1)
 flags.mark_flags_as_required(["dataset", "workdir"])
+
+# Fields of the chosen candidate in the JSON line.
+CHOSEN_FIELDS = (
+    *("name", "alpha", "beta", "gamma"),
+    *("accuracy", "spread", "multiply_adds"),
+)
 
 
 def main(_: list[str]) -> None:
@@ -89,13 +108,16 @@ def main(_: list[str]) -> None:
         budget = dataclasses.replace(plan.budget, keep=1.0)
         plan = dataclasses.replace(plan, budget=budget)
     elif not workers.is_worker():
-        # First: it fails early, and the machine is quiet.
+        # First: it fails early, and nothing else runs on the machine yet.
         measured = compound_search.measure(plan, WORKDIR.value)
     shared.run_trials(
         names, plan.budget, WORKDIR.value, DATA_DIR.value, WORKERS.value
     )
     agreement = compound_search.check_ranking(plan, names, WORKDIR.value)
-    result = {"networks": len(names), "agreement": agreement}
+    result = {"networks": len(names)}
+    if agreement:
+        keys = ("seeds", "rho", "reliability", "chance")
+        result |= {f"ranking_{key}": agreement[key] for key in keys}
     if RANK_CHECK.value:
         print(reports.agreement_text(agreement))
         program.print_result(result)
@@ -105,16 +127,36 @@ def main(_: list[str]) -> None:
     try:
         chosen = compound_search.choose(rows)
     except RuntimeError:
-        # What there is.
+        # The report shows the networks that have trained.
         reports.write_search(plan, rows, agreement, WORKDIR.value)
         raise
     family = compound_search.write_family(plan, chosen, WORKDIR.value, phis)
     print(reports.write_search(plan, rows, agreement, WORKDIR.value, family))
-    fields = ("alpha", "beta", "gamma", "accuracy", "spread", "multiply_adds")
-    result["chosen"] = {field: chosen[field] for field in fields}
-    result["front"] = [row["name"] for row in rows if row["on_front"]]
-    result["report"] = f"{WORKDIR.value}/{reports.REPORT_FILE}"
-    program.print_result(result)
+    report = f"{WORKDIR.value}/{reports.REPORT_FILE}"
+    _print_summary(chosen, report)
+    result |= {field: chosen[field] for field in CHOSEN_FIELDS}
+    result["networks_on_front"] = sum(row["on_front"] for row in rows)
+    program.print_result({**result, "report": report})
+
+
+def _print_summary(chosen, report):
+    from efficientnet_tf.search import compound_search
+
+    folder = f"{WORKDIR.value}/{compound_search.FAMILY_FOLDER}"
+    largest = max(shared.parse_numbers("phis", PHIS.value))
+    summary.print_summary(
+        f"Chosen: alpha {chosen['alpha']:g}, beta {chosen['beta']:g}, gamma "
+        f"{chosen['gamma']:g}.",
+        {
+            "accuracy": f"{100 * chosen['accuracy']:.1f} %",
+            "family": f"{folder}/phi*.json",
+            "report": report,
+        },
+        [
+            ["efficientnet", "measure", "--table"]
+            + [f"--model={folder}/phi{largest:g}.json"]
+        ],
+    )
 
 
 def _make_plan():

@@ -1,4 +1,4 @@
-"""What several commands share."""
+"""Flags, checks and steps that several commands share."""
 
 import contextlib
 import signal
@@ -14,6 +14,17 @@ if typing.TYPE_CHECKING:
     from efficientnet_tf.search import trials as trials_lib
     from transfer import tasks as tasks_lib
 
+# Help of flags that several commands have.
+WEIGHTS_HELP = "Published weights by name, a file, or none for random weights."
+DATA_DIR_HELP = (
+    "Where TensorFlow Datasets keeps its sets; ~/tensorflow_datasets if unset."
+)
+MODEL_HELP = "A network's name, or a variant file."
+WORKDIR_HELP = "In place of --model: a training or fine-tuning run."
+TRAIN_SPLIT_HELP = "What to train on, e.g. train[:90%]."
+SET_HELP = "field=value: changes a field of the recipe."
+WORKERS_HELP = "Processes on this machine that share the work."
+
 
 def load_classifier(
     model: str | None,
@@ -21,18 +32,41 @@ def load_classifier(
     workdir: str | None,
     resolution: int | None = None,
 ) -> "classifier_lib.Classifier":
-    """Returns the `Classifier` of --workdir, or of --model and --weights."""
+    """Returns the `Classifier` of a run, or of a network and its weights.
+
+    Args:
+      model: --model, a name or a variant file.
+      weights: --weights, None for random ones.
+      workdir: --workdir, a training or fine-tuning run, in place of both.
+      resolution: pixels a side; None: the variant's own.
+
+    Raises:
+      ValueError: both or neither of `model` and `workdir`.
+    """
     if bool(model) == bool(workdir):
         raise ValueError("Pass either --model (and --weights) or --workdir.")
-    if model:  # Before what is slow to import.
-        from efficientnet_tf.weights import catalog
-
-        catalog.check_name(model, weights)
+    if model:
+        check_weights(model, weights)  # TensorFlow is slow to import.
     from efficientnet_tf.inference import classifier
 
     if workdir:
         return classifier.from_run(workdir)
     return classifier.from_weights(model, weights, resolution)
+
+
+def parse_weights(text: str) -> str | None:
+    """Returns the value of --weights; None for "none", random weights."""
+    return None if text == "none" else text
+
+
+def check_weights(model: str, weights: str | None) -> None:
+    """Raises ValueError for an unknown network or unknown weights."""
+    from efficientnet_tf.models import registry
+    from efficientnet_tf.weights import catalog
+
+    registry.get_variant(model)
+    if weights is not None:
+        catalog.check_name(model, weights)
 
 
 def parse_numbers(flag: str, texts: Sequence[str]) -> list[float]:
@@ -46,7 +80,7 @@ def parse_numbers(flag: str, texts: Sequence[str]) -> list[float]:
 
 
 def check_dataset(name: str) -> None:
-    """Checks that what reads a data set is installed."""
+    """Checks that the package that reads a data set is installed."""
     if not name.startswith((files.FOLDER_PREFIX, files.RECORDS_PREFIX)):
         extras.require("Named data sets", "tensorflow_datasets")
 
@@ -58,7 +92,7 @@ def check_backend(backend: str) -> None:
 
 
 def check_trials(dataset: str, *, trains: bool = True) -> None:
-    """Checks that what a search or a study needs is installed."""
+    """Checks that the packages of a search or a study are installed."""
     extras.require("Charts", "matplotlib")
     if trains:
         extras.require("TensorBoard logs", "tensorboard")
@@ -66,7 +100,7 @@ def check_trials(dataset: str, *, trains: bool = True) -> None:
 
 
 def check_task(task: "tasks_lib.Task") -> None:
-    """Checks that what reads a task's images is installed."""
+    """Checks that the package that reads a task's images is installed."""
     if task.source == "digits":
         extras.require("The digits", "sklearn")
     elif task.source == "tfds":
@@ -74,7 +108,7 @@ def check_task(task: "tasks_lib.Task") -> None:
 
 
 def check_finetuning(tasks: Iterable["tasks_lib.Task"]) -> None:
-    """Checks that what fine-tuning on these tasks needs is installed."""
+    """Checks that the packages for fine-tuning on tasks are installed."""
     extras.require(
         "Fine-tuning's logs, charts and linear heads",
         "tensorboard",
@@ -95,7 +129,7 @@ def exiting_when_preempted() -> Iterator[None]:
     except callbacks.Preempted as stop:
         interrupted = stop.signal == signal.SIGINT
         code = program.INTERRUPTED if interrupted else program.RESTART
-        program.fail(f"{stop} The same command goes on.", code)
+        program.fail(f"{stop} Run the same command again to resume.", code)
 
 
 def run_trials(
@@ -105,7 +139,7 @@ def run_trials(
     data_dir: str | None,
     workers: int,
 ) -> None:
-    """Trains what is left of a study, here or in `workers` processes."""
+    """Trains the remaining networks, here or in `workers` processes."""
     from efficientnet_tf.search import trials
     from efficientnet_tf.utils import workers as workers_lib
 
@@ -123,4 +157,4 @@ def run_trials(
             names, budget, workdir, data_dir=data_dir, on_run=progress.show
         )
     if workers_lib.is_worker():
-        sys.exit()  # What comes after is for the process that started it.
+        sys.exit()  # The process that started this one writes the report.

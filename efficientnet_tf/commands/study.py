@@ -7,44 +7,54 @@ efficientnet study --bases=mobilenet_v1,mobilenet_v2 \
 
 Each network trains from scratch with the same budget; costs are exact, and the
 paper's accuracies stand beside those measured. Killed at any moment, the same
-command goes on; more processes with the same flags, or --workers, share the
+command resumes; more processes with the same flags, or --workers, share the
 work. --costs only counts.
 """
 
 from absl import flags
 
-from efficientnet_tf.commands import program, shared
+from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.models import scaling
+from efficientnet_tf.utils import run_folder
 
 BASES = flags.DEFINE_list(
     "bases",
     ["efficientnet_b0", "mobilenet_v1", "mobilenet_v2", "resnet50"],
-    "Networks to grow.",
+    "Names or variant files to scale.",
 )
-GROWTHS = flags.DEFINE_list("growths", ["4"], "Times the multiply-adds.")
+GROWTHS = flags.DEFINE_list("growths", ["4"], "Factors of the multiply-adds.")
 DIRECTIONS = flags.DEFINE_list(
-    "directions", ["depth", "width", "resolution", "compound"], "Where to."
+    "directions",
+    ["depth", "width", "resolution", "compound"],
+    "What is scaled.",
 )
 WIDTH = flags.DEFINE_float("width", 1.0, "Multiplies the bases' filters.")
 DEPTH = flags.DEFINE_float("depth", 1.0, "Multiplies the bases' repeats.")
 RESOLUTION = flags.DEFINE_integer(
-    "resolution", 0, "The bases'; 0: the recipe's, or the network's own.", 0
+    "resolution",
+    0,
+    "Pixels a side of the bases; 0: the recipe's, or each network's own.",
+    0,
 )
-ALPHA = flags.DEFINE_float("alpha", scaling.ALPHA, "Of compound: of the depth.")
-BETA = flags.DEFINE_float("beta", scaling.BETA, "Of compound: of the width.")
-GAMMA = flags.DEFINE_float(
-    "gamma", scaling.GAMMA, "Of compound: of the resolution."
-)
+ALPHA = flags.DEFINE_float("alpha", scaling.ALPHA, "Of compound: depth.")
+BETA = flags.DEFINE_float("beta", scaling.BETA, "Of compound: width.")
+GAMMA = flags.DEFINE_float("gamma", scaling.GAMMA, "Of compound: resolution.")
 DATASET = flags.DEFINE_string("dataset", None, "As for `efficientnet train`.")
-TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "To train on.")
-EVAL_SPLIT = flags.DEFINE_string("eval_split", "validation", "To score on.")
-RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of recipes.RECIPES.")
-SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
+TRAIN_SPLIT = flags.DEFINE_string(
+    "train_split", "train", shared.TRAIN_SPLIT_HELP
+)
+EVAL_SPLIT = flags.DEFINE_string(
+    "eval_split", "validation", "What to score on."
+)
+RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of training/recipes.py.")
+SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each network.", 1)
-COSTS = flags.DEFINE_boolean("costs", False, "Count, and train nothing.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Runs, table and plot.")
-WORKERS = flags.DEFINE_integer("workers", 1, "Processes on this machine.", 1)
+COSTS = flags.DEFINE_boolean("costs", False, "Count costs; train nothing.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for runs, table and plot."
+)
+WORKERS = flags.DEFINE_integer("workers", 1, shared.WORKERS_HELP, 1)
 flags.mark_flags_as_required(["dataset", "workdir"])
 
 
@@ -65,13 +75,13 @@ def main(_: list[str]) -> None:
     rows = compound_study.read_results(plan, WORKDIR.value)
     trials.write_results(rows, WORKDIR.value)
     print(reports.write_study(plan, rows, WORKDIR.value))
-    fields = ("name", "multiply_adds", "exact_growth", "accuracy", "spread")
-    program.print_result(
-        {
-            "networks": [{key: row[key] for key in fields} for row in rows],
-            "report": f"{WORKDIR.value}/{reports.REPORT_FILE}",
-        }
-    )
+    trained = sum(row["accuracy"] is not None for row in rows)
+    paths = {
+        "results": f"{WORKDIR.value}/{run_folder.RESULTS_FILE}",
+        "report": f"{WORKDIR.value}/{reports.REPORT_FILE}",
+    }
+    summary.print_summary(f"{trained} of {len(rows)} networks trained.", paths)
+    program.print_result({"networks": len(rows), "trained": trained, **paths})
 
 
 def _make_plan():

@@ -2,27 +2,34 @@ r"""Trains a network from random weights, as the paper did.
 
 efficientnet train --recipe=smoke --model=efficientnet_b0 \
     --data_dir=DIR --workdir=/tmp/b0
+
+Killed at any moment, the same command resumes and ends bit for bit as an
+undisturbed run on the same devices.
 """
 
 from absl import flags
 
-from efficientnet_tf.commands import program, shared
+from efficientnet_tf.commands import program, shared, summary
 
-MODEL = flags.DEFINE_string(
-    "model", "efficientnet_b0", "A network's name, or a variant file."
-)
+MODEL = flags.DEFINE_string("model", "efficientnet_b0", shared.MODEL_HELP)
 DATASET = flags.DEFINE_string(
     "dataset", "imagenet2012", "A TFDS name, folder:PATH or records:PATH."
 )
-TRAIN_SPLIT = flags.DEFINE_string("train_split", "train", "To train on.")
-EVAL_SPLIT = flags.DEFINE_string("eval_split", "validation", "To score on.")
-RECIPE = flags.DEFINE_string("recipe", "paper", "A row of recipes.RECIPES.")
-SET = flags.DEFINE_multi_string("set", [], "field=value of the recipe.")
-TEACHER = flags.DEFINE_string(
-    "teacher", None, "To learn from: MODEL:WEIGHTS, a run or a SavedModel."
+TRAIN_SPLIT = flags.DEFINE_string(
+    "train_split", "train", shared.TRAIN_SPLIT_HELP
 )
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Checkpoints, logs, results.")
+EVAL_SPLIT = flags.DEFINE_string(
+    "eval_split", "validation", "What to score on."
+)
+RECIPE = flags.DEFINE_string("recipe", "paper", "A row of training/recipes.py.")
+SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
+TEACHER = flags.DEFINE_string(
+    "teacher", None, "To distill from: MODEL:WEIGHTS, a run or a SavedModel."
+)
+DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for checkpoints, logs, model and results."
+)
 STRATEGY = flags.DEFINE_string(
     "strategy", "auto", "auto, none, mirrored, multi_worker or tpu."
 )
@@ -53,7 +60,7 @@ def main(_: list[str]) -> None:
     profile_steps = _parse_steps(PROFILE_STEPS.value)
     extras.require("TensorBoard logs", "tensorboard")
     shared.check_dataset(DATASET.value)
-    # TensorFlow is slow to import, so only once the flags make sense.
+    # TensorFlow is slow to import, so the flags are checked before.
     from efficientnet_tf.training import train
 
     with shared.exiting_when_preempted():
@@ -70,7 +77,30 @@ def main(_: list[str]) -> None:
             data_service=DATA_SERVICE.value,
             profile_steps=profile_steps,
         )
-    program.print_result(row)
+    _print_summary(row)
+    program.print_result(program.keep_scalars(row))
+
+
+def _print_summary(row):
+    # The saved network has the averaged weights where the recipe keeps them.
+    top1 = row.get("ema_top1", row["top1"])
+    source = [f"--dataset={DATASET.value}", f"--split={EVAL_SPLIT.value}"]
+    if DATA_DIR.value is not None:
+        source.append(f"--data_dir={DATA_DIR.value}")
+    summary.print_run(
+        f"Trained {row['model']} on {row['train_images']:,} images of "
+        f"{row['dataset']}.",
+        {
+            "recipe": row["recipe"],
+            "epochs": str(row["epochs"]),
+            "top-1 accuracy": summary.top1_text(
+                top1, row["test_images"], EVAL_SPLIT.value
+            ),
+            "time": summary.duration_text(row["seconds"]),
+        },
+        WORKDIR.value,
+        ["efficientnet", "evaluate", f"--workdir={WORKDIR.value}", *source],
+    )
 
 
 def _parse_steps(texts):

@@ -52,7 +52,9 @@ def freeze_stages(network: keras.Model, stages: int) -> None:
     reached = stages == 0
     for layer in network.layers:
         block = _BLOCK.match(layer.name)
-        reached = reached or layer.name.startswith("top_")
+        # Networks without a head convolution go from the blocks to the pool.
+        reached = reached or layer.name.startswith(("top_", "avg_pool"))
+        reached = reached or layer.name == "predictions"
         reached = reached or (block is not None and int(block[1]) > stages)
         layer.trainable = reached
 

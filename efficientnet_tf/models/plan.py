@@ -13,6 +13,9 @@ from efficientnet_tf.models import registry, scaling
 HEAD_SIZE = 64
 PATCH_SIZE = 16
 
+# Blocks that implement drop path.
+DROPPING_BLOCKS = {"mbconv"}
+
 
 @dataclasses.dataclass(frozen=True)
 class BlockPlan:
@@ -99,6 +102,12 @@ def plan_network(
     return Plan(stem, tuple(stages), head)
 
 
+def drops_paths(model: registry.Model) -> bool:
+    """Whether all blocks of a network take a drop path rate above 0."""
+    blocks = {stage.block for stage in registry.get_variant(model).stages}
+    return blocks <= DROPPING_BLOCKS
+
+
 def name_block(stage: int, index: int) -> str:
     """Returns "block2a" for 2 and 1; after "z" come "aa", "ab" and so on."""
     letters = ""
@@ -166,8 +175,8 @@ def _plan_repeats(variant):
 
 
 def _check_drop_path(variant, rate):
-    blocks = {stage.block for stage in variant.stages} - {"mbconv"}
-    if rate and blocks:
+    if rate and not drops_paths(variant):
+        blocks = {stage.block for stage in variant.stages} - DROPPING_BLOCKS
         raise ValueError(
             f"drop_path_rate={rate}: {min(blocks)} blocks have no drop path; "
             "leave it at 0."

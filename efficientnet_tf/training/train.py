@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import sources
+from efficientnet_tf.data import example_files, sources
 from efficientnet_tf.models import builder, costs, layers, registry
 from efficientnet_tf.training import (
     callbacks,
@@ -132,6 +132,7 @@ def _run(run, state, feed, workdir, profile_steps):
         scores = _score(state, feed)
     if is_chief:
         _save(state, feed, workdir)
+        example_files.save(feed.examples["test"], workdir / run_folder.EXAMPLES)
         _plot(workdir)
     return {
         **{key: run[key] for key in ("model", "dataset", "recipe")},

@@ -17,6 +17,7 @@ RESULTS_FILE = "results.jsonl"
 METRICS_FILE = "metrics.jsonl"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
+EXAMPLES = "examples"  # A few images that the run was scored on.
 
 # In the folder of a study or a grid, which has many runs.
 PLAN_FILE = "plan.json"

@@ -149,11 +149,12 @@ def check_name(model: registry.Model, weights: str | os.PathLike) -> None:
         return
     path = os.path.expanduser(os.fspath(weights))
     if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
-        published = ", ".join(map(repr, known)) or "none published"
+        published = ", ".join(map(repr, known))
+        choices = f"one of {published}, or " if known else ""
         label = repr(model) if isinstance(model, str) else "this variant"
         raise ValueError(
-            f"Unknown weights {weights!r} for {label}; choose one of "
-            f"{published}, or the path of a file."
+            f"Unknown weights {weights!r} for {label}; choose {choices}the "
+            "path of a file, or none for random weights."
         )
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -9,9 +10,10 @@ import pytest
 from PIL import Image
 
 import paths
-from efficientnet_tf.commands import main
+from efficientnet_tf.commands import main, program
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
+from efficientnet_tf.utils import files
 
 # TensorFlow's libraries print these as they load; no setting stops them.
 STARTUP = re.compile(
@@ -150,7 +152,7 @@ CASES = {
     "training: wrong variant file": (
         [*TRAIN, "--model={tmp}/other/config.json"],
         2,
-        '{tmp}/other/config.json must be one JSON object with a "base"',
+        '{tmp}/other/config.json: it must be one JSON object with a "base"',
     ),
     "launching nothing": (["launch"], 2, "Nothing to run; write it"),
     "launching no workers": (
@@ -167,6 +169,22 @@ CASES = {
         ["data-service", "--role=worker"],
         2,
         "A worker needs --dispatcher=HOST:PORT",
+    ),
+    "random weights for a linear classifier": (
+        [*DIGITS, "--model=vit", "--weights=none", "--recipe=linear"],
+        2,
+        "recipe=linear trains only the classifier, but this network has random",
+    ),
+    "published weights of what has none": (
+        [*DIGITS, "--model=resnet50"],
+        2,
+        "Unknown weights 'imagenet' for 'resnet50'; choose the path of a file, "
+        "or none for random weights.",
+    ),
+    "predictions into another kind of file": (
+        ["predict", LITE0, "--output={tmp}/x.json", "a.jpg"],
+        2,
+        "--output={tmp}/x.json must end in .jsonl",
     ),
     "no value": ([*DIGITS, "--set=epochs"], 2, "field=value, got 'epochs'"),
     "unknown flag": ([*DIGITS, "--epoch=3"], 2, "flag 'epoch'"),
@@ -398,18 +416,20 @@ GOOD = {
             "{tmp}/one_pixel.png",
             "{tmp}/wide.png",
             "{tmp}/cmyk.jpg",
+            "--output={tmp}/study/predictions.jsonl",
         ],
         lambda r: (
-            [set(image["predictions"]) for image in r["results"]]
-            == [{"a", "b"}] * 3
+            r["images"] == 3
+            and r["image"].endswith("one_pixel.png")
+            and r["prediction"] in ("a", "b")
+            and 0.5 <= r["probability"] <= 1
         ),
     ),
     "study": (
         [*STUDY, "--costs", "--workdir={tmp}/study"],
         lambda r: (
-            len(r["networks"]) == 20
-            and r["networks"][1]["accuracy"] is None
-            and 3.8 < r["networks"][1]["exact_growth"] < 4.2
+            (r["networks"], r["trained"]) == (20, 0)
+            and r["results"].endswith("study/results.jsonl")
         ),
     ),
     "prepare": (
@@ -542,6 +562,43 @@ def test_good_input_ends_in_one_line_of_json(results, name):
     found, stdout, stderr = results[name]
     assert found == 0, stderr
     assert GOOD[name][1](json.loads(stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_line_of_json_is_flat(results, name):
+    result = json.loads(results[name][1].splitlines()[-1])
+    assert all(isinstance(value, program.SCALARS) for value in result.values())
+
+
+def test_a_nested_result_is_an_error_of_the_program():
+    with pytest.raises(TypeError, match="numbers and texts only; rows is a li"):
+        program.print_result({"images": 3, "rows": []})
+
+
+def test_predictions_are_shown_and_written(results, place):
+    rows = files.read_json_lines(place / "study/predictions.jsonl")
+    names = [pathlib.Path(row["image"]).name for row in rows]
+    assert names == ["one_pixel.png", "wide.png", "cmyk.jpg"]
+    assert [set(row["predictions"]) for row in rows] == [{"a", "b"}] * 3
+    header, *lines = results["predict"][1].splitlines()[:-1]
+    assert header.split() == ["image", "class"]
+    # The image stands beside its first class only.
+    assert [len(line.split()) for line in lines] == [3, 2] * 3
+
+
+def test_an_evaluation_is_told_with_its_interval(results):
+    assert re.search(
+        r"Evaluated .*/model on 4 images of folder:.*/good, test\.\n"
+        r"  top-1 accuracy  \d+\.0 % \(95 % interval \d+\.\d to \d+\.\d\) on "
+        r"4 test images\n",
+        results["evaluate"][1],
+    )
+
+
+def test_a_studys_costs_are_in_its_results(results, place):
+    rows = files.read_json_lines(place / "study/results.jsonl")
+    assert len(rows) == 20 and rows[1]["accuracy"] is None
+    assert 3.8 < rows[1]["exact_growth"] < 4.2
 
 
 def test_bad_input_writes_nothing(results, place):

@@ -44,6 +44,7 @@ def test_the_commands_are_the_files_of_the_room():
     folder = paths.ROOT / "efficientnet_tf/commands"
     found = {path.stem for path in folder.glob("*.py")}
     others = {"__init__", "main", "program", "quiet", "shared"}
+    others |= {"summary"}
     assert found - others == {name.replace("-", "_") for name in main.COMMANDS}
 
 
@@ -105,7 +106,10 @@ def test_the_flags_of_a_command_show_without_a_framework(name):
 def test_help_of_a_command_is_no_failure(command):
     done = run(*command)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "--workdir: Or: a fine-tuning run." in done.stdout
+    assert (
+        "--workdir: In place of --model: a training or fine-tuning run."
+        in done.stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,8 @@ def test_a_study_starts_itself_again_as_its_workers(
         files.append_json_line(folder / run_folder.RESULTS_FILE, result)
     done = run(*start, *flags, "--workers=2")
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout.splitlines()[-1])["networks"]
+    assert json.loads(done.stdout.splitlines()[-1])["trained"] == 2
+    rows = files.read_json_lines(tmp_path / "study/results.jsonl")
     assert [row["accuracy"] for row in rows] == [0.5] * len(rows)
     for index in range(2):
         log = (tmp_path / "study" / f"worker{index}.log").read_text()

@@ -68,7 +68,7 @@ def test_the_script_counts_layers_and_stages(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout.splitlines()[-1])["rows"]
+    row = json.loads(done.stdout.splitlines()[-1])
     for name in ("layers", "stages"):
         with open(tmp_path / f"{name}.csv", newline="") as stream:
             parts = list(csv.DictReader(stream))
@@ -94,7 +94,7 @@ def test_the_script_measures_prints_and_writes(tmp_path, backend):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    (row,) = json.loads(done.stdout.splitlines()[-1])["rows"]
+    row = json.loads(done.stdout.splitlines()[-1])
     assert row["note"] == ""
     assert row["backend"] == backend
     tail = [row[f"latency_p{p}_ms"] for p in latency.PERCENTILES]

@@ -82,7 +82,7 @@ def test_the_command_lists_its_commands_and_its_version(run):
 
 
 def test_the_explorer_finds_its_files(run):
-    result = json.loads(run("efficientnet", "explore"))
+    result = json.loads(run("efficientnet", "explore").splitlines()[-1])
     assert result["output"] == str(run.folder / "explorer.html")
 
 
@@ -99,5 +99,7 @@ def test_a_network_names_the_classes_of_an_image(run):
     Image.fromarray(noise).save(run.folder / "image.png")
     model = ("--model=efficientnet_lite0", "--weights=imagenet", "--top=3")
     out = run("efficientnet", "predict", *model, "image.png")
-    (result,) = json.loads(out.splitlines()[-1])["results"]
-    assert len(result["predictions"]) == 3
+    result = json.loads(out.splitlines()[-1])
+    assert (result["images"], result["image"]) == (1, "image.png")
+    # A header and three classes.
+    assert len(out.splitlines()) == 1 + 3 + 1

@@ -313,4 +313,4 @@ def test_the_script_ends_in_one_line_and_its_exit_code(results, name):
     stream = stderr if code else stdout
     assert message in stream.splitlines()[-1]
     if not code:
-        assert json.loads(stdout.splitlines()[-1])["chosen"]["verdict"]
+        assert json.loads(stdout.splitlines()[-1])["verdict"] == "meets"

@@ -378,7 +378,9 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
         assert done.returncode == code, done.stderr
         assert _state(workdir)[0] == f"step_{newest:09d}"
         if code > 0:
-            assert "same command goes on" in done.stderr.splitlines()[-1]
+            assert (
+                "same command again to resume" in done.stderr.splitlines()[-1]
+            )
     done = _command(folder, workdir, "never", 0)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["epochs"] == 3

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import paths
+from efficientnet_tf.data import example_files
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import variants
 from efficientnet_tf.training import checkpoints, schedules
@@ -315,7 +316,7 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
         assert newest.name == f"step_{3 * (epoch - 1):09d}"
         if how != "SIGKILL":
             assert done.stderr.splitlines()[-1].endswith(
-                "same command goes on."
+                "same command again to resume."
             )
         assert not (workdir / finetune.run_folder.RESULTS_FILE).exists()
     done = _command(folder, workdir, "never", 0)
@@ -457,7 +458,7 @@ def test_tensorboard_shows_what_there_is_to_see(digits_run):
 def test_the_example_images_are_those_of_the_test_split(digits_run):
     workdir, _ = digits_run
     images = sorted((workdir / "examples").iterdir())
-    assert len(images) == finetune.EXAMPLE_IMAGES
+    assert len(images) == example_files.EXAMPLE_IMAGES
     from transfer import tasks
 
     test = tasks.load_examples(tasks.get_task("digits"))["test"]
@@ -466,17 +467,19 @@ def test_the_example_images_are_those_of_the_test_split(digits_run):
         np.testing.assert_array_equal(Image.open(path), image)
 
 
-def test_predict_reads_the_examples_of_a_run(digits_run):
+def test_predict_reads_the_examples_of_a_run(digits_run, tmp_path):
     workdir, row = digits_run
     images = sorted((workdir / "examples").iterdir())
     script = str(paths.SCRIPTS / "predict.py")
+    output = tmp_path / "predictions.jsonl"
+    flags = [f"--workdir={workdir}", "--top=1", f"--output={output}"]
     done = subprocess.run(
-        [sys.executable, script, f"--workdir={workdir}", "--top=1", *images],
+        [sys.executable, script, *flags, *images],
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout.splitlines()[-1])["results"]
+    results = _lines(output)
     assert [r["image"] for r in results] == [str(path) for path in images]
     expected = classifier.from_run(workdir).predict(images)
     for result, scores in zip(results, expected, strict=True):

@@ -23,7 +23,7 @@ def test_unknown_weights_name_the_choices():
     assert str(caught.value) == (
         "Unknown weights 'imagnet' for 'efficientnet_b5'; choose one of "
         "'imagenet', 'baseline', 'autoaugment', 'randaugment', 'advprop', "
-        "'noisy-student', or the path of a file."
+        "'noisy-student', or the path of a file, or none for random weights."
     )
     with pytest.raises(ValueError, match="Unknown model 'efficientnet_b99'"):
         loading.resolve("efficientnet_b99", "imagenet")

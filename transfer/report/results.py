@@ -5,15 +5,14 @@ import json
 import os
 import pathlib
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from absl import logging
 
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import run_folder, tables
+from efficientnet_tf.utils import intervals, run_folder, tables
 from transfer import diagnostics, recipes
-from transfer.report import intervals
 
 # Every row must have these.
 FIELDS = ("task", "model", "recipe", "metric", "score")
@@ -221,14 +220,20 @@ def _join(runs):
         "best": best["score"],
         "sd": statistics.stdev(scores) if len(runs) > 1 else None,
         "seeds": len(runs),
-        "interval": _interval(runs, mean),
+        "interval": find_interval(runs, mean),
         "conditions": find_conditions(best),
         "runs": runs,
     }
 
 
-def _interval(runs, mean):
-    """Returns the interval of one run: the seeds share their test images."""
+def find_interval(
+    runs: Sequence[dict], mean: float
+) -> tuple[float, float] | None:
+    """Returns the interval (low, high) of a mean score; None if unknown.
+
+    It is that of one run with this score, not of the mean of several: all
+    seeds saw the same test images.
+    """
     images = runs[0].get("test_images")
     if runs[0]["metric"] == "top1" and images:
         return intervals.wilson(mean, images)

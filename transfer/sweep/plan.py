@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+from efficientnet_tf.models import registry
 from efficientnet_tf.utils import configs
 from efficientnet_tf.weights import catalog
 from transfer import recipes, tasks
@@ -26,7 +27,7 @@ class Plan:
     tasks: tuple[str, ...]
     models: tuple[str, ...]
     recipes: tuple[str, ...]
-    weights: str = "imagenet"
+    weights: str | None = "imagenet"
     seeds: Annotated[int, configs.AtLeast(1)] = 1
     sampler: Annotated[str, configs.OneOf(*SAMPLERS)] = "grid"
     trials: Annotated[int, configs.AtLeast(1)] = 20
@@ -43,7 +44,9 @@ class Plan:
         for task in self.tasks:
             tasks.get_task(task)
         for model in self.models:
-            catalog.check_name(model, self.weights)
+            registry.get_variant(model)
+            if self.weights is not None:
+                catalog.check_name(model, self.weights)
         if len({cell.slug for cell in self.cells}) < len(self.cells):
             raise ValueError(
                 f"tasks={self.tasks}: some would share a folder; run them in "
@@ -151,7 +154,10 @@ def make_config(
     """
     settings = [f"{name}={value}" for name, value in point.items()]
     config = recipes.get_recipe(
-        cell.recipe, [*plan.settings, *settings], cell.task
+        cell.recipe,
+        [*plan.settings, *settings],
+        cell.task,
+        pretrained=plan.weights is not None,
     )
     return dataclasses.replace(config, **fields)
 

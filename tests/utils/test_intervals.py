@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from transfer.report import intervals
+from efficientnet_tf.utils import intervals
 
 # Newcombe, 1998, Statistics in Medicine 17, table I, method 3 (the score's,
 # without continuity correction): hits, of, low, high.

@@ -1,0 +1,105 @@
+"""What a command tells people before its JSON line: facts, and what is next."""
+
+import pathlib
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+
+from efficientnet_tf.utils import run_folder
+
+# What `python -m` runs where the program is not installed.
+MODULES = {"efficientnet": "efficientnet_tf", "tensorboard": "tensorboard.main"}
+
+
+def print_summary(
+    title: str,
+    facts: Mapping[str, str | None],
+    commands: Sequence[Sequence[str] | None] = (),
+) -> None:
+    """Prints a short block on standard output.
+
+    Args:
+      title: one sentence.
+      facts: {what: text}; None is left out.
+      commands: arguments of commands that run as printed; None is left out.
+    """
+    facts = {name: text for name, text in facts.items() if text is not None}
+    width = max(map(len, facts), default=0)
+    lines = ["", title, *(f"  {k:{width}}  {v}" for k, v in facts.items())]
+    shown = [_to_line(command) for command in commands if command is not None]
+    if shown:
+        lines += ["", "Next:", *(f"  {line}" for line in shown)]
+    print("\n".join(lines), end="\n\n", flush=True)
+
+
+def print_run(
+    title: str,
+    facts: Mapping[str, str | None],
+    workdir: str,
+    command: Sequence[str],
+) -> None:
+    """Prints the block of a training run.
+
+    Args:
+      title: one sentence.
+      facts: {what: text}, to which the run's model is added.
+      workdir: the run's folder.
+      command: the run's own next command, shown after `efficientnet predict`
+        and before TensorBoard.
+    """
+    model = pathlib.Path(workdir) / run_folder.MODEL_FILE
+    images = sorted(pathlib.Path(workdir, run_folder.EXAMPLES).glob("*.png"))
+    predict = ["efficientnet", "predict", f"--workdir={workdir}"]
+    print_summary(
+        title,
+        {**facts, "model": str(model)},
+        [
+            [*predict, str(images[0])] if images else None,
+            command,
+            ["tensorboard", f"--logdir={workdir}"],
+        ],
+    )
+
+
+def top1_text(rate: float, images: int, split: str = "test") -> str:
+    """Returns `accuracy_text` of a share of images, with its interval."""
+    from efficientnet_tf.utils import intervals  # It imports NumPy.
+
+    return accuracy_text(rate, intervals.wilson(rate, images), images, split)
+
+
+def accuracy_text(
+    rate: float,
+    interval: tuple[float, float] | None,
+    images: int,
+    split: str = "test",
+) -> str:
+    """Returns "93.1 % (95 % interval 90.0 to 95.3) on 360 test images"."""
+    text = f"{100 * rate:.1f} %"
+    if interval is not None:
+        low, high = interval
+        text += f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    return f"{text} on {images:,} {split} images"
+
+
+def duration_text(seconds: float | None) -> str | None:
+    """Returns "52 s", "3 min 5 s" or "2 h 7 min"."""
+    if seconds is None:
+        return None
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 1:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _to_line(command):
+    """Returns a command as a shell takes it, by the path that works here."""
+    program, *rest = command
+    ours = pathlib.Path(sys.executable).with_name(program)
+    if not ours.exists():
+        return shlex.join([sys.executable, "-m", MODULES[program], *rest])
+    # An environment may run without being activated.
+    is_first = shutil.which(program) == str(ours)
+    return shlex.join([program if is_first else str(ours), *rest])
