@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Format check, lint and the tests; arguments go to pytest.
+# Format check, lint, types and the tests; arguments go to pytest.
 #
 #   bash scripts/test.sh
-#   bash scripts/test.sh tests/test_model.py -k lite
+#   bash scripts/test.sh tests/models -k lite
 #   bash scripts/test.sh -m slow
 set -euo pipefail
 
@@ -10,4 +10,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=$(bash scripts/setup_env.sh weights,transfer,test)
 "$venv/bin/python" -m ruff format --check .
 "$venv/bin/python" -m ruff check .
+"$venv/bin/python" -m mypy
 exec "$venv/bin/python" -m pytest -n 2 --dist loadfile "$@"

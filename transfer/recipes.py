@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 from efficientnet_tf.data import policies
 from efficientnet_tf.utils import configs
@@ -308,7 +308,11 @@ FOR_SMALL_IMAGES = {
 
 # What recipes become for a network with random weights: there are no features
 # to fit a classifier on, and none that frozen layers would keep.
-FROM_RANDOM = {"head": "random", "batch_norm": "train", "frozen_stages": 0}
+FROM_RANDOM: dict[str, Any] = {
+    "head": "random",
+    "batch_norm": "train",
+    "frozen_stages": 0,
+}
 
 
 def _rows(task: str) -> dict[str, FinetuneConfig]:

@@ -14,6 +14,9 @@ from efficientnet_tf.commands import program, summary
 OUTPUT = flags.DEFINE_string(
     "output", "explorer.html", "The page, an HTML file."
 )
+MODELS = flags.DEFINE_list(
+    "models", [], "More networks of MBConv blocks, by name or variant file."
+)
 
 
 def main(_: list[str]) -> None:
@@ -24,7 +27,7 @@ def main(_: list[str]) -> None:
     if os.path.isdir(path):
         raise IsADirectoryError(f"{path} is a folder, not a file.")
     files.check_folder(os.path.dirname(path))
-    explorer.write(path)
+    explorer.write(path, MODELS.value)
     size = os.path.getsize(path)
     summary.print_summary(
         "Wrote the explorer; open it in a browser.",

@@ -4,6 +4,8 @@ efficientnet prepare --task=cars196 --source=~/downloads/cars \
     --data_dir=~/tensorflow_datasets
 """
 
+from typing import Any
+
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
@@ -46,7 +48,7 @@ def main(_: list[str]) -> None:
     examples = tasks.load_examples(task, DATA_DIR.value)
     train = examples["train"].concatenate(examples["validation"])
     sizes = (train.size, examples["test"].size)
-    result = {
+    result: dict[str, Any] = {
         "task": TASK.value,
         "train_images": sizes[0],
         "test_images": sizes[1],

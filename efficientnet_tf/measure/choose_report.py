@@ -3,13 +3,18 @@
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from efficientnet_tf.measure import choose, pareto
 from efficientnet_tf.utils import figures, files, tables
 
-_LIMIT_LINE = {"color": "0.3", "linestyle": "--", "linewidth": 1}
+_LIMIT_LINE: dict[str, Any] = {
+    "color": "0.3",
+    "linestyle": "--",
+    "linewidth": 1,
+}
 _COLORS = {"meets": "tab:blue", "over": "0.55", "skipped": "0.8"}
 
 

@@ -128,8 +128,13 @@ def draw_curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
                 if name in curves:
                     label = f"{_short(row['model'])} {row['recipe']}"
                     percent = 100 * np.asarray(curves[name])
-                    style = {"color": f"C{i}", "label": label, "marker": "."}
-                    axes.plot(curves["epoch"], percent, **style)
+                    axes.plot(
+                        curves["epoch"],
+                        percent,
+                        color=f"C{i}",
+                        label=label,
+                        marker=".",
+                    )
                     break
         axes.set_title(f"on {title}", fontsize=10)
         axes.set_xlabel("epoch")
