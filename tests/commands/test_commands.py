@@ -365,7 +365,7 @@ CASES = {
     "report of a missing file": (
         ["report", "--results={tmp}/nothing.jsonl"],
         1,
-        "There is no {tmp}/nothing.jsonl; the workdir of `efficientnet fine",
+        "There is no {tmp}/nothing.jsonl; `efficientnet finetune` and .* write",
     ),
     "report of other things": (
         ["report", "--results={tmp}/other/config.json"],
