@@ -382,7 +382,9 @@ def test_a_phi_that_makes_no_network_is_refused_before_any_work(plan):
     with pytest.raises(ValueError, match="at most 1000"):
         compound_search.check_phis(plan, [30])
     base = dataclasses.replace(SMALL, resolution=64)
-    with pytest.raises(ValueError, match="phi=-3 gives .* pixels; .* by 32"):
+    with pytest.raises(
+        ValueError, match="phi=-3 gives .* pixels, below the .* stride"
+    ):
         compound_search.check_phis(dataclasses.replace(plan, base=base), [-3])
 
 
