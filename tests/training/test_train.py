@@ -139,7 +139,7 @@ def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
     # The same images are scored at the end of the last epoch and of the run.
     assert metrics[-1]["val_loss"] == pytest.approx(row["loss"], abs=1e-5)
     assert _lines(tmp_path / train.run_folder.RESULTS_FILE) == [row]
-    monkeypatch.setattr(train.registry, "build", None)
+    monkeypatch.setattr(train.builder, "build", None)
     assert _train(folder, tmp_path) == row
 
 
