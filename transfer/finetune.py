@@ -36,7 +36,7 @@ from transfer import (
 
 def finetune_and_evaluate(
     task_name: str,
-    model: registry.Model,
+    model_name: registry.Model,
     *,
     weights: str | None,
     config: recipes.FinetuneConfig,
@@ -52,7 +52,7 @@ def finetune_and_evaluate(
 
     Args:
       task_name: a name in `tasks.TASKS`, or "folder:PATH".
-      model: a name, a variant file or a `Variant`.
+      model_name: a name, a variant file or a `Variant`.
       weights: the initial ones, see `loading.resolve`; None: random.
       config: the recipe.
       workdir: folder for checkpoints, logs, model and results.
@@ -69,10 +69,10 @@ def finetune_and_evaluate(
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
     task = tasks.get_task(task_name)
-    variant = registry.get_variant(model)
+    variant = registry.get_variant(model_name)
     if weights is not None:
-        catalog.check_name(model, weights)
-    run = {"task": task_name, "model": _label(model), "weights": weights}
+        catalog.check_name(model_name, weights)
+    run = {"task": task_name, "model": _label(model_name), "weights": weights}
     run |= {"recipe": recipe, **dataclasses.asdict(config)}
     if run["model"] not in registry.list_models():
         # A file may change until the run goes on.
@@ -86,7 +86,7 @@ def finetune_and_evaluate(
     examples = tasks.load_examples(task, data_dir)
     config = _resolve(config, examples)
     class_names = examples["train"].class_names
-    result = _build(model, weights, class_names, task, config)
+    result = _build(model_name, weights, class_names, task, config)
     row = _run(run, result, task, examples, config, workdir, watchers)
     path = workdir / run_folder.METRICS_FILE
     row["seconds"] = round(progress.total_seconds(path, begin), 1)

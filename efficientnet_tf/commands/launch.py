@@ -91,7 +91,8 @@ def _watch(index, worker, ended):
     def read():
         for line in worker.stdout:
             text = line.decode(errors="replace").rstrip("\n")
-            print(f"[worker {index}] {text}", file=sys.stderr, flush=True)
+            # One write, not `print`'s two: worker 0 has the same stream.
+            sys.stderr.write(f"[worker {index}] {text}\n")
 
     def wait():
         ended.put((index, worker.wait()))

@@ -72,7 +72,9 @@ def print_result(result: dict) -> None:
 def print_error(message: str) -> None:
     """Prints "PROGRAM: MESSAGE" on standard error."""
     name = os.path.basename(sys.argv[0])
-    print(f"{name}: {message}", file=sys.stderr, flush=True)
+    # One write: `print` makes two, between which another worker may write.
+    sys.stderr.write(f"{name}: {message}\n")
+    sys.stderr.flush()
 
 
 def fail(error: BaseException | str, code: int) -> typing.NoReturn:
