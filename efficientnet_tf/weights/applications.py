@@ -1,4 +1,8 @@
-"""The family with the names and arguments of keras.applications."""
+"""The family with the names and arguments of keras.applications.
+
+The layers' names are keras.applications' too: `models/blocks.py` makes them, of
+the blocks' names by `plan.name_block`.
+"""
 
 import inspect
 
