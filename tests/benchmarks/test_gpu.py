@@ -24,7 +24,7 @@ class NotInstalled:
             raise ModuleNotFoundError(f"No module named {{name!r}}")
 
 sys.meta_path.insert(0, NotInstalled())
-sys.path[:0] = [{str(paths.ROOT)!r}, {str(paths.ROOT / "tests")!r}]
+sys.path[:0] = [{str(paths.ROOT)!r}, {str(paths.SUPPORT)!r}]
 sys.path.insert(0, {str(PROGRAM.parent)!r})
 
 import samples, gpu
