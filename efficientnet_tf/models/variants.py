@@ -69,7 +69,7 @@ class Variant:
 
     width: Annotated[float, configs.Above(0, MAX_SCALE)]
     depth: Annotated[float, configs.Above(0, MAX_SCALE)]
-    resolution: int
+    resolution: Annotated[int, configs.AtLeast(MIN_SIZE)]
     dropout: Annotated[float, configs.Fraction()]
     stages: tuple[Stage, ...]
     activation: str = "silu"
@@ -85,11 +85,6 @@ class Variant:
 
     def __post_init__(self):
         configs.check(self)
-        if self.resolution < MIN_SIZE:
-            raise ValueError(
-                f"resolution={self.resolution} is below {MIN_SIZE}, the "
-                "networks' total stride."
-            )
         if not self.stages:
             raise ValueError("stages=() must hold at least one stage.")
 

@@ -85,7 +85,7 @@ WRONG_FILES = {
     B0 + '"resolution": 64.5}': "must be of type int",
     B0 + '"width": -1}': "width=-1 must be above 0",
     B0 + '"width": 1e999}': "width=inf must be above 0",
-    B0 + '"resolution": 16}': "resolution=16 is below",
+    B0 + '"resolution": 16}': "resolution=16 must be at least 32",
     B0 + '"dropout": 1.0}': "dropout=1.0 must be in",
     B0 + '"stem": "cnv"}': "stem='cnv' must be one of conv, conv_pool",
     B0 + '"normalization": []}': "normalization=.* must be of type str",
