@@ -139,6 +139,15 @@ def check_same(
         )
 
 
+def check_xla(setting: str) -> None:
+    """Raises ValueError unless `use_xla` knows the setting."""
+    if setting not in XLA_SETTINGS:
+        raise ValueError(
+            f"Unknown XLA setting {setting!r}; choose one of "
+            f"{', '.join(XLA_SETTINGS)}."
+        )
+
+
 def use_xla(
     setting: str = "auto", *, replicas: int = 1, batch_norm: str = "local"
 ) -> bool | str:
@@ -160,11 +169,7 @@ def use_xla(
     Raises:
       ValueError: an unknown setting, or "on" where XLA cannot compile.
     """
-    if setting not in XLA_SETTINGS:
-        raise ValueError(
-            f"Unknown XLA setting {setting!r}; choose one of "
-            f"{', '.join(XLA_SETTINGS)}."
-        )
+    check_xla(setting)
     if keras.backend.backend() != "tensorflow":
         return setting if setting == "auto" else setting == "on"
     import tensorflow as tf
