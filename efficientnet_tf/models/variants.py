@@ -15,6 +15,33 @@ MAX_SCALE = 1000.0
 BLOCKS = ("mbconv", "separable", "bottleneck", "transformer")
 STEMS = ("conv", "conv_pool", "patches")
 HEADS = ("conv", "none", "class_token")
+# Those of Keras that keep an image's shape and have no parameters.
+ACTIVATIONS = (
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "swish",
+    "hard_silu",
+    "hard_swish",
+    "mish",
+    "tanh",
+)
+# The methods of `tf.image.resize`, and "sharpened" of `data/preprocessing.py`.
+INTERPOLATIONS = (
+    "nearest",
+    "area",
+    "bilinear",
+    "bicubic",
+    "gaussian",
+    "lanczos3",
+    "lanczos5",
+    "mitchellcubic",
+    "sharpened",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +99,9 @@ class Variant:
     resolution: Annotated[int, configs.AtLeast(MIN_SIZE)]
     dropout: Annotated[float, configs.Fraction()]
     stages: tuple[Stage, ...]
-    activation: str = "silu"
+    activation: Annotated[str, configs.OneOf(*ACTIVATIONS)] = "silu"
     normalization: Annotated[str, configs.OneOf(*NORMALIZATIONS)] = "imagenet"
-    interpolation: str = "bicubic"
+    interpolation: Annotated[str, configs.OneOf(*INTERPOLATIONS)] = "bicubic"
     # Lite keeps stem, head and the repeats of the outer stages unscaled.
     fixed_ends: bool = False
     drop_path: Annotated[float, configs.Fraction()] = 0.2

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 
+import keras
+import numpy as np
 import pytest
 
 from efficientnet_tf.models import (
@@ -88,6 +90,8 @@ WRONG_FILES = {
     B0 + '"resolution": 16}': "resolution=16 must be at least 32",
     B0 + '"dropout": 1.0}': "dropout=1.0 must be in",
     B0 + '"stem": "cnv"}': "stem='cnv' must be one of conv, conv_pool",
+    B0 + '"activation": "sliu"}': "must be one of relu, .*'silu'",
+    B0 + '"interpolation": "cubic"}': "must be one of .*'bicubic'",
     B0 + '"normalization": []}': "normalization=.* must be of type str",
     B0 + '"stages": []}': "stages=.* must hold at least one",
     B0 + '"stages": [3]}': "must be a list of objects with block",
@@ -100,6 +104,14 @@ WRONG_FILES = {
         "stage 1: unknown field 'stride'.*Did you mean 'strides'"
     ),
 }
+
+
+@pytest.mark.parametrize("name", variants.ACTIVATIONS)
+def test_every_activation_is_one_of_keras(name):
+    x = np.linspace(-3, 3, 7, dtype="float32")
+    y = keras.ops.convert_to_numpy(keras.layers.Activation(name)(x))
+    assert y.shape == x.shape and np.isfinite(y).all()
+    assert y[3] == 0 and y[4] > 0
 
 
 @pytest.mark.parametrize("text", WRONG_FILES)
