@@ -356,6 +356,7 @@ WRONG_PLANS = [
         },
         "keep=0.5 drops candidates by accuracy alone",
     ),
+    ({"resolution_divisor": 0}, "resolution_divisor=0 must be at least 1"),
     ({"costs": ()}, "costs= must be one or more of multiply_adds"),
     (
         {"costs": ("time",)},
