@@ -91,8 +91,8 @@ def from_fields(fields: dict) -> variants.Variant:
             'it must be one JSON object with a "base", or with '
             f"{', '.join(_REQUIRED)}."
         )
+    _check_fields(fields, ("base", *_FIELDS))
     changes = {name: value for name, value in fields.items() if name != "base"}
-    _check_fields(changes, _FIELDS)
     if "stages" in changes:
         changes["stages"] = _read_stages(changes["stages"])
     if "base" in fields:
@@ -110,12 +110,12 @@ def _get_row(name):
     return rows[name]
 
 
-def _check_fields(fields, known):
+def _check_fields(fields, choices):
     for name in fields:
-        if name not in known:
+        if name not in choices:
             raise ValueError(
-                f"unknown field {name!r}; choose one of base, "
-                f"{', '.join(known)}.{configs.suggest(name, known)}"
+                f"unknown field {name!r}; choose one of "
+                f"{', '.join(choices)}.{configs.suggest(name, choices)}"
             )
 
 

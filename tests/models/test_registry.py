@@ -82,7 +82,9 @@ WRONG_FILES = {
     "null": "must be one JSON object",
     '{"base": null}': "must be one JSON object",
     '{"base": "b0"}': "Unknown model 'b0'.*efficientnet_b0.*vit",
-    B0 + '"with": 2.0}': "unknown field 'with'.*Did you mean 'width'",
+    B0 + '"with": 2.0}': (
+        "unknown field 'with'; choose one of base, .*Did you mean 'width'"
+    ),
     B0 + '"width": "2"}': "width='2' must be of type",
     B0 + '"resolution": 64.5}': "must be of type int",
     B0 + '"width": -1}': "width=-1 must be above 0",
@@ -101,7 +103,8 @@ WRONG_FILES = {
         "stage 1: expand_ratio=0 must be at least 1"
     ),
     B0 + '"stages": [' + STAGE + '"stride": 1}]}': (
-        "stage 1: unknown field 'stride'.*Did you mean 'strides'"
+        "stage 1: unknown field 'stride'; choose one of block, kernel_size, .*"
+        "Did you mean 'strides'"
     ),
 }
 
