@@ -104,8 +104,9 @@ def _get_row(name):
     rows = {**variants.VARIANTS, **baselines.BASELINES}
     if name not in rows:
         raise ValueError(
-            f"Unknown model {name!r}; choose one of {', '.join(rows)}, or a "
-            f"{FILE_SUFFIX} file.{configs.suggest(name, rows)}"
+            configs.unknown(
+                "model", name, rows, otherwise=f"a {FILE_SUFFIX} file"
+            )
         )
     return rows[name]
 
@@ -113,10 +114,9 @@ def _get_row(name):
 def _check_fields(fields, choices):
     for name in fields:
         if name not in choices:
-            raise ValueError(
-                f"unknown field {name!r}; choose one of "
-                f"{', '.join(choices)}.{configs.suggest(name, choices)}"
-            )
+            message = configs.unknown("field", name, choices)
+            # It follows the name of a file or the number of a stage.
+            raise ValueError(message[0].lower() + message[1:])
 
 
 def _read_stages(rows):

@@ -192,7 +192,6 @@ def get_normalization(normalization: str | Normalization) -> Normalization:
         return normalization
     if normalization not in NORMALIZATIONS:
         raise ValueError(
-            f"Unknown normalization {normalization!r}; choose one of "
-            f"{', '.join(NORMALIZATIONS)}."
+            configs.unknown("normalization", normalization, NORMALIZATIONS)
         )
     return NORMALIZATIONS[normalization]

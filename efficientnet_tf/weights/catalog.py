@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 from efficientnet_tf.models import published, registry
+from efficientnet_tf.utils import configs
 
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
@@ -148,12 +149,15 @@ def check_name(model: registry.Model, weights: str | os.PathLike) -> None:
         return
     path = os.path.expanduser(os.fspath(weights))
     if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
-        published = ", ".join(map(repr, known))
-        choices = f"one of {published}, or " if known else ""
         label = repr(model) if isinstance(model, str) else "this variant"
         raise ValueError(
-            f"Unknown weights {weights!r} for {label}; choose {choices}the "
-            "path of a file, or none for random weights."
+            configs.unknown(
+                "weights",
+                weights,
+                known,
+                owner=label,
+                otherwise="the path of a file, or none for random weights",
+            )
         )
 
 
