@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any
 
 from efficientnet_tf.data import policies
+from efficientnet_tf.models import variants
 from efficientnet_tf.utils import configs
 
 MAX_STAGES = 7
@@ -42,7 +43,7 @@ class FinetuneConfig:
     steps: Annotated[int, configs.AtLeast(0)] = 0
     batch_size: Annotated[int, configs.AtLeast(1)] = 32
     # Pixels a side; 0: the model's own.
-    resolution: Annotated[int, configs.ZeroOrAtLeast(32)] = 0
+    resolution: Annotated[int, configs.ZeroOrAtLeast(variants.MIN_SIZE)] = 0
     # "sgd": Nesterov momentum 0.9; "momentum": plain momentum 0.9.
     optimizer: Annotated[
         str, configs.OneOf("adamw", "sgd", "momentum", "rmsprop")

@@ -7,7 +7,7 @@ import typing
 
 import numpy as np
 
-from efficientnet_tf.utils import extras, files
+from efficientnet_tf.utils import configs, extras, files
 from transfer import published as published_lib
 
 if typing.TYPE_CHECKING:
@@ -121,8 +121,13 @@ def get_task(name: str) -> Task:
         return Task("folder", name.removeprefix(files.FOLDER_PREFIX), None)
     if name not in TASKS:
         raise ValueError(
-            f"Unknown task {name!r}; choose one of {', '.join(TASKS)}, or "
-            f"{files.FOLDER_PREFIX}PATH for a folder of class folders."
+            configs.unknown(
+                "task",
+                name,
+                TASKS,
+                otherwise=f"{files.FOLDER_PREFIX}PATH for a folder of class "
+                "folders",
+            )
         )
     return TASKS[name]
 

@@ -33,9 +33,19 @@ WORKDIR = flags.DEFINE_string(
 
 def main(_: list[str]) -> None:
     if ROLE.value is None:
-        raise ValueError("Pass --role=dispatcher or --role=worker.")
+        raise ValueError(
+            "Pass --role=dispatcher or --role=worker; --role is not set."
+        )
     if (ROLE.value == "worker") == (DISPATCHER.value is None):
-        raise ValueError("A worker needs --dispatcher=HOST:PORT, and only it.")
+        given = (
+            f"--dispatcher={DISPATCHER.value}"
+            if DISPATCHER.value is not None
+            else "no --dispatcher"
+        )
+        raise ValueError(
+            "A worker needs --dispatcher=HOST:PORT, and only it; got "
+            f"--role={ROLE.value} and {given}."
+        )
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

@@ -7,6 +7,7 @@ efficientnet evaluate --model=efficientnet_lite0 --weights=imagenet \
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
+from efficientnet_tf.models import variants
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
@@ -22,7 +23,7 @@ RESOLUTION = flags.DEFINE_integer(
     "resolution",
     None,
     "Pixels a side, with --model; the variant's own if unset.",
-    32,
+    variants.MIN_SIZE,
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images per step.", 1)
 

@@ -127,6 +127,12 @@ def make_padded_eval_dataset(
     return ds.with_options(_options()).prefetch(AUTOTUNE)
 
 
+def check_service(address: str | None) -> None:
+    """Raises ValueError unless it is None or "grpc://HOST:PORT"."""
+    if address is not None and not address.startswith("grpc://"):
+        raise ValueError(f"data_service={address!r} must begin with grpc://.")
+
+
 def _slice(batch_size, index, count):
     if batch_size % count:
         raise ValueError(
@@ -183,8 +189,7 @@ def _options():
 
 def _distribute(dataset, address):
     """Distributes epochs over the workers of a tf.data service."""
-    if not address.startswith("grpc://"):
-        raise ValueError(f"data_service={address!r} must begin with grpc://.")
+    check_service(address)
     return dataset.apply(
         tf.data.experimental.service.distribute(
             processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,

@@ -163,7 +163,7 @@ def _blend(values, share):
 
 def _check_batch(images, one_hot, alpha):
     if alpha < 0:
-        raise ValueError(f"alpha is {alpha}, which is negative.")
+        raise ValueError(f"alpha={alpha} must be at least 0.")
     batch = tf.convert_to_tensor(images), tf.convert_to_tensor(one_hot)
     for name, values in zip(("images", "one_hot"), batch, strict=True):
         if not values.dtype.is_floating:

@@ -15,7 +15,7 @@ from efficientnet_tf.data import (
     tfds,
     tfrecords,
 )
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import configs, files
 
 
 def load(
@@ -71,8 +71,7 @@ def from_folder(
     """
     if split not in class_folders.SPLIT_NAMES:
         raise ValueError(
-            f"Unknown split {split!r}; choose one of "
-            f"{', '.join(class_folders.SPLIT_NAMES)}."
+            configs.unknown("split", split, class_folders.SPLIT_NAMES)
         )
     return from_folder_splits(path, seed, (split,))[split]
 

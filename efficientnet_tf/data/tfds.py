@@ -9,7 +9,7 @@ import textwrap
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib, tfrecords
-from efficientnet_tf.utils import extras
+from efficientnet_tf.utils import configs, extras
 
 # With TFDS's default, a machine without network waits for minutes.
 DOWNLOAD_RETRIES = 5
@@ -76,6 +76,7 @@ def _find_split(builder, split):
         raise ValueError(
             f"{builder.name} has no split {split!r}; choose one of "
             f"{', '.join(builder.info.splits)}."
+            + configs.suggest(split, builder.info.splits)
         ) from None
 
 
@@ -104,7 +105,11 @@ def _prepared_builder(library, name, data_dir):
     try:
         builder = library.builder(name, data_dir=data_dir)
     except library.core.registered.DatasetNotFoundError:
-        raise ValueError(f"TFDS knows no data set {name!r}.") from None
+        # Those of the community are listed on a server.
+        known = library.list_builders(with_community_datasets=False)
+        raise ValueError(
+            f"TFDS knows no data set {name!r}.{configs.suggest(name, known)}"
+        ) from None
     missing = {"image", "label"} - set(builder.info.features or ())
     if missing:
         raise ValueError(

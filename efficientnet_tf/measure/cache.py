@@ -10,7 +10,7 @@ import time
 from absl import logging
 
 from efficientnet_tf.measure import cost_table, jobs, latency
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import configs, files
 from efficientnet_tf.weights import downloads
 
 CACHE_FILE = "measurements.jsonl"
@@ -44,8 +44,9 @@ class Bench:
         self.job("efficientnet_b0", None)  # Checks the other fields.
         if self.percentile not in latency.PERCENTILES:
             raise ValueError(
-                f"Unknown percentile {self.percentile!r}; choose one of "
-                f"{', '.join(map(str, latency.PERCENTILES))}."
+                configs.unknown(
+                    "percentile", self.percentile, latency.PERCENTILES
+                )
             )
 
     @property

@@ -8,7 +8,7 @@ from absl import logging
 
 from efficientnet_tf.measure import cache, jobs, pareto
 from efficientnet_tf.models import costs, published, registry, variants
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import configs, files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +151,7 @@ def own_candidates(
     if task is not None and task not in tasks:
         raise ValueError(
             f"No results of task {task!r}; choose one of {', '.join(tasks)}."
+            + configs.suggest(task, tasks)
         )
     rows = [row for row in rows if task in (None, row["task"])]
     tested = [r for r in rows if r.get("evaluated_on", "test") == "test"]

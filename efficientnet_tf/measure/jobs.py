@@ -104,6 +104,4 @@ def run_apart(function: Callable[[Job], dict], job: Job) -> dict:
 
 def _check_choice(what, value, choices):
     if value not in choices:
-        raise ValueError(
-            f"Unknown {what} {value!r}; choose one of {', '.join(choices)}."
-        )
+        raise ValueError(configs.unknown(what, value, choices))

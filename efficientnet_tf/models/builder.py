@@ -12,7 +12,9 @@ from efficientnet_tf.models import (
     transformer,
     variants,
 )
+from efficientnet_tf.utils import configs
 
+POOLINGS = (None, "avg", "max")
 BLOCKS = {
     "mbconv": blocks.mbconv,
     "separable": blocks.separable,
@@ -151,10 +153,8 @@ def build(
 
 
 def _check_head(pooling, classes):
-    if pooling not in (None, "avg", "max"):
-        raise ValueError(
-            f"Unknown pooling {pooling!r}; choose None, 'avg' or 'max'."
-        )
+    if pooling not in POOLINGS:
+        raise ValueError(configs.unknown("pooling", pooling, POOLINGS))
     if not isinstance(classes, int) or classes < 1:
         raise ValueError(f"classes must be a positive int, got {classes!r}.")
 

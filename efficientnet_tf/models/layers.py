@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from efficientnet_tf.utils import configs
+
 # Keras walks a graph recursively, one frame per layer, and L2 is deeper than
 # Python's limit. It is set here because whoever loads a network imports this.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 5_000))
@@ -28,8 +30,7 @@ def set_statistics(network: keras.Model, statistics: str) -> None:
     """
     if statistics not in STATISTICS:
         raise ValueError(
-            f"Unknown batch norm statistics {statistics!r}; choose one of "
-            f"{', '.join(STATISTICS)}."
+            configs.unknown("batch norm statistics", statistics, STATISTICS)
         )
     for layer in network.layers:
         if isinstance(layer, BatchNormalization):

@@ -185,15 +185,18 @@ class _Recorder:
 
     def rows(self):
         """Returns the rows; a shared weight counts in its first row only."""
-        seen = set()
+        seen: set[int] = set()
         rows = []
         for name, layer in self._layers.items():
+            multiply_adds, activations, outputs = self._sums[name]
             rows.append(
                 LayerCost(
                     name,
                     _count_new(layer, "trainable_weights", seen),
                     _count_new(layer, "non_trainable_weights", seen),
-                    *self._sums[name],
+                    multiply_adds,
+                    activations,
+                    outputs,
                     kind=type(layer).__name__,
                     output_shape=self._shapes[name][1:],
                 )

@@ -91,8 +91,8 @@ def from_fields(fields: dict) -> variants.Variant:
             'it must be one JSON object with a "base", or with '
             f"{', '.join(_REQUIRED)}."
         )
+    _check_fields(fields, ("base", *_FIELDS))
     changes = {name: value for name, value in fields.items() if name != "base"}
-    _check_fields(changes, _FIELDS)
     if "stages" in changes:
         changes["stages"] = _read_stages(changes["stages"])
     if "base" in fields:
@@ -104,19 +104,19 @@ def _get_row(name):
     rows = {**variants.VARIANTS, **baselines.BASELINES}
     if name not in rows:
         raise ValueError(
-            f"Unknown model {name!r}; choose one of {', '.join(rows)}, or a "
-            f"{FILE_SUFFIX} file.{configs.suggest(name, rows)}"
+            configs.unknown(
+                "model", name, rows, otherwise=f"a {FILE_SUFFIX} file"
+            )
         )
     return rows[name]
 
 
-def _check_fields(fields, known):
+def _check_fields(fields, choices):
     for name in fields:
-        if name not in known:
-            raise ValueError(
-                f"unknown field {name!r}; choose one of base, "
-                f"{', '.join(known)}.{configs.suggest(name, known)}"
-            )
+        if name not in choices:
+            message = configs.unknown("field", name, choices)
+            # It follows the name of a file or the number of a stage.
+            raise ValueError(message[0].lower() + message[1:])
 
 
 def _read_stages(rows):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 from absl import logging
 
@@ -79,7 +80,12 @@ def factors(
     try:
         return Factors(alpha**phi, beta**phi, gamma**phi)
     except OverflowError:
-        raise ValueError(f"phi={phi!r} is too large.") from None
+        largest = max(alpha, beta, gamma)
+        limit = math.log(sys.float_info.max) / math.log(largest)
+        raise ValueError(
+            f"phi={phi!r} is too large; with a coefficient of {largest:g} it "
+            f"must be at most {math.ceil(limit) - 1}."
+        ) from None
 
 
 def growth(

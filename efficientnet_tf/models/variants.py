@@ -15,6 +15,33 @@ MAX_SCALE = 1000.0
 BLOCKS = ("mbconv", "separable", "bottleneck", "transformer")
 STEMS = ("conv", "conv_pool", "patches")
 HEADS = ("conv", "none", "class_token")
+# Those of Keras that keep an image's shape and have no parameters.
+ACTIVATIONS = (
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "silu",
+    "swish",
+    "hard_silu",
+    "hard_swish",
+    "mish",
+    "tanh",
+)
+# The methods of `tf.image.resize`, and "sharpened" of `data/preprocessing.py`.
+INTERPOLATIONS = (
+    "nearest",
+    "area",
+    "bilinear",
+    "bicubic",
+    "gaussian",
+    "lanczos3",
+    "lanczos5",
+    "mitchellcubic",
+    "sharpened",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +96,12 @@ class Variant:
 
     width: Annotated[float, configs.Above(0, MAX_SCALE)]
     depth: Annotated[float, configs.Above(0, MAX_SCALE)]
-    resolution: int
+    resolution: Annotated[int, configs.AtLeast(MIN_SIZE)]
     dropout: Annotated[float, configs.Fraction()]
     stages: tuple[Stage, ...]
-    activation: str = "silu"
+    activation: Annotated[str, configs.OneOf(*ACTIVATIONS)] = "silu"
     normalization: Annotated[str, configs.OneOf(*NORMALIZATIONS)] = "imagenet"
-    interpolation: str = "bicubic"
+    interpolation: Annotated[str, configs.OneOf(*INTERPOLATIONS)] = "bicubic"
     # Lite keeps stem, head and the repeats of the outer stages unscaled.
     fixed_ends: bool = False
     drop_path: Annotated[float, configs.Fraction()] = 0.2
@@ -85,11 +112,6 @@ class Variant:
 
     def __post_init__(self):
         configs.check(self)
-        if self.resolution < MIN_SIZE:
-            raise ValueError(
-                f"resolution={self.resolution} is below {MIN_SIZE}, the "
-                "networks' total stride."
-            )
         if not self.stages:
             raise ValueError("stages=() must hold at least one stage.")
 
@@ -170,7 +192,6 @@ def get_normalization(normalization: str | Normalization) -> Normalization:
         return normalization
     if normalization not in NORMALIZATIONS:
         raise ValueError(
-            f"Unknown normalization {normalization!r}; choose one of "
-            f"{', '.join(NORMALIZATIONS)}."
+            configs.unknown("normalization", normalization, NORMALIZATIONS)
         )
     return NORMALIZATIONS[normalization]

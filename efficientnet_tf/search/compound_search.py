@@ -51,7 +51,7 @@ class Plan:
     costs: tuple[str, ...] = ("multiply_adds",)
     target: Annotated[float, configs.AtLeast(0)] = 0.0
     cost_exponent: float = -0.07  # Section 4 of the paper.
-    resolution_divisor: Annotated[int, configs.AtLeast(0)] = 1
+    resolution_divisor: Annotated[int, configs.AtLeast(1)] = 1
 
     def __post_init__(self):
         configs.check(self)

@@ -48,12 +48,16 @@ class Plan:
         for direction in self.directions:
             if direction not in directions_lib.DIRECTIONS:
                 raise ValueError(
-                    f"Unknown direction {direction!r}; choose one of "
-                    f"{', '.join(directions_lib.DIRECTIONS)}."
+                    configs.unknown(
+                        "direction", direction, directions_lib.DIRECTIONS
+                    )
                 )
         scaling.factors(1, self.alpha, self.beta, self.gamma)
         if self.alpha * self.beta * self.gamma == 1:
-            raise ValueError("alpha, beta and gamma of 1 grow nothing.")
+            raise ValueError(
+                f"alpha={self.alpha}, beta={self.beta} and gamma={self.gamma} "
+                "grow nothing."
+            )
         for base in self.bases:
             self.start(base)
         if len(set(map(_label, self.bases))) < len(self.bases):

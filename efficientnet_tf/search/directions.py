@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 from efficientnet_tf.models import costs, registry, scaling, variants
+from efficientnet_tf.utils import configs
 
 
 def grow(
@@ -26,10 +27,7 @@ def grow(
     if not 1 <= growth < math.inf:
         raise ValueError(f"growth must be at least 1, got {growth!r}.")
     if direction not in DIRECTIONS:
-        raise ValueError(
-            f"Unknown direction {direction!r}; choose one of "
-            f"{', '.join(DIRECTIONS)}."
-        )
+        raise ValueError(configs.unknown("direction", direction, DIRECTIONS))
     target = growth * costs.count_costs(model).multiply_adds
 
     def at(amount):

@@ -22,10 +22,7 @@ XLA_SETTINGS = ("auto", "on", "off")
 def set_precision(precision: str) -> None:
     """Sets Keras's dtype policy for all models that are built afterwards."""
     if precision not in PRECISIONS:
-        raise ValueError(
-            f"Unknown precision {precision!r}; choose one of "
-            f"{', '.join(PRECISIONS)}."
-        )
+        raise ValueError(configs.unknown("precision", precision, PRECISIONS))
     keras.config.set_dtype_policy(precision)
 
 
@@ -50,9 +47,7 @@ def make_strategy(name: str = "auto") -> "tf.distribute.Strategy":
       RuntimeError: there is no TPU.
     """
     if name not in STRATEGIES:
-        raise ValueError(
-            f"Unknown strategy {name!r}; choose one of {', '.join(STRATEGIES)}."
-        )
+        raise ValueError(configs.unknown("strategy", name, STRATEGIES))
     chosen = _choose() if name == "auto" else name
     strategy = _MAKERS[chosen]()
     logging.info(
@@ -139,6 +134,12 @@ def check_same(
         )
 
 
+def check_xla(setting: str) -> None:
+    """Raises ValueError unless `use_xla` knows the setting."""
+    if setting not in XLA_SETTINGS:
+        raise ValueError(configs.unknown("XLA setting", setting, XLA_SETTINGS))
+
+
 def use_xla(
     setting: str = "auto", *, replicas: int = 1, batch_norm: str = "local"
 ) -> bool | str:
@@ -160,11 +161,7 @@ def use_xla(
     Raises:
       ValueError: an unknown setting, or "on" where XLA cannot compile.
     """
-    if setting not in XLA_SETTINGS:
-        raise ValueError(
-            f"Unknown XLA setting {setting!r}; choose one of "
-            f"{', '.join(XLA_SETTINGS)}."
-        )
+    check_xla(setting)
     if keras.backend.backend() != "tensorflow":
         return setting if setting == "auto" else setting == "on"
     import tensorflow as tf

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Annotated
 
 from efficientnet_tf.data import policies
+from efficientnet_tf.models import variants
 from efficientnet_tf.utils import configs
 
 
@@ -22,7 +23,7 @@ class TrainConfig:
     batch_size: Annotated[int, configs.AtLeast(1)] = 4096
     accumulation_steps: Annotated[int, configs.AtLeast(1)] = 1
     # Pixels a side; 0: the model's own.
-    resolution: Annotated[int, configs.ZeroOrAtLeast(32)] = 0
+    resolution: Annotated[int, configs.ZeroOrAtLeast(variants.MIN_SIZE)] = 0
     optimizer: Annotated[str, configs.OneOf("rmsprop", "sgd")] = "rmsprop"
     # Multiplied by batch_size / 256.
     learning_rate_per_256: Annotated[float, configs.Above(0)] = 0.016
@@ -61,7 +62,9 @@ class TrainConfig:
         str, configs.OneOf("local", "synchronized", "grouped")
     ] = "grouped"
     # Progressive training: equal shares of the epochs; empty: one stage.
-    stage_resolutions: Annotated[tuple[int, ...], configs.AtLeast(32)] = ()
+    stage_resolutions: Annotated[
+        tuple[int, ...], configs.AtLeast(variants.MIN_SIZE)
+    ] = ()
     stage_magnitudes: Annotated[
         tuple[float, ...], configs.AtLeast(0, policies.MAX_MAGNITUDE)
     ] = ()  # Of RandAugment.

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import example_files, sources
+from efficientnet_tf.data import datasets, example_files, sources
 from efficientnet_tf.models import builder, costs, layers, registry
 from efficientnet_tf.training import (
     callbacks,
@@ -73,7 +73,7 @@ def train_and_evaluate(
       profile_steps: (first, last) steps to profile for TensorBoard, or 0.
 
     Raises:
-      ValueError: an unknown name, or a workdir of another run.
+      ValueError: an unknown name or setting, or a workdir of another run.
       RuntimeError: the data cannot be read, or too much of it is corrupt.
       FloatingPointError: the loss became NaN or infinite.
       MemoryError: training cannot fit into this machine's memory.
@@ -85,6 +85,8 @@ def train_and_evaluate(
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
     run |= {"recipe": recipe, **_describe(model_name, variant, config)}
     teachers.check(config.teacher)
+    distribution.check_xla(xla)
+    datasets.check_service(data_service)
     finished = run_folder.start_run(workdir, run, _upgrade)
     if finished is not None:
         return finished

@@ -122,6 +122,34 @@ def suggest(name: Any, choices: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
+def unknown(
+    what: str,
+    value: Any,
+    choices: Iterable[Any],
+    *,
+    owner: str = "",
+    otherwise: str = "",
+) -> str:
+    """Returns the message for a value that is not among the choices.
+
+    For example: "Unknown model 'x1'; choose one of x, y. Did you mean 'x'?"
+
+    Args:
+      what: the value's kind.
+      value: what was given.
+      choices: what could have been; it may be empty if there is `otherwise`.
+      owner: what the choices belong to, if that is not all there is.
+      otherwise: what else could have been given.
+    """
+    names = [str(choice) for choice in choices]
+    listed = f"one of {', '.join(names)}" if names else ""
+    options = ", or ".join(filter(None, (listed, otherwise)))
+    place = f" for {owner}" if owner else ""
+    return f"Unknown {what} {value!r}{place}; choose {options}." + suggest(
+        value, names
+    )
+
+
 def choose(
     recipes: dict[str, Any], name: str, overrides: Iterable[str] = ()
 ) -> Any:
@@ -131,10 +159,7 @@ def choose(
       ValueError: an unknown name, an unknown field or a bad value.
     """
     if name not in recipes:
-        raise ValueError(
-            f"Unknown recipe {name!r}; choose one of {', '.join(recipes)}."
-            + suggest(name, recipes)
-        )
+        raise ValueError(unknown("recipe", name, recipes))
     return with_overrides(recipes[name], overrides)
 
 
@@ -155,10 +180,7 @@ def with_overrides(config: Any, overrides: Iterable[str]) -> Any:
         if not separator:
             raise ValueError(f"Expected field=value, got {override!r}.")
         if name not in kinds:
-            raise ValueError(
-                f"Unknown field {name!r}; choose one of {', '.join(kinds)}."
-                + suggest(name, kinds)
-            )
+            raise ValueError(unknown("field", name, kinds))
         changes[name] = _parse(name, text, kinds[name])
     return dataclasses.replace(config, **changes)
 

@@ -25,7 +25,8 @@ class _AfterImport(importlib.abc.MetaPathFinder):
                 execute(module)
                 self._function()
 
-            spec.loader.exec_module = execute_then_call
+            # Of this one loader: whoever imports next gets a new one.
+            spec.loader.exec_module = execute_then_call  # type: ignore[method-assign]
         return spec
 
 

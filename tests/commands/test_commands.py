@@ -61,7 +61,7 @@ CASES = {
     "unknown weights": (
         [*DIGITS, "--weights=imagnet"],
         2,
-        "Unknown weights 'imagnet' .* choose one of 'imagenet', or the path",
+        "Unknown weights 'imagnet' .* choose one of imagenet, or the path",
     ),
     "unknown recipe": (
         [*DIGITS, "--recipe=ful"],
@@ -163,12 +163,13 @@ CASES = {
     "service: no role": (
         ["data-service"],
         2,
-        "Pass --role=dispatcher or --role=worker",
+        "Pass --role=dispatcher or --role=worker; --role is not set",
     ),
     "service: worker alone": (
         ["data-service", "--role=worker"],
         2,
-        "A worker needs --dispatcher=HOST:PORT",
+        "A worker needs --dispatcher=HOST:PORT, and only it; got "
+        "--role=worker and no --dispatcher",
     ),
     "random weights for a linear classifier": (
         [*DIGITS, "--model=vit", "--weights=none", "--recipe=linear"],
@@ -228,7 +229,7 @@ CASES = {
     "unknown data set": (
         ["evaluate", "--workdir={tmp}/model", "--dataset=cifar11"],
         2,
-        "no data set 'cifar11'",
+        "no data set 'cifar11'. Did you mean 'cifar10",
     ),
     "folder's unknown split": (
         [

@@ -86,5 +86,5 @@ def test_two_workers_see_the_same_images(start):
 
 
 def test_the_address_of_a_service_is_checked():
-    with pytest.raises(ValueError, match="'host:1'; it begins with grpc://"):
+    with pytest.raises(ValueError, match="'host:1' must begin with grpc://"):
         _read(10, 1, data_service="host:1")

@@ -105,7 +105,7 @@ def test_alpha_of_zero_leaves_the_batch(function, batch):
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_nonsense_is_refused(function, batch):
     images, labels = batch
-    with pytest.raises(ValueError, match="alpha is -1"):
+    with pytest.raises(ValueError, match="alpha=-1 must be at least 0"):
         function(images, labels, (1, 2), alpha=-1)
     with pytest.raises(ValueError, match="images is uint8"):
         function(tf.cast(images, "uint8"), labels, (1, 2), alpha=1)

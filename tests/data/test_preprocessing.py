@@ -7,6 +7,7 @@ from PIL import Image, ImageOps
 from scipy import ndimage
 
 from efficientnet_tf.data import policies, preprocessing
+from efficientnet_tf.models import variants
 
 
 @pytest.fixture
@@ -53,6 +54,19 @@ def test_evaluation_takes_the_official_crop(
     expected = tf.image.resize(crop, (size, size), interpolation)
     np.testing.assert_array_equal(found, np.clip(expected, 0, 255))
     assert found.dtype == "float32"
+
+
+@pytest.mark.parametrize("interpolation", variants.INTERPOLATIONS)
+def test_every_interpolation_of_a_variant_keeps_a_uniform_image(interpolation):
+    image = np.full((9, 9, 3), 77, np.uint8)
+    found = preprocessing.preprocess_for_eval(
+        image, 20, crop_padding=0, interpolation=interpolation
+    )
+    np.testing.assert_allclose(found, np.full((20, 20, 3), 77), atol=1e-3)
+
+
+def test_a_variant_may_sharpen():
+    assert policies.SHARPENED in variants.INTERPOLATIONS
 
 
 def test_without_padding_the_whole_square_is_kept(noise):

@@ -52,7 +52,7 @@ def test_an_unknown_tfds_split_or_set_is_named(data_dir, tmp_path):
         ValueError, match="no split 'dev'; choose one of .*test"
     ):
         tfds.load("cifar10", "dev", data_dir)
-    with pytest.raises(ValueError, match="no data set 'cifar11'"):
+    with pytest.raises(ValueError, match="'cifar11'. Did you mean 'cifar10"):
         tfds.load("cifar11", "train", tmp_path)
     with pytest.raises(ValueError, match="imdb_reviews has no feature 'image'"):
         tfds.load("imdb_reviews", "train", tmp_path)

@@ -156,8 +156,14 @@ def test_a_small_one_learns_its_images_and_survives_saving(name, tmp_path):
         ({"model": "resnet5"}, "Did you mean 'resnet50'"),
         ({"model": "vit", "depth": 0}, "depth=0 must be above 0"),
         ({"model": "vit", "width": float("nan")}, "width=nan must be"),
-        ({"model": "vit", "resolution": 16}, "resolution=16 is below 32"),
-        ({"model": "vit", "heads": 3}, "unknown field 'heads'"),
+        (
+            {"model": "vit", "resolution": 16},
+            "resolution=16 must be at least 32",
+        ),
+        (
+            {"model": "vit", "heads": 3},
+            "unknown field 'heads'; choose one of width, depth",
+        ),
     ],
 )
 def test_a_size_that_makes_no_network_is_refused(arguments, message):

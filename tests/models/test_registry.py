@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 
+import keras
+import numpy as np
 import pytest
 
 from efficientnet_tf.models import (
@@ -80,14 +82,18 @@ WRONG_FILES = {
     "null": "must be one JSON object",
     '{"base": null}': "must be one JSON object",
     '{"base": "b0"}': "Unknown model 'b0'.*efficientnet_b0.*vit",
-    B0 + '"with": 2.0}': "unknown field 'with'.*Did you mean 'width'",
+    B0 + '"with": 2.0}': (
+        "unknown field 'with'; choose one of base, .*Did you mean 'width'"
+    ),
     B0 + '"width": "2"}': "width='2' must be of type",
     B0 + '"resolution": 64.5}': "must be of type int",
     B0 + '"width": -1}': "width=-1 must be above 0",
     B0 + '"width": 1e999}': "width=inf must be above 0",
-    B0 + '"resolution": 16}': "resolution=16 is below",
+    B0 + '"resolution": 16}': "resolution=16 must be at least 32",
     B0 + '"dropout": 1.0}': "dropout=1.0 must be in",
     B0 + '"stem": "cnv"}': "stem='cnv' must be one of conv, conv_pool",
+    B0 + '"activation": "sliu"}': "must be one of relu, .*'silu'",
+    B0 + '"interpolation": "cubic"}': "must be one of .*'bicubic'",
     B0 + '"normalization": []}': "normalization=.* must be of type str",
     B0 + '"stages": []}': "stages=.* must hold at least one",
     B0 + '"stages": [3]}': "must be a list of objects with block",
@@ -97,9 +103,18 @@ WRONG_FILES = {
         "stage 1: expand_ratio=0 must be at least 1"
     ),
     B0 + '"stages": [' + STAGE + '"stride": 1}]}': (
-        "stage 1: unknown field 'stride'.*Did you mean 'strides'"
+        "stage 1: unknown field 'stride'; choose one of block, kernel_size, .*"
+        "Did you mean 'strides'"
     ),
 }
+
+
+@pytest.mark.parametrize("name", variants.ACTIVATIONS)
+def test_every_activation_is_one_of_keras(name):
+    x = np.linspace(-3, 3, 7, dtype="float32")
+    y = keras.ops.convert_to_numpy(keras.layers.Activation(name)(x))
+    assert y.shape == x.shape and np.isfinite(y).all()
+    assert y[3] == 0 and y[4] > 0
 
 
 @pytest.mark.parametrize("text", WRONG_FILES)

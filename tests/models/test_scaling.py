@@ -188,6 +188,14 @@ def test_a_phi_that_is_no_number_is_refused(phi):
         scaling.compound(phi)
 
 
+@pytest.mark.parametrize("alpha,most", [(1.2, 3893), (2.0, 1023)])
+def test_a_phi_that_is_too_large_names_the_bound(alpha, most):
+    message = f"phi={most + 1} is too large; .* {alpha:g} .* at most {most}[.]"
+    with pytest.raises(ValueError, match=message):
+        scaling.factors(most + 1, alpha)
+    assert scaling.factors(most, alpha).depth == alpha**most
+
+
 def test_the_documented_table_of_coefficients_is_computed():
     page = paths.DOCS / "scaling.md"
     shown = [

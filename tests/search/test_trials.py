@@ -356,6 +356,7 @@ WRONG_PLANS = [
         },
         "keep=0.5 drops candidates by accuracy alone",
     ),
+    ({"resolution_divisor": 0}, "resolution_divisor=0 must be at least 1"),
     ({"costs": ()}, "costs= must be one or more of multiply_adds"),
     (
         {"costs": ("time",)},
@@ -519,7 +520,10 @@ WRONG_STUDIES = [
     ({"bases": ("b0",)}, "Unknown model 'b0'"),
     ({"directions": ("hight",)}, "Unknown direction 'hight'"),
     ({"alpha": 0.9}, "alpha must be at least 1"),
-    ({"alpha": 1.0, "beta": 1.0, "gamma": 1.0}, "grow nothing"),
+    (
+        {"alpha": 1.0, "beta": 1.0, "gamma": 1.0},
+        "alpha=1.0, beta=1.0 and gamma=1.0 grow nothing",
+    ),
 ]
 
 

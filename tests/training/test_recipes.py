@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+import paths
 from efficientnet_tf.training import recipes
 
 FIELDS = [field.name for field in dataclasses.fields(recipes.TrainConfig)]
@@ -141,6 +142,16 @@ def test_every_recipe_has_its_size():
         for name, row in recipes.RECIPES.items()
     }
     assert SIZES == found
+
+
+def test_the_documented_table_of_recipes_is_the_recipes():
+    page = (paths.DOCS / "training.md").read_text()
+    table = page.partition("| `--recipe=` |")[2].partition("\n\n")[0]
+    rows = [line.split(" | ") for line in table.splitlines()[2:]]
+    assert [row[:3] for row in rows] == [
+        [f"| `{name}`", str(row.epochs), str(row.batch_size)]
+        for name, row in recipes.RECIPES.items()
+    ]
 
 
 def test_the_paper_recipe_is_the_papers():

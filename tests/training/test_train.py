@@ -310,6 +310,27 @@ def test_what_makes_no_sense_is_refused(folder, tmp_path, changes, message):
         _train(folder, tmp_path, **changes)
 
 
+@pytest.mark.parametrize(
+    "changes,message",
+    [
+        ({"xla": "onn"}, "Unknown XLA setting 'onn'; choose one of auto, on"),
+        ({"data_service": "host:1"}, "='host:1' must begin with grpc://"),
+    ],
+)
+def test_a_mistyped_setting_is_refused_before_anything_is_loaded(
+    tmp_path, monkeypatch, changes, message
+):
+    loaded = []
+    monkeypatch.setattr(train.sources, "load", lambda *a: loaded.append(a))
+    monkeypatch.setattr(train, "_set_up", lambda *a: loaded.append(a))
+    workdir = tmp_path / "run"
+    with pytest.raises(ValueError, match=message):
+        train.train_and_evaluate(
+            "tiny", "digits", config=CONFIG, workdir=workdir, **changes
+        )
+    assert not loaded and not workdir.exists()
+
+
 def test_a_workdir_of_another_run_is_refused(folder, tmp_path):
     _train(folder, tmp_path, epochs=2, warmup_epochs=0.0)
     with pytest.raises(ValueError, match="holds another run: epochs=2 there"):

@@ -174,6 +174,34 @@ def test_the_nearest_choice_is_suggested_for_a_typo(name, hint):
     assert configs.suggest(name, ["epochs", "rate"]) == hint
 
 
+UNKNOWN = [
+    (
+        ("model", "xa", ["xab", "y"]),
+        {},
+        "Unknown model 'xa'; choose one of xab, y. Did you mean 'xab'?",
+    ),
+    (("percentile", 7, (50, 99)), {}, "percentile 7; choose one of 50, 99."),
+    (
+        ("pooling", "", (None, "avg")),
+        {},
+        "pooling ''; choose one of None, avg.",
+    ),
+    (
+        ("weights", "a", ["bc"]),
+        {"owner": "'b0'", "otherwise": "a file"},
+        "Unknown weights 'a' for 'b0'; choose one of bc, or a file.",
+    ),
+    (("weights", "a", ()), {"otherwise": "a file"}, "'a'; choose a file."),
+]
+
+
+@pytest.mark.parametrize("arguments,options,message", UNKNOWN)
+def test_an_unknown_value_is_shown_with_the_choices(
+    arguments, options, message
+):
+    assert configs.unknown(*arguments, **options).endswith(message)
+
+
 @pytest.mark.parametrize("resolution", [1, 31])
 def test_images_smaller_than_the_strides_are_refused(resolution):
     kind = Annotated[int, configs.ZeroOrAtLeast(32)]
