@@ -30,6 +30,13 @@ def make_images(count=2):
     return pixels.astype("float32")
 
 
+def call(network):
+    """Returns the outputs on two images, without tracing a graph."""
+    return keras.tree.map_structure(
+        np.asarray, network(make_images(), training=False)
+    )
+
+
 def unet(constructor):
     """A U-Net decoder on the layers that segmentation code asks for."""
     encoder = constructor(
@@ -52,7 +59,7 @@ def unet(constructor):
     x = layers.UpSampling2D()(x)
     x = layers.Conv2D(CLASSES, 1, activation="softmax")(x)
     network = keras.Model(encoder.input, x)
-    masks = network.predict(make_images(), verbose=0)
+    masks = call(network)
     weights = sum(map(_size, network.trainable_weights))
     return masks.shape, [tuple(s.shape) for s in skips], weights
 
@@ -94,7 +101,7 @@ def bifpn(constructor):
     p4_out = layers.Add()([p4, p4_td, down(p3_out)])
     p5_out = layers.Add()([p5, layers.MaxPooling2D(2)(p4_out)])
     network = keras.Model(backbone.inputs, [p3_out, p4_out, p5_out])
-    return [x.shape for x in network.predict(make_images(), verbose=0)]
+    return [x.shape for x in call(network)]
 
 
 def unfreeze_top(constructor):
@@ -165,10 +172,7 @@ def clone(constructor):
     )
     copy = keras.models.clone_model(network)
     copy.set_weights(network.get_weights())
-    images = make_images()
-    same = np.array_equal(
-        copy.predict(images, verbose=0), network.predict(images, verbose=0)
-    )
+    same = np.array_equal(call(copy), call(network))
     rebuilt = type(network).from_config(network.get_config())
     return same, len(copy.layers) == len(rebuilt.layers)
 
@@ -180,7 +184,7 @@ def part_of_a_larger_graph(constructor):
     x = layers.GlobalAveragePooling2D()(base.output)
     network = keras.Model(inputs, layers.Dense(CLASSES)(x))
     names = [x.name for x in network.layers[-5:-2]]
-    return network.predict(make_images(), verbose=0).shape, names
+    return call(network).shape, names
 
 
 def mixed_precision(constructor):
@@ -196,7 +200,7 @@ def mixed_precision(constructor):
         network = keras.Model(base.inputs, outputs)
     finally:
         keras.mixed_precision.set_global_policy("float32")
-    found = network.predict(make_images(), verbose=0)
+    found = call(network)
     conv = network.get_layer("block4a_expand_conv")
     assert np.isfinite(found).all()
     return found.dtype, conv.compute_dtype, conv.kernel.dtype
@@ -212,7 +216,7 @@ def weighted_fit(constructor):
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
         weighted_metrics=["accuracy"],
-        jit_compile=False,  # XLA takes minutes for this on a CPU.
+        run_eagerly=True,  # A graph of B0 takes a minute to trace.
     )
     images, labels = make_images(4), np.arange(4) % CLASSES
     histories = [
