@@ -30,7 +30,7 @@ PROGRAM = textwrap.dedent(
 
     import keras
     import numpy as np
-    from efficientnet_tf.models import builder, variants
+    from efficientnet_tf.models import builder, registry
 
     name, depth, classes, activation, folder = sys.argv[1:]
     variant = dataclasses.replace(
