@@ -4,14 +4,18 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import keras
 import tensorflow as tf
 import tqdm
 from absl import logging
 
-from efficientnet_tf.data import example_files, preprocessing
+from efficientnet_tf.data import (
+    example_files,
+    examples as examples_lib,
+    preprocessing,
+)
 from efficientnet_tf.inference import classifier, evaluate
 from efficientnet_tf.models import features, layers, plan, registry, variants
 from efficientnet_tf.training import (
@@ -32,6 +36,17 @@ from transfer import (
     schedules,
     tasks,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Setup:
+    """What a run works with, loaded and checked; its recipe has no rule."""
+
+    task: tasks.Task
+    config: recipes.FinetuneConfig
+    examples: Mapping[str, examples_lib.Examples]
+    result: classifier.Classifier
+    workdir: pathlib.Path
 
 
 def finetune_and_evaluate(
@@ -87,7 +102,8 @@ def finetune_and_evaluate(
     config = _resolve(config, examples)
     class_names = examples["train"].class_names
     result = _build(model_name, weights, class_names, task, config)
-    row = _run(run, result, task, examples, config, workdir, watchers)
+    setup = _Setup(task, config, examples, result, workdir)
+    row = _run(run, setup, watchers)
     path = workdir / run_folder.METRICS_FILE
     row["seconds"] = round(progress.total_seconds(path, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
@@ -99,9 +115,10 @@ def _label(model):
     return "variant" if isinstance(model, variants.Variant) else str(model)
 
 
-def _run(run, result, task, examples, config, workdir, watchers):
+def _run(run, setup, watchers):
     """Trains, scores and saves; returns the row without its time."""
-    tested = examples[config.evaluate_on]
+    result, workdir = setup.result, setup.workdir
+    tested = setup.examples[setup.config.evaluate_on]
     files.write_json(workdir / run_folder.CONFIG_FILE, run)
     writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
     with writer.as_default(step=0):
@@ -110,13 +127,15 @@ def _run(run, result, task, examples, config, workdir, watchers):
         )
         if not checkpoints.list_newest(workdir / run_folder.CHECKPOINTS):
             cache_key = f"{run.get('network', run['model'])}:{run['weights']}"
-            linear_head.start(result, examples, config, cache_key, workdir)
-        if config.trains:
-            _fit(result, task, examples, config, workdir, watchers)
+            linear_head.start(
+                result, setup.examples, setup.config, cache_key, workdir
+            )
+        if setup.config.trains:
+            _fit(setup, watchers)
         scores = _evaluate(result, tested)
-        _summarize(scores, result, task)
+        _summarize(scores, result, setup.task)
     return {
-        **_result_row(run, task, config, examples, scores),
+        **_result_row(run, setup, scores),
         **_keep(result, tested, scores, workdir),
         "resolution": result.resolution,
         # JAX compiles every step.
@@ -188,31 +207,33 @@ def _resolve(config, examples):
     return config
 
 
-def _fit(result, task, examples, config, workdir, watchers):
+def _fit(setup, watchers):
     """Trains the network, resuming from its newest checkpoint."""
-    train = examples["train"]
+    result, config = setup.result, setup.config
+    train = setup.examples["train"]
     if config.train_on == "train+validation":
-        train = train.concatenate(examples["validation"])
-    feed = inputs.Feed(train, result, config, flip=task.flip)
-    average = _fit_to(feed, result, examples, config, workdir, watchers)
+        train = train.concatenate(setup.examples["validation"])
+    feed = inputs.Feed(train, result, config, flip=setup.task.flip)
+    average = _fit_to(feed, setup, watchers)
     if average is not None:
         average.swap()
     for layer in result.model.layers:
         layer.trainable = True
 
 
-def _fit_to(feed, result, examples, config, workdir, watchers):
+def _fit_to(feed, setup, watchers):
     """Trains on a feed; returns the EMA of the weights or None."""
+    result, config = setup.result, setup.config
     batch_size = min(config.batch_size, feed.size)
     steps_per_epoch = feed.size // batch_size
     rounds, steps = schedules.plan_rounds(config, steps_per_epoch)
     _set_trainable(result.model, config, steps_per_epoch)
     state = _compile(result.model, config, steps_per_epoch)
-    folder = workdir / run_folder.CHECKPOINTS
+    folder = setup.workdir / run_folder.CHECKPOINTS
     done = state.restore(folder) // steps
     evaluation = None
     if config.train_on == "train":
-        dataset = _validation_set(result, examples["validation"])
+        dataset = _validation_set(result, setup.examples["validation"])
         evaluation = callbacks.Evaluation(dataset, len(dataset), state.average)
     train_set = feed.make_dataset(batch_size, start_step=done * steps)
     images, _ = next(iter(train_set))
@@ -224,7 +245,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
             steps_per_epoch=steps,
             watchers=callbacks.list_callbacks(
                 state.make_checkpointer(folder, first_step=done * steps),
-                workdir,
+                setup.workdir,
                 epochs=rounds,
                 batch_size=batch_size,
                 evaluation=evaluation,
@@ -292,7 +313,8 @@ def _summarize(scores, result, task):
     logging.info("%s: %.4f", task.metric, getattr(scores, task.metric))
 
 
-def _result_row(run, task, config, examples, scores):
+def _result_row(run, setup, scores):
+    task, config, examples = setup.task, setup.config, setup.examples
     used = [examples[split].size for split in config.train_on.split("+")]
     tested = examples[config.evaluate_on].size
     return {

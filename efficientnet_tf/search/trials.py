@@ -175,13 +175,15 @@ def work(
       on_run: called after each run of this process.
     """
     workdir = pathlib.Path(workdir)
+
+    def train(name, seed):
+        _train(name, seed, budget, workdir, data_dir)
+
     if budget.keep == 1:  # No round depends on the one before.
-        _work_round(
-            names, range(budget.seeds), budget, workdir, data_dir, on_run
-        )
+        _run_round(names, range(budget.seeds), train, workdir, on_run)
         return
     for seed, kept in enumerate(_rounds(names, budget, workdir)):
-        _work_round(kept, [seed], budget, workdir, data_dir, on_run)
+        _run_round(kept, [seed], train, workdir, on_run)
 
 
 def count(
@@ -296,16 +298,13 @@ def _mean(name, seeds, budget, workdir):
     return -1.0 if None in scores else float(np.mean(scores))
 
 
-def _work_round(names, seeds, budget, workdir, data_dir, on_run):
+def _run_round(names, seeds, train, workdir, on_run):
+    """Calls `train(name, seed)` for every run that is left."""
     runs = {
         f"{name}-seed{seed}": (name, seed) for seed in seeds for name in names
     }
-
-    def do(run):
-        _train(*runs[run], budget, workdir, data_dir)
-
     folders = {run: _folder(workdir, *key) for run, key in runs.items()}
-    workers.work(workdir, folders, do, on_run)
+    workers.work(workdir, folders, lambda run: train(*runs[run]), on_run)
 
 
 def _train(name, seed, budget, workdir, data_dir):
