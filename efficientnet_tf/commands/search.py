@@ -170,7 +170,7 @@ def _make_plan():
         seeds=SEEDS.value,
         keep=KEEP.value,
     )
-    base = trials.base_network(
+    base = trials.base_variant(
         BASE.value,
         budget,
         width=WIDTH.value,

@@ -64,7 +64,7 @@ class Plan:
 
     def start(self, base: str) -> variants.Variant:
         """Returns the `Variant` that a base starts from."""
-        return trials.base_network(
+        return trials.base_variant(
             base,
             self.budget,
             width=self.width,
@@ -75,12 +75,12 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network of the study: its base, and the direction and growth."""
+    """A variant of the study: its base, and the direction and growth."""
 
     base: str
     direction: str
     growth: float
-    network: variants.Variant
+    variant: variants.Variant
 
     @property
     def name(self) -> str:
@@ -111,7 +111,7 @@ def start(plan: Plan, workdir: str | os.PathLike) -> None:
     Raises:
       ValueError: it belongs to another plan.
     """
-    found = {case.name: case.network for case in cases(plan)}
+    found = {case.name: case.variant for case in cases(plan)}
     trials.start(plan, found, workdir)
 
 
@@ -124,7 +124,7 @@ def read_results(plan: Plan, workdir: str | os.PathLike) -> list[dict]:
     rows: list[dict] = []
     begin: dict[str, int] = {}
     for case in cases(plan):
-        row = trials.summarize(case.name, case.network, plan.budget, workdir)
+        row = trials.summarize(case.name, case.variant, plan.budget, workdir)
         begin.setdefault(case.base, row["multiply_adds"])
         rows.append(
             {

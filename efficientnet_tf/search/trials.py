@@ -84,7 +84,7 @@ class Budget:
         return math.ceil(candidates * self.keep**seed - 1e-9)
 
 
-def base_network(
+def base_variant(
     model: registry.Model,
     budget: Budget,
     *,
@@ -101,12 +101,12 @@ def base_network(
       depth: multiplies all repeats.
       resolution: pixels a side; 0: the recipe's, or else the network's own.
     """
-    network = registry.get_variant(model)
+    variant = registry.get_variant(model)
     return dataclasses.replace(
-        network,
-        width=network.width * width,
-        depth=network.depth * depth,
-        resolution=resolution or budget.config.resolution or network.resolution,
+        variant,
+        width=variant.width * width,
+        depth=variant.depth * depth,
+        resolution=resolution or budget.config.resolution or variant.resolution,
     )
 
 
@@ -147,10 +147,10 @@ def start(
     run_folder.start_study(
         dataclasses.replace(plan, budget=budget), pathlib.Path(workdir)
     )
-    for name, network in candidates.items():
-        path = network_file(workdir, name)
+    for name, variant in candidates.items():
+        path = variant_file(workdir, name)
         if not path.exists():
-            registry.write_file(path, network)
+            registry.write_file(path, variant)
 
 
 def work(
@@ -232,18 +232,18 @@ def read_curve(
     return np.mean([curve[:length] for curve in curves], axis=0).tolist()
 
 
-def network_file(workdir: str | os.PathLike, name: str) -> pathlib.Path:
+def variant_file(workdir: str | os.PathLike, name: str) -> pathlib.Path:
     """Returns the path of a candidate's variant file."""
     return pathlib.Path(workdir) / "networks" / f"{name}.json"
 
 
 def summarize(
     name: str,
-    network: variants.Variant,
+    variant: variants.Variant,
     budget: Budget,
     workdir: str | os.PathLike,
 ) -> dict:
-    """Returns a row with the network's scale, cost and accuracy.
+    """Returns a row with the variant's scale, cost and accuracy.
 
     "accuracy" is the mean over seeds, None unless all have a score; "spread" is
     their standard deviation, None for a single seed. "mean" is that of the
@@ -253,10 +253,10 @@ def summarize(
     known = [score for score in scores if score is not None]
     whole = len(known) == budget.seeds
     spread = float(np.std(known, ddof=1)) if whole and len(known) > 1 else None
-    cost = costs.count_costs(network)
+    cost = costs.count_costs(variant)
     return {
         "name": name,
-        **{field: getattr(network, field) for field in SCALE},
+        **{field: getattr(variant, field) for field in SCALE},
         "params": cost.params,
         "multiply_adds": cost.multiply_adds,
         "accuracy": float(np.mean(known)) if whole else None,
@@ -321,7 +321,7 @@ def _train(name, seed, budget, workdir, data_dir):
         )
         return
     try:
-        _train_once(folder, network_file(workdir, name), seed, budget, data_dir)
+        _train_once(folder, variant_file(workdir, name), seed, budget, data_dir)
     finally:  # Reached unless the process was killed.
         files.remove(attempts)
     # A study needs only the scores, and networks are large.
@@ -339,13 +339,13 @@ def _note_attempt(path, folder):
     return sum(row["checkpoint"] == begin for row in rows)
 
 
-def _train_once(folder, network, seed, budget, data_dir):
+def _train_once(folder, model, seed, budget, data_dir):
     keras.backend.clear_session()
     # The recipe's resolution would replace the network's own.
     config = dataclasses.replace(budget.config, resolution=0, seed=seed)
     try:
         train.train_and_evaluate(
-            str(network),
+            str(model),
             budget.dataset,
             config=config,
             workdir=folder,

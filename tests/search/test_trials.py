@@ -21,7 +21,7 @@ from efficientnet_tf.training import train
 from efficientnet_tf.utils import files, run_folder, workers
 
 BUDGET = trials.Budget("folder:/nowhere", seeds=2)
-SMALL = trials.base_network(
+SMALL = trials.base_variant(
     "efficientnet_lite0", BUDGET, width=0.25, resolution=32
 )
 
@@ -42,8 +42,8 @@ def runs(monkeypatch):
 
     def run(model, dataset, *, config, workdir, **_):
         made.append((pathlib.Path(model).stem, config.seed, config.resolution))
-        network = registry.get_variant(model)
-        score = network.depth / 4 + network.width / 8 + config.seed / 100
+        variant = registry.get_variant(model)
+        score = variant.depth / 4 + variant.width / 8 + config.seed / 100
         row = {"top1": 0.0, "ema_top1": score}
         curve = {"val_top1": 0.0, "val_ema_top1": score}
         for epoch in (1, 2):
@@ -92,9 +92,9 @@ def test_every_network_trains_once_per_seed_at_its_own_resolution(
 
 def test_the_recipes_resolution_is_the_bases():
     budget = dataclasses.replace(BUDGET, settings=("resolution=48",))
-    assert trials.base_network("resnet50", budget).resolution == 48
+    assert trials.base_variant("resnet50", budget).resolution == 48
     budget = dataclasses.replace(BUDGET, settings=("resolution=0",))
-    assert trials.base_network("efficientnet_b3", budget).resolution == 300
+    assert trials.base_variant("efficientnet_b3", budget).resolution == 300
 
 
 def test_the_best_mean_over_seeds_is_chosen_and_becomes_a_family(
@@ -192,10 +192,10 @@ def test_costs_can_be_measured_here(plan, tmp_path, runs, monkeypatch):
 
     def measure(part, job, bench):
         asked.append((part, pathlib.Path(job.model).stem, bench.path))
-        network = registry.get_variant(job.model)
-        if network.resolution > SMALL.resolution:
+        variant = registry.get_variant(job.model)
+        if variant.resolution > SMALL.resolution:
             raise RuntimeError("no memory")
-        return {"latency_p50_ms": 10 * network.width, "latency_p95_ms": 0}
+        return {"latency_p50_ms": 10 * variant.width, "latency_p95_ms": 0}
 
     monkeypatch.setattr(cache, "measure", measure)
     plan = dataclasses.replace(
@@ -533,7 +533,7 @@ def test_a_real_network_is_trained_by_the_trainer(tmp_path, make_folder):
     folder = make_folder(tmp_path / "images", {"a": 10, "b": 10})
     settings = ("epochs=1", "batch_size=7", "warmup_epochs=0")
     budget = trials.Budget(f"folder:{folder}", settings=settings, seeds=1)
-    base = trials.base_network(
+    base = trials.base_variant(
         "mobilenet_v1", budget, width=0.1, depth=0.1, resolution=32
     )
     plan = compound_search.Plan(
