@@ -127,7 +127,7 @@ def _run(run, setup, watchers):
         )
         if not checkpoints.list_newest(workdir / run_folder.CHECKPOINTS):
             cache_key = f"{run.get('network', run['model'])}:{run['weights']}"
-            linear_head.start(
+            linear_head.initialize_head(
                 classifier, setup.examples, setup.config, cache_key, workdir
             )
         if setup.config.trains:

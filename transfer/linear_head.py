@@ -36,7 +36,7 @@ OVERFITTING = 0.005
 Features = tuple[np.ndarray, np.ndarray]
 
 
-def start(
+def initialize_head(
     classifier: classifier_lib.Classifier,
     examples: Mapping[str, examples_lib.Examples],
     config: recipes.FinetuneConfig,

@@ -78,7 +78,7 @@ def main(_: list[str]) -> None:
     if not workers.is_worker():
         for name in plan.tasks:  # All of them before hours of training.
             tasks.load_examples(tasks.get_task(name), DATA_DIR.value)
-    progress = workers.Progress(lambda: runs.count(plan, WORKDIR.value))
+    progress = workers.Progress(lambda: runs.count_runs(plan, WORKDIR.value))
     if WORKERS.value > 1:
         try:
             workers.run_workers(WORKDIR.value, WORKERS.value, progress)
@@ -86,8 +86,8 @@ def main(_: list[str]) -> None:
             runs.check(plan, WORKDIR.value)  # Its message names the run.
             raise
     else:
-        runs.work(plan, WORKDIR.value, DATA_DIR.value, progress.show)
-    ended, total = runs.count(plan, WORKDIR.value)
+        runs.run_sweep(plan, WORKDIR.value, DATA_DIR.value, progress.show)
+    ended, total = runs.count_runs(plan, WORKDIR.value)
     rows = runs.read_results(plan, WORKDIR.value)
     if rows:
         print(_to_table(rows))

@@ -100,7 +100,7 @@ def main(_: list[str]) -> None:
             "nothing; compare at least 3 networks and 2 seeds."
         )
     shared.check_trials(DATASET.value)
-    compound_search.start(plan, WORKDIR.value)
+    compound_search.start_search(plan, WORKDIR.value)
     names = list(compound_search.candidates(plan))
     measured = {}
     if RANK_CHECK.value:

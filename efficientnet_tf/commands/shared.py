@@ -146,14 +146,14 @@ def run_trials(
     if not workers_lib.is_worker():
         trials.check_splits(budget, data_dir)
     progress = workers_lib.Progress(
-        lambda: trials.count(names, budget, workdir)
+        lambda: trials.count_runs(names, budget, workdir)
     )
     progress.show()
     if workers > 1:
         workers_lib.run_workers(workdir, workers, progress)
         return
     with exiting_when_preempted():
-        trials.work(
+        trials.run_trials(
             names, budget, workdir, data_dir=data_dir, on_run=progress.show
         )
     if workers_lib.is_worker():

@@ -110,10 +110,10 @@ def sample(plan: Plan, number: int) -> list[str]:
     return [names[round(place)] for place in places]
 
 
-def start(plan: Plan, workdir: str | os.PathLike) -> None:
+def start_search(plan: Plan, workdir: str | os.PathLike) -> None:
     """Creates a search's folder, or checks that its runs belong to this plan.
 
-    The fields in `CHOICE`, and those that `trials.start` allows, may change.
+    The fields in `CHOICE`, and those of `trials.start_study`, may change.
 
     Raises:
       ValueError: the runs belong to another plan.
@@ -121,7 +121,7 @@ def start(plan: Plan, workdir: str | os.PathLike) -> None:
     runs = dataclasses.replace(
         plan, **{name: getattr(Plan, name) for name in CHOICE}
     )
-    trials.start(runs, _variants(plan), workdir)
+    trials.start_study(runs, _variants(plan), workdir)
 
 
 def check_ranking(

@@ -55,14 +55,14 @@ class Plan:
         if self.alpha * self.beta * self.gamma == 1:
             raise ValueError("alpha, beta and gamma of 1 grow nothing.")
         for base in self.bases:
-            self.start(base)
+            self.base_variant(base)
         if len(set(map(_label, self.bases))) < len(self.bases):
             raise ValueError(
                 f"bases={self.bases} must have different names; that of a file "
                 "is without its folder."
             )
 
-    def start(self, base: str) -> variants.Variant:
+    def base_variant(self, base: str) -> variants.Variant:
         """Returns the `Variant` that a base starts from."""
         return trials.base_variant(
             base,
@@ -95,7 +95,7 @@ def cases(plan: Plan) -> list[Case]:
     found = []
     grid = {n: getattr(plan, n) for n in ("alpha", "beta", "gamma")}
     for base in plan.bases:
-        begin, label = plan.start(base), _label(base)
+        begin, label = plan.base_variant(base), _label(base)
         found.append(Case(label, BASE, 1.0, begin))
         for direction in plan.directions:
             options = grid if direction == "compound" else {}
@@ -105,14 +105,14 @@ def cases(plan: Plan) -> list[Case]:
     return found
 
 
-def start(plan: Plan, workdir: str | os.PathLike) -> None:
+def start_study(plan: Plan, workdir: str | os.PathLike) -> None:
     """Creates a study's folder, or checks that it belongs to this plan.
 
     Raises:
       ValueError: it belongs to another plan.
     """
     found = {case.name: case.variant for case in cases(plan)}
-    trials.start(plan, found, workdir)
+    trials.start_study(plan, found, workdir)
 
 
 def read_results(plan: Plan, workdir: str | os.PathLike) -> list[dict]:

@@ -123,7 +123,7 @@ def check_splits(budget: Budget, data_dir: str | None = None) -> None:
         )
 
 
-def start(
+def start_study(
     plan: Any,
     candidates: Mapping[str, variants.Variant],
     workdir: str | os.PathLike,
@@ -153,7 +153,7 @@ def start(
             registry.write_file(path, variant)
 
 
-def work(
+def run_trials(
     names: Sequence[str],
     budget: Budget,
     workdir: str | os.PathLike,
@@ -168,7 +168,7 @@ def work(
     with that the budget keeps.
 
     Args:
-      names: of candidates that `start` was given.
+      names: of candidates that `start_study` was given.
       budget: of each network.
       workdir: the study's folder.
       data_dir: where TFDS keeps its data sets.
@@ -186,7 +186,7 @@ def work(
         _run_round(kept, [seed], train, workdir, on_run)
 
 
-def count(
+def count_runs(
     names: Sequence[str], budget: Budget, workdir: str | os.PathLike
 ) -> tuple[int, int]:
     """Returns how many runs have ended, and how many there are in all."""
