@@ -32,6 +32,7 @@ from transfer import (
     hyper_rule,
     inputs,
     linear_head,
+    optimizers,
     recipes,
     schedules,
     tasks,
@@ -271,7 +272,7 @@ def _compile(network, config, steps_per_epoch):
     decoupled = config.optimizer == "adamw"
     return train_state.create(
         network,
-        schedules.make_optimizer(config, steps_per_epoch),
+        optimizers.make_optimizer(config, steps_per_epoch),
         ema_decay=config.ema_decay,
         label_smoothing=config.label_smoothing,
         metrics=[keras.metrics.CategoricalAccuracy("top1")],
