@@ -23,9 +23,10 @@ from efficientnet_tf.training import (
     checkpoints,
     distribution,
     progress,
+    summaries,
     train_state,
 )
-from efficientnet_tf.utils import figures, files, run_folder, tables
+from efficientnet_tf.utils import figures, files, run_folder
 from efficientnet_tf.weights import catalog, loading
 from transfer import (
     diagnostics,
@@ -120,12 +121,7 @@ def _run(run, setup, watchers):
     """Trains, scores and saves; returns the row without its time."""
     classifier, workdir = setup.classifier, setup.workdir
     tested = setup.examples[setup.config.evaluate_on]
-    files.write_json(workdir / run_folder.CONFIG_FILE, run)
-    writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
-    with writer.as_default(step=0):
-        tf.summary.text(
-            "config", tables.to_markdown(("field", "value"), run.items())
-        )
+    with summaries.writing(workdir, run):
         if not checkpoints.list_newest(workdir / run_folder.CHECKPOINTS):
             cache_key = f"{run.get('network', run['model'])}:{run['weights']}"
             linear_head.initialize_head(
