@@ -10,6 +10,7 @@ time counts the scoring. Seconds of processor time are printed beside those of
 the clock, because other work on a machine disturbs them less.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -201,19 +202,15 @@ def train_theirs():
         network = add_head(base, len(sets["train"].class_names))
         for layer in base.layers:
             layer.trainable = False
-        fit(network, FROZEN_RATE, train, validation, clock, FROZEN_EPOCHS)
+        fit_both = functools.partial(
+            fit, network, train, validation=validation, clock=clock
+        )
+        fit_both(rate=FROZEN_RATE, epochs=FROZEN_EPOCHS.value)
         for layer in base.layers[-UNFROZEN_LAYERS:]:
             if not isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = True
         if UNFROZEN_EPOCHS.value:
-            fit(
-                network,
-                UNFROZEN_RATE,
-                train,
-                validation,
-                clock,
-                UNFROZEN_EPOCHS,
-            )
+            fit_both(rate=UNFROZEN_RATE, epochs=UNFROZEN_EPOCHS.value)
     return clock.points
 
 
@@ -262,7 +259,7 @@ def add_head(base, classes):
     return keras.Model(base.inputs, output)
 
 
-def fit(network, rate, train, validation, clock, epochs):
+def fit(network, train, *, validation, clock, rate, epochs):
     network.compile(
         keras.optimizers.Adam(rate),
         keras.losses.CategoricalCrossentropy(),
@@ -271,7 +268,7 @@ def fit(network, rate, train, validation, clock, epochs):
     network.fit(
         train,
         validation_data=validation,
-        epochs=epochs.value,
+        epochs=epochs,
         callbacks=[clock],
         verbose=2,
     )

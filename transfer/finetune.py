@@ -4,34 +4,51 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import keras
 import tensorflow as tf
 import tqdm
 from absl import logging
 
-from efficientnet_tf.data import example_files, preprocessing
-from efficientnet_tf.inference import classifier, evaluate
+from efficientnet_tf.data import (
+    example_files,
+    examples as examples_lib,
+    preprocessing,
+)
+from efficientnet_tf.inference import classifier as classifier_lib, evaluate
 from efficientnet_tf.models import features, layers, plan, registry, variants
 from efficientnet_tf.training import (
     callbacks,
     checkpoints,
     distribution,
     progress,
+    summaries,
     train_state,
 )
-from efficientnet_tf.utils import figures, files, run_folder, tables
+from efficientnet_tf.utils import figures, files, run_folder
 from efficientnet_tf.weights import catalog, loading
 from transfer import (
     diagnostics,
     hyper_rule,
     inputs,
     linear_head,
+    optimizers,
     recipes,
     schedules,
     tasks,
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Setup:
+    """What a run works with, loaded and checked; its recipe has no rule."""
+
+    task: tasks.Task
+    config: recipes.FinetuneConfig
+    examples: Mapping[str, examples_lib.Examples]
+    classifier: classifier_lib.Classifier
+    workdir: pathlib.Path
 
 
 def finetune_and_evaluate(
@@ -86,8 +103,9 @@ def finetune_and_evaluate(
     examples = tasks.load_examples(task, data_dir)
     config = _resolve(config, examples)
     class_names = examples["train"].class_names
-    result = _build(model_name, weights, class_names, task, config)
-    row = _run(run, result, task, examples, config, workdir, watchers)
+    classifier = _build(model_name, weights, class_names, task, config)
+    setup = _Setup(task, config, examples, classifier, workdir)
+    row = _run(run, setup, watchers)
     path = workdir / run_folder.METRICS_FILE
     row["seconds"] = round(progress.total_seconds(path, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
@@ -99,26 +117,24 @@ def _label(model):
     return "variant" if isinstance(model, variants.Variant) else str(model)
 
 
-def _run(run, result, task, examples, config, workdir, watchers):
+def _run(run, setup, watchers):
     """Trains, scores and saves; returns the row without its time."""
-    tested = examples[config.evaluate_on]
-    files.write_json(workdir / run_folder.CONFIG_FILE, run)
-    writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
-    with writer.as_default(step=0):
-        tf.summary.text(
-            "config", tables.to_markdown(("field", "value"), run.items())
-        )
+    classifier, workdir = setup.classifier, setup.workdir
+    tested = setup.examples[setup.config.evaluate_on]
+    with summaries.writing(workdir, run):
         if not checkpoints.list_newest(workdir / run_folder.CHECKPOINTS):
             cache_key = f"{run.get('network', run['model'])}:{run['weights']}"
-            linear_head.start(result, examples, config, cache_key, workdir)
-        if config.trains:
-            _fit(result, task, examples, config, workdir, watchers)
-        scores = _evaluate(result, tested)
-        _summarize(scores, result, task)
+            linear_head.initialize_head(
+                classifier, setup.examples, setup.config, cache_key, workdir
+            )
+        if setup.config.trains:
+            _fit(setup, watchers)
+        scores = _evaluate(classifier, tested)
+        _summarize(scores, classifier, setup.task)
     return {
-        **_result_row(run, task, config, examples, scores),
-        **_keep(result, tested, scores, workdir),
-        "resolution": result.resolution,
+        **_result_row(run, setup, scores),
+        **_keep(classifier, tested, scores, workdir),
+        "resolution": classifier.resolution,
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
     }
@@ -145,7 +161,7 @@ def _build(model, weights, class_names, task, config):
     if interpolation == "model":
         interpolation = variant.interpolation
     padding = _crop_padding(task, config)
-    return classifier.Classifier(
+    return classifier_lib.Classifier(
         network, class_names, size, interpolation, padding
     )
 
@@ -161,16 +177,16 @@ def _drop_path_rate(model, config):
     return 0.0
 
 
-def _keep(result, examples, scores, workdir):
+def _keep(classifier, examples, scores, workdir):
     """Writes the model and its mistakes; returns diagnostics for the row."""
     example_files.save(examples, workdir / run_folder.EXAMPLES)
     diagnostics.save_mistakes(
         examples.dataset, scores, workdir, preprocessing.decode
     )
-    result.save(workdir)
+    classifier.save(workdir)
     return diagnostics.collect(
-        result.model,
-        result.class_names,
+        classifier.model,
+        classifier.class_names,
         scores,
         workdir / run_folder.METRICS_FILE,
     )
@@ -188,31 +204,33 @@ def _resolve(config, examples):
     return config
 
 
-def _fit(result, task, examples, config, workdir, watchers):
+def _fit(setup, watchers):
     """Trains the network, resuming from its newest checkpoint."""
-    train = examples["train"]
+    classifier, config = setup.classifier, setup.config
+    train = setup.examples["train"]
     if config.train_on == "train+validation":
-        train = train.concatenate(examples["validation"])
-    feed = inputs.Feed(train, result, config, flip=task.flip)
-    average = _fit_to(feed, result, examples, config, workdir, watchers)
+        train = train.concatenate(setup.examples["validation"])
+    feed = inputs.Feed(train, classifier, config, flip=setup.task.flip)
+    average = _fit_to(feed, setup, watchers)
     if average is not None:
         average.swap()
-    for layer in result.model.layers:
+    for layer in classifier.model.layers:
         layer.trainable = True
 
 
-def _fit_to(feed, result, examples, config, workdir, watchers):
+def _fit_to(feed, setup, watchers):
     """Trains on a feed; returns the EMA of the weights or None."""
+    classifier, config = setup.classifier, setup.config
     batch_size = min(config.batch_size, feed.size)
     steps_per_epoch = feed.size // batch_size
     rounds, steps = schedules.plan_rounds(config, steps_per_epoch)
-    _set_trainable(result.model, config, steps_per_epoch)
-    state = _compile(result.model, config, steps_per_epoch)
-    folder = workdir / run_folder.CHECKPOINTS
+    _set_trainable(classifier.model, config, steps_per_epoch)
+    state = _compile(classifier.model, config, steps_per_epoch)
+    folder = setup.workdir / run_folder.CHECKPOINTS
     done = state.restore(folder) // steps
     evaluation = None
     if config.train_on == "train":
-        dataset = _validation_set(result, examples["validation"])
+        dataset = _validation_set(classifier, setup.examples["validation"])
         evaluation = callbacks.Evaluation(dataset, len(dataset), state.average)
     train_set = feed.make_dataset(batch_size, start_step=done * steps)
     images, _ = next(iter(train_set))
@@ -224,7 +242,7 @@ def _fit_to(feed, result, examples, config, workdir, watchers):
             steps_per_epoch=steps,
             watchers=callbacks.list_callbacks(
                 state.make_checkpointer(folder, first_step=done * steps),
-                workdir,
+                setup.workdir,
                 epochs=rounds,
                 batch_size=batch_size,
                 evaluation=evaluation,
@@ -250,7 +268,7 @@ def _compile(network, config, steps_per_epoch):
     decoupled = config.optimizer == "adamw"
     return train_state.create(
         network,
-        schedules.make_optimizer(config, steps_per_epoch),
+        optimizers.make_optimizer(config, steps_per_epoch),
         ema_decay=config.ema_decay,
         label_smoothing=config.label_smoothing,
         metrics=[keras.metrics.CategoricalAccuracy("top1")],
@@ -259,9 +277,9 @@ def _compile(network, config, steps_per_epoch):
     )
 
 
-def _validation_set(result, examples):
-    dataset = inputs.make_eval_dataset(examples, result)
-    classes = len(result.class_names)
+def _validation_set(classifier, examples):
+    dataset = inputs.make_eval_dataset(examples, classifier)
+    classes = len(classifier.class_names)
     return dataset.map(
         lambda images, labels: (images, tf.one_hot(labels, classes))
     )
@@ -274,25 +292,26 @@ def _crop_padding(task, config):
     ]
 
 
-def _evaluate(result, examples):
+def _evaluate(classifier, examples):
     logging.info("Evaluating on %d images.", examples.size)
-    dataset = inputs.make_eval_dataset(examples, result)
+    dataset = inputs.make_eval_dataset(examples, classifier)
     with tqdm.tqdm(
         desc="Evaluating", total=examples.size, unit="image", disable=None
     ) as bar:
-        return evaluate.evaluate(result.model, dataset, progress=bar.update)
+        return evaluate.evaluate(classifier.model, dataset, progress=bar.update)
 
 
-def _summarize(scores, result, task):
+def _summarize(scores, classifier, task):
     tf.summary.scalar("evaluation/top1", scores.top1)
     tf.summary.scalar("evaluation/top5", scores.top5)
     tf.summary.scalar("evaluation/mean_per_class", scores.mean_per_class)
-    image = figures.confusion_image(scores.confusion, result.class_names)
+    image = figures.confusion_image(scores.confusion, classifier.class_names)
     tf.summary.image("confusion", image[None])
     logging.info("%s: %.4f", task.metric, getattr(scores, task.metric))
 
 
-def _result_row(run, task, config, examples, scores):
+def _result_row(run, setup, scores):
+    task, config, examples = setup.task, setup.config, setup.examples
     used = [examples[split].size for split in config.train_on.split("+")]
     tested = examples[config.evaluate_on].size
     return {

@@ -12,18 +12,18 @@ from efficientnet_tf.data import (
     mixing,
     preprocessing,
 )
-from efficientnet_tf.inference import classifier
+from efficientnet_tf.inference import classifier as classifier_lib
 from transfer import recipes
 
 EVAL_BATCH_SIZE = 64
 
 
 def make_eval_dataset(
-    examples: examples_lib.Examples, result: classifier.Classifier
+    examples: examples_lib.Examples, classifier: classifier_lib.Classifier
 ) -> tf.data.Dataset:
     """Returns batches of (images, labels), each image exactly once."""
     return datasets.make_eval_dataset(
-        examples, result.preprocess, batch_size=EVAL_BATCH_SIZE
+        examples, classifier.preprocess, batch_size=EVAL_BATCH_SIZE
     )
 
 
@@ -36,7 +36,7 @@ class Feed:
     """
 
     examples: examples_lib.Examples
-    result: classifier.Classifier
+    classifier: classifier_lib.Classifier
     config: recipes.FinetuneConfig
     flip: bool
 
@@ -50,7 +50,7 @@ class Feed:
         """Returns (images, one-hot labels), resumable from any step."""
         mix = functools.partial(
             mixing.mix,
-            classes=len(self.result.class_names),
+            classes=len(self.classifier.class_names),
             mixup_alpha=self.config.mixup_alpha,
             cutmix_alpha=self.config.cutmix_alpha,
         )
@@ -64,7 +64,7 @@ class Feed:
         )
 
     def _preprocess(self, image, seed):
-        config, size = self.config, self.result.resolution
+        config, size = self.config, self.classifier.resolution
         cutout = None
         if config.cutout:
             cutout = functools.partial(
@@ -73,9 +73,9 @@ class Feed:
         return preprocessing.preprocess_for_train(
             image,
             size,
-            interpolation=self.result.interpolation,
+            interpolation=self.classifier.interpolation,
             min_area=config.min_area,
-            keep_aspect=self.result.crop_padding is not None,
+            keep_aspect=self.classifier.crop_padding is not None,
             resize=config.resize,
             flip=self.flip,
             augment=cutout,

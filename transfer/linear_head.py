@@ -1,4 +1,4 @@
-"""The initial classifier: noise, zeros, or a logistic regression.
+"""The initial head: noise, zeros, or a logistic regression.
 
 The regression is fitted on frozen features, which are cached on disk.
 """
@@ -17,7 +17,7 @@ import tqdm
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
-from efficientnet_tf.inference import classifier
+from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import files
 from efficientnet_tf.weights import downloads
 from transfer import inputs, recipes
@@ -36,32 +36,36 @@ OVERFITTING = 0.005
 Features = tuple[np.ndarray, np.ndarray]
 
 
-def start(
-    result: classifier.Classifier,
+def initialize_head(
+    classifier: classifier_lib.Classifier,
     examples: Mapping[str, examples_lib.Examples],
     config: recipes.FinetuneConfig,
     cache_key: str,
     workdir: pathlib.Path,
 ) -> None:
-    """Initializes a network's classifier as `config.head` says.
+    """Initializes the head of a classifier as `config.head` says.
 
     Args:
-      result: a classifier that has not been trained.
+      classifier: a classifier that has not been trained.
       examples: {split: examples}, "train" and "validation" among them.
       config: a recipe without a rule.
       cache_key: identifies the network's weights in the cache of features.
       workdir: where LINEAR_HEAD_FILE is written.
     """
-    head = result.model.get_layer("predictions")
+    head = classifier.model.get_layer("predictions")
     if config.head == "zero":
         head.set_weights([0 * value for value in head.get_weights()])
     if config.head != "linear":
         return
-    classes = len(result.class_names)
-    settings = (result.resolution, result.interpolation, result.crop_padding)
+    classes = len(classifier.class_names)
+    settings = (
+        classifier.resolution,
+        classifier.interpolation,
+        classifier.crop_padding,
+    )
     cache_key = f"{cache_key}:{settings}:{config.precision}"
     pairs = {
-        split: _extract_split(result, split, examples[split], cache_key)
+        split: _extract_split(classifier, split, examples[split], cache_key)
         for split in ("train", "validation")
     }
     kernel, bias, strength, accuracy = fit_classifier(
@@ -190,12 +194,12 @@ def concatenate(pairs: Iterable[Features]) -> Features:
     return np.concatenate(features), np.concatenate(labels)
 
 
-def _extract_split(result, split, part, cache_key):
+def _extract_split(classifier, split, part, cache_key):
     """Returns the features of a split, under the classifier's preprocessing."""
     logging.info("Features of %d %s images.", part.size, split)
-    dataset = inputs.make_eval_dataset(part, result)
+    dataset = inputs.make_eval_dataset(part, classifier)
     key = f"{cache_key}:{part.fingerprint}"
-    return extract_features(result.model, dataset, key)
+    return extract_features(classifier.model, dataset, key)
 
 
 def _widen(sweep):

@@ -1,12 +1,8 @@
-"""A recipe's length, learning-rate schedule and optimizer."""
+"""A recipe's length and learning-rate schedule."""
 
 import keras
 
-from efficientnet_tf.training import (
-    optimizers,
-    recipes as recipes_lib,
-    schedules,
-)
+from efficientnet_tf.training import recipes as recipes_lib, schedules
 from transfer import recipes
 
 IMAGENET = recipes_lib.PAPER  # `schedule="stairs"` decays as it does.
@@ -55,21 +51,3 @@ def make_schedule(
         decay_rate=IMAGENET.decay_rate if config.schedule == "stairs" else 1.0,
         warmup_steps=warmup,
     )
-
-
-def make_optimizer(
-    config: recipes.FinetuneConfig, steps_per_epoch: int
-) -> keras.optimizers.Optimizer:
-    """Returns the optimizer of a recipe, with its schedule.
-
-    Args:
-      config: a recipe without a rule.
-      steps_per_epoch: optimizer steps in an epoch.
-    """
-    schedule = make_schedule(config, steps_per_epoch)
-    if config.optimizer == "adamw":
-        return optimizers.make_adamw(schedule, weight_decay=config.weight_decay)
-    if config.optimizer in ("sgd", "momentum"):
-        nesterov = config.optimizer == "sgd"
-        return optimizers.make_sgd(schedule, nesterov=nesterov)
-    return optimizers.RMSprop(schedule)

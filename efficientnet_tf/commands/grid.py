@@ -13,7 +13,7 @@ work.
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import run_folder, tables
+from efficientnet_tf.utils import run_folder
 
 TASKS = flags.DEFINE_list("tasks", None, "As for `efficientnet finetune`.")
 MODELS = flags.DEFINE_list(
@@ -52,7 +52,7 @@ flags.mark_flags_as_required(["tasks", "workdir"])
 
 
 def main(_: list[str]) -> None:
-    from efficientnet_tf.utils import extras, workers
+    from efficientnet_tf.utils import extras
     from transfer import tasks
     from transfer.sweep import plan as plan_lib
 
@@ -73,24 +73,15 @@ def main(_: list[str]) -> None:
     shared.check_finetuning(map(tasks.get_task, plan.tasks))
     run_folder.start_study(plan, WORKDIR.value)
     # TensorFlow is slow to import, so the flags are checked before.
-    from transfer.sweep import runs
+    from transfer.report import results as results_lib
+    from transfer.sweep import runs, workflow
 
-    if not workers.is_worker():
-        for name in plan.tasks:  # All of them before hours of training.
-            tasks.load_examples(tasks.get_task(name), DATA_DIR.value)
-    progress = workers.Progress(lambda: runs.count(plan, WORKDIR.value))
-    if WORKERS.value > 1:
-        try:
-            workers.run_workers(WORKDIR.value, WORKERS.value, progress)
-        except RuntimeError:
-            runs.check(plan, WORKDIR.value)  # Its message names the run.
-            raise
-    else:
-        runs.work(plan, WORKDIR.value, DATA_DIR.value, progress.show)
-    ended, total = runs.count(plan, WORKDIR.value)
+    ended, total = workflow.run_grid(
+        plan, WORKDIR.value, data_dir=DATA_DIR.value, workers=WORKERS.value
+    )
     rows = runs.read_results(plan, WORKDIR.value)
     if rows:
-        print(_to_table(rows))
+        print(results_lib.to_text(rows))
     results = f"{WORKDIR.value}/{run_folder.RESULTS_FILE}"
     summary.print_summary(
         f"{ended} of {total} runs have ended.",
@@ -108,26 +99,6 @@ def main(_: list[str]) -> None:
             "results": results,
         }
     )
-
-
-def _to_table(rows):
-    """Returns the scores over seeds, with their intervals, as text."""
-    from transfer.report import results
-
-    lines = []
-    for row in results.summarize(rows):
-        low, high = row["interval"] or (None, None)
-        interval = "" if low is None else f"{100 * low:.1f} to {100 * high:.1f}"
-        lines.append(
-            (
-                *(row[key] for key in ("task", "model", "recipe", "metric")),
-                f"{100 * row['mean']:.1f}",
-                interval,
-                str(row["seeds"]),
-            )
-        )
-    header = ("task", "model", "recipe", "metric", "%", "95 % interval")
-    return tables.to_text((*header, "seeds"), lines, left=range(4))
 
 
 if __name__ == "__main__":

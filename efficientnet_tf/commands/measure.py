@@ -102,7 +102,7 @@ def _write_parts(folder, job):
     from efficientnet_tf.models import builder, profile as profile_lib
     from efficientnet_tf.utils import files, tables
 
-    profile = profile_lib.profile(builder.build(job.network))
+    profile = profile_lib.profile(builder.build(job.variant))
     for name in ("layers", "stages"):
         rows = [dataclasses.asdict(part) for part in getattr(profile, name)]
         files.write_text(folder / f"{name}.csv", tables.to_csv(rows[0], rows))

@@ -80,7 +80,9 @@ WORKDIR = flags.DEFINE_string(
 WORKERS = flags.DEFINE_integer("workers", 1, shared.WORKERS_HELP, 1)
 flags.mark_flags_as_required(["dataset", "workdir"])
 
-# Fields of the chosen candidate in the JSON line.
+# Fields of the agreement of seeds, and of the chosen candidate, in the JSON
+# line.
+RANKING_FIELDS = ("seeds", "rho", "reliability", "chance")
 CHOSEN_FIELDS = (
     *("name", "alpha", "beta", "gamma"),
     *("accuracy", "spread", "multiply_adds"),
@@ -88,19 +90,15 @@ CHOSEN_FIELDS = (
 
 
 def main(_: list[str]) -> None:
-    from efficientnet_tf.search import compound_search, reports, trials
+    from efficientnet_tf.search import compound_search, reports, workflow
     from efficientnet_tf.utils import workers
 
     plan = _make_plan()
     phis = shared.parse_numbers("phis", PHIS.value)
     compound_search.check_phis(plan, phis)
-    if RANK_CHECK.value and (RANK_CHECK.value < 3 or SEEDS.value < 2):
-        raise ValueError(
-            f"--rank_check={RANK_CHECK.value} with --seeds={SEEDS.value} shows "
-            "nothing; compare at least 3 networks and 2 seeds."
-        )
+    _check_rank_check()
     shared.check_trials(DATASET.value)
-    compound_search.start(plan, WORKDIR.value)
+    compound_search.start_search(plan, WORKDIR.value)
     names = list(compound_search.candidates(plan))
     measured = {}
     if RANK_CHECK.value:
@@ -114,29 +112,38 @@ def main(_: list[str]) -> None:
         names, plan.budget, WORKDIR.value, DATA_DIR.value, WORKERS.value
     )
     agreement = compound_search.check_ranking(plan, names, WORKDIR.value)
-    result = {"networks": len(names)}
-    if agreement:
-        keys = ("seeds", "rho", "reliability", "chance")
-        result |= {f"ranking_{key}": agreement[key] for key in keys}
+    result = {"networks": len(names), **_describe_ranking(agreement)}
     if RANK_CHECK.value:
         print(reports.agreement_text(agreement))
         program.print_result(result)
         return
-    rows = compound_search.read_results(plan, WORKDIR.value, measured)
-    trials.write_results(rows, WORKDIR.value)
-    try:
-        chosen = compound_search.choose(rows)
-    except RuntimeError:
-        # The report shows the networks that have trained.
-        reports.write_search(plan, rows, agreement, WORKDIR.value)
-        raise
-    family = compound_search.write_family(plan, chosen, WORKDIR.value, phis)
-    print(reports.write_search(plan, rows, agreement, WORKDIR.value, family))
+    rows, chosen, text = workflow.finish_search(
+        plan,
+        WORKDIR.value,
+        measured=measured,
+        agreement=agreement,
+        phis=phis,
+    )
+    print(text)
     report = f"{WORKDIR.value}/{reports.REPORT_FILE}"
     _print_summary(chosen, report)
     result |= {field: chosen[field] for field in CHOSEN_FIELDS}
     result["networks_on_front"] = sum(row["on_front"] for row in rows)
     program.print_result({**result, "report": report})
+
+
+def _check_rank_check():
+    if RANK_CHECK.value and (RANK_CHECK.value < 3 or SEEDS.value < 2):
+        raise ValueError(
+            f"--rank_check={RANK_CHECK.value} with --seeds={SEEDS.value} shows "
+            "nothing; compare at least 3 networks and 2 seeds."
+        )
+
+
+def _describe_ranking(agreement):
+    """Returns the fields of the JSON line that say how well seeds agree."""
+    fields = RANKING_FIELDS if agreement else ()
+    return {f"ranking_{field}": agreement[field] for field in fields}
 
 
 def _print_summary(chosen, report):
@@ -170,7 +177,7 @@ def _make_plan():
         seeds=SEEDS.value,
         keep=KEEP.value,
     )
-    base = trials.base_network(
+    base = trials.base_variant(
         BASE.value,
         budget,
         width=WIDTH.value,

@@ -140,21 +140,12 @@ def run_trials(
     workers: int,
 ) -> None:
     """Trains the remaining networks, here or in `workers` processes."""
-    from efficientnet_tf.search import trials
+    from efficientnet_tf.search import workflow
     from efficientnet_tf.utils import workers as workers_lib
 
-    if not workers_lib.is_worker():
-        trials.check_splits(budget, data_dir)
-    progress = workers_lib.Progress(
-        lambda: trials.count(names, budget, workdir)
-    )
-    progress.show()
-    if workers > 1:
-        workers_lib.run_workers(workdir, workers, progress)
-        return
     with exiting_when_preempted():
-        trials.work(
-            names, budget, workdir, data_dir=data_dir, on_run=progress.show
+        workflow.run_study(
+            names, budget, workdir, data_dir=data_dir, workers=workers
         )
     if workers_lib.is_worker():
         sys.exit()  # The process that started this one writes the report.

@@ -63,7 +63,7 @@ def main(_: list[str]) -> None:
 
     plan = _make_plan()
     shared.check_trials(DATASET.value, trains=not COSTS.value)
-    compound_study.start(plan, WORKDIR.value)
+    compound_study.start_study(plan, WORKDIR.value)
     if not COSTS.value:
         shared.run_trials(
             [case.name for case in compound_study.cases(plan)],

@@ -5,15 +5,14 @@ gives the same result, eagerly and inside a dataset. Each function draws from
 its own stream, so one seed can serve several of them.
 """
 
-import dataclasses
 import functools
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf.data import image_ops, policies
+from efficientnet_tf.data import image_ops, operations, policies
 
 # The keys of the random streams.
 (
@@ -29,82 +28,6 @@ from efficientnet_tf.data import image_ops, policies
 
 # Two integers.
 Seed: typing.TypeAlias = Sequence[int] | tf.Tensor
-
-
-@dataclasses.dataclass(frozen=True)
-class Operation:
-    """A function of `image_ops`, and how a level maps to its argument.
-
-    `argument` maps level / MAX_LEVEL and the limits to the function's argument;
-    it is None for functions of the image alone. `matrix` is set for geometric
-    operations, whose argument is negated for half of the images. `placed`
-    operations take a random centre.
-    """
-
-    function: Callable
-    argument: Callable | None = None
-    matrix: Callable | None = None
-    placed: bool = False
-
-
-def _enhance(share, _):
-    return share * 1.8 + 0.1
-
-
-def _shear(share, _):
-    return share * 0.3
-
-
-def _translate(share, limits):
-    return share * limits.translate
-
-
-OPERATIONS = {
-    "AutoContrast": Operation(image_ops.autocontrast),
-    "Equalize": Operation(image_ops.equalize),
-    "Invert": Operation(image_ops.invert),
-    "Rotate": Operation(
-        image_ops.rotate,
-        lambda share, _: share * 30,
-        image_ops.rotation_matrix,
-    ),
-    "Posterize": Operation(
-        image_ops.posterize, lambda share, _: int(share * 4)
-    ),
-    "Solarize": Operation(
-        image_ops.solarize, lambda share, _: int(share * 256)
-    ),
-    "Color": Operation(image_ops.color, _enhance),
-    "Contrast": Operation(image_ops.contrast, _enhance),
-    "Brightness": Operation(image_ops.brightness, _enhance),
-    "Sharpness": Operation(image_ops.sharpness, _enhance),
-    "ShearX": Operation(image_ops.shear_x, _shear, image_ops.shear_x_matrix),
-    "ShearY": Operation(image_ops.shear_y, _shear, image_ops.shear_y_matrix),
-    "TranslateX": Operation(
-        image_ops.translate_x, _translate, image_ops.translate_x_matrix
-    ),
-    "TranslateY": Operation(
-        image_ops.translate_y, _translate, image_ops.translate_y_matrix
-    ),
-    "Cutout": Operation(
-        image_ops.cutout,
-        lambda share, limits: int(share * limits.cutout),
-        placed=True,
-    ),
-    "SolarizeAdd": Operation(
-        image_ops.solarize_add, lambda share, _: int(share * 110)
-    ),
-}
-
-
-def level_argument(name: str, level: float, limits: policies.Limits) -> float:
-    """Returns the argument of an operation at a level."""
-    argument = OPERATIONS[name].argument
-    return (
-        0.0
-        if argument is None
-        else argument(level / policies.MAX_LEVEL, limits)
-    )
 
 
 def autoaugment(image: tf.Tensor, seed: Seed) -> tf.Tensor:
@@ -123,7 +46,7 @@ def autoaugment(image: tf.Tensor, seed: Seed) -> tf.Tensor:
     applied = draws[:, 1] < tf.gather(probabilities, chosen)
     indices = tf.where(applied, tf.gather(indices, chosen), len(names))
     arguments = tf.gather(arguments, chosen)
-    return _apply_all(image, names, indices, arguments, draws[:, 2:])
+    return operations.apply_all(image, names, indices, arguments, draws[:, 2:])
 
 
 def randaugment(
@@ -148,17 +71,21 @@ def randaugment(
         )
     if layers == 0:
         return image
-    names = tuple(OPERATIONS)
+    names = tuple(operations.OPERATIONS)
     draws = _uniform(seed, _RANDAUGMENT, [layers, 4])
     indices = _choose(draws[:, 0], len(names))
     arguments = tf.gather(
         [
-            float(level_argument(name, magnitude, policies.RANDAUGMENT_LIMITS))
+            float(
+                operations.level_argument(
+                    name, magnitude, policies.RANDAUGMENT_LIMITS
+                )
+            )
             for name in names
         ],
         indices,
     )
-    return _apply_all(image, names, indices, arguments, draws[:, 1:])
+    return operations.apply_all(image, names, indices, arguments, draws[:, 1:])
 
 
 def augmix(
@@ -275,7 +202,9 @@ def _policy_tables():
         np.array([probability for _, probability, _ in steps], "float32"),
         np.array(
             [
-                level_argument(name, level, policies.AUTOAUGMENT_LIMITS)
+                operations.level_argument(
+                    name, level, policies.AUTOAUGMENT_LIMITS
+                )
                 for name, _, level in steps
             ],
             "float32",
@@ -295,62 +224,6 @@ def _uniform(seed, key, shape):
 def _choose(draw, count):
     """Maps a number in [0, 1) to an integer in 0 … count - 1."""
     return tf.cast(draw * count, "int32")
-
-
-def _apply_all(image, names, indices, arguments, draws):
-    """Applies the rows of operations in turn; see `_apply`."""
-    # A loop: branches that are not taken cost time too, and like this their
-    # nodes exist once rather than once per row.
-    return tf.foldl(
-        lambda image, row: _apply(image, names, *row),
-        (indices, arguments, draws),
-        initializer=tf.convert_to_tensor(image),
-    )
-
-
-def _apply(image, names, index, argument, draws):
-    """Applies operation names[index], or none where index is len(names).
-
-    Args:
-      argument: a scalar, before its sign.
-      draws: three numbers in [0, 1): for the sign and the centre.
-    """
-    moves = [name for name in names if OPERATIONS[name].matrix]
-    others = [name for name in names if name not in moves]
-    branches = [
-        functools.partial(_run, OPERATIONS[name], image, argument, draws)
-        for name in others
-    ]
-    # All geometric operations share the last branch: only one branch runs, but
-    # the nodes of the others cost some time too.
-    branches += [
-        lambda: tf.identity(image),
-        lambda: _move(image, names, index, argument, draws),
-    ]
-    last = len(branches) - 1
-    table = [
-        last if name in moves else others.index(name) for name in names
-    ] + [last - 1]
-    return tf.switch_case(tf.gather(table, index), branches)
-
-
-def _move(image, names, index, argument, draws):
-    argument = tf.where(draws[0] < 0.5, -argument, argument)
-    matrices = [
-        OPERATIONS[name].matrix(image, argument)
-        if OPERATIONS[name].matrix
-        else tf.zeros([6])
-        for name in names
-    ]
-    return image_ops.transform(image, tf.stack(matrices)[index])
-
-
-def _run(operation, image, argument, draws):
-    if operation.argument is None:
-        return operation.function(image)
-    if operation.placed:
-        return operation.function(image, argument, draws[1:])
-    return operation.function(image, argument)
 
 
 def _augmix_chain(image, draws, severity):
@@ -375,7 +248,9 @@ def _augmix_chain(image, draws, severity):
     arguments = tf.gather(start, indices)
     arguments += tf.gather(change, indices) * level / policies.MAX_LEVEL
     indices = tf.where(tf.range(depth) < length, indices, len(names))
-    return _apply_all(image, names, indices, arguments, draws[:depth, 2:])
+    return operations.apply_all(
+        image, names, indices, arguments, draws[:depth, 2:]
+    )
 
 
 def _noise(seed, shape):

@@ -28,34 +28,28 @@ def make_epochs_dataset(
 ) -> tf.data.Dataset:
     """Returns endless shuffled batches, resumable from any step.
 
-    Each epoch has every image once. The content of a batch, and every random
-    number in it, is a function of the seed and the step. So a dataset that
-    starts at `start_step` continues as if it had not been interrupted; nothing
-    before that step is decoded.
+    Each epoch has every image once. A batch, with all its random numbers, is a
+    function of the seed and the step; nothing before `start_step` is decoded.
 
     Args:
       examples: `Examples`.
-      preprocess: maps one image and a seed, int64 [2], to a tensor of known
-        shape, or to a structure of such tensors.
+      preprocess: maps one image and a seed, int64 [2], to a tensor, or a
+        structure of tensors, of known shape.
       batch_size: of all input pipelines together.
       seed: an integer.
       start_step: how many batches have been seen.
       batch_transform: maps (images, labels, seed) of a batch, or None.
       input_pipeline_id: the index of this input pipeline, from 0.
-      num_input_pipelines: how many there are; each yields its part of every
-        batch.
-      corrupt: the `resumable.Corrupt` that counts and logs unreadable images
-        and limits their number; until then the next image replaces each of
-        them. None: the first one raises.
+      num_input_pipelines: each yields its part of every batch.
+      corrupt: counts, logs and limits unreadable images, each replaced by the
+        next one. None: the first one raises.
       data_service: "grpc://HOST:PORT", the dispatcher of a tf.data service
-        whose workers do all this, or None. Each image is still seen once per
-        epoch, but several epochs are under way at a time, and the order depends
-        on the workers' speed.
+        whose workers do all this, or None. Epochs then overlap, each still with
+        every image once; the order depends on the workers' speed.
 
     Returns:
-      A dataset of (images, labels). When too many images are corrupt it raises
-      TensorFlow's InvalidArgumentError; `corrupt.check()` then raises a
-      RuntimeError that says so.
+      A dataset of (images, labels). Too many corrupt images raise TensorFlow's
+      InvalidArgumentError, and `corrupt.check()` a RuntimeError that says so.
 
     Raises:
       ValueError: the batch size cannot be divided among the pipelines.
@@ -74,13 +68,7 @@ def make_epochs_dataset(
     ds = _batch(decoded, part.local_batch_size, drop_remainder=True)
     if batch_transform is not None:  # E.g. mixup.
         seeds = functools.partial(_batch_seed, part, seed)
-        ds = ds.enumerate(start=start_step).map(
-            lambda step, batch: (
-                batch[0],
-                *batch_transform(*batch[1:], seeds(step)),
-            ),
-            num_parallel_calls=AUTOTUNE,
-        )
+        ds = _transform_batches(ds, batch_transform, seeds, start_step)
     if data_service is not None:
         ds = _distribute(ds, data_service)
     ds = ds.map(functools.partial(stream.report, corrupt))
@@ -140,6 +128,14 @@ def _slice(batch_size, index, count):
             "pipelines."
         )
     return resumable.Slice(batch_size, index, count)
+
+
+def _transform_batches(dataset, transform, seeds, start_step):
+    """Maps (images, labels) of each batch; `seeds` maps a step to its seed."""
+    return dataset.enumerate(start=start_step).map(
+        lambda step, batch: (batch[0], *transform(*batch[1:], seeds(step))),
+        num_parallel_calls=AUTOTUNE,
+    )
 
 
 def _batch_seed(part, seed, step):

@@ -83,7 +83,7 @@ def measure(part: str, job: jobs.Job, bench: Bench) -> dict:
     key = files.to_json_types(
         {
             "part": part,
-            "network": dataclasses.asdict(job.network),
+            "network": dataclasses.asdict(job.variant),
             "job": conditions,
             "machine": _machine(),
         }

@@ -44,7 +44,7 @@ def count_costs(job: jobs.Job) -> dict:
     Published multiply-adds and accuracy hold for the published resolution only,
     so they are None at others.
     """
-    costs = profile.profile(builder.build(job.network))
+    costs = profile.profile(builder.build(job.variant))
     row = dict.fromkeys(COLUMNS)
     row.update(dataclasses.asdict(job), resolution=job.size, note="")
     theirs = published.VARIANTS.get(job.model)

@@ -38,7 +38,7 @@ class Job:
         configs.check_types(self)
         _check_choice("precision", self.precision, configs.PRECISIONS)
         _check_choice("backend", self.backend, BACKENDS)
-        _ = self.network  # Checks the name, the file and the resolution.
+        _ = self.variant  # Checks the name, the file and the resolution.
         for field in ("batch_size", "batches"):
             if getattr(self, field) < 1:
                 raise ValueError(
@@ -46,17 +46,17 @@ class Job:
                 )
 
     @functools.cached_property
-    def network(self) -> variants.Variant:
+    def variant(self) -> variants.Variant:
         """The `Variant` to measure, at the job's resolution."""
-        network = registry.get_variant(self.model)
+        variant = registry.get_variant(self.model)
         if self.resolution is None:
-            return network
-        return dataclasses.replace(network, resolution=self.resolution)
+            return variant
+        return dataclasses.replace(variant, resolution=self.resolution)
 
     @property
     def size(self) -> int:
         """The side of its images in pixels."""
-        return self.network.resolution
+        return self.variant.resolution
 
     def make_images(self) -> np.ndarray:
         """Returns one batch of noise, float32 in [0, 255]."""

@@ -22,7 +22,7 @@ def measure_latency(job: jobs.Job) -> dict:
       median latency, and "device".
     """
     distribution.set_precision(job.precision)
-    network = builder.build(job.network)
+    network = builder.build(job.variant)
     network.compile()
     images = job.make_images()
     times = []

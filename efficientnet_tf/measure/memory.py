@@ -19,9 +19,9 @@ def measure_training_memory(job: jobs.Job) -> dict:
     """
     distribution.set_precision(job.precision)
     runtime = memory.peak_mb()
-    cost = costs.count_costs(job.network)
+    cost = costs.count_costs(job.variant)
     memory.check_memory(cost, job.batch_size, job.precision)
-    network = builder.build(job.network)
+    network = builder.build(job.variant)
     network.compile(
         optimizer=keras.optimizers.SGD(1e-3, momentum=0.9),
         loss="sparse_categorical_crossentropy",

@@ -108,16 +108,16 @@ def build(
         a `variants.Variant`, e.g. from `scaling.compound`.
       include_top: whether to add pooling, dropout and a dense layer.
       input_tensor: a Keras tensor to build on.
-      input_shape: (H, W, C); H and W may be None. By default the variant's
-        own resolution with the top, any size without it.
+      input_shape: (H, W, C); H and W may be None. By default the variant's own
+        resolution with the top, any size without it.
       pooling: without the top: None for the last feature map, "avg" or "max".
       classes: number of classes.
       classifier_activation: "softmax", or None for logits.
       include_preprocessing: whether the model normalizes its input.
       normalization: "imagenet", "lite", "advprop" or a
-        `variants.Normalization`. By default the variant's.
-      dropout_rate: before the dense layer. By default the variant's.
-      drop_path_rate: see `plan.plan_network`. By default the variant's.
+        `variants.Normalization`. It and the rates are the variant's by default.
+      dropout_rate: before the dense layer.
+      drop_path_rate: see `plan.plan_network`.
       name: the model's name.
 
     Returns:
@@ -128,14 +128,11 @@ def build(
     """
     variant = registry.get_variant(model)
     _check_head(pooling, classes)
-    if normalization is None:
-        normalization = variant.normalization
-    normalization = variants.get_normalization(normalization)
-
+    normalization = variants.get_normalization(
+        variant.normalization if normalization is None else normalization
+    )
     inputs = _make_input(variant, input_tensor, input_shape, include_top)
-    x = inputs
-    if include_preprocessing:
-        x = normalize(x, normalization)
+    x = normalize(inputs, normalization) if include_preprocessing else inputs
     x = _backbone(x, variant, drop_path_rate)
     if include_top:
         rate = variant.dropout if dropout_rate is None else dropout_rate
@@ -143,13 +140,16 @@ def build(
     elif pooling is not None:
         x = _pool(x, pooling)
 
-    if input_tensor is not None:
-        inputs = keras.utils.get_source_inputs(inputs)
-        if len(inputs) == 1:
-            inputs = inputs[0]  # Given a list, Keras expects lists in calls.
     if name is None:
         name = model if model in registry.list_models() else "efficientnet"
-    return keras.Model(inputs, x, name=name)
+    return keras.Model(_find_source(inputs), x, name=name)
+
+
+def _find_source(tensor):
+    """Returns the input, or inputs, that a Keras tensor is computed from."""
+    found = keras.utils.get_source_inputs(tensor)
+    # Given a list, Keras expects lists in calls.
+    return found[0] if len(found) == 1 else found
 
 
 def _check_head(pooling, classes):

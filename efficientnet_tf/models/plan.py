@@ -90,12 +90,15 @@ def plan_network(
         filters = _scale_filters(stage, variant.width)
         blocks = []
         for index in range(count):
-            drop_rate = rate * (done + index) / sum(repeats)
-            blocks.append(
-                _plan_block(
-                    stage, number, index, in_filters, filters, drop_rate
-                )
+            block = _plan_block(
+                stage,
+                number=number,
+                index=index,
+                in_filters=in_filters,
+                filters=filters,
+                drop_rate=rate * (done + index) / sum(repeats),
             )
+            blocks.append(block)
             in_filters = filters
         done += count
         stages.append(tuple(blocks))
@@ -117,7 +120,7 @@ def name_block(stage: int, index: int) -> str:
     return f"block{stage}{letters}"
 
 
-def _plan_block(stage, number, index, in_filters, filters, drop_rate):
+def _plan_block(stage, *, number, index, in_filters, filters, drop_rate):
     # The ratio refers to the block's input, not to the expanded tensor.
     squeezed = max(1, int(in_filters * stage.se_ratio))
     return BlockPlan(

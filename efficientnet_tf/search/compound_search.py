@@ -110,10 +110,10 @@ def sample(plan: Plan, number: int) -> list[str]:
     return [names[round(place)] for place in places]
 
 
-def start(plan: Plan, workdir: str | os.PathLike) -> None:
+def start_search(plan: Plan, workdir: str | os.PathLike) -> None:
     """Creates a search's folder, or checks that its runs belong to this plan.
 
-    The fields in `CHOICE`, and those that `trials.start` allows, may change.
+    The fields in `CHOICE`, and those of `trials.start_study`, may change.
 
     Raises:
       ValueError: the runs belong to another plan.
@@ -121,7 +121,7 @@ def start(plan: Plan, workdir: str | os.PathLike) -> None:
     runs = dataclasses.replace(
         plan, **{name: getattr(Plan, name) for name in CHOICE}
     )
-    trials.start(runs, _networks(plan), workdir)
+    trials.start_study(runs, _variants(plan), workdir)
 
 
 def check_ranking(
@@ -159,7 +159,7 @@ def measure(
     if not wanted:
         return {}
     found: dict[str, dict[str, float]] = {}
-    for name in _networks(plan):
+    for name in _variants(plan):
         found[name] = {}
         for cost in wanted:
             logging.info("%s of %s", cost.text.capitalize(), name)
@@ -190,7 +190,7 @@ def read_results(
       measured: the result of `measure`, or None.
     """
     measured = measured or {}
-    scaled = _networks(plan)
+    scaled = _variants(plan)
     base = costs.count_costs(scaled.pop(BASE))
     target = plan.target
     if not target:
@@ -258,13 +258,13 @@ def make_family(
 
 
 def describe_family(
-    networks: Mapping[float, variants.Variant],
+    family: Mapping[float, variants.Variant],
 ) -> list[dict]:
-    """Returns a row per φ of `make_family`: the network's scale and costs."""
+    """Returns a row per φ of `make_family`: the variant's scale and costs."""
     rows = []
-    for phi, network in networks.items():
-        cost = costs.count_costs(network)
-        scale = {field: getattr(network, field) for field in trials.SCALE}
+    for phi, variant in family.items():
+        cost = costs.count_costs(variant)
+        scale = {field: getattr(variant, field) for field in trials.SCALE}
         rows.append(
             {
                 "phi": phi,
@@ -284,14 +284,14 @@ def write_family(
     phis: Iterable[float] = PHIS,
 ) -> list[dict]:
     """Writes a variant file per φ; returns the rows of `describe_family`."""
-    networks = make_family(plan, chosen, phis)
+    family = make_family(plan, chosen, phis)
     folder = pathlib.Path(workdir) / FAMILY_FOLDER
     for old in folder.glob(f"phi*{registry.FILE_SUFFIX}"):
         files.remove(old)  # From an earlier choice.
-    for phi, network in networks.items():
+    for phi, variant in family.items():
         path = folder / f"phi{phi:g}{registry.FILE_SUFFIX}"
-        registry.write_file(path, network)
-    return describe_family(networks)
+        registry.write_file(path, variant)
+    return describe_family(family)
 
 
 def _measure(cost, name, plan, workdir):
@@ -299,13 +299,13 @@ def _measure(cost, name, plan, workdir):
     trains = cost.column == "memory_mb"
     batch_size = plan.budget.config.micro_batch_size if trains else 1
     bench = cache.Bench(batch_size=batch_size, cache=path)
-    job = bench.job(str(trials.network_file(workdir, name)), None)
+    job = bench.job(str(trials.variant_file(workdir, name)), None)
     values = cache.measure(cost.part, job, bench)
     value = values[cost.field.format(p=bench.percentile)]
     return value - values["runtime_memory_mb"] if trains else value
 
 
-def _networks(plan):
+def _variants(plan):
     """Returns {name: `Variant`} of the base and of all candidates."""
     return {BASE: plan.base} | {
         name: scaling.scale(

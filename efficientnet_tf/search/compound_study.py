@@ -59,16 +59,16 @@ class Plan:
                 "grow nothing."
             )
         for base in self.bases:
-            self.start(base)
+            self.base_variant(base)
         if len(set(map(_label, self.bases))) < len(self.bases):
             raise ValueError(
                 f"bases={self.bases} must have different names; that of a file "
                 "is without its folder."
             )
 
-    def start(self, base: str) -> variants.Variant:
+    def base_variant(self, base: str) -> variants.Variant:
         """Returns the `Variant` that a base starts from."""
-        return trials.base_network(
+        return trials.base_variant(
             base,
             self.budget,
             width=self.width,
@@ -79,12 +79,12 @@ class Plan:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network of the study: its base, and the direction and growth."""
+    """A variant of the study: its base, and the direction and growth."""
 
     base: str
     direction: str
     growth: float
-    network: variants.Variant
+    variant: variants.Variant
 
     @property
     def name(self) -> str:
@@ -99,7 +99,7 @@ def cases(plan: Plan) -> list[Case]:
     found = []
     grid = {n: getattr(plan, n) for n in ("alpha", "beta", "gamma")}
     for base in plan.bases:
-        begin, label = plan.start(base), _label(base)
+        begin, label = plan.base_variant(base), _label(base)
         found.append(Case(label, BASE, 1.0, begin))
         for direction in plan.directions:
             options = grid if direction == "compound" else {}
@@ -109,14 +109,14 @@ def cases(plan: Plan) -> list[Case]:
     return found
 
 
-def start(plan: Plan, workdir: str | os.PathLike) -> None:
+def start_study(plan: Plan, workdir: str | os.PathLike) -> None:
     """Creates a study's folder, or checks that it belongs to this plan.
 
     Raises:
       ValueError: it belongs to another plan.
     """
-    found = {case.name: case.network for case in cases(plan)}
-    trials.start(plan, found, workdir)
+    found = {case.name: case.variant for case in cases(plan)}
+    trials.start_study(plan, found, workdir)
 
 
 def read_results(plan: Plan, workdir: str | os.PathLike) -> list[dict]:
@@ -128,7 +128,7 @@ def read_results(plan: Plan, workdir: str | os.PathLike) -> list[dict]:
     rows: list[dict] = []
     begin: dict[str, int] = {}
     for case in cases(plan):
-        row = trials.summarize(case.name, case.network, plan.budget, workdir)
+        row = trials.summarize(case.name, case.variant, plan.budget, workdir)
         begin.setdefault(case.base, row["multiply_adds"])
         rows.append(
             {

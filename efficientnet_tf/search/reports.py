@@ -178,8 +178,8 @@ def published_table(rows: Sequence[dict]) -> str:
     lines = []
     for row in rows:
         scale = {name: row[name] for name in ("width", "depth", "resolution")}
-        network = registry.get_variant(row["base"], **scale)
-        counted = costs.count_costs(network).multiply_adds
+        variant = registry.get_variant(row["base"], **scale)
+        counted = costs.count_costs(variant).multiply_adds
         lines.append(
             [
                 f"`{row['base']}`",

@@ -84,7 +84,7 @@ class Budget:
         return math.ceil(candidates * self.keep**seed - 1e-9)
 
 
-def base_network(
+def base_variant(
     model: registry.Model,
     budget: Budget,
     *,
@@ -101,12 +101,12 @@ def base_network(
       depth: multiplies all repeats.
       resolution: pixels a side; 0: the recipe's, or else the network's own.
     """
-    network = registry.get_variant(model)
+    variant = registry.get_variant(model)
     return dataclasses.replace(
-        network,
-        width=network.width * width,
-        depth=network.depth * depth,
-        resolution=resolution or budget.config.resolution or network.resolution,
+        variant,
+        width=variant.width * width,
+        depth=variant.depth * depth,
+        resolution=resolution or budget.config.resolution or variant.resolution,
     )
 
 
@@ -123,7 +123,7 @@ def check_splits(budget: Budget, data_dir: str | None = None) -> None:
         )
 
 
-def start(
+def start_study(
     plan: Any,
     candidates: Mapping[str, variants.Variant],
     workdir: str | os.PathLike,
@@ -147,13 +147,13 @@ def start(
     run_folder.start_study(
         dataclasses.replace(plan, budget=budget), pathlib.Path(workdir)
     )
-    for name, network in candidates.items():
-        path = network_file(workdir, name)
+    for name, variant in candidates.items():
+        path = variant_file(workdir, name)
         if not path.exists():
-            registry.write_file(path, network)
+            registry.write_file(path, variant)
 
 
-def work(
+def run_trials(
     names: Sequence[str],
     budget: Budget,
     workdir: str | os.PathLike,
@@ -168,23 +168,25 @@ def work(
     with that the budget keeps.
 
     Args:
-      names: of candidates that `start` was given.
+      names: of candidates that `start_study` was given.
       budget: of each network.
       workdir: the study's folder.
       data_dir: where TFDS keeps its data sets.
       on_run: called after each run of this process.
     """
     workdir = pathlib.Path(workdir)
+
+    def train(name, seed):
+        _train(name, seed, budget, workdir, data_dir)
+
     if budget.keep == 1:  # No round depends on the one before.
-        _work_round(
-            names, range(budget.seeds), budget, workdir, data_dir, on_run
-        )
+        _run_round(names, range(budget.seeds), train, workdir, on_run)
         return
     for seed, kept in enumerate(_rounds(names, budget, workdir)):
-        _work_round(kept, [seed], budget, workdir, data_dir, on_run)
+        _run_round(kept, [seed], train, workdir, on_run)
 
 
-def count(
+def count_runs(
     names: Sequence[str], budget: Budget, workdir: str | os.PathLike
 ) -> tuple[int, int]:
     """Returns how many runs have ended, and how many there are in all."""
@@ -230,18 +232,18 @@ def read_curve(
     return np.mean([curve[:length] for curve in curves], axis=0).tolist()
 
 
-def network_file(workdir: str | os.PathLike, name: str) -> pathlib.Path:
+def variant_file(workdir: str | os.PathLike, name: str) -> pathlib.Path:
     """Returns the path of a candidate's variant file."""
     return pathlib.Path(workdir) / "networks" / f"{name}.json"
 
 
 def summarize(
     name: str,
-    network: variants.Variant,
+    variant: variants.Variant,
     budget: Budget,
     workdir: str | os.PathLike,
 ) -> dict:
-    """Returns a row with the network's scale, cost and accuracy.
+    """Returns a row with the variant's scale, cost and accuracy.
 
     "accuracy" is the mean over seeds, None unless all have a score; "spread" is
     their standard deviation, None for a single seed. "mean" is that of the
@@ -251,10 +253,10 @@ def summarize(
     known = [score for score in scores if score is not None]
     whole = len(known) == budget.seeds
     spread = float(np.std(known, ddof=1)) if whole and len(known) > 1 else None
-    cost = costs.count_costs(network)
+    cost = costs.count_costs(variant)
     return {
         "name": name,
-        **{field: getattr(network, field) for field in SCALE},
+        **{field: getattr(variant, field) for field in SCALE},
         "params": cost.params,
         "multiply_adds": cost.multiply_adds,
         "accuracy": float(np.mean(known)) if whole else None,
@@ -296,16 +298,13 @@ def _mean(name, seeds, budget, workdir):
     return -1.0 if None in scores else float(np.mean(scores))
 
 
-def _work_round(names, seeds, budget, workdir, data_dir, on_run):
+def _run_round(names, seeds, train, workdir, on_run):
+    """Calls `train(name, seed)` for every run that is left."""
     runs = {
         f"{name}-seed{seed}": (name, seed) for seed in seeds for name in names
     }
-
-    def do(run):
-        _train(*runs[run], budget, workdir, data_dir)
-
     folders = {run: _folder(workdir, *key) for run, key in runs.items()}
-    workers.work(workdir, folders, do, on_run)
+    workers.work(workdir, folders, lambda run: train(*runs[run]), on_run)
 
 
 def _train(name, seed, budget, workdir, data_dir):
@@ -322,7 +321,7 @@ def _train(name, seed, budget, workdir, data_dir):
         )
         return
     try:
-        _train_once(folder, network_file(workdir, name), seed, budget, data_dir)
+        _train_once(folder, variant_file(workdir, name), seed, budget, data_dir)
     finally:  # Reached unless the process was killed.
         files.remove(attempts)
     # A study needs only the scores, and networks are large.
@@ -340,13 +339,13 @@ def _note_attempt(path, folder):
     return sum(row["checkpoint"] == begin for row in rows)
 
 
-def _train_once(folder, network, seed, budget, data_dir):
+def _train_once(folder, model, seed, budget, data_dir):
     keras.backend.clear_session()
     # The recipe's resolution would replace the network's own.
     config = dataclasses.replace(budget.config, resolution=0, seed=seed)
     try:
         train.train_and_evaluate(
-            str(network),
+            str(model),
             budget.dataset,
             config=config,
             workdir=folder,

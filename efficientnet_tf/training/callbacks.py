@@ -68,7 +68,21 @@ class Preempted(Exception):
         self.signal = signal
 
 
-class Checkpointer(keras.callbacks.Callback):
+class _StepCounter(keras.callbacks.Callback):
+    """Counts the steps of a run in `step`, over several calls of `fit`."""
+
+    def __init__(self, first_step):
+        super().__init__()
+        self.step = first_step
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        self._epoch_step = self.step
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        self.step = self._epoch_step + batch + 1
+
+
+class Checkpointer(_StepCounter):
     """Saves a run's whole state after each epoch, at intervals and on request.
 
     Args:
@@ -93,10 +107,9 @@ class Checkpointer(keras.callbacks.Callback):
         score: str | None = None,
         writes: bool = True,
     ):
-        super().__init__()
+        super().__init__(first_step)
         self.directory = pathlib.Path(directory)
         self.variables = variables
-        self.step = first_step
         self.keep = keep
         self.minutes = minutes
         self.score = score
@@ -128,11 +141,8 @@ class Checkpointer(keras.callbacks.Callback):
             files.remove_leftovers(self.directory)
         self._saved = time.monotonic()
 
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._epoch_step = self.step
-
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.step = self._epoch_step + batch + 1
+        super().on_train_batch_end(batch, logs)
         if self._step_of_epoch_is_last(batch):
             return  # `on_epoch_end` saves, with the scores.
         if self.writes and self.stopped:
@@ -163,7 +173,7 @@ class Checkpointer(keras.callbacks.Callback):
         self._saved = time.monotonic()
 
 
-class StopOnBadLoss(keras.callbacks.Callback):
+class StopOnBadLoss(_StepCounter):
     """Stops a run whose loss is NaN or infinite, before that is saved.
 
     Args:
@@ -174,14 +184,10 @@ class StopOnBadLoss(keras.callbacks.Callback):
     """
 
     def __init__(self, first_step: int = 0):
-        super().__init__()
-        self.step = first_step
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._epoch_step = self.step
+        super().__init__(first_step)
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        self.step = self._epoch_step + batch + 1
+        super().on_train_batch_end(batch, logs)
         # Both are means over the epoch so far, so one bad step shows in all
         # later ones. The loss is computed before the update, so a bad update
         # shows first in the norm of its gradient.

@@ -23,10 +23,11 @@ from efficientnet_tf.training import (
     optimizers,
     progress,
     recipes,
+    summaries,
     teachers,
     train_state,
 )
-from efficientnet_tf.utils import extras, figures, files, run_folder, tables
+from efficientnet_tf.utils import extras, figures, files, run_folder
 
 CURVES_FILE = "curves.png"
 CHARTS = {
@@ -157,12 +158,7 @@ def _set_up(config, strategy):
 def _begin(workdir, run, feed):
     """Writes the run's configuration and a few augmented images."""
     files.remove_leftovers(workdir)
-    files.write_json(workdir / run_folder.CONFIG_FILE, run)
-    writer = tf.summary.create_file_writer(str(workdir / "tensorboard/run"))
-    with writer.as_default(step=0):
-        tf.summary.text(
-            "config", tables.to_markdown(("field", "value"), run.items())
-        )
+    with summaries.writing(workdir, run):
         tf.summary.image("augmented", feed.preview()[None])
 
 

@@ -21,7 +21,7 @@ from efficientnet_tf.training import train
 from efficientnet_tf.utils import files, run_folder, workers
 
 BUDGET = trials.Budget("folder:/nowhere", seeds=2)
-SMALL = trials.base_network(
+SMALL = trials.base_variant(
     "efficientnet_lite0", BUDGET, width=0.25, resolution=32
 )
 
@@ -42,8 +42,8 @@ def runs(monkeypatch):
 
     def run(model, dataset, *, config, workdir, **_):
         made.append((pathlib.Path(model).stem, config.seed, config.resolution))
-        network = registry.get_variant(model)
-        score = network.depth / 4 + network.width / 8 + config.seed / 100
+        variant = registry.get_variant(model)
+        score = variant.depth / 4 + variant.width / 8 + config.seed / 100
         row = {"top1": 0.0, "ema_top1": score}
         curve = {"val_top1": 0.0, "val_ema_top1": score}
         for epoch in (1, 2):
@@ -72,9 +72,9 @@ def deep_fails(runs, monkeypatch):
 
 
 def _work(plan, tmp_path):
-    compound_search.start(plan, tmp_path)
+    compound_search.start_search(plan, tmp_path)
     names = list(compound_search.candidates(plan))
-    trials.work(names, plan.budget, tmp_path)
+    trials.run_trials(names, plan.budget, tmp_path)
     return names
 
 
@@ -83,8 +83,8 @@ def test_every_network_trains_once_per_seed_at_its_own_resolution(
 ):
     names = _work(plan, tmp_path)
     assert runs == [(name, seed, 0) for seed in (0, 1) for name in names]
-    assert trials.count(names, BUDGET, tmp_path) == (6, 6)
-    trials.work(names, BUDGET, tmp_path)
+    assert trials.count_runs(names, BUDGET, tmp_path) == (6, 6)
+    trials.run_trials(names, BUDGET, tmp_path)
     assert len(runs) == 6
     assert not list(tmp_path.glob("runs/*/*/checkpoints"))
     assert not list(tmp_path.glob("runs/*/*/model.keras"))
@@ -92,9 +92,9 @@ def test_every_network_trains_once_per_seed_at_its_own_resolution(
 
 def test_the_recipes_resolution_is_the_bases():
     budget = dataclasses.replace(BUDGET, settings=("resolution=48",))
-    assert trials.base_network("resnet50", budget).resolution == 48
+    assert trials.base_variant("resnet50", budget).resolution == 48
     budget = dataclasses.replace(BUDGET, settings=("resolution=0",))
-    assert trials.base_network("efficientnet_b3", budget).resolution == 300
+    assert trials.base_variant("efficientnet_b3", budget).resolution == 300
 
 
 def test_the_best_mean_over_seeds_is_chosen_and_becomes_a_family(
@@ -149,7 +149,7 @@ def test_only_the_best_train_with_the_next_seed(plan, tmp_path, runs):
     kept = [name for name in names if name in (deep, wide)]
     expected = [(name, 0) for name in names] + [(name, 1) for name in kept]
     assert [run[:2] for run in runs] == [*expected, (deep, 2)]
-    assert trials.count(names, budget, tmp_path) == (6, 6)
+    assert trials.count_runs(names, budget, tmp_path) == (6, 6)
     rows = compound_search.read_results(plan, tmp_path)
     assert compound_search.choose(rows)["name"] == deep
     assert [row["name"] for row in rows if row["on_front"]] == [deep]
@@ -160,21 +160,21 @@ def test_only_the_best_train_with_the_next_seed(plan, tmp_path, runs):
 
 def test_who_was_left_out_stays_out_whatever_else_it_has(plan, tmp_path, runs):
     """A check of the ranking has trained some with all seeds before."""
-    compound_search.start(plan, tmp_path)
+    compound_search.start_search(plan, tmp_path)
     checked = "alpha=1,beta=1,gamma=1.5"  # The least accurate.
     whole = dataclasses.replace(BUDGET, seeds=3)
-    trials.work([checked], whole, tmp_path)
+    trials.run_trials([checked], whole, tmp_path)
     assert len(runs) == 3
     budget = dataclasses.replace(whole, keep=0.5)
     names = list(compound_search.candidates(plan))
-    assert trials.count(names, budget, tmp_path) == (1, 6)
-    trials.work(names, budget, tmp_path)
+    assert trials.count_runs(names, budget, tmp_path) == (1, 6)
+    trials.run_trials(names, budget, tmp_path)
     assert [run[:2] for run in runs[-3:]] == [
         ("alpha=1,beta=1.5,gamma=1", 1),
         ("alpha=2,beta=1,gamma=1", 1),
         ("alpha=2,beta=1,gamma=1", 2),
     ]
-    assert trials.count(names, budget, tmp_path) == (6, 6)
+    assert trials.count_runs(names, budget, tmp_path) == (6, 6)
 
 
 def test_who_fails_does_not_go_on_while_others_can(
@@ -192,10 +192,10 @@ def test_costs_can_be_measured_here(plan, tmp_path, runs, monkeypatch):
 
     def measure(part, job, bench):
         asked.append((part, pathlib.Path(job.model).stem, bench.path))
-        network = registry.get_variant(job.model)
-        if network.resolution > SMALL.resolution:
+        variant = registry.get_variant(job.model)
+        if variant.resolution > SMALL.resolution:
             raise RuntimeError("no memory")
-        return {"latency_p50_ms": 10 * network.width, "latency_p95_ms": 0}
+        return {"latency_p50_ms": 10 * variant.width, "latency_p95_ms": 0}
 
     monkeypatch.setattr(cache, "measure", measure)
     plan = dataclasses.replace(
@@ -237,7 +237,7 @@ def test_memory_is_what_training_adds_at_the_recipes_batch(
 
     monkeypatch.setattr(cache, "measure", measure)
     plan = dataclasses.replace(plan, costs=("memory_mb",))
-    compound_search.start(plan, tmp_path)
+    compound_search.start_search(plan, tmp_path)
     measured = compound_search.measure(plan, tmp_path)
     assert len(measured) == 4
     assert all(row == {"memory_mb": 100.0} for row in measured.values())
@@ -249,7 +249,7 @@ def test_without_the_bases_cost_there_is_no_search(plan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(cache, "measure", measure)
     plan = dataclasses.replace(plan, costs=("latency_ms",))
-    compound_search.start(plan, tmp_path)
+    compound_search.start_search(plan, tmp_path)
     with pytest.raises(RuntimeError, match="no memory"):
         compound_search.measure(plan, tmp_path)
 
@@ -257,11 +257,13 @@ def test_without_the_bases_cost_there_is_no_search(plan, tmp_path, monkeypatch):
 def test_what_is_chosen_by_may_change_later(plan, tmp_path, runs):
     _work(plan, tmp_path)
     budget = dataclasses.replace(BUDGET, keep=0.5)
-    compound_search.start(dataclasses.replace(plan, budget=budget), tmp_path)
+    compound_search.start_search(
+        dataclasses.replace(plan, budget=budget), tmp_path
+    )
     other = dataclasses.replace(
         plan, objective="weighted", costs=("params",), cost_exponent=-90.0
     )
-    compound_search.start(other, tmp_path)
+    compound_search.start_search(other, tmp_path)
     rows = compound_search.read_results(other, tmp_path)
     fewest = min(rows, key=lambda row: row["params"])
     assert compound_search.choose(rows)["name"] == fewest["name"]
@@ -274,7 +276,7 @@ def test_a_network_that_fails_is_recorded_and_the_search_goes_on(
     plan, tmp_path, runs, deep_fails
 ):
     names = _work(plan, tmp_path)
-    assert trials.count(names, BUDGET, tmp_path) == (6, 6)
+    assert trials.count_runs(names, BUDGET, tmp_path) == (6, 6)
     rows = {
         row["name"]: row for row in compound_search.read_results(plan, tmp_path)
     }
@@ -296,7 +298,7 @@ def test_bad_data_stop_the_search_at_once(plan, tmp_path, monkeypatch):
 
 
 def test_without_any_accuracy_nothing_is_chosen(plan, tmp_path):
-    compound_search.start(plan, tmp_path)
+    compound_search.start_search(plan, tmp_path)
     with pytest.raises(
         RuntimeError, match="No candidate finished with all seeds"
     ):
@@ -306,31 +308,33 @@ def test_without_any_accuracy_nothing_is_chosen(plan, tmp_path):
 def test_a_run_that_another_process_is_at_is_left_to_it(
     plan, tmp_path, runs, monkeypatch
 ):
-    compound_search.start(plan, tmp_path)
+    compound_search.start_search(plan, tmp_path)
     names = list(compound_search.candidates(plan))
     theirs = filelock.FileLock(tmp_path / "locks" / f"{names[0]}-seed0.lock")
     (tmp_path / "locks").mkdir()
     theirs.acquire()
     # Everything else is done before the first wait, in which it is let go.
     monkeypatch.setattr(workers.time, "sleep", lambda _: theirs.release())
-    trials.work(names, BUDGET, tmp_path)
+    trials.run_trials(names, BUDGET, tmp_path)
     assert runs[-1] == (names[0], 0, 0) and len(runs) == 6
 
 
 def test_the_check_of_the_ranking_is_part_of_the_search(plan, tmp_path, runs):
     names = compound_search.sample(plan, 2)
     assert names == [list(compound_search.candidates(plan))[i] for i in (0, 2)]
-    compound_search.start(plan, tmp_path)
-    trials.work(names, BUDGET, tmp_path)
+    compound_search.start_search(plan, tmp_path)
+    trials.run_trials(names, BUDGET, tmp_path)
     _work(plan, tmp_path)
     assert len(runs) == len(set(runs)) == 6
 
 
 def test_another_plan_in_the_same_folder_is_refused(plan, tmp_path):
-    compound_search.start(plan, tmp_path)
-    compound_search.start(plan, tmp_path)
+    compound_search.start_search(plan, tmp_path)
+    compound_search.start_search(plan, tmp_path)
     with pytest.raises(ValueError, match="step=0.5 there, 0.25 here"):
-        compound_search.start(dataclasses.replace(plan, step=0.25), tmp_path)
+        compound_search.start_search(
+            dataclasses.replace(plan, step=0.25), tmp_path
+        )
 
 
 def test_the_papers_grid_holds_the_papers_choice():
@@ -399,14 +403,16 @@ def test_more_seeds_may_follow_in_the_same_folder(plan, tmp_path, runs):
     with pytest.raises(
         ValueError, match="budget's recipe='smoke' there, 'paper' here"
     ):
-        compound_search.start(dataclasses.replace(plan, budget=other), tmp_path)
+        compound_search.start_search(
+            dataclasses.replace(plan, budget=other), tmp_path
+        )
 
 
 @pytest.mark.parametrize(("begun", "trains"), [(2, True), (3, False)])
 def test_a_network_that_is_killed_again_and_again_has_failed(
     plan, tmp_path, runs, begun, trains
 ):
-    compound_search.start(plan, tmp_path)
+    compound_search.start_search(plan, tmp_path)
     name, *_ = compound_search.candidates(plan)
     folder = tmp_path / "runs" / name / "seed=0"
     (folder / "checkpoints" / "step_000000007").mkdir(parents=True)
@@ -481,10 +487,10 @@ def grown():
 def test_a_study_grows_each_base_in_each_direction_at_one_cost(
     grown, tmp_path, runs
 ):
-    compound_study.start(grown, tmp_path)
+    compound_study.start_study(grown, tmp_path)
     names = [case.name for case in compound_study.cases(grown)]
     assert len(names) == len(set(names)) == 2 * (1 + 4)
-    trials.work(names, BUDGET, tmp_path)
+    trials.run_trials(names, BUDGET, tmp_path)
     assert len(runs) == 20
     rows = compound_study.read_results(grown, tmp_path)
     for row in rows:
@@ -537,7 +543,7 @@ def test_a_real_network_is_trained_by_the_trainer(tmp_path, make_folder):
     folder = make_folder(tmp_path / "images", {"a": 10, "b": 10})
     settings = ("epochs=1", "batch_size=7", "warmup_epochs=0")
     budget = trials.Budget(f"folder:{folder}", settings=settings, seeds=1)
-    base = trials.base_network(
+    base = trials.base_variant(
         "mobilenet_v1", budget, width=0.1, depth=0.1, resolution=32
     )
     plan = compound_search.Plan(

@@ -55,4 +55,4 @@ if __name__ == "__main__":
     progress.Throughput = _Killer
     plan = make_plan(folder, weights)
     run_folder.start_study(plan, workdir)
-    runs.work(plan, workdir)
+    runs.run_sweep(plan, workdir)

@@ -143,6 +143,21 @@ def train(
     arrays = {f"log/{key}": value[0] for key, value in history.items()}
     if evaluate:
         arrays |= score(trained, images[:BATCH], labels[:BATCH])
+    arrays |= read_variables(network, strategy) | read_average(ema)
+    return arrays | read_optimizer(trained.optimizer)
+
+
+def read_optimizer(optimizer):
+    """Returns the steps, and the loss scale if there is one."""
+    arrays = {"iterations": optimizer.iterations.numpy()}
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        arrays["scale"] = optimizer.dynamic_scale.numpy()
+    return arrays
+
+
+def read_variables(network, strategy):
+    """Returns {"KIND/REPLICA/PATH": array}."""
+    arrays = {}
     for variable in network.variables:
         copies = strategy.experimental_local_results(variable.value)
         for i, copy in enumerate(copies):
@@ -150,13 +165,16 @@ def train(
             if "seed" in variable.path:
                 kind = "seed"
             arrays[f"{kind}/{i}/{variable.path}"] = copy.numpy()
-    for variable, average in ema.pairs:
-        arrays[f"ema/{variable.path}"] = average.numpy()
-    arrays["ema_steps"] = ema.steps.numpy()
-    arrays["iterations"] = trained.optimizer.iterations.numpy()
-    if initial_scale:
-        arrays["scale"] = trained.optimizer.dynamic_scale.numpy()
     return arrays
+
+
+def read_average(ema):
+    """Returns the averages and how many updates made them."""
+    arrays = {
+        f"ema/{variable.path}": average.numpy()
+        for variable, average in ema.pairs
+    }
+    return {**arrays, "ema_steps": ema.steps.numpy()}
 
 
 def score(trained, images, labels):

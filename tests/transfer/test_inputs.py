@@ -10,7 +10,7 @@ from transfer import inputs, recipes
 
 COUNT, SIDE, SIZE, BATCH = 20, 24, 40, 4
 CONFIG = recipes.FinetuneConfig(min_area=0.3, seed=7)
-RESULT = types.SimpleNamespace(
+CLASSIFIER = types.SimpleNamespace(
     resolution=SIZE,
     interpolation="bilinear",
     crop_padding=0,
@@ -27,7 +27,9 @@ def images():
 
 @pytest.fixture
 def examples(images):
-    return sources.from_arrays(images, np.arange(COUNT) % 3, RESULT.class_names)
+    return sources.from_arrays(
+        images, np.arange(COUNT) % 3, CLASSIFIER.class_names
+    )
 
 
 def _batches(feed, count=6, start_step=0):
@@ -40,14 +42,14 @@ def _batches(feed, count=6, start_step=0):
 def _epoch(examples, flip=False, **fields):
     """Returns images and labels of an epoch of a feed with changed fields."""
     config = dataclasses.replace(CONFIG, **fields)
-    feed = inputs.Feed(examples, RESULT, config, flip=flip)
+    feed = inputs.Feed(examples, CLASSIFIER, config, flip=flip)
     images, labels = zip(*_batches(feed, COUNT // BATCH), strict=True)
     return np.concatenate(images), np.concatenate(labels)
 
 
 def test_it_goes_on_where_it_was_left(examples):
     config = dataclasses.replace(CONFIG, mixup_alpha=0.4, cutmix_alpha=1.0)
-    feed = inputs.Feed(examples, RESULT, config, flip=True)
+    feed = inputs.Feed(examples, CLASSIFIER, config, flip=True)
     whole, rest = _batches(feed), _batches(feed, 3, start_step=3)
     for (images, labels), (again, labels_again) in zip(
         whole[3:], rest, strict=True

@@ -102,6 +102,26 @@ def render(summary: Iterable[Mapping[str, Any]]) -> str:
     return tables.to_markdown(HEADER, map(_cells, summary))
 
 
+def to_text(rows: Iterable[dict]) -> str:
+    """Returns the scores over seeds, with their intervals, as aligned text."""
+    lines = []
+    for row in summarize(rows):
+        interval = ""
+        if row["interval"]:
+            low, high = row["interval"]
+            interval = f"{100 * low:.1f} to {100 * high:.1f}"
+        lines.append(
+            (
+                *(row[key] for key in FIELDS[:4]),
+                f"{100 * row['mean']:.1f}",
+                interval,
+                str(row["seeds"]),
+            )
+        )
+    header = (*FIELDS[:4], "%", "95 % interval", "seeds")
+    return tables.to_text(header, lines, left=range(4))
+
+
 def find_conditions(row: Mapping[str, Any]) -> list[str]:
     """Returns phrases for all conditions of a row that are not the paper's."""
     found = []

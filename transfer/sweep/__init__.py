@@ -1,4 +1,4 @@
 """Many runs: hyper-parameters chosen on validation, final runs scored on test.
 
-Others use `plan.Plan`, and `runs` to work on it and to read its results.
+Others use `plan.Plan`, `workflow.run_grid`, and `runs` to read the results.
 """

@@ -24,7 +24,7 @@ from transfer.sweep import plan as plan_lib
 ALL_DIVERGED = "no run of the search finished; choose other values to search."
 
 
-def work(
+def run_sweep(
     plan: plan_lib.Plan,
     workdir: str | os.PathLike,
     data_dir: str | None = None,
@@ -59,7 +59,9 @@ def work(
             return
 
 
-def count(plan: plan_lib.Plan, workdir: str | os.PathLike) -> tuple[int, int]:
+def count_runs(
+    plan: plan_lib.Plan, workdir: str | os.PathLike
+) -> tuple[int, int]:
     """Returns how many runs have ended, and how many there are in all."""
     workdir = pathlib.Path(workdir)
     ended, total = 0, 0

@@ -26,6 +26,17 @@ def _write(path, *rows):
     return path
 
 
+def test_scores_over_seeds_are_text_with_their_interval():
+    rows = [ROW, {**ROW, "seed": 1, "score": 0.97}]
+    header, line = results.to_text(rows).splitlines()
+    assert header.split()[:5] == ["task", "model", "recipe", "metric", "%"]
+    low, high = results.summarize(rows)[0]["interval"]
+    assert line.split() == [
+        *("cifar10", "efficientnet_lite0", "gpipe", "top1", "96.0"),
+        *(f"{100 * low:.1f}", "to", f"{100 * high:.1f}", "2"),
+    ]
+
+
 def test_a_row_shows_ours_published_and_the_difference():
     table = results.render(results.summarize([ROW])).splitlines()
     assert table[0] == (

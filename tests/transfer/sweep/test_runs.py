@@ -76,7 +76,7 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
     plan, tmp_path, runs
 ):
     run_folder.start_study(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     used = [
         (c.learning_rate, c.train_on, c.evaluate_on, c.seed) for c, *_ in runs
     ]
@@ -86,7 +86,7 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
         (0.01, "train+validation", "test", 0),
         (0.01, "train+validation", "test", 1),
     ]
-    assert runs_lib.count(plan, tmp_path) == (4, 4)
+    assert runs_lib.count_runs(plan, tmp_path) == (4, 4)
     rows = runs_lib.read_results(plan, tmp_path)
     assert [row["seed"] for row in rows] == [0, 1]
     assert files.read_json_lines(tmp_path / run_folder.RESULTS_FILE) == rows
@@ -95,7 +95,7 @@ def test_the_search_is_on_validation_and_each_seed_touches_test_once(
         # Of the rate that was chosen.
         assert row["search_curves"] == {"epoch": [1], "val_top1": [0.01]}
         assert row["searched"] == ["learning_rate"]
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     assert len(runs) == 4
 
 
@@ -103,13 +103,13 @@ def test_what_a_kill_after_a_result_left_undone_is_made_up_for(
     plan, tmp_path, runs
 ):
     run_folder.start_study(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     (cell,) = plan.cells
     shown = tmp_path / "tensorboard" / cell.slug / "seed=1"
     shutil.rmtree(shown)
     left = runs_lib._final(tmp_path, cell, 1) / "checkpoints"
     left.mkdir(exist_ok=True)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     assert len(runs) == 4  # Nothing is run again.
     assert list(shown.iterdir()) and not left.exists()
 
@@ -126,7 +126,7 @@ def test_the_test_images_are_read_by_final_runs_alone(
 
     monkeypatch.setattr(inputs, "make_eval_dataset", watch)
     run_folder.start_study(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     task = finetune.tasks.get_task(plan.tasks[0])
     test = finetune.tasks.load_examples(task)["test"].fingerprint
     assert read.count(test) == plan.seeds
@@ -155,7 +155,7 @@ def _assert_complete(plan, workdir, runs, repeats=0):
     assert set(folders[:-2]) == searched
     for path in workdir.glob("search/*/*/results.jsonl"):
         assert len(files.read_json_lines(path)) <= 1 + repeats
-    assert runs_lib.count(plan, workdir) == (4, 4)
+    assert runs_lib.count_runs(plan, workdir) == (4, 4)
     rows = files.read_json_lines(workdir / run_folder.RESULTS_FILE)
     assert [row["seed"] for row in rows] == [0, 1]
 
@@ -177,12 +177,12 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(
     if place is optuna.Study:  # These replace a trial whose process is dead.
         with monkeypatch.context() as patch, pytest.raises(_Kill):
             patch.setattr(finetune, "finetune_and_evaluate", kill)
-            runs_lib.work(plan, tmp_path)
+            runs_lib.run_sweep(plan, tmp_path)
     for _ in range(2):
         with monkeypatch.context() as patch, pytest.raises(_Kill):
             patch.setattr(place, name, kill)
-            runs_lib.work(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+            runs_lib.run_sweep(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     # One that ended before its trial did returns its result once more.
     _assert_complete(plan, tmp_path, runs, repeats=name == "tell")
 
@@ -216,9 +216,9 @@ def test_a_plain_grid_killed_at_any_moment_loses_and_repeats_nothing(
 
     with monkeypatch.context() as patch, pytest.raises(_Kill):
         patch.setattr(place, name, kill)
-        runs_lib.work(plan, tmp_path)
+        runs_lib.run_sweep(plan, tmp_path)
         raise _Kill  # It was called less often.
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     assert len(runs) == 4
     _assert_complete(plan, tmp_path, runs)
     assert not list(tmp_path.glob("*/*/*/checkpoints"))
@@ -232,11 +232,11 @@ def test_a_plain_grid_runs_where_optuna_is_not_installed(
     monkeypatch.setitem(sys.modules, optuna_search.__name__, None)
     monkeypatch.delattr(sweep, "optuna_search")
     run_folder.start_study(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     _assert_complete(plan, tmp_path, runs)
     assert not list(tmp_path.glob("study.db*"))
     with pytest.raises(ImportError, match="optuna"):
-        runs_lib.work(dataclasses.replace(plan, pruner="asha"), tmp_path)
+        runs_lib.run_sweep(dataclasses.replace(plan, pruner="asha"), tmp_path)
 
 
 def test_a_plain_grid_that_an_earlier_version_began_with_optuna_goes_on(
@@ -255,14 +255,14 @@ def test_a_plain_grid_that_an_earlier_version_began_with_optuna_goes_on(
     ended = tmp_path / "search" / cell.slug / "learning_rate=0.001"
     files.append_json_line(ended / run_folder.RESULTS_FILE, row)
     study.tell(0, 0.5)
-    assert runs_lib.count(plan, tmp_path) == (1, 4)
-    runs_lib.work(plan, tmp_path)
+    assert runs_lib.count_runs(plan, tmp_path) == (1, 4)
+    runs_lib.run_sweep(plan, tmp_path)
     assert [folder.name for _, folder, _ in runs] == [
         "learning_rate=0.01",
         "seed=0",
         "seed=1",
     ]
-    assert runs_lib.count(plan, tmp_path) == (4, 4)
+    assert runs_lib.count_runs(plan, tmp_path) == (4, 4)
 
 
 def test_a_point_that_diverged_is_neither_repeated_nor_chosen(
@@ -279,10 +279,10 @@ def test_a_point_that_diverged_is_neither_repeated_nor_chosen(
     monkeypatch.setattr(finetune, "finetune_and_evaluate", diverge)
     run_folder.start_study(plan, tmp_path)
     for _ in range(2):
-        runs_lib.work(plan, tmp_path)
+        runs_lib.run_sweep(plan, tmp_path)
     rates = [config.learning_rate for config, *_ in runs]
     assert rates == [0.001, 0.001, 0.001] and len(tries) == 1
-    assert runs_lib.count(plan, tmp_path) == (4, 4)
+    assert runs_lib.count_runs(plan, tmp_path) == (4, 4)
 
 
 def test_of_equal_scores_the_first_point_is_chosen(plan, tmp_path, runs):
@@ -315,7 +315,7 @@ def test_the_search_is_over_only_if_that_is_so_under_its_lock(
 
     monkeypatch.setattr(optuna.Study, "get_trials", watch)
     run_folder.start_study(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     assert held and all(held)
 
 
@@ -335,7 +335,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
 
     monkeypatch.setattr(workers, "lock", end_first)
     run_folder.start_study(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     assert [folder.name for _, folder, _ in runs] == [
         "learning_rate=0.01",
         "seed=0",
@@ -346,8 +346,8 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
 def test_without_a_choice_nothing_is_searched(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, search=())
     run_folder.start_study(plan, tmp_path)
-    assert runs_lib.count(plan, tmp_path) == (0, 2)
-    runs_lib.work(plan, tmp_path)
+    assert runs_lib.count_runs(plan, tmp_path) == (0, 2)
+    runs_lib.run_sweep(plan, tmp_path)
     assert [c.evaluate_on for c, *_ in runs] == ["test", "test"]
     assert not (tmp_path / optuna_search.STUDY_FILE).exists()
 
@@ -366,7 +366,7 @@ def test_kornbliths_own_grid_has_56_points(plan):
 def test_tpe_tries_as_many_as_it_may_between_the_ends(plan, tmp_path, runs):
     plan = dataclasses.replace(plan, sampler="tpe", trials=5, seeds=1)
     run_folder.start_study(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     rates = [config.learning_rate for config, *_ in runs]
     assert len(rates) == 6 and len(set(rates[:5])) == 5
     assert all(0.001 <= rate <= 0.01 for rate in rates)
@@ -379,7 +379,7 @@ def test_tpe_takes_whole_numbers_where_a_field_needs_them(plan, tmp_path, runs):
         plan, search=search, sampler="tpe", trials=4, seeds=1
     )
     run_folder.start_study(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     sizes = [config.batch_size for config, *_ in runs]
     assert len(set(sizes)) > 1 and all(4 <= size <= 64 for size in sizes)
 
@@ -395,7 +395,7 @@ def test_tpe_keeps_kornblith_decays_to_their_rates(plan, tmp_path, runs):
         seeds=1,
     )
     run_folder.start_study(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     for config, *_ in runs:
         product = config.learning_rate * config.weight_decay
         assert 1e-6 * 0.999 <= product <= 1e-3 * 1.001
@@ -435,9 +435,9 @@ def test_a_hopeless_run_is_pruned_and_a_diverged_one_is_not_chosen(
         lambda _: optuna.pruners.MedianPruner(1, optuna_search.MIN_ROUNDS),
     )
     run_folder.start_study(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     assert rounds == {0.01: 8, 0.03: 8, 0.04: optuna_search.MIN_ROUNDS}
-    assert runs_lib.count(plan, tmp_path) == (5, 5)
+    assert runs_lib.count_runs(plan, tmp_path) == (5, 5)
     (row,) = runs_lib.read_results(plan, tmp_path)
     assert row["score"] == 0.03
 
@@ -449,7 +449,7 @@ def test_a_search_without_any_score_says_so(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(finetune, "finetune_and_evaluate", run)
     run_folder.start_study(plan, tmp_path)
     with pytest.raises(RuntimeError, match="tiny.*: no run of the search"):
-        runs_lib.work(plan, tmp_path)
+        runs_lib.run_sweep(plan, tmp_path)
 
 
 def test_what_diverges_does_not_keep_the_rest_from_being_done(
@@ -474,7 +474,7 @@ def test_what_diverges_does_not_keep_the_rest_from_being_done(
         with pytest.raises(
             RuntimeError, match="^1 diverged.*full seed 0: loss"
         ):
-            runs_lib.work(plan, tmp_path)
+            runs_lib.run_sweep(plan, tmp_path)
     with pytest.raises(RuntimeError, match="^1 diverged.*full seed 0: loss"):
         runs_lib.check(plan, tmp_path)
     rows = runs_lib.read_results(plan, tmp_path)
@@ -482,7 +482,7 @@ def test_what_diverges_does_not_keep_the_rest_from_being_done(
     assert {row["chosen_from"] for row in rows} == {0}
     # Nothing is random in "linear", so one seed is enough.
     assert sorted(done) == [("full", 1), ("full", 2), ("linear", 0)]
-    assert runs_lib.count(plan, tmp_path) == (4, 4)
+    assert runs_lib.count_runs(plan, tmp_path) == (4, 4)
 
 
 def test_a_run_that_has_just_ended_is_not_repeated(
@@ -539,7 +539,7 @@ def test_two_workers_of_which_one_is_killed_repeat_no_finished_run(
     first, second = (_work(plan, tmp_path, at) for at in (8, 0))
     codes = [worker.wait() for worker in (first, second)]
     assert codes in ([-9, 0], [0, 0])
-    assert runs_lib.count(plan, tmp_path) == (4, 4)
+    assert runs_lib.count_runs(plan, tmp_path) == (4, 4)
     for path in tmp_path.glob("*/*/*/metrics.jsonl"):
         epochs = [row["epoch"] for row in files.read_json_lines(path)]
         assert epochs == [1, 2], path
@@ -551,7 +551,7 @@ def test_two_workers_of_which_one_is_killed_repeat_no_finished_run(
 def test_killed_alone_it_goes_on_where_it_was(plan, tmp_path):
     worker = _work(plan, tmp_path, 5)
     assert worker.wait() == -9
-    assert runs_lib.count(plan, tmp_path) == (0, 4)
+    assert runs_lib.count_runs(plan, tmp_path) == (0, 4)
     (killed,) = tmp_path.glob("search/*/*/metrics.jsonl")
     before = files.read_json_lines(killed)
     assert [row["epoch"] for row in before] == [1]
@@ -559,7 +559,7 @@ def test_killed_alone_it_goes_on_where_it_was(plan, tmp_path):
     assert worker.wait() == 0
     after = files.read_json_lines(killed)
     assert after[0] == before[0] and len(after) == 2
-    assert runs_lib.count(plan, tmp_path) == (4, 4)
+    assert runs_lib.count_runs(plan, tmp_path) == (4, 4)
 
 
 def test_tensorboard_gets_the_hyper_parameters_and_the_score(
@@ -569,7 +569,7 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
     from tensorboard.plugins.hparams import plugin_data_pb2
 
     run_folder.start_study(plan, tmp_path)
-    runs_lib.work(plan, tmp_path)
+    runs_lib.run_sweep(plan, tmp_path)
     found = {}
     for path in (tmp_path / "tensorboard").glob("*/*"):
         events = event_accumulator.EventAccumulator(str(path)).Reload()
