@@ -92,7 +92,7 @@ def finetune_and_evaluate(
     run = {"task": task_name, "model": _label(model_name), "weights": weights}
     run |= {"recipe": recipe, **dataclasses.asdict(config)}
     if run["model"] not in registry.list_models():
-        # A file may change until the run goes on.
+        # A file may change before the run is resumed.
         run["network"] = dataclasses.asdict(variant)
     finished = run_folder.start_run(workdir, run)
     if finished is not None:

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 from efficientnet_tf.data import policies
 from efficientnet_tf.models import variants
+from efficientnet_tf.training import recipes as training_recipes
 from efficientnet_tf.utils import configs
 
-MAX_STAGES = 7
+MAX_STAGES = len(variants.VARIANTS["efficientnet_b0"].stages)
 # What a rule decides.
 RULED = (
     "epochs",
@@ -49,7 +50,7 @@ class FinetuneConfig:
         str, configs.OneOf("adamw", "sgd", "momentum", "rmsprop")
     ] = "adamw"
     learning_rate: Annotated[float, configs.AtLeast(0)] = 3e-4
-    # "stairs": x 0.97 every 2.4 epochs; "tenths": / 10 at each of `decay_at`.
+    # "stairs": those of training's `PAPER`; "tenths": / 10 after `decay_at`.
     schedule: Annotated[
         str, configs.OneOf("cosine", "constant", "stairs", "tenths")
     ] = "cosine"
@@ -220,11 +221,11 @@ RECIPES = {
         batch_size=256,
         resolution=480,
         optimizer="rmsprop",
-        learning_rate=0.016 / 4,
+        learning_rate=training_recipes.PAPER.learning_rate_per_256 / 4,
         schedule="stairs",
-        warmup_epochs=5.0,
-        weight_decay=1e-5,
-        ema_decay=0.9999,
+        warmup_epochs=training_recipes.PAPER.warmup_epochs,
+        weight_decay=training_recipes.PAPER.weight_decay,
+        ema_decay=training_recipes.PAPER.ema_decay,
         drop_path_rate=0.2,
         dropout_rate=None,
         cutout=0.5,

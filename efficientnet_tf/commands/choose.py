@@ -31,9 +31,7 @@ RESULTS = flags.DEFINE_list(
 )
 TASK = flags.DEFINE_string("task", None, "The task whose results count.")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Images per batch.")
-PRECISION = flags.DEFINE_string(
-    "precision", "float32", "float32, mixed_bfloat16 or mixed_float16."
-)
+PRECISION = flags.DEFINE_string("precision", "float32", shared.PRECISION_HELP)
 BACKEND = flags.DEFINE_string("backend", "tensorflow", "tensorflow or jax.")
 BATCHES = flags.DEFINE_integer(
     "batches", 50, "Batches that are timed, after five others."

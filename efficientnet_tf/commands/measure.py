@@ -4,8 +4,6 @@ efficientnet measure --model=efficientnet_b0 --batch_size=8
 efficientnet measure --models=all --table --output=/tmp/costs
 """
 
-import pathlib
-
 from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared
@@ -18,9 +16,7 @@ RESOLUTION = flags.DEFINE_integer(
     "resolution", None, "Pixels a side; each network's own if unset."
 )
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "Images per batch.")
-PRECISION = flags.DEFINE_string(
-    "precision", "float32", "float32, mixed_bfloat16 or mixed_float16."
-)
+PRECISION = flags.DEFINE_string("precision", "float32", shared.PRECISION_HELP)
 BACKEND = flags.DEFINE_string("backend", "tensorflow", "tensorflow or jax.")
 WARMUP_BATCHES = flags.DEFINE_integer(
     "warmup_batches", 5, "Batches before the timed ones.", 0
@@ -40,7 +36,7 @@ OUTPUT = flags.DEFINE_string(
 def main(_: list[str]) -> None:
     if bool(MODEL.value) == bool(MODELS.value):
         raise ValueError("Pass either --model or --models.")
-    from efficientnet_tf.measure import cost_table, jobs
+    from efficientnet_tf.measure import cost_report, cost_table, jobs
     from efficientnet_tf.models import registry
     from efficientnet_tf.utils import extras, files
 
@@ -73,39 +69,11 @@ def main(_: list[str]) -> None:
         if rows:
             print(cost_table.to_text(rows), flush=True)
     if OUTPUT.value:
-        _write(pathlib.Path(OUTPUT.value), rows)
+        cost_report.write_networks(OUTPUT.value, rows, measured=not TABLE.value)
         if MODEL.value:
-            _write_parts(pathlib.Path(OUTPUT.value), wanted[0])
+            cost_report.write_parts(OUTPUT.value, wanted[0])
     result = rows[0] if MODEL.value else {"networks": len(rows)}
     program.print_result({**result, "output": OUTPUT.value})
-
-
-def _write(folder, rows):
-    from efficientnet_tf.measure import cost_charts, cost_table
-    from efficientnet_tf.utils import figures, files, tables
-
-    text = tables.to_csv(cost_table.COLUMNS, rows)
-    files.write_text(folder / "costs.csv", text)
-    images = {
-        "accuracy": cost_charts.accuracy_image(cost_charts.accuracy_points())
-    }
-    if not TABLE.value:
-        images["measured"] = cost_charts.measured_image(rows)
-    for name, image in images.items():
-        figures.write_png(folder / f"{name}.png", image)
-
-
-def _write_parts(folder, job):
-    """Writes what each layer and each stage costs."""
-    import dataclasses
-
-    from efficientnet_tf.models import builder, profile as profile_lib
-    from efficientnet_tf.utils import files, tables
-
-    profile = profile_lib.profile(builder.build(job.variant))
-    for name in ("layers", "stages"):
-        rows = [dataclasses.asdict(part) for part in getattr(profile, name)]
-        files.write_text(folder / f"{name}.csv", tables.to_csv(rows[0], rows))
 
 
 if __name__ == "__main__":

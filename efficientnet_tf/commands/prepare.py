@@ -87,12 +87,7 @@ def _check_duplicates(train, test):
     for pair in pairs[:SHOWN]:
         kind = "is" if pair.exact else "is nearly"
         print(f"{pair.test} {kind} {pair.train}")
-    exact = sum(pair.exact for pair in pairs)
-    return {
-        "exact_duplicates": exact,
-        "near_duplicates": len(pairs) - exact,
-        "of_other_labels": sum(not pair.same_label for pair in pairs),
-    }
+    return duplicates.count_kinds(pairs)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,6 @@ EXPECTED_ERRORS = (
     FloatingPointError,
     MemoryError,
 )
-# EX_TEMPFAIL of sysexits.h: all is saved, and a restart resumes.
-RESTART = 75
 
 # What a value of the JSON line may be.
 SCALARS = (str, int, float, bool, type(None))

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Iterable, Iterator, Sequence
 
 from efficientnet_tf.commands import program
-from efficientnet_tf.utils import extras, files
+from efficientnet_tf.utils import configs, extras, files, local_cluster
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.inference import classifier as classifier_lib
@@ -23,6 +23,7 @@ MODEL_HELP = "A network's name, or a variant file."
 WORKDIR_HELP = "In place of --model: a training or fine-tuning run."
 TRAIN_SPLIT_HELP = "What to train on, e.g. train[:90%]."
 SET_HELP = "field=value: changes a field of the recipe."
+PRECISION_HELP = f"One of {', '.join(configs.PRECISIONS)}."
 WORKERS_HELP = "Processes on this machine that share the work."
 
 
@@ -128,7 +129,7 @@ def exiting_when_preempted() -> Iterator[None]:
         yield
     except callbacks.Preempted as stop:
         interrupted = stop.signal == signal.SIGINT
-        code = program.INTERRUPTED if interrupted else program.RESTART
+        code = program.INTERRUPTED if interrupted else local_cluster.RESTART
         program.fail(f"{stop} Run the same command again to resume.", code)
 
 

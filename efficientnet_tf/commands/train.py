@@ -33,9 +33,7 @@ WORKDIR = flags.DEFINE_string(
 STRATEGY = flags.DEFINE_string(
     "strategy", "auto", "auto, none, mirrored, multi_worker or tpu."
 )
-PRECISION = flags.DEFINE_string(
-    "precision", None, "float32, mixed_bfloat16 or mixed_float16."
-)
+PRECISION = flags.DEFINE_string("precision", None, shared.PRECISION_HELP)
 XLA = flags.DEFINE_string("xla", "auto", "auto, on or off.")
 DATA_SERVICE = flags.DEFINE_string(
     "data_service",

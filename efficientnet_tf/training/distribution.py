@@ -14,15 +14,16 @@ from efficientnet_tf.utils import configs
 if typing.TYPE_CHECKING:
     import tensorflow as tf
 
-PRECISIONS = configs.PRECISIONS
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "tpu")
 XLA_SETTINGS = ("auto", "on", "off")
 
 
 def set_precision(precision: str) -> None:
     """Sets Keras's dtype policy for all models that are built afterwards."""
-    if precision not in PRECISIONS:
-        raise ValueError(configs.unknown("precision", precision, PRECISIONS))
+    if precision not in configs.PRECISIONS:
+        raise ValueError(
+            configs.unknown("precision", precision, configs.PRECISIONS)
+        )
     keras.config.set_dtype_policy(precision)
 
 

@@ -97,6 +97,11 @@ def train_and_evaluate(
     with devices.scope():
         state = _build(model_name, feed, xla)
     row = _run(run, state, feed, workdir, profile_steps)
+    return _record(row, workdir, begin, devices)
+
+
+def _record(row, workdir, begin, devices):
+    """Adds the time to a run's row, and writes it."""
     path = workdir / run_folder.METRICS_FILE
     row["seconds"] = round(progress.total_seconds(path, begin), 1)
     if distribution.is_chief(devices):

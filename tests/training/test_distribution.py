@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from efficientnet_tf.training import distribution
+from efficientnet_tf.utils import configs
 
 
 @pytest.fixture
@@ -14,7 +15,7 @@ def restore_policy():
     keras.config.set_dtype_policy(before)
 
 
-@pytest.mark.parametrize("precision", distribution.PRECISIONS)
+@pytest.mark.parametrize("precision", configs.PRECISIONS)
 def test_precision_is_that_of_the_layers_built_from_now_on(
     precision, restore_policy
 ):

@@ -4,7 +4,7 @@ import typing
 import numpy as np
 import pytest
 
-from efficientnet_tf.training import distribution
+from efficientnet_tf.utils import configs
 from transfer import hyper_rule, recipes, schedules
 
 OUTSIDE = [
@@ -70,7 +70,7 @@ def test_every_field_is_checked():
 def test_precisions_are_those_that_can_be_set():
     hints = typing.get_type_hints(recipes.FinetuneConfig, include_extras=True)
     (constraint,) = hints["precision"].__metadata__
-    assert constraint.choices == distribution.PRECISIONS
+    assert constraint.choices == configs.PRECISIONS
 
 
 def test_recipes_differ_in_what_they_train():

@@ -4,7 +4,6 @@ from typing import Annotated
 
 import pytest
 
-from efficientnet_tf.training import distribution
 from efficientnet_tf.utils import configs
 
 
@@ -219,7 +218,3 @@ def test_an_unknown_row_names_the_choices():
         match="recipe 'tow'; choose one of one, two. Did you mean 'two'[?]",
     ):
         configs.choose(rows, "tow")
-
-
-def test_precisions_are_those_that_can_be_set():
-    assert configs.PRECISIONS == distribution.PRECISIONS

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -68,6 +69,16 @@ class _Description:
     hashes: np.ndarray  # uint64 [N]
     thumbnails: np.ndarray  # uint8 [N, THUMBNAIL, THUMBNAIL, 3]
     labels: np.ndarray
+
+
+def count_kinds(pairs: Sequence[Pair]) -> dict[str, int]:
+    """Returns how many pairs are equal, nearly so, and of two labels."""
+    exact = sum(pair.exact for pair in pairs)
+    return {
+        "exact_duplicates": exact,
+        "near_duplicates": len(pairs) - exact,
+        "of_other_labels": sum(not pair.same_label for pair in pairs),
+    }
 
 
 def _describe(examples, what):
