@@ -1,7 +1,7 @@
 """The family with the names and arguments of keras.applications.
 
-The layers' names are keras.applications' too: `models/blocks.py` makes them, of
-the blocks' names by `plan.name_block`.
+The layers are named as there, too: see `models/blocks.py` and
+`plan.name_block`.
 """
 
 import inspect
