@@ -4,13 +4,21 @@ from efficientnet_tf.models import variants
 
 _Stage = variants.Stage
 
+
+def _make_row(**fields):
+    """Returns a network at scale 1 that drops nothing."""
+    return variants.Variant(
+        width=1.0,
+        depth=1.0,
+        resolution=224,
+        dropout=0.0,
+        drop_path=0.0,
+        **fields,
+    )
+
+
 # Table 1 of https://arxiv.org/abs/1704.04861: depthwise-separable blocks.
-MOBILENET_V1 = variants.Variant(
-    width=1.0,
-    depth=1.0,
-    resolution=224,
-    dropout=0.0,
-    drop_path=0.0,
+MOBILENET_V1 = _make_row(
     activation="relu6",
     head="none",
     head_filters=0,
@@ -26,12 +34,7 @@ MOBILENET_V1 = variants.Variant(
 
 # Table 2 of https://arxiv.org/abs/1801.04381: MBConv without
 # squeeze-and-excitation.
-MOBILENET_V2 = variants.Variant(
-    width=1.0,
-    depth=1.0,
-    resolution=224,
-    dropout=0.0,
-    drop_path=0.0,
+MOBILENET_V2 = _make_row(
     activation="relu6",
     stages=(
         _Stage("mbconv", 3, 1, 16, 1, 1, 0.0),
@@ -46,12 +49,7 @@ MOBILENET_V2 = variants.Variant(
 
 # Table 1 of https://arxiv.org/abs/1512.03385; filters are those inside the
 # bottleneck.
-RESNET50 = variants.Variant(
-    width=1.0,
-    depth=1.0,
-    resolution=224,
-    dropout=0.0,
-    drop_path=0.0,
+RESNET50 = _make_row(
     activation="relu",
     stem="conv_pool",
     stem_filters=64,
@@ -67,12 +65,7 @@ RESNET50 = variants.Variant(
 
 # ViT-S/16, https://arxiv.org/abs/2012.12877; width 2 is ViT-B/16 of Table 1
 # in https://arxiv.org/abs/2010.11929, width 0.5 is DeiT-Ti.
-VIT = variants.Variant(
-    width=1.0,
-    depth=1.0,
-    resolution=224,
-    dropout=0.0,
-    drop_path=0.0,
+VIT = _make_row(
     activation="gelu",
     stem="patches",
     stem_filters=384,

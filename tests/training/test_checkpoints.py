@@ -4,42 +4,18 @@ import keras
 import numpy as np
 import pytest
 
+import line_fit
 from efficientnet_tf.training import (
     callbacks,
     checkpoints,
-    optimizers,
-    schedules,
 )
-
-STEPS = 4
-
-
-def _compiled():
-    layers = [keras.Input((2,)), keras.layers.Dense(1, name="dense")]
-    network = keras.Sequential(layers)
-    schedule = schedules.warmup_cosine(0.1, 20, 5)
-    network.compile(optimizers.make_adamw(schedule, weight_decay=0.1), "mse")
-    return network
-
-
-def _fit(network, watchers, epochs, done=0):
-    noise = np.random.default_rng(0)
-    network.fit(
-        noise.normal(size=(8 * STEPS, 2)),
-        noise.normal(size=(8 * STEPS, 1)),
-        batch_size=8,
-        epochs=epochs,
-        initial_epoch=done,
-        callbacks=watchers,
-        verbose=0,
-    )
 
 
 @pytest.fixture
 def trained(tmp_path):
-    network = _compiled()
+    network = line_fit.compile_line()
     folder = tmp_path / "checkpoints"
-    _fit(network, [_checkpointer(network, folder)], 3)
+    line_fit.fit(network, [_checkpointer(network, folder)], 3)
     return network, folder
 
 
@@ -47,7 +23,7 @@ def _checkpointer(network, folder, done=0, **options):
     return callbacks.Checkpointer(
         folder,
         checkpoints.state_of(network),
-        first_step=done * STEPS,
+        first_step=done * line_fit.STEPS,
         **options,
     )
 
@@ -61,18 +37,18 @@ def _steps(folder):
 
 
 def test_the_newest_epochs_are_kept(trained):
-    assert _steps(trained[1]) == [3 * STEPS, 2 * STEPS]
+    assert _steps(trained[1]) == [3 * line_fit.STEPS, 2 * line_fit.STEPS]
 
 
 def test_restoring_gives_every_variable_and_the_step(trained):
     network, folder = trained
-    other = _compiled()
-    assert _restore(other, folder) == 3 * STEPS
+    other = line_fit.compile_line()
+    assert _restore(other, folder) == 3 * line_fit.STEPS
     old, new = checkpoints.state_of(network), checkpoints.state_of(other)
     assert len(old) == len(new) > 4
     for one, two in zip(old, new, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(two))
-    assert int(other.optimizer.iterations) == 3 * STEPS
+    assert int(other.optimizer.iterations) == 3 * line_fit.STEPS
 
 
 def _cut(path):
@@ -91,9 +67,9 @@ DAMAGE = {
 def test_a_damaged_newest_checkpoint_falls_back_to_the_older(trained, damage):
     folder = trained[1]
     damage(checkpoints.list_newest(folder)[0] / checkpoints.STATE_FILE)
-    other = _compiled()
-    assert _restore(other, folder) == 2 * STEPS
-    assert int(other.optimizer.iterations) == 2 * STEPS
+    other = line_fit.compile_line()
+    assert _restore(other, folder) == 2 * line_fit.STEPS
+    assert int(other.optimizer.iterations) == 2 * line_fit.STEPS
 
 
 def test_with_every_checkpoint_damaged_nothing_is_trained_by_mistake(trained):
@@ -103,11 +79,11 @@ def test_with_every_checkpoint_damaged_nothing_is_trained_by_mistake(trained):
     with pytest.raises(
         OSError, match="No checkpoint in .* can be read; delete"
     ):
-        _restore(_compiled(), folder)
+        _restore(line_fit.compile_line(), folder)
 
 
 def test_without_checkpoints_nothing_is_restored(tmp_path):
-    network = _compiled()
+    network = line_fit.compile_line()
     before = network.get_weights()
     assert _restore(network, tmp_path / "nowhere") == 0
     np.testing.assert_array_equal(before[0], network.get_weights()[0])
@@ -122,20 +98,20 @@ def test_a_save_that_fails_leaves_the_older_epochs_alone(trained, monkeypatch):
 
     monkeypatch.setattr(np, "savez", half)
     with pytest.raises(OSError, match="No space left"):
-        _fit(network, [_checkpointer(network, folder, 3)], 4, done=3)
-    assert _steps(folder) == [3 * STEPS, 2 * STEPS]
-    assert _restore(_compiled(), folder) == 3 * STEPS
+        line_fit.fit(network, [_checkpointer(network, folder, 3)], 4, done=3)
+    assert _steps(folder) == [3 * line_fit.STEPS, 2 * line_fit.STEPS]
+    assert _restore(line_fit.compile_line(), folder) == 3 * line_fit.STEPS
 
 
 def test_what_a_kill_left_is_removed_at_the_next_start(trained):
     network, folder = trained
     (folder / ".tmp-1-step_000000016").mkdir()
-    _fit(network, [_checkpointer(network, folder, 3)], 3, done=3)
+    line_fit.fit(network, [_checkpointer(network, folder, 3)], 3, done=3)
     assert len(os.listdir(folder)) == 2
 
 
 def test_the_best_stays_beside_the_newest(tmp_path):
-    network = _compiled()
+    network = line_fit.compile_line()
     state = checkpoints.state_of(network)
     for step, score in enumerate((0.3, 0.9, None, 0.5, 0.4), start=1):
         checkpoints.save(tmp_path, state, step, keep=2, score=score)
@@ -145,7 +121,7 @@ def test_the_best_stays_beside_the_newest(tmp_path):
 
 @pytest.mark.parametrize("keep", [1, 3])
 def test_going_on_from_an_older_one_removes_the_damaged_newer(tmp_path, keep):
-    network = _compiled()
+    network = line_fit.compile_line()
     state = checkpoints.state_of(network)
     for step in (10, 20, 30):
         checkpoints.save(tmp_path, state, step, keep=3, score=step)
@@ -178,41 +154,43 @@ class _AskToStop(keras.callbacks.Callback):
 
 
 def test_a_request_to_stop_saves_within_the_epoch(tmp_path):
-    network = _compiled()
+    network = line_fit.compile_line()
     saver = _checkpointer(network, tmp_path)
     with pytest.raises(callbacks.Preempted, match="after step 3"):
-        _fit(network, [saver, _AskToStop(saver, batch=2)], 3)
+        line_fit.fit(network, [saver, _AskToStop(saver, batch=2)], 3)
     assert _steps(tmp_path) == [3]
-    other = _compiled()
+    other = line_fit.compile_line()
     assert _restore(other, tmp_path) == 3
     assert int(other.optimizer.iterations) == 3
 
 
-@pytest.mark.parametrize("writes,saved", [(True, [STEPS]), (False, [])])
+@pytest.mark.parametrize(
+    "writes,saved", [(True, [line_fit.STEPS]), (False, [])]
+)
 def test_a_request_at_an_epochs_end_waits_for_its_scores(
     tmp_path, writes, saved
 ):
-    network = _compiled()
+    network = line_fit.compile_line()
     saver = _checkpointer(network, tmp_path, writes=writes)
-    watchers = [saver, _AskToStop(saver, batch=STEPS - 1)]
+    watchers = [saver, _AskToStop(saver, batch=line_fit.STEPS - 1)]
     if writes:
-        with pytest.raises(callbacks.Preempted, match=f"step {STEPS}"):
-            _fit(network, watchers, 1)
+        with pytest.raises(callbacks.Preempted, match=f"step {line_fit.STEPS}"):
+            line_fit.fit(network, watchers, 1)
     else:  # Another process decides, and this one does not claim to save.
-        _fit(network, watchers, 1)
+        line_fit.fit(network, watchers, 1)
         assert "worker 0 saves" in str(saver.stopped)
     assert _steps(tmp_path) == saved
 
 
 def test_time_alone_brings_a_save_within_the_epoch(tmp_path):
-    network = _compiled()
+    network = line_fit.compile_line()
     saver = _checkpointer(network, tmp_path, minutes=1e-9, keep=99)
-    _fit(network, [saver], 1)
+    line_fit.fit(network, [saver], 1)
     assert _steps(tmp_path) == [4, 3, 2, 1]
 
 
 def test_a_process_that_does_not_write_leaves_no_files(tmp_path):
-    network = _compiled()
+    network = line_fit.compile_line()
     folder = tmp_path / "checkpoints"
-    _fit(network, [_checkpointer(network, folder, writes=False)], 1)
+    line_fit.fit(network, [_checkpointer(network, folder, writes=False)], 1)
     assert not folder.exists()

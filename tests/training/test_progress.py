@@ -7,35 +7,13 @@ import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf.training import optimizers, progress, schedules
-
-STEPS = 4
-
-
-def _compiled():
-    layers = [keras.Input((2,)), keras.layers.Dense(1, name="dense")]
-    network = keras.Sequential(layers)
-    schedule = schedules.warmup_cosine(0.1, 20, 5)
-    network.compile(optimizers.make_adamw(schedule, weight_decay=0.1), "mse")
-    return network
-
-
-def _fit(network, watchers, epochs, done=0):
-    noise = np.random.default_rng(0)
-    network.fit(
-        noise.normal(size=(8 * STEPS, 2)),
-        noise.normal(size=(8 * STEPS, 1)),
-        batch_size=8,
-        epochs=epochs,
-        initial_epoch=done,
-        callbacks=watchers,
-        verbose=0,
-    )
+import line_fit
+from efficientnet_tf.training import progress, schedules
 
 
 def test_a_line_after_each_epoch_says_what_people_watch(capsys):
     watchers = [progress.Throughput(8), progress.Progress(5)]
-    _fit(_compiled(), watchers, 3, done=1)
+    line_fit.fit(line_fit.compile_line(), watchers, 3, done=1)
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert [line.partition(":")[0] for line in lines] == [
@@ -60,10 +38,13 @@ def test_a_terminal_sees_a_bar_of_each_epoch(monkeypatch, capsys):
         on_train_batch_begin=lambda batch, logs: time.sleep(0.11)
     )
     watchers = [slow, progress.Throughput(8), progress.Progress(2, terminal)]
-    _fit(_compiled(), watchers, 2)
+    line_fit.fit(line_fit.compile_line(), watchers, 2)
     shown = terminal.getvalue()
-    assert f"Epoch 1/2:   0%|          | 0/{STEPS}" in shown
-    assert re.search(rf"Epoch 2/2: 100%.* {STEPS}/{STEPS} .*, loss \d", shown)
+    assert f"Epoch 1/2:   0%|          | 0/{line_fit.STEPS}" in shown
+    assert re.search(
+        rf"Epoch 2/2: 100%.* {line_fit.STEPS}/{line_fit.STEPS} .*, loss \d",
+        shown,
+    )
     assert capsys.readouterr().out.count("Epoch") == 2
 
 
@@ -81,18 +62,18 @@ def test_durations_read_well(seconds, text):
 
 
 def test_logs_say_the_learning_rate_and_the_images_a_second(tmp_path):
-    network = _compiled()
+    network = line_fit.compile_line()
     path = tmp_path / "metrics.jsonl"
     watchers = [progress.Throughput(8), progress.JsonLines(path)]
-    _fit(network, watchers, 3)
+    line_fit.fit(network, watchers, 3)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     schedule = schedules.warmup_cosine(0.1, 20, 5)
     for row in rows:
-        expected = float(schedule(STEPS * row["epoch"]))
+        expected = float(schedule(line_fit.STEPS * row["epoch"]))
         assert row["learning_rate"] == pytest.approx(expected, rel=1e-5)
         assert np.isfinite(row["loss"])
         # All images of the epoch, in at most the time that it took.
-        assert row["images_per_second"] * row["seconds"] >= 8 * STEPS
+        assert row["images_per_second"] * row["seconds"] >= 8 * line_fit.STEPS
         assert row["images_per_second"] < 1e7
     assert rows[0]["finished"] < rows[1]["finished"] < rows[2]["finished"]
