@@ -1,8 +1,5 @@
 """Hides notes of TensorFlow and other packages that users do not need."""
 
-import functools
-import importlib.abc
-import importlib.util
 import logging as stdlib_logging
 import os
 import sys
@@ -16,22 +13,10 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 from absl import logging  # noqa: E402
 
+from efficientnet_tf.utils import import_hooks  # noqa: E402
+
 # TensorFlow's C++ writes these when imported, at any log level.
 STARTUP = (b"WARNING: All log messages before absl::InitializeLog()", b"I0000 ")
-
-
-class _QuietImport(importlib.abc.MetaPathFinder):
-    """Imports TensorFlow without its start-up notes."""
-
-    def find_spec(self, name, path, target=None):
-        if name != "tensorflow":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is not None:
-            execute = spec.loader.exec_module
-            spec.loader.exec_module = functools.partial(quietly, execute)
-        return spec
 
 
 def quietly(function: Callable, *args) -> None:
@@ -51,7 +36,7 @@ def quietly(function: Callable, *args) -> None:
                     os.write(2, line)
 
 
-sys.meta_path.insert(0, _QuietImport())
+import_hooks.wrap_import("tensorflow", quietly)
 
 
 def quieten_others() -> None:

@@ -1,17 +1,18 @@
-"""Calls a function after a package has been imported, now or later."""
+"""Does something around or after the import of a package, now or later."""
 
+import functools
 import importlib.abc
 import importlib.util
 import sys
 from collections.abc import Callable
 
 
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Finds one package as usual and calls `function` after its import."""
+class _WrappedImport(importlib.abc.MetaPathFinder):
+    """Finds one package as usual and has `wrap` execute it."""
 
-    def __init__(self, package, function):
+    def __init__(self, package, wrap):
         self._package = package
-        self._function = function
+        self._wrap = wrap
 
     def find_spec(self, name, path=None, target=None):
         if name != self._package:
@@ -19,23 +20,29 @@ class _AfterImport(importlib.abc.MetaPathFinder):
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def execute_then_call(module):
-                execute(module)
-                self._function()
-
             # Of this one loader: whoever imports next gets a new one.
-            spec.loader.exec_module = execute_then_call  # type: ignore[method-assign]
+            spec.loader.exec_module = functools.partial(  # type: ignore[method-assign]
+                self._wrap, spec.loader.exec_module
+            )
         return spec
 
 
-def after_import(package: str, function: Callable[[], object]) -> None:
-    """Calls `function` after the import of a package, or now if it is loaded.
+def wrap_import(package: str, wrap: Callable[..., object]) -> None:
+    """Calls `wrap(execute, module)` in place of a package's `execute(module)`.
 
     It imports nothing itself, so it costs nothing if the package is not used.
     """
+    sys.meta_path.insert(0, _WrappedImport(package, wrap))
+
+
+def after_import(package: str, function: Callable[[], object]) -> None:
+    """Calls `function` after a package is imported, or now if it is loaded."""
+
+    def execute_then_call(execute, module):
+        execute(module)
+        function()
+
     if package in sys.modules:
         function()
     else:
-        sys.meta_path.insert(0, _AfterImport(package, function))
+        wrap_import(package, execute_then_call)
