@@ -86,16 +86,21 @@ def check(row: Mapping[str, Any]) -> None:
 def confusion(runs: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
     """Returns the summed counts [true, predicted] of rows.
 
-    None if a row has no confusion matrix or their classes differ.
+    Classes are those of the first row, in its order. None if a row has no
+    confusion matrix or other classes.
     """
-    names = {tuple(row.get("class_names") or ()) for row in runs}
-    if len(names) != 1 or not all(row.get("confusion") for row in runs):
+    if not all(row.get("confusion") for row in runs):
         return None
-    classes = len(names.pop())
-    total = np.zeros((classes, classes), np.int64)
+    names = runs[0]["class_names"]
+    places = {name: place for place, name in enumerate(names)}
+    total = np.zeros((len(names), len(names)), np.int64)
     for row in runs:
+        if sorted(row["class_names"]) != sorted(names):
+            return None
+        # The same classes may stand in another order.
+        order = np.array([places[name] for name in row["class_names"]])
         true, predicted, images = np.transpose(row["confusion"])
-        np.add.at(total, (true, predicted), images)
+        np.add.at(total, (order[true], order[predicted]), images)
     return total
 
 
@@ -148,13 +153,22 @@ def save_mistakes(
 
 
 def find_mistakes(
-    folders: Iterable[str | os.PathLike], true: int, predicted: int
+    runs: Iterable[Mapping[str, Any]], true: str, predicted: str
 ) -> list[pathlib.Path]:
-    """Returns the paths of the images of one pair in some runs' folders."""
-    pattern = _name(true, predicted, "*")
+    """Returns the paths of the images that runs mistook in one way.
+
+    Args:
+      runs: rows with their "folder" and "class_names".
+      true: the class's name.
+      predicted: the name of the class that it was taken for.
+    """
     found: dict[bytes, pathlib.Path] = {}
-    for folder in folders:
-        for path in sorted((pathlib.Path(folder) / MISTAKES).glob(pattern)):
+    for run in runs:
+        names = run["class_names"]
+        # The files are numbered in the order of their own run.
+        pattern = _name(names.index(true), names.index(predicted), "*")
+        folder = pathlib.Path(run["folder"]) / MISTAKES
+        for path in sorted(folder.glob(pattern)):
             # Another seed may have mistaken the same image.
             found.setdefault(path.read_bytes(), path)
     return list(found.values())[:IMAGES_PER_PAIR]

@@ -42,9 +42,10 @@ def main(_: list[str]) -> None:
     import tqdm
 
     from efficientnet_tf.data import datasets, sources
-    from efficientnet_tf.inference import evaluate
+    from efficientnet_tf.inference import class_names, evaluate
 
     examples = sources.load(name, SPLIT.value, DATA_DIR.value)
+    classes = class_names.match(classifier.class_names, examples.class_names)
     dataset = datasets.make_eval_dataset(
         examples, classifier.preprocess, batch_size=BATCH_SIZE.value
     )
@@ -52,8 +53,12 @@ def main(_: list[str]) -> None:
         desc="Evaluating", total=examples.size, unit="image", disable=None
     ) as bar:
         scores = evaluate.evaluate(
-            classifier.model, dataset, progress=bar.update
+            classifier.model,
+            dataset,
+            outputs=classes.outputs,
+            progress=bar.update,
         )
+    among = len(classes.outputs) if classes.absent else None
     model = WORKDIR.value or MODEL.value
     summary.print_summary(
         f"Evaluated {model} on {scores.images:,} images of {name}, "
@@ -64,6 +69,13 @@ def main(_: list[str]) -> None:
             ),
             "top-5 accuracy": f"{scores.top5:.1%}",
             "mean per class": f"{scores.mean_per_class:.1%}",
+            "top-1 among these": (
+                f"{scores.top1_among:.1%}, if only the {among:,} classes of "
+                "the data compete"
+                if among
+                else None
+            ),
+            "classes": classes.note or None,
         },
     )
     program.print_result(
@@ -74,6 +86,8 @@ def main(_: list[str]) -> None:
             "top1": scores.top1,
             "top5": scores.top5,
             "mean_per_class": scores.mean_per_class,
+            "top1_among": scores.top1_among,
+            "classes": len(classes.outputs),
             "images": scores.images,
         }
     )

@@ -1,7 +1,7 @@
 """Exact accuracy over a data set: every image counts once."""
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -10,10 +10,16 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """The result of one pass over labelled images; rates are in [0, 1]."""
+    """The result of one pass over labelled images; rates are in [0, 1].
+
+    Classes are the model's outputs. `top1_among` is the top-1 accuracy if only
+    the outputs of the data's classes compete; it equals `top1` where the data
+    have all of the model's classes.
+    """
 
     top1: float
     top5: float
+    top1_among: float
     per_class: np.ndarray  # Top-1 of each class; NaN for one without images.
     confusion: np.ndarray  # [true class, predicted class] counts.
     predicted: np.ndarray  # The predicted class of each image, in order.
@@ -29,6 +35,7 @@ def evaluate(
     model: keras.Model,
     dataset: Iterable[tuple[Any, Any]],
     *,
+    outputs: Sequence[int] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Scores:
     """Scores `model` on batches of (images, integer labels).
@@ -36,6 +43,8 @@ def evaluate(
     Args:
       model: maps images to class scores [N, classes].
       dataset: an iterable of (images, labels).
+      outputs: the model's output of each label, as `class_names.match` finds
+        it; None: label i is output i.
       progress: called with the number of images of each batch, or None.
 
     Returns:
@@ -45,19 +54,25 @@ def evaluate(
       ValueError: the data set is empty or has a label out of range.
       FloatingPointError: the model's outputs are not finite.
     """
-    confusion, predicted, top5 = None, [], 0
+    confusion, predicted, top5, among = None, [], 0, 0
     for images, labels in dataset:
         scores = np.asarray(model.predict_on_batch(np.asarray(images)))
         labels = np.asarray(labels)
         if confusion is None:
-            confusion = np.zeros((scores.shape[-1],) * 2, np.int64)
-        _check_labels(labels, len(confusion))
+            classes = scores.shape[-1]
+            confusion = np.zeros((classes, classes), np.int64)
+            of_label = np.arange(classes) if outputs is None else outputs
+            of_label = np.asarray(of_label)
+        _check_labels(labels, len(of_label))
+        labels = of_label[labels]
         if not np.isfinite(scores).all():
             # Comparisons with NaN are false, which would count as a hit.
             raise FloatingPointError("The model's outputs are not finite.")
         predicted.append(scores.argmax(-1))
         np.add.at(confusion, (labels, predicted[-1]), 1)
         top5 += _count_in_top(scores, labels, 5)
+        best = of_label[scores[:, of_label].argmax(-1)]
+        among += int((best == labels).sum())
         if progress is not None:
             progress(len(labels))
     if confusion is None:
@@ -69,6 +84,7 @@ def evaluate(
     return Scores(
         top1=float(hits.sum() / images),
         top5=top5 / images,
+        top1_among=among / images,
         per_class=per_class,
         confusion=confusion,
         predicted=np.concatenate(predicted),

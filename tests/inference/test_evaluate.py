@@ -16,14 +16,14 @@ class Table:
         return self.scores[images]
 
 
-def _score(scores, labels, batch_size=2):
+def _score(scores, labels, batch_size=2, outputs=None):
     table = Table(scores)
     numbers = np.arange(len(labels))
     batches = [
         (numbers[i : i + batch_size], np.asarray(labels)[i : i + batch_size])
         for i in range(0, len(labels), batch_size)
     ]
-    return evaluate.evaluate(table, batches), table
+    return evaluate.evaluate(table, batches, outputs=outputs), table
 
 
 # Seven classes; the ranks of the labels are 1, 2, 5, 6, 1.
@@ -99,3 +99,24 @@ def test_nothing_to_evaluate_and_foreign_labels_are_refused():
 def test_outputs_that_are_not_numbers_are_no_accuracy():
     with pytest.raises(FloatingPointError, match="not finite"):
         _score([[np.nan] * 7], [0])
+
+
+def test_labels_are_those_of_the_outputs_that_they_are_mapped_to():
+    # The data's labels 0 and 1 are the outputs 5 and 2.
+    logits = np.eye(7)[[5, 2, 2, 0]]
+    scores, _ = _score(logits, [0, 1, 0, 0], outputs=(5, 2))
+    assert scores.top1 == 2 / 4
+    # Output 0 does not compete, and of the tie output 5 comes first.
+    assert scores.top1_among == 3 / 4
+    expected = np.zeros((7, 7), int)
+    for true, predicted in [(5, 5), (2, 2), (5, 2), (5, 0)]:
+        expected[true, predicted] += 1
+    np.testing.assert_array_equal(scores.confusion, expected)
+    assert scores.mean_per_class == pytest.approx((1 / 3 + 1) / 2)
+    with pytest.raises(ValueError, match="Label 2 .* 2 classes"):
+        _score(logits, [2, 0, 0, 0], outputs=(5, 2))
+
+
+def test_all_outputs_compete_where_the_data_have_all_classes():
+    scores, _ = _score(SCORES, LABELS)
+    assert scores.top1_among == scores.top1

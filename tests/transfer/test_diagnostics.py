@@ -28,6 +28,10 @@ def _scores(labels, predicted):
     return evaluate.evaluate(Fixed(), batches)
 
 
+def _run(folder):
+    return {"folder": str(folder), "class_names": NAMES}
+
+
 def _expand(cells):
     labels = np.repeat([c[0] for c in cells], [c[2] for c in cells])
     predicted = np.repeat([c[1] for c in cells], [c[2] for c in cells])
@@ -88,6 +92,29 @@ def test_seeds_are_added_up_and_strangers_are_not():
     assert diagnostics.confusion([{}]) is None
 
 
+def test_a_run_with_its_classes_in_another_order_is_added_by_name():
+    # The same counts as those of ROW, with c first.
+    order = [1, 2, 0]
+    cells = [[order[i], order[j], images] for i, j, images in CELLS]
+    turned = {"class_names": ["c", "a", "b"], "confusion": cells}
+    counts = diagnostics.confusion([ROW, turned])
+    np.testing.assert_array_equal(counts, 2 * COUNTS)
+
+
+def test_mistakes_of_runs_with_other_orders_of_classes_are_found_by_name(
+    tmp_path,
+):
+    one, two = tmp_path / "one", tmp_path / "two"
+    labels, predicted = np.zeros(1, int), np.ones(1, int)
+    scores = _scores(labels, predicted)
+    diagnostics.save_mistakes([(1, 0)], scores, one, _image)
+    diagnostics.save_mistakes([(2, 0)], scores, two, _image)
+    runs = [_run(one), {**_run(two), "class_names": ["b", "a", "c"]}]
+    (a_as_b,) = diagnostics.find_mistakes(runs, "a", "b")
+    (b_as_a,) = diagnostics.find_mistakes(runs, "b", "a")
+    assert (a_as_b.parts[-3], b_as_a.parts[-3]) == ("one", "two")
+
+
 def test_the_worst_pairs_come_first_and_hits_never():
     assert diagnostics.worst_pairs(COUNTS, 9) == [(1, 0), (0, 1), (1, 2)]
     assert diagnostics.worst_pairs(COUNTS, 1) == [(1, 0)]
@@ -127,13 +154,15 @@ def test_mistaken_images_are_kept_small_under_their_pair(tmp_path):
     np.testing.assert_array_equal(scores.predicted, predicted)
     diagnostics.save_mistakes(examples, scores, tmp_path, _image)
     for pair in [(0, 1), (1, 0), (1, 2)]:
-        paths = diagnostics.find_mistakes([tmp_path], *pair)
+        paths = diagnostics.find_mistakes(
+            [_run(tmp_path)], *(NAMES[i] for i in pair)
+        )
         images = [np.asarray(Image.open(path)) for path in paths]
         assert {image.shape for image in images} == {(48, 96, 3)}
         wrong = (labels == pair[0]) & (predicted == pair[1])
         colours = [int(image[0, 0, 0]) for image in images]
         assert colours == [10 * i for i in np.flatnonzero(wrong)]
-    assert diagnostics.find_mistakes([tmp_path], 0, 2) == []
+    assert diagnostics.find_mistakes([_run(tmp_path)], "a", "c") == []
     assert len(list((tmp_path / "mistakes").iterdir())) == 6
 
 
@@ -141,7 +170,7 @@ def test_of_each_pair_only_the_first_images_are_kept(tmp_path):
     labels, predicted = np.zeros(9, int), np.ones(9, int)
     scores = _scores(labels, predicted)
     diagnostics.save_mistakes(enumerate(labels), scores, tmp_path, _image)
-    paths = diagnostics.find_mistakes([tmp_path], 0, 1)
+    paths = diagnostics.find_mistakes([_run(tmp_path)], "a", "b")
     colours = [int(np.asarray(Image.open(path))[0, 0, 0]) for path in paths]
     assert colours == [0, 10, 20, 30]
 
@@ -152,7 +181,7 @@ def test_an_image_that_two_seeds_got_wrong_is_shown_once(tmp_path):
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         diagnostics.save_mistakes(enumerate(labels), scores, folder, _image)
-    assert len(diagnostics.find_mistakes(folders, 0, 1)) == 2
+    assert len(diagnostics.find_mistakes(map(_run, folders), "a", "b")) == 2
 
 
 def test_a_run_without_mistakes_keeps_nothing(tmp_path):
@@ -173,6 +202,6 @@ def test_images_are_those_that_the_evaluation_saw(tmp_path):
 
     scores = evaluate.evaluate(OddIsWrong(), dataset)
     diagnostics.save_mistakes(examples.dataset, scores, tmp_path, np.asarray)
-    paths = diagnostics.find_mistakes([tmp_path], 0, 1)
+    paths = diagnostics.find_mistakes([_run(tmp_path)], "a", "b")
     colours = [int(np.asarray(Image.open(path))[0, 0, 0]) for path in paths]
     assert colours == [10, 30, 50, 70]

@@ -27,6 +27,8 @@ LISTS = {
     "changed": dict,
     "searched": list,
 }
+# How many classes a condition names.
+LISTED_CLASSES = 3
 # Fields of a recipe whose change is worded by another condition.
 SHOWN = ("resolution", "evaluate_on")
 
@@ -94,7 +96,23 @@ def summarize(rows: Iterable[dict]) -> list[dict]:
         # If a seed was run twice, the last run counts.
         groups[key][row.get("seed")] = row
     ordered = sorted(groups.items(), key=lambda item: str(item[0]))
-    return [_join(list(runs.values())) for _, runs in ordered]
+    joined = [_join(list(runs.values())) for _, runs in ordered]
+    _name_differing_classes(joined)
+    return joined
+
+
+def _name_differing_classes(summary):
+    """Adds a condition to rows of one task that differ in their classes."""
+    classes = collections.defaultdict(set)
+    for row in summary:
+        if row.get("class_names"):
+            classes[row["task"]].add(tuple(sorted(row["class_names"])))
+    for row in summary:
+        names = row.get("class_names") or ()
+        if names and len(classes[row["task"]]) > 1:
+            listed = ", ".join(map(str, names[:LISTED_CLASSES]))
+            more = ", ..." if len(names) > LISTED_CLASSES else ""
+            row["conditions"].append(f"{len(names)} classes: {listed}{more}")
 
 
 def render(summary: Iterable[Mapping[str, Any]]) -> str:
@@ -227,7 +245,14 @@ def _conditions(row):
     changed = json.dumps(row.get("changed", {}), sort_keys=True)
     # Without a search a grid's row has 0, and a single run's has no such field.
     searched = row.get("chosen_from") or 0
-    return (*(row.get(name) for name in (*names, *sizes)), searched, changed)
+    # The same folder may have held other classes; their order is no matter.
+    classes = tuple(sorted(row.get("class_names") or ()))
+    return (
+        *(row.get(name) for name in (*names, *sizes)),
+        searched,
+        changed,
+        classes,
+    )
 
 
 def _join(runs):

@@ -165,7 +165,7 @@ def _task_section(task, rows, name):
     if counts is None:
         parts.append("Its rows hold no confusion matrix.")
     else:
-        class_names = best["class_names"]
+        class_names = best["runs"][0]["class_names"]
         png = figures.draw_confusion(counts, class_names)
         caption = f"{task}: confusion matrix of the best run, all seeds."
         parts.append(html.Picture(f"confusion_{name}.png", png, caption))
@@ -199,18 +199,19 @@ def _mistakes(row, counts, name):
     pairs = diagnostics.worst_pairs(counts, WORST_PAIRS)
     if not pairs:
         return ["No image was misclassified."]
-    class_names, totals = row["class_names"], counts.sum(axis=1)
+    class_names = row["runs"][0]["class_names"]
+    totals = counts.sum(axis=1)
     lines = [
         (class_names[i], class_names[j], f"{counts[i, j]:,} of {totals[i]:,}")
         for i, j in pairs
     ]
     header = ("true class", "predicted class", "images, all seeds")
     parts = [html.Table(header, lines, [""] * len(lines))]
-    folders = [run["folder"] for run in row["runs"] if "folder" in run]
+    runs = [run for run in row["runs"] if "folder" in run]
     found = [
         (f"{line[0]} → {line[1]}: {line[2]}", paths)
-        for pair, line in zip(pairs, lines, strict=True)
-        if (paths := diagnostics.find_mistakes(folders, *pair))
+        for line in lines
+        if (paths := diagnostics.find_mistakes(runs, *line[:2]))
     ]
     if found:
         png = figures.draw_mistakes(found)

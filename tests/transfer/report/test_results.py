@@ -235,3 +235,16 @@ def test_missing_and_empty_files_are_named(tmp_path):
         results.read_results([tmp_path / "nowhere.jsonl"])
     with pytest.raises(ValueError, match="empty.jsonl holds no results"):
         results.read_results([_write(tmp_path / "empty.jsonl")])
+
+
+def test_runs_on_other_classes_under_one_name_are_rows_of_their_own():
+    two = {**ROW, "task": "folder:photos", "class_names": ["a", "b"]}
+    # The same classes in another order are the same data.
+    turned = {**two, "seed": 1, "class_names": ["b", "a"]}
+    four = {**two, "seed": 2, "class_names": ["a", "b", "c", "d"]}
+    pair, other = sorted(
+        results.summarize([two, turned, four]), key=lambda row: -row["seeds"]
+    )
+    assert (pair["seeds"], other["seeds"]) == (2, 1)
+    assert any("2 classes: " in text for text in pair["conditions"])
+    assert "4 classes: a, b, c, ..." in other["conditions"]
