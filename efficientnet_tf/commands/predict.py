@@ -1,14 +1,22 @@
 r"""Classifies image files.
 
 efficientnet predict --model=efficientnet_lite0 --weights=imagenet \
-    IMAGE.jpg ...
+    IMAGE.jpg FOLDER "photos/*.jpg" --output=predictions.csv
+
+A folder stands for all images below it, and - for a list of files on standard
+input, one a line.
 """
 
+import contextlib
+import glob
+import os
 import pathlib
+import sys
 
 from absl import flags
 
 from efficientnet_tf.commands import program, shared
+from efficientnet_tf.inference import prediction_files
 from efficientnet_tf.utils import files, tables
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
@@ -16,60 +24,128 @@ WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 TOP = flags.DEFINE_integer("top", 5, "How many classes to name per image.", 1)
 OUTPUT = flags.DEFINE_string(
-    "output", None, "A .jsonl file for all predictions, one image per line."
+    "output",
+    None,
+    "A .csv, .json or .jsonl file for all predictions, one image per row.",
 )
+
+# Up to so many images, a table has all of the top classes; for more, a line
+# per image the first.
+IN_TABLE = 20
 
 
 def main(argv: list[str]) -> None:
-    paths = argv[1:]
-    if not paths:
-        raise ValueError("Name one or more image files.")
+    weights = shared.parse_weights(WEIGHTS.value)
+    _check_files(argv[1:])
     if OUTPUT.value:
-        if not OUTPUT.value.endswith(".jsonl"):
-            raise ValueError(f"--output={OUTPUT.value} must end in .jsonl.")
+        prediction_files.check(OUTPUT.value)
         files.check_folder(pathlib.Path(OUTPUT.value).parent)
-    classifier = shared.load_classifier(
-        MODEL.value, shared.parse_weights(WEIGHTS.value), WORKDIR.value
-    )
-    results = []
-    try:
-        for path in paths:  # One at a time, which bounds the memory.
-            results.append(_predict(classifier, path))
-    finally:  # An unreadable image does not hide the ones before it.
-        if results:
-            print(_to_table(results), flush=True)
-    if OUTPUT.value:
-        files.write_json_lines(OUTPUT.value, results)
-    first = results[0]
-    prediction, probability = next(iter(first["predictions"].items()))
-    program.print_result(
-        {
-            "images": len(results),
-            "image": first["image"],
-            "prediction": prediction,
-            "probability": probability,
-            "output": OUTPUT.value,
-        }
-    )
+    shared.check_classifier(MODEL.value, weights, WORKDIR.value)
+    _check_existing(argv[1:])
+    from efficientnet_tf.data import image_files
 
-
-def _predict(classifier, path):
-    """Returns {"image": path, "predictions": {class: probability}}."""
-    scores = classifier.predict([path])[0]
-    best = scores.argsort()[::-1][: TOP.value]
-    names = {classifier.class_names[i]: float(scores[i]) for i in best}
-    return {"image": path, "predictions": names}
-
-
-def _to_table(results):
-    rows = [
-        ("" if rank else result["image"], f"{probability:.1%}", name)
-        for result in results
-        for rank, (name, probability) in enumerate(
-            result["predictions"].items()
+    lines = sys.stdin if image_files.STDIN in argv else ()
+    paths = image_files.find(argv[1:], lines)
+    if not paths:
+        raise ValueError("Standard input names no files.")
+    classifier = shared.load_classifier(MODEL.value, weights, WORKDIR.value)
+    shown, unreadable = _predict(classifier, paths)
+    if len(paths) == unreadable == 1:
+        sys.exit(program.FAILURE)  # The one file's error is printed.
+    result = {
+        "images": len(paths) - unreadable,
+        "unreadable": unreadable,
+        "output": OUTPUT.value,
+    }
+    if len(paths) == 1 and not unreadable:
+        result["prediction"] = shown[0]["class"]
+        result["probability"] = shown[0]["probability"]
+    program.print_result(result)
+    if unreadable:
+        program.fail(
+            f"{unreadable:,} of {len(paths):,} files could not be read.",
+            program.FAILURE,
         )
+
+
+def _check_files(arguments):
+    if not arguments:
+        raise ValueError(
+            "Name image files, folders, or patterns such as 'photos/*.jpg'; - "
+            "reads names from standard input."
+        )
+
+
+def _check_existing(arguments):
+    """Raises FileNotFoundError if nothing that is named exists."""
+    missing = [
+        argument
+        for argument in arguments
+        if argument != "-"
+        and not glob.has_magic(argument)
+        and not os.path.exists(os.path.expanduser(argument))
     ]
-    return tables.to_text(("image", "", "class"), rows, left=(0, 2))
+    if len(missing) == len(arguments):
+        more = f" (nor {len(missing) - 1} others)" if missing[1:] else ""
+        raise FileNotFoundError(f"There is no file {missing[0]}{more}.")
+
+
+def _predict(classifier, paths):
+    """Writes and prints predictions; returns (rows of a table, unreadable)."""
+    import tqdm
+
+    in_table = len(paths) <= IN_TABLE
+    top, names = TOP.value, classifier.class_names
+    rows, unreadable = [], 0
+    with contextlib.ExitStack() as stack:
+        if in_table:  # Also after Ctrl-C.
+            stack.callback(lambda: _print_table(rows))
+        write = None
+        if OUTPUT.value:
+            writer = prediction_files.open_writer(OUTPUT.value, top)
+            write = stack.enter_context(writer)
+        bar = tqdm.tqdm(
+            desc="Predicting",
+            total=len(paths),
+            unit="image",
+            # A bar among lines on the same terminal would be torn.
+            disable=True if in_table or _prints_lines() else None,
+        )
+        stack.enter_context(bar)
+        for path, found in classifier.predict_each(paths):
+            row = prediction_files.make_row(path, found, names, top)
+            if write:
+                write(row)
+            if "error" in row:
+                unreadable += 1
+                program.print_error(row["error"])
+            elif in_table:
+                rows.append(row)
+            elif _prints_lines():
+                print(
+                    f"{row['file']}\t{row['probability']:.1%}\t{row['class']}"
+                )
+            bar.update()
+    return rows, unreadable
+
+
+def _prints_lines():
+    return not OUTPUT.value
+
+
+def _print_table(rows):
+    lines = [
+        (
+            "" if rank else row["file"],
+            f"{best['probability']:.1%}",
+            best["class"],
+        )
+        for row in rows
+        for rank, best in enumerate(row["top"])
+    ]
+    if lines:
+        text = tables.to_text(("image", "", "class"), lines, left=(0, 2))
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,11 @@ def _guard(main, argv, interrupted):
         main(argv)
     except KeyboardInterrupt:
         fail(interrupted, INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output, such as `head`, has enough of it. What is
+        # still buffered goes nowhere when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except ValueError as error:
         fail(error, USAGE)
     except EXPECTED_ERRORS as error:

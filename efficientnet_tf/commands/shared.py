@@ -44,15 +44,25 @@ def load_classifier(
     Raises:
       ValueError: both or neither of `model` and `workdir`.
     """
-    if bool(model) == bool(workdir):
-        raise ValueError("Pass either --model (and --weights) or --workdir.")
-    if model:
-        check_weights(model, weights)  # TensorFlow is slow to import.
+    check_classifier(model, weights, workdir)
     from efficientnet_tf.inference import classifier
 
     if workdir:
         return classifier.from_run(workdir)
     return classifier.from_weights(model, weights, resolution)
+
+
+def check_classifier(
+    model: str | None, weights: str | None, workdir: str | None
+) -> None:
+    """Raises ValueError for flags that `load_classifier` cannot take.
+
+    Before TensorFlow is imported, which is slow.
+    """
+    if bool(model) == bool(workdir):
+        raise ValueError("Pass either --model (and --weights) or --workdir.")
+    if model:
+        check_weights(model, weights)
 
 
 def parse_weights(text: str) -> str | None:

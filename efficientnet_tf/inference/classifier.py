@@ -1,15 +1,18 @@
 """A network with its class names and image preparation, for image files."""
 
+import concurrent.futures
 import dataclasses
 import functools
+import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from efficientnet_tf.data import imagenet, preprocessing
 from efficientnet_tf.models import (
@@ -20,6 +23,9 @@ from efficientnet_tf.utils import files, run_folder
 from efficientnet_tf.weights import former_names, loading
 
 SETTINGS_FILE = "classifier.json"
+# Images in memory at a time are at most two batches: one that the network
+# computes on and one that is read meanwhile.
+BATCH_SIZE = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +52,52 @@ class Classifier:
 
         Raises:
           OSError: a file is not a readable image.
+          ValueError: there are no files.
         """
-        images = [self.preprocess(preprocessing.read_image(p)) for p in paths]
-        return np.asarray(self.model.predict_on_batch(np.stack(images)))
+        rows = []
+        for _, row in self.predict_each(paths):
+            if isinstance(row, OSError):
+                raise row
+            rows.append(row)
+        if not rows:
+            raise ValueError("There are no files to predict.")
+        return np.stack(rows)
+
+    def predict_each(
+        self, paths: Iterable[str | os.PathLike], batch_size: int = BATCH_SIZE
+    ) -> Iterator[tuple[str | os.PathLike, np.ndarray | OSError]]:
+        """Yields (path, probabilities [classes]) of files, in their order.
+
+        In place of the probabilities of a file that is not a readable image
+        stands the error. Memory is bounded by the size of a batch.
+        """
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            waiting: list = []
+            for batch in _batched(paths, batch_size):
+                waiting.append(
+                    (batch, [pool.submit(self._read, p) for p in batch])
+                )
+                if len(waiting) > 1:
+                    yield from self._predict_batch(*waiting.pop(0))
+            for batch, read in waiting:
+                yield from self._predict_batch(batch, read)
+
+    def _read(self, path):
+        try:
+            return self.preprocess(preprocessing.read_image(path))
+        except OSError as error:
+            return error
+
+    def _predict_batch(self, paths, futures):
+        read = [future.result() for future in futures]
+        images = [image for image in read if not isinstance(image, OSError)]
+        rows = iter(())
+        if images:
+            rows = iter(
+                np.asarray(self.model.predict_on_batch(np.stack(images)))
+            )
+        for path, image in zip(paths, read, strict=True):
+            yield path, image if isinstance(image, OSError) else next(rows)
 
     def save(self, directory: str | os.PathLike) -> None:
         """Writes the model and its settings to a folder."""
@@ -66,19 +115,30 @@ class Classifier:
 
 def from_weights(
     model: registry.Model,
-    weights: str | os.PathLike,
+    weights: str | os.PathLike | None,
     resolution: int | None = None,
 ) -> Classifier:
     """Returns a `Classifier` over ImageNet's classes.
 
     Args:
       model: a name, a variant file or a `Variant`.
-      weights: a name or a file; see `loading.resolve`.
+      weights: a name or a file, see `loading.resolve`; None: random ones.
       resolution: pixels a side; by default the variant's own.
+
+    Raises:
+      ValueError: the weights are of another head than ImageNet's.
     """
     variant = registry.get_variant(model)
     size = resolution or variant.resolution
-    network = loading.build(model, weights=weights, input_shape=(size, size, 3))
+    checkpoint = None
+    if weights is None:
+        logging.warning("Random weights: the predictions mean nothing.")
+    else:
+        checkpoint = loading.resolve(model, weights)
+        _check_head(checkpoint.arrays, weights)
+    network = loading.build(
+        model, weights=checkpoint, input_shape=(size, size, 3)
+    )
     return Classifier(network, imagenet_classes(), size, variant.interpolation)
 
 
@@ -98,6 +158,32 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
     settings["class_names"] = tuple(settings["class_names"])
     network = former_names.load_network(workdir / run_folder.MODEL_FILE)
     return Classifier(network, **settings)
+
+
+def _check_head(arrays, weights):
+    """Raises ValueError unless the weights have a head for ImageNet.
+
+    Otherwise the head would be random, and the predictions with it.
+    """
+    kernel = arrays.get("predictions/kernel")
+    if kernel is not None and kernel.shape[-1] == len(imagenet_classes()):
+        return
+    found = "no classifier head"
+    if kernel is not None:
+        found = f"a classifier head for {kernel.shape[-1]} classes"
+    folder = pathlib.Path(weights).parent
+    hint = "fine-tune it first"
+    if (folder / SETTINGS_FILE).exists():
+        hint = f"the run's own classes are read with --workdir={folder}"
+    raise ValueError(
+        f"{os.fspath(weights)} has {found}, not ImageNet's 1,000; {hint}."
+    )
+
+
+def _batched(items: Iterable, size: int) -> Iterator[Sequence]:
+    iterator = iter(items)  # `itertools.batched` came with Python 3.12.
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
 
 
 @functools.cache

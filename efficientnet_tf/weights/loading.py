@@ -20,7 +20,7 @@ from efficientnet_tf.weights import catalog, downloads, name_maps, readers
 def build(
     model: registry.Model,
     *,
-    weights: str | os.PathLike | None = None,
+    weights: str | os.PathLike | name_maps.Checkpoint | None = None,
     include_top: bool = True,
     normalization: str | variants.Normalization | None = None,
     **options: Any,
@@ -32,7 +32,7 @@ def build(
     Args:
       model: as in `builder.build`.
       weights: None (random), a name ("imagenet", "autoaugment", "advprop",
-        "noisy-student", ...) or a file; see `resolve`.
+        "noisy-student", ...), a file, or what `resolve` read.
       include_top: whether to add pooling, dropout and a dense layer. If its
         `classes` differ from the file's, it starts from random weights.
       normalization: as in `builder.build`; by default the one that the weights
@@ -46,7 +46,9 @@ def build(
       ValueError: see `builder.build`; or the weights do not fit.
       OSError, ImportError: see `resolve`.
     """
-    checkpoint = None if weights is None else resolve(model, weights)
+    checkpoint = weights
+    if not isinstance(weights, name_maps.Checkpoint | None):
+        checkpoint = resolve(model, weights)
     if normalization is None and checkpoint is not None:
         normalization = checkpoint.normalization
     network = builder.build(

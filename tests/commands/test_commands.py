@@ -1,3 +1,4 @@
+import csv
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ from PIL import Image
 import paths
 from efficientnet_tf.commands import main, program
 from efficientnet_tf.inference import classifier
-from efficientnet_tf.models import builder
+from efficientnet_tf.models import builder, registry
 from efficientnet_tf.utils import files
 
 # TensorFlow's libraries print these as they load; no setting stops them.
@@ -183,9 +184,9 @@ CASES = {
         "or none for random weights.",
     ),
     "predictions into another kind of file": (
-        ["predict", LITE0, "--output={tmp}/x.json", "a.jpg"],
+        ["predict", LITE0, "--output={tmp}/x.txt", "a.jpg"],
         2,
-        "--output={tmp}/x.json must end in .jsonl",
+        "{tmp}/x.txt must end in .csv, .json, .jsonl",
     ),
     "no value": ([*DIGITS, "--set=epochs"], 2, "field=value, got 'epochs'"),
     "unknown flag": ([*DIGITS, "--epoch=3"], 2, "flag 'epoch'"),
@@ -281,7 +282,11 @@ CASES = {
         2,
         "{tmp}/other holds another run: task='cifar10' there, 'digits' here",
     ),
-    "no image named": (["predict", LITE0], 2, "Name one or more image files"),
+    "no image named": (
+        ["predict", LITE0],
+        2,
+        "Name image files, folders, or pat",
+    ),
     "no model named": (["predict", "a.jpg"], 2, "either --model .* or --work"),
     "two models named": (
         ["predict", LITE0, "--workdir={tmp}/model", "a.jpg"],
@@ -289,14 +294,57 @@ CASES = {
         "either --model .* or --workdir",
     ),
     "unfinished run": (
-        ["predict", "--workdir={tmp}", "a.jpg"],
+        ["predict", "--workdir={tmp}", "{tmp}/cmyk.jpg"],
         1,
         "{tmp} holds no finished run: model.keras is missing",
     ),
     "missing image": (
         ["predict", "--workdir={tmp}/model", "{tmp}/nothing.jpg"],
         1,
-        "No such file.*{tmp}/nothing.jpg",
+        "There is no file {tmp}/nothing.jpg",
+    ),
+    "pattern without a match": (
+        ["predict", "--workdir={tmp}/model", "{tmp}/good/*/*.webp"],
+        2,
+        "{tmp}/good/\\*/\\*.webp matches no file",
+    ),
+    "folder without images": (
+        ["predict", "--workdir={tmp}/model", "{tmp}/none"],
+        2,
+        "The folder {tmp}/none holds no images",
+    ),
+    "bad images among good ones": (
+        [
+            "predict",
+            "--workdir={tmp}/model",
+            "{tmp}/bad",
+            "{tmp}/nothing.jpg",
+            "--output={tmp}/study/bad.csv",
+        ],
+        1,
+        "2 of 22 files could not be read",
+    ),
+    "evaluation on other classes": (
+        [
+            "evaluate",
+            "--workdir={tmp}/model",
+            "--dataset=folder:{tmp}/birds",
+            "--split=test",
+        ],
+        2,
+        "no class in common: only the data have 'crow', 'gull'; only the model "
+        "has 'a', 'b'",
+    ),
+    "predictions of a fine-tuned file as ImageNet's": (
+        [
+            "predict",
+            "--model={tmp}/tiny.json",
+            "--weights={tmp}/model/model.keras",
+            "{tmp}/cmyk.jpg",
+        ],
+        2,
+        "has a classifier head for 2 classes, not ImageNet's 1,000; the run's "
+        "own classes are read with --workdir={tmp}/model",
     ),
     "text as image": (
         ["predict", "--workdir={tmp}/model", "{tmp}/bad/a/text.jpg"],
@@ -394,7 +442,7 @@ CASES |= {
     "script: missing image": (
         ["predict.py", "--workdir={tmp}/model", "{tmp}/nothing.jpg"],
         1,
-        "No such file.*{tmp}/nothing.jpg",
+        "There is no file {tmp}/nothing.jpg",
     ),
 }
 
@@ -420,10 +468,8 @@ GOOD = {
             "--output={tmp}/study/predictions.jsonl",
         ],
         lambda r: (
-            r["images"] == 3
-            and r["image"].endswith("one_pixel.png")
-            and r["prediction"] in ("a", "b")
-            and 0.5 <= r["probability"] <= 1
+            (r["images"], r["unreadable"]) == (3, 0)
+            and r["output"].endswith("predictions.jsonl")
         ),
     ),
     "study": (
@@ -458,6 +504,8 @@ def place(tmp_path_factory, make_folder, tiny_row):
     tmp = tmp_path_factory.mktemp("scripts")
     make_folder(tmp / "good", {"a": 10, "b": 10})
     make_folder(tmp / "one", {"a": 10})
+    make_folder(tmp / "birds", {"gull": 10, "crow": 10})
+    registry.write_file(tmp / "tiny.json", tiny_row)
     make_folder(tmp / "bad", {"a": 10, "b": 10})
     (tmp / "bad" / "a" / "text.jpg").write_text("words")
     make_folder(tmp / "empty", {"a": 10, "b": 10})
@@ -578,13 +626,30 @@ def test_a_nested_result_is_an_error_of_the_program():
 
 def test_predictions_are_shown_and_written(results, place):
     rows = files.read_json_lines(place / "study/predictions.jsonl")
-    names = [pathlib.Path(row["image"]).name for row in rows]
+    names = [pathlib.Path(row["file"]).name for row in rows]
     assert names == ["one_pixel.png", "wide.png", "cmyk.jpg"]
-    assert [set(row["predictions"]) for row in rows] == [{"a", "b"}] * 3
+    for row in rows:
+        assert {best["class"] for best in row["top"]} == {"a", "b"}
+        assert row["class"] == row["top"][0]["class"]
     header, *lines = results["predict"][1].splitlines()[:-1]
     assert header.split() == ["image", "class"]
     # The image stands beside its first class only.
     assert [len(line.split()) for line in lines] == [3, 2] * 3
+
+
+def test_predictions_go_on_after_a_bad_file(results, place):
+    with (place / "study/bad.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 22
+    bad = [row for row in rows if row["error"]]
+    assert [pathlib.Path(row["file"]).name for row in bad] == [
+        "text.jpg",
+        "nothing.jpg",
+    ]
+    assert all(row["class"] in "ab" for row in rows if row not in bad)
+    code, stdout, stderr = results["bad images among good ones"]
+    assert json.loads(stdout.splitlines()[-1])["images"] == 20
+    assert "text.jpg is not an image" in stderr
 
 
 def test_an_evaluation_is_told_with_its_interval(results):

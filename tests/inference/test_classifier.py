@@ -7,6 +7,7 @@ import pytest
 from efficientnet_tf.data import preprocessing
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
+from efficientnet_tf.weights import loading
 
 LITE0 = "efficientnet_lite0"
 
@@ -80,3 +81,66 @@ def test_published_weights_name_the_panda(shared_dir):
     network = classifier.from_weights(LITE0, "imagenet")
     assert network.resolution == 224
     assert network.predict([panda])[0].argmax() == 388
+
+
+class Counting:
+    """A network that keeps the sizes of its batches."""
+
+    def __init__(self):
+        self.batches = []
+
+    def predict_on_batch(self, images):
+        self.batches.append(len(images))
+        return np.asarray(images)[:, :2, 0, 0]
+
+
+@pytest.mark.parametrize("images", [1, 32, 33, 100])
+def test_files_are_predicted_in_batches_of_bounded_size(
+    images, tmp_path, make_folder
+):
+    paths = sorted(make_folder(tmp_path, {"a": 3}).rglob("*.png"))
+    paths = [paths[i % 3] for i in range(images)]
+    network = Counting()
+    counting = classifier.Classifier(network, ("a", "b"), 32, "bilinear")
+    rows = counting.predict(iter(paths))
+    assert sum(network.batches) == images and max(network.batches) <= 32
+    np.testing.assert_array_equal(rows, rows[np.arange(images) % 3])
+
+
+def test_files_are_read_no_further_than_a_batch_ahead(tmp_path, make_folder):
+    (path,) = make_folder(tmp_path, {"a": 1}).rglob("*.png")
+    taken = []
+
+    def paths():
+        for number in range(40):
+            taken.append(number)
+            yield path
+
+    counting = classifier.Classifier(Counting(), ("a", "b"), 32, "bilinear")
+    stream = counting.predict_each(paths(), batch_size=4)
+    next(stream)
+    assert len(taken) == 8
+    assert len(list(stream)) == 39
+
+
+def test_errors_stand_in_the_place_of_bad_files(tmp_path, make_folder):
+    good, *_ = sorted(make_folder(tmp_path, {"a": 2}).rglob("*.png"))
+    bad = tmp_path / "bad.jpg"
+    bad.write_text("words")
+    counting = classifier.Classifier(Counting(), ("a", "b"), 32, "bilinear")
+    found = list(counting.predict_each([bad, good, bad, good], 3))
+    assert [path for path, _ in found] == [bad, good, bad, good]
+    assert [isinstance(row, OSError) for _, row in found] == [1, 0, 1, 0]
+    with pytest.raises(ValueError, match="no files"):
+        counting.predict([])
+
+
+def test_a_file_without_imagenets_head_is_refused(small, tmp_path, tiny_row):
+    path = tmp_path / "three.weights.h5"
+    loading.save(small.model, path)
+    with pytest.raises(ValueError, match="head for 3 classes, not .* fine-tun"):
+        classifier.from_weights(tiny_row, path)
+    headless = builder.build(tiny_row, include_top=False)
+    loading.save(headless, path)
+    with pytest.raises(ValueError, match="no classifier head, not ImageNet's"):
+        classifier.from_weights(tiny_row, path)

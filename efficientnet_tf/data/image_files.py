@@ -1,0 +1,72 @@
+"""The image files that arguments of a command line stand for."""
+
+import collections
+import glob
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+
+from absl import logging
+
+from efficientnet_tf.data import class_folders
+
+STDIN = "-"
+
+
+def find(
+    arguments: Sequence[str], lines: Iterable[str] = ()
+) -> list[pathlib.Path]:
+    """Returns the files of paths, folders and patterns, in their order.
+
+    Of a folder, all images below it, sorted; hidden files and folders are not
+    looked at, and other files are counted in a line of the log. A file that is
+    named is taken as it is, whether it exists or not.
+
+    Args:
+      arguments: paths of files and folders, patterns such as "photos/*.jpg"
+        or "photos/**/*.jpg", and "-", which stands for `lines`.
+      lines: paths of files and folders, one each; empty ones do not count.
+
+    Raises:
+      ValueError: a folder or a pattern without any image.
+    """
+    found: list[pathlib.Path] = []
+    for argument in arguments:
+        if argument == STDIN:
+            named = filter(None, (line.rstrip("\r\n") for line in lines))
+            for line in named:
+                found += _find_below(pathlib.Path(line).expanduser())
+            continue
+        path = pathlib.Path(argument).expanduser()
+        if path.exists() or not glob.has_magic(argument):
+            found += _find_below(path)
+            continue
+        matches = sorted(glob.glob(os.fspath(path), recursive=True))
+        if not matches:
+            raise ValueError(f"{argument} matches no file.")
+        for match in matches:
+            found += _find_below(pathlib.Path(match))
+    return found
+
+
+def _find_below(path):
+    """Returns a file as it is, of a folder the images below it."""
+    if not path.is_dir():
+        return [path]
+    found, others = [], collections.Counter()
+    for folder, folders, names in os.walk(path):
+        folders[:] = sorted(n for n in folders if not n.startswith("."))
+        for name in sorted(names):
+            file = pathlib.Path(folder, name)
+            if name.startswith("."):
+                continue
+            if file.suffix.lower() in class_folders.SUFFIXES:
+                found.append(file)
+            else:
+                others[file.suffix.lower() or "no suffix"] += 1
+    if others:
+        counts = ", ".join(f"{n} {suffix}" for suffix, n in others.items())
+        logging.info("%s: files that are no images: %s.", path, counts)
+    if not found:
+        raise ValueError(f"The folder {path} holds no images.")
+    return found

@@ -1,0 +1,105 @@
+"""Predictions as rows of a file that is written while they are made."""
+
+import contextlib
+import csv
+import json
+import os
+import pathlib
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Any
+
+if typing.TYPE_CHECKING:
+    import numpy as np
+
+SUFFIXES = (".csv", ".json", ".jsonl")
+
+
+def make_row(
+    path: str | os.PathLike,
+    found: "np.ndarray | OSError",
+    class_names: Sequence[str],
+    top: int,
+) -> dict[str, Any]:
+    """Returns a prediction as JSON takes it.
+
+    Args:
+      path: the image.
+      found: probabilities [classes], or why the image cannot be read.
+      class_names: of the probabilities.
+      top: how many classes to name.
+
+    Returns:
+      {"file", "class", "probability", "top": [{"class", "probability"}, ...]},
+      the most probable class first; or {"file", "error"}.
+    """
+    if isinstance(found, OSError):
+        return {"file": os.fspath(path), "error": str(found)}
+    best = [
+        {"class": class_names[i], "probability": float(found[i])}
+        for i in found.argsort()[::-1][:top]
+    ]
+    return {"file": os.fspath(path), **best[0], "top": best}
+
+
+def check(path: str) -> None:
+    """Raises ValueError unless `open_writer` can write such a file."""
+    if not path.endswith(SUFFIXES):
+        raise ValueError(f"{path} must end in {', '.join(SUFFIXES)}.")
+
+
+@contextlib.contextmanager
+def open_writer(
+    path: str | os.PathLike, top: int
+) -> Iterator[Callable[[dict], None]]:
+    """Yields a function that appends a row of `make_row` to a new file.
+
+    A .csv has the columns file, class, probability, class_2, probability_2 and
+    so on, error; a .json is one array, a .jsonl an object a line. Each row is
+    in the file as soon as it is written; an array is closed whatever happens.
+
+    Args:
+      path: the file; its suffix says the format.
+      top: how many classes a row names at most.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
+        if path.suffix == ".csv":
+            yield _csv_writer(file, top)
+        elif path.suffix == ".jsonl":
+            yield lambda row: print(_to_json(row), file=file)
+        else:
+            with _array_writer(file) as write:
+                yield write
+
+
+def _csv_writer(file, top):
+    columns = ["file", "class", "probability"]
+    for rank in range(2, top + 1):
+        columns += [f"class_{rank}", f"probability_{rank}"]
+    writer = csv.DictWriter(file, [*columns, "error"], restval="")
+    writer.writeheader()
+
+    def write(row):
+        row = dict(row)
+        for rank, item in enumerate(row.pop("top", ())[1:], start=2):
+            row |= {f"{key}_{rank}": value for key, value in item.items()}
+        writer.writerow(row)
+
+    return write
+
+
+@contextlib.contextmanager
+def _array_writer(file: IO[str]) -> Iterator[Callable[[dict], None]]:
+    file.write("[")
+    separators = iter(["\n"])
+    try:
+        yield lambda row: file.write(next(separators, ",\n") + _to_json(row))
+    finally:
+        file.write("\n]\n")
+        file.flush()
+
+
+def _to_json(row):
+    return json.dumps(row, ensure_ascii=False)

@@ -1,0 +1,72 @@
+import os
+
+import pytest
+
+from efficientnet_tf.data import image_files
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    for name in (
+        "b.jpg",
+        "a.PNG",
+        "notes.txt",
+        ".hidden.jpg",
+        ".cache/thumb.jpg",
+        "deep/er/c.webp",
+        "deep/[1].jpg",
+    ):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+ALL = ["a.PNG", "b.jpg", "deep/[1].jpg", "deep/er/c.webp"]
+CASES = {
+    "file": (["photos/b.jpg"], ["photos/b.jpg"]),
+    "order": (
+        ["photos/b.jpg", "photos/a.PNG"],
+        ["photos/b.jpg", "photos/a.PNG"],
+    ),
+    "folder": (["photos"], [f"photos/{name}" for name in ALL]),
+    "pattern": (["photos/*.jpg"], ["photos/b.jpg"]),
+    "pattern below": (
+        ["photos/**/*.*p*"],
+        ["photos/b.jpg", "photos/deep/[1].jpg", "photos/deep/er/c.webp"],
+    ),
+    "a name that looks like a pattern": (
+        ["photos/deep/[1].jpg"],
+        ["photos/deep/[1].jpg"],
+    ),
+    "pattern of folders": (["ph*"], [f"photos/{name}" for name in ALL]),
+    "list": (["-"], ["photos/b.jpg", "photos/deep/er/c.webp", "no.jpg"]),
+    "missing": (["no.jpg"], ["no.jpg"]),
+}
+LINES = ["photos/b.jpg\n", "\n", "photos/deep/er\r\n", "no.jpg"]
+
+
+@pytest.mark.parametrize("arguments, expected", CASES.values(), ids=CASES)
+def test_arguments_stand_for_files(place, arguments, expected):
+    found = image_files.find(arguments, LINES)
+    assert [os.fspath(path) for path in found] == expected
+
+
+def test_the_home_folder_is_expanded(place):
+    (found,) = image_files.find(["~/photos/b*"])
+    assert found == place / "photos" / "b.jpg"
+
+
+def test_what_is_not_read_of_a_folder_is_counted(place, caplog):
+    caplog.set_level("INFO")
+    image_files.find(["photos"])
+    assert "photos: files that are no images: 1 .txt" in caplog.text
+
+
+@pytest.mark.parametrize("argument", ["empty", "photos/*.gif"])
+def test_nothing_found_is_said(place, argument):
+    with pytest.raises(ValueError, match=r"no images|matches no file"):
+        image_files.find([argument])

@@ -1,0 +1,71 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from efficientnet_tf.inference import prediction_files
+
+NAMES = ("cat", "dog", "größe")
+ROWS = [
+    prediction_files.make_row("a, b.jpg", np.array([0.2, 0.1, 0.7]), NAMES, 2),
+    prediction_files.make_row("c.jpg", OSError("c.jpg is empty."), NAMES, 2),
+]
+
+
+def _write(path):
+    with prediction_files.open_writer(path, 2) as write:
+        for row in ROWS:
+            write(row)
+    return path
+
+
+def test_a_row_has_the_most_probable_classes_first():
+    assert ROWS[0] == {
+        "file": "a, b.jpg",
+        "class": "größe",
+        "probability": 0.7,
+        "top": [
+            {"class": "größe", "probability": 0.7},
+            {"class": "cat", "probability": 0.2},
+        ],
+    }
+    assert ROWS[1] == {"file": "c.jpg", "error": "c.jpg is empty."}
+
+
+def test_a_csv_file_has_a_column_per_class_and_its_probability(tmp_path):
+    with _write(tmp_path / "new" / "p.csv").open(newline="") as file:
+        good, bad = csv.DictReader(file)
+    assert good == {
+        "file": "a, b.jpg",
+        "class": "größe",
+        "probability": "0.7",
+        "class_2": "cat",
+        "probability_2": "0.2",
+        "error": "",
+    }
+    assert (bad["class"], bad["error"]) == ("", "c.jpg is empty.")
+
+
+def test_json_files_hold_the_rows(tmp_path):
+    assert json.loads(_write(tmp_path / "p.json").read_text()) == ROWS
+    lines = _write(tmp_path / "p.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == ROWS
+
+
+@pytest.mark.parametrize("suffix", prediction_files.SUFFIXES)
+def test_an_interrupt_keeps_what_was_written_readable(suffix, tmp_path):
+    path = tmp_path / f"p{suffix}"
+    with pytest.raises(KeyboardInterrupt):
+        with prediction_files.open_writer(path, 1) as write:
+            write(ROWS[0])
+            assert "a, b.jpg" in path.read_text()  # As it goes.
+            raise KeyboardInterrupt
+    if suffix == ".json":
+        assert json.loads(path.read_text()) == ROWS[:1]
+
+
+def test_an_empty_array_is_json(tmp_path):
+    with prediction_files.open_writer(tmp_path / "p.json", 1):
+        pass
+    assert json.loads((tmp_path / "p.json").read_text()) == []
