@@ -1,5 +1,6 @@
 """Which output of a classifier belongs to which class of a data set."""
 
+import collections
 import dataclasses
 import unicodedata
 from collections.abc import Sequence
@@ -79,11 +80,11 @@ def _keys(names):
 
 def _wordnet_ids_by_name():
     """Returns {plain name: its WordNet ids}."""
-    found: dict[str, list[str]] = {}
+    found = collections.defaultdict(list)
     for wordnet_id, name in zip(
         imagenet.wordnet_ids(), imagenet.class_names(), strict=True
     ):
-        found.setdefault(_simplify(name), []).append(wordnet_id)
+        found[_simplify(name)].append(wordnet_id)
     return found
 
 

@@ -55,14 +55,16 @@ def evaluate(
       FloatingPointError: the model's outputs are not finite.
     """
     confusion, predicted, top5, among = None, [], 0, 0
+    of_label = np.arange(0)
     for images, labels in dataset:
         scores = np.asarray(model.predict_on_batch(np.asarray(images)))
         labels = np.asarray(labels)
         if confusion is None:
             classes = scores.shape[-1]
             confusion = np.zeros((classes, classes), np.int64)
-            of_label = np.arange(classes) if outputs is None else outputs
-            of_label = np.asarray(of_label)
+            of_label = np.asarray(
+                range(classes) if outputs is None else outputs
+            )
         _check_labels(labels, len(of_label))
         labels = of_label[labels]
         if not np.isfinite(scores).all():

@@ -51,7 +51,7 @@ def check(path: str) -> None:
 @contextlib.contextmanager
 def open_writer(
     path: str | os.PathLike, top: int
-) -> Iterator[Callable[[dict], None]]:
+) -> Iterator[Callable[[dict], object]]:
     """Yields a function that appends a row of `make_row` to a new file.
 
     A .csv has the columns file, class, probability, class_2, probability_2 and
@@ -91,7 +91,7 @@ def _csv_writer(file, top):
 
 
 @contextlib.contextmanager
-def _array_writer(file: IO[str]) -> Iterator[Callable[[dict], None]]:
+def _array_writer(file: IO[str]) -> Iterator[Callable[[dict], object]]:
     file.write("[")
     separators = iter(["\n"])
     try:

@@ -46,8 +46,9 @@ def build(
       ValueError: see `builder.build`; or the weights do not fit.
       OSError, ImportError: see `resolve`.
     """
-    checkpoint = weights
-    if not isinstance(weights, name_maps.Checkpoint | None):
+    if weights is None or isinstance(weights, name_maps.Checkpoint):
+        checkpoint = weights
+    else:
         checkpoint = resolve(model, weights)
     if normalization is None and checkpoint is not None:
         normalization = checkpoint.normalization
