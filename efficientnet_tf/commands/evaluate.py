@@ -39,6 +39,25 @@ def main(_: list[str]) -> None:
         WORKDIR.value,
         RESOLUTION.value,
     )
+    scores, classes = _evaluate(classifier, name)
+    _print_summary(name, scores, classes)
+    program.print_result(
+        {
+            "model": WORKDIR.value or MODEL.value,
+            "dataset": name,
+            "split": SPLIT.value,
+            "top1": scores.top1,
+            "top5": scores.top5,
+            "mean_per_class": scores.mean_per_class,
+            "top1_among": scores.top1_among,
+            "classes": len(classes.outputs),
+            "images": scores.images,
+        }
+    )
+
+
+def _evaluate(classifier, name):
+    """Returns (`evaluate.Scores`, `class_names.ClassMap`)."""
     import tqdm
 
     from efficientnet_tf.data import datasets, sources
@@ -58,38 +77,28 @@ def main(_: list[str]) -> None:
             outputs=classes.outputs,
             progress=bar.update,
         )
-    among = len(classes.outputs) if classes.absent else None
-    model = WORKDIR.value or MODEL.value
+    return scores, classes
+
+
+def _print_summary(name, scores, classes):
+    among = None
+    if classes.absent:
+        among = (
+            f"{scores.top1_among:.1%}, if only the {len(classes.outputs):,} "
+            "classes of the data compete"
+        )
     summary.print_summary(
-        f"Evaluated {model} on {scores.images:,} images of {name}, "
-        f"{SPLIT.value}.",
+        f"Evaluated {WORKDIR.value or MODEL.value} on {scores.images:,} images "
+        f"of {name}, {SPLIT.value}.",
         {
             "top-1 accuracy": summary.top1_text(
                 scores.top1, scores.images, SPLIT.value
             ),
             "top-5 accuracy": f"{scores.top5:.1%}",
             "mean per class": f"{scores.mean_per_class:.1%}",
-            "top-1 among these": (
-                f"{scores.top1_among:.1%}, if only the {among:,} classes of "
-                "the data compete"
-                if among
-                else None
-            ),
+            "top-1 among these": among,
             "classes": classes.note or None,
         },
-    )
-    program.print_result(
-        {
-            "model": model,
-            "dataset": name,
-            "split": SPLIT.value,
-            "top1": scores.top1,
-            "top5": scores.top5,
-            "mean_per_class": scores.mean_per_class,
-            "top1_among": scores.top1_among,
-            "classes": len(classes.outputs),
-            "images": scores.images,
-        }
     )
 
 

@@ -54,44 +54,55 @@ def evaluate(
       ValueError: the data set is empty or has a label out of range.
       FloatingPointError: the model's outputs are not finite.
     """
-    confusion, predicted, top5, among = None, [], 0, 0
-    of_label = np.arange(0)
+    counts = None
     for images, labels in dataset:
         scores = np.asarray(model.predict_on_batch(np.asarray(images)))
-        labels = np.asarray(labels)
-        if confusion is None:
-            classes = scores.shape[-1]
-            confusion = np.zeros((classes, classes), np.int64)
-            of_label = np.asarray(
-                range(classes) if outputs is None else outputs
-            )
-        _check_labels(labels, len(of_label))
-        labels = of_label[labels]
+        if counts is None:
+            counts = _Counts(scores.shape[-1], outputs)
+        counts.add(scores, np.asarray(labels))
+        if progress is not None:
+            progress(len(labels))
+    if counts is None:
+        raise ValueError("The data set to evaluate on is empty.")
+    return counts.to_scores()
+
+
+class _Counts:
+    """What is counted over batches."""
+
+    def __init__(self, classes, outputs):
+        places = range(classes) if outputs is None else outputs
+        self.of_label = np.asarray(places)
+        self.confusion = np.zeros((classes, classes), np.int64)
+        self.predicted = []
+        self.top5 = self.among = 0
+
+    def add(self, scores, labels):
+        _check_labels(labels, len(self.of_label))
+        labels = self.of_label[labels]
         if not np.isfinite(scores).all():
             # Comparisons with NaN are false, which would count as a hit.
             raise FloatingPointError("The model's outputs are not finite.")
-        predicted.append(scores.argmax(-1))
-        np.add.at(confusion, (labels, predicted[-1]), 1)
-        top5 += _count_in_top(scores, labels, 5)
-        best = of_label[scores[:, of_label].argmax(-1)]
-        among += int((best == labels).sum())
-        if progress is not None:
-            progress(len(labels))
-    if confusion is None:
-        raise ValueError("The data set to evaluate on is empty.")
-    counts = confusion.sum(axis=1)
-    images = int(counts.sum())
-    hits = np.diagonal(confusion)
-    per_class = np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
-    return Scores(
-        top1=float(hits.sum() / images),
-        top5=top5 / images,
-        top1_among=among / images,
-        per_class=per_class,
-        confusion=confusion,
-        predicted=np.concatenate(predicted),
-        images=images,
-    )
+        self.predicted.append(scores.argmax(-1))
+        np.add.at(self.confusion, (labels, self.predicted[-1]), 1)
+        self.top5 += _count_in_top(scores, labels, 5)
+        best = self.of_label[scores[:, self.of_label].argmax(-1)]
+        self.among += int((best == labels).sum())
+
+    def to_scores(self):
+        counts = self.confusion.sum(axis=1)
+        images = int(counts.sum())
+        hits = np.diagonal(self.confusion)
+        rates = np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)
+        return Scores(
+            top1=float(hits.sum() / images),
+            top5=self.top5 / images,
+            top1_among=self.among / images,
+            per_class=rates,
+            confusion=self.confusion,
+            predicted=np.concatenate(self.predicted),
+            images=images,
+        )
 
 
 def _check_labels(labels, classes):

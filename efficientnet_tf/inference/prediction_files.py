@@ -83,7 +83,7 @@ def _csv_writer(file, top):
 
     def write(row):
         row = dict(row)
-        for rank, item in enumerate(row.pop("top", ())[1:], start=2):
+        for rank, item in enumerate(row.pop("top", ())[1:top], start=2):
             row |= {f"{key}_{rank}": value for key, value in item.items()}
         writer.writerow(row)
 
