@@ -130,16 +130,32 @@ def from_weights(
     """
     variant = registry.get_variant(model)
     size = resolution or variant.resolution
+    network = load_imagenet_network(model, weights, size)
+    return Classifier(network, imagenet_classes(), size, variant.interpolation)
+
+
+def load_imagenet_network(
+    model: registry.Model,
+    weights: str | os.PathLike | None,
+    size: int | None,
+) -> keras.Model:
+    """Returns a network whose outputs are ImageNet's classes.
+
+    Args:
+      model: a name, a variant file or a `Variant`.
+      weights: a name or a file, see `loading.resolve`; None: random ones.
+      size: pixels a side; None: any.
+
+    Raises:
+      ValueError: the weights are of another head than ImageNet's.
+    """
     checkpoint = None
     if weights is None:
         logging.warning("Random weights: the predictions mean nothing.")
     else:
         checkpoint = loading.resolve(model, weights)
         _check_head(checkpoint.arrays, weights)
-    network = loading.build(
-        model, weights=checkpoint, input_shape=(size, size, 3)
-    )
-    return Classifier(network, imagenet_classes(), size, variant.interpolation)
+    return loading.build(model, weights=checkpoint, input_shape=(size, size, 3))
 
 
 def from_run(workdir: str | os.PathLike) -> Classifier:

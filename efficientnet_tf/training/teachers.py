@@ -1,17 +1,19 @@
 """The teacher that a student is distilled from, by name or from a file."""
 
 import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from absl import logging
 
-from efficientnet_tf.inference import classifier
+from efficientnet_tf.inference import class_names as class_names_lib, classifier
 from efficientnet_tf.models import registry
 from efficientnet_tf.utils import run_folder
-from efficientnet_tf.weights import loading
 
 SAVED_MODEL_FILE = "saved_model.pb"
 SIGNATURE = "serving_default"
+NAMES = "class_names"  # An output of our own exports.
 
 
 def check(teacher: str) -> None:
@@ -25,7 +27,9 @@ def check(teacher: str) -> None:
         )
 
 
-def load(teacher: str, classes: int) -> "keras.Model | _SavedModel | None":
+def load(
+    teacher: str, class_names: Sequence[str]
+) -> "Callable[..., Any] | None":
     """Returns a frozen network, or None for "".
 
     Args:
@@ -34,30 +38,63 @@ def load(teacher: str, classes: int) -> "keras.Model | _SavedModel | None":
         SavedModel, which get them resized to their own resolution. A
         SavedModel's serving signature must map images [N, H, W, 3] in [0, 255]
         to probabilities.
-      classes: the student's number of classes.
+      class_names: the student's. The teacher's classes are matched with them by
+        name; a SavedModel without names must have as many.
 
     Raises:
-      ValueError: an unknown teacher, or one with another number of classes.
+      ValueError: an unknown teacher, or one with other classes.
     """
     if not teacher:
         return None
     check(teacher)
     file = _file_of(teacher)
     if file is None:
-        network = _from_name(teacher, classes)
+        network, known = _from_name(teacher)
     elif file.name == run_folder.MODEL_FILE:
-        network = _from_run(file.parent)
+        network, known = _from_run(file.parent)
     else:
         network = _SavedModel(file.parent)
+        known = network.class_names
     network.trainable = False
-    found = network.output_shape[-1]
-    if found != classes:
-        raise ValueError(
-            f"The teacher {teacher!r} knows {found} classes, but the data set "
-            f"has {classes}."
-        )
+    outputs = _match(teacher, network, known, class_names)
     logging.info("Teacher: %s.", teacher)
-    return network
+    if outputs == tuple(range(len(class_names))):
+        return network
+    return _Reordered(network, outputs)
+
+
+def _match(teacher, network, known, wanted):
+    """Returns the teacher's output of each of the student's classes."""
+    found = network.output_shape[-1]
+    if known is None or found != len(wanted):
+        if found != len(wanted):
+            raise ValueError(
+                f"The teacher {teacher!r} knows {found} classes, but the data "
+                f"set has {len(wanted)}."
+            )
+        logging.warning(
+            "The teacher %s does not name its classes; its outputs are taken "
+            "in the data set's order.",
+            teacher,
+        )
+        return tuple(range(found))
+    try:
+        return class_names_lib.match(known, wanted).outputs
+    except ValueError as error:
+        raise ValueError(f"The teacher {teacher!r}: {error}") from None
+
+
+class _Reordered:
+    """A teacher with its outputs in the order of the student's classes."""
+
+    def __init__(self, network, outputs):
+        self.trainable = False
+        self._network = network
+        self._outputs = outputs
+
+    def __call__(self, images, training=False):
+        scores = self._network(images, training=training)
+        return keras.ops.take(scores, self._outputs, axis=-1)
 
 
 def _file_of(teacher):
@@ -69,20 +106,20 @@ def _file_of(teacher):
     return None
 
 
-def _from_name(teacher, classes):
+def _from_name(teacher):
+    """Returns (network for images of any size, class names)."""
     name, _, weights = teacher.partition(":")
-    # Any size, since the teacher gets the student's images.
-    return loading.build(
-        name, weights=weights, input_shape=(None, None, 3), classes=classes
-    )
+    network = classifier.load_imagenet_network(name, weights, None)
+    return network, classifier.imagenet_classes()
 
 
 def _from_run(folder):
-    """Returns a run's network for images of any size."""
+    """Returns (a run's network for images of any size, class names)."""
     run = classifier.from_run(folder)
     images = keras.Input((None, None, 3))
     size = (run.resolution, run.resolution)
-    return keras.Model(images, run.model(keras.ops.image.resize(images, size)))
+    resized = keras.ops.image.resize(images, size)
+    return keras.Model(images, run.model(resized)), run.class_names
 
 
 class _SavedModel:
@@ -108,6 +145,11 @@ class _SavedModel:
         if self._output not in outputs:
             self._output = next(iter(outputs))
         self.output_shape = tuple(outputs[self._output].shape)
+        self.class_names = None
+        if NAMES in outputs and None not in self._size:
+            images = keras.ops.zeros((1, *self._size, 3))
+            names = self._serve(**{self._input: images})[NAMES].numpy()
+            self.class_names = tuple(name.decode() for name in names)
 
     def __call__(self, images, training=False):
         if None not in self._size:

@@ -241,7 +241,7 @@ def _build(model_name, feed, xla):
             config.steps_per_execution, feed.steps_per_epoch
         ),
         weight_decay=config.weight_decay,
-        teacher=teachers.load(config.teacher, classes),
+        teacher=teachers.load(config.teacher, feed.class_names),
         distill_temperature=config.distill_temperature,
         distill_weight=config.distill_weight,
         accumulation_steps=config.accumulation_steps,
