@@ -14,7 +14,7 @@ from absl import logging
 
 from efficientnet_tf.models import builder, registry, variants
 from efficientnet_tf.utils import files
-from efficientnet_tf.weights import catalog, downloads, name_maps, readers
+from efficientnet_tf.weights import catalog, downloads, keras_files, name_maps
 
 
 def build(
@@ -110,7 +110,7 @@ def assign(
         not fit, or the first one that the network does not have.
     """
     targets = {
-        f"{layer.name}/{variable.name}": variable
+        name_weight(layer, variable): variable
         for layer in network.layers
         for variable in layer.weights
         if not (skip_head and layer.name == "predictions")
@@ -143,6 +143,15 @@ def assign(
     logging.info("Assigned %d weights to %s.", len(targets), network.name)
 
 
+def name_weight(layer: keras.Layer, variable: keras.Variable) -> str:
+    """Returns "layer/weight", or "layer/part/weight" of a layer with parts."""
+    places = variable.path.split("/")
+    if layer.name not in places:
+        return f"{layer.name}/{variable.name}"
+    last = len(places) - 1 - places[::-1].index(layer.name)
+    return "/".join(places[last:])
+
+
 def save(network: keras.Model, path: str | os.PathLike) -> None:
     """Writes a model's weights and the normalization of its input.
 
@@ -152,10 +161,10 @@ def save(network: keras.Model, path: str | os.PathLike) -> None:
     with files.atomic(catalog.check_output(path)) as partial:
         network.save_weights(partial)
         with h5py.File(partial, "r+") as file:
-            file.attrs[readers.MODEL_ATTRIBUTE] = network.name
+            file.attrs[keras_files.MODEL_ATTRIBUTE] = network.name
             normalization = _normalization_of(network)
             if normalization is not None:
-                file.attrs[readers.NORMALIZATION_ATTRIBUTE] = normalization
+                file.attrs[keras_files.NORMALIZATION_ATTRIBUTE] = normalization
 
 
 def _assign_fitting(network, arrays, include_top, source):
