@@ -75,11 +75,29 @@ def from_weights(
       model: a name, a variant file or a `Variant`.
       weights: a name or a file; see `loading.resolve`.
       resolution: pixels a side; by default the variant's own.
+
+    Raises:
+      ValueError: see `loading.build`; or the weights have no head for
+        ImageNet's classes: a random one would predict nonsense.
     """
     variant = registry.get_variant(model)
     size = resolution or variant.resolution
-    network = loading.build(model, weights=weights, input_shape=(size, size, 3))
-    return Classifier(network, imagenet_classes(), size, variant.interpolation)
+    classes = imagenet_classes()
+    checkpoint = None
+    if weights not in (None, loading.RANDOM):
+        checkpoint = loading.resolve(model, weights)
+        head = checkpoint.arrays.get("predictions/kernel")
+        if head is None or head.shape[-1] != len(classes):
+            found = "none" if head is None else f"one for {head.shape[-1]}"
+            raise ValueError(
+                f"{weights} needs a classifier head for ImageNet's "
+                f"{len(classes)} classes and has {found}; fine-tune it, or "
+                "pass the run that it is from."
+            )
+    network = loading.build(
+        model, weights=checkpoint, input_shape=(size, size, 3)
+    )
+    return Classifier(network, classes, size, variant.interpolation)
 
 
 def from_run(workdir: str | os.PathLike) -> Classifier:

@@ -16,11 +16,14 @@ from efficientnet_tf.models import builder, registry, variants
 from efficientnet_tf.utils import files
 from efficientnet_tf.weights import catalog, downloads, keras_files, name_maps
 
+# How a command line says None.
+RANDOM = "none"
+
 
 def build(
     model: registry.Model,
     *,
-    weights: str | os.PathLike | None = None,
+    weights: str | os.PathLike | name_maps.Checkpoint | None = None,
     include_top: bool = True,
     normalization: str | variants.Normalization | None = None,
     **options: Any,
@@ -31,8 +34,9 @@ def build(
 
     Args:
       model: as in `builder.build`.
-      weights: None (random), a name ("imagenet", "autoaugment", "advprop",
-        "noisy-student", ...) or a file; see `resolve`.
+      weights: None or "none" (random), a name ("imagenet", "autoaugment",
+        "advprop", "noisy-student", ...) or a file, see `resolve`; or what
+        `resolve` returned.
       include_top: whether to add pooling, dropout and a dense layer. If its
         `classes` differ from the file's, it starts from random weights.
       normalization: as in `builder.build`; by default the one that the weights
@@ -46,14 +50,20 @@ def build(
       ValueError: see `builder.build`; or the weights do not fit.
       OSError, ImportError: see `resolve`.
     """
-    checkpoint = None if weights is None else resolve(model, weights)
+    if weights == RANDOM:
+        weights = None
+    checkpoint, source = None, weights
+    if isinstance(weights, name_maps.Checkpoint):
+        checkpoint, source = weights, "the weights"
+    elif weights is not None:
+        checkpoint = resolve(model, weights)
     if normalization is None and checkpoint is not None:
         normalization = checkpoint.normalization
     network = builder.build(
         model, include_top=include_top, normalization=normalization, **options
     )
     if checkpoint is not None:
-        _assign_fitting(network, checkpoint.arrays, include_top, weights)
+        _assign_fitting(network, checkpoint.arrays, include_top, source)
     return network
 
 
