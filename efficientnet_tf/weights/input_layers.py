@@ -58,8 +58,12 @@ def find_normalization(
     )
 
 
-def read_published(
-    arrays: Mapping[str, np.ndarray], layers: tuple[str, ...], place: str
+def read_weights(
+    arrays: Mapping[str, np.ndarray],
+    layers: tuple[str, ...],
+    place: str,
+    *,
+    maybe_published: bool,
 ) -> variants.Normalization | None:
     """Returns the normalization of keras.applications' layers by their weights.
 
@@ -68,9 +72,10 @@ def read_published(
     variance in its file. The published files hold V = std, not std squared; the
     graph for weights="imagenet" therefore multiplies by 1 / sqrt(std) in a
     second Rescaling, which gives (x / 255 - mean) / std, as trained. The
-    published files predate that second layer, so V = std alone also implies it;
-    with any other V and no second layer (V = std squared, or mean 0 and V = 1
-    of random weights) the first formula applies.
+    published files predate that second layer, so V = std alone also implies it
+    in a file that may be one of them. Elsewhere, and with any other V and no
+    second layer (V = std squared, or mean 0 and V = 1 of random weights), the
+    first formula applies.
     https://github.com/tensorflow/tensorflow/issues/49930
 
     Raises:
@@ -91,10 +96,33 @@ def read_published(
     if mean.shape != (3,) or std.shape != (3,) or not std.all():
         raise ValueError("The normalization layer is not for RGB images.")
     rescalings = [x for x in layers if x.startswith(f"{start}rescaling")]
-    published = np.allclose(std**2, _IMAGENET_STD, atol=1e-6)
+    published = maybe_published and np.allclose(
+        std**2, _IMAGENET_STD, atol=1e-6
+    )
     if published or len(rescalings) > 1:
         std = std * np.sqrt(_IMAGENET_STD)
     return make_normalization(255 * mean, 255 * std)
+
+
+def warn_of_others(layers: tuple[str, ...], place: str, path: object) -> None:
+    """Logs layers around the network that normalize, in a file without config.
+
+    Such a file holds neither their order nor the values of a Rescaling.
+    """
+    others = [
+        layer
+        for layer in layers
+        if place
+        and not layer.startswith(f"{place}/")
+        and re.search(r"(^|/)(rescaling|normalization)(_\d+)?$", layer)
+    ]
+    if others:
+        logging.warning(
+            "%s: %s outside the network may rescale its input, by values that "
+            "the file does not state; left out. A .keras file states them.",
+            path,
+            ", ".join(others),
+        )
 
 
 def make_normalization(

@@ -44,13 +44,14 @@ class Saved:
     """The content of a Keras file.
 
     `layers` names all layers of the saved model by their place, as far as the
-    file does, those without weights included; `config` is the model's, where
-    the file has it; `normalization` is the (mean, std) that our own weight
-    files state.
+    file does, those without weights included; `numbered` says that it is in
+    the layout of Keras 3; `config` is the model's, where the file has it;
+    `normalization` is the (mean, std) that our own weight files state.
     """
 
     arrays: dict[str, np.ndarray]
     layers: tuple[str, ...]
+    numbered: bool = False
     config: dict[str, Any] | None = None
     normalization: tuple | None = None
 
@@ -136,7 +137,9 @@ def _read_keras3(root, items):
     if normalization is not None:
         mean, std = np.asarray(normalization, np.float64)
         normalization = tuple(mean.tolist()), tuple(std.tolist())
-    return Saved(arrays, tuple(layers), normalization=normalization)
+    return Saved(
+        arrays, tuple(layers), numbered=True, normalization=normalization
+    )
 
 
 def _name_place(items, groups):

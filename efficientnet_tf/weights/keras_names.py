@@ -14,8 +14,8 @@ STEM = "stem_conv/kernel"
 HEADS = ("predictions", "probs")
 
 _BACKBONE = re.compile(r"(stem|block\d+[a-z]+|top)_")
-# Of the input: see `input_layers`. Seeds are of layers that augment.
-_NO_LAYERS = re.compile(r"^normalization(_\d+)?$|(^|/)seed_generator")
+# Of the network's input: see `input_layers`.
+_NORMALIZATION = re.compile(r"normalization(_\d+)?/")
 
 
 def find_network(
@@ -48,15 +48,14 @@ def find_network(
     found = {place: _take(arrays, place, table) for place in places}
     place = _choose(found, plan, path)
     network, others = _split(found[place])
+    start = f"{place}/" if place else ""
     left_out = [
-        name for name in arrays if place and not name.startswith(f"{place}/")
-    ] + [f"{place}/{name}" if place else name for name in others]
+        name
+        for name, value in arrays.items()
+        if not name.startswith(start) and _is_trained(value)
+    ] + [f"{start}{name}" for name in others]
     layers = dict.fromkeys(name.rpartition("/")[0] for name in left_out)
-    return (
-        network,
-        place,
-        tuple(layer for layer in layers if not _NO_LAYERS.search(layer)),
-    )
+    return network, place, tuple(layers)
 
 
 def describe_other(path: object, arrays: Mapping[str, np.ndarray]) -> str:
@@ -130,7 +129,7 @@ def _fits(arrays, plan):
 
 
 def _split(arrays):
-    """Returns the network with its classifier, and the names of the others."""
+    """Returns the network with its classifier, and the other weights."""
     network, head, others = {}, {}, []
     for name, value in arrays.items():
         layer, weight = name.split("/", 1)
@@ -138,15 +137,16 @@ def _split(arrays):
             network[name] = value
         elif layer in HEADS:
             head[f"{HEADS[0]}/{weight}"] = value
-        else:
+        elif _is_trained(value) and not _NORMALIZATION.match(name):
             others.append(name)
-    if not any(_is_layer(name) for name in others):
-        return {**network, **head}, others
-    return network, [*others, *head]
+    if others:
+        return network, [*others, *head]
+    return {**network, **head}, []
 
 
-def _is_layer(name):
-    return not _NO_LAYERS.search(name.rpartition("/")[0])
+def _is_trained(value):
+    # Integers are seeds and counts of layers that augment or normalize.
+    return np.asarray(value).dtype.kind == "f"
 
 
 def _numbered_names(blocks):

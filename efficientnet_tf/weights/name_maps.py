@@ -99,7 +99,14 @@ def _find_normalization(tensors, place, path):
         return input_layers.find_normalization(
             tensors.config, tensors.arrays, path
         )
-    return input_layers.read_published(tensors.arrays, tensors.layers, place)
+    input_layers.warn_of_others(tensors.layers, place, path)
+    return input_layers.read_weights(
+        tensors.arrays,
+        tensors.layers,
+        place,
+        # The published files are in the older layout.
+        maybe_published=not tensors.numbered,
+    )
 
 
 def _rename(arrays, layers):

@@ -22,13 +22,15 @@ class Tensors:
 
     `layout` is "keras", "tensorflow" or "pytorch". In the "keras" layout
     `layers` names all layers of the saved model, those without weights
-    included, and `config` is that of the model, where the file has them.
-    `normalization` is the (mean, std) that our own files state.
+    included, and `config` is that of the model, where the file has them;
+    `numbered` says that it is in the layout of Keras 3. `normalization` is the
+    (mean, std) that our own files state.
     """
 
     layout: str
     arrays: dict[str, np.ndarray]
     layers: tuple[str, ...] = ()
+    numbered: bool = False
     config: dict[str, Any] | None = None
     normalization: tuple | None = None
 
