@@ -66,38 +66,29 @@ class Classifier:
 
 def from_weights(
     model: registry.Model,
-    weights: str | os.PathLike,
+    weights: str | os.PathLike | None,
     resolution: int | None = None,
 ) -> Classifier:
     """Returns a `Classifier` over ImageNet's classes.
 
     Args:
       model: a name, a variant file or a `Variant`.
-      weights: a name or a file; see `loading.resolve`.
+      weights: a name or a file, see `loading.resolve`; None for random ones.
       resolution: pixels a side; by default the variant's own.
 
     Raises:
       ValueError: see `loading.build`; or the weights have no head for
-        ImageNet's classes: a random one would predict nonsense.
+        ImageNet's classes.
     """
     variant = registry.get_variant(model)
     size = resolution or variant.resolution
-    classes = imagenet_classes()
-    checkpoint = None
-    if weights not in (None, loading.RANDOM):
-        checkpoint = loading.resolve(model, weights)
-        head = checkpoint.arrays.get("predictions/kernel")
-        if head is None or head.shape[-1] != len(classes):
-            found = "none" if head is None else f"one for {head.shape[-1]}"
-            raise ValueError(
-                f"{weights} needs a classifier head for ImageNet's "
-                f"{len(classes)} classes and has {found}; fine-tune it, or "
-                "pass the run that it is from."
-            )
     network = loading.build(
-        model, weights=checkpoint, input_shape=(size, size, 3)
+        model,
+        weights=weights,
+        input_shape=(size, size, 3),
+        random_head=weights is None,
     )
-    return Classifier(network, classes, size, variant.interpolation)
+    return Classifier(network, imagenet_classes(), size, variant.interpolation)
 
 
 def from_run(workdir: str | os.PathLike) -> Classifier:

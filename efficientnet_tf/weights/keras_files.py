@@ -114,9 +114,19 @@ def _read_legacy(root, items):
                 inner = inner[inner.index(outer) + 1 :]
             arrays["/".join([outer, *inner])] = _array(item)
     config = root.attrs.get("model_config")
-    return Saved(
-        arrays, tuple(layers), None if config is None else json.loads(config)
-    )
+    if config is not None:
+        config = json.loads(config)
+        layers = list(_list_layers(config))
+    return Saved(arrays, tuple(layers), config=config)
+
+
+def _list_layers(model, around=""):
+    """Yields the places of the layers in a model's config."""
+    for layer in model["config"].get("layers", ()):
+        place = f"{around}{layer['config'].get('name')}"
+        yield place
+        if "layers" in layer["config"]:
+            yield from _list_layers(layer, f"{place}/")
 
 
 def _read_keras3(root, items):

@@ -50,12 +50,19 @@ def find_network(
     network, others = _split(found[place])
     start = f"{place}/" if place else ""
     left_out = [
-        name
+        _name_part(name, places)
         for name, value in arrays.items()
         if not name.startswith(start) and _is_trained(value)
-    ] + [f"{start}{name}" for name in others]
-    layers = dict.fromkeys(name.rpartition("/")[0] for name in left_out)
-    return network, place, tuple(layers)
+    ] + [f"{start}{name}".rpartition("/")[0] for name in others]
+    return network, place, tuple(dict.fromkeys(left_out))
+
+
+def _name_part(name, places):
+    """Returns the layer of a weight, or the whole network that it is in."""
+    for place in places:
+        if place and name.startswith(f"{place}/"):
+            return place
+    return name.rpartition("/")[0]
 
 
 def describe_other(path: object, arrays: Mapping[str, np.ndarray]) -> str:

@@ -23,8 +23,9 @@ RANDOM = "none"
 def build(
     model: registry.Model,
     *,
-    weights: str | os.PathLike | name_maps.Checkpoint | None = None,
+    weights: str | os.PathLike | None = None,
     include_top: bool = True,
+    random_head: bool = True,
     normalization: str | variants.Normalization | None = None,
     **options: Any,
 ) -> keras.Model:
@@ -35,10 +36,10 @@ def build(
     Args:
       model: as in `builder.build`.
       weights: None or "none" (random), a name ("imagenet", "autoaugment",
-        "advprop", "noisy-student", ...) or a file, see `resolve`; or what
-        `resolve` returned.
+        "advprop", "noisy-student", ...) or a file; see `resolve`.
       include_top: whether to add pooling, dropout and a dense layer. If its
         `classes` differ from the file's, it starts from random weights.
+      random_head: whether it may; if not, such a file is an error.
       normalization: as in `builder.build`; by default the one that the weights
         were trained with.
       options: the other arguments of `builder.build`.
@@ -52,18 +53,17 @@ def build(
     """
     if weights == RANDOM:
         weights = None
-    checkpoint, source = None, weights
-    if isinstance(weights, name_maps.Checkpoint):
-        checkpoint, source = weights, "the weights"
-    elif weights is not None:
-        checkpoint = resolve(model, weights)
+    checkpoint = None if weights is None else resolve(model, weights)
     if normalization is None and checkpoint is not None:
         normalization = checkpoint.normalization
     network = builder.build(
         model, include_top=include_top, normalization=normalization, **options
     )
     if checkpoint is not None:
-        _assign_fitting(network, checkpoint.arrays, include_top, source)
+        skip_head = include_top and not _fits_head(
+            network, checkpoint.arrays, weights, random_head=random_head
+        )
+        assign(network, checkpoint.arrays, skip_head=skip_head)
     return network
 
 
@@ -177,23 +177,27 @@ def save(network: keras.Model, path: str | os.PathLike) -> None:
                 file.attrs[keras_files.NORMALIZATION_ATTRIBUTE] = normalization
 
 
-def _assign_fitting(network, arrays, include_top, source):
-    """Assigns all arrays, except a head for another number of classes."""
+def _fits_head(network, arrays, source, *, random_head):
+    """Whether arrays have a head for the network's number of classes."""
+    classes = network.get_layer("predictions").units
     kernel = arrays.get("predictions/kernel")
-    if include_top:
-        classes = network.get_layer("predictions").units
-        if kernel is None or kernel.shape[-1] != classes:
-            found = "no" if kernel is None else kernel.shape[-1]
-            logging.info(
-                "Loaded %s without its classifier head, which has %s classes; "
-                "this network's head for %d classes starts from random "
-                "weights.",
-                source,
-                found,
-                classes,
-            )
-            include_top = False
-    assign(network, arrays, skip_head=not include_top)
+    if kernel is not None and kernel.shape[-1] == classes:
+        return True
+    found = "no" if kernel is None else kernel.shape[-1]
+    if not random_head:
+        raise ValueError(
+            f"{source} has a classifier head with {found} classes, and "
+            f"{classes} are needed: a random head would predict nonsense. "
+            "Fine-tune it, or pass the run that it is from."
+        )
+    logging.info(
+        "Loaded %s without its classifier head, which has %s classes; this "
+        "network's head for %d classes starts from random weights.",
+        source,
+        found,
+        classes,
+    )
+    return False
 
 
 def _normalization_of(network):
