@@ -212,7 +212,9 @@ def normalize(
 
 
 def _full_precision():
-    return "float64" if keras.config.floatx() == "float64" else "float32"
+    # Not `floatx`: Keras looks at it once, for the policy.
+    policy = keras.config.dtype_policy()
+    return "float64" if policy.variable_dtype == "float64" else "float32"
 
 
 def _check_size(variant, input_shape):

@@ -323,6 +323,16 @@ CASES = {
         1,
         "{tmp}/file is a file, not a folder",
     ),
+    "export in an unknown format": (
+        ["export", LITE0, "--format=kears", "--output={tmp}/x.keras"],
+        2,
+        "Unknown format 'kears'; choose one of .*Did you mean 'keras'?",
+    ),
+    "export to Keras under another name": (
+        ["export", LITE0, "--format=keras", "--output={tmp}/x"],
+        2,
+        "--output={tmp}/x must end in .keras for --format=keras.",
+    ),
     "converted under a wrong name": (
         ["convert", LITE0, "--source=imagenet", "--output={tmp}/a.h5"],
         2,

@@ -7,6 +7,7 @@ import pytest
 from efficientnet_tf.data import preprocessing
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
+from efficientnet_tf.weights import loading
 
 LITE0 = "efficientnet_lite0"
 
@@ -80,3 +81,15 @@ def test_published_weights_name_the_panda(shared_dir):
     network = classifier.from_weights(LITE0, "imagenet")
     assert network.resolution == 224
     assert network.predict([panda])[0].argmax() == 388
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+def test_a_random_head_is_not_served(tiny_row, tmp_path, include_top):
+    path = tmp_path / "x.weights.h5"
+    network = builder.build(tiny_row, classes=3, include_top=include_top)
+    loading.save(network, path)
+    found = 3 if include_top else "no"
+    with pytest.raises(ValueError, match=f"a classifier head with {found} cl"):
+        classifier.from_weights(tiny_row, path)
+    served = classifier.from_weights(tiny_row, None)  # As was asked for.
+    assert served.model.output_shape == (None, 1000)
