@@ -158,7 +158,7 @@ def _is_trained(value):
 
 def _numbered_names(blocks):
     """Returns {class and count: layer}, the names in files of early Keras 3."""
-    counts: dict[str, int] = {}
+    counts = {}
     table = {}
     for name in _layer_names(blocks):
         kind = "conv2d"

@@ -676,10 +676,10 @@ def test_float64_is_float64_throughout(tiny_row):
     try:
         network = builder.build(tiny_row, classes=3)
         images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))
-        found = network(images, training=False)
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(network(images, training=True) ** 2)
         gradients = tape.gradient(loss, network.trainable_variables)
+        found = network(images, training=False)
     finally:
         keras.config.set_floatx("float32")
         keras.config.set_dtype_policy("float32")
