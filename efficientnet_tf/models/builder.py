@@ -15,6 +15,8 @@ from efficientnet_tf.models import (
 from efficientnet_tf.utils import configs
 
 POOLINGS = (None, "avg", "max")
+# The layer that makes three equal channels of one.
+GREY_TO_RGB = "grey_to_rgb"
 BLOCKS = {
     "mbconv": blocks.mbconv,
     "separable": blocks.separable,
@@ -198,7 +200,7 @@ def normalize(
         # means differ it cannot give what grey RGB gives, because the padding
         # is a zero after normalization, another grey in each channel.
         channels = 3
-        x = keras.layers.Concatenate(name="grey_to_rgb")([x] * channels)
+        x = keras.layers.Concatenate(name=GREY_TO_RGB)([x] * channels)
     mean = [mean[i % len(mean)] for i in range(channels)]
     std = [std[i % len(std)] for i in range(channels)]
     # Rescaling, not Normalization, whose constants become required inputs in

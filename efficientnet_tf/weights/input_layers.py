@@ -1,5 +1,6 @@
 """What a Keras model does to pixels before its first convolution."""
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -79,7 +80,7 @@ def read_weights(
     https://github.com/tensorflow/tensorflow/issues/49930
 
     Raises:
-      ValueError: the layer is not for RGB images.
+      ValueError: the layer is not for RGB or grey images.
     """
     start = f"{place}/" if place else ""
     values = {}
@@ -91,10 +92,15 @@ def read_weights(
             values[match[2]] = value
     if not {"mean", "variance"} <= set(values):
         return None
-    mean = np.asarray(values["mean"], np.float64).reshape(-1)
-    std = np.sqrt(np.asarray(values["variance"], np.float64).reshape(-1))
-    if mean.shape != (3,) or std.shape != (3,) or not std.all():
-        raise ValueError("The normalization layer is not for RGB images.")
+    try:
+        mean = _spread(values["mean"])
+        std = np.sqrt(_spread(values["variance"]))
+    except ValueError:
+        std = np.zeros(3)
+    if not std.all():
+        raise ValueError(
+            "The normalization layer is not for RGB or grey images."
+        )
     rescalings = [x for x in layers if x.startswith(f"{start}rescaling")]
     published = maybe_published and np.allclose(
         std**2, _IMAGENET_STD, atol=1e-6
@@ -102,6 +108,14 @@ def read_weights(
     if published or len(rescalings) > 1:
         std = std * np.sqrt(_IMAGENET_STD)
     return make_normalization(255 * mean, 255 * std)
+
+
+def average(normalization: variants.Normalization) -> variants.Normalization:
+    """Returns the one that one-channel networks had: the means of three."""
+    mean, std = (
+        sum(values) / 3 for values in dataclasses.astuple(normalization)
+    )
+    return variants.Normalization((mean,) * 3, (std,) * 3)
 
 
 def warn_of_others(layers: tuple[str, ...], place: str, path: object) -> None:

@@ -108,7 +108,8 @@ def assign(
 
     A stem kernel for 3 channels is adapted to a model with n: summed for one
     channel, otherwise repeated in turn and scaled by 3 / n, so that the stem's
-    outputs keep their scale.
+    outputs keep their scale. One for a single channel is spread over the three
+    equal ones that a model makes of grey images.
 
     Args:
       network: a `keras.Model` from `builder.build`.
@@ -129,7 +130,7 @@ def assign(
     if not any(name.startswith("predictions/") for name in targets):
         for name in ("predictions/kernel", "predictions/bias"):
             arrays.pop(name, None)
-    _adapt_stem(arrays, targets)
+    _adapt_stem(arrays, targets, network)
     for name, variable in targets.items():
         wanted = tuple(variable.shape)
         found = arrays[name].shape if name in arrays else "no such weight"
@@ -183,16 +184,16 @@ def _fits_head(network, arrays, source, *, random_head):
     kernel = arrays.get("predictions/kernel")
     if kernel is not None and kernel.shape[-1] == classes:
         return True
-    found = "no" if kernel is None else kernel.shape[-1]
+    found = "none" if kernel is None else f"one for {kernel.shape[-1]}"
     if not random_head:
         raise ValueError(
-            f"{source} has a classifier head with {found} classes, and "
-            f"{classes} are needed: a random head would predict nonsense. "
-            "Fine-tune it, or pass the run that it is from."
+            f"{source} needs a classifier head for {classes} classes and has "
+            f"{found}: a random head would predict nonsense. Fine-tune it, or "
+            "pass the run that it is from."
         )
     logging.info(
-        "Loaded %s without its classifier head, which has %s classes; this "
-        "network's head for %d classes starts from random weights.",
+        "Loaded %s without a classifier head: it has %s, and this network's "
+        "for %d classes starts from random weights.",
         source,
         found,
         classes,
@@ -209,18 +210,19 @@ def _normalization_of(network):
     return None
 
 
-def _adapt_stem(arrays, targets):
+def _adapt_stem(arrays, targets, network):
     name = "stem_conv/kernel"
     if name not in arrays or name not in targets or arrays[name].ndim != 4:
         return
-    channels = targets[name].shape[2]
-    if arrays[name].shape[2] != 3 or channels == 3:
-        return
-    if channels == 1:
+    found, wanted = arrays[name].shape[2], targets[name].shape[2]
+    layers = {layer.name for layer in network.layers}
+    if (found, wanted) == (1, 3) and builder.GREY_TO_RGB in layers:
+        arrays[name] = np.repeat(arrays[name], 3, axis=2) / 3
+    elif (found, wanted) == (3, 1):
         arrays[name] = arrays[name].sum(axis=2, keepdims=True)
-        return
-    turns = np.arange(channels) % 3
-    arrays[name] = arrays[name][:, :, turns] * (3 / channels)
+    elif found == 3 != wanted:
+        turns = np.arange(wanted) % 3
+        arrays[name] = arrays[name][:, :, turns] * (3 / wanted)
 
 
 def _read_row(model, row):

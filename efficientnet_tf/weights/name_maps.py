@@ -64,7 +64,10 @@ def read(path: str | os.PathLike, model: registry.Model) -> Checkpoint:
     plan = plan_lib.plan_network(model)
     tensors = readers.read(path)
     if tensors.layout == "keras":
-        return _from_keras(tensors, plan, path)
+        usual = variants.get_normalization(
+            registry.get_variant(model).normalization
+        )
+        return _from_keras(tensors, plan, path, usual)
     convert = {
         "tensorflow": _from_tensorflow,
         "pytorch": _from_pytorch,
@@ -75,7 +78,7 @@ def read(path: str | os.PathLike, model: registry.Model) -> Checkpoint:
     return Checkpoint(arrays)
 
 
-def _from_keras(tensors, plan, path):
+def _from_keras(tensors, plan, path, usual):
     arrays, place, left_out = keras_names.find_network(
         tensors.arrays, plan, path
     )
@@ -86,9 +89,11 @@ def _from_keras(tensors, plan, path):
             f" from its part {place}" if place else "",
             ", ".join(left_out) or "nothing",
         )
-    return Checkpoint(
-        arrays, _find_normalization(tensors, place, path), left_out
-    )
+    normalization = _find_normalization(tensors, place, path)
+    channels = np.shape(arrays[keras_names.STEM])[2:3]
+    if normalization is None and channels == (1,):
+        normalization = input_layers.average(usual)
+    return Checkpoint(arrays, normalization, left_out)
 
 
 def _find_normalization(tensors, place, path):

@@ -88,8 +88,8 @@ def test_a_random_head_is_not_served(tiny_row, tmp_path, include_top):
     path = tmp_path / "x.weights.h5"
     network = builder.build(tiny_row, classes=3, include_top=include_top)
     loading.save(network, path)
-    found = 3 if include_top else "no"
-    with pytest.raises(ValueError, match=f"a classifier head with {found} cl"):
+    found = "one for 3" if include_top else "none"
+    with pytest.raises(ValueError, match=f"1000 classes and has {found}: "):
         classifier.from_weights(tiny_row, path)
     served = classifier.from_weights(tiny_row, None)  # As was asked for.
     assert served.model.output_shape == (None, 1000)

@@ -230,6 +230,37 @@ def test_one_channel_gives_what_grey_images_of_three_give(
     np.testing.assert_allclose(grey(images), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize("file", ["x.keras", "x.weights.h5"])
+def test_files_of_networks_with_a_one_channel_stem_load(
+    tiny_row, tmp_path, file
+):
+    """As they were: normalized by the averages over the three channels."""
+    imagenet = variants.NORMALIZATIONS["imagenet"]
+    mean, std = np.mean(imagenet.mean), np.mean(imagenet.std)
+    inputs = keras.Input((32, 32, 1))
+    x = keras.layers.Rescaling([1 / std], [-mean / std])(inputs)
+    old = builder.build(
+        tiny_row,
+        include_top=False,
+        input_tensor=x,
+        include_preprocessing=False,
+    )
+    assert old.get_layer("stem_conv").kernel.shape == (3, 3, 1, 8)
+    (old.save if file == "x.keras" else old.save_weights)(tmp_path / file)
+    new = loading.build(
+        tiny_row,
+        include_top=False,
+        input_shape=(32, 32, 1),
+        weights=tmp_path / file,
+    )
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1))
+    wanted = np.asarray(old(images))
+    assert np.abs(wanted[0] - wanted[1]).max() > 1e-3
+    np.testing.assert_allclose(new(images), wanted, atol=1e-5)
+    with pytest.raises(ValueError, match=r"has \(3, 3, 1, 8\), .* needs"):
+        loading.build(tiny_row, include_top=False, weights=tmp_path / file)
+
+
 def test_saved_weights_come_back_with_their_normalization(lite, tmp_path):
     path = tmp_path / "new" / "x.weights.h5"
     network = builder.build(LITE0, classes=7, normalization="advprop")
