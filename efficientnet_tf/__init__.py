@@ -21,9 +21,11 @@ _CONSTRUCTORS = (
 _EXPORTS = {
     **dict.fromkeys(_CONSTRUCTORS, "weights.applications"),
     "build": "weights.loading",
+    "decode_predictions": "weights.applications",
     "feature_pyramid": "models.features",
     "get_variant": "models.registry",
     "list_models": "models.registry",
+    "preprocess_input": "weights.applications",
     "profile": "models.profile",
 }
 # Public module -> its room.

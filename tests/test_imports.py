@@ -16,10 +16,10 @@ _LIBRARY = ("utils", "models", "weights", "data", "inference")
 ROOMS = {
     "utils": (),
     "models": ("utils",),
-    "weights": ("utils", "models"),
+    "weights": ("utils", "models", "data"),
     "data": ("utils",),
     "inference": ("utils", "models", "weights", "data"),
-    "deploy": ("utils", "inference"),
+    "deploy": ("utils", "models", "inference"),
     "training": _LIBRARY,
     "measure": ("utils", "models", "weights", "training"),
     "search": ("utils", "models", "data", "training", "measure"),

@@ -37,14 +37,17 @@ def main(_: list[str]) -> None:
     )
     loading.assign(network, checkpoint.arrays)
     loading.save(network, OUTPUT.value)
+    rows = {
+        "parameters": f"{network.count_params():,}",
+        "classifier head": (
+            "none" if head is None else f"{head.shape[-1]} classes"
+        ),
+    }
+    if checkpoint.left_out:
+        rows["left out"] = ", ".join(checkpoint.left_out)
     summary.print_summary(
         f"Converted {SOURCE.value} to {OUTPUT.value}.",
-        {
-            "parameters": f"{network.count_params():,}",
-            "classifier head": (
-                "none" if head is None else f"{head.shape[-1]} classes"
-            ),
-        },
+        rows,
         [
             [
                 *("efficientnet", "finetune", "--task=digits"),

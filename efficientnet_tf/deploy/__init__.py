@@ -1,4 +1,4 @@
-"""Trained classifiers in other formats than Keras's, each checked after export.
+"""Trained classifiers for use elsewhere, each checked after export.
 
-Others use `saved_model.export_saved_model`.
+Others use `saved_model.export_saved_model` and `keras_file.export_keras`.
 """

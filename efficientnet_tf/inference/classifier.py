@@ -149,13 +149,14 @@ def load_imagenet_network(
     Raises:
       ValueError: the weights are of another head than ImageNet's.
     """
-    checkpoint = None
     if weights is None:
         logging.warning("Random weights: the predictions mean nothing.")
-    else:
-        checkpoint = loading.resolve(model, weights)
-        _check_head(checkpoint.arrays, weights)
-    return loading.build(model, weights=checkpoint, input_shape=(size, size, 3))
+    return loading.build(
+        model,
+        weights=weights,
+        input_shape=(size, size, 3),
+        random_head=weights is None,
+    )
 
 
 def from_run(workdir: str | os.PathLike) -> Classifier:
@@ -174,26 +175,6 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
     settings["class_names"] = tuple(settings["class_names"])
     network = former_names.load_network(workdir / run_folder.MODEL_FILE)
     return Classifier(network, **settings)
-
-
-def _check_head(arrays, weights):
-    """Raises ValueError unless the weights have a head for ImageNet.
-
-    Otherwise the head would be random, and the predictions with it.
-    """
-    kernel = arrays.get("predictions/kernel")
-    if kernel is not None and kernel.shape[-1] == len(imagenet_classes()):
-        return
-    found = "no classifier head"
-    if kernel is not None:
-        found = f"a classifier head for {kernel.shape[-1]} classes"
-    folder = pathlib.Path(weights).parent
-    hint = "fine-tune it first"
-    if (folder / SETTINGS_FILE).exists():
-        hint = f"the run's own classes are read with --workdir={folder}"
-    raise ValueError(
-        f"{os.fspath(weights)} has {found}, not ImageNet's 1,000; {hint}."
-    )
 
 
 def _batched(items: Iterable, size: int) -> Iterator[Sequence]:

@@ -15,6 +15,8 @@ from efficientnet_tf.models import (
 from efficientnet_tf.utils import configs
 
 POOLINGS = (None, "avg", "max")
+# The layer that makes three equal channels of one.
+GREY_TO_RGB = "grey_to_rgb"
 BLOCKS = {
     "mbconv": blocks.mbconv,
     "separable": blocks.separable,
@@ -65,12 +67,12 @@ def _classify(x, variant, classes, dropout_rate, activation):
     initializer = "glorot_uniform"  # As in keras.applications' baselines.
     if variant.head == "conv":
         initializer = blocks.DENSE_INITIALIZER.clone()
-    # Float32 even under mixed precision: a softmax over many classes needs it.
+    # Even under mixed precision: a softmax over many classes needs it.
     return keras.layers.Dense(
         classes,
         activation=activation,
         kernel_initializer=initializer,
-        dtype="float32",
+        dtype=_full_precision(),
         name="predictions",
     )(x)
 
@@ -189,12 +191,16 @@ def normalize(
 ) -> keras.KerasTensor:
     """Normalizes pixels [N, H, W, C]; other than 3 channels reuse RGB's values.
 
-    One channel takes the averages, more than three repeat them in turn.
+    One channel becomes three equal ones, more than three take them in turn.
     """
     channels = x.shape[-1]
     mean, std = list(normalization.mean), list(normalization.std)
     if channels == 1:
-        mean, std = [sum(mean) / 3], [sum(std) / 3]
+        # Not one channel with a stem of summed kernels: where the channels'
+        # means differ it cannot give what grey RGB gives, because the padding
+        # is a zero after normalization, another grey in each channel.
+        channels = 3
+        x = keras.layers.Concatenate(name=GREY_TO_RGB)([x] * channels)
     mean = [mean[i % len(mean)] for i in range(channels)]
     std = [std[i % len(std)] for i in range(channels)]
     # Rescaling, not Normalization, whose constants become required inputs in
@@ -202,9 +208,15 @@ def normalize(
     return keras.layers.Rescaling(
         scale=[1.0 / s for s in std],
         offset=[-m / s for m, s in zip(mean, std, strict=True)],
-        dtype="float32",
+        dtype=_full_precision(),
         name="preprocessing",
     )(x)
+
+
+def _full_precision():
+    # Not `floatx`: Keras looks at it once, for the policy.
+    policy = keras.config.dtype_policy()
+    return "float64" if policy.variable_dtype == "float64" else "float32"
 
 
 def _check_size(variant, input_shape):

@@ -124,6 +124,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
             and self.center
             and len(inputs.shape) == 4
             and self.axis in (-1, 3)
+            # The kernel has none for float64.
+            and self.compute_dtype != "float64"
         )
 
     def _group_size(self):
@@ -292,7 +294,9 @@ def _compiles_gradient(x):
 
     kinds = {device.device_type for device in tf.config.list_logical_devices()}
     on_cpu = kinds == {"CPU"}
-    return on_cpu and tf.is_tensor(x) and None not in tuple(x.shape)[1:]
+    # The gradient is computed in float32.
+    known = tf.is_tensor(x) and x.dtype != tf.float64
+    return on_cpu and known and None not in tuple(x.shape)[1:]
 
 
 @functools.cache

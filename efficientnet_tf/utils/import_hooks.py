@@ -13,18 +13,29 @@ class _WrappedImport(importlib.abc.MetaPathFinder):
     def __init__(self, package, wrap):
         self._package = package
         self._wrap = wrap
+        self._searching = False
 
     def find_spec(self, name, path=None, target=None):
-        if name != self._package:
+        if name != self._package or self._searching:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        self._searching = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._searching = False
         if spec is not None and spec.loader is not None:
             # Of this one loader: whoever imports next gets a new one.
             spec.loader.exec_module = functools.partial(  # type: ignore[method-assign]
-                self._wrap, spec.loader.exec_module
+                self._execute, spec.loader.exec_module
             )
         return spec
+
+    def _execute(self, execute, module):
+        # Not already when it is found: TensorFlow looks for Keras long before
+        # it imports it.
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        self._wrap(execute, module)
 
 
 def wrap_import(package: str, wrap: Callable[..., object]) -> None:

@@ -5,8 +5,15 @@ The layers are named as there, too: see `models/blocks.py` and
 """
 
 import inspect
+import warnings
+from typing import Any
 
+import keras
+import numpy as np
+
+from efficientnet_tf.data import imagenet
 from efficientnet_tf.models import variants
+from efficientnet_tf.utils import configs
 from efficientnet_tf.weights import loading
 
 
@@ -21,6 +28,8 @@ def _make_constructor(public_name, model_name):
         classifier_activation="softmax",
         name=model_name,
         include_preprocessing=True,
+        drop_connect_rate=None,
+        dropout_rate=None,
     ):
         return loading.build(
             model_name,
@@ -32,6 +41,8 @@ def _make_constructor(public_name, model_name):
             classes=classes,
             classifier_activation=classifier_activation,
             include_preprocessing=include_preprocessing,
+            drop_path_rate=drop_connect_rate,
+            dropout_rate=dropout_rate,
             name=name,
         )
 
@@ -43,6 +54,8 @@ def _make_constructor(public_name, model_name):
         The arguments are those of keras.applications, with the same meaning.
         Input is RGB in [0, 255], uint8 or float: do not rescale it. `weights`
         may be any name that `catalog.names("{model_name}")` lists, or a file.
+        `drop_connect_rate`, which `loading.build` calls `drop_path_rate`, and
+        `dropout_rate` are the variant's own by default.
         See `loading.build` for the arguments and errors.
         """
     )
@@ -64,3 +77,77 @@ EfficientNetLite1 = _make_constructor("EfficientNetLite1", "efficientnet_lite1")
 EfficientNetLite2 = _make_constructor("EfficientNetLite2", "efficientnet_lite2")
 EfficientNetLite3 = _make_constructor("EfficientNetLite3", "efficientnet_lite3")
 EfficientNetLite4 = _make_constructor("EfficientNetLite4", "efficientnet_lite4")
+
+
+def preprocess_input(x: Any, data_format: str | None = None) -> Any:
+    """Returns images as they are: the networks normalize them.
+
+    Pixels must be in [0, 255]. A range that looks normalized already is
+    reported in a warning; that of symbolic tensors, as in `tf.data`, cannot be
+    seen.
+
+    Args:
+      x: images, an array or tensor [..., H, W, C].
+      data_format: "channels_last", or None for Keras's setting.
+
+    Raises:
+      ValueError: another data format.
+    """
+    data_format = data_format or keras.config.image_data_format()
+    if data_format != "channels_last":
+        raise ValueError(
+            configs.unknown("data_format", data_format, ("channels_last",))
+        )
+    try:
+        pixels = np.asarray(x)
+    except (NotImplementedError, TypeError, ValueError):
+        return x  # Symbolic.
+    if pixels.size and np.issubdtype(pixels.dtype, np.number):
+        _warn_of_range(pixels)
+    return x
+
+
+def _warn_of_range(pixels):
+    low, high = float(pixels.min()), float(pixels.max())
+    rescaled = pixels.dtype.kind == "f" and 0 <= low < high <= 1
+    if rescaled or low < 0 or high > 255:
+        reason = "divided by 255" if rescaled else "normalized otherwise"
+        warnings.warn(
+            f"The images are in [{low:.3g}, {high:.3g}], as if {reason}; these "
+            "networks take pixels in [0, 255] and normalize them.",
+            stacklevel=3,
+        )
+
+
+def decode_predictions(
+    preds: Any, top: int = 5
+) -> list[list[tuple[str, str, float]]]:
+    """Returns the likeliest ImageNet classes of each image, the first first.
+
+    Args:
+      preds: probabilities or logits [N, 1000].
+      top: how many classes.
+
+    Returns:
+      For each image a list of (WordNet id, name, score), names with
+      underscores as in keras.applications: ("n02510455", "giant_panda", 0.9).
+
+    Raises:
+      ValueError: another shape, or `top` out of range.
+    """
+    ids, names = imagenet.wordnet_ids(), imagenet.class_names()
+    scores = keras.ops.convert_to_numpy(preds)
+    if scores.ndim != 2 or scores.shape[1] != len(ids):
+        raise ValueError(
+            f"preds must be a batch of ImageNet predictions [N, {len(ids)}], "
+            f"got shape {scores.shape}."
+        )
+    if not 1 <= top <= len(ids):
+        raise ValueError(f"top={top} must be from 1 to {len(ids)}.")
+    return [
+        [
+            (ids[i], names[i].replace(" ", "_"), row[i])
+            for i in np.argsort(-row, kind="stable")[:top]
+        ]
+        for row in scores
+    ]

@@ -14,14 +14,18 @@ from absl import logging
 
 from efficientnet_tf.models import builder, registry, variants
 from efficientnet_tf.utils import files
-from efficientnet_tf.weights import catalog, downloads, name_maps, readers
+from efficientnet_tf.weights import catalog, downloads, keras_files, name_maps
+
+# How a command line says None.
+RANDOM = "none"
 
 
 def build(
     model: registry.Model,
     *,
-    weights: str | os.PathLike | name_maps.Checkpoint | None = None,
+    weights: str | os.PathLike | None = None,
     include_top: bool = True,
+    random_head: bool = True,
     normalization: str | variants.Normalization | None = None,
     **options: Any,
 ) -> keras.Model:
@@ -31,10 +35,11 @@ def build(
 
     Args:
       model: as in `builder.build`.
-      weights: None (random), a name ("imagenet", "autoaugment", "advprop",
-        "noisy-student", ...), a file, or what `resolve` read.
+      weights: None or "none" (random), a name ("imagenet", "autoaugment",
+        "advprop", "noisy-student", ...) or a file; see `resolve`.
       include_top: whether to add pooling, dropout and a dense layer. If its
         `classes` differ from the file's, it starts from random weights.
+      random_head: whether it may; if not, such a file is an error.
       normalization: as in `builder.build`; by default the one that the weights
         were trained with.
       options: the other arguments of `builder.build`.
@@ -46,17 +51,19 @@ def build(
       ValueError: see `builder.build`; or the weights do not fit.
       OSError, ImportError: see `resolve`.
     """
-    if weights is None or isinstance(weights, name_maps.Checkpoint):
-        checkpoint = weights
-    else:
-        checkpoint = resolve(model, weights)
+    if weights == RANDOM:
+        weights = None
+    checkpoint = None if weights is None else resolve(model, weights)
     if normalization is None and checkpoint is not None:
         normalization = checkpoint.normalization
     network = builder.build(
         model, include_top=include_top, normalization=normalization, **options
     )
     if checkpoint is not None:
-        _assign_fitting(network, checkpoint.arrays, include_top, weights)
+        skip_head = include_top and not _fits_head(
+            network, checkpoint.arrays, weights, random_head=random_head
+        )
+        assign(network, checkpoint.arrays, skip_head=skip_head)
     return network
 
 
@@ -101,7 +108,8 @@ def assign(
 
     A stem kernel for 3 channels is adapted to a model with n: summed for one
     channel, otherwise repeated in turn and scaled by 3 / n, so that the stem's
-    outputs keep their scale.
+    outputs keep their scale. One for a single channel is spread over the three
+    equal ones that a model makes of grey images.
 
     Args:
       network: a `keras.Model` from `builder.build`.
@@ -113,7 +121,7 @@ def assign(
         not fit, or the first one that the network does not have.
     """
     targets = {
-        f"{layer.name}/{variable.name}": variable
+        name_weight(layer, variable): variable
         for layer in network.layers
         for variable in layer.weights
         if not (skip_head and layer.name == "predictions")
@@ -122,7 +130,7 @@ def assign(
     if not any(name.startswith("predictions/") for name in targets):
         for name in ("predictions/kernel", "predictions/bias"):
             arrays.pop(name, None)
-    _adapt_stem(arrays, targets)
+    _adapt_stem(arrays, targets, network)
     for name, variable in targets.items():
         wanted = tuple(variable.shape)
         found = arrays[name].shape if name in arrays else "no such weight"
@@ -146,6 +154,15 @@ def assign(
     logging.info("Assigned %d weights to %s.", len(targets), network.name)
 
 
+def name_weight(layer: keras.Layer, variable: keras.Variable) -> str:
+    """Returns "layer/weight", or "layer/part/weight" of a layer with parts."""
+    places = variable.path.split("/")
+    if layer.name not in places:
+        return f"{layer.name}/{variable.name}"
+    last = len(places) - 1 - places[::-1].index(layer.name)
+    return "/".join(places[last:])
+
+
 def save(network: keras.Model, path: str | os.PathLike) -> None:
     """Writes a model's weights and the normalization of its input.
 
@@ -155,29 +172,33 @@ def save(network: keras.Model, path: str | os.PathLike) -> None:
     with files.atomic(catalog.check_output(path)) as partial:
         network.save_weights(partial)
         with h5py.File(partial, "r+") as file:
-            file.attrs[readers.MODEL_ATTRIBUTE] = network.name
+            file.attrs[keras_files.MODEL_ATTRIBUTE] = network.name
             normalization = _normalization_of(network)
             if normalization is not None:
-                file.attrs[readers.NORMALIZATION_ATTRIBUTE] = normalization
+                file.attrs[keras_files.NORMALIZATION_ATTRIBUTE] = normalization
 
 
-def _assign_fitting(network, arrays, include_top, source):
-    """Assigns all arrays, except a head for another number of classes."""
+def _fits_head(network, arrays, source, *, random_head):
+    """Whether arrays have a head for the network's number of classes."""
+    classes = network.get_layer("predictions").units
     kernel = arrays.get("predictions/kernel")
-    if include_top:
-        classes = network.get_layer("predictions").units
-        if kernel is None or kernel.shape[-1] != classes:
-            found = "no" if kernel is None else kernel.shape[-1]
-            logging.info(
-                "Loaded %s without its classifier head, which has %s classes; "
-                "this network's head for %d classes starts from random "
-                "weights.",
-                source,
-                found,
-                classes,
-            )
-            include_top = False
-    assign(network, arrays, skip_head=not include_top)
+    if kernel is not None and kernel.shape[-1] == classes:
+        return True
+    found = "none" if kernel is None else f"one for {kernel.shape[-1]}"
+    if not random_head:
+        raise ValueError(
+            f"{source} needs a classifier head for {classes} classes and has "
+            f"{found}: a random head would predict nonsense. Fine-tune it, or "
+            "pass the run that it is from."
+        )
+    logging.info(
+        "Loaded %s without a classifier head: it has %s, and this network's "
+        "for %d classes starts from random weights.",
+        source,
+        found,
+        classes,
+    )
+    return False
 
 
 def _normalization_of(network):
@@ -189,18 +210,19 @@ def _normalization_of(network):
     return None
 
 
-def _adapt_stem(arrays, targets):
+def _adapt_stem(arrays, targets, network):
     name = "stem_conv/kernel"
     if name not in arrays or name not in targets or arrays[name].ndim != 4:
         return
-    channels = targets[name].shape[2]
-    if arrays[name].shape[2] != 3 or channels == 3:
-        return
-    if channels == 1:
+    found, wanted = arrays[name].shape[2], targets[name].shape[2]
+    layers = {layer.name for layer in network.layers}
+    if (found, wanted) == (1, 3) and builder.GREY_TO_RGB in layers:
+        arrays[name] = np.repeat(arrays[name], 3, axis=2) / 3
+    elif (found, wanted) == (3, 1):
         arrays[name] = arrays[name].sum(axis=2, keepdims=True)
-        return
-    turns = np.arange(channels) % 3
-    arrays[name] = arrays[name][:, :, turns] * (3 / channels)
+    elif found == 3 != wanted:
+        turns = np.arange(wanted) % 3
+        arrays[name] = arrays[name][:, :, turns] * (3 / wanted)
 
 
 def _read_row(model, row):

@@ -13,12 +13,7 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.models import plan as plan_lib, registry, variants
-from efficientnet_tf.weights import former_names, readers
-
-_IMAGENET = variants.NORMALIZATIONS["imagenet"]
-# Of pixels in [0, 1], as in the Normalization layer of
-# keras.applications.efficientnet.
-_IMAGENET_STD = np.divide(_IMAGENET.std, 255)
+from efficientnet_tf.weights import input_layers, keras_names, readers
 
 _BATCH_NORM = {
     "weight": "gamma",
@@ -42,11 +37,13 @@ class Checkpoint:
     `arrays` maps "layer/weight" to an array in Keras's layout. A tensor that
     belongs to no layer of the network keeps its own name, so that
     `loading.assign` can refuse it by that name. `normalization` is None where
-    the file does not say; the variant's own applies then.
+    the file does not say; the variant's own applies then. `left_out` names the
+    file's layers around the network, such as another head.
     """
 
     arrays: dict[str, np.ndarray]
     normalization: variants.Normalization | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def read(path: str | os.PathLike, model: registry.Model) -> Checkpoint:
@@ -64,24 +61,57 @@ def read(path: str | os.PathLike, model: registry.Model) -> Checkpoint:
       ValueError: its format is unknown, it is truncated or refused, or it is
         not of this family.
     """
-    blocks = plan_lib.plan_network(model).blocks
+    plan = plan_lib.plan_network(model)
     tensors = readers.read(path)
+    if tensors.layout == "keras":
+        usual = variants.get_normalization(
+            registry.get_variant(model).normalization
+        )
+        return _from_keras(tensors, plan, path, usual)
     convert = {
-        "keras": _from_keras,
         "tensorflow": _from_tensorflow,
         "pytorch": _from_pytorch,
     }[tensors.layout]
-    arrays = tensors.arrays
-    if tensors.layout == "keras":
-        arrays = _rename_former(arrays, path)
-    arrays = convert(arrays, blocks)
-    if "stem_conv/kernel" not in arrays:
-        some = ", ".join(sorted(tensors.arrays)[:3]) or "nothing"
-        raise ValueError(
-            f"{path} is not an EfficientNet: it has no stem convolution, only "
-            f"{some}..."
+    arrays = convert(tensors.arrays, plan.blocks)
+    if keras_names.STEM not in arrays:
+        raise ValueError(keras_names.describe_other(path, tensors.arrays))
+    return Checkpoint(arrays)
+
+
+def _from_keras(tensors, plan, path, usual):
+    arrays, place, left_out = keras_names.find_network(
+        tensors.arrays, plan, path
+    )
+    if place or left_out:
+        logging.info(
+            "Took the network of %s%s; left out %s.",
+            path,
+            f" from its part {place}" if place else "",
+            ", ".join(left_out) or "nothing",
         )
-    return Checkpoint(arrays, _normalization(tensors))
+    normalization = _find_normalization(tensors, place, path)
+    channels = np.shape(arrays[keras_names.STEM])[2:3]
+    if normalization is None and channels == (1,):
+        normalization = input_layers.average(usual)
+    return Checkpoint(arrays, normalization, left_out)
+
+
+def _find_normalization(tensors, place, path):
+    if tensors.normalization is not None:
+        mean, std = np.asarray(tensors.normalization, np.float64)
+        return input_layers.make_normalization(mean, std)
+    if tensors.config is not None:
+        return input_layers.find_normalization(
+            tensors.config, tensors.arrays, path
+        )
+    input_layers.warn_of_others(tensors.layers, place, path)
+    return input_layers.read_weights(
+        tensors.arrays,
+        tensors.layers,
+        place,
+        # The published files are in the older layout.
+        maybe_published=not tensors.numbered,
+    )
 
 
 def _rename(arrays, layers):
@@ -95,105 +125,6 @@ def _rename(arrays, layers):
         elif not _IGNORED.search(name):
             renamed[name] = value
     return renamed
-
-
-# Keras -----------------------------------------------------------------------
-
-
-def _from_keras(arrays, blocks):
-    """Takes names of keras.applications, which are ours, or numbered ones."""
-    if any(re.match(r"conv2d(_\d+)?/", name) for name in arrays):
-        table = _numbered_names(blocks)
-    else:
-        table = {name: name for name in _layer_names(blocks)}
-    arrays = {
-        name: value
-        for name, value in arrays.items()
-        if not re.match(r"normalization(_\d+)?/", name)
-    }
-    return _rename(arrays, table)
-
-
-def _rename_former(arrays, path):
-    """Gives arrays from an early version's file the present layer names."""
-    renamed = {}
-    for name, value in arrays.items():
-        layer, _, weight = name.rpartition("/")
-        renamed[f"{former_names.current_name(layer)}/{weight}"] = value
-    if set(renamed) != set(arrays):
-        logging.info(former_names.NOTE, path)
-    return renamed
-
-
-def _layer_names(blocks):
-    """Returns the names of the layers with weights, in the network's order."""
-    names = ["stem_conv", "stem_bn"]
-    for block in blocks:
-        parts = ["dwconv", "bn"]
-        if block.expand_ratio > 1:
-            parts = ["expand_conv", "expand_bn", *parts]
-        if block.squeezed_filters:
-            parts += ["se_reduce", "se_expand"]
-        parts += ["project_conv", "project_bn"]
-        names += [f"{block.name}_{part}" for part in parts]
-    return [*names, "top_conv", "top_bn", "predictions"]
-
-
-def _numbered_names(blocks):
-    """Returns {class and count: layer}, the names in files of early Keras 3."""
-    counts = {}
-    table = {}
-    for name in _layer_names(blocks):
-        kind = "conv2d"
-        if name.endswith("_bn"):
-            kind = "batch_normalization"
-        elif name.endswith("_dwconv"):
-            kind = "depthwise_conv2d"
-        elif name == "predictions":
-            kind = "dense"
-        count = counts.setdefault(kind, 0)
-        table[f"{kind}_{count}" if count else kind] = name
-        counts[kind] += 1
-    return table
-
-
-def _normalization(tensors):
-    """Returns the normalization that the file states, or None.
-
-    The graph of keras.applications computes (x / 255 - mean) / sqrt(V), where
-    V is the variance in its file. The published files hold V = std, not std
-    squared; the graph for weights="imagenet" therefore multiplies by
-    1 / sqrt(std) in a second Rescaling, which gives (x / 255 - mean) / std, as
-    trained. The published files predate that second layer, so V = std alone
-    also implies it; with any other V and no second layer (V = std squared, or
-    mean 0 and V = 1 of random weights) the first formula applies.
-    https://github.com/tensorflow/tensorflow/issues/49930
-    """
-    if tensors.normalization is not None:
-        return variants.Normalization(*tensors.normalization)
-    values = {
-        name.split("/")[1]: value
-        for name, value in tensors.arrays.items()
-        if re.match(r"normalization(_\d+)?/", name)
-    }
-    if tensors.layout != "keras" or not {"mean", "variance"} <= set(values):
-        return None
-    mean = np.asarray(values["mean"], np.float64).reshape(-1)
-    std = np.sqrt(np.asarray(values["variance"], np.float64).reshape(-1))
-    if mean.shape != (3,) or std.shape != (3,) or not std.all():
-        raise ValueError("The normalization layer is not for RGB images.")
-    rescalings = [n for n in tensors.layers if n.startswith("rescaling")]
-    published = np.allclose(std**2, _IMAGENET_STD, atol=1e-6)
-    if published or len(rescalings) > 1:
-        std = std * np.sqrt(_IMAGENET_STD)
-    # The file has these values rounded to float32; the table has them exactly.
-    if np.allclose(255 * mean, _IMAGENET.mean) and np.allclose(
-        255 * std, _IMAGENET.std
-    ):
-        return _IMAGENET
-    return variants.Normalization(
-        tuple((255 * mean).tolist()), tuple((255 * std).tolist())
-    )
 
 
 # TensorFlow ------------------------------------------------------------------

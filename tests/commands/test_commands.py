@@ -343,8 +343,8 @@ CASES = {
             "{tmp}/cmyk.jpg",
         ],
         2,
-        "has a classifier head for 2 classes, not ImageNet's 1,000; the run's "
-        "own classes are read with --workdir={tmp}/model",
+        "{tmp}/model/model.keras needs a classifier head for 1000 classes and "
+        "has one for 2: .* pass the run",
     ),
     "text as image": (
         ["predict", "--workdir={tmp}/model", "{tmp}/bad/a/text.jpg"],
@@ -370,6 +370,16 @@ CASES = {
         ["export", "--workdir={tmp}/model", "--output={tmp}/file"],
         1,
         "{tmp}/file is a file, not a folder",
+    ),
+    "export in an unknown format": (
+        ["export", LITE0, "--format=kears", "--output={tmp}/x.keras"],
+        2,
+        "Unknown format 'kears'; choose one of .*Did you mean 'keras'?",
+    ),
+    "export to Keras under another name": (
+        ["export", LITE0, "--format=keras", "--output={tmp}/x"],
+        2,
+        "--output={tmp}/x must end in .keras for --format=keras.",
     ),
     "converted under a wrong name": (
         ["convert", LITE0, "--source=imagenet", "--output={tmp}/a.h5"],

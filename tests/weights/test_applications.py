@@ -1,9 +1,13 @@
 """The constructors with the names of keras.applications."""
 
 import inspect
+import re
+import warnings
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 import efficientnet_tf
 from efficientnet_tf.models import variants
@@ -74,3 +78,77 @@ def test_the_arguments_go_by_position_too():
         False, None, None, (32, 32, 3), "max", 7
     )
     assert network.output_shape == (None, 1280)
+
+
+def test_arguments_of_keras_2_are_taken():
+    network = applications.EfficientNetLite0(
+        weights="none", classes=3, drop_connect_rate=0.4, dropout_rate=0.35
+    )
+    # Block 14 of 16, counted from 0.
+    np.testing.assert_allclose(
+        network.get_layer("block6d_drop").rate, 0.4 * 14 / 16
+    )
+    assert network.get_layer("top_dropout").rate == 0.35
+
+
+PIXELS = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3))
+
+
+@pytest.mark.parametrize(
+    "images,message",
+    [
+        (PIXELS, None),
+        (PIXELS.astype("uint8"), None),
+        (PIXELS.astype("uint8") // 128, None),  # Dark, and whole numbers.
+        (np.zeros((1, 2, 2, 3)), None),
+        (PIXELS[0].tolist(), None),
+        (PIXELS / 255, r"in \[0.0\d+, 0.99\d*\], as if divided by 255"),
+        (PIXELS / 127.5 - 1, r"in \[-0.99\d*, 0.99\d*\], as if normalized"),
+        (np.full((1, 2, 2, 3), -3.0), r"in \[-3, -3\]"),
+        (PIXELS * 257, r"in \[.*\], as if normalized otherwise"),
+    ],
+)
+def test_preprocess_input_returns_images_and_sees_their_range(images, message):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = efficientnet_tf.preprocess_input(images)
+    assert found is images
+    assert len(caught) == (message is not None)
+    if message:
+        assert re.search(message, str(caught[0].message))
+        assert "\n" not in str(caught[0].message)
+
+
+def test_preprocess_input_works_in_a_data_set():
+    data = tf.data.Dataset.from_tensors(PIXELS / 255)
+    data = data.map(applications.preprocess_input)
+    np.testing.assert_array_equal(next(iter(data)), PIXELS / 255)
+    with pytest.raises(ValueError, match="data_format 'channels_first'"):
+        applications.preprocess_input(PIXELS, data_format="channels_first")
+
+
+def test_predictions_are_decoded_as_by_keras():
+    # Its imagenet_class_index.json has these under 388, 2 and 999.
+    panda, shark, tissue = (
+        ("n02510455", "giant_panda"),
+        ("n01484850", "great_white_shark"),
+        ("n15075141", "toilet_tissue"),
+    )
+    scores = np.zeros((2, 1000), np.float32)
+    scores[0, [388, 2]] = 0.7, 0.2
+    scores[1, [999, 388]] = 0.9, 0.1
+    found = efficientnet_tf.decode_predictions(scores, top=2)
+    assert [[row[:2] for row in rows] for rows in found] == [
+        [panda, shark],
+        [tissue, panda],
+    ]
+    np.testing.assert_allclose([row[2] for row in found[0]], [0.7, 0.2])
+    assert len(applications.decode_predictions(tf.constant(scores))[1]) == 5
+
+
+@pytest.mark.parametrize(
+    "shape,top", [((2, 10), 5), ((1000,), 5), ((1, 1000), 0)]
+)
+def test_what_cannot_be_decoded_is_refused(shape, top):
+    with pytest.raises(ValueError, match="shape|top=0"):
+        applications.decode_predictions(np.zeros(shape), top)

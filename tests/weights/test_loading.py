@@ -179,7 +179,7 @@ def stem_output(kernel, x):
     return keras.ops.convert_to_numpy(keras.ops.conv(x, kernel, 2, "same"))
 
 
-@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+@pytest.mark.parametrize("channels", [3, 4, 6])
 def test_a_stem_for_other_channels_gives_the_same_on_grey_images(
     lite, channels
 ):
@@ -193,7 +193,7 @@ def test_a_stem_for_other_channels_gives_the_same_on_grey_images(
     grey = np.random.default_rng(0).normal(size=(1, 8, 8, 1))
     grey = grey.astype(np.float32)
     summed = arrays["stem_conv/kernel"].sum(axis=2, keepdims=True)
-    if channels in (1, 3, 6):  # Whole turns of the three.
+    if channels in (3, 6):  # Whole turns of the three.
         np.testing.assert_allclose(
             stem_output(kernel, np.repeat(grey, channels, -1)),
             stem_output(summed, grey),
@@ -203,6 +203,62 @@ def test_a_stem_for_other_channels_gives_the_same_on_grey_images(
         np.testing.assert_allclose(
             kernel[:, :, 3], arrays["stem_conv/kernel"][:, :, 0] * 0.75
         )
+
+
+@pytest.mark.parametrize("normalization", [*variants.NORMALIZATIONS, "odd"])
+@pytest.mark.parametrize("preprocessing", [True, False])
+def test_one_channel_gives_what_grey_images_of_three_give(
+    tiny_row, normalization, preprocessing
+):
+    """At the borders too, where the padding is a zero after normalization."""
+    odd = variants.Normalization((10.0, 100.0, 250.0), (20.0, 90.0, 200.0))
+    rgb, grey = (
+        builder.build(
+            tiny_row,
+            include_top=False,
+            input_shape=(32, 32, channels),
+            normalization=odd if normalization == "odd" else normalization,
+            include_preprocessing=preprocessing,
+        )
+        for channels in (3, 1)
+    )
+    loading.assign(grey, arrays_of(rgb))
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1))
+    images = images.astype("float32") / (1 if preprocessing else 100)
+    wanted = np.asarray(rgb(np.repeat(images, 3, axis=-1)))
+    assert np.abs(wanted[0] - wanted[1]).max() > 1e-3
+    np.testing.assert_allclose(grey(images), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("file", ["x.keras", "x.weights.h5"])
+def test_files_of_networks_with_a_one_channel_stem_load(
+    tiny_row, tmp_path, file
+):
+    """As they were: normalized by the averages over the three channels."""
+    imagenet = variants.NORMALIZATIONS["imagenet"]
+    mean, std = np.mean(imagenet.mean), np.mean(imagenet.std)
+    inputs = keras.Input((32, 32, 1))
+    x = keras.layers.Rescaling([1 / std], [-mean / std])(inputs)
+    old = builder.build(
+        tiny_row,
+        include_top=False,
+        input_tensor=x,
+        include_preprocessing=False,
+    )
+    assert old.get_layer("stem_conv").kernel.shape == (3, 3, 1, 8)
+    (old.save if file == "x.keras" else old.save_weights)(tmp_path / file)
+    new = loading.build(
+        tiny_row,
+        include_top=False,
+        input_shape=(32, 32, 1),
+        weights=tmp_path / file,
+    )
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1))
+    wanted = np.asarray(old(images))
+    assert np.abs(wanted[0] - wanted[1]).max() > 1e-3
+    np.testing.assert_allclose(new(images), wanted, atol=1e-5)
+    with pytest.raises(ValueError, match=r"has \(3, 3, 1, 8\), .* needs"):
+        loading.build(tiny_row, include_top=False, weights=tmp_path / file)
 
 
 def test_saved_weights_come_back_with_their_normalization(lite, tmp_path):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf.weights import readers
+from efficientnet_tf.weights import readers, tensorflow_files
 
 KERNEL = np.arange(4, dtype=np.float32)
 
@@ -20,7 +20,7 @@ def write_checkpoint(prefix, arrays):
 
 
 def test_a_checkpoint_gives_averages_where_it_has_them(tmp_path):
-    ema = "net/stem/conv2d/kernel" + readers.EMA_SUFFIX
+    ema = "net/stem/conv2d/kernel" + tensorflow_files.EMA_SUFFIX
     prefix = write_checkpoint(
         tmp_path / "model.ckpt",
         {
@@ -110,7 +110,7 @@ def test_the_legacy_layout_keeps_layers_and_loses_suffixes(tmp_path):
         group["net/stem_bn/gamma:0"] = KERNEL
         file["optimizer_weights/stem_conv/kernel:0"] = 2 * KERNEL
     tensors = readers.read(path)
-    assert set(tensors.arrays) == {"stem_conv/kernel", "stem_bn/gamma"}
+    assert set(tensors.arrays) == {"stem_conv/kernel", "net/stem_bn/gamma"}
     assert "rescaling" in tensors.layers
     np.testing.assert_array_equal(tensors.arrays["stem_conv/kernel"], KERNEL)
 

@@ -1,0 +1,194 @@
+"""Reads Keras's weight files: .h5 of any version, .weights.h5 and .keras.
+
+A weight is named by its place, "<models around it>/<layer>/<weight>", so that
+a network that is a layer of another one can be told from what is around it.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import re
+import zipfile
+from typing import Any
+
+import numpy as np
+
+# Attributes that `loading.save` writes on the root of a .weights.h5.
+MODEL_ATTRIBUTE = "efficientnet_tf_model"
+NORMALIZATION_ATTRIBUTE = "efficientnet_tf_normalization"
+
+# Inside a .keras file.
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.weights.h5"
+
+# Groups in the layout of Keras 3 that are no layers; the second is that of its
+# first release and of late tf.keras.
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies", "_functional")
+# State of training beside the layers.
+_TRAINING = re.compile(r"^(optimizer|_?trainer|metrics|compile_metrics)\b")
+
+# Group of Keras 3, without its number -> weights in the order of their numbers.
+_WEIGHTS = {
+    "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
+    "class_token": ("token", "positions"),
+    "layer_normalization": ("gamma", "beta"),
+    "normalization": ("mean", "variance", "count"),
+    "seed_generator": ("seed_generator_state",),
+}
+_KERNEL = ("kernel", "bias")
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """The content of a Keras file.
+
+    `layers` names all layers of the saved model by their place, as far as the
+    file does, those without weights included; `numbered` says that it is in
+    the layout of Keras 3; `config` is the model's, where the file has it;
+    `normalization` is the (mean, std) that our own weight files state.
+    """
+
+    arrays: dict[str, np.ndarray]
+    layers: tuple[str, ...]
+    numbered: bool = False
+    config: dict[str, Any] | None = None
+    normalization: tuple | None = None
+
+
+def read_archive(path: str | os.PathLike) -> Saved | None:
+    """Reads a `.keras` file; returns None for another kind of archive.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if WEIGHTS_FILE not in archive.namelist():
+                return None
+            weights = io.BytesIO(archive.read(WEIGHTS_FILE))
+            config = json.loads(archive.read(CONFIG_FILE))
+    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
+    return dataclasses.replace(read_hdf5(weights, path), config=config)
+
+
+def read_hdf5(file: str | os.PathLike | io.BytesIO, path: Any) -> Saved:
+    """Reads an `.h5` or `.weights.h5`; `path` is its name in messages.
+
+    Raises:
+      ValueError: the file is damaged, or points at other files.
+    """
+    import h5py
+
+    try:
+        with h5py.File(file, "r") as root:
+            items = _items(root)
+            if any(re.search(r"(^|/)vars(/|$)", name) for name in items):
+                return _read_keras3(root, items)
+            return _read_legacy(root, items)
+    # What h5py raises for damaged files.
+    except (OSError, RuntimeError, LookupError) as error:
+        raise ValueError(f"{path} is damaged: {error}.") from error
+
+
+def _read_legacy(root, items):
+    """Reads <outermost layer>/<models>/<layer>/<weight>, as Keras 2 wrote it.
+
+    The models are those that the layer was built in, which need not be those
+    that it is in.
+    """
+    # `model.save` puts the layers one level deeper, beside the optimizer.
+    prefix = "model_weights/" if "model_weights" in items else ""
+    arrays, layers = {}, []
+    for path, item in items.items():
+        if not path.startswith(prefix):
+            continue
+        outer, *inner = path.removeprefix(prefix).split("/")
+        if not inner:
+            layers.append(outer)
+        elif hasattr(item, "dtype"):
+            inner[-1] = inner[-1].removesuffix(":0")
+            # A layer is in the group of its name, a model's layer is not.
+            while outer in inner:
+                inner = inner[inner.index(outer) + 1 :]
+            arrays["/".join([outer, *inner])] = _array(item)
+    config = root.attrs.get("model_config")
+    if config is not None:
+        config = json.loads(config)
+        layers = list(_list_layers(config))
+    return Saved(arrays, tuple(layers), config=config)
+
+
+def _list_layers(model, around=""):
+    """Yields the places of the layers in a model's config."""
+    for layer in model["config"].get("layers", ()):
+        place = f"{around}{layer['config'].get('name')}"
+        yield place
+        if "layers" in layer["config"]:
+            yield from _list_layers(layer, f"{place}/")
+
+
+def _read_keras3(root, items):
+    """Reads layers/<class>_<n>/vars/<i>, nested in the same way."""
+    arrays, layers = {}, []
+    for path, item in items.items():
+        match = re.fullmatch(r"(?:(.+)/)?vars(?:/(\d+))?", path)
+        if not match or _TRAINING.match(path):
+            continue
+        groups = (match[1] or "").split("/")
+        place = _name_place(items, groups)
+        if match[2] is None:
+            layers.append(place)
+        else:
+            weight = _name_weight(place, groups[-1], int(match[2]))
+            arrays[f"{place}/{weight}"] = _array(item)
+    normalization = root.attrs.get(NORMALIZATION_ATTRIBUTE)
+    if normalization is not None:
+        mean, std = np.asarray(normalization, np.float64)
+        normalization = tuple(mean.tolist()), tuple(std.tolist())
+    return Saved(
+        arrays, tuple(layers), numbered=True, normalization=normalization
+    )
+
+
+def _name_place(items, groups):
+    """Returns the names of the layers that a path of groups stands for."""
+    names = []
+    for depth, group in enumerate(groups, start=1):
+        if group in _CONTAINERS:
+            continue
+        # The group is named by the layer's class and a count; the layer's name
+        # is an attribute, which early releases of Keras 3 did not write.
+        variables = items.get("/".join([*groups[:depth], "vars"]))
+        names.append(getattr(variables, "attrs", {}).get("name", group))
+    return "/".join(names)
+
+
+def _name_weight(place, group, index):
+    kind = re.sub(r"_\d+$", "", group)
+    layer = place.rsplit("/", 1)[-1]
+    # In a class of the user's a group has the name of an attribute.
+    if kind not in _WEIGHTS and layer.endswith("_bn"):
+        kind = "batch_normalization"
+    names = _WEIGHTS.get(kind, _KERNEL)
+    return names[index] if index < len(names) else str(index)
+
+
+def _items(root):
+    """Returns {path: group or dataset} of the file itself.
+
+    `visititems` follows neither soft nor external links; the latter could lead
+    to other files on this machine.
+    """
+    items = {}
+    root.visititems(items.__setitem__)
+    return items
+
+
+def _array(dataset):
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{dataset.name} points outside the file; refused.")
+    if dataset.dtype.kind not in "fiub":
+        raise ValueError(f"{dataset.name} is not numeric.")
+    return np.asarray(dataset[()])

@@ -1,0 +1,142 @@
+"""Reads TensorFlow's weight files: checkpoints of TF1 and TF2, SavedModels.
+
+A checkpoint of TF1 maps names to arrays. One of TF2 maps places in a graph of
+objects to arrays, and the graph says how each variable is named.
+"""
+
+import os
+import re
+from typing import Any
+
+import numpy as np
+
+EMA_SUFFIX = "/ExponentialMovingAverage"
+SAVED_MODEL_FILE = "saved_model.pb"
+
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+# State of training beside the layers.
+_TRAINING = re.compile(
+    r"(^|/)(_?optimizer|keras_api|loss_tracker|metrics|_?trainer|save_counter)"
+    r"(/|$)|\.OPTIMIZER_SLOT"
+)
+# What the Rescaling layer of our networks becomes in a SavedModel.
+_SCALE = re.compile(r"(^|/)preprocessing(_\d+)?/Cast/x$")
+_OFFSET = re.compile(r"(^|/)preprocessing(_\d+)?/Cast_1/x$")
+
+
+def read_checkpoint(path: str) -> tuple[str, dict[str, np.ndarray]]:
+    """Reads a checkpoint, preferring averaged weights.
+
+    Args:
+      path: the prefix of a checkpoint, a directory with one, or a SavedModel.
+
+    Returns:
+      The layout of the names, "tensorflow" as in the official code or "keras",
+      and the arrays by name.
+
+    Raises:
+      ImportError: TensorFlow is not installed.
+      ValueError: there is no checkpoint, or it is damaged.
+    """
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError(
+            f"{path} is a TensorFlow checkpoint; reading it needs TensorFlow: "
+            "pip install tensorflow."
+        ) from error
+
+    prefix = _find_prefix(path)
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        names = reader.get_variable_to_shape_map()
+        if _OBJECT_GRAPH in names:
+            arrays = _read_objects(reader)
+        else:
+            arrays = _read_names(reader, names)
+    except (tf.errors.OpError, RuntimeError, ValueError) as error:
+        message = str(error).splitlines()[0]
+        raise ValueError(f"{prefix} is damaged: {message}.") from error
+    official = any(re.search(r"(^|/)stem/conv2d/kernel$", n) for n in arrays)
+    if _OBJECT_GRAPH in names and not official:
+        return "keras", arrays
+    return "tensorflow", arrays
+
+
+def read_normalization(folder: str) -> tuple | None:
+    """Returns the (mean, std) in the graph of a SavedModel of ours, or None."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    with open(os.path.join(folder, SAVED_MODEL_FILE), "rb") as file:
+        saved = saved_model_pb2.SavedModel.FromString(file.read())
+    found: dict[str, Any] = {}
+    for function in saved.meta_graphs[0].graph_def.library.function:
+        for node in function.node_def:
+            if node.op != "Const":
+                continue
+            for key, pattern in (("scale", _SCALE), ("offset", _OFFSET)):
+                if pattern.search(node.name):
+                    value = tf.make_ndarray(node.attr["value"].tensor)
+                    found[key] = np.asarray(value, np.float64)
+    if any(value.shape != (3,) for value in found.values()) or len(found) < 2:
+        return None
+    mean, std = -found["offset"] / found["scale"], 1 / found["scale"]
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _read_names(reader, names):
+    arrays = {}
+    for name in names:
+        # The official evaluation restores moving averages, also of batch
+        # statistics; utils.py of tensorflow/tpu.
+        if f"{name}{EMA_SUFFIX}" not in names:
+            arrays[name.removesuffix(EMA_SUFFIX)] = reader.get_tensor(name)
+    return arrays
+
+
+def _read_objects(reader):
+    """Names each variable "<models around it>/<layer>/<weight>"."""
+    from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+    graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(
+        reader.get_tensor(_OBJECT_GRAPH)
+    )
+    arrays = {}
+    for node in graph.nodes:
+        for attribute in node.attributes:
+            key = attribute.checkpoint_key
+            if key.endswith(_VALUE_SUFFIX) and not _TRAINING.search(key):
+                name = attribute.full_name.removesuffix(":0")
+                place = key.removesuffix(_VALUE_SUFFIX).split("/")
+                # The last steps lead to the layer and its weight, or, in what
+                # Keras exports, to an item of one list.
+                steps = 1 if place[-1].isdigit() else name.count("/") + 1
+                around = place[:-steps]
+                if around and around[-1] in ("variables", "_all_variables"):
+                    around = around[:-1]
+                arrays["/".join([*around, name])] = reader.get_tensor(key)
+    return arrays
+
+
+def _find_prefix(path):
+    if not os.path.isdir(path):
+        return path
+    if os.path.exists(os.path.join(path, SAVED_MODEL_FILE)):
+        return os.path.join(path, "variables", "variables")
+    # Not from the file `checkpoint`: published ones hold their authors' paths.
+    prefixes = sorted(
+        os.path.join(folder, file).removesuffix(".index")
+        for folder, _, files in os.walk(path)
+        for file in files
+        if file.endswith(".index")
+    )
+    if not prefixes:
+        raise ValueError(f"{path} is a directory without a checkpoint.")
+
+    def step(prefix):
+        number = re.search(r"-(\d+)$", prefix)
+        return int(number[1]) if number else -1
+
+    return max(prefixes, key=step)
