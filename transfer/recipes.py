@@ -70,9 +70,15 @@ class FinetuneConfig:
     dropout_rate: Annotated[float | None, configs.Fraction()] = 0.2
     drop_path_rate: Annotated[float, configs.Fraction()] = 0.1
     mixup_alpha: Annotated[float, configs.AtLeast(0)] = 0.0  # 0: none.
+    # What has one of its own, see `mixing`.
+    mixup_weight: Annotated[str, configs.OneOf(*policies.MIXUP_WEIGHTS)] = (
+        "image"
+    )
     cutmix_alpha: Annotated[float, configs.AtLeast(0)] = 0.0  # 0: none.
     # Side of the square, as a share of the image's.
     cutout: Annotated[float, configs.Fraction()] = 0.0
+    # See `augmentation.cutout`.
+    cutout_fill: Annotated[str, configs.OneOf(*policies.CUTOUT_FILLS)] = "grey"
     # "inception": a random area and aspect ratio; "random": a fixed size, from
     # the image resized to `resize` pixels a side.
     train_crop: Annotated[str, configs.OneOf("inception", "random")] = (
@@ -87,7 +93,15 @@ class FinetuneConfig:
         "task"
     )
     interpolation: Annotated[
-        str, configs.OneOf("model", "bilinear", "bicubic", policies.SHARPENED)
+        str,
+        configs.OneOf(
+            "model",
+            "bilinear",
+            "bicubic",
+            policies.LEGACY_BILINEAR,
+            policies.LEGACY_BICUBIC,
+            policies.SHARPENED,
+        ),
     ] = "model"
     head: Annotated[str, configs.OneOf("linear", "random", "zero")] = "linear"
     batch_norm: Annotated[str, configs.OneOf("frozen", "train")] = "frozen"
@@ -196,6 +210,9 @@ RECIPES = {
     "fast": dataclasses.replace(_FULL, resolution=160),
     # https://arxiv.org/abs/1805.08974, as https://arxiv.org/abs/2002.05709
     # restates it in B.8.1; rate and decay are chosen from `kornblith_grid`.
+    # Neither states a schedule; the cosine without warm-up is how the latter's
+    # code fine-tunes: learning_rate_schedule in model_util.py of
+    # google-research/simclr, and its README's commands.
     "kornblith": FinetuneConfig(
         epochs=0,
         steps=20_000,
@@ -236,8 +253,9 @@ RECIPES = {
         batch_norm_momentum=0.99,
     ),
     # BiT-HyperRule, https://arxiv.org/abs/1912.11370, §3.3 and
-    # bit_hyperrule.py of google-research/big_transfer. What depends on the
-    # data set is in hyper_rule.py.
+    # bit_hyperrule.py of google-research/big_transfer; mixup and resizing are
+    # those of its TensorFlow code, but half of the images are mirrored, as in
+    # its PyTorch code. What depends on the data set is in hyper_rule.py.
     "bit": FinetuneConfig(
         rule="bit",
         epochs=0,
@@ -249,12 +267,15 @@ RECIPES = {
         label_smoothing=0.0,
         dropout_rate=0.0,
         drop_path_rate=0.0,
+        mixup_weight="batch",
         crop="whole",
+        interpolation="bilinear",
         head="zero",
         batch_norm="train",
     ),
     # https://arxiv.org/abs/2104.00298, §5.4; what the paper omits (optimizer,
-    # warm-up, dropout, drop path, EMA) is from the "imagenetFt" of its code.
+    # warm-up, dropout, drop path, EMA, the cutout's side and fill, resizing) is
+    # from the "imagenetFt" of its code.
     "v2": FinetuneConfig(
         epochs=0,
         steps=10_000,
@@ -267,8 +288,10 @@ RECIPES = {
         drop_path_rate=0.2,
         ema_decay=0.9996,
         cutout=0.5,
+        cutout_fill="noise",
         min_area=1.0,
         crop="whole",
+        interpolation="bilinear",
         head="random",
         batch_norm="train",
         batch_norm_momentum=0.99,
