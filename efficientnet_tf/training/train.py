@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import signal
@@ -30,6 +31,9 @@ from efficientnet_tf.training import (
 from efficientnet_tf.utils import extras, figures, files, run_folder
 
 CURVES_FILE = "curves.png"
+# Counts what changes the images or learning rates of a given recipe, so that a
+# resumed run can say so. 2: those of the official code.
+PIPELINE = 2
 CHARTS = {
     "top-1": ("top1", "val_top1", "val_ema_top1"),
     "cross-entropy": (
@@ -85,12 +89,19 @@ def train_and_evaluate(
     variant = registry.get_variant(model_name)
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
     run |= {"recipe": recipe, **_describe(model_name, variant, config)}
+    began = _read_pipeline(workdir)
     teachers.check(config.teacher)
     distribution.check_xla(xla)
     datasets.check_service(data_service)
     finished = run_folder.start_run(workdir, run, _upgrade)
     if finished is not None:
         return finished
+    if began != PIPELINE:
+        logging.warning(
+            "%s was begun by an earlier version; from here on its images and "
+            "learning rates are those of this one (CHANGELOG.md).",
+            workdir,
+        )
     devices = _set_up(config, strategy)
     examples = _load_examples(dataset, splits, config, data_dir)
     feed = inputs.Feed(examples, config, variant, devices, data_service)
@@ -111,17 +122,27 @@ def _record(row, workdir, begin, devices):
 
 def _describe(model_name, variant, config):
     """Returns the configuration that a resumed run must have in common."""
-    described = dataclasses.asdict(config)
+    described = {**dataclasses.asdict(config), "pipeline": PIPELINE}
     if registry.is_file(model_name):  # Its content may change.
         described["network"] = dataclasses.asdict(variant)
     return described
 
 
+def _read_pipeline(workdir):
+    """Returns the `PIPELINE` of a run that is begun, 1 of early versions'."""
+    path = workdir / run_folder.CONFIG_FILE
+    if not path.exists():
+        return PIPELINE
+    return json.loads(path.read_text()).get("pipeline", 1)
+
+
 def _upgrade(stored):
     """Returns a stored config with its network as a whole `Variant`.
 
-    Early versions stored a variant file's base and changed fields.
+    Early versions stored a variant file's base and changed fields, and no
+    pipeline.
     """
+    stored = {**stored, "pipeline": PIPELINE}
     network = stored.get("network")
     if isinstance(network, dict) and "base" in network:
         variant = registry.from_fields(network)
@@ -237,9 +258,6 @@ def _build(model_name, feed, xla):
         jit_compile=distribution.use_xla(
             xla, replicas=replicas, batch_norm=config.batch_norm
         ),
-        steps_per_execution=inputs.steps_per_execution(
-            config.steps_per_execution, feed.steps_per_epoch
-        ),
         weight_decay=config.weight_decay,
         teacher=teachers.load(config.teacher, classes),
         distill_temperature=config.distill_temperature,
@@ -255,15 +273,26 @@ def _fit(state, feed, workdir, profile_steps):
     distribution.check_same(feed.devices, done, "checkpoint's step")
     stages = recipes.stages(feed.config)
     for segment in inputs.plan_segments(stages, feed.steps_per_epoch, done):
-        # Traced anew: a trace for two image sizes rounds differently from one
-        # for the second size alone, which is what a resumed run has.
-        state.network.train_function = None
+        _prepare_network(state.network, feed.config, segment)
         _fit_segment(segment, state, feed, workdir, profile_steps)
         profile_steps = 0  # Once is enough.
     if feed.config.minival_images:
         best = checkpoints.find_best(folder)
         logging.info("Loading the best checkpoint on minival, %s.", best)
         checkpoints.load(best, state.variables)
+
+
+def _prepare_network(network, config, segment):
+    # Traced anew: a trace for two image sizes rounds differently from one for
+    # the second size alone, which is what a resumed run has.
+    network.train_function = None
+    steps = inputs.steps_per_execution(
+        config.steps_per_execution, segment.steps_per_epoch
+    )
+    if steps != network.steps_per_execution:
+        network.steps_per_execution = steps
+        # Its trace loops over the former number.
+        network.test_function = None
 
 
 def _fit_segment(segment, state, feed, workdir, profile_steps):

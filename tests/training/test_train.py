@@ -1,4 +1,5 @@
 import dataclasses
+import fractions
 import json
 import random
 import signal
@@ -112,6 +113,76 @@ def test_what_is_left_is_whole_epochs_and_the_rest_of_one(
         (s.begin_epoch, s.end_epoch, s.first_step, s.steps_per_epoch)
         for s in segments
     ] == expected
+
+
+# ImageNet by 2048 images is 625.57 steps an epoch, and 218,949 in 350 epochs
+# (main.py of the official code).
+IMAGENET = fractions.Fraction(1_281_167, 2048)
+QUARTERS = [
+    recipes.TrainStage(begin, end, 0, 0.0)
+    for begin, end in ((0, 88), (88, 175), (175, 262), (262, 350))
+]
+EXACT = {
+    "ImageNet": (
+        [recipes.TrainStage(0, 350, 0, 0.0)],
+        IMAGENET,
+        0,
+        [(0, 151, 0, 625), (151, 350, 94_375, 626)],
+    ),
+    "ImageNet, resumed among the longer": (
+        [recipes.TrainStage(0, 350, 0, 0.0)],
+        IMAGENET,
+        218_000,
+        [(348, 349, 218_000, 323), (349, 350, 218_323, 626)],
+    ),
+    "ImageNet in stages": (
+        QUARTERS,
+        IMAGENET,
+        0,
+        [
+            (0, 38, 0, 625),
+            (38, 88, 23_750, 626),
+            (88, 126, 55_050, 625),
+            (126, 175, 78_800, 626),
+            (175, 212, 109_474, 625),
+            (212, 262, 132_599, 626),
+            (262, 300, 163_899, 625),
+            (300, 350, 187_649, 626),
+        ],
+    ),
+    "few images": (
+        ONE_STAGE,
+        fractions.Fraction(19, 10),
+        0,
+        [(0, 1, 0, 1), (1, 3, 1, 2)],
+    ),
+    "resumed between both lengths": (
+        ONE_STAGE,
+        fractions.Fraction(19, 10),
+        1,
+        [(1, 3, 1, 2)],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "stages,steps_per_epoch,done,expected", EXACT.values(), ids=EXACT
+)
+def test_epochs_of_two_lengths_add_up_to_the_exact_number_of_steps(
+    stages, steps_per_epoch, done, expected
+):
+    segments = inputs.plan_segments(stages, steps_per_epoch, done)
+    assert [
+        (s.begin_epoch, s.end_epoch, s.first_step, s.steps_per_epoch)
+        for s in segments
+    ] == expected
+    ends = [
+        s.first_step + (s.end_epoch - s.begin_epoch) * s.steps_per_epoch
+        for s in segments
+    ]
+    # Nothing between two segments, and none of the run's steps left out.
+    assert ends[:-1] == [s.first_step for s in segments[1:]]
+    assert ends[-1] == int(stages[-1].end * steps_per_epoch)
 
 
 # Wanted, steps of an epoch → most steps that divide it.
