@@ -232,7 +232,8 @@ RECIPES = {
     # https://arxiv.org/abs/1811.06965: flip and cutout at 480 pixels, all else
     # as on ImageNet (`PAPER` in training/recipes.py), but a quarter of its
     # learning rate, as EfficientNet's authors say in tensorflow/tpu#476. The
-    # paper gives neither the length nor the cutout's side; those are ours.
+    # paper gives neither the length nor the cutout's side and fill; those are
+    # ours.
     "gpipe": FinetuneConfig(
         epochs=100,
         batch_size=256,
