@@ -8,6 +8,7 @@ from efficientnet_tf.data import policies
 from efficientnet_tf.models import variants
 from efficientnet_tf.training import recipes as training_recipes
 from efficientnet_tf.utils import configs
+from transfer import protocols
 
 MAX_STAGES = len(variants.VARIANTS["efficientnet_b0"].stages)
 # What a rule decides.
@@ -22,10 +23,6 @@ RULED = (
 )
 # The same, for fields without an empty value.
 RULED_CHOICES = ("schedule", "train_crop")
-# The paper's own protocols, §5.3 of https://arxiv.org/abs/1905.11946.
-PAPER_RECIPES = ("kornblith", "gpipe")
-# What a recipe leaves to a search: other values are no change to the recipe.
-CHOSEN = {"kornblith": ("learning_rate", "weight_decay")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,15 +90,7 @@ class FinetuneConfig:
         "task"
     )
     interpolation: Annotated[
-        str,
-        configs.OneOf(
-            "model",
-            "bilinear",
-            "bicubic",
-            policies.LEGACY_BILINEAR,
-            policies.LEGACY_BICUBIC,
-            policies.SHARPENED,
-        ),
+        str, configs.OneOf("model", *policies.INTERPOLATIONS)
     ] = "model"
     head: Annotated[str, configs.OneOf("linear", "random", "zero")] = "linear"
     batch_norm: Annotated[str, configs.OneOf("frozen", "train")] = "frozen"
@@ -209,7 +198,7 @@ RECIPES = {
     # The same at a lower resolution, in half the time.
     "fast": dataclasses.replace(_FULL, resolution=160),
     # https://arxiv.org/abs/1805.08974, as https://arxiv.org/abs/2002.05709
-    # restates it in B.8.1; rate and decay are chosen from `kornblith_grid`.
+    # restates it in B.8.1; rate and decay are from the grid in protocols.py.
     # Neither states a schedule; the cosine without warm-up is how the latter's
     # code fine-tunes: learning_rate_schedule in model_util.py of
     # google-research/simclr, and its README's commands.
@@ -345,17 +334,6 @@ def _rows(task: str) -> dict[str, FinetuneConfig]:
     return RECIPES | (FOR_SMALL_IMAGES if task in SMALL_IMAGES else {})
 
 
-def kornblith_grid() -> list[tuple[float, float]]:
-    """Returns the (learning rate, weight decay) pairs to choose from.
-
-    Seven rates from 1e-4 to 1e-1, each with no decay and with seven decays from
-    1e-6 to 1e-3 divided by the rate.
-    """
-    rates = [10 ** (-4 + i / 2) for i in range(7)]
-    decays = [0.0, *(10 ** (-6 + i / 2) for i in range(7))]
-    return [(rate, decay / rate) for rate in rates for decay in decays]
-
-
 def list_changes(name: str, fields: dict, task: str = "") -> dict:
     """Returns the fields of a run, but its seed, that differ from the recipe's.
 
@@ -375,7 +353,7 @@ def list_changes(name: str, fields: dict, task: str = "") -> dict:
         if isinstance(value, tuple)
         else fields[field]
         for field, value in standard.items()
-        if field not in ("seed", *CHOSEN.get(name, ()))
+        if field not in ("seed", *protocols.CHOSEN.get(name, ()))
         and fields[field] != value
     }
 

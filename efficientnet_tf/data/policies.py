@@ -20,6 +20,14 @@ SHARPENED = "sharpened"
 # samples lie at multiples of the scale from the corner (`half_pixel_centers=
 # False`), the cubic's parameter is -0.75, and its overshoot is not clipped.
 LEGACY_BILINEAR, LEGACY_BICUBIC = "legacy_bilinear", "legacy_bicubic"
+# For fine-tuning.
+INTERPOLATIONS = (
+    "bilinear",
+    "bicubic",
+    LEGACY_BILINEAR,
+    LEGACY_BICUBIC,
+    SHARPENED,
+)
 
 # What a cutout of fine-tuning is filled with.
 CUTOUT_FILLS = ("grey", "noise")

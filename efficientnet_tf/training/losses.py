@@ -5,8 +5,8 @@ from typing import Any
 
 import keras
 
-# The least probability whose logarithm is taken, e^-69. Its inverse, a factor of
-# the gradient, must not overflow float32 together with a high temperature.
+# The least probability whose logarithm is taken, e^-69. Its inverse, a factor
+# of the gradient, must not overflow float32 together with a high temperature.
 MIN_PROBABILITY = 1e-30
 # Names of the trainable variables of batch normalization.
 BATCH_NORM = ("gamma", "beta")
@@ -25,8 +25,8 @@ def distillation_loss(
     T ** 2 keeps the gradients on the scale of the cross-entropy's. Like a Keras
     loss, it is one replica's share of the mean over all replicas.
 
-    Softening works on logits, which the logarithms of probabilities are up to a
-    constant: exactly, for classes whose logits are at most 69 below the highest.
+    Softening works on logits, which the logarithms of probabilities are up to
+    a constant, for classes whose logits are at most 69 below the highest.
 
     Args:
       targets: the teacher's probabilities [N, classes], without gradients.

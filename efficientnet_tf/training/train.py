@@ -89,19 +89,13 @@ def train_and_evaluate(
     variant = registry.get_variant(model_name)
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
     run |= {"recipe": recipe, **_describe(model_name, variant, config)}
-    began = _read_pipeline(workdir)
     teachers.check(config.teacher)
     distribution.check_xla(xla)
     datasets.check_service(data_service)
     finished = run_folder.start_run(workdir, run, _upgrade)
     if finished is not None:
         return finished
-    if began != PIPELINE:
-        logging.warning(
-            "%s was begun by an earlier version; from here on its images and "
-            "learning rates are those of this one (CHANGELOG.md).",
-            workdir,
-        )
+    _warn_of_changes(workdir)
     devices = _set_up(config, strategy)
     examples = _load_examples(dataset, splits, config, data_dir)
     feed = inputs.Feed(examples, config, variant, devices, data_service)
@@ -128,12 +122,17 @@ def _describe(model_name, variant, config):
     return described
 
 
-def _read_pipeline(workdir):
-    """Returns the `PIPELINE` of a run that is begun, 1 of early versions'."""
+def _warn_of_changes(workdir):
+    """Warns of a run that a version with another `PIPELINE` began."""
     path = workdir / run_folder.CONFIG_FILE
     if not path.exists():
-        return PIPELINE
-    return json.loads(path.read_text()).get("pipeline", 1)
+        return
+    if json.loads(path.read_text()).get("pipeline") != PIPELINE:
+        logging.warning(
+            "%s was begun by an earlier version; from here on its images and "
+            "learning rates are those of this one (CHANGELOG.md).",
+            workdir,
+        )
 
 
 def _upgrade(stored):

@@ -36,7 +36,8 @@ CONFIG = recipes.get_recipe(
         "keep_checkpoints=2",
     ],
 )
-STEPS = 3  # Of an epoch: 14 of the 20 images are for training.
+# Of the first two epochs: 14 of the 20 images are for training, 3.5 batches.
+STEPS = 3
 
 
 @pytest.fixture(autouse=True)
@@ -204,6 +205,8 @@ def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
     assert row["ema_loss"] != row["loss"]
     metrics = _lines(tmp_path / train.run_folder.METRICS_FILE)
     assert [line["epoch"] for line in metrics] == [1, 2, 3]
+    # Three times 3.5, of which the last epoch has four.
+    assert _state(tmp_path)[0] == "step_000000010"
     for name in ("val_top1", "val_ema_top1", "gradient_norm", "l2"):
         assert np.isfinite([line[name] for line in metrics]).all()
     assert all(0 <= line["input_wait"] <= 1 for line in metrics)

@@ -116,3 +116,15 @@ def test_v2s_cutout_is_bright_noise_of_floating_point(examples):
     # Nothing is rounded to whole pixels on the way.
     assert (seen[~changed] % 1).any()
     np.testing.assert_array_equal(seen[~changed], plain[~changed])
+
+
+def test_bits_batches_are_mixed_by_one_weight(examples):
+    _, mixed = _epoch(examples, mixup_alpha=1.0, mixup_weight="batch")
+    count = 0
+    for batch in mixed.reshape(-1, BATCH, mixed.shape[-1]):
+        # λ and 1 - λ, but where partners have the same class.
+        weights = np.unique(batch.round(5))
+        blended = weights[(weights > 0) & (weights < 1)]
+        assert len(blended) in (0, 2)
+        count += len(blended)
+    assert count > COUNT // BATCH
