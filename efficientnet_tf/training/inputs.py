@@ -41,30 +41,30 @@ def plan_segments(
     stages: Iterable[recipes.TrainStage],
     steps_per_epoch: int | fractions.Fraction,
     done: int,
+    *,
+    execution: int = 1,
 ) -> list[Segment]:
     """Returns the `Segment`s that remain after `done` steps.
 
-    A stage ends with the last whole step of its epochs: 350 epochs of 625.57
-    steps are 218,949. `fit` counts whole steps an epoch, so the first epochs of
-    a stage have 625, the others 626.
+    A stage ends with the last whole execution of its epochs: 350 epochs of
+    625.57 steps are 218,949, or 218,944 in executions of 64. `fit` counts whole
+    executions an epoch, so the last epochs of a stage have one more.
     """
     segments = []
     for stage in stages:
         first, last = (
-            int(epoch * steps_per_epoch) for epoch in (stage.begin, stage.end)
+            int(epoch * steps_per_epoch) // execution
+            for epoch in (stage.begin, stage.end)
         )
         length, longer = divmod(last - first, stage.end - stage.begin)
         middle = stage.end - longer
-        for part in (
-            Segment(stage, stage.begin, middle, first, length),
-            Segment(
-                stage,
-                middle,
-                stage.end,
-                last - longer * (length + 1),
-                length + 1,
-            ),
+        for begin, end, start, count in (
+            (stage.begin, middle, first, length),
+            (middle, stage.end, last - longer * (length + 1), length + 1),
         ):
+            part = Segment(
+                stage, begin, end, start * execution, count * execution
+            )
             segments += _remaining(part, done)
     return segments
 
@@ -86,13 +86,11 @@ def _remaining(part, done):
     return segments
 
 
-def steps_per_execution(wanted: int, steps_per_epoch: int) -> int:
-    """Returns the largest number of steps up to `wanted` that divides an epoch.
-
-    Keras runs whole executions only: with any other number, an epoch would have
-    more steps than the schedule counts.
-    """
-    return max(n for n in range(1, wanted + 1) if steps_per_epoch % n == 0)
+def steps_per_execution(
+    wanted: int, steps_per_epoch: int | fractions.Fraction
+) -> int:
+    """Returns `wanted`, but no more than the whole steps of an epoch."""
+    return min(wanted, int(steps_per_epoch))
 
 
 class Feed:

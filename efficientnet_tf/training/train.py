@@ -257,6 +257,9 @@ def _build(model_name, feed, xla):
         jit_compile=distribution.use_xla(
             xla, replicas=replicas, batch_norm=config.batch_norm
         ),
+        steps_per_execution=inputs.steps_per_execution(
+            config.steps_per_execution, feed.steps_per_epoch
+        ),
         weight_decay=config.weight_decay,
         teacher=teachers.load(config.teacher, classes),
         distill_temperature=config.distill_temperature,
@@ -271,27 +274,21 @@ def _fit(state, feed, workdir, profile_steps):
     done = state.restore(folder)
     distribution.check_same(feed.devices, done, "checkpoint's step")
     stages = recipes.stages(feed.config)
-    for segment in inputs.plan_segments(stages, feed.steps_per_epoch, done):
-        _prepare_network(state.network, feed.config, segment)
+    for segment in inputs.plan_segments(
+        stages,
+        feed.steps_per_epoch,
+        done,
+        execution=state.network.steps_per_execution,
+    ):
+        # Traced anew: a trace for two image sizes rounds differently from one
+        # for the second size alone, which is what a resumed run has.
+        state.network.train_function = None
         _fit_segment(segment, state, feed, workdir, profile_steps)
         profile_steps = 0  # Once is enough.
     if feed.config.minival_images:
         best = checkpoints.find_best(folder)
         logging.info("Loading the best checkpoint on minival, %s.", best)
         checkpoints.load(best, state.variables)
-
-
-def _prepare_network(network, config, segment):
-    # Traced anew: a trace for two image sizes rounds differently from one for
-    # the second size alone, which is what a resumed run has.
-    network.train_function = None
-    steps = inputs.steps_per_execution(
-        config.steps_per_execution, segment.steps_per_epoch
-    )
-    if steps != network.steps_per_execution:
-        network.steps_per_execution = steps
-        # Its trace loops over the former number.
-        network.test_function = None
 
 
 def _fit_segment(segment, state, feed, workdir, profile_steps):

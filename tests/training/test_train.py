@@ -186,13 +186,26 @@ def test_epochs_of_two_lengths_add_up_to_the_exact_number_of_steps(
     assert ends[-1] == int(stages[-1].end * steps_per_epoch)
 
 
-# Wanted, steps of an epoch → most steps that divide it.
-EXECUTIONS = [(1, 7, 1), (2, 7, 1), (64, 613, 1), (64, 625, 25), (9, 6, 6)]
+# Wanted, steps of an epoch → steps at once.
+EXECUTIONS = [(1, 7, 1), (64, 625, 64), (9, 6, 6), (64, IMAGENET, 64)]
 
 
 @pytest.mark.parametrize("wanted,steps,expected", EXECUTIONS)
-def test_executions_divide_an_epoch(wanted, steps, expected):
+def test_an_execution_is_no_longer_than_an_epoch(wanted, steps, expected):
     assert inputs.steps_per_execution(wanted, steps) == expected
+
+
+def test_epochs_are_whole_executions_and_lose_less_than_one_in_a_run():
+    stages = [recipes.TrainStage(0, 350, 0, 0.0)]
+    short, long = inputs.plan_segments(stages, IMAGENET, 0, execution=64)
+    assert (short.steps_per_epoch, long.steps_per_epoch) == (9 * 64, 10 * 64)
+    assert long.first_step == short.end_epoch * 9 * 64
+    steps = long.first_step + (350 - long.begin_epoch) * 10 * 64
+    assert steps == 218_944  # Of 218,949.
+    (rest, _) = inputs.plan_segments(
+        stages, IMAGENET, long.first_step + 64, execution=64
+    )
+    assert rest.steps_per_epoch == 9 * 64
 
 
 def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
