@@ -222,7 +222,7 @@ def _fit_to(feed, setup, watchers):
     """Trains on a feed; returns the EMA of the weights or None."""
     classifier, config = setup.classifier, setup.config
     batch_size = min(config.batch_size, feed.size)
-    steps_per_epoch = feed.size // batch_size
+    steps_per_epoch = feed.size / batch_size
     rounds, steps = schedules.plan_rounds(config, steps_per_epoch)
     _set_trainable(classifier.model, config, steps_per_epoch)
     state = _compile(classifier.model, config, steps_per_epoch)

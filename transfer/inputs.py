@@ -52,6 +52,7 @@ class Feed:
             mixing.mix,
             classes=len(self.classifier.class_names),
             mixup_alpha=self.config.mixup_alpha,
+            mixup_weight=self.config.mixup_weight,
             cutmix_alpha=self.config.cutmix_alpha,
         )
         return datasets.make_epochs_dataset(
@@ -65,12 +66,7 @@ class Feed:
 
     def _preprocess(self, image, seed):
         config, size = self.config, self.classifier.resolution
-        cutout = None
-        if config.cutout:
-            cutout = functools.partial(
-                augmentation.cutout, half_side=config.cutout * size / 2
-            )
-        return preprocessing.preprocess_for_train(
+        image = preprocessing.preprocess_for_train(
             image,
             size,
             interpolation=self.classifier.interpolation,
@@ -78,6 +74,11 @@ class Feed:
             keep_aspect=self.classifier.crop_padding is not None,
             resize=config.resize,
             flip=self.flip,
-            augment=cutout,
             seed=seed,
+        )
+        if not config.cutout:
+            return image
+        half_side = config.cutout * size / 2
+        return augmentation.cutout(
+            image, seed, half_side=half_side, fill=config.cutout_fill
         )

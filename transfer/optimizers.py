@@ -7,13 +7,13 @@ from transfer import recipes, schedules
 
 
 def make_optimizer(
-    config: recipes.FinetuneConfig, steps_per_epoch: int
+    config: recipes.FinetuneConfig, steps_per_epoch: float
 ) -> keras.optimizers.Optimizer:
     """Returns the optimizer of a recipe, with its schedule.
 
     Args:
       config: a recipe without a rule.
-      steps_per_epoch: optimizer steps in an epoch.
+      steps_per_epoch: optimizer steps in an epoch, not necessarily whole.
     """
     schedule = schedules.make_schedule(config, steps_per_epoch)
     if config.optimizer == "adamw":

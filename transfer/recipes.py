@@ -8,6 +8,7 @@ from efficientnet_tf.data import policies
 from efficientnet_tf.models import variants
 from efficientnet_tf.training import recipes as training_recipes
 from efficientnet_tf.utils import configs
+from transfer import protocols
 
 MAX_STAGES = len(variants.VARIANTS["efficientnet_b0"].stages)
 # What a rule decides.
@@ -22,10 +23,6 @@ RULED = (
 )
 # The same, for fields without an empty value.
 RULED_CHOICES = ("schedule", "train_crop")
-# The paper's own protocols, §5.3 of https://arxiv.org/abs/1905.11946.
-PAPER_RECIPES = ("kornblith", "gpipe")
-# What a recipe leaves to a search: other values are no change to the recipe.
-CHOSEN = {"kornblith": ("learning_rate", "weight_decay")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +67,15 @@ class FinetuneConfig:
     dropout_rate: Annotated[float | None, configs.Fraction()] = 0.2
     drop_path_rate: Annotated[float, configs.Fraction()] = 0.1
     mixup_alpha: Annotated[float, configs.AtLeast(0)] = 0.0  # 0: none.
+    # What has one of its own, see `mixing`.
+    mixup_weight: Annotated[str, configs.OneOf(*policies.MIXUP_WEIGHTS)] = (
+        "image"
+    )
     cutmix_alpha: Annotated[float, configs.AtLeast(0)] = 0.0  # 0: none.
     # Side of the square, as a share of the image's.
     cutout: Annotated[float, configs.Fraction()] = 0.0
+    # See `augmentation.cutout`.
+    cutout_fill: Annotated[str, configs.OneOf(*policies.CUTOUT_FILLS)] = "grey"
     # "inception": a random area and aspect ratio; "random": a fixed size, from
     # the image resized to `resize` pixels a side.
     train_crop: Annotated[str, configs.OneOf("inception", "random")] = (
@@ -87,7 +90,7 @@ class FinetuneConfig:
         "task"
     )
     interpolation: Annotated[
-        str, configs.OneOf("model", "bilinear", "bicubic", policies.SHARPENED)
+        str, configs.OneOf("model", *policies.INTERPOLATIONS)
     ] = "model"
     head: Annotated[str, configs.OneOf("linear", "random", "zero")] = "linear"
     batch_norm: Annotated[str, configs.OneOf("frozen", "train")] = "frozen"
@@ -195,7 +198,10 @@ RECIPES = {
     # The same at a lower resolution, in half the time.
     "fast": dataclasses.replace(_FULL, resolution=160),
     # https://arxiv.org/abs/1805.08974, as https://arxiv.org/abs/2002.05709
-    # restates it in B.8.1; rate and decay are chosen from `kornblith_grid`.
+    # restates it in B.8.1; rate and decay are from the grid in protocols.py.
+    # Neither states a schedule; the cosine without warm-up is how the latter's
+    # code fine-tunes: learning_rate_schedule in model_util.py of
+    # google-research/simclr, and its README's commands.
     "kornblith": FinetuneConfig(
         epochs=0,
         steps=20_000,
@@ -215,7 +221,8 @@ RECIPES = {
     # https://arxiv.org/abs/1811.06965: flip and cutout at 480 pixels, all else
     # as on ImageNet (`PAPER` in training/recipes.py), but a quarter of its
     # learning rate, as EfficientNet's authors say in tensorflow/tpu#476. The
-    # paper gives neither the length nor the cutout's side; those are ours.
+    # paper gives neither the length nor the cutout's side and fill; those are
+    # ours.
     "gpipe": FinetuneConfig(
         epochs=100,
         batch_size=256,
@@ -236,8 +243,9 @@ RECIPES = {
         batch_norm_momentum=0.99,
     ),
     # BiT-HyperRule, https://arxiv.org/abs/1912.11370, §3.3 and
-    # bit_hyperrule.py of google-research/big_transfer. What depends on the
-    # data set is in hyper_rule.py.
+    # bit_hyperrule.py of google-research/big_transfer; mixup and resizing are
+    # those of its TensorFlow code, but half of the images are mirrored, as in
+    # its PyTorch code. What depends on the data set is in hyper_rule.py.
     "bit": FinetuneConfig(
         rule="bit",
         epochs=0,
@@ -249,12 +257,15 @@ RECIPES = {
         label_smoothing=0.0,
         dropout_rate=0.0,
         drop_path_rate=0.0,
+        mixup_weight="batch",
         crop="whole",
+        interpolation="bilinear",
         head="zero",
         batch_norm="train",
     ),
     # https://arxiv.org/abs/2104.00298, §5.4; what the paper omits (optimizer,
-    # warm-up, dropout, drop path, EMA) is from the "imagenetFt" of its code.
+    # warm-up, dropout, drop path, EMA, the cutout's side and fill, resizing) is
+    # from the "imagenetFt" of its code.
     "v2": FinetuneConfig(
         epochs=0,
         steps=10_000,
@@ -267,8 +278,10 @@ RECIPES = {
         drop_path_rate=0.2,
         ema_decay=0.9996,
         cutout=0.5,
+        cutout_fill="noise",
         min_area=1.0,
         crop="whole",
+        interpolation="bilinear",
         head="random",
         batch_norm="train",
         batch_norm_momentum=0.99,
@@ -321,17 +334,6 @@ def _rows(task: str) -> dict[str, FinetuneConfig]:
     return RECIPES | (FOR_SMALL_IMAGES if task in SMALL_IMAGES else {})
 
 
-def kornblith_grid() -> list[tuple[float, float]]:
-    """Returns the (learning rate, weight decay) pairs to choose from.
-
-    Seven rates from 1e-4 to 1e-1, each with no decay and with seven decays from
-    1e-6 to 1e-3 divided by the rate.
-    """
-    rates = [10 ** (-4 + i / 2) for i in range(7)]
-    decays = [0.0, *(10 ** (-6 + i / 2) for i in range(7))]
-    return [(rate, decay / rate) for rate in rates for decay in decays]
-
-
 def list_changes(name: str, fields: dict, task: str = "") -> dict:
     """Returns the fields of a run, but its seed, that differ from the recipe's.
 
@@ -351,7 +353,7 @@ def list_changes(name: str, fields: dict, task: str = "") -> dict:
         if isinstance(value, tuple)
         else fields[field]
         for field, value in standard.items()
-        if field not in ("seed", *CHOSEN.get(name, ()))
+        if field not in ("seed", *protocols.CHOSEN.get(name, ()))
         and fields[field] != value
     }
 

@@ -11,26 +11,27 @@ ROUND_STEPS = 250
 
 
 def plan_rounds(
-    config: recipes.FinetuneConfig, steps_per_epoch: int
+    config: recipes.FinetuneConfig, steps_per_epoch: float
 ) -> tuple[int, int]:
     """Returns (rounds, steps per round) for `fit`.
 
-    A round is an epoch, or about `ROUND_STEPS` of `config.steps`.
+    A round is the whole steps of an epoch, or about `ROUND_STEPS` of
+    `config.steps`.
     """
     if not config.steps:
-        return config.epochs, steps_per_epoch
+        return config.epochs, int(steps_per_epoch)
     rounds = max(1, round(config.steps / ROUND_STEPS))
     return rounds, max(1, config.steps // rounds)
 
 
 def make_schedule(
-    config: recipes.FinetuneConfig, steps_per_epoch: int
+    config: recipes.FinetuneConfig, steps_per_epoch: float
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns the learning-rate schedule of a recipe.
 
     Args:
       config: a recipe without a rule.
-      steps_per_epoch: optimizer steps in an epoch.
+      steps_per_epoch: optimizer steps in an epoch, not necessarily whole.
     """
     rounds, steps = plan_rounds(config, steps_per_epoch)
     total = rounds * steps

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import image_ops, operations, policies
+from efficientnet_tf.utils import configs
 
 # The keys of the random streams.
 (
@@ -176,20 +177,41 @@ def random_erasing(
     return tf.cond(draws[0] < probability, erase, lambda: tf.identity(image))
 
 
-def cutout(image: tf.Tensor, seed: Seed, *, half_side: int) -> tf.Tensor:
-    """Fills a square of 2 * half_side pixels at a random centre with grey.
+def cutout(
+    image: tf.Tensor, seed: Seed, *, half_side: float, fill: str = "grey"
+) -> tf.Tensor:
+    """Fills a square of 2 * half_side pixels at a random centre.
 
     https://arxiv.org/abs/1708.04552; clipped to the image.
 
     Args:
-      image: uint8 [H, W, 3].
+      image: float32 [H, W, 3] with values in [0, 255].
       seed: two integers.
-      half_side: pixels.
+      half_side: pixels; a fraction is dropped.
+      fill: "grey"; or "noise", different in each value, from the brighter half
+        of the range, as EfficientNetV2's code has it.
 
     Returns:
-      uint8 [H, W, 3].
+      float32 [H, W, 3].
+
+    Raises:
+      ValueError: an unknown fill.
     """
-    return image_ops.cutout(image, half_side, _uniform(seed, _CUTOUT, [2]))
+    if fill not in policies.CUTOUT_FILLS:
+        raise ValueError(configs.unknown("fill", fill, policies.CUTOUT_FILLS))
+    sides = tf.shape(image)[:2]
+    draws = _uniform(seed, _CUTOUT, [2])
+    center = tf.cast(draws * tf.cast(sides, "float32"), "int32")
+    half = tf.cast(half_side, "int32")
+    mask = image_ops.box_mask(sides, center - half, center + half)
+    inside = tf.reshape(mask, tf.shape(image)) > 0
+    values: tf.Tensor | float = float(image_ops.GREY)
+    if fill == "noise":
+        # There the noise is in [0, 1) and pixels in [-1, 1].
+        values = tf.random.stateless_uniform(
+            tf.shape(image), _stream(seed, _NOISE), 127.5, 255.0
+        )
+    return tf.ensure_shape(tf.where(inside, values, image), image.shape)
 
 
 @functools.cache

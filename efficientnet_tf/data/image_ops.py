@@ -1,11 +1,11 @@
 """The sixteen operations of AutoAugment and RandAugment, on one image.
 
-Each maps a uint8 image [H, W, 3] to another. Where Pillow has the operation,
-the values equal Pillow's, as the official code intends; where that code rounds
-differently, the docstring says so. Arguments are numbers or scalar tensors.
-Everything is written to be fast on one core: with arithmetic on whole rows,
-because TensorFlow vectorizes neither `where` on bytes nor broadcasting over an
-axis of three.
+Each maps a uint8 image [H, W, 3] to another, with the values of autoaugment.py
+in the official code, which published weights were trained with. It follows
+Pillow; where the two differ, the docstring says so. Arguments are numbers or
+scalar tensors. Everything is written to be fast on one core: with arithmetic on
+whole rows, because TensorFlow vectorizes neither `where` on bytes nor
+broadcasting over an axis of three.
 """
 
 import math
@@ -18,21 +18,22 @@ Number: typing.TypeAlias = float | tf.Tensor
 # The official code's fill value.
 GREY = 128
 
-# ITU-R 601-2 luma in units of 1 / 65536, as in Pillow. With these, the sums for
-# a pixel are integers below 2^24 units, and so exact in float32.
-LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
+# The weights of `tf.image.rgb_to_grayscale`.
+LUMA = (0.2989, 0.587, 0.114)
 
 
 def autocontrast(image: tf.Tensor) -> tf.Tensor:
-    """Stretches each channel to the range from 0 to 255."""
+    """Stretches each channel to the range from 0 to 255.
+
+    Truncated from float32, so some values are one less than Pillow's.
+    """
     low, high = (
-        tf.cast(reduce(image, axis=[0, 1]), "float64")[:, None]
+        tf.cast(reduce(image, axis=[0, 1]), "float32")[:, None]
         for reduce in (tf.reduce_min, tf.reduce_max)
     )
-    # In float64, because Pillow truncates the results.
-    scale = 255 / tf.maximum(high - low, 1)
-    values = tf.range(256, dtype="float64")
-    stretched = tf.clip_by_value(values * scale - low * scale, 0, 255)
+    scale = 255.0 / tf.maximum(high - low, 1.0)
+    values = tf.range(256, dtype="float32")
+    stretched = tf.clip_by_value(values * scale - low * scale, 0.0, 255.0)
     return _look_up(image, tf.where(high > low, stretched, values))
 
 
@@ -82,26 +83,29 @@ def solarize_add(image: tf.Tensor, addition: Number) -> tf.Tensor:
 
 
 def color(image: tf.Tensor, factor: Number) -> tf.Tensor:
-    """Blends with the greyscale image: 0 is grey, 1 the image itself."""
+    """Blends with the greyscale image: 0 is grey, 1 the image itself.
+
+    The grey is that of `tf.image.rgb_to_grayscale`, up to one level from
+    Pillow's.
+    """
     image = tf.cast(image, "float32")
-    # Three equal columns avoid broadcasting over an axis of one.
+    # Three equal columns avoid broadcasting over an axis of one. The factors
+    # are those of TensorFlow's conversion from and to bytes, in its order.
     weights = tf.constant([[weight] * 3 for weight in LUMA])
-    grey = tf.matmul(tf.reshape(image, [-1, 3]), weights)
-    grey = tf.reshape(tf.floor(grey + 0.5), tf.shape(image))
+    grey = tf.matmul(tf.reshape(image * (1 / 255), [-1, 3]), weights)
+    grey = tf.reshape(tf.floor(grey * 255.5), tf.shape(image))
     return _blend(grey, image, factor)
 
 
 def contrast(image: tf.Tensor, factor: Number) -> tf.Tensor:
-    """Blends with the mean grey: 0 is uniform grey, 1 the image itself.
+    """Blends with a grey of H * W / 256, at most 255; 1 is the image itself.
 
-    The official code uses H * W / 256 as the mean, because it sums the
-    histogram without weights.
+    Pillow blends with the mean of the greyscale image. The official code sums
+    the counts of its histogram instead of the values: 196 at 224 pixels.
     """
-    image = tf.cast(image, "float32")
-    grey = tf.floor(tf.linalg.matvec(image, tf.constant(LUMA)) + 0.5)
-    # In float64, because sums of so many integers are not exact in float32.
-    mean = tf.reduce_mean(tf.cast(grey, "float64"))
-    return _blend(tf.cast(tf.floor(mean + 0.5), "float32"), image, factor)
+    pixels = tf.size(image) // len(LUMA)
+    grey = tf.cast(tf.minimum(pixels // 256, 255), "float32")
+    return _blend(grey, tf.cast(image, "float32"), factor)
 
 
 def brightness(image: tf.Tensor, factor: Number) -> tf.Tensor:
@@ -112,15 +116,15 @@ def brightness(image: tf.Tensor, factor: Number) -> tf.Tensor:
 def sharpness(image: tf.Tensor, factor: Number) -> tf.Tensor:
     """Blends with the smoothed image: 0 is smooth, 1 the image itself.
 
-    Border pixels are unchanged. The official code truncates the smoothed image;
-    here it is rounded, as in Pillow.
+    Border pixels are unchanged. The smoothed image is truncated; Pillow rounds
+    it.
     """
     rows = _rows(tf.cast(image, "float32"))
     # The kernel is (1 1 1, 1 5 1, 1 1 1) / 13: a box plus 4 times the centre.
     box = rows[:-2] + rows[1:-1] + rows[2:]
     box = box[:, :-6] + box[:, 3:-3] + box[:, 6:]
     centre = rows[1:-1, 3:-3]
-    smooth = tf.floor((box + 4 * centre) / 13 + 0.5)
+    smooth = tf.floor((box + 4 * centre) / 13)
     smooth = rows + tf.pad(smooth - centre, [[1, 1], [3, 3]])
     return _restore(_blend(smooth, rows, factor), image)
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from efficientnet_tf.data import policies
+from efficientnet_tf.utils import configs
+
 # The keys of the random streams; different from those of `augmentation`.
 _MIXUP, _CUTMIX, _BOX, _COIN = range(100, 104)
 
@@ -18,6 +21,7 @@ def mix(
     *,
     classes: int,
     mixup_alpha: float = 0.0,
+    mixup_weight: str = "image",
     cutmix_alpha: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Makes labels one-hot, and mixes the batch by mixup or CutMix.
@@ -30,18 +34,25 @@ def mix(
       seed: two integers.
       classes: number of classes.
       mixup_alpha: see `mixup`; 0: no mixup.
+      mixup_weight: what has one of its own: an "image" or the "batch".
       cutmix_alpha: see `cutmix`; 0: no CutMix.
 
     Returns:
       Images, and float32 labels [N, classes].
+
+    Raises:
+      ValueError: an unknown weight.
     """
+    if mixup_weight not in _MIXUPS:
+        raise ValueError(configs.unknown("mixup_weight", mixup_weight, _MIXUPS))
+    mix_two = _MIXUPS[mixup_weight]
     batch = images, tf.one_hot(labels, classes)
     if not (mixup_alpha and cutmix_alpha):
-        batch = mixup(*batch, seed, alpha=mixup_alpha)
+        batch = mix_two(*batch, seed, alpha=mixup_alpha)
         return cutmix(*batch, seed, alpha=cutmix_alpha)
     return tf.cond(
         _draw_coin(seed),
-        lambda: mixup(*batch, seed, alpha=mixup_alpha),
+        lambda: mix_two(*batch, seed, alpha=mixup_alpha),
         lambda: cutmix(*batch, seed, alpha=cutmix_alpha),
     )
 
@@ -75,6 +86,28 @@ def mixup(
     return tuple(_blend(values, share) for values in (images, one_hot))
 
 
+def mixup_batch(
+    images: tf.Tensor,
+    one_hot: tf.Tensor,
+    seed: Sequence[int] | tf.Tensor,
+    *,
+    alpha: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Blends each image, and its label, with another, all by the same weight.
+
+    As in BiT's code, input_pipeline_tf2_or_jax.py of google-research/
+    big_transfer: one λ ~ Beta(alpha, alpha) for the batch, which may be small;
+    the partners are the batch in reverse order.
+
+    Args and returns: see `mixup`.
+    """
+    images, one_hot = _check_batch(images, one_hot, alpha)
+    if alpha == 0:
+        return images, one_hot
+    share = _beta(seed, _MIXUP, 1, alpha)
+    return tuple(_blend(values, share) for values in (images, one_hot))
+
+
 def cutmix(
     images: tf.Tensor,
     one_hot: tf.Tensor,
@@ -105,6 +138,9 @@ def cutmix(
     kept = 1 - tf.reduce_prod((stop - start) / sides)
     mixed = _paste_reversed(images, start, stop)
     return mixed, _blend(one_hot, kept[None])
+
+
+_MIXUPS = dict(zip(policies.MIXUP_WEIGHTS, (mixup, mixup_batch), strict=True))
 
 
 def _stream(seed, key):

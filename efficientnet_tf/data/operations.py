@@ -37,6 +37,21 @@ def _translate(share, limits):
     return share * limits.translate
 
 
+# Above level 10, and Solarize at 10, the official code's arguments leave the
+# range of the bytes that TensorFlow makes of them, and wrap around. Published
+# weights were trained like this, so it is not mended here.
+
+
+def _threshold(share, _):
+    return int(share * 256) % 256
+
+
+def _bits(share, _):
+    bits = int(share * 4)
+    # The shift of 8 - bits wraps to more than 7, which TensorFlow takes as 7.
+    return bits if bits <= 8 else 1
+
+
 OPERATIONS = {
     "AutoContrast": Operation(image_ops.autocontrast),
     "Equalize": Operation(image_ops.equalize),
@@ -46,12 +61,8 @@ OPERATIONS = {
         lambda share, _: share * 30,
         image_ops.rotation_matrix,
     ),
-    "Posterize": Operation(
-        image_ops.posterize, lambda share, _: int(share * 4)
-    ),
-    "Solarize": Operation(
-        image_ops.solarize, lambda share, _: int(share * 256)
-    ),
+    "Posterize": Operation(image_ops.posterize, _bits),
+    "Solarize": Operation(image_ops.solarize, _threshold),
     "Color": Operation(image_ops.color, _enhance),
     "Contrast": Operation(image_ops.contrast, _enhance),
     "Brightness": Operation(image_ops.brightness, _enhance),

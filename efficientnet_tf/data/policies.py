@@ -16,6 +16,24 @@ MAX_MAGNITUDE = 30
 # unsharp mask. Enlarged small images lack the sharp edges of the photographs
 # that networks were trained on.
 SHARPENED = "sharpened"
+# Those of TensorFlow 1, which the official code was trained and evaluated with:
+# samples lie at multiples of the scale from the corner (`half_pixel_centers=
+# False`), the cubic's parameter is -0.75, and its overshoot is not clipped.
+LEGACY_BILINEAR, LEGACY_BICUBIC = "legacy_bilinear", "legacy_bicubic"
+# For fine-tuning.
+INTERPOLATIONS = (
+    "bilinear",
+    "bicubic",
+    LEGACY_BILINEAR,
+    LEGACY_BICUBIC,
+    SHARPENED,
+)
+
+# What a cutout of fine-tuning is filled with.
+CUTOUT_FILLS = ("grey", "noise")
+# What has a mixup weight of its own: an image, as in the official code, or the
+# whole batch, as in BiT's.
+MIXUP_WEIGHTS = ("image", "batch")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,8 +36,15 @@ FORMATS = "JPEG, PNG, GIF, BMP or WebP"
 # How EXIF data begin, and the maximum size of a JPEG segment.
 _EXIF, _EXIF_BYTES = b"Exif\0\0", 2**16
 
-# Interpolations whose results stay in range; the others overshoot.
-_WITHIN_RANGE = ("bilinear", "nearest", "area")
+# Interpolations whose results stay in range, or are left as they are; the
+# others overshoot and are clipped.
+_NOT_CLIPPED = (
+    "bilinear",
+    "nearest",
+    "area",
+    policies.LEGACY_BILINEAR,
+    policies.LEGACY_BICUBIC,
+)
 
 
 def decode(image: tf.Tensor) -> tf.Tensor:
@@ -125,13 +132,14 @@ def preprocess_for_eval(
     Args:
       image: encoded bytes, or [H, W, 3] with values in [0, 255].
       size: pixels a side of the result.
-      interpolation: a method of `tf.image.resize`, or `policies.SHARPENED`.
+      interpolation: a method of `tf.image.resize`, or one of `policies`.
       crop_padding: the square has the side min(H, W) * size / (size +
         crop_padding); 0 keeps the largest centre square, None resizes the whole
         image without keeping its aspect ratio.
 
     Returns:
-      float32 [size, size, 3] with values in [0, 255].
+      float32 [size, size, 3] with values in [0, 255], but for the overshoot of
+      "legacy_bicubic".
     """
     image = decode(image)
     if crop_padding is not None:
@@ -153,12 +161,14 @@ def preprocess_for_train(
 ) -> tf.Tensor:
     """Takes a random crop of 3:4 to 4:3, resizes it, mirrors half of them.
 
+    In the order of the official code, whose resizing is not symmetric.
+
     Only the crop of a JPEG is decoded.
 
     Args:
       image: encoded bytes, or [H, W, 3] with values in [0, 255].
       size: pixels a side of the result.
-      interpolation: a method of `tf.image.resize`, or `policies.SHARPENED`.
+      interpolation: a method of `tf.image.resize`, or one of `policies`.
       min_area: the smallest fraction of the image that a crop covers, at least
         `MIN_OBJECT_COVERED`; 1 keeps the whole image.
       keep_aspect: whether 3:4 refers to pixels, as in the official code, or to
@@ -172,7 +182,8 @@ def preprocess_for_train(
       seed: two integers for a repeatable result, or None.
 
     Returns:
-      float32 [size, size, 3] with values in [0, 255].
+      float32 [size, size, 3] with values in [0, 255], but for the overshoot of
+      "legacy_bicubic" without `augment`.
     """
     if seed is None:
         seed = tf.random.uniform([2], maxval=2**31 - 1, dtype="int32")
@@ -184,14 +195,15 @@ def preprocess_for_train(
         image = _random_crop(image, size, min_area, keep_aspect, seeds)
     else:
         image = decode(image)
-    if flip:
-        # Before resizing, while the image is smaller and uint8.
-        image = _flip_half(image, seeds + 1)
     if not resize:
         image = _resize(image, size, interpolation)
+    if flip:
+        image = _flip_half(image, seeds + 1)
     if augment is None:
         return image
-    image = augment(tf.cast(tf.round(image), "uint8"), seeds + 2)
+    # Truncated, not rounded, like the official code's images.
+    image = tf.cast(_clip(image), "uint8")
+    image = augment(image, seeds + 2)
     return tf.cast(tf.ensure_shape(image, [size, size, 3]), "float32")
 
 
@@ -280,16 +292,29 @@ def _random_crop(image, size, min_area, keep_aspect, seed):
 
 
 def _resize(image, size, interpolation):
-    sharpen = interpolation == policies.SHARPENED
-    method = "bicubic" if sharpen else interpolation
-    image = tf.image.resize(image, (size, size), method)
+    if interpolation in _LEGACY:
+        resize = _LEGACY[interpolation]
+        image = resize(images=image[None], size=(size, size))[0]
+    else:
+        sharpen = interpolation == policies.SHARPENED
+        method = "bicubic" if sharpen else interpolation
+        image = tf.image.resize(image, (size, size), method)
     image = tf.cast(image, "float32")  # "nearest" keeps integers.
     image.set_shape([size, size, 3])
-    if interpolation in _WITHIN_RANGE:
-        return image
-    if sharpen:
+    if interpolation == policies.SHARPENED:
         mask = _make_mask(size)
         image = tf.einsum("yh,hwc,xw->yxc", mask, image, mask)
+    return image if interpolation in _NOT_CLIPPED else _clip(image)
+
+
+# By default neither aligns corners nor has centres of half a pixel.
+_LEGACY = {
+    policies.LEGACY_BILINEAR: tf.raw_ops.ResizeBilinear,
+    policies.LEGACY_BICUBIC: tf.raw_ops.ResizeBicubic,
+}
+
+
+def _clip(image):
     # These work in place; `clip_by_value` does not.
     return tf.maximum(tf.minimum(image, 255.0), 0.0)
 

@@ -30,7 +30,7 @@ ACTIVATIONS = (
     "mish",
     "tanh",
 )
-# The methods of `tf.image.resize`, and "sharpened" of `data/preprocessing.py`.
+# The methods of `tf.image.resize`, and those of `data/policies.py`.
 INTERPOLATIONS = (
     "nearest",
     "area",
@@ -41,6 +41,8 @@ INTERPOLATIONS = (
     "lanczos5",
     "mitchellcubic",
     "sharpened",
+    "legacy_bilinear",
+    "legacy_bicubic",
 )
 
 
@@ -137,7 +139,14 @@ LITE_STAGES = tuple(
 
 
 def _b(width, depth, resolution, dropout):
-    return Variant(width, depth, resolution, dropout, B0_STAGES)
+    return Variant(
+        width,
+        depth,
+        resolution,
+        dropout,
+        B0_STAGES,
+        interpolation="legacy_bicubic",
+    )
 
 
 def _lite(width, depth, resolution, dropout):
@@ -149,6 +158,8 @@ def _lite(width, depth, resolution, dropout):
         LITE_STAGES,
         activation="relu6",
         normalization="lite",
+        # Of TensorFlow 2, with which Lite is deployed; the official code's is
+        # "legacy_bilinear" (docs/training.md).
         interpolation="bilinear",
         fixed_ends=True,
     )

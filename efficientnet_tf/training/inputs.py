@@ -1,6 +1,7 @@
 """A run's images as batches for `fit` and `evaluate`, resumable at any step."""
 
 import dataclasses
+import fractions
 import functools
 from collections.abc import Iterable, Mapping
 
@@ -37,31 +38,59 @@ class Segment:
 
 
 def plan_segments(
-    stages: Iterable[recipes.TrainStage], steps_per_epoch: int, done: int
+    stages: Iterable[recipes.TrainStage],
+    steps_per_epoch: int | fractions.Fraction,
+    done: int,
+    *,
+    execution: int = 1,
 ) -> list[Segment]:
-    """Returns the `Segment`s that remain after `done` steps."""
+    """Returns the `Segment`s that remain after `done` steps.
+
+    A stage ends with the last whole execution of its epochs: 350 epochs of
+    625.57 steps are 218,949, or 218,944 in executions of 64. `fit` counts whole
+    executions an epoch, so the last epochs of a stage have one more.
+    """
     segments = []
     for stage in stages:
-        begin = max(stage.begin, done // steps_per_epoch)
-        rest = -done % steps_per_epoch
-        if rest and begin * steps_per_epoch < done and begin < stage.end:
-            segments.append(Segment(stage, begin, begin + 1, done, rest))
-            begin += 1
-        if begin < stage.end:
-            first = begin * steps_per_epoch
-            segments.append(
-                Segment(stage, begin, stage.end, first, steps_per_epoch)
+        first, last = (
+            int(epoch * steps_per_epoch) // execution
+            for epoch in (stage.begin, stage.end)
+        )
+        length, longer = divmod(last - first, stage.end - stage.begin)
+        middle = stage.end - longer
+        for begin, end, start, count in (
+            (stage.begin, middle, first, length),
+            (middle, stage.end, last - longer * (length + 1), length + 1),
+        ):
+            part = Segment(
+                stage, begin, end, start * execution, count * execution
             )
+            segments += _remaining(part, done)
     return segments
 
 
-def steps_per_execution(wanted: int, steps_per_epoch: int) -> int:
-    """Returns the largest number of steps up to `wanted` that divides an epoch.
+def _remaining(part, done):
+    """Returns what remains of a segment: the rest of an epoch, whole epochs."""
+    length = part.steps_per_epoch
+    epochs, seen = divmod(max(done - part.first_step, 0), length)
+    epoch, segments = part.begin_epoch + epochs, []
+    first = part.first_step + epochs * length
+    if seen and epoch < part.end_epoch:
+        rest = length - seen
+        segments.append(Segment(part.stage, epoch, epoch + 1, done, rest))
+        epoch, first = epoch + 1, first + length
+    if epoch < part.end_epoch:
+        segments.append(
+            dataclasses.replace(part, begin_epoch=epoch, first_step=first)
+        )
+    return segments
 
-    Keras runs whole executions only: with any other number, an epoch would have
-    more steps than the schedule counts.
-    """
-    return max(n for n in range(1, wanted + 1) if steps_per_epoch % n == 0)
+
+def steps_per_execution(
+    wanted: int, steps_per_epoch: int | fractions.Fraction
+) -> int:
+    """Returns `wanted`, but no more than the whole steps of an epoch."""
+    return min(wanted, int(steps_per_epoch))
 
 
 class Feed:
@@ -94,9 +123,10 @@ class Feed:
         )
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Optimizer steps; the images that do not fill a batch are left out."""
-        return self.examples["train"].size // self.config.batch_size
+    def steps_per_epoch(self) -> fractions.Fraction:
+        """Optimizer steps, not necessarily whole: batches cross epochs."""
+        images = self.examples["train"].size
+        return fractions.Fraction(images, self.config.batch_size)
 
     @property
     def measures_wait(self) -> bool:

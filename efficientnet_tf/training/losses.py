@@ -5,8 +5,9 @@ from typing import Any
 
 import keras
 
-# Keras, too, clips probabilities here before it takes their logarithm.
-MIN_PROBABILITY = 1e-7
+# The least probability whose logarithm is taken, e^-69. Its inverse, a factor
+# of the gradient, must not overflow float32 together with a high temperature.
+MIN_PROBABILITY = 1e-30
 # Names of the trainable variables of batch normalization.
 BATCH_NORM = ("gamma", "beta")
 
@@ -24,13 +25,16 @@ def distillation_loss(
     T ** 2 keeps the gradients on the scale of the cross-entropy's. Like a Keras
     loss, it is one replica's share of the mean over all replicas.
 
+    Softening works on logits, which the logarithms of probabilities are up to
+    a constant, for classes whose logits are at most 69 below the highest.
+
     Args:
       targets: the teacher's probabilities [N, classes], without gradients.
       predictions: the student's probabilities [N, classes].
       temperature: T.
       sample_weight: None, or [N].
     """
-    divergence = keras.losses.KLDivergence(reduction="mean_with_sample_weight")
+    divergence = _Divergence(reduction="mean_with_sample_weight")
     return temperature**2 * divergence(
         keras.ops.stop_gradient(_soften(targets, temperature)),
         _soften(predictions, temperature),
@@ -57,8 +61,16 @@ def l2_penalty(variables: Iterable[keras.Variable], weight_decay: float) -> Any:
     return 0.5 * weight_decay * ops.sum(ops.stack(squares))
 
 
+class _Divergence(keras.losses.Loss):
+    """KL divergence of log-probabilities; Keras's own clips at 1e-7."""
+
+    def call(self, y_true, y_pred):
+        terms = keras.ops.exp(y_true) * (y_true - y_pred)
+        return keras.ops.sum(terms, axis=-1)
+
+
 def _soften(probabilities, temperature):
-    # The logarithm of probabilities equals the logits up to a constant.
+    """Returns the logarithms of the softened probabilities."""
     probabilities = keras.ops.cast(probabilities, "float32")
     logits = keras.ops.log(keras.ops.maximum(probabilities, MIN_PROBABILITY))
-    return keras.ops.softmax(logits / temperature)
+    return keras.ops.log_softmax(logits / temperature)

@@ -1,5 +1,6 @@
 """Optimizers: TensorFlow 1's RMSProp, SGD and AdamW."""
 
+import fractions
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -102,7 +103,7 @@ class RMSprop(keras.optimizers.Optimizer):
 
 
 def make_optimizer(
-    config: recipes.TrainConfig, steps_per_epoch: float
+    config: recipes.TrainConfig, steps_per_epoch: float | fractions.Fraction
 ) -> keras.optimizers.Optimizer:
     """Returns the optimizer of a recipe, with its schedule.
 

@@ -1,5 +1,6 @@
 """Learning-rate schedules, with and without warm-up."""
 
+import fractions
 from collections.abc import Iterable
 from typing import Any
 
@@ -98,7 +99,7 @@ class WarmupTenths(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_schedule(
-    config: recipes.TrainConfig, steps_per_epoch: float
+    config: recipes.TrainConfig, steps_per_epoch: float | fractions.Fraction
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns the learning-rate schedule of a recipe.
 
@@ -115,13 +116,13 @@ def make_schedule(
             f"fewer images than batch_size={config.batch_size}?"
         )
     # The official code rounds down.
-    warmup_steps = int(config.warmup_epochs * steps_per_epoch)
+    warmup_steps = int(config.warmup_epochs * float(steps_per_epoch))
     if config.schedule == "cosine":
-        total_steps = round(config.epochs * steps_per_epoch)
+        total_steps = int(config.epochs * steps_per_epoch)
         return warmup_cosine(config.learning_rate, total_steps, warmup_steps)
     return WarmupStairs(
         config.learning_rate,
-        decay_steps=config.decay_epochs * steps_per_epoch,
+        decay_steps=config.decay_epochs * float(steps_per_epoch),
         decay_rate=config.decay_rate,
         warmup_steps=warmup_steps,
     )

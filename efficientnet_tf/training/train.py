@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import pathlib
 import signal
@@ -30,6 +31,9 @@ from efficientnet_tf.training import (
 from efficientnet_tf.utils import extras, figures, files, run_folder
 
 CURVES_FILE = "curves.png"
+# Counts what changes the images or learning rates of a given recipe, so that a
+# resumed run can say so. 2: those of the official code.
+PIPELINE = 2
 CHARTS = {
     "top-1": ("top1", "val_top1", "val_ema_top1"),
     "cross-entropy": (
@@ -91,6 +95,7 @@ def train_and_evaluate(
     finished = run_folder.start_run(workdir, run, _upgrade)
     if finished is not None:
         return finished
+    _warn_of_changes(workdir)
     devices = _set_up(config, strategy)
     examples = _load_examples(dataset, splits, config, data_dir)
     feed = inputs.Feed(examples, config, variant, devices, data_service)
@@ -111,17 +116,32 @@ def _record(row, workdir, begin, devices):
 
 def _describe(model_name, variant, config):
     """Returns the configuration that a resumed run must have in common."""
-    described = dataclasses.asdict(config)
+    described = {**dataclasses.asdict(config), "pipeline": PIPELINE}
     if registry.is_file(model_name):  # Its content may change.
         described["network"] = dataclasses.asdict(variant)
     return described
 
 
+def _warn_of_changes(workdir):
+    """Warns of a run that a version with another `PIPELINE` began."""
+    path = workdir / run_folder.CONFIG_FILE
+    if not path.exists():
+        return
+    if json.loads(path.read_text()).get("pipeline") != PIPELINE:
+        logging.warning(
+            "%s was begun by an earlier version; from here on its images and "
+            "learning rates are those of this one (CHANGELOG.md).",
+            workdir,
+        )
+
+
 def _upgrade(stored):
     """Returns a stored config with its network as a whole `Variant`.
 
-    Early versions stored a variant file's base and changed fields.
+    Early versions stored a variant file's base and changed fields, and no
+    pipeline.
     """
+    stored = {**stored, "pipeline": PIPELINE}
     network = stored.get("network")
     if isinstance(network, dict) and "base" in network:
         variant = registry.from_fields(network)
@@ -254,7 +274,12 @@ def _fit(state, feed, workdir, profile_steps):
     done = state.restore(folder)
     distribution.check_same(feed.devices, done, "checkpoint's step")
     stages = recipes.stages(feed.config)
-    for segment in inputs.plan_segments(stages, feed.steps_per_epoch, done):
+    for segment in inputs.plan_segments(
+        stages,
+        feed.steps_per_epoch,
+        done,
+        execution=state.network.steps_per_execution,
+    ):
         # Traced anew: a trace for two image sizes rounds differently from one
         # for the second size alone, which is what a resumed run has.
         state.network.train_function = None

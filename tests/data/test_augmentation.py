@@ -37,24 +37,56 @@ POLICIES = {
     "random_erasing": lambda image, seed: augmentation.random_erasing(
         image, seed, probability=0.9
     ),
-    "cutout": lambda image, seed: augmentation.cutout(image, seed, half_side=8),
 }
 
 
-def test_cutout_greys_one_square_wherever_its_centre_is():
-    image = tf.zeros((32, 32, 3), "uint8")
-    corners = set()
-    for cut in _map(POLICIES["cutout"], image, 20):
-        rows, columns = np.nonzero(cut[..., 0])
-        assert set(np.unique(cut)) == {0, 128}
+@pytest.mark.parametrize("fill", policies.CUTOUT_FILLS)
+def test_cutout_fills_one_square_wherever_its_centre_is(fill):
+    image = tf.fill(
+        (32, 32, 3), -7.25
+    )  # As legacy bicubic resizing overshoots.
+    corners, values = set(), []
+    for cut in _map(
+        lambda x, seed: augmentation.cutout(x, seed, half_side=8.9, fill=fill),
+        image,
+        20,
+    ):
+        rows, columns = np.nonzero(cut[..., 0] > 0)
         box = cut[
             rows.min() : rows.max() + 1, columns.min() : columns.max() + 1
         ]
-        assert (box == 128).all()
+        assert (cut == -7.25).sum() == cut.size - box.size
         # At a corner a quarter of the 16 x 16 is left.
         assert 8 * 8 <= box[..., 0].size <= 16 * 16
         corners.add((rows.min(), columns.min()))
+        values.append(box.ravel())
     assert len(corners) > 10
+    values = np.concatenate(values)
+    if fill == "grey":
+        assert (values == 128).all()
+    else:
+        # preprocess_for_finetune of google/automl: uniform [0, 1) where pixels
+        # are (x / 255 - 0.5) / 0.5; four standard errors of the mean.
+        assert values.min() >= 127.5 and values.max() < 255
+        error = 127.5 / np.sqrt(12 * values.size)
+        assert abs(values.mean() - 191.25) < 4 * error
+
+
+def test_the_seed_repeats_a_cutout_and_its_noise():
+    image = tf.zeros((32, 32, 3))
+    found = [
+        augmentation.cutout(image, seed, half_side=6, fill="noise").numpy()
+        for seed in ((1, 2), (1, 2), (2, 2))
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
+
+
+def test_an_unknown_fill_is_refused_with_the_nearest():
+    with pytest.raises(ValueError, match="'gray'.*Did you mean 'grey'"):
+        augmentation.cutout(
+            tf.zeros((8, 8, 3)), (1, 2), half_side=2, fill="gray"
+        )
 
 
 def test_the_policy_has_25_pairs():

@@ -5,7 +5,7 @@ import tensorflow as tf
 from efficientnet_tf.data import mixing
 
 COUNT, SIZE = 8, 20
-FUNCTIONS = (mixing.mixup, mixing.cutmix)
+FUNCTIONS = (mixing.mixup, mixing.mixup_batch, mixing.cutmix)
 
 
 @pytest.fixture
@@ -30,6 +30,49 @@ def test_labels_of_mixup_say_what_the_images_hold(batch):
         assert (own >= 0.5).all() and len(np.unique(own)) > 1
         others = np.diag(labels[:, ::-1])
         np.testing.assert_allclose(others, 1 - own, atol=1e-6)
+
+
+def test_a_batch_shares_one_weight_of_any_size_as_in_bits_code(batch):
+    # input_pipeline_tf2_or_jax.py of google-research/big_transfer: one β for
+    # all, image * β + reversed * (1 - β), without a maximum.
+    weights = []
+    for seed in range(60):
+        images, labels = mixing.mixup_batch(*batch, (seed, 1), alpha=0.1)
+        (weight,) = np.unique(np.diag(labels).round(6))
+        blended = weight * batch[0] + (1 - weight) * batch[0][::-1]
+        np.testing.assert_allclose(images, blended, atol=1e-4)
+        weights.append(weight)
+    # Half of the weights are small, within four standard errors.
+    assert 0.24 < np.mean(np.array(weights) < 0.5) < 0.76
+    assert len(set(weights)) > 30
+
+
+def test_what_has_a_weight_is_chosen_by_name(batch):
+    labels = tf.range(COUNT)
+    for name, function in (
+        ("image", mixing.mixup),
+        ("batch", mixing.mixup_batch),
+    ):
+        found = mixing.mix(
+            batch[0],
+            labels,
+            (3, 1),
+            classes=COUNT,
+            mixup_alpha=0.5,
+            mixup_weight=name,
+        )
+        wanted = function(*batch, (3, 1), alpha=0.5)
+        for one, same in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(one, same)
+    with pytest.raises(ValueError, match="'batches'.*Did you mean 'batch'"):
+        mixing.mix(
+            batch[0],
+            labels,
+            (3, 1),
+            classes=COUNT,
+            mixup_alpha=0.5,
+            mixup_weight="batches",
+        )
 
 
 # The mean of max(λ, 1 - λ): 3/4 where λ is uniform; for alpha = 2, of density

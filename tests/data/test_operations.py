@@ -15,8 +15,14 @@ ARGUMENTS = [
     ("Rotate", 17, RANDAUGMENT, 51),
     ("Posterize", 2, AUTOAUGMENT, 0),
     ("Posterize", 6, AUTOAUGMENT, 2),
+    ("Posterize", 20, RANDAUGMENT, 8),
+    # int(2.8 * 4) is 11: the shift of 8 - 11 wraps to 253, as far as 7 goes.
+    ("Posterize", 28, RANDAUGMENT, 1),
     ("Solarize", 3, AUTOAUGMENT, 76),
-    ("Solarize", 17, RANDAUGMENT, 435),
+    # As bytes: 256, 435 and 716, less 256 once or twice.
+    ("Solarize", 10, AUTOAUGMENT, 0),
+    ("Solarize", 17, RANDAUGMENT, 179),
+    ("Solarize", 28, RANDAUGMENT, 204),
     ("SolarizeAdd", 3, AUTOAUGMENT, 33),
     ("SolarizeAdd", 9, RANDAUGMENT, 99),
     ("Color", 0, AUTOAUGMENT, 0.1),

@@ -65,8 +65,94 @@ def test_every_interpolation_of_a_variant_keeps_a_uniform_image(interpolation):
     np.testing.assert_allclose(found, np.full((20, 20, 3), 77), atol=1e-3)
 
 
-def test_a_variant_may_sharpen():
-    assert policies.SHARPENED in variants.INTERPOLATIONS
+@pytest.mark.parametrize(
+    "interpolation",
+    [policies.SHARPENED, policies.LEGACY_BILINEAR, policies.LEGACY_BICUBIC],
+)
+def test_a_variant_may_have_interpolations_of_our_own(interpolation):
+    assert interpolation in variants.INTERPOLATIONS
+
+
+def _cubic_taps(distance):
+    """Keys' cubic convolution with the parameter -0.75, as in TensorFlow 1."""
+    a, x = -0.75, np.abs(distance)
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return np.where(x <= 1, near, np.where(x < 2, far, 0))
+
+
+def _legacy_bicubic(image, size):
+    """resize_bicubic of TensorFlow 1 from its definition, in float64."""
+    for axis in (0, 1):
+        length = image.shape[axis]
+        places = np.arange(size) * (length / size)  # From the corner.
+        below = np.floor(places).astype(int)
+        taps = below[:, None] + np.arange(-1, 3)
+        weights = _cubic_taps(places[:, None] - taps)
+        # The kernel is looked up at multiples of 1 / 1024.
+        offsets = np.rint((places - below) * 1024) / 1024
+        weights = _cubic_taps(offsets[:, None] + 1 - np.arange(4))
+        rows = np.take(image, taps.clip(0, length - 1), axis=axis)
+        image = np.moveaxis(
+            np.einsum(
+                "st,st...->s...",
+                weights,
+                np.moveaxis(rows, (axis, axis + 1), (0, 1)),
+            ),
+            0,
+            axis,
+        )
+    return image
+
+
+# preprocessing.py of the official code calls tf.image.resize_bicubic, and for
+# Lite tf.image.resize with its bilinear method, of TensorFlow 1.
+@pytest.mark.parametrize("shape", [(37, 37), (64, 64), (91, 91), (20, 20)])
+def test_legacy_resizing_is_tensorflow_1s(noise, shape):
+    image, size = _image(noise, *shape), 64
+    cubic, linear = (
+        preprocessing.preprocess_for_eval(
+            image, size, crop_padding=0, interpolation=kind
+        )
+        for kind in (policies.LEGACY_BICUBIC, policies.LEGACY_BILINEAR)
+    )
+    by_hand = _legacy_bicubic(image.astype(float), size)
+    np.testing.assert_allclose(cubic, by_hand, atol=0.01)
+    resize = tf.compat.v1.image.resize
+    for found, method in ((cubic, "bicubic"), (linear, "bilinear")):
+        np.testing.assert_array_equal(
+            found, resize(image, (size, size), method)
+        )
+
+
+def test_legacy_bicubic_keeps_its_overshoot_but_not_in_bytes(noise):
+    image = (_image(noise, 9, 9) > 127) * np.uint8(255)
+    options = {"interpolation": policies.LEGACY_BICUBIC, "seed": (1, 2)}
+    plain = preprocessing.preprocess_for_train(image, 32, **options)
+    assert plain.numpy().min() < 0 and plain.numpy().max() > 255
+    found = preprocessing.preprocess_for_train(
+        image, 32, augment=lambda x, _: x, **options
+    )
+    np.testing.assert_array_equal(found, np.floor(np.clip(plain, 0, 255)))
+
+
+def test_images_are_mirrored_after_legacy_resizing(noise):
+    # Mirrored before, they would be another image: it is not symmetric.
+    image = _image(noise, 41, 41)
+    options = {"min_area": 1, "interpolation": policies.LEGACY_BICUBIC}
+    plain = preprocessing.preprocess_for_train(image, 32, flip=False, **options)
+    mirrored = 0
+    for i in range(20):
+        found = preprocessing.preprocess_for_train(
+            image, 32, seed=(i, 0), **options
+        )
+        sides = [
+            np.array_equal(found, plain),
+            np.array_equal(found[:, ::-1], plain),
+        ]
+        assert sum(sides) == 1
+        mirrored += sides[1]
+    assert 0 < mirrored < 20
 
 
 def test_without_padding_the_whole_square_is_kept(noise):
@@ -189,7 +275,8 @@ def test_augmentation_gets_whole_pixels_and_a_seed_of_its_own(noise):
         preprocessing.preprocess_for_train(image, 32, augment=f, seed=(1, 2))
         for f in (None, augment)
     )
-    np.testing.assert_array_equal(negative, 255 - np.round(plain))
+    # Truncated, like the official code's: 2.9 becomes 2.
+    np.testing.assert_array_equal(negative, 255 - np.floor(plain))
     ((dtype, shape, seed),) = calls
     assert dtype == "uint8" and shape == (32, 32, 3) and seed != (1, 2)
 

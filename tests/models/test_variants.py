@@ -65,7 +65,7 @@ def test_lite_differs_where_the_official_code_says(name):
     lite = "lite" in name
     assert row.activation == ("relu6" if lite else "silu")
     assert row.normalization == ("lite" if lite else "imagenet")
-    assert row.interpolation == ("bilinear" if lite else "bicubic")
+    assert row.interpolation == ("bilinear" if lite else "legacy_bicubic")
     assert row.fixed_ends == lite
     assert {s.se_ratio for s in row.stages} == {0.0 if lite else 0.25}
     # survival_prob 0.8 in both.

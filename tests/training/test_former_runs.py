@@ -34,18 +34,25 @@ def resume():
     )
 
 
-def test_a_finished_run_gives_its_result(place):
+WARNING = "begun by an earlier version"
+
+
+def test_a_finished_run_gives_its_result(place, caplog):
     row = run_folder.last_result(place / "run")
     assert row["cross_entropy"] == pytest.approx(0.694758)
     assert resume() == row
+    assert WARNING not in caplog.text
 
 
-def test_an_interrupted_run_ends_as_it_would_have(place):
+def test_an_interrupted_run_ends_nearly_as_it_would_have_and_says_so(
+    place, caplog
+):
     wanted = run_folder.last_result(place / "run")
     (place / "run" / run_folder.RESULTS_FILE).unlink()
     newest, _ = checkpoints.list_newest(place / "run" / run_folder.CHECKPOINTS)
     shutil.rmtree(newest)  # Killed in its second epoch.
     found = resume()
+    assert WARNING in caplog.text
     for name in ("cross_entropy", "ema_cross_entropy", "top1", "ema_top1"):
         assert found[name] == pytest.approx(wanted[name], abs=1e-3)
 

@@ -57,6 +57,34 @@ def test_the_gradient_to_the_logits_is_that_of_the_paper(temperature):
     np.testing.assert_allclose(gradients[1], expected, atol=1e-6)
 
 
+# Between the highest and the lowest logit; below e^-16 Keras clips.
+@pytest.mark.parametrize("spread", [20.0, 40.0, 68.0])
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 20.0])
+def test_logits_far_apart_count_as_logits(spread, temperature):
+    noise = np.random.default_rng(1)
+    logits = noise.uniform(-spread, 0, (2, 4, 6))
+    logits[..., 0] = 0
+    targets, student = tf.constant(logits, "float32")
+    with tf.GradientTape() as tape:
+        tape.watch(student)
+        value = losses.distillation_loss(
+            keras.ops.softmax(targets),
+            keras.ops.softmax(student),
+            temperature=temperature,
+        )
+    softened = softmax(logits / temperature)
+    teacher, predicted = softened
+    divergence = (teacher * np.log(teacher / predicted)).sum(-1).mean()
+    assert float(value) == pytest.approx(
+        temperature**2 * divergence, rel=1e-4, abs=1e-5
+    )
+    np.testing.assert_allclose(
+        tape.gradient(value, student),
+        temperature * (predicted - teacher) / 4,
+        atol=1e-5 * temperature,
+    )
+
+
 def test_certain_predictions_stay_finite():
     certain = np.eye(6, dtype="float32")[[0, 1, 2, 3]]
     assert np.isfinite(loss(certain, temperature=1.0))

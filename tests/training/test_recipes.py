@@ -129,6 +129,7 @@ SIZES = {
     "progressive": (0.256, 4096, 350),
     # The official code, main.py: 2048 images, 0.016 per 256.
     "tpu_v3_32": (0.128, 2048, 350),
+    "tpu_v3_32_autoaugment": (0.128, 2048, 350),
     "one_gpu": (0.016, 256, 350),
     # pycls, EN-B0_dds_8gpu.yaml.
     "sgd_cosine": (0.4, 256, 100),
@@ -176,6 +177,16 @@ def test_the_official_run_takes_as_many_steps_as_published():
     row = recipes.RECIPES["tpu_v3_32"]
     # main.py of the official code: 218,949 steps over 1,281,167 images.
     assert int(row.epochs * 1_281_167 / row.batch_size) == 218_949
+
+
+def test_the_official_default_augments_no_more_than_crops_and_flips():
+    # main.py: augment_name=None, moving_average_decay=0.9999 and so on.
+    row = recipes.RECIPES["tpu_v3_32"]
+    assert (row.augment, row.min_area, row.flip) == ("none", 0.08, True)
+    assert (row.ema_decay, row.weight_decay) == (0.9999, 1e-5)
+    assert (row.label_smoothing, row.mixup_alpha) == (0.1, 0.0)
+    changed = dataclasses.replace(row, augment="autoaugment")
+    assert recipes.RECIPES["tpu_v3_32_autoaugment"] == changed
 
 
 def test_a_micro_batch_is_a_share_of_the_batch():

@@ -1,4 +1,5 @@
 import dataclasses
+import fractions
 import json
 import random
 import signal
@@ -35,7 +36,8 @@ CONFIG = recipes.get_recipe(
         "keep_checkpoints=2",
     ],
 )
-STEPS = 3  # Of an epoch: 14 of the 20 images are for training.
+# Of the first two epochs: 14 of the 20 images are for training, 3.5 batches.
+STEPS = 3
 
 
 @pytest.fixture(autouse=True)
@@ -114,13 +116,96 @@ def test_what_is_left_is_whole_epochs_and_the_rest_of_one(
     ] == expected
 
 
-# Wanted, steps of an epoch → most steps that divide it.
-EXECUTIONS = [(1, 7, 1), (2, 7, 1), (64, 613, 1), (64, 625, 25), (9, 6, 6)]
+# ImageNet by 2048 images is 625.57 steps an epoch, and 218,949 in 350 epochs
+# (main.py of the official code).
+IMAGENET = fractions.Fraction(1_281_167, 2048)
+QUARTERS = [
+    recipes.TrainStage(begin, end, 0, 0.0)
+    for begin, end in ((0, 88), (88, 175), (175, 262), (262, 350))
+]
+EXACT = {
+    "ImageNet": (
+        [recipes.TrainStage(0, 350, 0, 0.0)],
+        IMAGENET,
+        0,
+        [(0, 151, 0, 625), (151, 350, 94_375, 626)],
+    ),
+    "ImageNet, resumed among the longer": (
+        [recipes.TrainStage(0, 350, 0, 0.0)],
+        IMAGENET,
+        218_000,
+        [(348, 349, 218_000, 323), (349, 350, 218_323, 626)],
+    ),
+    "ImageNet in stages": (
+        QUARTERS,
+        IMAGENET,
+        0,
+        [
+            (0, 38, 0, 625),
+            (38, 88, 23_750, 626),
+            (88, 126, 55_050, 625),
+            (126, 175, 78_800, 626),
+            (175, 212, 109_474, 625),
+            (212, 262, 132_599, 626),
+            (262, 300, 163_899, 625),
+            (300, 350, 187_649, 626),
+        ],
+    ),
+    "few images": (
+        ONE_STAGE,
+        fractions.Fraction(19, 10),
+        0,
+        [(0, 1, 0, 1), (1, 3, 1, 2)],
+    ),
+    "resumed between both lengths": (
+        ONE_STAGE,
+        fractions.Fraction(19, 10),
+        1,
+        [(1, 3, 1, 2)],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "stages,steps_per_epoch,done,expected", EXACT.values(), ids=EXACT
+)
+def test_epochs_of_two_lengths_add_up_to_the_exact_number_of_steps(
+    stages, steps_per_epoch, done, expected
+):
+    segments = inputs.plan_segments(stages, steps_per_epoch, done)
+    assert [
+        (s.begin_epoch, s.end_epoch, s.first_step, s.steps_per_epoch)
+        for s in segments
+    ] == expected
+    ends = [
+        s.first_step + (s.end_epoch - s.begin_epoch) * s.steps_per_epoch
+        for s in segments
+    ]
+    # Nothing between two segments, and none of the run's steps left out.
+    assert ends[:-1] == [s.first_step for s in segments[1:]]
+    assert ends[-1] == int(stages[-1].end * steps_per_epoch)
+
+
+# Wanted, steps of an epoch → steps at once.
+EXECUTIONS = [(1, 7, 1), (64, 625, 64), (9, 6, 6), (64, IMAGENET, 64)]
 
 
 @pytest.mark.parametrize("wanted,steps,expected", EXECUTIONS)
-def test_executions_divide_an_epoch(wanted, steps, expected):
+def test_an_execution_is_no_longer_than_an_epoch(wanted, steps, expected):
     assert inputs.steps_per_execution(wanted, steps) == expected
+
+
+def test_epochs_are_whole_executions_and_lose_less_than_one_in_a_run():
+    stages = [recipes.TrainStage(0, 350, 0, 0.0)]
+    short, long = inputs.plan_segments(stages, IMAGENET, 0, execution=64)
+    assert (short.steps_per_epoch, long.steps_per_epoch) == (9 * 64, 10 * 64)
+    assert long.first_step == short.end_epoch * 9 * 64
+    steps = long.first_step + (350 - long.begin_epoch) * 10 * 64
+    assert steps == 218_944  # Of 218,949.
+    (rest, _) = inputs.plan_segments(
+        stages, IMAGENET, long.first_step + 64, execution=64
+    )
+    assert rest.steps_per_epoch == 9 * 64
 
 
 def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
@@ -133,6 +218,8 @@ def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
     assert row["ema_loss"] != row["loss"]
     metrics = _lines(tmp_path / train.run_folder.METRICS_FILE)
     assert [line["epoch"] for line in metrics] == [1, 2, 3]
+    # Three times 3.5, of which the last epoch has four.
+    assert _state(tmp_path)[0] == "step_000000010"
     for name in ("val_top1", "val_ema_top1", "gradient_norm", "l2"):
         assert np.isfinite([line[name] for line in metrics]).all()
     assert all(0 <= line["input_wait"] <= 1 for line in metrics)

@@ -105,3 +105,26 @@ def test_mixed_batches_have_mixed_labels(examples, field):
     _, mixed = _epoch(examples, **{field: 1.0})
     np.testing.assert_allclose(mixed.sum(1), 1, atol=1e-6)
     assert ((mixed > 0.01) & (mixed < 0.99)).any()
+
+
+def test_v2s_cutout_is_bright_noise_of_floating_point(examples):
+    seen, _ = _epoch(examples, cutout=0.5, cutout_fill="noise", min_area=1.0)
+    plain, _ = _epoch(examples, min_area=1.0)
+    changed = (seen != plain).all(-1)
+    assert changed.sum((1, 2)).max() == (SIZE // 2) ** 2
+    assert seen[changed].min() >= 127.5 and seen[changed].max() < 255
+    # Nothing is rounded to whole pixels on the way.
+    assert (seen[~changed] % 1).any()
+    np.testing.assert_array_equal(seen[~changed], plain[~changed])
+
+
+def test_bits_batches_are_mixed_by_one_weight(examples):
+    _, mixed = _epoch(examples, mixup_alpha=1.0, mixup_weight="batch")
+    count = 0
+    for batch in mixed.reshape(-1, BATCH, mixed.shape[-1]):
+        # λ and 1 - λ, but where partners have the same class.
+        weights = np.unique(batch.round(5))
+        blended = weights[(weights > 0) & (weights < 1)]
+        assert len(blended) in (0, 2)
+        count += len(blended)
+    assert count > COUNT // BATCH

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from efficientnet_tf.utils import configs
-from transfer import hyper_rule, recipes, schedules
+from transfer import hyper_rule, protocols, recipes, schedules
 
 OUTSIDE = [
     ("epochs", -1),
@@ -31,6 +31,8 @@ OUTSIDE = [
     ("warmup_steps", -1),
     ("rule", "vtab"),
     ("cutout", 1.0),
+    ("cutout_fill", "black"),
+    ("mixup_weight", "pair"),
     ("train_crop", "centre"),
     ("resize", 160),
     ("interpolation", "nearest"),
@@ -109,8 +111,31 @@ def test_a_run_that_trains_nothing_is_refused():
         recipes.get_recipe("linear", ["head=random"])
 
 
+# What the recipes' own codes do to images: input_pipeline_tf2_or_jax.py of
+# google-research/big_transfer, preprocess_for_finetune of google/automl. The
+# papers of the others name flips and cutout, and crops and flips.
+PIXELS = {
+    # interpolation, mixup's weights, cutout and its fill
+    "bit": ("bilinear", "batch", 0.0, "grey"),
+    "v2": ("bilinear", "image", 0.5, "noise"),
+    "gpipe": ("model", "image", 0.5, "grey"),
+    "kornblith": ("model", "image", 0.0, "grey"),
+}
+
+
+@pytest.mark.parametrize("name", PIXELS)
+def test_published_protocols_prepare_images_as_their_codes_do(name):
+    row = recipes.RECIPES[name]
+    assert PIXELS[name] == (
+        row.interpolation,
+        row.mixup_weight,
+        row.cutout,
+        row.cutout_fill,
+    )
+
+
 def test_kornblith_chooses_from_seven_rates_and_eight_decays():
-    grid = recipes.kornblith_grid()
+    grid = protocols.kornblith_grid()
     assert len(grid) == len(set(grid)) == 56
     rates = sorted({rate for rate, _ in grid})
     np.testing.assert_allclose(

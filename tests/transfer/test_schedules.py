@@ -23,6 +23,15 @@ def test_gpipes_rate_is_a_quarter_of_imagenets():
     assert schedules.plan_rounds(config, 10) == (100, 10)
 
 
+def test_stairs_follow_the_images_and_not_the_whole_steps_of_an_epoch():
+    # 2,040 images of Flowers are 7.97 steps of 256: a stair is 19.125 steps,
+    # where 2.4 times 7 are 16.8.
+    config = recipes.RECIPES["gpipe"]
+    rate = schedules.make_schedule(config, 2_040 / 256)
+    assert rate.decay_steps == pytest.approx(19.125)
+    assert schedules.plan_rounds(config, 2_040 / 256) == (100, 7)
+
+
 def test_v2s_schedule_is_a_cosine_over_10_000_steps():
     config = recipes.RECIPES["v2"]
     assert schedules.plan_rounds(config, 100) == (40, 250)

@@ -12,7 +12,7 @@ from absl import logging
 
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import intervals, run_folder, tables
-from transfer import diagnostics, recipes
+from transfer import diagnostics, protocols
 
 # Every row must have these.
 FIELDS = ("task", "model", "recipe", "metric", "score")
@@ -160,8 +160,8 @@ def find_conditions(row: Mapping[str, Any]) -> list[str]:
     found += _choice_conditions(row)
     if row.get("diverged"):
         found.append(f"{row['diverged']} more seeds diverged")
-    if published and row["recipe"] not in recipes.PAPER_RECIPES:
-        papers = " or ".join(recipes.PAPER_RECIPES)
+    if published and row["recipe"] not in protocols.PAPER_RECIPES:
+        papers = " or ".join(protocols.PAPER_RECIPES)
         found.append(f"not the paper's recipe, {papers}")
     weights = row.get("weights", "imagenet")
     if published and weights != "imagenet":
@@ -171,12 +171,12 @@ def find_conditions(row: Mapping[str, Any]) -> list[str]:
 
 def _choice_conditions(row):
     """Returns a phrase if the recipe's own search did not choose its fields."""
-    if row["recipe"] not in recipes.CHOSEN:
+    if row["recipe"] not in protocols.CHOSEN:
         return []
-    points, wanted = row.get("chosen_from", 0), len(recipes.kornblith_grid())
+    points, wanted = row.get("chosen_from", 0), len(protocols.kornblith_grid())
     if points == wanted:
         return []
-    names = " and ".join(recipes.CHOSEN[row["recipe"]])
+    names = " and ".join(protocols.CHOSEN[row["recipe"]])
     if not points:
         return [f"{names} not chosen on validation"]
     return [f"{names} chosen from {points}, not {wanted}"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from efficientnet_tf.models import registry
 from efficientnet_tf.utils import configs
 from efficientnet_tf.weights import catalog
-from transfer import recipes, tasks
+from transfer import protocols, recipes, tasks
 
 SAMPLERS = ("grid", "tpe")
 PRUNERS = ("none", "asha", "median")
@@ -133,7 +133,7 @@ def points(plan: Plan, recipe: str) -> list[dict]:
     if recipe == "kornblith":
         return [
             {"learning_rate": rate, "weight_decay": decay}
-            for rate, decay in recipes.kornblith_grid()
+            for rate, decay in protocols.kornblith_grid()
         ]
     return [{}]
 
