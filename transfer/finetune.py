@@ -15,6 +15,7 @@ from efficientnet_tf.data import (
     example_files,
     examples as examples_lib,
     preprocessing,
+    split_duplicates,
 )
 from efficientnet_tf.inference import classifier as classifier_lib, evaluate
 from efficientnet_tf.models import features, layers, plan, registry, variants
@@ -26,7 +27,7 @@ from efficientnet_tf.training import (
     summaries,
     train_state,
 )
-from efficientnet_tf.utils import figures, files, run_folder
+from efficientnet_tf.utils import figures, files, folder_options, run_folder
 from efficientnet_tf.weights import catalog, loading
 from transfer import (
     diagnostics,
@@ -60,6 +61,7 @@ def finetune_and_evaluate(
     workdir: str | os.PathLike,
     data_dir: str | None = None,
     recipe: str = "",
+    folder: folder_options.Options = folder_options.Options(),  # noqa: B008
     watchers: Iterable[keras.callbacks.Callback] = (),
 ) -> dict:
     """Fine-tunes a network on a task and returns its row of results.
@@ -75,6 +77,7 @@ def finetune_and_evaluate(
       workdir: folder for checkpoints, logs, model and results.
       data_dir: where TFDS keeps its sets.
       recipe: the recipe's name, for the row.
+      folder: how a folder of images is read.
       watchers: more callbacks; an exception of theirs stops the run after the
         epoch is saved.
 
@@ -94,18 +97,22 @@ def finetune_and_evaluate(
     if run["model"] not in registry.list_models():
         # A file may change before the run is resumed.
         run["network"] = dataclasses.asdict(variant)
+    run |= folder.describe()
     finished = run_folder.start_run(workdir, run)
     if finished is not None:
+        tasks.warn_of_changes(task, data_dir, workdir)
         return finished
+    folder = folder.begin(workdir, run_folder.has_begun(workdir))
     files.remove_leftovers(workdir)
     keras.utils.set_random_seed(config.seed)
     distribution.set_precision(config.precision)
-    examples = tasks.load_examples(task, data_dir)
+    examples = tasks.load_examples(task, data_dir, folder)
     config = _resolve(config, examples)
     class_names = examples["train"].class_names
     classifier = _build(model_name, weights, class_names, task, config)
     setup = _Setup(task, config, examples, classifier, workdir)
     row = _run(run, setup, watchers)
+    row |= split_duplicates.count(folder.workdir or workdir)
     path = workdir / run_folder.METRICS_FILE
     row["seconds"] = round(progress.total_seconds(path, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)

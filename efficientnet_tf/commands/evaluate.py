@@ -8,6 +8,7 @@ from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.models import variants
+from efficientnet_tf.utils import folder_options
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
@@ -17,8 +18,14 @@ DATASET = flags.DEFINE_string(
     None,
     "A TFDS name, folder:PATH or records:PATH; imagenet2012 if unset.",
 )
-SPLIT = flags.DEFINE_string("split", "validation", "E.g. test, train[:10%].")
+SPLIT = flags.DEFINE_string(
+    "split",
+    "validation",
+    "E.g. test, train[:10%]; all of folder:PATH: every labelled image.",
+)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
+SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
 RESOLUTION = flags.DEFINE_integer(
     "resolution",
     None,
@@ -32,6 +39,7 @@ def main(_: list[str]) -> None:
     if WORKDIR.value and not DATASET.value:
         raise ValueError("--workdir needs --dataset and --split.")
     name = DATASET.value or "imagenet2012"
+    folder = folder_options.Options(GROUP_BY.value, SKIP_BAD.value)
     shared.check_dataset(name)
     classifier = shared.load_classifier(
         MODEL.value,
@@ -44,7 +52,7 @@ def main(_: list[str]) -> None:
     from efficientnet_tf.data import datasets, sources
     from efficientnet_tf.inference import evaluate
 
-    examples = sources.load(name, SPLIT.value, DATA_DIR.value)
+    examples = sources.load(name, SPLIT.value, DATA_DIR.value, folder)
     dataset = datasets.make_eval_dataset(
         examples, classifier.preprocess, batch_size=BATCH_SIZE.value
     )

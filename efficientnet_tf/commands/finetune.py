@@ -20,6 +20,8 @@ RECIPE = flags.DEFINE_string(
 )
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
+SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs, model and results."
 )
@@ -30,9 +32,11 @@ METRICS = {"top1": "top-1 accuracy", "mean_per_class": "mean per class"}
 
 
 def main(_: list[str]) -> None:
+    from efficientnet_tf.utils import folder_options
     from transfer import recipes, tasks
 
     task = tasks.get_task(TASK.value)
+    folder = folder_options.Options(GROUP_BY.value, SKIP_BAD.value)
     weights = shared.parse_weights(WEIGHTS.value)
     shared.check_weights(MODEL.value, weights)
     config = recipes.get_recipe(
@@ -50,6 +54,7 @@ def main(_: list[str]) -> None:
         workdir=WORKDIR.value,
         data_dir=DATA_DIR.value,
         recipe=RECIPE.value,
+        folder=folder,
     )
     _print_summary(row)
     program.print_result(program.keep_scalars(row))

@@ -15,14 +15,12 @@ import tqdm
 from absl import logging
 
 from efficientnet_tf.data import near_duplicates, preprocessing
-from efficientnet_tf.utils import cache_folder, files
+from efficientnet_tf.utils import cache_folder, files, run_folder
 
 # What is known about readable files is kept by folder: about a kilobyte each.
 CACHE = "images"
 CACHE_LIMIT = 2**30
 _VERSION = 1
-
-BAD_FILES = "unreadable.csv"
 
 # Shown only if it takes longer, in seconds.
 _BAR_DELAY = 2
@@ -111,7 +109,7 @@ def check(
         return
     if folder is None:
         folder = _cache_file(root).with_suffix("")
-    listed = pathlib.Path(folder) / BAD_FILES
+    listed = pathlib.Path(folder) / run_folder.UNREADABLE_FILE
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("path", "reason"))

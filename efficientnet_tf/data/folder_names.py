@@ -83,7 +83,8 @@ def find_splits(names: Collection[str]) -> dict[str, str]:
     A word that is not about splits counts only where several names share it,
     as in "seg_train" and "seg_test": "bullet_train" is a class.
     """
-    named, shared = {}, collections.defaultdict(dict)
+    named: dict[str, str] = {}
+    shared: dict[tuple, dict[str, str]] = collections.defaultdict(dict)
     for name in names:
         split, rest = _split_of(name)
         if split is None:

@@ -1,8 +1,6 @@
 """The images of a folder, by split and label: read, divided, checked, listed."""
 
-import csv
 import dataclasses
-import io
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -15,18 +13,14 @@ from efficientnet_tf.data import (
     folder_names,
     folder_splits,
     folder_walk,
-    near_duplicates,
+    split_duplicates,
     split_list,
 )
-from efficientnet_tf.utils import configs, files, folder_options
+from efficientnet_tf.utils import configs, folder_options
 
 # All labelled images, with or without split folders.
 ALL = "all"
 SPLITS = (*folder_names.SPLITS, ALL)
-
-NEAR_DUPLICATES_FILE = "near_duplicates.csv"
-# More images are not compared, which would take hours.
-_MAX_COMPARED = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,19 +82,26 @@ def divide(
     return division
 
 
-def describe_changes(
+def warn_of_changes(
     path: str | os.PathLike, workdir: str | os.PathLike
-) -> split_list.Changes | None:
-    """Returns what changed in a folder since a run; None without its list.
-
-    Raises:
-      OSError, RuntimeError: the folder is gone, or no longer understood.
-    """
+) -> None:
+    """Says what changed in a folder since a finished run, if anything did."""
     rows = split_list.read(workdir)
     if rows is None:
-        return None
-    layout = class_folders.read(path)
-    return split_list.compare(rows, layout.root, _all_files(layout))
+        return
+    try:
+        layout = class_folders.read(path)
+    except (OSError, RuntimeError) as error:
+        logging.warning("The run's images have changed: %s", error)
+        return
+    changes = split_list.compare(rows, layout.root, _all_files(layout))
+    if changes:
+        logging.warning(
+            "The images in %s have changed since this run: %s. Nothing is "
+            "trained; choose another workdir to train on them.",
+            layout.root,
+            changes,
+        )
 
 
 def _resume(layout, rows, splits, options):
@@ -292,7 +293,7 @@ def _log(layout, division, notes):
 
 
 def _keep(workdir, root, divided, division, bad):
-    """Writes a run's list of images, and of those that are nearly the same."""
+    """Writes a run's list of images, and of those in several splits."""
     rows = [
         (split_list.UNREADABLE if file in bad else split, name, file)
         for split, classes in divided.items()
@@ -300,67 +301,8 @@ def _keep(workdir, root, divided, division, bad):
         for file in sorted(own)
     ]
     split_list.write(workdir, root, rows, division.facts)
-    pairs = find_near_duplicates(division)
-    if pairs is None:
-        return
-    path = pathlib.Path(workdir) / NEAR_DUPLICATES_FILE
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("split", "path", "in", "like", "exact"))
-    for split, file, place, other, exact in pairs:
-        names = (f.relative_to(root).as_posix() for f in (file, other))
-        mine, theirs = names
-        writer.writerow((split, mine, place, theirs, exact))
-    files.write_bytes(path, os.fsencode(stream.getvalue()))
-    for split in sorted({pair[0] for pair in pairs}):
-        own = [pair for pair in pairs if pair[0] == split]
-        logging.warning(
-            "%d of %d %s images are, or nearly are, images of an earlier split "
-            "(%s), so their score flatters; see %s.",
-            len(own),
-            len(division.files[split]),
-            split,
-            folder_walk.list_names(
-                f"{p[1].name} is like {p[3].name}" for p in own
-            ),
-            path,
-        )
-
-
-def find_near_duplicates(
-    division: Division,
-) -> list[tuple[str, pathlib.Path, str, pathlib.Path, bool]] | None:
-    """Returns (split, file, other split, other file, exact) across splits.
-
-    Validation images are compared with training images, test images with both.
-    None: there are too many to compare.
-    """
-    total = sum(map(len, division.files.values()))
-    if total > _MAX_COMPARED:
-        logging.info("%d images are too many to look for duplicates.", total)
-        return None
-    pairs: list = []
-    before: list[tuple[str, pathlib.Path]] = []
-    for split in folder_names.SPLITS:
-        own = [file for file, _ in division.files.get(split, ())]
-        if before and own:
-            ours = [division.facts[file].sketch for file in own]
-            theirs = [division.facts[file].sketch for _, file in before]
-            for number, other, exact in near_duplicates.match(ours, theirs):
-                pairs.append((split, own[number], *before[other], exact))
-        before += [(split, file) for file in own]
-    return pairs
-
-
-def count_near_duplicates(workdir: str | os.PathLike) -> dict[str, int]:
-    """Returns the part of a run's row about images in several splits.
-
-    {} for a run whose images were not compared.
-    """
-    path = pathlib.Path(workdir) / NEAR_DUPLICATES_FILE
-    if not path.exists():
-        return {}
-    with path.open(newline="", errors="surrogateescape") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"]
-    exact = sum(row["exact"] == "True" for row in rows)
-    return {"exact_duplicates": exact, "near_duplicates": len(rows) - exact}
+    sketches = {
+        split: {file: division.facts[file].sketch for file, _ in labelled}
+        for split, labelled in division.files.items()
+    }
+    split_duplicates.write(workdir, root, sketches)

@@ -62,6 +62,13 @@ def load_splits(
     return {split: tfds.load(name, split, data_dir) for split in splits}
 
 
+def warn_of_changes(name: str, workdir: str | os.PathLike) -> None:
+    """Says what changed in a folder since a finished run, if `name` is one."""
+    if name.startswith(files.FOLDER_PREFIX):
+        path = name.removeprefix(files.FOLDER_PREFIX)
+        labelled_files.warn_of_changes(path, workdir)
+
+
 def from_arrays(
     images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]
 ) -> examples_lib.Examples:

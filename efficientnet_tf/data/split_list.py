@@ -9,9 +9,7 @@ import pathlib
 from collections.abc import Iterable, Mapping
 
 from efficientnet_tf.data import damaged_files, folder_walk
-from efficientnet_tf.utils import files
-
-LIST_FILE = "images.csv"
+from efficientnet_tf.utils import files, run_folder
 
 # In place of a split: a file that could not be read.
 UNREADABLE = "unreadable"
@@ -58,7 +56,7 @@ class Changes:
 
 
 def write(
-    folder: str | pathlib.Path,
+    folder: str | os.PathLike,
     root: pathlib.Path,
     rows: Iterable[tuple[str, str, pathlib.Path]],
     facts: Mapping[pathlib.Path, damaged_files.Facts],
@@ -75,25 +73,26 @@ def write(
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(field.name for field in dataclasses.fields(Row))
     for split, label, file in rows:
-        known = facts.get(file)
-        stat = file.stat() if known is None else None
-        size = known.size if known else stat.st_size
-        time = known.mtime_ns if known else stat.st_mtime_ns
-        digest = known.sha256 if known else ""
         path = file.relative_to(root).as_posix()
-        writer.writerow((split, label, path, size, time, digest))
+        if file in facts:
+            known = facts[file]
+            state = known.size, known.mtime_ns, known.sha256
+        else:
+            stat = file.stat()
+            state = stat.st_size, stat.st_mtime_ns, ""
+        writer.writerow((split, label, path, *state))
     # Names of old archives may be in no encoding.
     content = os.fsencode(stream.getvalue())
-    files.write_bytes(pathlib.Path(folder) / LIST_FILE, content)
+    files.write_bytes(pathlib.Path(folder) / run_folder.IMAGES_FILE, content)
 
 
-def read(folder: str | pathlib.Path) -> list[Row] | None:
+def read(folder: str | os.PathLike) -> list[Row] | None:
     """Returns the list in a run's folder; None if there is none.
 
     Raises:
       RuntimeError: it is not such a list.
     """
-    path = pathlib.Path(folder) / LIST_FILE
+    path = pathlib.Path(folder) / run_folder.IMAGES_FILE
     if not path.exists():
         return None
     try:

@@ -27,7 +27,13 @@ from efficientnet_tf.training import (
     teachers,
     train_state,
 )
-from efficientnet_tf.utils import extras, figures, files, run_folder
+from efficientnet_tf.utils import (
+    extras,
+    figures,
+    files,
+    folder_options,
+    run_folder,
+)
 
 CURVES_FILE = "curves.png"
 CHARTS = {
@@ -54,6 +60,7 @@ def train_and_evaluate(
     xla: str = "auto",
     data_service: str | None = None,
     profile_steps: tuple[int, int] | int = 0,
+    folder: folder_options.Options = folder_options.Options(),  # noqa: B008
 ) -> dict:
     """Trains a network from random weights and returns its row of results.
 
@@ -72,6 +79,7 @@ def train_and_evaluate(
       xla: see `distribution.use_xla`.
       data_service: address of a tf.data service's dispatcher, or None.
       profile_steps: (first, last) steps to profile for TensorBoard, or 0.
+      folder: how a folder of images is read.
 
     Raises:
       ValueError: an unknown name or setting, or a workdir of another run.
@@ -88,11 +96,14 @@ def train_and_evaluate(
     teachers.check(config.teacher)
     distribution.check_xla(xla)
     datasets.check_service(data_service)
+    run |= folder.describe()
     finished = run_folder.start_run(workdir, run, _upgrade)
     if finished is not None:
+        sources.warn_of_changes(dataset, workdir)
         return finished
+    folder = folder.begin(workdir, run_folder.has_begun(workdir))
     devices = _set_up(config, strategy)
-    examples = _load_examples(dataset, splits, config, data_dir)
+    examples = _load_examples(dataset, splits, config, data_dir, folder)
     feed = inputs.Feed(examples, config, variant, devices, data_service)
     with devices.scope():
         state = _build(model_name, feed, xla)
@@ -180,9 +191,11 @@ def _conditions(network, feed):
     }
 
 
-def _load_examples(dataset, splits, config, data_dir):
+def _load_examples(dataset, splits, config, data_dir, folder):
     """Returns the images to train, to choose the best and to evaluate on."""
-    train, test = (sources.load(dataset, split, data_dir) for split in splits)
+    folder = dataclasses.replace(folder, bad_share=config.max_corrupt_share)
+    loaded = sources.load_splits(dataset, splits, data_dir, folder)
+    train, test = (loaded[split] for split in splits)
     shared = train.count_shared(test)
     if shared:
         logging.warning(
