@@ -89,14 +89,9 @@ def finetune_and_evaluate(
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
     task = tasks.get_task(task_name)
-    variant = registry.get_variant(model_name)
     if weights is not None:
         catalog.check_name(model_name, weights)
-    run = {"task": task_name, "model": _label(model_name), "weights": weights}
-    run |= {"recipe": recipe, **dataclasses.asdict(config)}
-    if run["model"] not in registry.list_models():
-        # A file may change before the run is resumed.
-        run["network"] = dataclasses.asdict(variant)
+    run = _describe(task_name, model_name, weights, recipe, config)
     run |= folder.describe()
     finished = run_folder.start_run(workdir, run)
     if finished is not None:
@@ -117,6 +112,17 @@ def finetune_and_evaluate(
     row["seconds"] = round(progress.total_seconds(path, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
+
+
+def _describe(task_name, model_name, weights, recipe, config):
+    """Returns what tells a run from others, as in its config.json."""
+    variant = registry.get_variant(model_name)
+    run = {"task": task_name, "model": _label(model_name), "weights": weights}
+    run |= {"recipe": recipe, **dataclasses.asdict(config)}
+    if run["model"] not in registry.list_models():
+        # A file may change before the run is resumed.
+        run["network"] = dataclasses.asdict(variant)
+    return run
 
 
 def _label(model):

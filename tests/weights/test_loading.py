@@ -322,8 +322,7 @@ def test_without_a_network_the_url_and_the_place_are_named(cache):
 def test_reading_and_downloading_import_no_framework():
     program = (
         "import sys\n"
-        "from efficientnet_tf.utils import cache_folder
-from efficientnet_tf.weights import catalog, downloads, readers\n"
+        "from efficientnet_tf.weights import catalog, downloads, readers\n"
         "loaded = {'tensorflow', 'keras', 'torch'} & set(sys.modules)\n"
         "assert not loaded, loaded\n"
     )
