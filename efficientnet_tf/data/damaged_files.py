@@ -14,7 +14,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from efficientnet_tf.data import near_duplicates, preprocessing
+from efficientnet_tf.data import decoding, near_duplicates, preprocessing
 from efficientnet_tf.utils import cache_folder, files, run_folder
 
 # What is known about readable files is kept by folder: about a kilobyte each.
@@ -140,7 +140,7 @@ def _decode(path):
     try:
         stat = path.stat()
         data = path.read_bytes()
-        pixels = preprocessing.read_image(path)
+        pixels = decoding.read_image(path)
     except OSError as error:
         if error.filename is not None:  # Of the system, which says "[Errno".
             return f"{path}: {error.strerror}."
@@ -199,7 +199,7 @@ def _load(cache):
 
 
 def _save(cache, root, known, good):
-    """Adds to a cache; a process that saves meanwhile loses nothing but time."""
+    """Adds to a cache; what another process saves meanwhile may be lost."""
     rows = {
         **known,
         **{p.relative_to(root).as_posix(): facts for p, facts in good.items()},

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
-from efficientnet_tf.data import class_folders, folder_names, folder_walk
+from efficientnet_tf.data import class_folders, folder_walk
 from efficientnet_tf.utils import folder_options
 
 VALIDATION_SHARE = 0.1

@@ -6,27 +6,23 @@ import os
 import pathlib
 from collections.abc import Iterable, Iterator
 
-from efficientnet_tf.data import folder_names
+from efficientnet_tf.data import folder_names, formats
 
 # Of files that are images by their name; their content is looked at later.
 SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
-    *(".tif", ".tiff", ".avif", ".heic", ".heif"),
+    *(".tif", ".tiff", ".avif", ".heic", ".heif", ".jp2"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
 }
-
-# How images of other names begin, at a place.
-_SIGNATURES = (
-    (0, b"\xff\xd8\xff"),  # JPEG
-    (0, b"\x89PNG\r\n\x1a\n"),
-    (0, b"GIF8"),
-    (8, b"WEBP"),
-    (0, b"II*\0"),  # TIFF
-    (0, b"MM\0*"),
-    (4, b"ftypavif"),
-    (4, b"ftyphei"),
-    (4, b"ftypmif1"),
-)
-_HEAD_BYTES = 16
+# Of these, a reader would find the small preview that they begin with.
+_PREVIEWS = {
+    *(".cr2", ".nef", ".arw", ".dng", ".orf", ".rw2", ".pef", ".srw", ".thm"),
+}
+# Files of any other name are images if they begin like one of these.
+_FORMATS = {
+    *("JPEG", "PNG", "GIF", "BMP", "WebP", "TIFF", "BigTIFF", "AVIF", "HEIC"),
+    "JPEG 2000",
+}
 
 _SHOWN = 3
 
@@ -162,30 +158,27 @@ class _Scanner:
 
     def _add_file(self, folder, path):
         if not path.is_file():
-            self._leave("files of no content (pipes, devices)", path)
-        elif path.suffix.lower() in SUFFIXES or _looks_like_image(path):
+            self._leave("pipes or devices", path)
+        elif _is_image(path):
             folder.files.append(path)
         else:
-            suffix = path.suffix.lower() or "suffixless"
-            self._leave(f"{suffix} files that are no images", path)
+            self._leave(f"{path.suffix.lower() or 'suffixless'} files", path)
 
     def _leave(self, reason, path):
         self.left_out.add(reason, [path])
 
 
-def _looks_like_image(path):
-    """Whether a file of another name begins like an image."""
+def _is_image(path):
+    """Whether a file is an image by its name or by its first bytes."""
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES or suffix in _PREVIEWS:
+        return suffix in SUFFIXES
     try:
         with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES)
+            head = stream.read(formats.MAGIC_BYTES)
     except OSError:
         return False
-    if head[:2] == b"BM" and head[6:10] == bytes(4):  # BMP
-        return True
-    return any(
-        head[place : place + len(start)] == start
-        for place, start in _SIGNATURES
-    )
+    return formats.identify(head) in _FORMATS
 
 
 def _sort(folder):

@@ -1,4 +1,4 @@
-"""The images of a folder, by split and label: read, divided, checked, listed."""
+"""The labelled images of a folder by split: read, divided, checked, listed."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""Images of one split that are, nearly or exactly, in another: counted, named."""
+"""Images that are, nearly or exactly, in two splits: counted and named."""
 
 import csv
 import io

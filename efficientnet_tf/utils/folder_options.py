@@ -23,20 +23,12 @@ class Options:
     resumes: bool = False
 
     def __post_init__(self):
-        if self.group_by is None or self.reads_csv:
-            return
-        try:
-            re.compile(self.group_by)
-        except re.error as error:
-            raise ValueError(
-                f"--group_by={self.group_by} is neither a regular expression "
-                f"({error}) nor a .csv file."
-            ) from None
+        check_group_by(self.group_by)
 
     @property
     def reads_csv(self) -> bool:
         """Whether the groups are in a file."""
-        return (self.group_by or "").lower().endswith(".csv")
+        return _is_csv(self.group_by)
 
     def describe(self) -> dict:
         """Returns the part of a run's config that these options decide."""
@@ -48,3 +40,20 @@ class Options:
         if self.workdir is not None:
             return self
         return dataclasses.replace(self, workdir=workdir, resumes=resumes)
+
+
+def check_group_by(text: str | None) -> None:
+    """Raises ValueError if it is neither a regular expression nor a .csv."""
+    if text is None or _is_csv(text):
+        return
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(
+            f"--group_by={text} is neither a regular expression ({error}) nor "
+            "a .csv file."
+        ) from None
+
+
+def _is_csv(text):
+    return (text or "").lower().endswith(".csv")

@@ -40,7 +40,7 @@ class Plan:
 
     def __post_init__(self):
         configs.check(self)
-        self.folder  # Checks `group_by`.
+        folder_options.check_group_by(self.group_by)
         for field in ("tasks", "models", "recipes"):
             names = getattr(self, field)
             if not names or len(set(names)) != len(names):
