@@ -59,7 +59,7 @@ def examine(
         if facts is not None and is_unchanged(path, facts):
             good[path] = facts
         else:
-            left.append(path)
+            left.append((path, facts))
     try:
         with _bar(len(left)) as bar:
             for path, result in _decode_all(left):
@@ -127,19 +127,25 @@ def check(
     logging.warning("%s and are left out, see %s: %s", found, listed, shown)
 
 
-def _decode_all(paths):
+def _decode_all(left):
     """Yields (file, its `Facts` or why it cannot be read), in order."""
+    paths = [path for path, _ in left]
+    known = [facts for _, facts in left]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            yield from zip(paths, pool.map(_decode, paths), strict=True)
+            yield from zip(paths, pool.map(_look, paths, known), strict=True)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _decode(path):
+def _look(path, known):
+    """Decodes a file, unless it has the content that was decoded before."""
     try:
         stat = path.stat()
         data = path.read_bytes()
+        digest = hashlib.sha256(data).hexdigest()
+        if known is not None and known.sha256 == digest:
+            return dataclasses.replace(known, mtime_ns=stat.st_mtime_ns)
         pixels = decoding.read_image(path)
     except OSError as error:
         if error.filename is not None:  # Of the system, which says "[Errno".
@@ -148,7 +154,7 @@ def _decode(path):
     return Facts(
         stat.st_size,
         stat.st_mtime_ns,
-        hashlib.sha256(data).hexdigest(),
+        digest,
         preprocessing.exif_orientation(data),
         near_duplicates.sketch(pixels),
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf.data import damaged_files, labelled_files
+from efficientnet_tf.data import damaged_files, decoding, labelled_files
 from efficientnet_tf.utils import folder_options, run_folder
 
 SPLITS = ("train", "validation", "test")
@@ -18,13 +18,18 @@ SPLITS = ("train", "validation", "test")
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory, make_folder):
-    return make_folder(tmp_path_factory.mktemp("photos"), {"a": 12, "b": 12})
+    folder = make_folder(tmp_path_factory.mktemp("photos"), {"a": 12, "b": 12})
+    damaged_files.examine(folder, sorted(folder.rglob("*.png")))
+    return folder
 
 
 @pytest.fixture
-def folder(pristine, tmp_path, monkeypatch):
-    monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(tmp_path / "cache"))
-    return shutil.copytree(pristine, tmp_path / "photos")
+def folder(pristine, tmp_path):
+    copy = shutil.copytree(pristine, tmp_path / "photos")
+    # What is known of the images holds for the copies: decoding takes long.
+    known = [damaged_files._cache_file(path) for path in (pristine, copy)]
+    shutil.copy(*known)
+    return copy
 
 
 def divide(folder, splits=SPLITS, **fields):
@@ -118,13 +123,14 @@ def test_a_share_of_unreadable_images_may_be_left_out(folder):
 
 
 def test_a_second_look_decodes_only_what_is_new(folder, monkeypatch):
-    divide(folder)
     read = []
-    decode = damaged_files._decode
+    decode = decoding.read_image
     monkeypatch.setattr(
-        damaged_files, "_decode", lambda path: read.append(path) or decode(path)
+        decoding, "read_image", lambda path: read.append(path) or decode(path)
     )
     first = divide(folder)
+    (folder / "a" / "001.png").touch()
+    divide(folder)
     assert read == []
     shutil.copy(folder / "a" / "000.png", folder / "a" / "new.png")
     damage_middle(folder / "b" / "003.png")
