@@ -131,10 +131,10 @@ def read_image(path: str | os.PathLike, deep_pixels: str = "used") -> tf.Tensor:
     if not data:
         raise OSError(f"{path} is empty.")
     try:
-        header = _read_header(data)
+        header = headers.read_header(tf.constant(data))
         _note_deep(header)
         if header.exact:
-            return _decode_exact(data, header, deep_pixels)
+            return _decode_exact(tf.constant(data), header, deep_pixels)
         return tf.constant(pillow_files.decode(data, deep_pixels))
     except tf.errors.InvalidArgumentError:
         kind = formats.identify(data)
@@ -175,14 +175,28 @@ def _decode_by_pillow(image, deep_pixels):
 
 def _decode(image, header, deep_pixels):
     """Decodes bytes whose header is exact."""
+    plain = (header.kind == formats.JPEG) & (header.orientation == 1)
+    return tf.cond(
+        plain,
+        lambda: _decode_jpeg(image),
+        lambda: _decode_exact(image, header, deep_pixels),
+    )
+
+
+@headers.outline
+def _decode_exact(image, header, deep_pixels):
     branches = [
-        lambda: tf.io.decode_jpeg(image, channels=3, dct_method=_DCT),
+        lambda: _decode_jpeg(image),
         lambda: _decode_png(image, header, deep_pixels),
         lambda: _decode_any(image, 3),
         lambda: _decode_any(image, 0),
         lambda: _decode_any(image, 0),
     ]
     return turn(tf.switch_case(header.kind, branches), header.orientation)
+
+
+def _decode_jpeg(image):
+    return tf.io.decode_jpeg(image, channels=3, dct_method=_DCT)
 
 
 def _decode_any(image, channels):
@@ -250,13 +264,3 @@ def _say_refused(image, kind):
 def _note_deep(header):
     if header.kind == formats.PNG and header.sample_bits == 16:
         pillow_files.note_deep()
-
-
-@tf.function(input_signature=[tf.TensorSpec([], "string")])
-def _read_header(image):
-    return headers.read_header(image)
-
-
-@tf.function(reduce_retracing=True)
-def _decode_exact(image, header, deep_pixels):
-    return _decode(image, header, deep_pixels)

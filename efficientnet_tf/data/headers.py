@@ -4,8 +4,12 @@ All in TensorFlow's graph, because an exported model must turn photographs like
 the pipeline that it was trained with, and TensorFlow has no op for EXIF.
 """
 
+import functools
+import itertools
 import typing
+from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import exif as exif_lib, formats
@@ -15,6 +19,21 @@ _APP1, _APP14 = b"\xff\xe1", b"\xff\xee"
 _EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
 # Frames: baseline, extended, progressive. TensorFlow decodes no others.
 _FRAMES = (b"\xff\xc0", b"\xff\xc1", b"\xff\xc2")
+
+# How most JPEGs begin: (bytes, how much there is of it) of JFIF's segment or
+# none; one table for all channels or two; a frame of 8 bits and three channels
+# or one, as its size says.
+_JFIF, _TABLE = (b"\xff\xe0\0\x10", 18), (b"\xff\xdb\0\x43", 69)
+_USUAL_JPEG = (
+    ([(b"\xff\xd8", 2)],),
+    ([_JFIF], []),
+    ([_TABLE], [_TABLE, _TABLE], [(b"\xff\xdb\0\x84", 134)]),
+    [
+        [(frame + size, 0)]
+        for frame in _FRAMES
+        for size in (b"\0\x11\x08", b"\0\x0b\x08")
+    ],
+)
 
 _XMP_KEYWORD = b"XML:com.adobe.xmp\0"
 _RAW_PROFILE = b"Raw profile type exif\0"
@@ -47,7 +66,7 @@ class _Layout(typing.NamedTuple):
       weights: of a part's first bytes, whose sum is the content's size.
       around: bytes of a part that its size does not count.
       even: whether parts begin at even places.
-      last: the name of the last part to look at.
+      last: the names of parts that none is looked at after.
     """
 
     start: int
@@ -55,13 +74,14 @@ class _Layout(typing.NamedTuple):
     weights: tuple[int, ...]
     around: int
     even: bool
-    last: bytes
+    last: tuple[bytes, ...]
 
 
-_SEGMENTS = _Layout(2, 0, (0, 0, 256, 1), 2, False, b"\xff\xda")
-_PNG_CHUNKS = _Layout(8, 4, (2**24, 2**16, 2**8, 1), 12, False, b"IEND")
+# EXIF data stand before the frame, whose size libraries need first.
+_SEGMENTS = _Layout(2, 0, (0, 0, 256, 1), 2, False, (*_FRAMES, b"\xff\xda"))
+_PNG_CHUNKS = _Layout(8, 4, (2**24, 2**16, 2**8, 1), 12, False, (b"IEND",))
 _RIFF_CHUNKS = _Layout(
-    12, 0, (0, 0, 0, 0, 1, 2**8, 2**16, 2**24), 8, True, b"    "
+    12, 0, (0, 0, 0, 0, 1, 2**8, 2**16, 2**24), 8, True, (b"    ",)
 )
 
 # So much of each part is compared with the prefixes below.
@@ -101,6 +121,52 @@ class _Parts(typing.NamedTuple):
 
 def read_header(image: tf.Tensor) -> Header:
     """Reads the header of encoded bytes, a scalar string, in the graph."""
+    plain = _header(True)
+    plain = Header(tf.constant(formats.JPEG), *plain)
+    return tf.cond(
+        _is_plain_jpeg(image), lambda: plain, lambda: _read_any(image)
+    )
+
+
+def outline(function: Callable) -> Callable:
+    """Returns a function that is one node in the graph that calls it.
+
+    TensorFlow visits the nodes of a branch that is not taken, which took longer
+    than to decode a small JPEG.
+    """
+    return tf.function(function, experimental_attributes={"_noinline": True})
+
+
+def _is_plain_jpeg(image):
+    """Whether a JPEG begins in a usual way, without EXIF, XMP or four inks.
+
+    A short cut for most photographs: the walk below takes as long as to decode
+    a small one.
+    """
+    data = tf.io.decode_raw(formats.read_head(image), "uint8")
+    places, values = _usual_beginnings()
+    same = tf.gather(data, places) == tf.constant(values, "uint8")
+    return tf.reduce_any(tf.reduce_all(same, axis=1))
+
+
+@functools.cache
+def _usual_beginnings():
+    """Returns the places and values of bytes in usual JPEGs, [N, K] each."""
+    rows = []
+    for parts in itertools.product(*_USUAL_JPEG):
+        row, place = [], 0
+        for part, size in itertools.chain(*parts):
+            row += [(place + i, byte) for i, byte in enumerate(part)]
+            place += size
+        rows.append(row)
+    longest = max(map(len, rows))
+    # Filled up with their first byte.
+    rows = [row + row[:1] * (longest - len(row)) for row in rows]
+    return np.moveaxis(np.array(rows), -1, 0)
+
+
+@outline
+def _read_any(image):
     head = formats.read_head(image)
     kind = tf.constant(formats.OTHER)
     for index in reversed(range(formats.OTHER)):
@@ -204,8 +270,8 @@ def _walk(image, layout):
     """Returns the `_Parts` of a file up to its pixels or its end."""
     data = tf.io.decode_raw(image, "uint8")
     total = tf.size(data)
-    last = tf.constant(list(layout.last), "uint8")
-    last_at = slice(layout.name, layout.name + len(layout.last))
+    last = tf.constant([list(name) for name in layout.last], "uint8")
+    name = slice(layout.name, layout.name + last.shape[1])
 
     def is_inside(place, *_):
         return place + 8 <= total
@@ -220,7 +286,8 @@ def _walk(image, layout):
         if layout.even:
             around += around % 2
         # A damaged size ends the walk, too.
-        ends = tf.reduce_all(head[last_at] == last) | (around <= 0)
+        ends = tf.reduce_any(tf.reduce_all(head[name] == last, axis=1))
+        ends |= around <= 0
         return (
             tf.where(ends, total, place + around),
             index + 1,
