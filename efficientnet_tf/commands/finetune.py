@@ -9,6 +9,7 @@ After an interrupt, the same command resumes from the last finished epoch.
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
+from efficientnet_tf.utils import folder_options, run_folder
 
 TASK = flags.DEFINE_string(
     "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
@@ -32,7 +33,6 @@ METRICS = {"top1": "top-1 accuracy", "mean_per_class": "mean per class"}
 
 
 def main(_: list[str]) -> None:
-    from efficientnet_tf.utils import folder_options
     from transfer import recipes, tasks
 
     task = tasks.get_task(TASK.value)
@@ -77,6 +77,7 @@ def _print_summary(row):
                     row["evaluated_on"],
                 )
             ),
+            "near-duplicates": _duplicates_text(row),
             "time": summary.duration_text(row["seconds"]),
         },
         WORKDIR.value,
@@ -86,6 +87,17 @@ def _print_summary(row):
             f"--workdir={WORKDIR.value}",
             f"--output={WORKDIR.value}/saved_model",
         ],
+    )
+
+
+def _duplicates_text(row):
+    """Returns how many test images other splits have; None if none has."""
+    count = row.get("exact_duplicates", 0) + row.get("near_duplicates", 0)
+    if not count or row["evaluated_on"] != "test":
+        return None
+    return (
+        f"{count:,} of {row['test_images']:,} test images are nearly in another "
+        f"split, see {run_folder.NEAR_DUPLICATES_FILE}"
     )
 
 
