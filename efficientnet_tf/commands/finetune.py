@@ -96,8 +96,8 @@ def _duplicates_text(row):
     if not count or row["evaluated_on"] != "test":
         return None
     return (
-        f"{count:,} of {row['test_images']:,} test images are nearly in another "
-        f"split, see {run_folder.NEAR_DUPLICATES_FILE}"
+        f"{count:,} of {row['test_images']:,} test images are nearly in "
+        f"another split, see {run_folder.NEAR_DUPLICATES_FILE}"
     )
 
 

@@ -27,8 +27,8 @@ _RANGES = {
 # Maps a file to the name of what must stay in one split.
 GroupOf = Callable[[pathlib.Path], str]
 
-# It decides which image is in which split, so it never changes. Any number would
-# have done; with this one, the tests' small folders have just the shares.
+# It decides which image is in which split, so it never changes. Any number
+# would have done; with this one, the tests' small folders have just the shares.
 _SALT = 98
 
 # Before the name of a group that the user gave.
