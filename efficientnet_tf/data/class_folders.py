@@ -7,7 +7,7 @@ import random
 import unicodedata
 from collections.abc import Sequence
 
-from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data import decoding
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 
@@ -22,8 +22,8 @@ SPLIT_NAMES = {
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.2
 
-# Enough of a JPEG to include the EXIF orientation, which is near the start.
-_HEAD_BYTES = 4096
+# Enough to tell a JPEG or a PNG.
+_HEAD_BYTES = 16
 
 
 def index(
@@ -67,19 +67,15 @@ def index(
     return divided, class_names
 
 
-def inspect(files: Sequence[pathlib.Path]) -> tuple[list[int], str]:
-    """Checks files, decoding only those that look truncated.
-
-    Returns:
-      The EXIF orientations, from 1 to 8, and a fingerprint of the files.
+def inspect(files: Sequence[pathlib.Path]) -> str:
+    """Returns a fingerprint of files, decoding only those that look truncated.
 
     Raises:
       RuntimeError: names files that cannot be decoded.
     """
-    orientations, bad, digest = [], [], hashlib.sha256()
+    bad, digest = [], hashlib.sha256()
     for file in files:
-        orientation, reason = examine(file)
-        orientations.append(orientation)
+        reason = examine(file)
         stat = file.stat()
         digest.update(f"{file}{stat.st_size}{stat.st_mtime_ns}".encode())
         if reason:
@@ -89,22 +85,21 @@ def inspect(files: Sequence[pathlib.Path]) -> tuple[list[int], str]:
             f"{len(bad)} of {len(files)} images cannot be read; remove or "
             f"replace them: {' '.join(bad[:3])}"
         )
-    return orientations, digest.hexdigest()
+    return digest.hexdigest()
 
 
-def examine(file: pathlib.Path) -> tuple[int, str | None]:
-    """Returns the EXIF orientation, and why decoding fails or None."""
+def examine(file: pathlib.Path) -> str | None:
+    """Returns why decoding fails, or None."""
     with file.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
         looks_whole = _looks_whole(head, stream)
-    orientation = preprocessing.exif_orientation(head)
     if not looks_whole:
         # A full decode takes too long to do for every file.
         try:
-            preprocessing.read_image(file)
+            decoding.read_image(file)
         except OSError as error:
-            return orientation, str(error)
-    return orientation, None
+            return str(error)
+    return None
 
 
 def _list_classes(folder):
@@ -119,7 +114,7 @@ def _list_classes(folder):
     if not any(classes.values()):
         raise RuntimeError(
             f"{folder} holds no images: expected {folder}/CLASS/IMAGE.jpg, "
-            f"one folder per class, in {preprocessing.FORMATS}."
+            f"one folder per class, in {decoding.FORMATS}."
         )
     for name, files in classes.items():
         if not files:

@@ -11,7 +11,6 @@ from efficientnet_tf.data import (
     class_folders,
     examples as examples_lib,
     imagenet,
-    preprocessing,
     tfds,
     tfrecords,
 )
@@ -83,8 +82,6 @@ def from_folder_splits(
 ) -> dict[str, examples_lib.Examples]:
     """Reads splits of a folder of class folders; see `class_folders.index`.
 
-    Photographs are turned upright according to EXIF.
-
     Returns:
       {split: Examples}.
 
@@ -99,18 +96,11 @@ def from_folder_splits(
 
 def _from_files(labelled, class_names):
     paths = [file for file, _ in labelled]
-    orientations, digest = class_folders.inspect(paths)
+    digest = class_folders.inspect(paths)
     labels = [label for _, label in labelled]
     names = [str(path) for path in paths]
-    columns = (
-        tf.constant(names),
-        tf.constant(labels, "int64"),
-        tf.constant(orientations),
-    )
-    turned = any(orientation != 1 for orientation in orientations)
-    source = examples_lib.Indexed(
-        columns, _read_turned if turned else _read, names
-    )
+    columns = (tf.constant(names), tf.constant(labels, "int64"))
+    source = examples_lib.Indexed(columns, _read, names)
     fingerprint = f"{digest}{labels}"
     digest = hashlib.sha256(fingerprint.encode()).hexdigest()
     return examples_lib.Examples(source, class_names, digest)
@@ -133,10 +123,5 @@ def _pass_on(image, label):
     return image, label
 
 
-def _read(path, label, _):
+def _read(path, label):
     return tf.io.read_file(path), label
-
-
-def _read_turned(path, label, orientation):
-    image = preprocessing.decode(tf.io.read_file(path))
-    return preprocessing.turn(image, orientation), label

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from efficientnet_tf.data import examples as examples_lib, preprocessing
+from efficientnet_tf.data import decoding, examples as examples_lib
 
 # Ours: limits on differing bits of the 64-bit difference hash, and on the mean
 # absolute difference of thumbnails, in 0 to 255. CIFAR's known near duplicates
@@ -100,7 +100,7 @@ def _describe(examples, what):
 
 
 def _shrink(image, label):
-    image = preprocessing.decode(image)
+    image = decoding.decode(image)
     pixels = tf.cast(image, "float32")
     grey = tf.image.rgb_to_grayscale(pixels)
     sketch = tf.image.resize(grey, (8, 9), method="area")[..., 0]

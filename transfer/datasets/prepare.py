@@ -167,7 +167,7 @@ def _fault(image):
         digest = hashlib.md5(image.file.read_bytes(), usedforsecurity=False)
         if digest.hexdigest() != image.md5:
             return "differ from the publisher's md5"
-    return "cannot be read" if class_folders.examine(image.file)[1] else None
+    return "cannot be read" if class_folders.examine(image.file) else None
 
 
 def _write(name, archive, kept, root, scratch):
