@@ -12,6 +12,7 @@ import tqdm
 from absl import logging
 
 from efficientnet_tf.data import (
+    decoding,
     example_files,
     examples as examples_lib,
     preprocessing,
@@ -194,7 +195,7 @@ def _keep(classifier, examples, scores, workdir):
     """Writes the model and its mistakes; returns diagnostics for the row."""
     example_files.save(examples, workdir / run_folder.EXAMPLES)
     diagnostics.save_mistakes(
-        examples.dataset, scores, workdir, preprocessing.decode
+        examples.dataset, scores, workdir, decoding.decode
     )
     classifier.save(workdir)
     return diagnostics.collect(
@@ -210,7 +211,7 @@ def _resolve(config, examples):
     if config.rule == "none":
         return config
     image, _ = next(iter(examples["train"].dataset))
-    height, width, _ = preprocessing.decode(image).shape
+    height, width, _ = decoding.decode(image).shape
     images = sum(examples[part].size for part in config.train_on.split("+"))
     config = hyper_rule.resolve(config, images, height * width)
     logging.info("The rule's choice: %s.", config)

@@ -14,7 +14,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from efficientnet_tf.data import decoding, near_duplicates, preprocessing
+from efficientnet_tf.data import decoding, near_duplicates
 from efficientnet_tf.utils import cache_folder, files, run_folder
 
 # What is known about readable files is kept by folder: about a kilobyte each.
@@ -33,7 +33,6 @@ class Facts:
     size: int
     mtime_ns: int
     sha256: str
-    orientation: int  # EXIF's, 1 to 8.
     sketch: near_duplicates.Sketch
 
 
@@ -155,7 +154,6 @@ def _look(path, known):
         stat.st_size,
         stat.st_mtime_ns,
         digest,
-        preprocessing.exif_orientation(data),
         near_duplicates.sketch(pixels),
     )
 
@@ -193,7 +191,6 @@ def _load(cache):
             int(columns["sizes"][i]),
             int(columns["times"][i]),
             columns["sha256"][i].tobytes().hex(),
-            int(columns["orientations"][i]),
             near_duplicates.Sketch(
                 columns["digests"][i].tobytes(),
                 int(columns["bits"][i]),
@@ -222,7 +219,6 @@ def _save(cache, root, known, good):
         "sizes": np.array([f.size for f in facts], "int64"),
         "times": np.array([f.mtime_ns for f in facts], "int64"),
         "sha256": _bytes(bytes.fromhex(f.sha256) for f in facts),
-        "orientations": np.array([f.orientation for f in facts], "uint8"),
         "digests": _bytes(f.sketch.digest for f in facts),
         "bits": np.array([f.sketch.bits for f in facts], "uint64"),
         "thumbnails": np.stack([f.sketch.thumbnail for f in facts]),

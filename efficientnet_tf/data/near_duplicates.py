@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from efficientnet_tf.data import examples as examples_lib, preprocessing
+from efficientnet_tf.data import decoding, examples as examples_lib
 
 # Ours: limits on differing bits of the 64-bit difference hash, and on the mean
 # absolute difference of thumbnails, in 0 to 255. CIFAR's known near duplicates
@@ -109,7 +109,7 @@ def _make_sketch(image, coarse, thumbnail):
 def _describe(examples, what):
     """Returns the sketches and labels of all images."""
     rows = examples.dataset.map(
-        lambda image, label: (*_shrink(preprocessing.decode(image)), label),
+        lambda image, label: (*_shrink(decoding.decode(image)), label),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     rows = rows.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()

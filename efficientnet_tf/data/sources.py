@@ -12,7 +12,6 @@ from efficientnet_tf.data import (
     folder_names,
     imagenet,
     labelled_files,
-    preprocessing,
     tfds,
     tfrecords,
 )
@@ -106,8 +105,6 @@ def from_folder_splits(
 ) -> dict[str, examples_lib.Examples]:
     """Reads splits of a folder of class folders; see `labelled_files.divide`.
 
-    Photographs are turned upright according to EXIF.
-
     Returns:
       {split: Examples}.
     """
@@ -120,17 +117,12 @@ def _from_files(division, split):
     labels = [label for _, label in labelled]
     names = [str(file) for file, _ in labelled]
     facts = [division.facts[file] for file, _ in labelled]
-    orientations = [known.orientation for known in facts]
     columns = (
         # Bytes, because names of old archives may be in no encoding.
         tf.constant([os.fsencode(name) for name in names], "string"),
         tf.constant(labels, "int64"),
-        tf.constant(orientations, "int32"),
     )
-    turned = any(orientation != 1 for orientation in orientations)
-    source = examples_lib.Indexed(
-        columns, _read_turned if turned else _read, names
-    )
+    source = examples_lib.Indexed(columns, _read, names)
     digest = hashlib.sha256()
     for name, label, known in zip(names, labels, facts, strict=True):
         row = f"{name}\0{label}\0{known.size}\0{known.mtime_ns}\0"
@@ -157,10 +149,5 @@ def _pass_on(image, label):
     return image, label
 
 
-def _read(path, label, _):
+def _read(path, label):
     return tf.io.read_file(path), label
-
-
-def _read_turned(path, label, orientation):
-    image = preprocessing.decode(tf.io.read_file(path))
-    return preprocessing.turn(image, orientation), label

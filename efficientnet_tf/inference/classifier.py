@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf.data import imagenet, preprocessing
+from efficientnet_tf.data import decoding, imagenet, preprocessing
 from efficientnet_tf.models import (
     layers,  # noqa: F401  Registers the layers of saved models.
     registry,
@@ -47,7 +47,7 @@ class Classifier:
         Raises:
           OSError: a file is not a readable image.
         """
-        images = [self.preprocess(preprocessing.read_image(p)) for p in paths]
+        images = [self.preprocess(decoding.read_image(p)) for p in paths]
         return np.asarray(self.model.predict_on_batch(np.stack(images)))
 
     def save(self, directory: str | os.PathLike) -> None:

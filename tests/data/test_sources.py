@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf.data import folder_names, preprocessing, sources
+from efficientnet_tf.data import decoding, folder_names, sources
 
 COUNTS = {"ant": 10, "bee": 20, "cat": 5}
 
@@ -20,7 +20,7 @@ def _ids(examples):
     """Returns (label, image number) pairs; the number is the first pixel."""
     ids = []
     for image, label in examples.dataset:
-        number, written, _ = preprocessing.decode(image)[0, 0].numpy()
+        number, written, _ = decoding.decode(image)[0, 0].numpy()
         assert written == label.numpy()
         ids.append((int(written), int(number)))
     return ids
@@ -209,9 +209,9 @@ def test_a_photograph_is_turned_as_its_tag_says(tmp_path, make_folder):
     splits = sources.from_folder_splits(folder).values()
     images = [image for part in splits for image, _ in part.dataset]
     turned = [
-        preprocessing.decode(image)
+        decoding.decode(image)
         for image in images
-        if preprocessing.decode(image).shape[0] == 32
+        if decoding.decode(image).shape[0] == 32
     ]
     assert len(turned) == 1
     assert turned[0][:16].numpy().max() < 20
