@@ -160,8 +160,8 @@ def _divide(layout, splits, options, seed):
         if lacking:
             seen = ", ".join(f"{s} ({layout.folders[s]})" for s in listed)
             raise RuntimeError(
-                f"There is no folder to train on in {layout.root}, which "
-                f"{lacking[0]} could be taken from; it holds {seen}."
+                f"{layout.root} holds {seen} and no training images, so there "
+                f"is no split {lacking[0]!r}."
             )
         return listed, {}
     missing = [s for s in ("test", "validation") if s not in listed]

@@ -59,6 +59,23 @@ def has_begun(workdir: str | os.PathLike) -> bool:
     return (pathlib.Path(workdir) / CONFIG_FILE).exists()
 
 
+def read_group_by(
+    workdir: str | os.PathLike | None, dataset: str
+) -> str | None:
+    """Returns --group_by of a run on a folder, which divides it the same way.
+
+    None for another data set, or without such a run: another division would
+    put images to train on among those to test on.
+    """
+    path = pathlib.Path(workdir or "") / CONFIG_FILE
+    if workdir is None or not path.exists():
+        return None
+    config = json.loads(path.read_text())
+    if dataset not in (config.get("task"), config.get("dataset")):
+        return None
+    return config.get("group_by")
+
+
 def start_study(plan: Any, workdir: str | os.PathLike) -> None:
     """Creates the folder of a study, or checks that it belongs to this plan.
 

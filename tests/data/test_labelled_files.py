@@ -255,7 +255,10 @@ def test_a_missing_train_folder_is_named_only_if_it_is_needed(folder, tmp_path):
     root = tmp_path / "root"
     shutil.copytree(folder, root / "Testing")
     assert len(places(divide(root, ("test",)))) == 24
-    with pytest.raises(RuntimeError, match=r"holds test \(Testing\)"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"holds test \(Testing\) and no training images, so .*'train'",
+    ):
         divide(root)
 
 
