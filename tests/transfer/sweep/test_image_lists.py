@@ -4,16 +4,19 @@ import shutil
 
 import pytest
 
-import grid_cases
 from efficientnet_tf.utils import run_folder
 from transfer import tasks
-from transfer.sweep import image_lists
+from transfer.sweep import image_lists, plan as plan_lib
 
 
 @pytest.fixture
 def plan(tmp_path, make_folder):
     folder = make_folder(tmp_path / "photos", {"a": 10, "b": 10})
-    return grid_cases.make_plan(folder, None)
+    return plan_lib.Plan(
+        tasks=(f"folder:{folder}",),
+        models=("efficientnet_lite0",),
+        recipes=("linear",),
+    )
 
 
 def load(plan, workdir):
