@@ -71,7 +71,9 @@ def main(_: list[str]) -> None:
         f"{SPLIT.value}.",
         {
             "top-1 accuracy": summary.top1_text(
-                scores.top1, scores.images, SPLIT.value
+                scores.top1,
+                scores.images,
+                "labelled" if SPLIT.value == "all" else SPLIT.value,
             ),
             "top-5 accuracy": f"{scores.top5:.1%}",
             "mean per class": f"{scores.mean_per_class:.1%}",

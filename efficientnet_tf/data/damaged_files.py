@@ -104,11 +104,12 @@ def check(
     Raises:
       RuntimeError: says how many, which first, and where the list is.
     """
-    if not bad:
-        return
     if folder is None:
         folder = _cache_file(root).with_suffix("")
     listed = pathlib.Path(folder) / run_folder.UNREADABLE_FILE
+    if not bad:
+        listed.unlink(missing_ok=True)
+        return
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(("path", "reason"))
