@@ -30,7 +30,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from efficientnet_tf.models import builder
-from efficientnet_tf.weights import downloads
+from efficientnet_tf.utils import cache_folder
 from transfer import finetune, linear_head, recipes, tasks
 
 TASK = flags.DEFINE_string("task", "oxford_flowers102", "A TFDS task's name.")
@@ -157,7 +157,7 @@ def train_ours():
     )
     with tempfile.TemporaryDirectory() as folder:
         # Features cached by an earlier run would count as no work.
-        os.environ[downloads.CACHE_VARIABLE] = f"{folder}/cache"
+        os.environ[cache_folder.CACHE_VARIABLE] = f"{folder}/cache"
         clock = Clock(pathlib.Path(folder) / linear_head.LINEAR_HEAD_FILE)
         finetune.finetune_and_evaluate(
             TASK.value,

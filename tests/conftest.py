@@ -12,6 +12,14 @@ import paths  # noqa: E402
 import samples  # noqa: E402
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keeps what tests compute out of the user's cache."""
+    name = "EFFICIENTNET_TF_CACHE"
+    if name not in os.environ:
+        os.environ[name] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
 def seed():
     """Seeds Python, NumPy and the backend, so that failures repeat."""

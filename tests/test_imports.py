@@ -21,7 +21,7 @@ ROOMS = {
     "inference": ("utils", "models", "weights", "data"),
     "deploy": ("utils", "models", "inference"),
     "training": _LIBRARY,
-    "measure": ("utils", "models", "weights", "training"),
+    "measure": ("utils", "models", "training"),
     "search": ("utils", "models", "data", "training", "measure"),
     "transfer": (*_LIBRARY, "training"),
     "transfer.datasets": ("utils", "data", "transfer"),

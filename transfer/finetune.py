@@ -12,9 +12,11 @@ import tqdm
 from absl import logging
 
 from efficientnet_tf.data import (
+    decoding,
     example_files,
     examples as examples_lib,
     preprocessing,
+    split_duplicates,
 )
 from efficientnet_tf.inference import classifier as classifier_lib, evaluate
 from efficientnet_tf.models import features, layers, plan, registry, variants
@@ -26,7 +28,7 @@ from efficientnet_tf.training import (
     summaries,
     train_state,
 )
-from efficientnet_tf.utils import figures, files, run_folder
+from efficientnet_tf.utils import figures, files, folder_options, run_folder
 from efficientnet_tf.weights import catalog, loading
 from transfer import (
     diagnostics,
@@ -60,6 +62,7 @@ def finetune_and_evaluate(
     workdir: str | os.PathLike,
     data_dir: str | None = None,
     recipe: str = "",
+    folder: folder_options.Options = folder_options.Options(),  # noqa: B008
     watchers: Iterable[keras.callbacks.Callback] = (),
 ) -> dict:
     """Fine-tunes a network on a task and returns its row of results.
@@ -75,6 +78,7 @@ def finetune_and_evaluate(
       workdir: folder for checkpoints, logs, model and results.
       data_dir: where TFDS keeps its sets.
       recipe: the recipe's name, for the row.
+      folder: how a folder of images is read.
       watchers: more callbacks; an exception of theirs stops the run after the
         epoch is saved.
 
@@ -86,30 +90,40 @@ def finetune_and_evaluate(
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
     task = tasks.get_task(task_name)
-    variant = registry.get_variant(model_name)
     if weights is not None:
         catalog.check_name(model_name, weights)
-    run = {"task": task_name, "model": _label(model_name), "weights": weights}
-    run |= {"recipe": recipe, **dataclasses.asdict(config)}
-    if run["model"] not in registry.list_models():
-        # A file may change before the run is resumed.
-        run["network"] = dataclasses.asdict(variant)
+    run = _describe(task_name, model_name, weights, recipe, config)
+    run |= folder.describe()
     finished = run_folder.start_run(workdir, run)
     if finished is not None:
+        tasks.warn_of_changes(task, data_dir, workdir)
         return finished
+    folder = folder.begin(workdir, run_folder.has_begun(workdir))
     files.remove_leftovers(workdir)
     keras.utils.set_random_seed(config.seed)
     distribution.set_precision(config.precision)
-    examples = tasks.load_examples(task, data_dir)
+    examples = tasks.load_examples(task, data_dir, folder)
     config = _resolve(config, examples)
     class_names = examples["train"].class_names
     classifier = _build(model_name, weights, class_names, task, config)
     setup = _Setup(task, config, examples, classifier, workdir)
     row = _run(run, setup, watchers)
+    row |= split_duplicates.count(folder.workdir or workdir)
     path = workdir / run_folder.METRICS_FILE
     row["seconds"] = round(progress.total_seconds(path, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
+
+
+def _describe(task_name, model_name, weights, recipe, config):
+    """Returns what tells a run from others, as in its config.json."""
+    variant = registry.get_variant(model_name)
+    run = {"task": task_name, "model": _label(model_name), "weights": weights}
+    run |= {"recipe": recipe, **dataclasses.asdict(config)}
+    if run["model"] not in registry.list_models():
+        # A file may change before the run is resumed.
+        run["network"] = dataclasses.asdict(variant)
+    return run
 
 
 def _label(model):
@@ -181,7 +195,7 @@ def _keep(classifier, examples, scores, workdir):
     """Writes the model and its mistakes; returns diagnostics for the row."""
     example_files.save(examples, workdir / run_folder.EXAMPLES)
     diagnostics.save_mistakes(
-        examples.dataset, scores, workdir, preprocessing.decode
+        examples.dataset, scores, workdir, decoding.decode
     )
     classifier.save(workdir)
     return diagnostics.collect(
@@ -197,7 +211,7 @@ def _resolve(config, examples):
     if config.rule == "none":
         return config
     image, _ = next(iter(examples["train"].dataset))
-    height, width, _ = preprocessing.decode(image).shape
+    height, width, _ = decoding.decode(image).shape
     images = sum(examples[part].size for part in config.train_on.split("+"))
     config = hyper_rule.resolve(config, images, height * width)
     logging.info("The rule's choice: %s.", config)

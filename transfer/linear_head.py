@@ -18,8 +18,7 @@ from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import files
-from efficientnet_tf.weights import downloads
+from efficientnet_tf.utils import cache_folder as cache_folder_lib, files
 from transfer import inputs, recipes
 
 # Describes a run's linear head: "C", the inverse L2 strength;
@@ -131,7 +130,7 @@ def extract_features(
 
 def cache_folder() -> pathlib.Path:
     """Returns the folder of cached features, beside the cached weights."""
-    return pathlib.Path(downloads.cache_dir()) / "features"
+    return pathlib.Path(cache_folder_lib.cache_dir()) / "features"
 
 
 def fit_classifier(

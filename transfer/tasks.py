@@ -7,7 +7,7 @@ import typing
 
 import numpy as np
 
-from efficientnet_tf.utils import configs, extras, files
+from efficientnet_tf.utils import configs, extras, files, folder_options
 from transfer import published as published_lib
 
 if typing.TYPE_CHECKING:
@@ -133,13 +133,16 @@ def get_task(name: str) -> Task:
 
 
 def load_examples(
-    task: Task, data_dir: str | None = None
+    task: Task,
+    data_dir: str | None = None,
+    options: folder_options.Options = folder_options.Options(),  # noqa: B008
 ) -> dict[str, "examples_lib.Examples"]:
     """Returns {split: its examples} of train, validation and test.
 
     Args:
       task: a row.
       data_dir: where TFDS keeps its sets; None: its default.
+      options: of a folder of images.
 
     Raises:
       FileNotFoundError: the folder of the data does not exist.
@@ -151,17 +154,14 @@ def load_examples(
 
     if task.source == "digits":
         return _load_digits()
-    prepared = task.classes is not None and is_prepared(task.dataset, data_dir)
-    if task.source == "tfds" or prepared:
+    if not reads_folder(task, data_dir):
         loaded = {
             split: tfds.load(task.dataset, getattr(task, split), data_dir)
             for split in SPLITS
         }
     else:
-        path = pathlib.Path(task.dataset)
-        if task.classes is not None:
-            path = _folder_of(task, data_dir)
-        loaded = sources.from_folder_splits(path)
+        path = find_folder(task, data_dir)
+        loaded = sources.from_folder_splits(path, SPLITS, options=options)
     found = len(loaded["train"].class_names)
     if task.classes not in (None, found):
         raise RuntimeError(
@@ -175,6 +175,34 @@ def load_examples(
                 f"images, so there are none for {split}."
             )
     return loaded
+
+
+def reads_folder(task: Task, data_dir: str | None) -> bool:
+    """Whether a task's images are a folder of class folders."""
+    prepared = task.classes is not None and is_prepared(task.dataset, data_dir)
+    return task.source == "folder" and not prepared
+
+
+def find_folder(task: Task, data_dir: str | None) -> pathlib.Path:
+    """Returns the folder of a task that reads one.
+
+    Raises:
+      FileNotFoundError: there is none for a task of the paper.
+    """
+    if task.classes is None:
+        return pathlib.Path(task.dataset)
+    return _folder_of(task, data_dir)
+
+
+def warn_of_changes(
+    task: Task, data_dir: str | None, workdir: str | os.PathLike
+) -> None:
+    """Says what changed in a task's folder since a finished run."""
+    from efficientnet_tf.data import labelled_files
+
+    if reads_folder(task, data_dir):
+        path = find_folder(task, data_dir)
+        labelled_files.warn_of_changes(path, workdir)
 
 
 def is_prepared(dataset: str, data_dir: str | None) -> bool:

@@ -8,6 +8,7 @@ from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.models import variants
+from efficientnet_tf.utils import folder_options, run_folder
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
@@ -17,8 +18,14 @@ DATASET = flags.DEFINE_string(
     None,
     "A TFDS name, folder:PATH or records:PATH; imagenet2012 if unset.",
 )
-SPLIT = flags.DEFINE_string("split", "validation", "E.g. test, train[:10%].")
+SPLIT = flags.DEFINE_string(
+    "split",
+    "validation",
+    "E.g. test, train[:10%]; all of folder:PATH: every labelled image.",
+)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
+SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
 RESOLUTION = flags.DEFINE_integer(
     "resolution",
     None,
@@ -32,6 +39,10 @@ def main(_: list[str]) -> None:
     if WORKDIR.value and not DATASET.value:
         raise ValueError("--workdir needs --dataset and --split.")
     name = DATASET.value or "imagenet2012"
+    folder = folder_options.Options(
+        GROUP_BY.value or run_folder.read_group_by(WORKDIR.value, name),
+        SKIP_BAD.value,
+    )
     shared.check_dataset(name)
     classifier = shared.load_classifier(
         MODEL.value,
@@ -39,7 +50,7 @@ def main(_: list[str]) -> None:
         WORKDIR.value,
         RESOLUTION.value,
     )
-    scores, classes = _evaluate(classifier, name)
+    scores, classes = _evaluate(classifier, name, folder)
     _print_summary(name, scores, classes)
     program.print_result(
         {
@@ -56,14 +67,14 @@ def main(_: list[str]) -> None:
     )
 
 
-def _evaluate(classifier, name):
+def _evaluate(classifier, name, folder):
     """Returns (`evaluate.Scores`, `class_names.ClassMap`)."""
     import tqdm
 
     from efficientnet_tf.data import datasets, sources
     from efficientnet_tf.inference import class_names, evaluate
 
-    examples = sources.load(name, SPLIT.value, DATA_DIR.value)
+    examples = sources.load(name, SPLIT.value, DATA_DIR.value, folder)
     classes = class_names.match(classifier.class_names, examples.class_names)
     dataset = datasets.make_eval_dataset(
         examples, classifier.preprocess, batch_size=BATCH_SIZE.value
@@ -92,7 +103,9 @@ def _print_summary(name, scores, classes):
         f"of {name}, {SPLIT.value}.",
         {
             "top-1 accuracy": summary.top1_text(
-                scores.top1, scores.images, SPLIT.value
+                scores.top1,
+                scores.images,
+                "labelled" if SPLIT.value == "all" else SPLIT.value,
             ),
             "top-5 accuracy": f"{scores.top5:.1%}",
             "mean per class": f"{scores.mean_per_class:.1%}",

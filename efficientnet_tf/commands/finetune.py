@@ -9,6 +9,7 @@ After an interrupt, the same command resumes from the last finished epoch.
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
+from efficientnet_tf.utils import folder_options, run_folder
 
 TASK = flags.DEFINE_string(
     "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
@@ -20,6 +21,8 @@ RECIPE = flags.DEFINE_string(
 )
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
+SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs, model and results."
 )
@@ -33,6 +36,7 @@ def main(_: list[str]) -> None:
     from transfer import recipes, tasks
 
     task = tasks.get_task(TASK.value)
+    folder = folder_options.Options(GROUP_BY.value, SKIP_BAD.value)
     weights = shared.parse_weights(WEIGHTS.value)
     shared.check_weights(MODEL.value, weights)
     config = recipes.get_recipe(
@@ -50,6 +54,7 @@ def main(_: list[str]) -> None:
         workdir=WORKDIR.value,
         data_dir=DATA_DIR.value,
         recipe=RECIPE.value,
+        folder=folder,
     )
     _print_summary(row)
     program.print_result(program.keep_scalars(row))
@@ -72,6 +77,7 @@ def _print_summary(row):
                     row["evaluated_on"],
                 )
             ),
+            "near-duplicates": _duplicates_text(row),
             "time": summary.duration_text(row["seconds"]),
         },
         WORKDIR.value,
@@ -81,6 +87,17 @@ def _print_summary(row):
             f"--workdir={WORKDIR.value}",
             f"--output={WORKDIR.value}/saved_model",
         ],
+    )
+
+
+def _duplicates_text(row):
+    """Returns how many test images other splits have; None if none has."""
+    count = row.get("exact_duplicates", 0) + row.get("near_duplicates", 0)
+    if not count or row["evaluated_on"] != "test":
+        return None
+    return (
+        f"{count:,} of {row['test_images']:,} test images are nearly in "
+        f"another split, see {run_folder.NEAR_DUPLICATES_FILE}"
     )
 
 

@@ -44,6 +44,8 @@ SET = flags.DEFINE_multi_string(
     "set", [], "field=value: changes a field of all recipes."
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
+SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for all runs and results."
 )
@@ -67,6 +69,8 @@ def main(_: list[str]) -> None:
         pruner=PRUNER.value,
         search=tuple(SEARCH.value),
         settings=tuple(SET.value),
+        group_by=GROUP_BY.value,
+        skip_bad=SKIP_BAD.value,
     )
     if plan.needs_optuna:  # A plain grid does not.
         extras.require("Searches by TPE or with a pruner", "optuna")

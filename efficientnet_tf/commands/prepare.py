@@ -18,6 +18,8 @@ SOURCE = flags.DEFINE_string(
     "be there already, or TFDS downloads it.",
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
+SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
 ALLOW_PARTIAL = flags.DEFINE_bool(
     "allow_partial", False, "Write an incomplete set too, and mark it so."
 )
@@ -30,10 +32,11 @@ SHOWN = 5
 
 
 def main(_: list[str]) -> None:
-    from efficientnet_tf.utils import extras
+    from efficientnet_tf.utils import extras, folder_options
     from transfer import tasks
 
     task = tasks.get_task(TASK.value)
+    folder = folder_options.Options(GROUP_BY.value, SKIP_BAD.value)
     shared.check_task(task)
     if SOURCE.value:
         from transfer.datasets import prepare
@@ -45,7 +48,7 @@ def main(_: list[str]) -> None:
             DATA_DIR.value,
             allow_partial=ALLOW_PARTIAL.value,
         )
-    examples = tasks.load_examples(task, DATA_DIR.value)
+    examples = tasks.load_examples(task, DATA_DIR.value, folder)
     train = examples["train"].concatenate(examples["validation"])
     sizes = (train.size, examples["test"].size)
     result: dict[str, Any] = {
@@ -81,13 +84,13 @@ def main(_: list[str]) -> None:
 
 
 def _check_duplicates(train, test):
-    from transfer.datasets import duplicates
+    from efficientnet_tf.data import near_duplicates
 
-    pairs = duplicates.find(train, test)
+    pairs = near_duplicates.find(train, test)
     for pair in pairs[:SHOWN]:
         kind = "is" if pair.exact else "is nearly"
         print(f"{pair.test} {kind} {pair.train}")
-    return duplicates.count_kinds(pairs)
+    return near_duplicates.count_kinds(pairs)
 
 
 if __name__ == "__main__":

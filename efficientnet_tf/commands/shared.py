@@ -24,6 +24,11 @@ WORKDIR_HELP = "In place of --model: a training or fine-tuning run."
 TRAIN_SPLIT_HELP = "What to train on, e.g. train[:90%]."
 SET_HELP = "field=value: changes a field of the recipe."
 PRECISION_HELP = f"One of {', '.join(configs.PRECISIONS)}."
+SKIP_BAD_HELP = "Of folder:PATH: leave unreadable images out."
+GROUP_BY_HELP = (
+    "Of folder:PATH: what stays in one split, by a regular expression on the "
+    "path below PATH (its first group), or a .csv file of path and group."
+)
 WORKERS_HELP = "Processes on this machine that share the work."
 
 

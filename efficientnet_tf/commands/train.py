@@ -27,6 +27,8 @@ TEACHER = flags.DEFINE_string(
     "teacher", None, "To distill from: MODEL:WEIGHTS, a run or a SavedModel."
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
+SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs, model and results."
 )
@@ -48,13 +50,14 @@ flags.mark_flags_as_required(["workdir"])
 
 def main(_: list[str]) -> None:
     from efficientnet_tf.training import recipes
-    from efficientnet_tf.utils import extras
+    from efficientnet_tf.utils import extras, folder_options
 
     overrides = list(SET.value)
     for field, value in (("teacher", TEACHER), ("precision", PRECISION)):
         if value.value is not None:
             overrides.append(f"{field}={value.value}")
     config = recipes.get_recipe(RECIPE.value, overrides)
+    folder = folder_options.Options(GROUP_BY.value, SKIP_BAD.value)
     profile_steps = _parse_steps(PROFILE_STEPS.value)
     extras.require("TensorBoard logs", "tensorboard")
     shared.check_dataset(DATASET.value)
@@ -74,6 +77,7 @@ def main(_: list[str]) -> None:
             xla=XLA.value,
             data_service=DATA_SERVICE.value,
             profile_steps=profile_steps,
+            folder=folder,
         )
     _print_summary(row)
     program.print_result(program.keep_scalars(row))

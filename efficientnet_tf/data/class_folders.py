@@ -1,189 +1,340 @@
-"""A folder of class folders: its files, and their division into splits."""
+"""A folder of class folders: which are its splits, classes and images."""
 
-import hashlib
+import collections
+import dataclasses
 import os
 import pathlib
-import random
 import unicodedata
-from collections.abc import Sequence
 
-from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data import folder_names, folder_walk
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
+# {class name: its image files}.
+Classes = dict[str, list[pathlib.Path]]
 
-# The folder names that people use for the three splits.
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test", "testing"),
-}
+_MASKS = "masks or annotations"
+_LOOSE = "images outside any class folder"
+_UNLABELLED = "images of an unlabelled folder"
 
-# Of each class's images, where there is no folder for the split.
-VALIDATION_SHARE = 0.1
-TEST_SHARE = 0.2
-
-# Enough of a JPEG to include the EXIF orientation, which is near the start.
-_HEAD_BYTES = 4096
+# Between the given folder and its split or class folders.
+_MAX_WRAPPERS = 4
 
 
-def index(
-    path: str | os.PathLike, seed: int = 0
-) -> tuple[dict[str, list[tuple[pathlib.Path, int]]], tuple[str, ...]]:
-    """Returns ({split: [(file, label)]}, class names).
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """What a folder holds.
 
-    PATH/CLASS/*.jpg is divided at random, class by class, always the same way
-    for a seed. Where PATH/train/CLASS/*.jpg exists, only the splits that are
-    missing beside it ("validation" or "val", "test") are taken from it.
+    `listed` has the classes of each split that has a folder, `folders` the
+    names of these. Without split folders, both have the one key None.
+    """
+
+    root: pathlib.Path
+    listed: dict[str | None, Classes]
+    folders: dict[str | None, str]
+    left_out: folder_walk.LeftOut
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of all classes, sorted, in the order of their labels."""
+        return tuple(sorted(set().union(*self.listed.values())))
+
+
+def read(path: str | os.PathLike) -> Layout:
+    """Finds the splits, classes and images of a folder; reads no image.
+
+    Split folders may have any usual name in any case, with a word that they
+    share before or after it. Hidden files, masks and all files that are not
+    images are left out and counted.
 
     Raises:
       FileNotFoundError: there is no such folder.
-      RuntimeError: no images, fewer than two classes, an empty class, or
-        splits with different classes.
+      RuntimeError: no images, or folders that cannot be told apart; the
+        message says what was seen.
     """
-    root = pathlib.Path(path).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"There is no folder {root}.")
-    found = {
-        split: next((root / n for n in names if (root / n).is_dir()), None)
-        for split, names in SPLIT_NAMES.items()
+    top, left_out = folder_walk.scan(path)
+    if not any(top.walk()):
+        raise RuntimeError(
+            f"{top.path} holds no images: expected {top.path}/CLASS/IMAGE.jpg, "
+            "one folder per class."
+            + (f" Seen: {left_out}." if left_out else "")
+        )
+    reader = _Reader(top.path, left_out)
+    folder = reader.unwrap(top)
+    splits = reader.find_splits(folder)
+    if splits:
+        reader.leave_loose(folder)
+    else:
+        splits = {None: folder}
+    listed = {s: reader.list_classes(f) for s, f in splits.items()}
+    reader.drop_unlabelled(listed, splits)
+    for classes in listed.values():
+        _check_spelling(top.path, classes)
+    _check_same_classes(top.path, listed)
+    folders = {
+        split: splits[split].path.relative_to(top.path).as_posix()
+        for split in listed
     }
-    if found["train"] is None:
-        found = {"train": root, "validation": None, "test": None}
-    listed = {
-        split: _list_classes(folder)
-        for split, folder in found.items()
-        if folder is not None
-    }
-    class_names = tuple(sorted(listed["train"]))
-    for split, classes in listed.items():
-        _compare(root, split, set(classes), set(class_names))
-    divided: dict[str, list[tuple[pathlib.Path, int]]] = {
-        split: [] for split in SPLIT_NAMES
-    }
-    for label, name in enumerate(class_names):
-        groups = {split: listed[split][name] for split in listed}
-        for split, files in _carve(root, name, groups, seed).items():
-            divided[split] += [(file, label) for file in files]
-    return divided, class_names
+    return Layout(top.path, listed, folders, left_out)
 
 
-def inspect(files: Sequence[pathlib.Path]) -> tuple[list[int], str]:
-    """Checks files, decoding only those that look truncated.
+class _Reader:
+    """Understands one folder, counting what it leaves out."""
 
-    Returns:
-      The EXIF orientations, from 1 to 8, and a fingerprint of the files.
+    def __init__(self, root, left_out):
+        self.root = root
+        self.left_out = left_out
+        self._unlabelled = set()  # Paths of folders beside class folders.
 
-    Raises:
-      RuntimeError: names files that cannot be decoded.
+    def unwrap(self, folder):
+        """Returns the folder that holds the splits or the classes."""
+        for _ in range(_MAX_WRAPPERS):
+            inner = self._leave_masks(folder)
+            if inner is None:
+                inner = _find_wrapped(folder)
+            if inner is None:
+                return folder
+            self.leave_loose(folder)
+            folder = inner
+        return folder
+
+    def _leave_masks(self, folder):
+        """Returns "images" if "masks" or "annotations" are beside it."""
+        kinds = {child.name.lower(): child for child in folder.folders}
+        images = [kinds[n] for n in kinds if n in folder_names.IMAGES]
+        masks = [kinds[n] for n in kinds if n in folder_names.MASKS]
+        if len(images) != 1 or not masks:
+            return None
+        if len(images) + len(masks) < len(folder.full):
+            return None
+        for child in masks:
+            self.left_out.add(_MASKS, child.walk())
+        return images[0]
+
+    def leave_loose(self, folder):
+        """Counts images that are directly in a folder of folders."""
+        self.left_out.add(_LOOSE, folder.files)
+
+    def find_splits(self, folder):
+        """Returns {split: its folder}; empty if the folders are classes."""
+        children = {child.name: child for child in folder.full}
+        named = folder_names.find_splits(children)
+        labelled = {n: s for n, s in named.items() if _is_labelled(children[n])}
+        flat = [name for name in named if name not in labelled]
+        rest = [name for name in children if name not in named]
+        if not labelled:
+            self._check_flat(children, flat, rest)
+            return {}
+        for name in rest:
+            if _is_labelled(children[name]) or not (
+                folder_names.UNLABELLED.fullmatch(name)
+            ):
+                raise RuntimeError(
+                    f"{self.root} holds the split folders "
+                    f"{', '.join(named)} and also "
+                    f"{folder_walk.list_names(rest)}; move the latter away, "
+                    "or name it as a split."
+                )
+            self.left_out.add(_UNLABELLED, children[name].walk())
+        for name in flat:
+            self._leave_flat(children[name], named[name])
+        found = collections.defaultdict(list)
+        for name, split in labelled.items():
+            found[split].append(name)
+        for split, names in found.items():
+            if len(names) > 1:
+                raise RuntimeError(
+                    f"{self.root} holds {' and '.join(names)}, both of which "
+                    f"mean {split!r}; rename one, or give its path alone."
+                )
+        return {
+            split: self._enter(children[found[split][0]])
+            for split in folder_names.SPLITS
+            if split in found
+        }
+
+    def _check_flat(self, children, flat, rest):
+        """Refuses or leaves out split folders that hold no class folders."""
+        if not flat:
+            return
+        if not rest or len(flat) > 1:
+            also = f", beside {folder_walk.list_names(rest)}" if rest else ""
+            raise RuntimeError(
+                f"{self.root} holds {' and '.join(flat)}{also}, which hold "
+                "images but no class folders: expected "
+                f"{self.root}/{flat[0]}/CLASS/IMAGE.jpg."
+            )
+        (name,) = flat
+        if name.lower() != "train":  # Which is a class beside "bus".
+            self.left_out.add(_UNLABELLED, children[name].walk())
+            self._unlabelled.add(children[name].path)
+
+    def _leave_flat(self, folder, split):
+        if split == "train":
+            raise RuntimeError(
+                f"{folder.path} holds images but no class folders: expected "
+                f"{folder.path}/CLASS/IMAGE.jpg."
+            )
+        self.left_out.add(_UNLABELLED, folder.walk())
+
+    def _enter(self, folder):
+        """Returns the folder of a split's class folders: itself, or inside."""
+        inner = self.unwrap(folder)
+        nested = folder_names.find_splits([f.name for f in inner.full])
+        labelled = [
+            f.name for f in inner.full if f.name in nested and _is_labelled(f)
+        ]
+        if labelled:
+            raise RuntimeError(
+                f"{folder.path} holds split folders itself: "
+                f"{', '.join(labelled)}."
+            )
+        return inner
+
+    def list_classes(self, folder):
+        """Returns {class name: its image files}."""
+        self.leave_loose(folder)
+        masks = _find_mask_folders(folder)
+        left = [child for child in folder.full if child.name in masks]
+        for child in left:
+            self.left_out.add(_MASKS, child.walk())
+        children = [
+            child
+            for child in folder.full
+            if child not in left and child.path not in self._unlabelled
+        ]
+        if not children:
+            raise RuntimeError(
+                f"{folder.path} holds {len(folder.files):,} images but no "
+                f"class folders: expected {folder.path}/CLASS/IMAGE.jpg."
+            )
+        self._check_not_turned(children)
+        return {child.name: self._list_files(child) for child in children}
+
+    def _check_not_turned(self, children):
+        """Refuses CLASS/train/IMAGE.jpg, which would mix the splits."""
+        for child in children:
+            inner = [folder.name for folder in child.full]
+            if child.files or not inner:
+                return
+            if folder_names.find_splits(inner).keys() != set(inner):
+                return
+        raise RuntimeError(
+            f"{self.root} holds split folders inside its class folders, such "
+            f"as {child.name}/{inner[0]}: expected {inner[0]}/{child.name}."
+        )
+
+    def _list_files(self, folder):
+        """Returns the images of a class, at any depth, without masks."""
+        stems = {file.stem for file in folder.files}
+        masks = [
+            file
+            for file in folder.files
+            if folder_names.mask_owner(file.stem) in stems
+        ]
+        self.left_out.add(_MASKS, masks)
+        files = [file for file in folder.files if file not in set(masks)]
+        plain = [f for f in folder.full if f.name.lower() in folder_names.MASKS]
+        if len(plain) == len(folder.full) and not files:
+            plain = []  # They are all there is.
+        for child in folder.full:
+            if child in plain:
+                self.left_out.add(_MASKS, child.walk())
+            else:
+                files += self._list_files(child)
+        return files
+
+    def drop_unlabelled(self, listed, splits):
+        """Removes a split of one folder that is no class, as "test/all"."""
+        for split in [s for s in listed if s not in (None, "train")]:
+            classes, train = listed[split], listed.get("train", {})
+            if len(classes) == 1 and train and not classes.keys() & train:
+                for files in listed.pop(split).values():
+                    self.left_out.add(_UNLABELLED, files)
+
+
+def _find_wrapped(folder):
+    """Returns the one folder that everything is in, as archives unpack."""
+    if len(folder.full) != 1 or folder.files:
+        return None
+    (child,) = folder.full
+    if folder_names.find_splits([child.name]) and _is_labelled(child):
+        inner = folder_names.find_splits([folder.name])
+        # "seg_train/seg_train/CLASS"; "photos/train/CLASS" is a split.
+        return child if inner else None
+    if folder_names.find_splits(
+        [f.name for f in child.full if _is_labelled(f)]
+    ):
+        return child
+    like = child.name.lower() in folder_names.IMAGES | {"data", "dataset"}
+    same = child.name.lower() == folder.name.lower()
+    return child if (like or same) and _is_labelled(child) else None
+
+
+def _is_labelled(folder):
+    """Whether a folder holds class folders, perhaps in folders of its own."""
+    names = {child.name.lower() for child in folder.full}
+    other = names - folder_names.IMAGES - folder_names.MASKS
+    if other or not names:
+        return bool(other)
+    return any(
+        _is_labelled(child)
+        for child in folder.full
+        if child.name.lower() in folder_names.IMAGES
+    )
+
+
+def _find_mask_folders(folder):
+    """Returns the names of folders of masks beside class folders.
+
+    They hold the classes' names, or images of the names that the classes hold.
     """
-    orientations, bad, digest = [], [], hashlib.sha256()
-    for file in files:
-        orientation, reason = examine(file)
-        orientations.append(orientation)
-        stat = file.stat()
-        digest.update(f"{file}{stat.st_size}{stat.st_mtime_ns}".encode())
-        if reason:
-            bad.append(reason)
-    if bad:
-        raise RuntimeError(
-            f"{len(bad)} of {len(files)} images cannot be read; remove or "
-            f"replace them: {' '.join(bad[:3])}"
+    found = set()
+    for child in folder.full:
+        if child.name.lower() not in folder_names.PLAIN_MASKS:
+            continue
+        others = [f for f in folder.full if f is not child]
+        inner = {f.name for f in child.full}
+        if inner and inner <= {f.name for f in others}:
+            found.add(child.name)
+            continue
+        stems = {file.stem for other in others for file in other.walk()}
+        own = [file.stem for file in child.walk()]
+        same = sum(
+            stem in stems or folder_names.mask_owner(stem) in stems
+            for stem in own
         )
-    return orientations, digest.hexdigest()
+        if 2 * same > len(own):
+            found.add(child.name)
+    return found
 
 
-def examine(file: pathlib.Path) -> tuple[int, str | None]:
-    """Returns the EXIF orientation, and why decoding fails or None."""
-    with file.open("rb") as stream:
-        head = stream.read(_HEAD_BYTES)
-        looks_whole = _looks_whole(head, stream)
-    orientation = preprocessing.exif_orientation(head)
-    if not looks_whole:
-        # A full decode takes too long to do for every file.
-        try:
-            preprocessing.read_image(file)
-        except OSError as error:
-            return orientation, str(error)
-    return orientation, None
-
-
-def _list_classes(folder):
-    """Returns {class name: its image files}, sorted."""
-    classes = {
-        child.name: sorted(
-            file for file in child.rglob("*") if file.suffix.lower() in SUFFIXES
-        )
-        for child in folder.iterdir()
-        if child.is_dir() and not child.name.startswith(".")
-    }
-    if not any(classes.values()):
-        raise RuntimeError(
-            f"{folder} holds no images: expected {folder}/CLASS/IMAGE.jpg, "
-            f"one folder per class, in {preprocessing.FORMATS}."
-        )
-    for name, files in classes.items():
-        if not files:
-            raise RuntimeError(f"The class folder {folder / name} is empty.")
-    spelled = {}
+def _check_spelling(root, classes):
+    """Raises RuntimeError for a class that is there in two spellings."""
+    spelled: dict[str, str] = {}
     for name in classes:
         # Another system may encode the same accent differently.
         plain = unicodedata.normalize("NFC", name).strip()
         if plain in spelled:
             raise RuntimeError(
-                f"{folder} holds the class {plain!r} twice: as "
+                f"{root} holds the class {plain!r} twice: as "
                 f"{ascii(spelled[plain])} and {ascii(name)}."
             )
         spelled[plain] = name
-    if len(classes) < 2:
-        raise RuntimeError(
-            f"{folder} holds one class, {next(iter(classes))!r}; "
-            "classification needs at least two class folders."
-        )
-    return classes
 
 
-def _compare(root, split, classes, train):
+def _check_same_classes(root, listed):
     """Raises RuntimeError if two splits have different class folders."""
-    differences = [
-        f"{len(names)} only in {place} ({', '.join(sorted(names)[:3])})"
-        for place, names in (
-            (split, classes - train),
-            ("train", train - classes),
-        )
-        if names
-    ]
-    if differences:
-        raise RuntimeError(
-            f"{root}: {split} and train differ in the class folders: "
-            f"{', '.join(differences)}."
-        )
-
-
-def _carve(root, name, groups, seed):
-    """Takes the missing splits from one class's training files."""
-    groups = dict(groups)
-    shares = {"validation": VALIDATION_SHARE, "test": TEST_SHARE}
-    missing = [split for split in shares if split not in groups]
-    train = list(groups["train"])
-    if len(train) <= len(missing):
-        raise RuntimeError(
-            f"Class {name!r} in {root} has {len(train)} images; at least "
-            f"{len(missing) + 1} are needed to divide it."
-        )
-    total = len(train)
-    random.Random(f"{seed}{name}").shuffle(train)
-    for split in missing:
-        count = max(1, round(shares[split] * total))
-        groups[split], train = sorted(train[:count]), train[count:]
-    groups["train"] = sorted(train)
-    return groups
-
-
-def _looks_whole(head, stream):
-    """Whether a file begins and ends like a complete JPEG or PNG."""
-    stream.seek(0, 2)
-    stream.seek(max(0, stream.tell() - 12))
-    tail = stream.read()
-    if head.startswith(b"\xff\xd8"):
-        return tail.endswith(b"\xff\xd9")
-    return head.startswith(b"\x89PNG") and b"IEND" in tail
+    (first, wanted), *others = listed.items()
+    for split, classes in others:
+        differences = [
+            f"{len(names)} only in {place} ({folder_walk.list_names(names)})"
+            for place, names in (
+                (split, sorted(classes.keys() - wanted.keys())),
+                (first, sorted(wanted.keys() - classes.keys())),
+            )
+            if names
+        ]
+        if differences:
+            raise RuntimeError(
+                f"{root}: {split} and {first} differ in the class folders: "
+                f"{', '.join(differences)}."
+            )

@@ -7,7 +7,7 @@ import re
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import examples as examples_lib, preprocessing
+from efficientnet_tf.data import decoding, examples as examples_lib
 from efficientnet_tf.utils import figures
 
 EXAMPLE_IMAGES = 8
@@ -23,7 +23,7 @@ def save(examples: examples_lib.Examples, folder: str | os.PathLike) -> None:
     try:
         for i, (image, label) in enumerate(dataset):
             name = re.sub(r"[^\w-]+", "_", examples.class_names[int(label)])
-            pixels = preprocessing.decode(image).numpy()
+            pixels = decoding.decode(image).numpy()
             figures.write_png(pathlib.Path(folder) / f"{i}_{name}.png", pixels)
     except tf.errors.OpError as error:
         logging.warning("Not all example images are written: %s", error.message)

@@ -1,6 +1,5 @@
 """The image files that arguments of a command line stand for."""
 
-import collections
 import glob
 import os
 import pathlib
@@ -8,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from absl import logging
 
-from efficientnet_tf.data import class_folders
+from efficientnet_tf.data import folder_walk
 
 STDIN = "-"
 
@@ -18,9 +17,9 @@ def find(
 ) -> list[pathlib.Path]:
     """Returns the files of paths, folders and patterns, in their order.
 
-    Of a folder, all images below it, sorted; hidden files and folders are not
-    looked at, and other files are counted in a line of the log. A file that is
-    named is taken as it is, whether it exists or not.
+    Of a folder, all images below it, sorted; what is left out, such as hidden
+    and other files, is counted in a line of the log. A file that is named is
+    taken as it is, whether it exists or not.
 
     Args:
       arguments: paths of files and folders, patterns such as "photos/*.jpg"
@@ -53,20 +52,10 @@ def _find_below(path):
     """Returns a file as it is, of a folder the images below it."""
     if not path.is_dir():
         return [path]
-    found, others = [], collections.Counter()
-    for folder, folders, names in os.walk(path):
-        folders[:] = sorted(n for n in folders if not n.startswith("."))
-        for name in sorted(names):
-            file = pathlib.Path(folder, name)
-            if name.startswith("."):
-                continue
-            if file.suffix.lower() in class_folders.SUFFIXES:
-                found.append(file)
-            else:
-                others[file.suffix.lower() or "no suffix"] += 1
-    if others:
-        counts = ", ".join(f"{n} {suffix}" for suffix, n in others.items())
-        logging.info("%s: files that are no images: %s.", path, counts)
+    folder, left_out = folder_walk.scan(path)
+    found = list(folder.walk())
+    if left_out:
+        logging.info("%s: left out %s.", path, left_out)
     if not found:
         raise ValueError(f"The folder {path} holds no images.")
     return found

@@ -1,18 +1,12 @@
-"""From the bytes of one image to a cropped and resized tensor."""
+"""From one image, encoded or not, to a cropped and resized tensor."""
 
 import functools
-import os
-import pathlib
-import struct
-import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import ExifTags, Image
 
-from efficientnet_tf.data import policies
+from efficientnet_tf.data import decoding, policies
 
 # The border, in pixels of the resized image, that evaluation crops away, from
 # preprocessing.py of the official code; the usual fraction of 0.875 equals this
@@ -31,11 +25,6 @@ ATTEMPTS = 10
 SHARPENING_AMOUNT = 1.5
 SHARPENING_RADIUS = 1 / 64
 
-FORMATS = "JPEG, PNG, GIF, BMP or WebP"
-
-# How EXIF data begin, and the maximum size of a JPEG segment.
-_EXIF, _EXIF_BYTES = b"Exif\0\0", 2**16
-
 # Interpolations whose results stay in range, or are left as they are; the
 # others overshoot and are clipped.
 _NOT_CLIPPED = (
@@ -45,79 +34,6 @@ _NOT_CLIPPED = (
     policies.LEGACY_BILINEAR,
     policies.LEGACY_BICUBIC,
 )
-
-
-def decode(image: tf.Tensor) -> tf.Tensor:
-    """Decodes bytes to uint8 [H, W, 3]; a decoded image passes through.
-
-    Greyscale, CMYK and transparent images become RGB; of an animation the first
-    frame is taken.
-    """
-    if image.dtype != tf.string:
-        return image
-    image = tf.io.decode_image(image, channels=3, expand_animations=False)
-    image.set_shape([None, None, 3])
-    return image
-
-
-def read_image(path: str | os.PathLike) -> tf.Tensor:
-    """Reads one file to a uint8 tensor [H, W, 3], upright according to EXIF.
-
-    Raises:
-      OSError: the file is missing, empty, truncated or not an image.
-    """
-    path = pathlib.Path(path)
-    data = path.read_bytes()
-    if not data:
-        raise OSError(f"{path} is empty.")
-    try:
-        orientation = exif_orientation(data)
-        return turn(decode(tf.constant(data)), orientation)
-    except tf.errors.InvalidArgumentError as error:
-        if "Unknown image file format" in error.message:
-            reason = f"is not an image ({FORMATS})"
-        elif "WebP Animation" in error.message:
-            reason = "is an animated WebP without transparency"
-        else:
-            reason = "is a damaged or truncated image"
-        raise OSError(f"{path} {reason}.") from None
-
-
-def exif_orientation(data: bytes) -> int:
-    """Returns the EXIF orientation, 1 (upright) to 8, in a JPEG's beginning."""
-    start = data.find(_EXIF, 0, _EXIF_BYTES)
-    if start < 0 or not data.startswith(b"\xff\xd8"):
-        return 1
-    exif = Image.Exif()
-    # Not `Image.open`, which reads the whole header: checking a folder of
-    # photographs would take nearly three times as long.
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            exif.load(data[start : start + _EXIF_BYTES])
-            orientation: Any = exif.get(ExifTags.Base.Orientation)
-        except (SyntaxError, struct.error):  # Damaged.
-            return 1
-    return int(orientation) if orientation in range(1, 9) else 1
-
-
-def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
-    """Rotates and mirrors [H, W, 3] from an EXIF orientation to upright."""
-    orientation = tf.convert_to_tensor(orientation)
-    # Orientations 5 to 8 are transposed; the mirroring below applies to the
-    # transposed image.
-    image = tf.cond(
-        orientation >= 5,
-        lambda: tf.transpose(image, (1, 0, 2)),
-        lambda: tf.identity(image),
-    )
-    for axis, mirrored in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
-        image = tf.cond(
-            tf.reduce_any(orientation == tf.constant(mirrored)),
-            lambda image=image, axis=axis: tf.reverse(image, [axis]),
-            lambda image=image: tf.identity(image),
-        )
-    image.set_shape([None, None, 3])
-    return image
 
 
 def preprocess_for_eval(
@@ -141,7 +57,7 @@ def preprocess_for_eval(
       float32 [size, size, 3] with values in [0, 255], but for the overshoot of
       "legacy_bicubic".
     """
-    image = decode(image)
+    image = decoding.decode(image)
     if crop_padding is not None:
         image = _crop_center(image, size / (size + crop_padding))
     return _resize(image, size, interpolation)
@@ -161,9 +77,8 @@ def preprocess_for_train(
 ) -> tf.Tensor:
     """Takes a random crop of 3:4 to 4:3, resizes it, mirrors half of them.
 
-    In the order of the official code, whose resizing is not symmetric.
-
-    Only the crop of a JPEG is decoded.
+    In the order of the official code, whose resizing is not symmetric. Only the
+    crop of an upright JPEG is decoded.
 
     Args:
       image: encoded bytes, or [H, W, 3] with values in [0, 255].
@@ -189,12 +104,12 @@ def preprocess_for_train(
         seed = tf.random.uniform([2], maxval=2**31 - 1, dtype="int32")
     seeds: tf.Tensor = tf.convert_to_tensor(seed)
     if resize:
-        image = _resize(decode(image), resize, interpolation)
+        image = _resize(decoding.decode(image), resize, interpolation)
         image = _crop_anywhere(image, resize - size, seeds)
     elif min_area < 1:
         image = _random_crop(image, size, min_area, keep_aspect, seeds)
     else:
-        image = decode(image)
+        image = decoding.decode(image)
     if not resize:
         image = _resize(image, size, interpolation)
     if flip:
@@ -270,25 +185,10 @@ def _draw_crop(shape, size, min_area, keep_aspect, seed):
 
 def _random_crop(image, size, min_area, keep_aspect, seed):
     """Returns a random crop, uint8 [h, w, 3], of encoded bytes or pixels."""
-
-    def crop_jpeg():
-        box = _draw_crop(
-            tf.image.extract_jpeg_shape(image),
-            size,
-            min_area,
-            keep_aspect,
-            seed,
-        )
-        return tf.image.decode_and_crop_jpeg(image, box, channels=3)
-
-    def crop_pixels():
-        pixels = decode(image)
-        box = _draw_crop(tf.shape(pixels), size, min_area, keep_aspect, seed)
-        return tf.image.crop_to_bounding_box(pixels, *tf.unstack(box))
-
-    if image.dtype != tf.string:
-        return crop_pixels()
-    return tf.cond(tf.image.is_jpeg(image), crop_jpeg, crop_pixels)
+    return decoding.decode_crop(
+        image,
+        lambda shape: _draw_crop(shape, size, min_area, keep_aspect, seed),
+    )
 
 
 def _resize(image, size, interpolation):

@@ -8,36 +8,64 @@ import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import (
-    class_folders,
     examples as examples_lib,
+    folder_names,
     imagenet,
-    preprocessing,
+    labelled_files,
     tfds,
     tfrecords,
 )
-from efficientnet_tf.utils import configs, files
+from efficientnet_tf.utils import files, folder_options
+
+DEFAULT_OPTIONS = folder_options.Options()
 
 
 def load(
-    name: str, split: str, data_dir: str | os.PathLike | None = None
+    name: str,
+    split: str,
+    data_dir: str | os.PathLike | None = None,
+    options: folder_options.Options = DEFAULT_OPTIONS,
 ) -> examples_lib.Examples:
-    """Reads a split of a data set.
+    """Reads a split of a data set; see `load_splits`."""
+    return load_splits(name, (split,), data_dir, options)[split]
+
+
+def load_splits(
+    name: str,
+    splits: Sequence[str],
+    data_dir: str | os.PathLike | None = None,
+    options: folder_options.Options = DEFAULT_OPTIONS,
+) -> dict[str, examples_lib.Examples]:
+    """Reads splits of a data set.
 
     Args:
-      name: a TFDS name, "folder:PATH" (see `from_folder`) or "records:PATH"
-        (see `from_records`).
-      split: the name of a split, such as "train".
+      name: a TFDS name, "folder:PATH" (see `from_folder_splits`) or
+        "records:PATH" (see `from_records`).
+      splits: the names of splits, such as "train".
       data_dir: the TFDS folder; None means TFDS's own default.
+      options: of a folder.
+
+    Returns:
+      {split: Examples}.
 
     Raises:
       ValueError: an unknown name or split.
       OSError, RuntimeError: the data are missing or damaged.
     """
     if name.startswith(files.FOLDER_PREFIX):
-        return from_folder(name.removeprefix(files.FOLDER_PREFIX), split)
+        path = name.removeprefix(files.FOLDER_PREFIX)
+        return from_folder_splits(path, splits, options=options)
     if name.startswith(files.RECORDS_PREFIX):
-        return from_records(name.removeprefix(files.RECORDS_PREFIX), split)
-    return tfds.load(name, split, data_dir)
+        path = name.removeprefix(files.RECORDS_PREFIX)
+        return {split: from_records(path, split) for split in splits}
+    return {split: tfds.load(name, split, data_dir) for split in splits}
+
+
+def warn_of_changes(name: str, workdir: str | os.PathLike) -> None:
+    """Says what changed in a folder since a finished run, if `name` is one."""
+    if name.startswith(files.FOLDER_PREFIX):
+        path = name.removeprefix(files.FOLDER_PREFIX)
+        labelled_files.warn_of_changes(path, workdir)
 
 
 def from_arrays(
@@ -64,56 +92,44 @@ def from_records(path: str | os.PathLike, split: str) -> examples_lib.Examples:
 def from_folder(
     path: str | os.PathLike, split: str, seed: int = 0
 ) -> examples_lib.Examples:
-    """Reads a split of a folder of class folders; see `from_folder_splits`.
-
-    Raises:
-      ValueError: an unknown split.
-    """
-    if split not in class_folders.SPLIT_NAMES:
-        raise ValueError(
-            configs.unknown("split", split, class_folders.SPLIT_NAMES)
-        )
-    return from_folder_splits(path, seed, (split,))[split]
+    """Reads a split of a folder of class folders; see `from_folder_splits`."""
+    return from_folder_splits(path, (split,), seed=seed)[split]
 
 
 def from_folder_splits(
     path: str | os.PathLike,
+    splits: Sequence[str] = folder_names.SPLITS,
+    *,
     seed: int = 0,
-    splits: Sequence[str] = tuple(class_folders.SPLIT_NAMES),
+    options: folder_options.Options = DEFAULT_OPTIONS,
 ) -> dict[str, examples_lib.Examples]:
-    """Reads splits of a folder of class folders; see `class_folders.index`.
-
-    Photographs are turned upright according to EXIF.
+    """Reads splits of a folder of class folders; see `labelled_files.divide`.
 
     Returns:
       {split: Examples}.
-
-    Raises:
-      FileNotFoundError: there is no such folder.
-      RuntimeError: no images, fewer than two classes, an empty class, or
-        unreadable files.
     """
-    divided, class_names = class_folders.index(path, seed)
-    return {split: _from_files(divided[split], class_names) for split in splits}
+    division = labelled_files.divide(path, splits, options, seed)
+    return {split: _from_files(division, split) for split in splits}
 
 
-def _from_files(labelled, class_names):
-    paths = [file for file, _ in labelled]
-    orientations, digest = class_folders.inspect(paths)
+def _from_files(division, split):
+    labelled = division.files[split]
     labels = [label for _, label in labelled]
-    names = [str(path) for path in paths]
+    names = [str(file) for file, _ in labelled]
+    facts = [division.facts[file] for file, _ in labelled]
     columns = (
-        tf.constant(names),
+        # Bytes, because names of old archives may be in no encoding.
+        tf.constant([os.fsencode(name) for name in names], "string"),
         tf.constant(labels, "int64"),
-        tf.constant(orientations),
     )
-    turned = any(orientation != 1 for orientation in orientations)
-    source = examples_lib.Indexed(
-        columns, _read_turned if turned else _read, names
+    source = examples_lib.Indexed(columns, _read, names)
+    digest = hashlib.sha256()
+    for name, label, known in zip(names, labels, facts, strict=True):
+        row = f"{name}\0{label}\0{known.size}\0{known.mtime_ns}\0"
+        digest.update(os.fsencode(row))
+    return examples_lib.Examples(
+        source, division.class_names, digest.hexdigest()
     )
-    fingerprint = f"{digest}{labels}"
-    digest = hashlib.sha256(fingerprint.encode()).hexdigest()
-    return examples_lib.Examples(source, class_names, digest)
 
 
 def _check_labels(labels, class_names):
@@ -133,10 +149,5 @@ def _pass_on(image, label):
     return image, label
 
 
-def _read(path, label, _):
+def _read(path, label):
     return tf.io.read_file(path), label
-
-
-def _read_turned(path, label, orientation):
-    image = preprocessing.decode(tf.io.read_file(path))
-    return preprocessing.turn(image, orientation), label

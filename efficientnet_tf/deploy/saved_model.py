@@ -1,17 +1,25 @@
 """A classifier as a SavedModel that takes tensors or encoded images."""
 
+import io
 import os
 import pathlib
 
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import ExifTags, Image
 
+from efficientnet_tf.data import decoding
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import files
 
 TENSOR_SIGNATURE = "serving_default"
 BYTES_SIGNATURE = "serving_bytes"
+
+# The endpoint that Keras makes the default signature. By this name of Keras's
+# own, `TFLiteConverter.from_saved_model` knows to convert it alone; it would
+# convert all, and no file can be decoded in LiteRT.
+_TENSOR_ENDPOINT = "serve"
 
 # The largest difference allowed between probabilities before and after export.
 TOLERANCE = 1e-4
@@ -23,9 +31,13 @@ def export_saved_model(
     """Writes a SavedModel with two signatures, and checks its outputs.
 
     "serving_default" takes `images`, float32 [N, size, size, 3] in [0, 255];
-    "serving_bytes" takes `encoded`, strings [N] of JPEG, PNG, GIF, BMP or
-    WebP, and decodes, crops and resizes inside. Both return `probabilities`
+    "serving_bytes" takes `encoded`, strings [N], the bytes of files, and
+    decodes, turns, crops and resizes inside. Both return `probabilities`
     [N, classes], `class_names` [classes] and `prediction` [N].
+
+    The bytes are of a JPEG, PNG, GIF, BMP or WebP. What TensorFlow's ops do not
+    decode as Pillow does (see `decoding.decode_in_graph`) is an
+    InvalidArgumentError that names the format.
 
     Returns:
       The largest difference from the Keras model's probabilities.
@@ -37,13 +49,18 @@ def export_saved_model(
     _check_replaceable(pathlib.Path(directory))
     with files.atomic(pathlib.Path(directory)) as temporary:
         _write(classifier, temporary)
-        difference = _largest_difference(classifier, temporary)
-        if not difference <= TOLERANCE:
+        differences = _compare(classifier, temporary)
+        # As it stands, so that NaN is the worst.
+        worst = max(
+            differences, key=lambda k: np.nan_to_num(differences[k], nan=np.inf)
+        )
+        if not differences[worst] <= TOLERANCE:
             raise RuntimeError(
                 f"The SavedModel differs from the Keras model by "
-                f"{difference:.2g}, more than {TOLERANCE:g}."
+                f"{differences[worst]:.2g}, more than {TOLERANCE:g}, on "
+                f"{worst}."
             )
-    return difference
+    return differences[worst]
 
 
 def _check_replaceable(directory):
@@ -72,7 +89,9 @@ def _write(classifier, path):
 
     def serve_bytes(encoded):
         images = tf.map_fn(
-            classifier.preprocess,
+            lambda image: classifier.preprocess(
+                decoding.decode_in_graph(image)
+            ),
             encoded,
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
         )
@@ -81,7 +100,7 @@ def _write(classifier, path):
     archive = keras.export.ExportArchive()
     archive.track(classifier.model)
     archive.add_endpoint(
-        TENSOR_SIGNATURE,
+        _TENSOR_ENDPOINT,
         serve,
         [tf.TensorSpec((None, size, size, 3), tf.float32, name="images")],
     )
@@ -93,21 +112,56 @@ def _write(classifier, path):
     archive.write_out(str(path), verbose=False)
 
 
-def _largest_difference(classifier, path):
-    """Compares both signatures with the Keras model on one image of noise."""
-    size = classifier.resolution
-    noise = np.random.default_rng(0).integers(
-        0, 256, (size + 33, size + 65, 3), dtype=np.uint8
+def _compare(classifier, path):
+    """Returns {kind of file: largest difference from the Keras model}.
+
+    The Keras model gets pixels as in training and evaluation.
+    """
+    made = _make_files(classifier.resolution)
+    images = tf.stack(
+        [classifier.preprocess(tf.constant(data)) for data in made.values()]
     )
-    encoded = tf.io.encode_png(noise)
-    images = classifier.preprocess(encoded)[None]
     expected = np.asarray(classifier.model.predict_on_batch(images))
     signatures = tf.saved_model.load(str(path)).signatures
-    outputs = (
-        signatures[TENSOR_SIGNATURE](images=images),
-        signatures[BYTES_SIGNATURE](encoded=encoded[None]),
+    encoded = tf.constant(list(made.values()))
+    differences = {}
+    for name, output in (
+        ("pixels", signatures[TENSOR_SIGNATURE](images=images)),
+        ("bytes", signatures[BYTES_SIGNATURE](encoded=encoded)),
+    ):
+        found = np.abs(output["probabilities"] - expected).max(axis=1)
+        for kind, difference in zip(made, found, strict=True):
+            differences[f"the {name} of {kind}"] = float(difference)
+    return differences
+
+
+def _make_files(size):
+    """Returns {kind: bytes} of what people send: each is decoded otherwise."""
+    noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+    # Larger than the network's input, wider than high, and the same nowhere.
+    shape = (size + 65, size + 33)
+    image = Image.fromarray(noise).resize(shape, Image.Resampling.BICUBIC)
+    deep = np.asarray(image.convert("L"), "uint16") << 4  # 12 bits.
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    clear = image.copy()
+    clear.putalpha(image.convert("L"))
+    kinds = (
+        ("a PNG", image, "PNG", {}),
+        ("a JPEG", image, "JPEG", {}),
+        ("a turned JPEG", image, "JPEG", {"exif": turned}),
+        ("a turned PNG", image, "PNG", {"exif": turned}),
+        ("a CMYK JPEG", image.convert("CMYK"), "JPEG", {}),
+        ("a grey JPEG", image.convert("L"), "JPEG", {}),
+        ("a palette PNG", image.quantize(64), "PNG", {"transparency": 3}),
+        ("a PNG of 16 bits", Image.fromarray(deep), "PNG", {}),
+        ("a GIF", image.quantize(64), "GIF", {}),
+        ("a BMP", image, "BMP", {}),
+        ("a transparent WebP", clear, "WEBP", {"lossless": True}),
     )
-    return max(
-        float(np.abs(output["probabilities"] - expected).max())
-        for output in outputs
-    )
+    made = {}
+    for kind, picture, suffix, options in kinds:
+        buffer = io.BytesIO()
+        picture.save(buffer, suffix, **options)
+        made[kind] = buffer.getvalue()
+    return made

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import imagenet, preprocessing
+from efficientnet_tf.data import decoding, imagenet, preprocessing
 from efficientnet_tf.models import (
     layers,  # noqa: F401  Registers the layers of saved models.
     registry,
@@ -84,7 +84,7 @@ class Classifier:
 
     def _read(self, path):
         try:
-            return self.preprocess(preprocessing.read_image(path))
+            return self.preprocess(decoding.read_image(path))
         except OSError as error:
             return error
 

@@ -10,8 +10,7 @@ import time
 from absl import logging
 
 from efficientnet_tf.measure import cost_table, jobs, latency
-from efficientnet_tf.utils import configs, files
-from efficientnet_tf.weights import downloads
+from efficientnet_tf.utils import cache_folder, configs, files
 
 CACHE_FILE = "measurements.jsonl"
 
@@ -38,7 +37,7 @@ class Bench:
     backend: str = "tensorflow"
     batches: int = 50
     percentile: int = 50
-    cache: str | None = None  # None: in `downloads.cache_dir`.
+    cache: str | None = None  # None: in `cache_folder.cache_dir`.
 
     def __post_init__(self):
         self.job("efficientnet_b0", None)  # Checks the other fields.
@@ -53,7 +52,7 @@ class Bench:
     def path(self) -> pathlib.Path:
         """The cache file."""
         return pathlib.Path(
-            self.cache or os.path.join(downloads.cache_dir(), CACHE_FILE)
+            self.cache or os.path.join(cache_folder.cache_dir(), CACHE_FILE)
         ).expanduser()
 
     def job(self, model: str, resolution: int | None) -> jobs.Job:

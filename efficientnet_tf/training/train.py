@@ -28,7 +28,13 @@ from efficientnet_tf.training import (
     teachers,
     train_state,
 )
-from efficientnet_tf.utils import extras, figures, files, run_folder
+from efficientnet_tf.utils import (
+    extras,
+    figures,
+    files,
+    folder_options,
+    run_folder,
+)
 
 CURVES_FILE = "curves.png"
 # Counts what changes the images or learning rates of a given recipe, so that a
@@ -58,6 +64,7 @@ def train_and_evaluate(
     xla: str = "auto",
     data_service: str | None = None,
     profile_steps: tuple[int, int] | int = 0,
+    folder: folder_options.Options = folder_options.Options(),  # noqa: B008
 ) -> dict:
     """Trains a network from random weights and returns its row of results.
 
@@ -76,10 +83,11 @@ def train_and_evaluate(
       xla: see `distribution.use_xla`.
       data_service: address of a tf.data service's dispatcher, or None.
       profile_steps: (first, last) steps to profile for TensorBoard, or 0.
+      folder: how a folder of images is read.
 
     Raises:
       ValueError: an unknown name or setting, or a workdir of another run.
-      RuntimeError: the data cannot be read, or too much of it is corrupt.
+      RuntimeError: the data cannot be read, or too many images are damaged.
       FloatingPointError: the loss became NaN or infinite.
       MemoryError: training cannot fit into this machine's memory.
       callbacks.Preempted: SIGTERM or SIGINT arrived; the state is saved.
@@ -88,21 +96,36 @@ def train_and_evaluate(
     workdir = pathlib.Path(workdir)
     variant = registry.get_variant(model_name)
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
-    run |= {"recipe": recipe, **_describe(model_name, variant, config)}
+    run |= {"recipe": recipe, **_describe(model_name, variant, config, folder)}
     teachers.check(config.teacher)
     distribution.check_xla(xla)
     datasets.check_service(data_service)
-    finished = run_folder.start_run(workdir, run, _upgrade)
+    finished = _find_finished(run, workdir)
     if finished is not None:
         return finished
     _warn_of_changes(workdir)
     devices = _set_up(config, strategy)
-    examples = _load_examples(dataset, splits, config, data_dir)
+    folder = _begin_list(folder, workdir, config)
+    examples = _load_examples(dataset, splits, config, data_dir, folder)
     feed = inputs.Feed(examples, config, variant, devices, data_service)
     with devices.scope():
         state = _build(model_name, feed, xla)
     row = _run(run, state, feed, workdir, profile_steps)
     return _record(row, workdir, begin, devices)
+
+
+def _find_finished(run, workdir):
+    """Returns the row of a finished run, or None."""
+    finished = run_folder.start_run(workdir, run, _upgrade)
+    if finished is not None:
+        sources.warn_of_changes(run["dataset"], workdir)
+    return finished
+
+
+def _begin_list(folder, workdir, config):
+    """Returns how a folder is read by a run that keeps a list of its images."""
+    folder = folder.begin(workdir, run_folder.has_begun(workdir))
+    return dataclasses.replace(folder, bad_share=config.max_corrupt_share)
 
 
 def _record(row, workdir, begin, devices):
@@ -114,9 +137,13 @@ def _record(row, workdir, begin, devices):
     return row
 
 
-def _describe(model_name, variant, config):
+def _describe(model_name, variant, config, folder):
     """Returns the configuration that a resumed run must have in common."""
-    described = {**dataclasses.asdict(config), "pipeline": PIPELINE}
+    described = {
+        **dataclasses.asdict(config),
+        **folder.describe(),
+        "pipeline": PIPELINE,
+    }
     if registry.is_file(model_name):  # Its content may change.
         described["network"] = dataclasses.asdict(variant)
     return described
@@ -200,9 +227,10 @@ def _conditions(network, feed):
     }
 
 
-def _load_examples(dataset, splits, config, data_dir):
+def _load_examples(dataset, splits, config, data_dir, folder):
     """Returns the images to train, to choose the best and to evaluate on."""
-    train, test = (sources.load(dataset, split, data_dir) for split in splits)
+    loaded = sources.load_splits(dataset, splits, data_dir, folder)
+    train, test = (loaded[split] for split in splits)
     shared = train.count_shared(test)
     if shared:
         logging.warning(

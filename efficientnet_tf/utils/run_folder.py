@@ -19,6 +19,12 @@ MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
 EXAMPLES = "examples"  # A few images that the run was scored on.
 
+# Of a run on a folder of images: which file was in which split, files that
+# could not be read, and images that several splits have in common.
+IMAGES_FILE = "images.csv"
+UNREADABLE_FILE = "unreadable.csv"
+NEAR_DUPLICATES_FILE = "near_duplicates.csv"
+
 # In the folder of a study or a grid, which has many runs.
 PLAN_FILE = "plan.json"
 
@@ -48,6 +54,28 @@ def start_run(
     return result
 
 
+def has_begun(workdir: str | os.PathLike) -> bool:
+    """Whether a folder holds a run that has written its config."""
+    return (pathlib.Path(workdir) / CONFIG_FILE).exists()
+
+
+def read_group_by(
+    workdir: str | os.PathLike | None, dataset: str
+) -> str | None:
+    """Returns --group_by of a run on a folder, which divides it the same way.
+
+    None for another data set, or without such a run: another division would
+    put images to train on among those to test on.
+    """
+    path = pathlib.Path(workdir or "") / CONFIG_FILE
+    if workdir is None or not path.exists():
+        return None
+    config = json.loads(path.read_text())
+    if dataset not in (config.get("task"), config.get("dataset")):
+        return None
+    return config.get("group_by")
+
+
 def start_study(plan: Any, workdir: str | os.PathLike) -> None:
     """Creates the folder of a study, or checks that it belongs to this plan.
 
@@ -62,7 +90,13 @@ def start_study(plan: Any, workdir: str | os.PathLike) -> None:
     workdir = pathlib.Path(workdir)
     files.check_folder(workdir)
     path = workdir / PLAN_FILE
-    check_run(path, dataclasses.asdict(plan))
+    # The plan of an earlier version lacks later fields, which did not matter.
+    defaults = {
+        field.name: field.default
+        for field in dataclasses.fields(plan)
+        if field.default is not dataclasses.MISSING
+    }
+    check_run(path, dataclasses.asdict(plan), lambda there: defaults | there)
     if not path.exists():
         files.write_json(path, dataclasses.asdict(plan))
 

@@ -12,22 +12,14 @@ import urllib.request
 
 from absl import logging
 
-CACHE_VARIABLE = "EFFICIENTNET_TF_CACHE"
+from efficientnet_tf.utils import cache_folder
+
 MIRROR_VARIABLE = "EFFICIENTNET_TF_MIRROR"
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = 30
 CHUNK_BYTES = 1 << 20
 LOG_EVERY_BYTES = 32 << 20
-
-
-def cache_dir() -> str:
-    """Returns $EFFICIENTNET_TF_CACHE, or a folder in the user's cache."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return os.path.expanduser(chosen)
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return os.path.join(os.path.expanduser(base), "efficientnet_tf")
 
 
 def fetch(url: str, digest: str | None = None) -> str:
@@ -48,7 +40,9 @@ def fetch(url: str, digest: str | None = None) -> str:
       ValueError: the file does not match the digest.
     """
     parts = urllib.parse.urlsplit(url)
-    path = os.path.join(cache_dir(), *parts.path.strip("/").split("/"))
+    path = os.path.join(
+        cache_folder.cache_dir(), *parts.path.strip("/").split("/")
+    )
     mirror = os.environ.get(MIRROR_VARIABLE)
     if mirror:
         url = mirror.rstrip("/") + parts.path

@@ -217,10 +217,20 @@ CASES = {
     ),
     "one class": ([*TUNE, "--task=folder:{tmp}/one"], 1, "one class, 'a'"),
     "no images": ([*TUNE, "--task=folder:{tmp}/none"], 1, "holds no images"),
-    "empty class": (
-        [*TUNE, "--task=folder:{tmp}/empty"],
+    "splits without classes": (
+        [*TUNE, "--task=folder:{tmp}/flat"],
         1,
-        "{tmp}/empty/c is empty",
+        "{tmp}/flat holds Training and val, which hold images but no class",
+    ),
+    "groups that fit no image": (
+        [*TUNE, "--task=folder:{tmp}/good", r"--group_by=patient\d+"],
+        2,
+        "gives no group to any of the 20 images, such as a/000.png",
+    ),
+    "groups by a bad expression": (
+        [*TRAIN, "--group_by=("],
+        2,
+        r"--group_by=\( is neither a regular expression .* nor a .csv file",
     ),
     "unreadable file": (
         [*TUNE, "--task=folder:{tmp}/bad"],
@@ -240,7 +250,7 @@ CASES = {
             "--split=dev",
         ],
         2,
-        "Unknown split 'dev'; choose one of train, validation, test",
+        "Unknown split 'dev'; choose one of train, validation, test, all",
     ),
     "set that cannot be had": (
         [*TUNE, "--task=cars196", "--data_dir={tmp}/tfds"],
@@ -518,8 +528,7 @@ def place(tmp_path_factory, make_folder, tiny_row):
     registry.write_file(tmp / "tiny.json", tiny_row)
     make_folder(tmp / "bad", {"a": 10, "b": 10})
     (tmp / "bad" / "a" / "text.jpg").write_text("words")
-    make_folder(tmp / "empty", {"a": 10, "b": 10})
-    (tmp / "empty" / "c").mkdir()
+    make_folder(tmp / "flat", {"Training": 3, "val": 3})
     for name in ("none", "tfds", "read_only"):
         (tmp / name).mkdir()
     for name in ("file", "zero.jpg"):
@@ -678,7 +687,10 @@ def test_a_studys_costs_are_in_its_results(results, place):
 
 
 def test_bad_input_writes_nothing(results, place):
-    assert set(results["new files"]) == {"results.json", "report", "study"}
+    # The run's folder has the list of a refused set's unreadable files.
+    written = {"results.json", "report", "study", "run"}
+    assert set(results["new files"]) == written
+    assert os.listdir(place / "run") == ["unreadable.csv"]
     assert os.listdir(place / "tfds") == []
     assert os.listdir(place / "other") == ["config.json"]
     assert not [p for p in place.rglob("*") if p.name.startswith(".tmp-")]

@@ -7,7 +7,7 @@ from PIL import Image
 
 from efficientnet_tf.data import (
     datasets,
-    preprocessing,
+    decoding,
     resumable,
     sources,
     tfds,
@@ -223,7 +223,7 @@ def test_images_that_vanish_during_a_run_end_it(tmp_path, make_folder):
     examples = sources.from_folder(folder, "train")
     ds = _epochs(
         examples,
-        preprocess=lambda image, seed: preprocessing.decode(image)[:1, :1],
+        preprocess=lambda image, seed: decoding.decode(image)[:1, :1],
         corrupt=resumable.Corrupt(examples.size, 1.0),
     )
     for file in folder.rglob("*.png"):
@@ -286,7 +286,7 @@ def test_a_jpeg_damaged_in_its_middle_is_named(tmp_path, make_folder):
     named = 0
     for examples in sources.from_folder_splits(folder).values():
         ds = datasets.make_eval_dataset(
-            examples, lambda i: preprocessing.decode(i)[:1, :1], batch_size=2
+            examples, lambda i: decoding.decode(i)[:1, :1], batch_size=2
         )
         if str(folder / "a" / "damaged.jpg") in examples.source.names:
             named += 1

@@ -63,7 +63,10 @@ def test_the_home_folder_is_expanded(place):
 def test_what_is_not_read_of_a_folder_is_counted(place, caplog):
     caplog.set_level("INFO")
     image_files.find(["photos"])
-    assert "photos: files that are no images: 1 .txt" in caplog.text
+    assert (
+        "photos: left out 1 .txt files (notes.txt); 2 hidden, system or "
+        "unfinished files (.cache, .hidden.jpg)." in caplog.text
+    )
 
 
 @pytest.mark.parametrize("argument", ["empty", "photos/*.gif"])

@@ -3,7 +3,7 @@ import shutil
 
 import pytest
 
-from efficientnet_tf.data import preprocessing, tfds
+from efficientnet_tf.data import decoding, tfds
 
 # Sizes in the table of the shared folder's README.
 SHARED = [
@@ -24,7 +24,7 @@ def test_a_tfds_set_is_read_as_encoded_bytes(
     assert len(examples.class_names) == classes
     image, label = next(iter(examples.dataset))
     assert image.dtype == "string" and label.dtype == "int64"
-    assert preprocessing.decode(image).shape[-1] == 3
+    assert decoding.decode(image).shape[-1] == 3
 
 
 def test_parts_of_a_tfds_split_share_no_image(data_dir):

@@ -94,9 +94,10 @@ def test_an_export_that_differs_is_not_left_behind(
     small, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(saved_model, "_write", lambda _, path: path.mkdir())
-    monkeypatch.setattr(
-        saved_model, "_largest_difference", lambda *_: float("nan")
-    )
-    with pytest.raises(RuntimeError, match="differs .* more than 0.0001"):
+    found = {"one": 0.5, "another": float("nan")}
+    monkeypatch.setattr(saved_model, "_compare", lambda *_: found)
+    with pytest.raises(
+        RuntimeError, match="differs .* nan, more than 0.0001, on another"
+    ):
         saved_model.export_saved_model(small, tmp_path / "exported")
     assert os.listdir(tmp_path) == []

@@ -1,5 +1,6 @@
 """Runs started by an early version, whose layers had other names."""
 
+import random
 import shutil
 
 import pytest
@@ -21,6 +22,21 @@ def place(tmp_path, monkeypatch):
     samples.make_folder(tmp_path / "photos", {"a": 40, "b": 40})
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def divide_as_then(photos):
+    """Moves images into split folders as the early version divided them."""
+    for name in ("a", "b"):
+        files = sorted((photos / name).iterdir())
+        random.Random(f"0{name}").shuffle(files)
+        parts = {"validation": files[:4], "test": files[4:12]}
+        parts["train"] = files[12:]
+        for split, own in parts.items():
+            folder = photos / split / name
+            folder.mkdir(parents=True)
+            for file in own:
+                file.rename(folder / file.name)
+        (photos / name).rmdir()
 
 
 def resume():
@@ -47,6 +63,7 @@ def test_a_finished_run_gives_its_result(place, caplog):
 def test_an_interrupted_run_ends_nearly_as_it_would_have_and_says_so(
     place, caplog
 ):
+    divide_as_then(place / "photos")
     wanted = run_folder.last_result(place / "run")
     (place / "run" / run_folder.RESULTS_FILE).unlink()
     newest, _ = checkpoints.list_newest(place / "run" / run_folder.CHECKPOINTS)
@@ -61,4 +78,10 @@ def test_another_networks_file_is_another_run(place):
     text = (place / "b0.json").read_text()
     (place / "b0.json").write_text(text.replace("0.1", "0.15"))
     with pytest.raises(ValueError, match="holds another run: network's width"):
+        resume()
+
+
+def test_one_whose_splits_were_cut_otherwise_cannot_go_on(place):
+    (place / "run" / run_folder.RESULTS_FILE).unlink()
+    with pytest.raises(RuntimeError, match="without a list of its images"):
         resume()

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -55,6 +56,8 @@ FIELDS = {
     "class_names",
     "confusion",
     "curves",
+    "exact_duplicates",
+    "near_duplicates",
 }
 
 
@@ -90,8 +93,10 @@ def _lines(path):
 
 
 def test_a_run_records_itself_and_a_second_call_only_reads(
-    folder, tmp_path, monkeypatch
+    folder, tmp_path, monkeypatch, caplog
 ):
+    folder = shutil.copytree(folder, tmp_path / "photos")
+    tmp_path = tmp_path / "run"
     row = _run(folder, tmp_path)
     assert set(row) == FIELDS
     assert (row["train_images"], row["test_images"]) == (14, 4)
@@ -103,6 +108,11 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     monkeypatch.setattr(finetune.loading, "build", None)
     assert _run(folder, tmp_path) == row
+    assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    assert "have changed" not in caplog.text
+    shutil.copy(folder / "a" / "000.png", folder / "a" / "more.png")
+    assert _run(folder, tmp_path) == row
+    assert "changed since this run: 1 added (a/more.png)" in caplog.text
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
 
 
@@ -307,10 +317,13 @@ def tiny_weights(tmp_path, tiny_row):
 def test_the_same_command_goes_on_after_every_kind_of_interrupt(
     folder, tmp_path, tiny_weights
 ):
+    folder = shutil.copytree(folder, tmp_path / "photos")
     workdir = tmp_path / "run"
     stops = [("SIGKILL", 2, -9), ("SIGTERM", 3, 143), ("SIGINT", 5, 130)]
     for how, epoch, code in stops:
         done = _command(folder, workdir, how, epoch)
+        # Images that are added meanwhile are not trained on.
+        shutil.copy(folder / "a" / "000.png", folder / "a" / f"{how}.png")
         assert done.returncode == code, done.stderr
         newest = checkpoints.list_newest(workdir / "checkpoints")[0]
         assert newest.name == f"step_{3 * (epoch - 1):09d}"
@@ -321,7 +334,9 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
         assert not (workdir / finetune.run_folder.RESULTS_FILE).exists()
     done = _command(folder, workdir, "never", 0)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["epochs"] == 5
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert (row["epochs"], row["train_images"]) == (5, 14)
+    assert "since the run began: 3 added (a/SIGINT.png, " in done.stderr
 
     # Each epoch once; 14 images are 3 steps of 4; warm-up takes one epoch.
     metrics = _lines(workdir / finetune.run_folder.METRICS_FILE)

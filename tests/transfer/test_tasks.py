@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data import decoding
 from efficientnet_tf.models import variants
 from transfer import tasks
 
@@ -137,7 +137,7 @@ def test_a_tfds_task_loads_from_a_data_directory(data_dir, name):
     assert tuple(examples[s].size for s in tasks.SPLITS) == SHARED[name]
     assert len(examples["train"].class_names) == task.classes
     image, _ = next(iter(examples["test"].dataset))
-    assert preprocessing.decode(image).dtype == "uint8"
+    assert decoding.decode(image).dtype == "uint8"
 
 
 def test_prepared_sets_are_found_where_tfds_keeps_its_own(

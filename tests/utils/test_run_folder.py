@@ -29,6 +29,14 @@ def test_another_run_is_refused_and_what_differs_is_named(tmp_path):
         run_folder.start_run(tmp_path, {**RUN, "model": "b1"})
 
 
+def test_a_run_says_how_its_folder_was_grouped(tmp_path):
+    run = {"task": "folder:scans", "group_by": r"p\d+"}
+    files.write_json(tmp_path / run_folder.CONFIG_FILE, run)
+    assert run_folder.read_group_by(tmp_path, "folder:scans") == r"p\d+"
+    assert run_folder.read_group_by(tmp_path, "folder:others") is None
+    assert run_folder.read_group_by(None, "folder:scans") is None
+
+
 @dataclasses.dataclass(frozen=True)
 class Plan:
     seeds: int = 2
@@ -41,3 +49,12 @@ def test_a_studys_folder_keeps_its_plan_and_refuses_another(tmp_path):
         assert json.loads(path.read_text()) == {"seeds": 2}
     with pytest.raises(ValueError, match="seeds=2 there, 3 here"):
         run_folder.start_study(Plan(3), path.parent)
+
+
+def test_a_plan_of_an_earlier_version_has_the_defaults_of_later_fields(
+    tmp_path,
+):
+    files.write_json(tmp_path / run_folder.PLAN_FILE, {})
+    run_folder.start_study(Plan(), tmp_path)
+    with pytest.raises(ValueError, match="seeds=2 there, 3 here"):
+        run_folder.start_study(Plan(3), tmp_path)

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from efficientnet_tf.utils import cache_folder
 from efficientnet_tf.weights import downloads
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes.
@@ -69,7 +70,7 @@ def server(tmp_path, monkeypatch):
     thread.start()
     mirror = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv(downloads.MIRROR_VARIABLE, mirror)
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(cache_folder.CACHE_VARIABLE, str(tmp_path / "cache"))
     yield server
     server.shutdown()
     server.server_close()
@@ -199,7 +200,7 @@ def test_an_error_of_the_server_says_where_to_put_the_file(
 
 
 def test_no_network_says_where_to_put_the_file(tmp_path, monkeypatch):
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(cache_folder.CACHE_VARIABLE, str(tmp_path / "cache"))
     # Port 9, "discard": nobody listens.
     monkeypatch.setenv(downloads.MIRROR_VARIABLE, "http://127.0.0.1:9")
     with pytest.raises(OSError) as caught:
@@ -244,7 +245,7 @@ def test_the_cache_is_where_the_environment_says(
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert downloads.cache_dir() == wanted
+    assert cache_folder.cache_dir() == wanted
 
 
 def write_tar(path, name):

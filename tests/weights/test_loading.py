@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from efficientnet_tf.models import builder, variants
+from efficientnet_tf.utils import cache_folder
 from efficientnet_tf.weights import catalog, downloads, loading, name_maps
 
 LITE0 = "efficientnet_lite0"
@@ -300,7 +301,7 @@ def test_weights_are_saved_under_one_ending_only(lite, tmp_path):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv(downloads.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(cache_folder.CACHE_VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setenv(downloads.MIRROR_VARIABLE, "http://127.0.0.1:9")
     return tmp_path / "cache"
 

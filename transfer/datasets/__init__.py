@@ -1,4 +1,4 @@
 """The paper's data sets, from their publishers' archives to TFDS sets.
 
-Others use `prepare.prepare`, and `duplicates.find` for images in two splits.
+Others use `prepare.prepare`.
 """

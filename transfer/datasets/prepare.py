@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import tqdm
 from absl import logging
 
-from efficientnet_tf.data import class_folders
+from efficientnet_tf.data import damaged_files
 from efficientnet_tf.utils import files
 from transfer import tasks
 from transfer.datasets import archives, publishers
@@ -167,7 +167,8 @@ def _fault(image):
         digest = hashlib.md5(image.file.read_bytes(), usedforsecurity=False)
         if digest.hexdigest() != image.md5:
             return "differ from the publisher's md5"
-    return "cannot be read" if class_folders.examine(image.file)[1] else None
+    _, bad = damaged_files.examine(image.file.parent, [image.file])
+    return "cannot be read" if bad else None
 
 
 def _write(name, archive, kept, root, scratch):

@@ -158,6 +158,9 @@ def find_conditions(row: Mapping[str, Any]) -> list[str]:
         if name not in SHOWN
     ]
     found += _choice_conditions(row)
+    twins = row.get("exact_duplicates", 0) + row.get("near_duplicates", 0)
+    if twins:
+        found.append(f"{twins} test images are nearly in another split")
     if row.get("diverged"):
         found.append(f"{row['diverged']} more seeds diverged")
     if published and row["recipe"] not in protocols.PAPER_RECIPES:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from efficientnet_tf.models import registry
-from efficientnet_tf.utils import configs
+from efficientnet_tf.utils import configs, folder_options
 from efficientnet_tf.weights import catalog
 from transfer import protocols, recipes, tasks
 
@@ -34,9 +34,13 @@ class Plan:
     pruner: Annotated[str, configs.OneOf(*PRUNERS)] = "none"
     search: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
+    # How folders of images are read, see `folder_options.Options`.
+    group_by: str | None = None
+    skip_bad: bool = False
 
     def __post_init__(self):
         configs.check(self)
+        folder_options.check_group_by(self.group_by)
         for field in ("tasks", "models", "recipes"):
             names = getattr(self, field)
             if not names or len(set(names)) != len(names):
@@ -77,6 +81,11 @@ class Plan:
                 )
 
     @property
+    def folder(self) -> folder_options.Options:
+        """How folders of images are read."""
+        return folder_options.Options(self.group_by, self.skip_bad)
+
+    @property
     def needs_optuna(self) -> bool:
         """Whether there is a search, and more than a plain grid."""
         plain = self.sampler == "grid" and self.pruner == "none"
@@ -104,8 +113,12 @@ class Cell:
     @property
     def slug(self) -> str:
         """A name for folders, locks and the study."""
-        name = "__".join((self.task, self.model, self.recipe))
-        return re.sub(r"[^\w.-]+", "_", name)
+        return to_file_name("__".join((self.task, self.model, self.recipe)))
+
+
+def to_file_name(name: str) -> str:
+    """Returns a name without what may not stand in a file's name."""
+    return re.sub(r"[^\w.-]+", "_", name)
 
 
 def points(plan: Plan, recipe: str) -> list[dict]:

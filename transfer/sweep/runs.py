@@ -19,7 +19,7 @@ from absl import logging
 
 from efficientnet_tf.utils import files, run_folder, workers
 from transfer import finetune, recipes
-from transfer.sweep import plan as plan_lib
+from transfer.sweep import image_lists, plan as plan_lib
 
 ALL_DIVERGED = "no run of the search finished; choose other values to search."
 
@@ -276,6 +276,9 @@ class _Grid:
             workdir=run.folder,
             data_dir=self.data_dir,
             recipe=run.cell.recipe,
+            folder=image_lists.folder_of(
+                self.plan, self.workdir, run.cell.task
+            ),
             watchers=watchers,
         )
 

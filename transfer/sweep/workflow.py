@@ -1,8 +1,7 @@
 """A sweep from its data to its last run, in one process or several."""
 
 from efficientnet_tf.utils import workers as workers_lib
-from transfer import tasks
-from transfer.sweep import plan as plan_lib, runs
+from transfer.sweep import image_lists, plan as plan_lib, runs
 
 
 def run_grid(
@@ -23,9 +22,11 @@ def run_grid(
     Raises:
       RuntimeError: some runs diverged; all others have ended.
     """
-    if not workers_lib.is_worker():
-        for name in plan.tasks:  # All of them before hours of training.
-            tasks.load_examples(tasks.get_task(name), data_dir)
+    ended, total = runs.count_runs(plan, workdir)
+    if ended == total:
+        image_lists.warn_of_changes(plan, workdir, data_dir)
+    elif not workers_lib.is_worker():  # All before hours of training.
+        image_lists.load(plan, workdir, data_dir)
     progress = workers_lib.Progress(lambda: runs.count_runs(plan, workdir))
     if workers == 1:
         runs.run_sweep(plan, workdir, data_dir, progress.show)

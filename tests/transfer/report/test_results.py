@@ -126,6 +126,10 @@ CONDITIONS = {
         ["learning_rate and weight_decay chosen from 20, not 56"],
     ),
     "all to choose from": ({"recipe": "kornblith", "chosen_from": 56}, []),
+    "in two splits": (
+        {"exact_duplicates": 1, "near_duplicates": 2},
+        ["3 test images are nearly in another split"],
+    ),
     "diverged": ({"diverged": 1}, ["1 more seeds diverged"]),
     "no paper": ({"published": None, "resolution": 64, "complete": False}, []),
 }

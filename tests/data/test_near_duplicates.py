@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf.data import sources
+from efficientnet_tf.data import near_duplicates, sources
 from transfer import tasks
-from transfer.datasets import duplicates
 
 
 def _smooth(number, count):
@@ -23,14 +22,14 @@ def test_exact_and_near_duplicates_are_told_from_others():
     test[4] = np.roll(train[30], 1, axis=1) + 4
     train_labels, test_labels = np.zeros(40, int), np.zeros(6, int)
     test_labels[2] = 1
-    pairs = duplicates.find(
+    pairs = near_duplicates.find(
         sources.from_arrays(train, train_labels, ("cat", "dog")),
         sources.from_arrays(test, test_labels, ("cat", "dog")),
     )
     assert pairs == [
-        duplicates.Pair("image 1 (cat)", "image 7 (cat)", True, True),
-        duplicates.Pair("image 2 (dog)", "image 7 (cat)", False, True),
-        duplicates.Pair("image 4 (cat)", "image 30 (cat)", True, False),
+        near_duplicates.Pair("image 1 (cat)", "image 7 (cat)", True, True),
+        near_duplicates.Pair("image 2 (dog)", "image 7 (cat)", False, True),
+        near_duplicates.Pair("image 4 (cat)", "image 30 (cat)", True, False),
     ]
 
 
@@ -38,7 +37,7 @@ def test_the_same_shape_in_other_colours_is_another_image():
     train = _smooth(0, 3)
     test = (train[:1] // 3).astype("uint8")
     labels = np.zeros(3, int)
-    pairs = duplicates.find(
+    pairs = near_duplicates.find(
         sources.from_arrays(train, labels, ("a", "b")),
         sources.from_arrays(test, labels[:1], ("a", "b")),
     )
@@ -59,7 +58,7 @@ SHARED = {
 def test_duplicates_of_real_sets_are_found(data_dir, name):
     examples = tasks.load_examples(tasks.get_task(name), data_dir)
     train = examples["train"].concatenate(examples["validation"])
-    pairs = duplicates.find(train, examples["test"])
+    pairs = near_duplicates.find(train, examples["test"])
     exact = sum(pair.exact for pair in pairs)
     assert (exact, len(pairs) - exact) == SHARED[name]
     assert all(pair.same_label for pair in pairs)

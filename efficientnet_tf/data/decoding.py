@@ -1,0 +1,266 @@
+"""From the bytes of an image file to upright RGB pixels of 8 bits.
+
+Every route goes through here, so that a network is served with the pixels that
+it was trained with: those that Pillow shows. Transparency is dropped and the
+colour below it kept, as `Image.convert("RGB")`, TensorFlow and the data sets
+of torchvision and timm do; of an animation the first frame is taken.
+"""
+
+import functools
+import os
+import pathlib
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from efficientnet_tf.data import formats, headers, pillow_files
+
+FORMATS = "JPEG, PNG, GIF, BMP, WebP, TIFF or AVIF"
+
+# Pillow's; TensorFlow's own default, which the official code had, is faster by
+# little and differs from it by up to 8 levels.
+_DCT = "INTEGER_ACCURATE"
+
+# Around a crop of a JPEG: colour is stored at half the resolution and
+# interpolated from its neighbours.
+_CROP_MARGIN = 2
+
+# What TensorFlow's ops decode otherwise than Pillow, or not at all.
+_NOT_EXACT = (
+    "a JPEG that is cut short, of unusual coding, or CMYK without Adobe's mark",
+    "a PNG with its EXIF data in a text",
+    "a GIF with transparency, or whose first frame is smaller than the canvas",
+    "a BMP with a palette, bit masks, compression or 16 bits a pixel",
+    "an animated WebP",
+)
+
+
+def identify(head: bytes) -> str:
+    """Returns the format's name by a file's first bytes, "" if unknown.
+
+    Args:
+      head: at least `formats.MAGIC_BYTES` of them, or the whole file.
+    """
+    return formats.identify(head)
+
+
+def decode(image: tf.Tensor, deep_pixels: str = "used") -> tf.Tensor:
+    """Decodes bytes to upright uint8 [H, W, 3]; decoded images pass through.
+
+    What TensorFlow's ops cannot decode as Pillow does goes through Pillow, so
+    that this cannot be exported; see `decode_in_graph`.
+
+    Args:
+      image: a scalar string, or pixels.
+      deep_pixels: one of `pillow_files.DEEP_PIXELS`.
+    """
+    if image.dtype != tf.string:
+        return image
+    header = headers.read_header(image)
+    if tf.executing_eagerly():
+        _note_deep(header)
+
+    def read():
+        function = functools.partial(_decode_by_pillow, deep_pixels=deep_pixels)
+        return tf.numpy_function(function, [image], "uint8", stateful=False)
+
+    pixels = tf.cond(
+        header.exact, lambda: _decode(image, header, deep_pixels), read
+    )
+    pixels.set_shape([None, None, 3])
+    return pixels
+
+
+def decode_in_graph(image: tf.Tensor, deep_pixels: str = "used") -> tf.Tensor:
+    """Decodes like `decode`, by ops that can be exported.
+
+    Raises:
+      InvalidArgumentError: names a format that those ops cannot decode.
+    """
+    if image.dtype != tf.string:
+        return image
+    header = headers.read_header(image)
+
+    def refuse():
+        message = _say_refused(image, header.kind)
+        with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
+            return tf.zeros([0, 0, 3], "uint8")
+
+    pixels = tf.cond(
+        header.exact, lambda: _decode(image, header, deep_pixels), refuse
+    )
+    pixels.set_shape([None, None, 3])
+    return pixels
+
+
+def decode_crop(
+    image: tf.Tensor, draw_crop: Callable, deep_pixels: str = "used"
+) -> tf.Tensor:
+    """Decodes a part of an image; of an upright JPEG, only that part.
+
+    Args:
+      image: a scalar string, or pixels.
+      draw_crop: maps an image's shape to (top, left, height, width), int32 [4].
+      deep_pixels: one of `pillow_files.DEEP_PIXELS`.
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+
+    def crop():
+        pixels = decode(image, deep_pixels)
+        box = draw_crop(tf.shape(pixels))
+        return tf.image.crop_to_bounding_box(pixels, *tf.unstack(box))
+
+    if image.dtype != tf.string:
+        return crop()
+    header = headers.read_header(image)
+    direct = header.exact & (header.kind == formats.JPEG)
+    direct &= header.orientation == 1
+    return tf.cond(direct, lambda: _crop_jpeg(image, draw_crop), crop)
+
+
+def read_image(path: str | os.PathLike, deep_pixels: str = "used") -> tf.Tensor:
+    """Reads one file of any format that Pillow knows to uint8 [H, W, 3].
+
+    Raises:
+      OSError: names the file, its format and why it cannot be read.
+    """
+    path = pathlib.Path(path)
+    data = path.read_bytes()
+    if not data:
+        raise OSError(f"{path} is empty.")
+    try:
+        header = headers.read_header(tf.constant(data))
+        _note_deep(header)
+        if header.exact:
+            return _decode_exact(tf.constant(data), header, deep_pixels)
+        return tf.constant(pillow_files.decode(data, deep_pixels))
+    except tf.errors.InvalidArgumentError:
+        kind = formats.identify(data)
+        raise OSError(f"{path} is a damaged or truncated {kind}.") from None
+    except ValueError as error:
+        raise OSError(f"{path} {error}.") from None
+
+
+def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
+    """Rotates and mirrors [H, W, 3] from an EXIF orientation to upright."""
+    orientation = tf.convert_to_tensor(orientation)
+
+    def turn_it():
+        # Orientations 5 to 8 are transposed; the mirroring below applies to
+        # the transposed image.
+        turned = tf.cond(
+            orientation >= 5,
+            lambda: tf.transpose(image, (1, 0, 2)),
+            lambda: tf.identity(image),
+        )
+        for axis, mirrored in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
+            turned = tf.cond(
+                tf.reduce_any(orientation == tf.constant(mirrored)),
+                lambda turned=turned, axis=axis: tf.reverse(turned, [axis]),
+                lambda turned=turned: tf.identity(turned),
+            )
+        return turned
+
+    return tf.cond(orientation == 1, lambda: tf.identity(image), turn_it)
+
+
+def _decode_by_pillow(image, deep_pixels):
+    # Eager execution passes an array of no dimension. NumPy's own strings
+    # would lose zeros at the end.
+    data = image if isinstance(image, bytes) else image.item()
+    return pillow_files.decode(data, deep_pixels)
+
+
+def _decode(image, header, deep_pixels):
+    """Decodes bytes whose header is exact."""
+    plain = (header.kind == formats.JPEG) & (header.orientation == 1)
+    return tf.cond(
+        plain,
+        lambda: _decode_jpeg(image),
+        lambda: _decode_exact(image, header, deep_pixels),
+    )
+
+
+@headers.outline
+def _decode_exact(image, header, deep_pixels):
+    branches = [
+        lambda: _decode_jpeg(image),
+        lambda: _decode_png(image, header, deep_pixels),
+        lambda: _decode_any(image, 3),
+        lambda: _decode_any(image, 0),
+        lambda: _decode_any(image, 0),
+    ]
+    return turn(tf.switch_case(header.kind, branches), header.orientation)
+
+
+def _decode_jpeg(image):
+    return tf.io.decode_jpeg(image, channels=3, dct_method=_DCT)
+
+
+def _decode_any(image, channels):
+    """Decodes a GIF, BMP or WebP, of the latter all channels there are."""
+    pixels = tf.io.decode_image(
+        image, channels=channels, expand_animations=False
+    )
+    # Asked for three channels, TensorFlow refuses the latter's fourth.
+    return tf.ensure_shape(pixels[..., :3], [None, None, 3])
+
+
+def _decode_png(image, header, deep_pixels):
+    def decode_deep():
+        samples = tf.io.decode_png(image, channels=3, dtype="uint16")
+        samples = tf.cast(samples, "int32")
+        depth = 16
+        if deep_pixels == "used":
+            depth = _used_depth(tf.reduce_max(samples), header.used_bits)
+        return tf.cast(tf.bitwise.right_shift(samples, depth - 8), "uint8")
+
+    return tf.cond(
+        header.sample_bits == 16,
+        decode_deep,
+        lambda: tf.io.decode_png(image, channels=3),
+    )
+
+
+def _used_depth(largest, said):
+    """Returns how many bits samples use; `said` in the file, or 0."""
+    depth = tf.constant(16)
+    for known in reversed(pillow_files.DEPTHS):
+        depth = tf.where(largest < 2**known, known, depth)
+    # A file that says how many bits count has stretched them to all 16, unless
+    # no sample is larger than they are.
+    fits = largest < tf.bitwise.left_shift(1, said)
+    said_depth = tf.where(fits, tf.maximum(said, 8), 16)
+    return tf.where(said > 0, said_depth, depth)
+
+
+def _crop_jpeg(image, draw_crop):
+    shape = tf.image.extract_jpeg_shape(image)
+    box = draw_crop(shape)
+    # Exact to the edge, by a margin that is then cut off.
+    begin = tf.maximum(box[:2] - _CROP_MARGIN, 0)
+    end = tf.minimum(box[:2] + box[2:] + _CROP_MARGIN, shape[:2])
+    pixels = tf.image.decode_and_crop_jpeg(
+        image, tf.concat([begin, end - begin], 0), channels=3, dct_method=_DCT
+    )
+    top, left = tf.unstack(box[:2] - begin)
+    return pixels[top : top + box[2], left : left + box[3]]
+
+
+def _say_refused(image, kind):
+    """Returns what to say of an image that the graph cannot decode."""
+    name = formats.name_format(image)
+    known = tf.gather([*_NOT_EXACT, ""], kind)
+    other = tf.where(
+        name == "",
+        "not an image that is known here",
+        tf.strings.join([name, ", which only image files on disk may be"]),
+    )
+    return tf.where(known == "", other, known)
+
+
+def _note_deep(header):
+    if header.kind == formats.PNG and header.sample_bits == 16:
+        pillow_files.note_deep()

@@ -1,0 +1,67 @@
+"""Which way up a photograph is, from EXIF or XMP data, in the graph."""
+
+import tensorflow as tf
+
+from efficientnet_tf.data import formats
+
+_ORIENTATION_TAG = 0x0112
+_SHORT, _LONG = 3, 4  # Types of a value: two or four bytes.
+
+
+def find_orientation(exif: tf.Tensor, xmp: tf.Tensor) -> tf.Tensor:
+    """Returns the orientation that EXIF data say, else XMP data, else 1.
+
+    Args:
+      exif: a TIFF file as a scalar string, or "".
+      xmp: XML as a scalar string, or "". Pillow turns by it, too.
+
+    Returns:
+      int32 [], from 1 (upright) to 8.
+    """
+
+    def find():
+        found = _read_orientation(exif)
+        return tf.where(found < 0, _search_orientation(xmp), found)
+
+    nothing = (exif == b"") & (xmp == b"")
+    found = tf.cond(nothing, lambda: tf.constant(1), find)
+    return tf.where((found < 1) | (found > 8), 1, found)
+
+
+def _read_orientation(exif):
+    """Returns the orientation in a TIFF directory, or -1 without one."""
+    data = formats.read_bytes(exif)
+    little = tf.strings.substr(exif, 0, 2) == b"II"
+    known = little | (tf.strings.substr(exif, 0, 2) == b"MM")
+    # Zeros, so that the fields of damaged data can be read.
+    data = tf.concat([data, tf.zeros([16], "int32")], axis=0)
+    size = tf.strings.length(exif)
+
+    def number(values):
+        """Combines the last axis, two or four bytes."""
+        values = tf.where(little, tf.reverse(values, [-1]), values)
+        weights = [2**24, 2**16, 2**8, 1][-values.shape[-1] :]
+        return tf.reduce_sum(values * tf.constant(weights), axis=-1)
+
+    begin = number(tf.ensure_shape(data[4:8], [4]))
+    begin = tf.clip_by_value(begin, 0, size)
+    count = number(tf.ensure_shape(data[begin : begin + 2], [2]))
+    begin += 2
+    count = tf.maximum(tf.minimum(count, (size - begin) // 12), 0)
+    entries = tf.reshape(data[begin : begin + 12 * count], [-1, 12])
+    tags, kinds = number(entries[:, :2]), number(entries[:, 2:4])
+    short, long = number(entries[:, 8:10]), number(entries[:, 8:12])
+    value = tf.where(kinds == _SHORT, short, long)
+    usable = (kinds == _SHORT) | (kinds == _LONG)
+    usable &= number(entries[:, 4:8]) == 1
+    found = tf.where(usable, value, 0)[tags == _ORIENTATION_TAG]
+    # The last one counts.
+    return tf.concat([[-1], tf.where(known, found, -1)], axis=0)[-1]
+
+
+def _search_orientation(xmp):
+    """Returns the orientation in an XMP packet, or 1."""
+    pattern = r"(?s).*tiff:Orientation(?:=\"|>)([0-9]).*"
+    digit = tf.strings.regex_replace(xmp, pattern, r"\1")
+    found = tf.strings.length(digit) == 1
+    return tf.where(found, formats.read_byte(digit, 0) - ord("0"), 1)

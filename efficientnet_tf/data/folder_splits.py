@@ -1,0 +1,243 @@
+"""Splits that are cut from one folder by a hash of each image's name.
+
+An image's split depends on its own name alone, so adding others moves none.
+"""
+
+import collections
+import csv
+import hashlib
+import os
+import pathlib
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+
+from efficientnet_tf.data import class_folders, folder_walk
+from efficientnet_tf.utils import folder_options
+
+VALIDATION_SHARE = 0.1
+TEST_SHARE = 0.2
+
+# Of hashes in [0, 1): an image's place, if the split has no folder.
+_RANGES = {
+    "test": (0.0, TEST_SHARE),
+    "validation": (TEST_SHARE, TEST_SHARE + VALIDATION_SHARE),
+}
+
+# Maps a file to the name of what must stay in one split.
+GroupOf = Callable[[pathlib.Path], str]
+
+# It decides which image is in which split, so it never changes. Any number
+# would have done; with this one, the tests' small folders have just the shares.
+_SALT = 98
+
+# Before the name of a group that the user gave.
+_GROUP = "group:"
+
+
+def cut(
+    classes: class_folders.Classes,
+    missing: Sequence[str],
+    *,
+    root: pathlib.Path,
+    group_of: GroupOf,
+    seed: int = 0,
+) -> tuple[dict[str, class_folders.Classes], list[str]]:
+    """Cuts the missing splits out of one folder's classes.
+
+    A group is in "test" if its hash is among the first 20 % of all hashes, in
+    "validation" if it is among the next 10 %. A class that has no image in a
+    split by this rule gives it the one with the nearest hash, which is the only
+    case in which adding an image may move another.
+
+    Args:
+      classes: {class name: its image files}.
+      missing: some of "validation" and "test".
+      root: the folder, for messages.
+      group_of: see `make_group_of`.
+      seed: of the hash.
+
+    Returns:
+      {split: classes} of "train" and the missing ones, and the names of the
+      classes that had to give an image.
+
+    Raises:
+      RuntimeError: a class has fewer groups than there are splits.
+    """
+    groups = {
+        name: sorted({group_of(file) for file in files})
+        for name, files in classes.items()
+    }
+    splits = ("train", *missing)
+    for name, own in groups.items():
+        if len(own) < len(splits):
+            raise RuntimeError(
+                _explain_small(root, name, classes, own, missing)
+            )
+    hashes = {
+        g: _hash(f"split {_SALT + seed}:{g}")
+        for own in groups.values()
+        for g in own
+    }
+    place = {group: _place(value, missing) for group, value in hashes.items()}
+    given = _fill(groups, place, hashes, splits)
+    divided = {
+        split: {
+            name: [file for file in files if place[group_of(file)] == split]
+            for name, files in classes.items()
+        }
+        for split in splits
+    }
+    for split, parts in divided.items():
+        for name, files in parts.items():
+            if not files:
+                raise RuntimeError(
+                    f"Class {name!r} in {root} has no image for {split}: its "
+                    "groups are in other splits because of other classes. Use "
+                    "smaller groups, or provide split folders."
+                )
+    return divided, given
+
+
+def make_group_of(
+    options: folder_options.Options,
+    root: pathlib.Path,
+    files: Mapping[pathlib.Path, pathlib.Path],
+) -> tuple[GroupOf, int]:
+    """Returns a function from a file to its group, and how many have none.
+
+    Without `group_by`, and for files that it does not know, a group is
+    CLASS/NAME without the suffix of an image, so that a copy in another format
+    stays in the same split, and names that repeat in other classes or folders
+    do not matter.
+
+    Args:
+      options: with `group_by`, which looks at paths below `root`.
+      root: the folder.
+      files: {file: the folder of its class folder}.
+
+    Raises:
+      OSError: the .csv file cannot be read.
+      ValueError: it lacks a column, or no file has a group.
+    """
+    find: Callable[[str], str | None] = lambda name: None  # noqa: E731
+    if options.group_by and options.reads_csv:
+        table = _read_csv(options.group_by)
+        find = lambda name: (  # noqa: E731
+            table.get(name) or table.get(name.rpartition("/")[2])
+        )
+    elif options.group_by:
+        pattern = re.compile(options.group_by)
+        find = lambda name: _search(pattern, name)  # noqa: E731
+    names = {file: name_of(root, file) for file in files}
+    groups = {file: find(name) for file, name in names.items()}
+    without = sum(group is None for group in groups.values())
+    if options.group_by and without == len(groups):
+        raise ValueError(
+            f"--group_by={options.group_by} gives no group to any of the "
+            f"{len(groups):,} images, such as {next(iter(names.values()))}."
+        )
+
+    def group_of(file):
+        group = groups[file]
+        if group is not None:
+            return f"{_GROUP}{group}"
+        return _stem(name_of(files[file], file))
+
+    return group_of, without if options.group_by else 0
+
+
+def count_straddling(
+    splits: Mapping[str, Sequence], group_of: GroupOf
+) -> list[str]:
+    """Returns the groups of `group_by` that have images in several splits."""
+    places = collections.defaultdict(set)
+    for split, files in splits.items():
+        for file in files:
+            places[group_of(file)].add(split)
+    return sorted(
+        group.removeprefix(_GROUP)
+        for group, found in places.items()
+        if len(found) > 1 and group.startswith(_GROUP)
+    )
+
+
+def name_of(root: pathlib.Path, file: pathlib.Path) -> str:
+    """Returns a file's path below the root, equal on all systems."""
+    name = file.relative_to(root).as_posix()
+    return unicodedata.normalize("NFC", name)
+
+
+def _explain_small(root, name, classes, groups, missing):
+    count = f"{len(classes[name])} images"
+    if len(groups) < len(classes[name]):
+        count += f" in {len(groups)} groups"
+    return (
+        f"Class {name!r} in {root} has {count}; at least {len(missing) + 1} "
+        f"are needed to cut {' and '.join(missing)} from it: add images, move "
+        f"the class away, or provide folders named {' and '.join(missing)}."
+    )
+
+
+def _hash(text):
+    """Returns a number in [0, 1) that depends on nothing but the text."""
+    digest = hashlib.sha256(os.fsencode(text)).digest()
+    return int.from_bytes(digest[:7], "big") / 2**56
+
+
+def _place(value, missing):
+    for split in missing:
+        low, high = _RANGES[split]
+        if low <= value < high:
+            return split
+    return "train"
+
+
+def _fill(groups, place, hashes, splits):
+    """Gives each class at least one group in each split; returns which gave."""
+    given = []
+    for name, own in sorted(groups.items()):
+        for split in splits:
+            counts = collections.Counter(place[group] for group in own)
+            if counts[split]:
+                continue
+            largest = max(splits, key=lambda s: counts[s])
+            donors = [group for group in own if place[group] == largest]
+            low, high = _RANGES.get(split, (1.0, 1.0))
+            nearest = min(
+                donors,
+                key=lambda g: max(low - hashes[g], hashes[g] - high, 0.0),
+            )
+            place[nearest] = split
+            given.append(name)
+    return sorted(set(given))
+
+
+def _stem(name):
+    """Returns a path without the suffix of an image."""
+    path = pathlib.PurePosixPath(name)
+    if path.suffix.lower() in folder_walk.SUFFIXES:
+        return path.with_suffix("").as_posix()
+    return name
+
+
+def _search(pattern, name):
+    match = pattern.search(name)
+    if match is None:
+        return None
+    return match[1] if pattern.groups else match[0]
+
+
+def _read_csv(path):
+    """Returns {path below the root, or file name: group}."""
+    with open(
+        pathlib.Path(path).expanduser(), newline="", encoding="utf-8-sig"
+    ) as stream:
+        rows = csv.DictReader(stream)
+        lacking = {"path", "group"} - set(rows.fieldnames or ())
+        if lacking:
+            raise ValueError(
+                f"{path} lacks the column {sorted(lacking)[0]!r}: expected "
+                "path and group, in a first line."
+            )
+        return {row["path"]: row["group"] for row in rows}

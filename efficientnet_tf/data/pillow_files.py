@@ -1,0 +1,123 @@
+"""Image files that TensorFlow cannot decode, or not rightly, by Pillow."""
+
+import importlib
+import io
+import warnings
+
+import numpy as np
+from absl import logging
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from efficientnet_tf.data import formats
+
+# How samples of more than 8 bits become 8 bits. "used": by as many bits as the
+# image uses, because cameras and microscopes write 12 bits into files of 16;
+# "full": by all 16.
+DEEP_PIXELS = ("used", "full")
+DEPTHS = (8, 10, 12, 14, 16)
+
+# A package with a Pillow plugin for HEIC; Pillow has none.
+_HEIF = "pillow_heif"
+
+# TIFF's tag for the bits a sample.
+_BITS_PER_SAMPLE = 258
+
+
+def decode(data: bytes, deep_pixels: str = "used") -> np.ndarray:
+    """Decodes the bytes of a file to upright uint8 [H, W, 3].
+
+    Args:
+      data: the whole file.
+      deep_pixels: one of `DEEP_PIXELS`.
+
+    Raises:
+      ValueError: says what is wrong with it, to follow the file's name.
+    """
+    kind = formats.identify(data[: formats.MAGIC_BYTES])
+    if kind == "HEIC":
+        _register_heif()
+    # Of damaged EXIF data and of very large images, which TensorFlow does not
+    # mind either.
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            image = Image.open(io.BytesIO(data))
+            image.load()
+            image = ImageOps.exif_transpose(image)
+        except UnidentifiedImageError:
+            raise ValueError(_say_unknown(kind)) from None
+        # Pillow's plugins raise what they like on damaged files.
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            raise ValueError(
+                f"is a damaged or truncated {kind or 'image'} ({reason})"
+            ) from None
+        return _to_rgb(image, kind or image.format, deep_pixels)
+
+
+def note_deep() -> None:
+    """Says, once, what becomes of samples of 16 bits."""
+    logging.log_first_n(
+        logging.INFO,
+        "Images of 16 bits a sample are scaled to 8 by the bits that each one "
+        "uses (%s); with deep_pixels=full, by all 16.",
+        1,
+        ", ".join(map(str, DEPTHS)),
+    )
+
+
+def count_bits(samples: np.ndarray) -> int:
+    """Returns the smallest of `DEPTHS` that holds every sample."""
+    largest = int(samples.max(initial=0))
+    return next(depth for depth in DEPTHS if largest < 2**depth)
+
+
+def _to_rgb(image, kind, deep_pixels):
+    if image.mode == "F":
+        raise ValueError(
+            f"is a {kind} of floating-point samples, whose range is unknown"
+        )
+    if image.mode.startswith("I"):
+        return _scale(np.asarray(image), kind, deep_pixels)
+    pixels = np.asarray(image.convert("RGB"))
+    if _is_deep(image):
+        # Pillow keeps the upper 8 of the 16 bits of each colour.
+        note_deep()
+        if deep_pixels == "used" and pixels.max(initial=0) < 2**6:
+            raise ValueError(
+                f"is a {kind} of 16 bits a colour that uses 14 or fewer, of "
+                "which Pillow keeps too few; convert it to 8 bits, or set "
+                "deep_pixels=full"
+            )
+    return pixels
+
+
+def _scale(samples, kind, deep_pixels):
+    """Scales grey samples of up to 16 bits to uint8 [H, W, 3]."""
+    if samples.min(initial=0) < 0 or samples.max(initial=0) >= 2**16:
+        raise ValueError(f"is a {kind} of samples outside 0 to 65535")
+    note_deep()
+    depth = 16 if deep_pixels == "full" else count_bits(samples)
+    grey = (samples.astype("int32") >> (depth - 8)).astype("uint8")
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def _is_deep(image):
+    tags = getattr(image, "tag_v2", {})
+    bits = tags.get(_BITS_PER_SAMPLE, (8,))
+    return max(bits) > 8
+
+
+def _say_unknown(kind):
+    if kind == "HEIC":
+        return "is a HEIC, which `pip install pillow-heif` makes readable"
+    if kind:
+        return f"is a {kind} that Pillow {Image.__version__} cannot read"
+    return "is not an image"
+
+
+def _register_heif():
+    try:
+        plugin = importlib.import_module(_HEIF)
+    except ImportError:
+        return  # Then Pillow does not know the format.
+    plugin.register_heif_opener()

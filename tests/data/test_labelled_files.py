@@ -1,0 +1,291 @@
+"""A folder's images in a run: checked, listed, and the same when resumed."""
+
+import csv
+import logging
+import shutil
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from efficientnet_tf.data import damaged_files, decoding, labelled_files
+from efficientnet_tf.utils import folder_options, run_folder
+
+SPLITS = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory, make_folder):
+    folder = make_folder(tmp_path_factory.mktemp("photos"), {"a": 12, "b": 12})
+    damaged_files.examine(folder, sorted(folder.rglob("*.png")))
+    return folder
+
+
+@pytest.fixture
+def folder(pristine, tmp_path):
+    copy = shutil.copytree(pristine, tmp_path / "photos")
+    # What is known of the images holds for the copies: decoding takes long.
+    known = [damaged_files._cache_file(path) for path in (pristine, copy)]
+    shutil.copy(*known)
+    return copy
+
+
+def divide(folder, splits=SPLITS, **fields):
+    return labelled_files.divide(
+        folder, splits, folder_options.Options(**fields)
+    )
+
+
+def places(division):
+    return {
+        file.relative_to(file.parents[1]).as_posix(): split
+        for split, labelled in division.files.items()
+        for file, _ in labelled
+    }
+
+
+def read_csv(path):
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def damage_middle(path):
+    """Changes a byte of a PNG's pixels, so that its beginning and end hold."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def write_bad_length(path):
+    """Writes a PNG with too few rows, whose every check sum is right."""
+
+    def chunk(kind, data):
+        body = kind + data
+        return (
+            struct.pack(">I", len(data))
+            + body
+            + struct.pack(">I", zlib.crc32(body))
+        )
+
+    header = struct.pack(">IIBBBBB", 40, 40, 8, 2, 0, 0, 0)
+    rows = zlib.compress(bytes(121 * 10))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", rows)
+        + chunk(b"IEND", b"")
+    )
+
+
+def cut_jpeg(path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path, "JPEG")
+    data = path.read_bytes()
+    half = len(data) // 2
+    path.write_bytes(data[:half] + bytes(len(data) - half))
+
+
+DAMAGES = {
+    "a byte in the middle": damage_middle,
+    "too few rows": write_bad_length,
+    "a JPEG of which half is zeros": cut_jpeg,
+    "a web page": lambda path: path.write_text("<html>not found</html>"),
+    "nothing": lambda path: path.write_bytes(b""),
+    "the start alone": lambda path: path.write_bytes(path.read_bytes()[:50]),
+}
+
+
+def test_every_damage_is_found_before_any_work(folder, tmp_path):
+    files = sorted((folder / "a").iterdir())[: len(DAMAGES)]
+    for file, damage in zip(files, DAMAGES.values(), strict=True):
+        damage(file)
+    workdir = tmp_path / "run"
+    message = rf"{len(DAMAGES)} of 24 images cannot be read; .*--skip_bad"
+    with pytest.raises(RuntimeError, match=message):
+        divide(folder, workdir=workdir)
+    rows = read_csv(workdir / run_folder.UNREADABLE_FILE)
+    assert [row["path"] for row in rows] == [f"a/{f.name}" for f in files]
+    assert all(len(row["reason"]) > 20 for row in rows)
+    # They are left out, and no other image moves.
+    whole = places(divide(folder, workdir=workdir, skip_bad=True))
+    assert len(whole) == 24 - len(DAMAGES)
+    kept = {r["path"]: r["split"] for r in read_csv(workdir / "images.csv")}
+    assert kept == whole | {f"a/{f.name}": "unreadable" for f in files}
+
+
+def test_a_share_of_unreadable_images_may_be_left_out(folder):
+    damage_middle(folder / "a" / "000.png")
+    with pytest.raises(RuntimeError, match="1 of 24 .* The limit is 4.00%"):
+        divide(folder, bad_share=0.04)
+    assert len(places(divide(folder, bad_share=0.05))) == 23
+
+
+def test_a_second_look_decodes_only_what_is_new(folder, monkeypatch):
+    read = []
+    decode = decoding.read_image
+    monkeypatch.setattr(
+        decoding, "read_image", lambda path: read.append(path) or decode(path)
+    )
+    first = divide(folder)
+    (folder / "a" / "001.png").touch()
+    divide(folder)
+    assert read == []
+    shutil.copy(folder / "a" / "000.png", folder / "a" / "new.png")
+    damage_middle(folder / "b" / "003.png")
+    assert len(places(divide(folder, skip_bad=True))) == 24
+    assert {path.name for path in read} == {"new.png", "003.png"}
+    again = divide(folder, skip_bad=True).facts
+    for path, facts in again.items():
+        if path in first.facts:
+            assert facts.sha256 == first.facts[path].sha256
+            assert facts.sketch.bits == first.facts[path].sketch.bits
+
+
+def add(folder):
+    for name in "ab":
+        shutil.copy(folder / name / "000.png", folder / name / "zzz.png")
+
+
+def test_a_resumed_run_goes_on_with_its_own_images(folder, tmp_path, caplog):
+    fields = {"workdir": tmp_path / "run"}
+    before = divide(folder, **fields)
+    add(folder)
+    (folder / "c").mkdir()
+    shutil.copy(folder / "a" / "000.png", folder / "c" / "000.png")
+    with caplog.at_level(logging.WARNING):
+        after = divide(folder, resumes=True, **fields)
+    assert after.files == before.files
+    assert after.class_names == ("a", "b")
+    assert "3 added (a/zzz.png, b/zzz.png, c/000.png)" in caplog.text
+
+
+def remove(folder):
+    (folder / "a" / "000.png").unlink()
+
+
+def replace(folder):
+    other = folder / "b" / "001.png"
+    other.write_bytes((folder / "b" / "002.png").read_bytes())
+
+
+def rename(folder):
+    (folder / "b" / "002.png").rename(folder / "b" / "x.png")
+
+
+CHANGES = [
+    (remove, r"1 removed \(a/000.png\)"),
+    (replace, r"1 changed \(b/001.png\)"),
+    (rename, r"1 added \(b/x.png\); 1 removed \(b/002.png\)"),
+]
+
+
+@pytest.mark.parametrize("change, message", CHANGES)
+def test_a_run_whose_images_are_gone_cannot_go_on(
+    folder, tmp_path, change, message
+):
+    fields = {"workdir": tmp_path / "run"}
+    divide(folder, **fields)
+    change(folder)
+    with pytest.raises(RuntimeError, match=f"changed since .*: {message}"):
+        divide(folder, resumes=True, **fields)
+    divide(folder, **fields)  # A new run begins with what there is.
+
+
+def test_touched_files_have_not_changed(folder, tmp_path):
+    fields = {"workdir": tmp_path / "run"}
+    before = divide(folder, **fields)
+    for path in folder.rglob("*.png"):
+        path.touch()
+    assert divide(folder, resumes=True, **fields).files == before.files
+
+
+def test_a_finished_run_says_what_changed(folder, tmp_path, caplog):
+    divide(folder, workdir=tmp_path / "run")
+    labelled_files.warn_of_changes(folder, tmp_path / "run")
+    assert "have changed" not in caplog.text
+    add(folder)
+    remove(folder)
+    labelled_files.warn_of_changes(folder, tmp_path / "run")
+    assert (
+        "changed since this run: 2 added (a/zzz.png, b/zzz.png); 1 remov"
+        in (caplog.text)
+    )
+
+
+def test_a_run_of_an_earlier_version_is_not_divided_otherwise(folder, tmp_path):
+    with pytest.raises(RuntimeError, match="without a list of its images"):
+        divide(folder, workdir=tmp_path / "run", resumes=True)
+
+
+def test_images_of_two_splits_are_counted_and_named(folder, tmp_path, caplog):
+    noise = np.random.default_rng(3).integers(20, 236, (6, 6, 3), np.uint8)
+    picture = Image.fromarray(noise).resize((48, 48))
+    lighter = np.asarray(picture) + 3
+    found = places(divide(folder))
+    tested = next(name for name, split in found.items() if split == "test")
+    trained = next(name for name, split in found.items() if split == "train")
+    picture.save(folder / tested)
+    Image.fromarray(lighter).save(folder / trained)
+    workdir = tmp_path / "run"
+    divide(folder, workdir=workdir)
+    (row,) = read_csv(workdir / run_folder.NEAR_DUPLICATES_FILE)
+    assert (row["path"], row["other_path"]) == (tested, trained)
+    assert f"1 of {list(found.values()).count('test')} test images" in (
+        caplog.text
+    )
+
+
+def test_all_labelled_images_are_one_split(folder, tmp_path):
+    division = divide(folder, ("all",))
+    assert len(places(division)) == 24
+    split = tmp_path / "split"
+    for place, name in (("Train", "a"), ("Train", "b"), ("val", "a")):
+        shutil.copytree(folder / name, split / place / name)
+    shutil.copytree(folder / "b", split / "val" / "b")
+    assert [len(own) for own in divide(split, ("all",)).files.values()] == [48]
+    shutil.rmtree(folder / "b")
+    assert len(places(divide(folder, ("all",)))) == 12
+    with pytest.raises(RuntimeError, match="one class, 'a'; .* give .*/a"):
+        divide(folder)
+
+
+def test_a_missing_train_folder_is_named_only_if_it_is_needed(folder, tmp_path):
+    root = tmp_path / "root"
+    shutil.copytree(folder, root / "Testing")
+    assert len(places(divide(root, ("test",)))) == 24
+    with pytest.raises(
+        RuntimeError,
+        match=r"holds test \(Testing\) and no training images, so .*'train'",
+    ):
+        divide(root)
+
+
+def test_what_was_understood_is_said_in_a_line(folder, tmp_path, caplog):
+    root = tmp_path / "root"
+    shutil.copytree(folder, root / "My_Training")
+    shutil.copytree(folder, root / "My_Testing")
+    (root / ".DS_Store").touch()
+    (root / "My_Testing" / "notes.txt").touch()
+    with caplog.at_level(logging.INFO):
+        found = divide(root)
+    sizes = [len(found.files[split]) for split in SPLITS]
+    assert sizes[2] == 24 and sum(sizes) == 48
+    assert (
+        f"root: 2 classes; train {sizes[0]} images (My_Training), validation "
+        f"{sizes[1]} images (cut by name), test 24 images (My_Testing)."
+    ) in caplog.text
+    assert (
+        "1 .txt files (My_Testing/notes.txt); 1 hidden, system or unfinished "
+        "files (.DS_Store)"
+    ) in caplog.text
+
+
+def test_a_name_in_no_encoding_is_read(folder, tmp_path):
+    name = b"caf\xe9.png".decode(errors="surrogateescape")
+    shutil.copy(folder / "a" / "000.png", folder / "a" / name)
+    fields = {"workdir": tmp_path / "run"}
+    before = divide(folder, **fields)
+    assert f"a/{name}" in places(before)
+    assert divide(folder, resumes=True, **fields).files == before.files
