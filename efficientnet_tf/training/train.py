@@ -103,7 +103,7 @@ def train_and_evaluate(
 def _record(row, workdir, begin, devices):
     """Adds the time to a run's row, and writes it."""
     path = workdir / run_folder.METRICS_FILE
-    row["seconds"] = round(progress.total_seconds(path, begin), 1)
+    row["seconds"] = round(progress.total_seconds([path], begin), 1)
     if distribution.is_chief(devices):
         files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
