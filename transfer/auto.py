@@ -17,12 +17,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.utils import files, run_folder
 from transfer import (
     fitting,
     frozen_features,
-    inputs,
     linear_head,
     recipes,
     training_plan,
@@ -108,7 +106,9 @@ def choose(
     found = json.loads(path.read_text())
     logging.info("Kept: %s; %s.", found["kept"], found["why"])
     if found["kept"] == LINEAR:
-        return dataclasses.replace(linear, l2_sweep=(found["C"],)), found
+        return dataclasses.replace(
+            linear, l2_sweep=(found["baseline_C"],)
+        ), found
     return _plan(setup, changed, image_area, found["baseline_top1"]), found
 
 
@@ -154,7 +154,7 @@ def _compare(setup, linear, changed, image_area):
         "kept": LINEAR,
         "baseline_top1": chosen.accuracy,
         "baseline_seconds": round(seconds, 1),
-        "C": chosen.C,
+        "baseline_C": chosen.C,
     }
     mistakes = round((1 - chosen.accuracy) * chosen.images)
     if not is_better(mistakes, 0):
@@ -285,4 +285,4 @@ def _find_trained_hits(setup, accuracy):
         logging.warning("The training diverged: %s", error)
         return np.zeros(held.size, bool)
     scores = fitting.score(classifier, held)
-    return scores.predicted == inputs.read_labels(held)
+    return scores.predicted == held.read_labels()

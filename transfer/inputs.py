@@ -32,18 +32,9 @@ def make_eval_dataset(
     )
 
 
-def read_labels(examples: examples_lib.Examples) -> np.ndarray:
-    """Returns the labels [N] in the order of the examples."""
-    source = examples.source
-    rows = source.epoch(None, 0).take(examples.size)
-    # TensorFlow drops the image, which nobody asks for, from the graph.
-    labels = rows.map(lambda _, row: source.open(row)[1])
-    return np.fromiter(labels.as_numpy_iterator(), "int64")
-
-
 def count_classes(examples: examples_lib.Examples) -> np.ndarray:
     """Returns the number of images of each class, [classes]."""
-    labels = read_labels(examples)
+    labels = examples.read_labels()
     return np.bincount(labels, minlength=len(examples.class_names))
 
 

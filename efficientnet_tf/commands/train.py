@@ -113,5 +113,13 @@ def _parse_steps(texts):
     return first, last
 
 
+def _fields():
+    """Returns the fields that --set takes."""
+    from efficientnet_tf.training import recipes
+    from efficientnet_tf.utils import configs
+
+    return configs.field_names(recipes.TrainConfig)
+
+
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, fields=_fields)

@@ -193,6 +193,12 @@ def _load_examples(dataset, splits, config, data_dir):
             *reversed(splits),
         )
     examples = {"train": train, "test": test}
+    if config.minival_images >= train.size:
+        raise ValueError(
+            f"minival_images={config.minival_images} cannot be held out of "
+            f"{train.size} training images; set fewer, such as "
+            f"--set=minival_images={train.size // 10}, or 0 for none."
+        )
     if config.minival_images:
         train, minival = train.hold_out(config.minival_images)
         examples |= {"train": train, "minival": minival}
