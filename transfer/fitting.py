@@ -118,11 +118,9 @@ def train(
 
 def cache_key(setup: Setup) -> str:
     """Returns what tells this network's cached features from others'."""
-    known = setup.label in registry.list_models()
-    # A variant's file may change.
-    network = setup.label if known else registry.get_variant(setup.model)
-    if not known:
-        network = dataclasses.asdict(network)
+    network: str | dict = setup.label
+    if network not in registry.list_models():  # A variant's file may change.
+        network = dataclasses.asdict(registry.get_variant(setup.model))
     return f"{network}:{setup.weights}"
 
 

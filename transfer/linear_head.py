@@ -121,7 +121,6 @@ def choose_strength(
     ]
     images = sum(len(division.labels) for division in divisions)
     tried: list[Strength] = []
-    best = None
     for C in sorted(sweep):
         found = [division.score(C) for division in divisions]
         hits, losses = (
