@@ -10,6 +10,7 @@ from efficientnet_tf.training import recipes as training_recipes
 from efficientnet_tf.utils import configs
 
 MAX_STAGES = len(variants.VARIANTS["efficientnet_b0"].stages)
+L2_SWEEP = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 # What a rule decides.
 RULED = (
     "epochs",
@@ -105,15 +106,7 @@ class FinetuneConfig:
     precision: Annotated[str, configs.OneOf(*configs.PRECISIONS)] = "float32"
     seed: Annotated[int, configs.AtLeast(0)] = 0
     # Inverse L2 strengths to choose from for the linear head.
-    l2_sweep: Annotated[tuple[float, ...], configs.Above(0)] = (
-        0.001,
-        0.003,
-        0.01,
-        0.03,
-        0.1,
-        0.3,
-        1.0,
-    )
+    l2_sweep: Annotated[tuple[float, ...], configs.Above(0)] = L2_SWEEP
 
     def __post_init__(self):
         configs.check(self)
