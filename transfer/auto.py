@@ -11,6 +11,7 @@ import json
 import math
 import pathlib
 import time
+from typing import Any
 
 import keras
 import numpy as np
@@ -105,11 +106,12 @@ def choose(
         files.write_json(path, found)
     found = json.loads(path.read_text())
     logging.info("Kept: %s; %s.", found["kept"], found["why"])
-    if found["kept"] == LINEAR:
-        return dataclasses.replace(
-            linear, l2_sweep=(found["baseline_C"],)
-        ), found
-    return _plan(setup, changed, image_area, found["baseline_top1"]), found
+    config: dict[str, Any] = {
+        # JSON has no tuples.
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in found.pop("config").items()
+    }
+    return recipes.FinetuneConfig(**config), found
 
 
 def is_better(wins: int, losses: int) -> bool:
@@ -156,15 +158,21 @@ def _compare(setup, linear, changed, image_area):
         "baseline_seconds": round(seconds, 1),
         "baseline_C": chosen.C,
     }
+    # Stored, because the plan goes by the device, and that may be another when
+    # the run is resumed.
+    kept = dataclasses.replace(linear, l2_sweep=(chosen.C,))
     mistakes = round((1 - chosen.accuracy) * chosen.images)
     if not is_better(mistakes, 0):
         why = (
             f"the linear classifier gets {mistakes} of {chosen.images} "
             "held-out images wrong, too few to see whether training is better"
         )
-        return {**found, "compared_on": 0, "wins": 0, "losses": 0, "why": why}
-    plan = _plan(setup, changed, image_area, chosen.accuracy)
-    return found | _train(setup, plan, baseline)
+        found |= {"compared_on": 0, "wins": 0, "losses": 0, "why": why}
+    else:
+        plan = _plan(setup, changed, image_area, chosen.accuracy)
+        found |= _train(setup, plan, baseline)
+        kept = plan if found["kept"] == TRAINING else kept
+    return {**found, "config": dataclasses.asdict(kept)}
 
 
 def _train(setup, plan, baseline):

@@ -9,7 +9,7 @@ from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder, variants
 from efficientnet_tf.utils import files, run_folder
 from efficientnet_tf.weights import loading
-from transfer import auto, finetune, recipes
+from transfer import auto, finetune, fitting, recipes, tasks
 
 SMALL = ["resolution=32", "batch_size=8", "epochs=2", "frozen_stages=0"]
 
@@ -36,12 +36,12 @@ def place(tmp_path_factory, tiny_row):
     return place
 
 
-def _run(place, workdir, recipe="auto", settings=SMALL, weights=True):
+def _run(place, workdir, recipe="auto", settings=SMALL):
     return finetune.finetune_and_evaluate(
         f"folder:{place / 'images'}",
         "tiny",
-        weights=str(place / "tiny.weights.h5") if weights else None,
-        config=recipes.get_recipe(recipe, settings, pretrained=weights),
+        weights=str(place / "tiny.weights.h5"),
+        config=recipes.get_recipe(recipe, settings),
         workdir=workdir,
         recipe=recipe,
     )
@@ -185,15 +185,35 @@ def test_a_comparison_resumes_after_an_interrupt(place, tmp_path, monkeypatch):
     assert not (fold / run_folder.CHECKPOINTS).exists()
     assert row["seconds"] > lines[0]["seconds"]
     found = json.loads((tmp_path / auto.CHOICE_FILE).read_text())
+    assert found.pop("config")["epochs"] == row["epochs"]
     assert {name: row[name] for name in found} == found
 
 
-def test_random_weights_have_no_baseline(place, tmp_path):
-    row = _run(place, tmp_path, settings=SMALL, weights=False)
-    assert row["kept"] == "training" and "random" in row["why"]
-    assert not (tmp_path / auto.CHOICE_FILE).exists()
+def _setup(workdir, weights, *settings):
+    parts = {"train": _examples(16, 0), "validation": _examples(4, 16)}
+    config = recipes.get_recipe("auto", [*SMALL, *settings])
+    task = tasks.get_task("digits")
+    return fitting.Setup(task, "tiny", weights, config, parts, workdir)
 
 
-def test_a_diverged_training_is_not_kept(place, tmp_path):
-    row = _run(place, tmp_path, settings=[*SMALL, "learning_rate=1e30"])
-    assert (row["kept"], row["wins"]) == ("linear", 0)
+def test_random_weights_have_no_baseline(tmp_path, monkeypatch):
+    monkeypatch.setattr(auto, "_compare", None)
+    config, found = auto.choose(_setup(tmp_path, None), 100**2)
+    assert config.epochs == 2 and config.rule == "none"
+    assert found["kept"] == "training" and "random" in found["why"]
+
+
+def test_steps_take_the_place_of_the_plans_epochs(tmp_path):
+    setup = _setup(tmp_path, None, "epochs=0", "steps=7", "mixup_alpha=0.3")
+    config, _ = auto.choose(setup, 100**2)
+    assert (config.epochs, config.steps, config.mixup_alpha) == (0, 7, 0.3)
+
+
+def test_a_diverged_training_has_no_hits(tmp_path, monkeypatch):
+    def diverge(*_):
+        raise FloatingPointError("loss is nan")
+
+    monkeypatch.setattr(fitting, "build", lambda setup: None)
+    monkeypatch.setattr(fitting, "train", diverge)
+    hits = auto._find_trained_hits(_setup(tmp_path, None), 0.5)
+    assert hits.tolist() == [False] * 4
