@@ -145,7 +145,9 @@ def _parse_flags(argv, fields):
 
 def _explain_unknown(error, fields):
     """Returns a message with the flag of the nearest name and the choices."""
-    name, value = error.flagname, error.flagvalue
+    name = error.flagname
+    # Its "value" is the whole argument.
+    value = str(error.flagvalue).partition("=")[2] or "VALUE"
     own = [
         flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])
     ]
@@ -154,7 +156,7 @@ def _explain_unknown(error, fields):
     if near:
         meant = f"--{near[0]}"
         if near[0] in fields:
-            meant = f"--set={near[0]}={'VALUE' if value is None else value}"
+            meant = f"--set={near[0]}={value}"
         hint = f"did you mean {meant}? Choose"
     return f"Unknown flag '{name}'; {hint} one of --{', --'.join(sorted(own))}."
 

@@ -238,12 +238,6 @@ CASES = {
         1,
         "There is no folder {tmp}/nowhere|{tmp}/nowhere holds no finished run",
     ),
-    "more to hold out than there is": (
-        [*TRAIN, "--set=minival_images=90", "--set=batch_size=2"],
-        2,
-        "minival_images=90 cannot be held out of 14 training images; set "
-        "fewer, such as --set=minival_images=1, or 0 for none",
-    ),
     "mistyped flag's name": (
         [*DIGITS, "--recip=full"],
         2,

@@ -286,6 +286,7 @@ def _command(folder, workdir, how, epoch, **fields):
             how,
             str(epoch),
             f"--task=folder:{folder}",
+            "--recipe=full",
             f"--weights={workdir.parent / 'tiny.weights.h5'}",
             f"--workdir={workdir}",
             *(f"--set={key}={value}" for key, value in sets.items()),
