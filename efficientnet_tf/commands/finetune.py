@@ -94,6 +94,8 @@ def _print_summary(row):
 
 def _class_facts(row, counts):
     """Returns what the metric hides: other means, classes, mistakes."""
+    if counts is None:  # A run of an early version has no confusion.
+        return {}
     facts = summary.class_facts(counts, row["class_names"])
     if row["metric"] != "top1":
         facts["top-1 accuracy"] = f"{100 * row['top1']:.1f} %"
