@@ -95,7 +95,8 @@ def choose(
     plan = _plan(setup, changed, image_area, accuracy=0.0)
     if setup.weights is None:
         why = "the weights are random, so a linear classifier has no features"
-        return plan, {"kept": TRAINING, "why": why}
+        tried = training_plan.describe(plan)
+        return plan, {"kept": TRAINING, "tried": tried, "why": why}
     linear = dataclasses.replace(
         recipes.RECIPES["linear"],
         **{name: v for name, v in changed.items() if name in _OF_BASELINE},
@@ -167,9 +168,11 @@ def _compare(setup, linear, changed, image_area):
             f"the linear classifier gets {mistakes} of {chosen.images} "
             "held-out images wrong, too few to see whether training is better"
         )
-        found |= {"compared_on": 0, "wins": 0, "losses": 0, "why": why}
+        found |= {"tried": "no training", "why": why}
+        found |= {"compared_on": 0, "wins": 0, "losses": 0}
     else:
         plan = _plan(setup, changed, image_area, chosen.accuracy)
+        found["tried"] = training_plan.describe(plan)
         found |= _train(setup, plan, baseline)
         kept = plan if found["kept"] == TRAINING else kept
     return {**found, "config": dataclasses.asdict(kept)}
@@ -267,9 +270,10 @@ def _train_fold(setup, plan, number, examples, accuracy):
     if path.exists():  # Of an earlier process.
         return np.array(json.loads(path.read_text())["hits"], bool)
     logging.info(
-        "Training on %d images, to compare on %d others.",
+        "Training on %d images, to compare on %d others: %s.",
         examples["train"].size,
         examples["validation"].size,
+        training_plan.describe(plan),
     )
     config = dataclasses.replace(
         plan, train_on="train", evaluate_on="validation"

@@ -57,3 +57,17 @@ def plan(
         epochs=epochs,
         warmup_epochs=min(config.warmup_epochs, epochs / 4),
     )
+
+
+def describe(config: recipes.FinetuneConfig) -> str:
+    """Returns a training in a few words, for rows and summaries."""
+    length = f"{config.epochs} epochs"
+    if config.steps:
+        length = f"{config.steps} steps"
+    pixels = config.resolution or "the network's own"
+    begin = {"linear": "the linear classifier", "zero": "zeros"}
+    return (
+        f"{length} at {pixels} pixels, learning rate {config.learning_rate:g}, "
+        f"from {begin.get(config.head, 'a random classifier')}, batch norm "
+        f"{'frozen' if config.batch_norm == 'frozen' else 'trained'}"
+    )

@@ -79,6 +79,7 @@ def _print_summary(row):
                 )
             ),
             **_class_facts(row, counts),
+            "tried": row.get("tried"),
             "kept": _kept_text(row),
             "time": summary.duration_text(row["seconds"]),
         },

@@ -201,6 +201,7 @@ def test_random_weights_have_no_baseline(tmp_path, monkeypatch):
     config, found = auto.choose(_setup(tmp_path, None), 100**2)
     assert config.epochs == 2 and config.rule == "none"
     assert found["kept"] == "training" and "random" in found["why"]
+    assert found["tried"].startswith("2 epochs at 32 pixels")
 
 
 def test_steps_take_the_place_of_the_plans_epochs(tmp_path):

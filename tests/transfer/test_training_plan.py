@@ -35,5 +35,11 @@ def test_the_plan_goes_by_images_device_and_baseline(
     )
     found = plan.resolution, plan.epochs, plan.learning_rate, plan.head
     assert (*found, plan.batch_norm, plan.frozen_stages) == expected
+    words = training_plan.describe(plan)
+    assert words.startswith(
+        f"{plan.epochs} epochs at {plan.resolution or 'th'}"
+    )
+    assert f"rate {plan.learning_rate:g}, from " in words
+    assert ("linear" in words) == (plan.head == "linear")
     assert plan.train_on == FULL.train_on and plan.rule == "none"
     assert plan.warmup_epochs <= plan.epochs / 4
