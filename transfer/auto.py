@@ -8,7 +8,6 @@ kept is then fitted on all images, as every recipe does.
 
 import dataclasses
 import json
-import math
 import pathlib
 import time
 from typing import Any
@@ -18,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.utils import files, run_folder
+from efficientnet_tf.utils import files, intervals, run_folder
 from transfer import (
     fitting,
     frozen_features,
@@ -115,20 +114,6 @@ def choose(
     return recipes.FinetuneConfig(**config), found
 
 
-def is_better(wins: int, losses: int) -> bool:
-    """Whether more than one standard error of the difference is gained.
-
-    Breiman et al., 1984, 3.4.3: the simplest of what is within one standard
-    error of the best. Under the hypothesis of McNemar's test, that either is
-    right as often where only one of them is, it is the root of their number.
-
-    Args:
-      wins: images that only the training has right.
-      losses: images that only the baseline has right.
-    """
-    return wins - losses > math.sqrt(wins + losses)
-
-
 def _plan(setup, changed, image_area, accuracy):
     """Returns the training's config, with the fields that the user set."""
     parts = setup.config.train_on.split("+")
@@ -163,7 +148,7 @@ def _compare(setup, linear, changed, image_area):
     # the run is resumed.
     kept = dataclasses.replace(linear, l2_sweep=(chosen.C,))
     mistakes = round((1 - chosen.accuracy) * chosen.images)
-    if not is_better(mistakes, 0):
+    if not intervals.is_better(mistakes, 0):
         why = (
             f"the linear classifier gets {mistakes} of {chosen.images} "
             "held-out images wrong, too few to see whether training is better"
@@ -195,7 +180,7 @@ def _train(setup, plan, baseline):
         f"linear classifier gets wrong, and {losses} wrong that it gets right"
     )
     return {
-        "kept": TRAINING if is_better(wins, losses) else LINEAR,
+        "kept": TRAINING if intervals.is_better(wins, losses) else LINEAR,
         "compared_on": compared,
         "wins": wins,
         "losses": losses,

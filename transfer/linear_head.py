@@ -12,16 +12,13 @@ from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, intervals
 from transfer import frozen_features, recipes
 
 # Describes a run's linear head: "C", the inverse L2 strength;
 # "validation_top1", measured before it was fitted on these images too, with
 # "images" and "folds" as in `Strength`; and "finished", when, by `time.time()`.
 LINEAR_HEAD_FILE = "linear_head.json"
-
-# A sweep ends when validation accuracy falls this far below its best.
-OVERFITTING = 0.005
 
 # With fewer validation images than this the strength is chosen by
 # cross-validation: one of 30 images is three points of accuracy.
@@ -105,8 +102,9 @@ def choose_strength(
 ) -> Strength:
     """Returns the inverse L2 strength of the best accuracy.
 
-    Of equal accuracies the smaller log-loss wins: where all images are right,
-    the strongest penalty is right with the least confidence.
+    Of equal accuracies, those within one standard error of the best, the
+    smallest log-loss wins: where all images are right, the strongest penalty is
+    right with the least confidence.
 
     Args:
       train: (features [N, C], labels [N]).
@@ -120,7 +118,7 @@ def choose_strength(
         for fitted, scored in _divide(train, validation)
     ]
     images = sum(len(division.labels) for division in divisions)
-    tried: list[Strength] = []
+    tried: list[tuple[Strength, np.ndarray]] = []
     for C in sorted(sweep):
         found = [division.score(C) for division in divisions]
         hits, losses = (
@@ -130,11 +128,13 @@ def choose_strength(
             C, float(hits.mean()), float(losses.mean()), images, len(divisions)
         )
         logging.debug("%s, log-loss %.4f", strength, strength.log_loss)
-        tried.append(strength)
-        best = max(tried, key=lambda s: (s.accuracy, -s.log_loss))
-        if strength.accuracy < best.accuracy - OVERFITTING:
+        tried.append((strength, hits))
+        if _is_worse(hits, _best_hits(tried)):
             break  # Weaker penalties take longest, and only get worse.
-    _advise(tried, best, sweep)
+    best_hits = _best_hits(tried)
+    equal = [found for found, hits in tried if not _is_worse(hits, best_hits)]
+    best = min(equal, key=lambda found: found.log_loss)
+    _advise([found for found, _ in tried], best, sweep)
     return best
 
 
@@ -201,6 +201,18 @@ def _divide(train, validation):
         tuple((features[rows], labels[rows]) for rows in pair)
         for pair in divider.split(features, labels)
     ]
+
+
+def _best_hits(tried):
+    """Returns the hits of the most accurate strength."""
+    return max((hits for _, hits in tried), key=np.count_nonzero)
+
+
+def _is_worse(hits, best):
+    """Whether fewer images are hit than by the best, by more than chance."""
+    wins = np.count_nonzero(best & ~hits)
+    losses = np.count_nonzero(hits & ~best)
+    return intervals.is_better(wins, losses)
 
 
 def _make_solver(class_weights):
