@@ -226,9 +226,13 @@ def _make_solver(class_weights):
 
 
 def _fit(solver, examples):
+    import threadpoolctl
     from sklearn import exceptions
 
-    with warnings.catch_warnings():
+    # Beside other jobs, threads that wait for each other took 22 s of processor
+    # time where one takes 0.7.
+    one_thread = threadpoolctl.threadpool_limits(1)
+    with one_thread, warnings.catch_warnings():
         # Stopped early it is a little more regular, and scored as it is.
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
         return solver.fit(*examples)
