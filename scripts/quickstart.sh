@@ -6,11 +6,12 @@ usage() {
   cat <<'TEXT'
 bash scripts/quickstart.sh [--task=TASK] [--workdir=DIR] [flags of efficientnet finetune]
 
-Sets up .venv on the first run, fine-tunes EfficientNet-Lite0 from its ImageNet
-weights on TASK (default: digits, which needs no download), evaluates it on
-held-out images, writes logs, results and a SavedModel to DIR (default:
-runs/quickstart-TASK) and predicts a few images. The last line is one JSON
-object with the numbers. After an interrupt, the same command resumes.
+Sets up .venv on the first run, fits a linear classifier on EfficientNet-Lite0's
+ImageNet features of TASK (default: digits, which needs no download), trains the
+network if that is better, scores on images that it never saw, writes logs,
+results and a SavedModel to DIR (default: runs/quickstart-TASK) and predicts a
+few images. The last line is one JSON object with the numbers. After an
+interrupt, the same command resumes.
 TEXT
 }
 
@@ -40,7 +41,7 @@ efficientnet=$venv/bin/efficientnet
 output=$(mktemp)
 trap 'rm -f "$output"' EXIT
 "$efficientnet" finetune --task="$task" --model=efficientnet_lite0 \
-  --weights=imagenet --recipe=quickstart --workdir="$workdir" "$@" |
+  --weights=imagenet --workdir="$workdir" "$@" |
   tee "$output"
 "$efficientnet" export --workdir="$workdir" --output="$workdir/saved_model"
 images=("$workdir"/examples/*.png)

@@ -4,53 +4,30 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
-import tqdm
 from absl import logging
 
 from efficientnet_tf.data import (
     decoding,
     example_files,
-    examples as examples_lib,
-    preprocessing,
     split_duplicates,
 )
-from efficientnet_tf.inference import classifier as classifier_lib, evaluate
-from efficientnet_tf.models import features, layers, plan, registry, variants
-from efficientnet_tf.training import (
-    callbacks,
-    checkpoints,
-    distribution,
-    progress,
-    summaries,
-    train_state,
-)
+from efficientnet_tf.models import registry
+from efficientnet_tf.training import distribution, progress, summaries
 from efficientnet_tf.utils import figures, files, folder_options, run_folder
-from efficientnet_tf.weights import catalog, loading
+from efficientnet_tf.weights import catalog
 from transfer import (
+    auto,
     diagnostics,
+    fitting,
     hyper_rule,
     inputs,
-    linear_head,
-    optimizers,
     recipes,
-    schedules,
     tasks,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Setup:
-    """What a run works with, loaded and checked; its recipe has no rule."""
-
-    task: tasks.Task
-    config: recipes.FinetuneConfig
-    examples: Mapping[str, examples_lib.Examples]
-    classifier: classifier_lib.Classifier
-    workdir: pathlib.Path
 
 
 def finetune_and_evaluate(
@@ -102,15 +79,14 @@ def finetune_and_evaluate(
     files.remove_leftovers(workdir)
     keras.utils.set_random_seed(config.seed)
     distribution.set_precision(config.precision)
+    logging.info("Working on %s.", distribution.describe_device())
     examples = tasks.load_examples(task, data_dir, folder)
-    config = _resolve(config, examples)
-    class_names = examples["train"].class_names
-    classifier = _build(model_name, weights, class_names, task, config)
-    setup = _Setup(task, config, examples, classifier, workdir)
+    inputs.warn_of_imbalance(examples["train"], config.class_weights)
+    setup = fitting.Setup(task, model_name, weights, config, examples, workdir)
     row = _run(run, setup, watchers)
     row |= split_duplicates.count(folder.workdir or workdir)
-    path = workdir / run_folder.METRICS_FILE
-    row["seconds"] = round(progress.total_seconds(path, begin), 1)
+    paths = [workdir / run_folder.METRICS_FILE, *auto.metrics_files(workdir)]
+    row["seconds"] = round(progress.total_seconds(paths, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
 
@@ -118,77 +94,34 @@ def finetune_and_evaluate(
 def _describe(task_name, model_name, weights, recipe, config):
     """Returns what tells a run from others, as in its config.json."""
     variant = registry.get_variant(model_name)
-    run = {"task": task_name, "model": _label(model_name), "weights": weights}
+    label = fitting.label(model_name)
+    run = {"task": task_name, "model": label, "weights": weights}
     run |= {"recipe": recipe, **dataclasses.asdict(config)}
-    if run["model"] not in registry.list_models():
+    if label not in registry.list_models():
         # A file may change before the run is resumed.
         run["network"] = dataclasses.asdict(variant)
     return run
 
 
-def _label(model):
-    """Returns what rows and messages call a network."""
-    return "variant" if isinstance(model, variants.Variant) else str(model)
-
-
 def _run(run, setup, watchers):
     """Trains, scores and saves; returns the row without its time."""
-    classifier, workdir = setup.classifier, setup.workdir
-    tested = setup.examples[setup.config.evaluate_on]
-    with summaries.writing(workdir, run):
-        if not checkpoints.list_newest(workdir / run_folder.CHECKPOINTS):
-            cache_key = f"{run.get('network', run['model'])}:{run['weights']}"
-            linear_head.initialize_head(
-                classifier, setup.examples, setup.config, cache_key, workdir
-            )
-        if setup.config.trains:
-            _fit(setup, watchers)
-        scores = _evaluate(classifier, tested)
+    with summaries.writing(setup.workdir, run):
+        setup, choice = _resolve(setup)
+        # So that a search before leaves no trace in the random numbers.
+        keras.utils.set_random_seed(setup.config.seed)
+        classifier = fitting.build(setup)
+        fitting.train(setup, classifier, watchers)
+        tested = setup.examples[setup.config.evaluate_on]
+        scores = fitting.score(classifier, tested)
         _summarize(scores, classifier, setup.task)
     return {
         **_result_row(run, setup, scores),
-        **_keep(classifier, tested, scores, workdir),
+        **choice,
+        **_keep(classifier, tested, scores, setup.workdir),
         "resolution": classifier.resolution,
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
     }
-
-
-def _build(model, weights, class_names, task, config):
-    """Returns an untrained `Classifier`."""
-    variant = registry.get_variant(model)
-    size = config.resolution or variant.resolution
-    if config.resize and config.resize < size:
-        raise ValueError(
-            f"resize={config.resize} is less than {_label(model)}'s {size} "
-            "pixels."
-        )
-    network = loading.build(
-        model,
-        weights=weights,
-        input_shape=(size, size, 3),
-        classes=len(class_names),
-        dropout_rate=config.dropout_rate,
-        drop_path_rate=_drop_path_rate(model, config),
-    )
-    interpolation = config.interpolation
-    if interpolation == "model":
-        interpolation = variant.interpolation
-    padding = _crop_padding(task, config)
-    return classifier_lib.Classifier(
-        network, class_names, size, interpolation, padding
-    )
-
-
-def _drop_path_rate(model, config):
-    if config.drop_path_rate == 0 or plan.drops_paths(model):
-        return config.drop_path_rate
-    logging.info(
-        "%s has blocks that drop no paths; drop_path_rate=%g is not used.",
-        _label(model),
-        config.drop_path_rate,
-    )
-    return 0.0
 
 
 def _keep(classifier, examples, scores, workdir):
@@ -206,113 +139,20 @@ def _keep(classifier, examples, scores, workdir):
     )
 
 
-def _resolve(config, examples):
-    """Returns the config with what its rule decides for this data set."""
+def _resolve(setup):
+    """Returns the setup with what its rule decides, and fields of the row."""
+    config, examples = setup.config, setup.examples
     if config.rule == "none":
-        return config
+        return setup, {}
     image, _ = next(iter(examples["train"].dataset))
     height, width, _ = decoding.decode(image).shape
+    if config.rule == "auto":
+        config, choice = auto.choose(setup, height * width)
+        return dataclasses.replace(setup, config=config), choice
     images = sum(examples[part].size for part in config.train_on.split("+"))
     config = hyper_rule.resolve(config, images, height * width)
     logging.info("The rule's choice: %s.", config)
-    return config
-
-
-def _fit(setup, watchers):
-    """Trains the network, resuming from its newest checkpoint."""
-    classifier, config = setup.classifier, setup.config
-    train = setup.examples["train"]
-    if config.train_on == "train+validation":
-        train = train.concatenate(setup.examples["validation"])
-    feed = inputs.Feed(train, classifier, config, flip=setup.task.flip)
-    average = _fit_to(feed, setup, watchers)
-    if average is not None:
-        average.swap()
-    for layer in classifier.model.layers:
-        layer.trainable = True
-
-
-def _fit_to(feed, setup, watchers):
-    """Trains on a feed; returns the EMA of the weights or None."""
-    classifier, config = setup.classifier, setup.config
-    batch_size = min(config.batch_size, feed.size)
-    steps_per_epoch = feed.size / batch_size
-    rounds, steps = schedules.plan_rounds(config, steps_per_epoch)
-    _set_trainable(classifier.model, config, steps_per_epoch)
-    state = _compile(classifier.model, config, steps_per_epoch)
-    folder = setup.workdir / run_folder.CHECKPOINTS
-    done = state.restore(folder) // steps
-    evaluation = None
-    if config.train_on == "train":
-        dataset = _validation_set(classifier, setup.examples["validation"])
-        evaluation = callbacks.Evaluation(dataset, len(dataset), state.average)
-    train_set = feed.make_dataset(batch_size, start_step=done * steps)
-    images, _ = next(iter(train_set))
-    tf.summary.image("augmented", figures.image_grid(images[:16])[None])
-    if done < rounds:
-        state.fit(
-            train_set,
-            epochs=(done, rounds),
-            steps_per_epoch=steps,
-            watchers=callbacks.list_callbacks(
-                state.make_checkpointer(folder, first_step=done * steps),
-                setup.workdir,
-                epochs=rounds,
-                batch_size=batch_size,
-                evaluation=evaluation,
-                watchers=watchers,
-            ),
-        )
-    return state.average
-
-
-def _set_trainable(network, config, steps_per_epoch):
-    """Freezes what the config says, and sets batch norm's momentum."""
-    features.freeze_stages(network, config.frozen_stages)
-    for layer in network.layers:
-        if isinstance(layer, layers.BatchNormalization):
-            layer.trainable &= config.batch_norm == "train"
-            layer.momentum = config.batch_norm_momentum or max(
-                1 - 10 / steps_per_epoch, 0.9
-            )
-
-
-def _compile(network, config, steps_per_epoch):
-    """Compiles a network for fine-tuning; returns its `TrainState`."""
-    decoupled = config.optimizer == "adamw"
-    return train_state.create(
-        network,
-        optimizers.make_optimizer(config, steps_per_epoch),
-        ema_decay=config.ema_decay,
-        label_smoothing=config.label_smoothing,
-        metrics=[keras.metrics.CategoricalAccuracy("top1")],
-        jit_compile=distribution.use_xla(),
-        weight_decay=0.0 if decoupled else config.weight_decay,
-    )
-
-
-def _validation_set(classifier, examples):
-    dataset = inputs.make_eval_dataset(examples, classifier)
-    classes = len(classifier.class_names)
-    return dataset.map(
-        lambda images, labels: (images, tf.one_hot(labels, classes))
-    )
-
-
-def _crop_padding(task, config):
-    crop = task.crop if config.crop == "task" else config.crop
-    return {"center": 0, "padded": preprocessing.CROP_PADDING, "whole": None}[
-        crop
-    ]
-
-
-def _evaluate(classifier, examples):
-    logging.info("Evaluating on %d images.", examples.size)
-    dataset = inputs.make_eval_dataset(examples, classifier)
-    with tqdm.tqdm(
-        desc="Evaluating", total=examples.size, unit="image", disable=None
-    ) as bar:
-        return evaluate.evaluate(classifier.model, dataset, progress=bar.update)
+    return dataclasses.replace(setup, config=config), {}
 
 
 def _summarize(scores, classifier, task):

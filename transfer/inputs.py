@@ -3,7 +3,9 @@
 import dataclasses
 import functools
 
+import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from efficientnet_tf.data import (
     augmentation,
@@ -16,6 +18,9 @@ from efficientnet_tf.inference import classifier as classifier_lib
 from transfer import recipes
 
 EVAL_BATCH_SIZE = 64
+# Times as many images in the largest class as in the smallest, from which on a
+# set is called unbalanced.
+UNBALANCED = 4
 
 
 def make_eval_dataset(
@@ -24,6 +29,47 @@ def make_eval_dataset(
     """Returns batches of (images, labels), each image exactly once."""
     return datasets.make_eval_dataset(
         examples, classifier.preprocess, batch_size=EVAL_BATCH_SIZE
+    )
+
+
+def count_classes(examples: examples_lib.Examples) -> np.ndarray:
+    """Returns the number of images of each class, [classes]."""
+    labels = examples.read_labels()
+    return np.bincount(labels, minlength=len(examples.class_names))
+
+
+def balance(counts: np.ndarray) -> np.ndarray:
+    """Returns the weight of each class's images, [classes]; their mean is 1.
+
+    scikit-learn's "balanced": images / (classes * images of the class).
+    """
+    present = np.count_nonzero(counts)
+    weights = counts.sum() / (present * np.maximum(counts, 1))
+    return weights.astype("float32")
+
+
+def warn_of_imbalance(
+    examples: examples_lib.Examples, class_weights: str
+) -> None:
+    """Says before training if some classes have far fewer images."""
+    counts = count_classes(examples)
+    least, most = int(counts.argmin()), int(counts.argmax())
+    if counts[most] < UNBALANCED * max(counts[least], 1):
+        return
+    names = examples.class_names
+    advice = "classes count alike, as class_weights=balanced says"
+    if class_weights == "none":
+        advice = (
+            "small classes will be found less often. More images of them help "
+            "most; --set=class_weights=balanced lets all classes count alike"
+        )
+    logging.warning(
+        "The training images are unbalanced, from %d of %r to %d of %r: %s.",
+        counts[least],
+        names[least],
+        counts[most],
+        names[most],
+        advice,
     )
 
 
@@ -47,7 +93,10 @@ class Feed:
     def make_dataset(
         self, batch_size: int, *, start_step: int = 0
     ) -> tf.data.Dataset:
-        """Returns (images, one-hot labels), resumable from any step."""
+        """Returns (images, one-hot labels), resumable from any step.
+
+        With balanced classes, a third part has the images' weights.
+        """
         mix = functools.partial(
             mixing.mix,
             classes=len(self.classifier.class_names),
@@ -55,13 +104,24 @@ class Feed:
             mixup_weight=self.config.mixup_weight,
             cutmix_alpha=self.config.cutmix_alpha,
         )
-        return datasets.make_epochs_dataset(
+        dataset = datasets.make_epochs_dataset(
             self.examples,
             self._preprocess,
             batch_size=batch_size,
             seed=self.config.seed,
             start_step=start_step,
             batch_transform=mix,
+        )
+        if self.config.class_weights == "none":
+            return dataset
+        weights = tf.constant(balance(count_classes(self.examples)))
+        return dataset.map(
+            # A mixed image weighs as its parts do.
+            lambda images, labels: (
+                images,
+                labels,
+                tf.linalg.matvec(labels, weights),
+            )
         )
 
     def _preprocess(self, image, seed):

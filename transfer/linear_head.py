@@ -1,38 +1,53 @@
-"""The initial head: noise, zeros, or a logistic regression.
+"""The initial head: noise, zeros, or a logistic regression."""
 
-The regression is fitted on frozen features, which are cached on disk.
-"""
-
-import contextlib
-import hashlib
-import os
+import dataclasses
 import pathlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import cache_folder as cache_folder_lib, files
-from transfer import inputs, recipes
+from efficientnet_tf.utils import files, intervals
+from transfer import frozen_features, recipes
 
 # Describes a run's linear head: "C", the inverse L2 strength;
-# "validation_top1", measured before it was fitted on these images too; and
-# "finished", when, by `time.time()`.
+# "validation_top1", measured before it was fitted on these images too, with
+# "images" and "folds" as in `Strength`; and "finished", when, by `time.time()`.
 LINEAR_HEAD_FILE = "linear_head.json"
 
-# Bytes that all cached features may take.
-DISK_LIMIT = 4 * 2**30
-# A sweep ends when validation accuracy falls this far below its best.
-OVERFITTING = 0.005
+# With fewer validation images than this the strength is chosen by
+# cross-validation: one of 30 images is three points of accuracy.
+ENOUGH_TO_CHOOSE = 150
+FOLDS = 5
+# With more images than this `FOLDS` sweeps take minutes.
+MOST_TO_CROSS_VALIDATE = 2_000
 
-# Features [N, C] and labels [N].
-Features = tuple[np.ndarray, np.ndarray]
+Features = frozen_features.Features
+
+
+@dataclasses.dataclass(frozen=True)
+class Strength:
+    """A chosen inverse L2 strength, and what it was chosen by.
+
+    `folds` of a cross-validation on `images`; 1: these were held out.
+    """
+
+    C: float
+    accuracy: float
+    log_loss: float
+    images: int
+    folds: int
+
+    def __str__(self) -> str:
+        how = "validation images"
+        if self.folds > 1:
+            how = f"images in {self.folds}-fold cross-validation"
+        return f"C={self.C:g}, top-1 {self.accuracy:.4f} on {self.images} {how}"
 
 
 def initialize_head(
@@ -56,149 +71,185 @@ def initialize_head(
         head.set_weights([0 * value for value in head.get_weights()])
     if config.head != "linear":
         return
-    classes = len(classifier.class_names)
-    settings = (
-        classifier.resolution,
-        classifier.interpolation,
-        classifier.crop_padding,
+    pairs = frozen_features.extract_splits(
+        classifier, examples, config.precision, cache_key
     )
-    cache_key = f"{cache_key}:{settings}:{config.precision}"
-    pairs = {
-        split: _extract_split(classifier, split, examples[split], cache_key)
-        for split in ("train", "validation")
-    }
-    kernel, bias, strength, accuracy = fit_classifier(
-        pairs["train"], pairs["validation"], classes, config.l2_sweep
-    )
-    logging.info(
-        "Linear head: C=%g, validation top-1 %.4f.", strength, accuracy
-    )
-    tf.summary.scalar("linear_head/validation_top1", accuracy)
+    weights = config.class_weights
+    chosen = choose_strength(*pairs, config.l2_sweep, class_weights=weights)
+    logging.info("Linear classifier: %s.", chosen)
+    tf.summary.scalar("linear_head/validation_top1", chosen.accuracy)
+    about = dataclasses.asdict(chosen)
+    about["validation_top1"] = about.pop("accuracy")
     files.write_json(
-        workdir / LINEAR_HEAD_FILE,
-        {
-            "C": strength,
-            "validation_top1": float(accuracy),
-            "finished": time.time(),
-        },
+        workdir / LINEAR_HEAD_FILE, {**about, "finished": time.time()}
     )
+    fitted = pairs[0]
     if config.train_on == "train+validation":
         logging.info("Refitting on training and validation images.")
-        kernel, bias = refit_classifier(
-            concatenate(pairs.values()), classes, strength
-        )
-    head.set_weights([kernel, bias])
+        fitted = frozen_features.concatenate(pairs)
+    classes = len(classifier.class_names)
+    head.set_weights(
+        fit_classifier(fitted, classes, chosen.C, class_weights=weights)
+    )
 
 
-def extract_features(
-    model: keras.Model, dataset: Iterable, cache_key: str
-) -> Features:
-    """Returns pooled features [N, C] and labels [N] of an ordered data set.
-
-    A second call with the same key and weights reads them from the cache.
-
-    Args:
-      model: has a layer "avg_pool".
-      dataset: batches of (images, labels).
-      cache_key: identifies the data set and its preprocessing.
-    """
-    # Not "avg_pool", which a vision transformer lacks.
-    pooled = model.get_layer("predictions").input
-    network = keras.Model(model.inputs, pooled)
-    digest = hashlib.sha256(cache_key.encode())
-    for value in network.get_weights():
-        digest.update(value.tobytes())
-    path = cache_folder() / f"{digest.hexdigest()[:32]}.npz"
-    # Another process may remove it at any time.
-    with contextlib.suppress(FileNotFoundError), np.load(path) as cached:
-        logging.info("Features from %s.", path)
-        os.utime(path)  # `files.prune` removes the longest unused.
-        return cached["features"], cached["labels"]
-    pairs = []
-    for images, labels in tqdm.tqdm(
-        dataset, "Features", unit="batch", disable=None
-    ):
-        values = network.predict_on_batch(np.asarray(images))
-        pairs.append((np.asarray(values), np.asarray(labels)))
-    features, labels = concatenate(pairs)
-    features = features.astype("float32")
-    with files.atomic(path) as temporary:
-        np.savez(temporary, features=features, labels=labels)
-    files.prune(path.parent, DISK_LIMIT)
-    return features, labels
-
-
-def cache_folder() -> pathlib.Path:
-    """Returns the folder of cached features, beside the cached weights."""
-    return pathlib.Path(cache_folder_lib.cache_dir()) / "features"
-
-
-def fit_classifier(
+def choose_strength(
     train: Features,
     validation: Features,
-    classes: int,
     sweep: Sequence[float],
-) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Fits logistic regressions and keeps the best on validation.
+    *,
+    class_weights: str = "none",
+) -> Strength:
+    """Returns the inverse L2 strength of the best accuracy.
+
+    Of equal accuracies, those within one standard error of the best, the
+    smallest log-loss wins: where all images are right, the strongest penalty is
+    right with the least confidence.
 
     Args:
       train: (features [N, C], labels [N]).
-      validation: the same, to choose the L2 strength on.
-      classes: how many classes the kernel covers.
+      validation: the same, to choose on; if they are few, both are divided for
+        a cross-validation.
       sweep: inverse L2 strengths, tried in rising order.
-
-    Returns:
-      (kernel [C, classes], bias [classes], best inverse strength, its
-      validation accuracy).
+      class_weights: "none" or "balanced".
     """
-    from sklearn import linear_model
-
-    best: tuple = ()
-    solver = linear_model.LogisticRegression(warm_start=True, max_iter=300)
-    scaler, train = _standardize(train)
-    validation = (scaler.transform(validation[0]), validation[1])
-    for strength in sorted(sweep):
-        solver.set_params(C=strength).fit(*train)
-        accuracy = solver.score(*validation)
-        logging.info("C=%g: validation top-1 %.4f", strength, accuracy)
-        if not best or accuracy > best[-1]:
-            dense = _as_dense(solver, scaler, classes)
-            best = (*dense, strength, accuracy)
-        elif accuracy < best[-1] - OVERFITTING:
-            break  # Weaker penalties take longest, and only get worse.
-    if len(sweep) > 1 and best[-2] in (min(sweep), max(sweep)):
-        logging.info(
-            "C=%g is at the end of l2_sweep; a wider sweep may find a better "
-            "one: --set=l2_sweep=%s",
-            best[-2],
-            ",".join(f"{C:g}" for C in _widen(sweep)),
+    divisions = [
+        _Division(fitted, scored, class_weights)
+        for fitted, scored in _divide(train, validation)
+    ]
+    images = sum(len(division.labels) for division in divisions)
+    tried: list[tuple[Strength, np.ndarray]] = []
+    for C in sorted(sweep):
+        found = [division.score(C) for division in divisions]
+        hits, losses = (
+            np.concatenate(part) for part in zip(*found, strict=True)
         )
+        strength = Strength(
+            C, float(hits.mean()), float(losses.mean()), images, len(divisions)
+        )
+        logging.debug("%s, log-loss %.4f", strength, strength.log_loss)
+        tried.append((strength, hits))
+        if _is_worse(hits, _best_hits(tried)):
+            break  # Weaker penalties take longest, and only get worse.
+    best_hits = _best_hits(tried)
+    equal = [found for found, hits in tried if not _is_worse(hits, best_hits)]
+    best = min(equal, key=lambda found: found.log_loss)
+    _advise([found for found, _ in tried], best, sweep)
     return best
 
 
-def refit_classifier(
-    examples: Features, classes: int, strength: float
+def fit_classifier(
+    examples: Features,
+    classes: int,
+    strength: float,
+    *,
+    class_weights: str = "none",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fits one inverse L2 strength; returns (kernel, bias)."""
+    """Fits a logistic regression.
+
+    Args:
+      examples: (features [N, C], labels [N]).
+      classes: how many classes the kernel covers.
+      strength: the inverse L2 strength.
+      class_weights: "none" or "balanced".
+
+    Returns:
+      (kernel [C, classes], bias [classes]) of a softmax layer.
+    """
+    scaler, examples = _standardize(examples)
+    solver = _make_solver(class_weights).set_params(C=strength)
+    return _as_dense(_fit(solver, examples), scaler, classes)
+
+
+class _Division:
+    """Images to fit on, and others to score on, for any strength."""
+
+    def __init__(self, fitted, scored, class_weights):
+        scaler, self._fitted = _standardize(fitted)
+        self._features, self.labels = scaler.transform(scored[0]), scored[1]
+        self._solver = _make_solver(class_weights)
+
+    def score(self, C):
+        """Returns whether each scored image is right, and its log-loss."""
+        solver = _fit(self._solver.set_params(C=C), self._fitted)
+        found = solver.predict_proba(self._features)
+        # A class that has no image to fit on has probability 0.
+        shares = np.zeros(
+            (len(found), 1 + max(solver.classes_.max(), self.labels.max()))
+        )
+        shares[:, solver.classes_] = found
+        own = shares[np.arange(len(found)), self.labels]
+        losses = -np.log(np.maximum(own, 1e-15))
+        return shares.argmax(axis=1) == self.labels, losses
+
+
+def _divide(train, validation):
+    """Returns the pairs (images to fit on, images to score on)."""
+    from sklearn import model_selection
+
+    images = len(train[1]) + len(validation[1])
+    features, labels = frozen_features.concatenate([train, validation])
+    counts = np.bincount(labels)
+    folds = min(FOLDS, counts[counts > 0].min())
+    enough = len(validation[1]) >= ENOUGH_TO_CHOOSE
+    if enough or images > MOST_TO_CROSS_VALIDATE or folds < 2:
+        return [(train, validation)]
+    divider = model_selection.StratifiedKFold(
+        folds, shuffle=True, random_state=0
+    )
+    return [
+        tuple((features[rows], labels[rows]) for rows in pair)
+        for pair in divider.split(features, labels)
+    ]
+
+
+def _best_hits(tried):
+    """Returns the hits of the most accurate strength."""
+    return max((hits for _, hits in tried), key=np.count_nonzero)
+
+
+def _is_worse(hits, best):
+    """Whether fewer images are hit than by the best, by more than chance."""
+    wins = np.count_nonzero(best & ~hits)
+    losses = np.count_nonzero(hits & ~best)
+    return intervals.is_better(wins, losses)
+
+
+def _make_solver(class_weights):
     from sklearn import linear_model
 
-    solver = linear_model.LogisticRegression(C=strength, max_iter=300)
-    scaler, examples = _standardize(examples)
-    return _as_dense(solver.fit(*examples), scaler, classes)
+    return linear_model.LogisticRegression(
+        warm_start=True,
+        max_iter=300,
+        class_weight=None if class_weights == "none" else class_weights,
+    )
 
 
-def concatenate(pairs: Iterable[Features]) -> Features:
-    """Joins several (features, labels) into one."""
-    features, labels = zip(*pairs, strict=True)
-    return np.concatenate(features), np.concatenate(labels)
+def _fit(solver, examples):
+    import threadpoolctl
+    from sklearn import exceptions
+
+    # Beside other jobs, threads that wait for each other took 22 s of processor
+    # time where one takes 0.7.
+    one_thread = threadpoolctl.threadpool_limits(1)
+    with one_thread, warnings.catch_warnings():
+        # Stopped early it is a little more regular, and scored as it is.
+        warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
+        return solver.fit(*examples)
 
 
-def _extract_split(classifier, split, part, cache_key):
-    """Returns the features of a split, under the classifier's preprocessing."""
-    logging.info("Features of %d %s images.", part.size, split)
-    dataset = inputs.make_eval_dataset(part, classifier)
-    key = f"{cache_key}:{part.fingerprint}"
-    return extract_features(classifier.model, dataset, key)
+def _advise(tried, best, sweep):
+    """Says if a wider sweep may be more accurate."""
+    ends = {min(sweep): tried[1:2], max(sweep): tried[-2:-1]}
+    # Where the neighbour is as accurate, a wider sweep would not help.
+    for neighbour in ends.get(best.C, ()):
+        if best.accuracy > neighbour.accuracy:
+            logging.info(
+                "C=%g is at the end of l2_sweep; a wider sweep may find a "
+                "better one: --set=l2_sweep=%s",
+                best.C,
+                ",".join(f"{C:g}" for C in _widen(sweep)),
+            )
 
 
 def _widen(sweep):

@@ -11,6 +11,7 @@ from efficientnet_tf.utils import configs
 from transfer import protocols
 
 MAX_STAGES = len(variants.VARIANTS["efficientnet_b0"].stages)
+L2_SWEEP = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 # What a rule decides.
 RULED = (
     "epochs",
@@ -58,8 +59,8 @@ class FinetuneConfig:
     # AdamW: decoupled, per step times learning rate; the others: times half the
     # sum of squares, in the loss.
     weight_decay: Annotated[float, configs.AtLeast(0)] = 0.01
-    # "bit": see `hyper_rule`.
-    rule: Annotated[str, configs.OneOf("none", "bit")] = "none"
+    # "bit": see `hyper_rule`; "auto": see `auto`.
+    rule: Annotated[str, configs.OneOf("none", "bit", "auto")] = "none"
     label_smoothing: Annotated[float, configs.Fraction()] = 0.1
     # Averages weights and batch-norm statistics; 0: none.
     ema_decay: Annotated[float, configs.Fraction()] = 0.0
@@ -98,6 +99,9 @@ class FinetuneConfig:
     # runs the statistics must adapt faster.
     batch_norm_momentum: Annotated[float, configs.Fraction()] = 0.0
     frozen_stages: Annotated[int, configs.AtLeast(0, MAX_STAGES)] = 0
+    # "balanced": scikit-learn's, in the loss: each class counts alike, however
+    # many images it has.
+    class_weights: Annotated[str, configs.OneOf("none", "balanced")] = "none"
     train_on: Annotated[str, configs.OneOf("train", "train+validation")] = (
         "train+validation"
     )
@@ -105,13 +109,7 @@ class FinetuneConfig:
     precision: Annotated[str, configs.OneOf(*configs.PRECISIONS)] = "float32"
     seed: Annotated[int, configs.AtLeast(0)] = 0
     # Inverse L2 strengths to choose from for the linear head.
-    l2_sweep: Annotated[tuple[float, ...], configs.Above(0)] = (
-        0.001,
-        0.003,
-        0.01,
-        0.03,
-        0.1,
-    )
+    l2_sweep: Annotated[tuple[float, ...], configs.Above(0)] = L2_SWEEP
 
     def __post_init__(self):
         configs.check(self)
@@ -147,7 +145,7 @@ class FinetuneConfig:
             for field in RULED_CHOICES
             if getattr(self, field) != getattr(type(self), field)
         ]
-        if self.rule != "none" and ruled:
+        if self.rule == "bit" and ruled:
             raise ValueError(
                 f"rule={self.rule!r} decides {ruled[0]}; set rule=none to "
                 "choose it."
@@ -192,6 +190,9 @@ _FULL = FinetuneConfig(
 )
 
 RECIPES = {
+    # The linear classifier, then training that is kept if it is better; fields
+    # that are set here replace those of the training's plan.
+    "auto": FinetuneConfig(rule="auto", epochs=0),
     # Kornblith et al., 2019: logistic regression on frozen features.
     "linear": FinetuneConfig(epochs=0),
     "full": _FULL,
@@ -286,15 +287,14 @@ RECIPES = {
         batch_norm="train",
         batch_norm_momentum=0.99,
     ),
-    "quickstart": FinetuneConfig(
+    # Ours for images of a few pixels, such as the digits: 64 pixels.
+    "tiny": FinetuneConfig(
         epochs=8,
         resolution=64,
         learning_rate=1e-3,
         min_area=0.7,
-        train_on="train",
     ),
 }
-
 
 # Tasks of 32-pixel images, which enlarging blurs.
 SMALL_IMAGES = ("cifar10", "cifar100")

@@ -120,6 +120,7 @@ def get_task(name: str) -> Task:
     if name.startswith(files.FOLDER_PREFIX) and name != files.FOLDER_PREFIX:
         return Task("folder", name.removeprefix(files.FOLDER_PREFIX), None)
     if name not in TASKS:
+        configs.refuse_path("task", name)
         raise ValueError(
             configs.unknown(
                 "task",

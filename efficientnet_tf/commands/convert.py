@@ -53,7 +53,6 @@ def main(_: list[str]) -> None:
                 *("efficientnet", "finetune", "--task=digits"),
                 f"--model={MODEL.value}",
                 f"--weights={OUTPUT.value}",
-                "--recipe=quickstart",
                 "--workdir=runs/digits-converted",
             ]
         ],

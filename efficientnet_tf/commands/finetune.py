@@ -1,7 +1,7 @@
 r"""Fine-tunes a network on a data set and scores it.
 
 efficientnet finetune --task=digits --model=efficientnet_lite0 \
-    --weights=imagenet --recipe=quickstart --workdir=/tmp/digits
+    --weights=imagenet --workdir=/tmp/digits
 
 After an interrupt, the same command resumes from the last finished epoch.
 """
@@ -9,7 +9,7 @@ After an interrupt, the same command resumes from the last finished epoch.
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import folder_options, run_folder
+from efficientnet_tf.utils import configs, folder_options, run_folder
 
 TASK = flags.DEFINE_string(
     "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
@@ -17,7 +17,10 @@ TASK = flags.DEFINE_string(
 MODEL = flags.DEFINE_string("model", "efficientnet_lite0", shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 RECIPE = flags.DEFINE_string(
-    "recipe", "full", "A row of transfer/recipes.py, e.g. linear or full."
+    "recipe",
+    "auto",
+    "auto: a linear classifier, and training if it is better; or another row "
+    "of transfer/recipes.py, e.g. linear or full.",
 )
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
@@ -61,8 +64,10 @@ def main(_: list[str]) -> None:
 
 
 def _print_summary(row):
+    from transfer import diagnostics
     from transfer.report import results
 
+    counts = diagnostics.confusion([row])
     summary.print_run(
         f"Fine-tuned {row['model']} on {row['train_images']:,} images of "
         f"{row['task']}.",
@@ -78,6 +83,9 @@ def _print_summary(row):
                 )
             ),
             "near-duplicates": _duplicates_text(row),
+            **_class_facts(row, counts),
+            "tried": row.get("tried"),
+            "kept": _kept_text(row),
             "time": summary.duration_text(row["seconds"]),
         },
         WORKDIR.value,
@@ -101,5 +109,31 @@ def _duplicates_text(row):
     )
 
 
+def _class_facts(row, counts):
+    """Returns what the metric hides: other means, classes, mistakes."""
+    if counts is None:  # A run of an early version has no confusion.
+        return {}
+    facts = summary.class_facts(counts, row["class_names"])
+    if row["metric"] != "top1":
+        facts["top-1 accuracy"] = f"{100 * row['top1']:.1f} %"
+        del facts["mean per class"]
+    return facts
+
+
+def _kept_text(row):
+    """Returns what `auto` kept and why; None for other recipes."""
+    if "kept" not in row:
+        return None
+    what = {"linear": "the linear classifier", "training": "the training"}
+    return f"{what[row['kept']]}: {row['why']}"
+
+
+def _fields():
+    """Returns the fields that --set takes."""
+    from transfer import recipes
+
+    return configs.field_names(recipes.FinetuneConfig)
+
+
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, fields=_fields)

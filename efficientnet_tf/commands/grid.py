@@ -105,5 +105,13 @@ def main(_: list[str]) -> None:
     )
 
 
+def _fields():
+    """Returns the fields that --set takes."""
+    from efficientnet_tf.utils import configs
+    from transfer import recipes
+
+    return configs.field_names(recipes.FinetuneConfig)
+
+
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, fields=_fields)

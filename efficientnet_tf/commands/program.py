@@ -7,11 +7,13 @@ import re
 import signal
 import sys
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 # First: it sets what TensorFlow reads when it is imported.
 from efficientnet_tf.commands import quiet  # isort: skip
 from absl import app, flags, logging
+
+from efficientnet_tf.utils import files
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 EXPECTED_ERRORS = (
@@ -29,6 +31,8 @@ SCALARS = (str, int, float, bool, type(None))
 def run(
     main: Callable[[list[str]], None],
     interrupted: str = "Interrupted; run the same command again to resume.",
+    *,
+    fields: Callable[[], Iterable[str]] = tuple,
 ) -> None:
     """Runs `main(argv)` and turns errors into one line and an exit code.
 
@@ -38,10 +42,13 @@ def run(
     Args:
       main: takes the program's name and the positional arguments.
       interrupted: the line printed after Ctrl-C.
+      fields: returns the fields that --set takes; called only for the message
+        about a flag that should have been one.
     """
     signal.signal(signal.SIGTERM, _terminate)
     app.run(
-        lambda argv: _guard(main, argv, interrupted), flags_parser=_parse_flags
+        lambda argv: _guard(main, argv, interrupted),
+        flags_parser=lambda argv: _parse_flags(argv, fields),
     )
 
 
@@ -79,19 +86,48 @@ def fail(error: BaseException | str, code: int) -> typing.NoReturn:
     """Prints an error as one line and exits."""
     if isinstance(error, BaseException) and logging.get_verbosity() > 0:
         logging.exception(error)
-    lines = str(error).strip().splitlines() or [type(error).__name__]
+    lines = _explain(error).strip().splitlines() or [type(error).__name__]
     print_error(" ".join(lines))
     sys.exit(code)
 
 
-def _parse_flags(argv):
+def expand_home(text: str) -> str:
+    """Returns a path, or "folder:PATH" and the like, with "~" expanded.
+
+    Shells leave it as it is in --flag=~/x.
+    """
+    kind, tilde, rest = text.partition("~")
+    if not tilde or kind not in ("", files.FOLDER_PREFIX, files.RECORDS_PREFIX):
+        return text
+    return kind + os.path.expanduser(tilde + rest)
+
+
+def _expand_flags():
+    """Expands "~" in the values of all flags."""
+    for flag in flags.FLAGS.get_flags_for_module(sys.argv[0]):
+        if isinstance(flag.value, str):
+            flag.value = expand_home(flag.value)
+        elif isinstance(flag.value, list):
+            flag.value = [
+                expand_home(v) if isinstance(v, str) else v for v in flag.value
+            ]
+
+
+def _explain(error):
+    """Returns an error's message; without a number, if the system raised it."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    return str(error)
+
+
+def _parse_flags(argv, fields):
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     flags.FLAGS.set_default("logtostderr", True)
     try:
         rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
-        fail(_explain_unknown(error.flagname), USAGE)
+        fail(_explain_unknown(error, fields()), USAGE)
     except flags.Error as error:
         missing = re.findall(r"--(\w+) must have a value", str(error))
         if missing:
@@ -103,16 +139,25 @@ def _parse_flags(argv):
     # The handler's stream is bound when TensorFlow sets up its own.
     logging.get_absl_handler().setFormatter(None)
     quiet.quieten_others()
+    _expand_flags()
     return rest
 
 
-def _explain_unknown(name):
+def _explain_unknown(error, fields):
     """Returns a message with the flag of the nearest name and the choices."""
+    name = error.flagname
+    # Its "value" is the whole argument.
+    value = str(error.flagvalue).partition("=")[2] or "VALUE"
     own = [
         flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])
     ]
-    near = difflib.get_close_matches(name, flags.FLAGS, n=1)
-    hint = f"did you mean --{near[0]}? Choose" if near else "choose"
+    near = difflib.get_close_matches(name, [*flags.FLAGS, *fields], n=1)
+    hint = "choose"
+    if near:
+        meant = f"--{near[0]}"
+        if near[0] in fields:
+            meant = f"--set={near[0]}={value}"
+        hint = f"did you mean {meant}? Choose"
     return f"Unknown flag '{name}'; {hint} one of --{', --'.join(sorted(own))}."
 
 

@@ -18,6 +18,15 @@ from efficientnet_tf.utils import import_hooks  # noqa: E402
 # TensorFlow's C++ writes these when imported, at any log level.
 STARTUP = (b"WARNING: All log messages before absl::InitializeLog()", b"I0000 ")
 
+# In messages for TensorFlow's developers: of every save, of every new network,
+# and of names that the export itself has chosen.
+NOTES = (
+    "Sharding callback duration",
+    "Writing fingerprint",
+    "triggered tf.function retracing",
+    "characters which will be renamed",
+)
+
 
 def quietly(function: Callable, *args) -> None:
     """Calls a function and hides lines of `STARTUP` on standard error."""
@@ -41,14 +50,19 @@ import_hooks.wrap_import("tensorflow", quietly)
 
 def quieten_others() -> None:
     """Hides log messages that are for the developers of other packages."""
-    logging.get_absl_handler().addFilter(
-        lambda record: (
-            "tensorflow_datasets" not in record.pathname
-            or record.levelno > stdlib_logging.WARNING
-        )
-    )
+    logging.get_absl_handler().addFilter(_is_for_users)
+    # Some of its versions write by a handler of their own.
+    stdlib_logging.getLogger("tensorflow").addFilter(_is_for_users)
     # It logs each all-reduce that it sets up.
     stdlib_logging.getLogger("tensorflow").setLevel(stdlib_logging.WARNING)
     # It warns of each retry; a failed download is an error of its own.
     stdlib_logging.getLogger("urllib3").setLevel(stdlib_logging.ERROR)
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
+
+
+def _is_for_users(record):
+    if record.levelno > stdlib_logging.WARNING:
+        return True
+    if "tensorflow_datasets" in record.pathname:
+        return False
+    return not any(note in record.getMessage() for note in NOTES)

@@ -68,6 +68,8 @@ def check_classifier(
         raise ValueError("Pass either --model (and --weights) or --workdir.")
     if model:
         check_weights(model, weights)
+    else:
+        files.check_exists(workdir)
 
 
 def parse_weights(text: str) -> str | None:
@@ -96,8 +98,11 @@ def parse_numbers(flag: str, texts: Sequence[str]) -> list[float]:
 
 
 def check_dataset(name: str) -> None:
-    """Checks that the package that reads a data set is installed."""
-    if not name.startswith((files.FOLDER_PREFIX, files.RECORDS_PREFIX)):
+    """Checks that a data set can be read: its folder, or a package."""
+    if name.startswith((files.FOLDER_PREFIX, files.RECORDS_PREFIX)):
+        files.check_exists(name.partition(":")[2])
+    else:
+        configs.refuse_path("dataset", name)
         extras.require("Named data sets", "tensorflow_datasets")
 
 
@@ -116,8 +121,10 @@ def check_trials(dataset: str, *, trains: bool = True) -> None:
 
 
 def check_task(task: "tasks_lib.Task") -> None:
-    """Checks that the package that reads a task's images is installed."""
-    if task.source == "digits":
+    """Checks that a task's images can be read: their folder, or a package."""
+    if task.source == "folder" and task.classes is None:
+        files.check_exists(task.dataset)
+    elif task.source == "digits":
         extras.require("The digits", "sklearn")
     elif task.source == "tfds":
         extras.require("Named data sets", "tensorflow_datasets")

@@ -4,12 +4,17 @@ import pathlib
 import shlex
 import shutil
 import sys
+import typing
 from collections.abc import Mapping, Sequence
 
 from efficientnet_tf.utils import run_folder
 
+if typing.TYPE_CHECKING:
+    import numpy as np
+
 # What `python -m` runs where the program is not installed.
 MODULES = {"efficientnet": "efficientnet_tf", "tensorboard": "tensorboard.main"}
+SHOWN = 3  # Classes, or pairs of classes, that a list names.
 
 
 def print_summary(
@@ -81,6 +86,54 @@ def accuracy_text(
         low, high = interval
         text += f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
     return f"{text} on {images:,} {split} images"
+
+
+def class_facts(
+    confusion: "np.ndarray", class_names: Sequence[str]
+) -> dict[str, str | None]:
+    """Returns what one accuracy hides, for `print_summary`.
+
+    Args:
+      confusion: image counts [true class, predicted class].
+      class_names: in their order.
+
+    Returns:
+      The mean of the classes' accuracies, the classes of which no image was
+      found, and the pairs that were mistaken most often.
+    """
+    images = confusion.sum(axis=1)
+    hits = confusion.diagonal()
+    scored = images > 0
+    mean = (hits[scored] / images[scored]).mean()
+    missed = [class_names[i] for i in (scored & (hits == 0)).nonzero()[0]]
+    return {
+        "mean per class": f"{100 * mean:.1f} %",
+        "never found": _list_some(missed),
+        "most confused": _list_some(_list_mistakes(confusion, class_names)),
+    }
+
+
+def _list_mistakes(confusion, class_names):
+    """Returns "a taken for b (3 of 9)" of each pair, most frequent first."""
+    from transfer import diagnostics
+
+    images = confusion.sum(axis=1)
+    return [
+        f"{class_names[true]} taken for {class_names[predicted]} "
+        f"({confusion[true, predicted]} of {images[true]})"
+        for true, predicted in diagnostics.worst_pairs(
+            confusion, confusion.size
+        )
+    ]
+
+
+def _list_some(texts):
+    """Returns the first of some texts, and how many more there are."""
+    if not texts:
+        return None
+    rest = len(texts) - SHOWN
+    shown = ", ".join(texts[:SHOWN])
+    return f"{shown} and {rest} more" if rest > 0 else shown
 
 
 def duration_text(seconds: float | None) -> str | None:

@@ -98,11 +98,19 @@ def _print_summary(row):
             "top-1 accuracy": summary.top1_text(
                 top1, row["test_images"], EVAL_SPLIT.value
             ),
+            "note": _smoke_note(row),
             "time": summary.duration_text(row["seconds"]),
         },
         WORKDIR.value,
         ["efficientnet", "evaluate", f"--workdir={WORKDIR.value}", *source],
     )
+
+
+def _smoke_note(row):
+    """Returns what a smoke run's accuracy says; None for other recipes."""
+    if row["recipe"] != "smoke":
+        return None
+    return "a smoke run is too short to learn: accuracy near chance is expected"
 
 
 def _parse_steps(texts):
@@ -117,5 +125,13 @@ def _parse_steps(texts):
     return first, last
 
 
+def _fields():
+    """Returns the fields that --set takes."""
+    from efficientnet_tf.training import recipes
+    from efficientnet_tf.utils import configs
+
+    return configs.field_names(recipes.TrainConfig)
+
+
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, fields=_fields)

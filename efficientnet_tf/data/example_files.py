@@ -4,22 +4,25 @@ import os
 import pathlib
 import re
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.data import decoding, examples as examples_lib
 from efficientnet_tf.utils import figures
 
-EXAMPLE_IMAGES = 8
+# More classes than this have no image.
+MOST_IMAGES = 100
 
 
 def save(examples: examples_lib.Examples, folder: str | os.PathLike) -> None:
-    """Writes the first images into a folder as PNG files named by class.
+    """Writes the first image of each class as a PNG file named by class.
 
     Unreadable images end it with a warning: a run that has come this far does
     not fail by them.
     """
-    dataset = examples.dataset.take(EXAMPLE_IMAGES)
+    _, first = np.unique(examples.read_labels(), return_index=True)
+    dataset = examples.pick(first[:MOST_IMAGES])
     try:
         for i, (image, label) in enumerate(dataset):
             name = re.sub(r"[^\w-]+", "_", examples.class_names[int(label)])

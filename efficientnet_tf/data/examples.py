@@ -143,6 +143,22 @@ class Examples:
             num_parallel_calls=tf.data.AUTOTUNE,
         )
 
+    def read_labels(self) -> np.ndarray:
+        """Returns the labels [N], in the order of `dataset`."""
+        rows = self.source.epoch(None, 0).take(self.size)
+        # TensorFlow drops the image, which nobody asks for, from the graph.
+        labels = rows.map(lambda _, row: self.source.open(row)[1])
+        return np.fromiter(labels.as_numpy_iterator(), "int64")
+
+    def pick(self, places: np.ndarray) -> tf.data.Dataset:
+        """Returns (image, label) of some places in `dataset`, in its order."""
+        wanted = np.isin(np.arange(self.size), places)
+        rows = self.source.epoch(None, 0).take(self.size)
+        rows = tf.data.Dataset.zip(
+            rows, tf.data.Dataset.from_tensor_slices(wanted)
+        ).filter(lambda _, wanted: wanted)
+        return rows.map(lambda row, _: self.source.open(row[1]))
+
     def hold_out(self, count: int) -> tuple["Examples", "Examples"]:
         """Returns (the rest, `count` held-out examples).
 

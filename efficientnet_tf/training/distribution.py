@@ -27,6 +27,19 @@ def set_precision(precision: str) -> None:
     keras.config.set_dtype_policy(precision)
 
 
+def describe_device() -> str:
+    """Returns the devices that one process works on, for a line of the log."""
+    if keras.backend.backend() != "tensorflow":
+        return f"the devices of {keras.backend.backend()}"
+    import tensorflow as tf
+
+    found = tf.config.list_physical_devices("GPU")
+    if not found:
+        return f"the CPU ({os.cpu_count()} cores)"
+    details = tf.config.experimental.get_device_details(found[0])
+    return f"the GPU ({details.get('device_name', 'unknown')})"
+
+
 def make_strategy(name: str = "auto") -> "tf.distribute.Strategy":
     """Returns the `tf.distribute.Strategy` for this machine, and logs it.
 

@@ -4,6 +4,7 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any, TextIO
 
 import keras
@@ -179,17 +180,21 @@ class Progress(keras.callbacks.Callback):
             self._bar = None
 
 
-def total_seconds(path: str | os.PathLike, begin: float) -> float:
+def total_seconds(paths: Iterable[str | os.PathLike], begin: float) -> float:
     """Returns how long a run took, including epochs of earlier processes.
 
     Args:
-      path: of the `JsonLines` file.
+      paths: of the `JsonLines` files, which need not exist.
       begin: `time.perf_counter()` when this process began.
     """
     seconds = time.perf_counter() - begin
-    path = pathlib.Path(path)
-    rows = files.read_json_lines(path) if path.exists() else []
     started = time.time() - seconds
+    rows = [
+        row
+        for path in map(pathlib.Path, paths)
+        if path.exists()
+        for row in files.read_json_lines(path)
+    ]
     before = [row["seconds"] for row in rows if row["finished"] < started]
     return seconds + sum(before)
 

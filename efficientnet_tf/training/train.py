@@ -131,7 +131,7 @@ def _begin_list(folder, workdir, config):
 def _record(row, workdir, begin, devices):
     """Adds the time to a run's row, and writes it."""
     path = workdir / run_folder.METRICS_FILE
-    row["seconds"] = round(progress.total_seconds(path, begin), 1)
+    row["seconds"] = round(progress.total_seconds([path], begin), 1)
     if distribution.is_chief(devices):
         files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
@@ -241,6 +241,12 @@ def _load_examples(dataset, splits, config, data_dir, folder):
             *reversed(splits),
         )
     examples = {"train": train, "test": test}
+    if config.minival_images >= train.size:
+        raise ValueError(
+            f"minival_images={config.minival_images} cannot be held out of "
+            f"{train.size} training images; set fewer, such as "
+            f"--set=minival_images={train.size // 10}, or 0 for none."
+        )
     if config.minival_images:
         train, minival = train.hold_out(config.minival_images)
         examples |= {"train": train, "minival": minival}

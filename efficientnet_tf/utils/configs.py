@@ -13,10 +13,13 @@ The constraint of a field stands in its annotation:
 import dataclasses
 import difflib
 import math
+import os
 import types
 import typing
 from collections.abc import Iterable
 from typing import Any
+
+from efficientnet_tf.utils import files
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -148,6 +151,25 @@ def unknown(
     return f"Unknown {what} {value!r}{place}; choose {options}." + suggest(
         value, names
     )
+
+
+def field_names(config: type) -> tuple[str, ...]:
+    """Returns the names of a dataclass's fields."""
+    return tuple(field.name for field in dataclasses.fields(config))
+
+
+def is_path(name: str) -> bool:
+    """Whether a name that is not known looks like that of a file or folder."""
+    return os.sep in name or name.startswith((".", "~")) or os.path.exists(name)
+
+
+def refuse_path(what: str, name: str) -> None:
+    """Raises ValueError for a folder given where "folder:PATH" is asked for."""
+    if is_path(name):
+        raise ValueError(
+            f"{name!r} is a path, not a {what}'s name; for a folder with one "
+            f"folder per class write --{what}={files.FOLDER_PREFIX}{name}."
+        )
 
 
 def choose(

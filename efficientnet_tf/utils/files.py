@@ -116,6 +116,15 @@ def read_json_lines(path: str | os.PathLike) -> list[Any]:
     return rows
 
 
+def check_exists(folder: str | os.PathLike) -> None:
+    """Raises OSError, with a name to the point, if a folder does not exist."""
+    path = pathlib.Path(folder).expanduser()
+    if path.is_file():
+        raise NotADirectoryError(f"{path} is a file, not a folder.")
+    if not path.is_dir():
+        raise FileNotFoundError(f"There is no folder {path}.")
+
+
 def check_folder(path: str | os.PathLike) -> None:
     """Raises OSError if `path` cannot be made or used as an output folder."""
     path = pathlib.Path(path).absolute()

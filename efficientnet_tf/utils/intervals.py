@@ -1,5 +1,6 @@
 """Confidence intervals of a score, over samples of test images."""
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -47,3 +48,17 @@ def bootstrap(
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile((hits / images).mean(axis=1), [tail, 1 - tail])
     return float(low), float(high)
+
+
+def is_better(wins: int, losses: int) -> bool:
+    """Whether one of two classifiers gains more than one standard error.
+
+    Breiman et al., 1984, 3.4.3: the simplest of what is within one standard
+    error of the best. Under the hypothesis of McNemar's test, that either is
+    right as often where only one of them is, it is the root of their number.
+
+    Args:
+      wins: images that only this classifier has right.
+      losses: images that only the other has right.
+    """
+    return wins - losses > math.sqrt(wins + losses)

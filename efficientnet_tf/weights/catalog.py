@@ -142,13 +142,20 @@ def names(model: registry.Model) -> tuple[str, ...]:
 
 
 def check_name(model: registry.Model, weights: str | os.PathLike) -> None:
-    """Raises ValueError if `weights` is neither a row's name nor a file."""
+    """Checks that `weights` is a row's name or a file.
+
+    Raises:
+      ValueError: an unknown name.
+      FileNotFoundError: what looks like a path is none.
+    """
     registry.get_variant(model)  # Reports a misspelt model first.
     known = names(model) if isinstance(model, str) else ()
     if weights in known:
         return
     path = os.path.expanduser(os.fspath(weights))
     if not os.path.exists(path) and not os.path.exists(f"{path}.index"):
+        if configs.is_path(path) or os.path.splitext(path)[1]:
+            raise FileNotFoundError(f"There is no file {path}.")
         label = repr(model) if isinstance(model, str) else "this variant"
         raise ValueError(
             configs.unknown(

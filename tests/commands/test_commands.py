@@ -67,7 +67,7 @@ CASES = {
     "unknown recipe": (
         [*DIGITS, "--recipe=ful"],
         2,
-        "Unknown recipe 'ful'; choose one of linear, full, ",
+        "Unknown recipe 'ful'; choose one of auto, linear, full, ",
     ),
     "unknown field": (
         [*DIGITS, "--set=epoch=3"],
@@ -148,7 +148,7 @@ CASES = {
     "training: missing variant file": (
         [*TRAIN, "--model={tmp}/nothing.json"],
         1,
-        "No such file.*{tmp}/nothing.json",
+        "efficientnet train: No such file or directory: {tmp}/nothing.json",
     ),
     "training: wrong variant file": (
         [*TRAIN, "--model={tmp}/other/config.json"],
@@ -189,7 +189,56 @@ CASES = {
         "{tmp}/x.txt must end in .csv, .json, .jsonl",
     ),
     "no value": ([*DIGITS, "--set=epochs"], 2, "field=value, got 'epochs'"),
-    "unknown flag": ([*DIGITS, "--epoch=3"], 2, "flag 'epoch'"),
+    "field as a flag": (
+        [*DIGITS, "--epochs=3"],
+        2,
+        "Unknown flag 'epochs'; did you mean --set=epochs=3\\? Choose one of ",
+    ),
+    "mistyped field as a flag": (
+        [*TRAIN, "--learning_rate_per256", "0.1"],
+        2,
+        "did you mean --set=learning_rate_per_256=VALUE\\? Choose one of ",
+    ),
+    "field as a flag of a grid": (
+        [*GRID, "--batchsize=8"],
+        2,
+        "did you mean --set=batch_size=8\\?",
+    ),
+    "folder as a task": (
+        [*TUNE, "--task={tmp}/good"],
+        2,
+        "is a path, not a task's name; .* write --task=folder:{tmp}/good",
+    ),
+    "missing folder as a task": (
+        [*TUNE, "--task=./photos"],
+        2,
+        "write --task=folder:./photos",
+    ),
+    "folder as a data set": (
+        ["evaluate", "--workdir={tmp}/model", "--dataset={tmp}/good"],
+        2,
+        "is a path, not a dataset's name; .* --dataset=folder:{tmp}/good",
+    ),
+    "home that has no such folder": (
+        [*TUNE, "--task=folder:~/no such folder"],
+        1,
+        f"There is no folder {pathlib.Path.home()}/no such folder",
+    ),
+    "missing weights": (
+        [*DIGITS, "--weights={tmp}/no.h5"],
+        1,
+        "There is no file {tmp}/no.h5",
+    ),
+    "missing weights of a grid": (
+        [*GRID, "--weights=no.safetensors"],
+        1,
+        "There is no file no.safetensors",
+    ),
+    "missing run": (
+        ["export", "--workdir={tmp}/nowhere", "--output={tmp}/x"],
+        1,
+        "There is no folder {tmp}/nowhere|{tmp}/nowhere holds no finished run",
+    ),
     "mistyped flag's name": (
         [*DIGITS, "--recip=full"],
         2,
@@ -409,7 +458,7 @@ CASES = {
     "grid of an unknown recipe": (
         [*GRID, "--recipes=linear,ful"],
         2,
-        "Unknown recipe 'ful'; choose one of linear, full, ",
+        "Unknown recipe 'ful'; choose one of auto, linear, full, ",
     ),
     "grid that TPE cannot search": (
         [*GRID, "--sampler=tpe", "--search=head=linear,random"],
@@ -428,8 +477,8 @@ CASES = {
             "--source={tmp}/nothing.pth",
             "--output={tmp}/a.weights.h5",
         ],
-        2,
-        "Unknown weights '{tmp}/nothing.pth'",
+        1,
+        "There is no file {tmp}/nothing.pth",
     ),
     "report of a missing file": (
         ["report", "--results={tmp}/nothing.jsonl"],

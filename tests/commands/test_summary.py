@@ -4,6 +4,7 @@ import pathlib
 import shlex
 import sys
 
+import numpy as np
 import pytest
 
 from efficientnet_tf.commands import summary
@@ -75,3 +76,34 @@ def test_what_is_not_installed_runs_as_a_module(monkeypatch, capsys, tmp_path):
     assert shlex.split(line) == [
         *(f"{tmp_path}/python", "-m", "efficientnet_tf", "explore")
     ]
+
+
+CONFUSIONS = {
+    "one class never found": (
+        [[3, 1, 0], [2, 0, 0], [0, 0, 4]],
+        ("58.3 %", "b", "b taken for a (2 of 2), a taken for b (1 of 4)"),
+    ),
+    "all right": ([[3, 0, 0], [0, 1, 0], [0, 0, 4]], ("100.0 %", None, None)),
+    # Of a class without images nothing can be found.
+    "no images": (
+        [[1, 1, 0], [0, 0, 0], [0, 0, 4]],
+        ("75.0 %", None, "a taken for b (1 of 2)"),
+    ),
+    "many pairs": (
+        [[0, 4, 3], [2, 0, 1], [0, 0, 1]],
+        (
+            "33.3 %",
+            "a, b",
+            "a taken for b (4 of 7), a taken for c (3 of 7), "
+            "b taken for a (2 of 3) and 1 more",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONFUSIONS)
+def test_classes_and_pairs_that_an_accuracy_hides_are_named(name):
+    counts, expected = CONFUSIONS[name]
+    facts = summary.class_facts(np.array(counts), ["a", "b", "c"])
+    assert tuple(facts.values()) == expected
+    assert list(facts) == ["mean per class", "never found", "most confused"]

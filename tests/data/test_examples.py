@@ -24,3 +24,13 @@ def test_the_shuffle_of_an_index_is_a_permutation():
         source = examples_lib.Indexed((np.arange(size),), None)
         order = [int(n) for n in source.numbers(tf.constant([3, 4], "int64"))]
         assert sorted(order) == list(range(size))
+
+
+def test_labels_and_chosen_images_are_in_the_order_of_the_data_set():
+    joined = _numbers(5).concatenate(_numbers(4))
+    assert joined.read_labels().tolist() == [0, 1, 2, 0, 1, 0, 1, 2, 0]
+    found = [
+        (int(image[0, 0, 0]), int(label))
+        for image, label in joined.pick(np.array([8, 0, 4]))
+    ]
+    assert found == [(0, 0), (4, 1), (3, 0)]

@@ -11,6 +11,7 @@ from efficientnet_tf.training import checkpoints, recipes, train
 from efficientnet_tf.utils import run_folder
 
 SETTINGS = ["epochs=2", "batch_size=8", "ema_decay=0.9"]
+SETTINGS += ["learning_rate_per_256=0.064"]  # The recipe's at that time.
 
 
 @pytest.fixture

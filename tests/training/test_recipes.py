@@ -133,7 +133,7 @@ SIZES = {
     "one_gpu": (0.016, 256, 350),
     # pycls, EN-B0_dds_8gpu.yaml.
     "sgd_cosine": (0.4, 256, 100),
-    "smoke": (0.008, 32, 3),
+    "smoke": (0.001, 32, 3),
 }
 
 

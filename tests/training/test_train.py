@@ -390,6 +390,11 @@ REFUSED = {
         {"batch_size": 16},
         "batch_size=16 is more than the 14 training images",
     ),
+    "more to hold out than there are": (
+        {"minival_images": 90},
+        "minival_images=90 cannot be held out of 14 training images; set "
+        "fewer, such as --set=minival_images=1, or 0 for none",
+    ),
     "an unknown teacher": (
         {"teacher": "b9"},
         "Unknown teacher 'b9'; give MODEL:WEIGHTS",

@@ -52,7 +52,7 @@ def results(place):
         model = [f"--model={place}/{base}.json", "--weights=none"]
         task = f"--task=folder:{place}/good"
         data = [f"--dataset=folder:{place}/good", "--split=test"]
-        tune = ["finetune", task, *model, *settings, workdir]
+        tune = ["finetune", task, *model, *settings, workdir, "--recipe=full"]
         cases |= {
             f"finetune {base}": tune,
             f"predict {base}": ["predict", workdir, f"{place}/good/a/000.png"],

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import types
 
 import numpy as np
@@ -128,3 +129,54 @@ def test_bits_batches_are_mixed_by_one_weight(examples):
         assert len(blended) in (0, 2)
         count += len(blended)
     assert count > COUNT // BATCH
+
+
+def _unbalanced(*counts):
+    labels = np.repeat(np.arange(3), counts)
+    images = np.zeros((len(labels), 8, 8, 3), "uint8")
+    return sources.from_arrays(images, labels, CLASSIFIER.class_names)
+
+
+COUNTS = [(75, 5, 20), (4, 4, 4), (1, 0, 9)]
+
+
+@pytest.mark.parametrize("counts", COUNTS)
+def test_balanced_weights_are_scikit_learns(counts):
+    from sklearn.utils import class_weight
+
+    examples = _unbalanced(*counts)
+    np.testing.assert_array_equal(inputs.count_classes(examples), counts)
+    present = np.flatnonzero(counts)
+    expected = class_weight.compute_class_weight(
+        "balanced", classes=present, y=examples.read_labels()
+    )
+    found = inputs.balance(np.array(counts))
+    np.testing.assert_allclose(found[present], expected, rtol=1e-6)
+
+
+def test_each_class_has_the_same_weight_in_an_epoch():
+    examples = _unbalanced(12, 2, 6)
+    config = dataclasses.replace(CONFIG, class_weights="balanced")
+    feed = inputs.Feed(examples, CLASSIFIER, config, flip=False)
+    batches = list(feed.make_dataset(BATCH).take(20 // BATCH))
+    labels = np.concatenate([batch[1] for batch in batches])
+    weights = np.concatenate([batch[2] for batch in batches])
+    np.testing.assert_allclose(labels.T @ weights, [20 / 3] * 3, rtol=1e-5)
+
+
+TOLD = [
+    ((75, 5, 20), "none", "from 5 of 'b' to 75 of 'a': small classes .*=balan"),
+    ((3, 0, 9), "none", "from 0 of 'b' to 9 of 'c'"),
+    ((75, 5, 20), "balanced", "75 of 'a': classes count alike"),
+    ((75, 20, 30), "none", None),
+]
+
+
+@pytest.mark.parametrize("counts,class_weights,message", TOLD)
+def test_unbalanced_classes_are_told(counts, class_weights, message, caplog):
+    with caplog.at_level("WARNING", "absl"):
+        inputs.warn_of_imbalance(_unbalanced(*counts), class_weights)
+    if message is None:
+        assert not caplog.text
+    else:
+        assert re.search(message, caplog.text)

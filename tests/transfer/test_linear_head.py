@@ -1,37 +1,8 @@
-import os
-
-import keras
 import numpy as np
 import pytest
-from sklearn import linear_model, pipeline, preprocessing
+from sklearn import linear_model, metrics, pipeline, preprocessing
 
-from efficientnet_tf.data import datasets, sources
-from efficientnet_tf.models import builder
 from transfer import linear_head
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "features"
-
-
-@pytest.fixture(scope="module")
-def network(tiny_row):
-    return builder.build(tiny_row, classes=2, input_shape=(32, 32, 3))
-
-
-def _examples(size=5, shift=0):
-    images = np.random.default_rng(shift).integers(
-        0, 256, (size, 32, 32, 3), dtype=np.uint8
-    )
-    return sources.from_arrays(images, np.arange(size) % 2, ["a", "b"])
-
-
-def _dataset(examples):
-    return datasets.make_eval_dataset(
-        examples, lambda image: image, batch_size=2
-    )
 
 
 def _clusters(classes, present, per_class=30, width=8):
@@ -41,69 +12,6 @@ def _clusters(classes, present, per_class=30, width=8):
     labels = np.repeat(present, per_class)
     points = centres[labels] + noise.normal(0, 0.8, (len(labels), width))
     return points.astype("float32"), labels
-
-
-def test_features_are_the_pooled_layer_of_every_image_in_order(network):
-    examples = _examples()
-    found, labels = linear_head.extract_features(
-        network, _dataset(examples), "key"
-    )
-    images = np.stack([image.numpy() for image, _ in examples.dataset])
-    pooled = keras.Model(network.inputs, network.get_layer("avg_pool").output)
-    expected = pooled.predict_on_batch(images)
-    assert found.shape == (5, 32) and found.dtype == "float32"
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    np.testing.assert_array_equal(labels, [0, 1, 0, 1, 0])
-
-
-def test_a_second_call_reads_the_cache(network, cache):
-    first = linear_head.extract_features(network, _dataset(_examples()), "key")
-    assert len(list(cache.iterdir())) == 1
-
-    class Unreadable:
-        def __iter__(self):
-            raise AssertionError("computed again")
-
-    again = linear_head.extract_features(network, Unreadable(), "key")
-    for one, two in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
-def test_cached_features_keep_to_a_limit(network, cache, monkeypatch):
-    linear_head.extract_features(network, _dataset(_examples()), "one")
-    (one,) = cache.iterdir()
-    monkeypatch.setattr(linear_head, "DISK_LIMIT", 1.5 * one.stat().st_size)
-    os.utime(one, (0, 0))
-    linear_head.extract_features(network, None, "one")  # Used again.
-    assert one.stat().st_mtime > 1e9
-    os.utime(one, (0, 0))
-    linear_head.extract_features(network, _dataset(_examples()), "two")
-    (two,) = cache.iterdir()
-    assert two != one
-
-
-def test_other_data_or_other_weights_are_not_read_from_the_cache(
-    network, tiny_row, cache
-):
-    keras.utils.set_random_seed(1)
-    two = builder.build(tiny_row, classes=2, input_shape=(32, 32, 3))
-    results = [
-        linear_head.extract_features(network, _dataset(_examples()), "key")[0],
-        linear_head.extract_features(
-            network, _dataset(_examples(shift=1)), "other key"
-        )[0],
-        linear_head.extract_features(two, _dataset(_examples()), "key")[0],
-    ]
-    assert len(list(cache.iterdir())) == 3
-    assert len({result.tobytes() for result in results}) == 3
-
-
-def test_another_head_is_the_same_network_to_the_cache(network, cache):
-    linear_head.extract_features(network, _dataset(_examples()), "key")
-    head = network.get_layer("predictions")
-    head.set_weights([value + 1 for value in head.get_weights()])
-    linear_head.extract_features(network, _dataset(_examples()), "key")
-    assert len(list(cache.iterdir())) == 1
 
 
 PRESENT = {
@@ -124,7 +32,7 @@ def _pipeline(strength):
 @pytest.mark.parametrize("classes,present", PRESENT.values(), ids=PRESENT)
 def test_the_dense_layer_predicts_what_scikit_learn_predicts(classes, present):
     points, labels = _clusters(classes, present)
-    kernel, bias = linear_head.refit_classifier((points, labels), classes, 0.3)
+    kernel, bias = linear_head.fit_classifier((points, labels), classes, 0.3)
     assert kernel.shape == (8, classes) and bias.shape == (classes,)
     solver = _pipeline(0.3).fit(points, labels)
     logits = points @ kernel + bias
@@ -137,44 +45,115 @@ def test_the_dense_layer_predicts_what_scikit_learn_predicts(classes, present):
     assert shares[:, absent].sum() < 1e-6
 
 
-def test_the_strength_is_the_best_on_validation():
-    points, labels = _clusters(4, [0, 1, 2, 3])
-    train, validation = (points[::2], labels[::2]), (points[1::2], labels[1::2])
-    sweep = (100.0, 1e-4, 0.1)
-    *head, strength, accuracy = linear_head.fit_classifier(
-        train, validation, 4, sweep
-    )
-    scores = {}
+def _split(points, labels):
+    return (points[::2], labels[::2]), (points[1::2], labels[1::2])
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """So few images are enough to choose on, without cross-validation."""
+    monkeypatch.setattr(linear_head, "ENOUGH_TO_CHOOSE", 1)
+
+
+def test_the_strength_is_the_surest_of_the_best_on_validation(few):
+    points = _clusters(4, [0, 1, 2, 3], per_class=60, width=4)
+    train, validation = _split(*points)
+    sweep = (0.1, 1e-4, 0.01)
+    found = linear_head.choose_strength(train, validation, sweep)
+    hits, losses = {}, {}
     for c in sweep:
-        scores[c] = _pipeline(c).fit(*train).score(*validation)
-    assert accuracy == max(scores.values()) == scores[strength]
-    kernel, bias = head
+        solver = _pipeline(c).fit(*train)
+        hits[c] = solver.predict(validation[0]) == validation[1]
+        losses[c] = metrics.log_loss(
+            validation[1], solver.predict_proba(validation[0])
+        )
+    best = max(hits.values(), key=np.sum)
+    equal = [
+        c
+        for c in sweep
+        if best.sum() - hits[c].sum() <= (best != hits[c]).sum() ** 0.5
+    ]
+    assert 1e-4 not in equal  # So there is a choice by accuracy too.
+    assert found.C == min(equal, key=losses.get)
+    assert (found.images, found.folds) == (120, 1)
+    kernel, bias = linear_head.fit_classifier(train, 4, found.C)
     predicted = (validation[0] @ kernel + bias).argmax(axis=1)
-    assert (predicted == validation[1]).mean() == pytest.approx(accuracy)
+    assert (predicted == validation[1]).mean() == pytest.approx(found.accuracy)
+
+
+TIES = {
+    "all right": (3.0, 1.0),
+    # Far from all others, one image is wrong under any penalty.
+    "one always wrong": (3.0, 59 / 60),
+}
+
+
+@pytest.mark.parametrize("name", TIES)
+def test_of_equal_accuracies_the_smaller_log_loss_wins(few, name):
+    distance, accuracy = TIES[name]
+    points, labels = _clusters(4, [0, 1, 2, 3])
+    points += distance * np.eye(4, 8, dtype="float32")[labels] * 5
+    train, validation = _split(points, labels.copy())
+    if accuracy < 1:
+        validation[1][0] = 1
+    sweep = (1e-3, 0.01, 0.1, 1.0)
+    found = linear_head.choose_strength(train, validation, sweep)
+    losses = {
+        c: metrics.log_loss(
+            validation[1], _pipeline(c).fit(*train).predict_proba(validation[0])
+        )
+        for c in sweep
+    }
+    assert found.accuracy == pytest.approx(accuracy)
+    assert found.C == min(losses, key=losses.get)
+    assert found.log_loss == pytest.approx(losses[found.C], rel=0.02)
+
+
+def test_with_few_validation_images_all_are_cross_validated():
+    points, labels = _clusters(3, [0, 1, 2], per_class=10)
+    held = np.arange(30) % 10 == 0
+    pairs = (points[~held], labels[~held]), (points[held], labels[held])
+    found = linear_head.choose_strength(*pairs, (0.01, 1.0))
+    assert (found.images, found.folds) == (30, linear_head.FOLDS)
+    assert "30 images in 5-fold cross-validation" in str(found)
+    # With one image a class nothing can be divided.
+    alone = (points[::10], labels[::10]), (points[:0], labels[:0])
+    found = linear_head.choose_strength(alone[0], pairs[1], (1.0,))
+    assert found.folds == 2
+    rare = (points[:11], labels[:11]), (points[10:21], labels[10:21])
+    assert linear_head.choose_strength(*rare, (1.0,)).folds == 1
+
+
+def test_balanced_classes_are_scikit_learns():
+    points, labels = _clusters(3, [0, 1, 2])
+    keep = (labels > 0) | (np.arange(90) % 10 == 0)
+    points, labels = points[keep], labels[keep]
+    kernel, bias = linear_head.fit_classifier(
+        (points, labels), 3, 0.3, class_weights="balanced"
+    )
+    solver = _pipeline(0.3)
+    solver.named_steps["logisticregression"].class_weight = "balanced"
+    solver.fit(points, labels)
+    logits = points @ kernel + bias
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(shares, solver.predict_proba(points), atol=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("sweep", "told"),
-    [((1e-4, 0.1, 100.0), False), ((1e-4, 1e-3), True), ((1e-4,), False)],
+    ("sweep", "distance", "told"),
+    [
+        ((1e-4, 0.1, 1.0), 0, False),
+        ((1e-4, 1e-2), 0, True),
+        ((1e-4,), 0, False),
+        # All are right under any penalty: no other would help.
+        ((1e-2, 1.0), 9, False),
+    ],
 )
-def test_a_choice_at_the_end_of_the_sweep_is_told(sweep, told, caplog):
-    points, labels = _clusters(4, [0, 1, 2, 3])
-    train, validation = (points[::2], labels[::2]), (points[1::2], labels[1::2])
+def test_a_choice_at_the_end_is_told_where_more_would_help(
+    few, sweep, distance, told, caplog
+):
+    points, labels = _clusters(4, [0, 1, 2, 3], per_class=60, width=4)
+    points += distance * np.eye(4, dtype="float32")[labels]
     with caplog.at_level("INFO", "absl"):
-        linear_head.fit_classifier(train, validation, 4, sweep)
+        linear_head.choose_strength(*_split(points, labels), sweep)
     assert ("is at the end of l2_sweep" in caplog.text) == told
-
-
-def test_joined_pairs_keep_their_order():
-    pairs = [(np.full((n, 2), n), np.full(n, n)) for n in (1, 2)]
-    joined, labels = linear_head.concatenate(pairs)
-    np.testing.assert_array_equal(joined[:, 0], [1, 2, 2])
-    np.testing.assert_array_equal(labels, [1, 2, 2])
-
-
-def test_the_cache_is_where_the_environment_says(monkeypatch, cache, tmp_path):
-    assert linear_head.cache_folder() == cache
-    monkeypatch.delenv("EFFICIENTNET_TF_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    expected = tmp_path / "efficientnet_tf" / "features"
-    assert linear_head.cache_folder() == expected

@@ -42,6 +42,7 @@ OUTSIDE = [
     ("head", "none"),
     ("batch_norm", "thaw"),
     ("batch_norm_momentum", 1.0),
+    ("class_weights", "equal"),
     ("train_on", "test"),
     ("evaluate_on", "train"),
     ("precision", "float8"),
@@ -79,12 +80,12 @@ def test_recipes_differ_in_what_they_train():
     assert recipes.get_recipe("linear").epochs == 0
     assert recipes.get_recipe("full").epochs > 0
     assert recipes.get_recipe("full").evaluate_on == "test"
-    assert recipes.get_recipe("quickstart").resolution >= 32
+    assert recipes.get_recipe("tiny").resolution == 64
 
 
 def test_an_unknown_recipe_names_the_choices():
     with pytest.raises(
-        ValueError, match="'ful'; choose one of linear, full.*'full'[?]"
+        ValueError, match="'ful'; choose one of auto, linear, full.*'full'[?]"
     ):
         recipes.get_recipe("ful")
 

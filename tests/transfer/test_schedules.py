@@ -48,3 +48,19 @@ def test_steps_are_cut_into_rounds_of_about_250():
     assert schedules.plan_rounds(make(epochs=0, steps=100), 7) == (1, 100)
     assert schedules.plan_rounds(make(epochs=0, steps=1_000), 7) == (4, 250)
     assert schedules.plan_rounds(make(epochs=3), 7) == (3, 7)
+
+
+# Epochs of ten steps, warm-up: the step of the peak.
+SHORT = [(1, 2.0, 5), (1, 1.0, 5), (2, 5.0, 10), (3, 2.0, 15), (8, 2.0, 20)]
+
+
+@pytest.mark.parametrize("epochs,warmup,peak", SHORT)
+def test_a_warm_up_takes_at_most_half_of_a_short_run(epochs, warmup, peak):
+    config = recipes.get_recipe(
+        "full", [f"epochs={epochs}", f"warmup_epochs={warmup}"]
+    )
+    rate = schedules.make_schedule(config, 10)
+    rates = [float(rate(step)) for step in range(10 * epochs + 1)]
+    assert rates.index(max(rates)) == peak
+    assert max(rates) == pytest.approx(config.learning_rate)
+    assert rates[0] == 0 and rates[-1] == pytest.approx(0, abs=1e-9)

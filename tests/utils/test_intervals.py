@@ -45,3 +45,22 @@ def test_small_classes_widen_the_mean_over_classes():
 def test_a_class_without_images_does_not_count():
     some = intervals.bootstrap([0.5, 0.9], [40, 60])
     assert intervals.bootstrap([0.5, 0.0, 0.9], [40, 0, 60]) == some
+
+
+# Images that only the one, and only the other, has right: whether it is better.
+COMPARED = [
+    (0, 0, False),
+    (1, 0, False),  # One image more is within a standard error.
+    (2, 0, True),
+    (3, 1, False),
+    (4, 1, True),
+    (10, 10, False),
+    (16, 9, True),
+    (15, 10, False),
+    (3, 20, False),
+]
+
+
+@pytest.mark.parametrize("wins,losses,better", COMPARED)
+def test_more_than_a_standard_error_must_be_gained(wins, losses, better):
+    assert intervals.is_better(wins, losses) == better

@@ -242,8 +242,10 @@ def _check_number(row, name, place):
 
 def _conditions(row):
     """Returns what must be equal for runs to differ by their seeds alone."""
-    names = ("evaluated_on", "epochs", "steps", "resolution", "weights")
-    names += ("learning_rate", "weight_decay")
+    names = ("evaluated_on", "weights")
+    if "kept" not in row:  # `auto` may choose differently with each seed.
+        names += ("epochs", "steps", "resolution")
+        names += ("learning_rate", "weight_decay")
     sizes = ("train_images", "test_images")
     changed = json.dumps(row.get("changed", {}), sort_keys=True)
     # Without a search a grid's row has 0, and a single run's has no such field.

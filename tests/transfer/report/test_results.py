@@ -149,6 +149,20 @@ def test_runs_of_other_conditions_are_not_averaged(field):
     assert len(results.summarize(rows)) == 2
 
 
+def test_seeds_of_auto_are_averaged_whatever_each_has_kept():
+    rows = [
+        {**ROW, "recipe": "auto", "seed": seed, "kept": kept, "epochs": epochs}
+        | {"resolution": pixels}
+        for seed, (kept, epochs, pixels) in enumerate(
+            [("linear", 0, 224), ("training", 12, 160), ("training", 20, 160)]
+        )
+    ]
+    (summary,) = results.summarize(rows)
+    assert summary["seeds"] == 3
+    (other,) = results.summarize([{**rows[0], "weights": "x.h5"}])
+    assert len(results.summarize([*rows, other["runs"][0]])) == 2
+
+
 def test_a_subset_and_validation_images_are_noted():
     row = {**ROW, "complete": False, "evaluated_on": "validation"}
     note = results.render(results.summarize([row])).splitlines()[-1]

@@ -1,0 +1,242 @@
+"""Builds a network for a task, trains it by a config, and scores it."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import keras
+import tensorflow as tf
+import tqdm
+from absl import logging
+
+from efficientnet_tf.data import examples as examples_lib, preprocessing
+from efficientnet_tf.inference import classifier as classifier_lib, evaluate
+from efficientnet_tf.models import features, layers, plan, registry, variants
+from efficientnet_tf.training import (
+    callbacks,
+    checkpoints,
+    distribution,
+    train_state,
+)
+from efficientnet_tf.utils import figures, run_folder
+from efficientnet_tf.weights import loading
+from transfer import (
+    inputs,
+    linear_head,
+    optimizers,
+    recipes,
+    schedules,
+    tasks,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a training works with: network, images, config and folder.
+
+    `workdir` gets checkpoints, logs and what the linear head was.
+    """
+
+    task: tasks.Task
+    model: registry.Model
+    weights: str | None
+    config: recipes.FinetuneConfig
+    examples: Mapping[str, examples_lib.Examples]
+    workdir: pathlib.Path
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.examples["train"].class_names
+
+    @property
+    def label(self) -> str:
+        """What rows and messages call the network."""
+        return label(self.model)
+
+
+def label(model: registry.Model) -> str:
+    """Returns what rows and messages call a network."""
+    return "variant" if isinstance(model, variants.Variant) else str(model)
+
+
+def build(setup: Setup) -> classifier_lib.Classifier:
+    """Returns an untrained `Classifier` for a config without a rule.
+
+    Raises:
+      ValueError: the config does not suit the network.
+    """
+    config = setup.config
+    variant = registry.get_variant(setup.model)
+    size = config.resolution or variant.resolution
+    if config.resize and config.resize < size:
+        raise ValueError(
+            f"resize={config.resize} is less than {setup.label}'s {size} "
+            "pixels."
+        )
+    network = loading.build(
+        setup.model,
+        weights=setup.weights,
+        input_shape=(size, size, 3),
+        classes=len(setup.class_names),
+        dropout_rate=config.dropout_rate,
+        drop_path_rate=_drop_path_rate(setup),
+    )
+    interpolation = config.interpolation
+    if interpolation == "model":
+        interpolation = variant.interpolation
+    return classifier_lib.Classifier(
+        network, setup.class_names, size, interpolation, _crop_padding(setup)
+    )
+
+
+def train(
+    setup: Setup,
+    classifier: classifier_lib.Classifier,
+    watchers: Iterable[keras.callbacks.Callback] = (),
+) -> None:
+    """Trains a classifier by the config, resuming from its newest checkpoint.
+
+    Args:
+      setup: whose config has no rule.
+      classifier: that `build` has returned.
+      watchers: more callbacks, called after an epoch is saved.
+
+    Raises:
+      FloatingPointError: the loss became NaN or infinite.
+    """
+    if not checkpoints.list_newest(setup.workdir / run_folder.CHECKPOINTS):
+        linear_head.initialize_head(
+            classifier,
+            setup.examples,
+            setup.config,
+            cache_key(setup),
+            setup.workdir,
+        )
+    if setup.config.trains:
+        _fit(setup, classifier, watchers)
+
+
+def cache_key(setup: Setup) -> str:
+    """Returns what tells this network's cached features from others'."""
+    network: str | dict = setup.label
+    if network not in registry.list_models():  # A variant's file may change.
+        network = dataclasses.asdict(registry.get_variant(setup.model))
+    return f"{network}:{setup.weights}"
+
+
+def score(
+    classifier: classifier_lib.Classifier, examples: examples_lib.Examples
+) -> evaluate.Scores:
+    """Scores a classifier on all images of a split."""
+    logging.info("Evaluating on %d images.", examples.size)
+    dataset = inputs.make_eval_dataset(examples, classifier)
+    with tqdm.tqdm(
+        desc="Evaluating", total=examples.size, unit="image", disable=None
+    ) as bar:
+        return evaluate.evaluate(classifier.model, dataset, progress=bar.update)
+
+
+def _drop_path_rate(setup):
+    rate = setup.config.drop_path_rate
+    if rate == 0 or plan.drops_paths(setup.model):
+        return rate
+    logging.info(
+        "%s has blocks that drop no paths; drop_path_rate=%g is not used.",
+        setup.label,
+        rate,
+    )
+    return 0.0
+
+
+def _crop_padding(setup):
+    crop = setup.config.crop
+    if crop == "task":
+        crop = setup.task.crop
+    return {"center": 0, "padded": preprocessing.CROP_PADDING, "whole": None}[
+        crop
+    ]
+
+
+def _fit(setup, classifier, watchers):
+    """Trains the network, resuming from its newest checkpoint."""
+    examples = setup.examples["train"]
+    if setup.config.train_on == "train+validation":
+        examples = examples.concatenate(setup.examples["validation"])
+    feed = inputs.Feed(examples, classifier, setup.config, flip=setup.task.flip)
+    average = _fit_to(feed, setup, watchers)
+    if average is not None:
+        average.swap()
+    for layer in classifier.model.layers:
+        layer.trainable = True
+
+
+def _fit_to(feed, setup, watchers):
+    """Trains on a feed; returns the EMA of the weights or None."""
+    classifier, config = feed.classifier, setup.config
+    batch_size = min(config.batch_size, feed.size)
+    steps_per_epoch = feed.size / batch_size
+    rounds, steps = schedules.plan_rounds(config, steps_per_epoch)
+    _set_trainable(classifier.model, config, steps_per_epoch)
+    state = _compile(classifier.model, config, steps_per_epoch)
+    folder = setup.workdir / run_folder.CHECKPOINTS
+    done = state.restore(folder) // steps
+    evaluation = None
+    if config.train_on == "train":
+        dataset = _validation_set(classifier, setup.examples["validation"])
+        evaluation = callbacks.Evaluation(dataset, len(dataset), state.average)
+    train_set = feed.make_dataset(batch_size, start_step=done * steps)
+    images = next(iter(train_set))[0]
+    tf.summary.image("augmented", figures.image_grid(images[:16])[None])
+    if done < rounds:
+        logging.info(
+            "Training on %d images at %d pixels; the first step takes longest.",
+            feed.size,
+            classifier.resolution,
+        )
+        state.fit(
+            train_set,
+            epochs=(done, rounds),
+            steps_per_epoch=steps,
+            watchers=callbacks.list_callbacks(
+                state.make_checkpointer(folder, first_step=done * steps),
+                setup.workdir,
+                epochs=rounds,
+                batch_size=batch_size,
+                evaluation=evaluation,
+                watchers=watchers,
+            ),
+        )
+    return state.average
+
+
+def _set_trainable(network, config, steps_per_epoch):
+    """Freezes what the config says, and sets batch norm's momentum."""
+    features.freeze_stages(network, config.frozen_stages)
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable &= config.batch_norm == "train"
+            layer.momentum = config.batch_norm_momentum or max(
+                1 - 10 / steps_per_epoch, 0.9
+            )
+
+
+def _compile(network, config, steps_per_epoch):
+    """Compiles a network for fine-tuning; returns its `TrainState`."""
+    decoupled = config.optimizer == "adamw"
+    return train_state.create(
+        network,
+        optimizers.make_optimizer(config, steps_per_epoch),
+        ema_decay=config.ema_decay,
+        label_smoothing=config.label_smoothing,
+        metrics=[keras.metrics.CategoricalAccuracy("top1")],
+        jit_compile=distribution.use_xla(),
+        weight_decay=0.0 if decoupled else config.weight_decay,
+    )
+
+
+def _validation_set(classifier, examples):
+    dataset = inputs.make_eval_dataset(examples, classifier)
+    classes = len(classifier.class_names)
+    return dataset.map(
+        lambda images, labels: (images, tf.one_hot(labels, classes))
+    )

@@ -1,0 +1,107 @@
+"""Features of a frozen network, cached on disk."""
+
+import contextlib
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import keras
+import numpy as np
+import tqdm
+from absl import logging
+
+from efficientnet_tf.data import examples as examples_lib
+from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.utils import cache_folder as cache_folder_lib, files
+from transfer import inputs
+
+# Bytes that all cached features may take.
+DISK_LIMIT = 4 * 2**30
+
+# Features [N, C] and labels [N].
+Features = tuple[np.ndarray, np.ndarray]
+
+
+def extract_splits(
+    classifier: classifier_lib.Classifier,
+    examples: Mapping[str, examples_lib.Examples],
+    precision: str,
+    cache_key: str,
+) -> tuple[Features, Features]:
+    """Returns the features of the train and the validation split.
+
+    Args:
+      classifier: whose image preparation is used.
+      examples: {split: examples}.
+      precision: the network's.
+      cache_key: identifies the network's weights in the cache of features.
+    """
+    settings = (
+        classifier.resolution,
+        classifier.interpolation,
+        classifier.crop_padding,
+    )
+    cache_key = f"{cache_key}:{settings}:{precision}"
+    train, validation = (
+        _extract_split(classifier, split, examples[split], cache_key)
+        for split in ("train", "validation")
+    )
+    return train, validation
+
+
+def extract_features(
+    model: keras.Model, dataset: Iterable, cache_key: str
+) -> Features:
+    """Returns pooled features [N, C] and labels [N] of an ordered data set.
+
+    A second call with the same key and weights reads them from the cache.
+
+    Args:
+      model: has a layer "avg_pool".
+      dataset: batches of (images, labels).
+      cache_key: identifies the data set and its preprocessing.
+    """
+    # Not "avg_pool", which a vision transformer lacks.
+    pooled = model.get_layer("predictions").input
+    network = keras.Model(model.inputs, pooled)
+    digest = hashlib.sha256(cache_key.encode())
+    for value in network.get_weights():
+        digest.update(value.tobytes())
+    path = cache_folder() / f"{digest.hexdigest()[:32]}.npz"
+    # Another process may remove it at any time.
+    with contextlib.suppress(FileNotFoundError), np.load(path) as cached:
+        logging.info("Features from %s.", path)
+        os.utime(path)  # `files.prune` removes the longest unused.
+        return cached["features"], cached["labels"]
+    pairs = []
+    for images, labels in tqdm.tqdm(
+        dataset, "Features", unit="batch", disable=None
+    ):
+        values = network.predict_on_batch(np.asarray(images))
+        pairs.append((np.asarray(values), np.asarray(labels)))
+    features, labels = concatenate(pairs)
+    features = features.astype("float32")
+    with files.atomic(path) as temporary:
+        np.savez(temporary, features=features, labels=labels)
+    files.prune(path.parent, DISK_LIMIT)
+    return features, labels
+
+
+def cache_folder() -> pathlib.Path:
+    """Returns the folder of cached features, beside the cached weights."""
+    return pathlib.Path(cache_folder_lib.cache_dir()) / "features"
+
+
+def concatenate(pairs: Iterable[Features]) -> Features:
+    """Joins several (features, labels) into one."""
+    features, labels = zip(*pairs, strict=True)
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def _extract_split(classifier, split, part, cache_key):
+    """Returns the features of a split, under the classifier's preprocessing."""
+    logging.info("Features of %d %s images.", part.size, split)
+    dataset = inputs.make_eval_dataset(part, classifier)
+    key = f"{cache_key}:{part.fingerprint}"
+    return extract_features(classifier.model, dataset, key)
