@@ -134,7 +134,10 @@ def outline(function: Callable) -> Callable:
     TensorFlow visits the nodes of a branch that is not taken, which took longer
     than to decode a small JPEG.
     """
-    return tf.function(function, experimental_attributes={"_noinline": True})
+    attributes = {"_noinline": True}
+    return tf.function(
+        function, autograph=False, experimental_attributes=attributes
+    )
 
 
 def _is_plain_jpeg(image):

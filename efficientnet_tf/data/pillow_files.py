@@ -110,6 +110,8 @@ def _is_deep(image):
 def _say_unknown(kind):
     if kind == "HEIC":
         return "is a HEIC, which `pip install pillow-heif` makes readable"
+    if kind.upper() in Image.OPEN:
+        return f"is a damaged or truncated {kind}"
     if kind:
         return f"is a {kind} that Pillow {Image.__version__} cannot read"
     return "is not an image"
