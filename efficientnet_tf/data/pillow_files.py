@@ -19,6 +19,8 @@ DEPTHS = (8, 10, 12, 14, 16)
 # A package with a Pillow plugin for HEIC; Pillow has none.
 _HEIF = "pillow_heif"
 
+_UNKNOWN = "is not an image that is known here"
+
 # TIFF's tag for the bits a sample.
 _BITS_PER_SAMPLE = 258
 
@@ -48,9 +50,8 @@ def decode(data: bytes, deep_pixels: str = "used") -> np.ndarray:
         # Pillow's plugins raise what they like on damaged files.
         except Exception as error:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
-            raise ValueError(
-                f"is a damaged or truncated {kind or 'image'} ({reason})"
-            ) from None
+            said = f"is a damaged or truncated {kind}" if kind else _UNKNOWN
+            raise ValueError(f"{said} ({reason})") from None
         return _to_rgb(image, kind or image.format, deep_pixels)
 
 
@@ -114,7 +115,7 @@ def _say_unknown(kind):
         return f"is a damaged or truncated {kind}"
     if kind:
         return f"is a {kind} that Pillow {Image.__version__} cannot read"
-    return "is not an image"
+    return _UNKNOWN
 
 
 def _register_heif():

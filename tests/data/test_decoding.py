@@ -29,7 +29,7 @@ REFUSED = {
     "GIF: animated + transparency": "GIF with transparency",
     "GIF: small frame": "smaller than the canvas",
     "WebP: animated": "animated WebP",
-    "JPEG: CMYK without Adobe's mark": "CMYK without Adobe's mark",
+    "JPEG: CMYK without Adobe's mark": "CMYK without a mark of Adobe",
 }
 
 
