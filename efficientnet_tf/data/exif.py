@@ -63,8 +63,8 @@ def _read_orientation(exif):
     values = number(entries[:, 4:8])
     usable &= (values >= 1) & (values <= tf.where(is_long, 1, 2))
     found = tf.where(usable, value, 0)[tags == _ORIENTATION_TAG]
-    # The last one counts.
-    return tf.concat([[-1], tf.where(known, found, -1)], axis=0)[-1]
+    # The first one counts.
+    return tf.concat([tf.where(known, found, -1), [-1]], axis=0)[0]
 
 
 def _search_orientation(xmp):

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -81,6 +82,31 @@ def test_both_signatures_give_the_models_probabilities_in_a_fresh_process(
     assert tuple(found["names"]) == small.class_names
     winners = [small.class_names[i] for i in expected.argmax(axis=1)]
     assert list(found["prediction"]) == winners
+
+
+def test_an_export_that_ignores_exif_is_refused(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        saved_model.decoding,
+        "decode_in_graph",
+        lambda image: tf.io.decode_png(image, channels=3),
+    )
+    with pytest.raises(RuntimeError, match="differs .* the bytes of a turned"):
+        saved_model.export_saved_model(small, tmp_path / "exported")
+    assert os.listdir(tmp_path) == []
+
+
+def test_litert_converts_the_tensor_signature_by_default(small, tmp_path):
+    saved_model.export_saved_model(small, tmp_path / "exported")
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(tmp_path / "exported")
+    )
+    with warnings.catch_warnings(action="ignore"):  # It will move.
+        interpreter = tf.lite.Interpreter(model_content=converter.convert())
+    images = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3))
+    run = interpreter.get_signature_runner("serving_default")
+    found = run(images=images.astype("float32"))["probabilities"]
+    expected = small.model.predict_on_batch(images.astype("float32"))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_a_folder_of_other_things_is_not_replaced(small, tmp_path):
