@@ -42,9 +42,9 @@ def decode(data: bytes, deep_pixels: str = "used") -> np.ndarray:
     # mind either.
     with warnings.catch_warnings(action="ignore"):
         try:
-            image = Image.open(io.BytesIO(data))
-            image.load()
-            image = ImageOps.exif_transpose(image)
+            opened = Image.open(io.BytesIO(data))
+            opened.load()
+            image = ImageOps.exif_transpose(opened)
         except UnidentifiedImageError:
             raise ValueError(_say_unknown(kind)) from None
         # Pillow's plugins raise what they like on damaged files.
@@ -52,7 +52,9 @@ def decode(data: bytes, deep_pixels: str = "used") -> np.ndarray:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
             said = f"is a damaged or truncated {kind}" if kind else _UNKNOWN
             raise ValueError(f"{said} ({reason})") from None
-        return _to_rgb(image, kind or image.format, deep_pixels)
+        return _to_rgb(
+            image, kind or opened.format, _is_deep(opened), deep_pixels
+        )
 
 
 def note_deep() -> None:
@@ -72,7 +74,7 @@ def count_bits(samples: np.ndarray) -> int:
     return next(depth for depth in DEPTHS if largest < 2**depth)
 
 
-def _to_rgb(image, kind, deep_pixels):
+def _to_rgb(image, kind, deep, deep_pixels):
     if image.mode == "F":
         raise ValueError(
             f"is a {kind} of floating-point samples, whose range is unknown"
@@ -80,7 +82,7 @@ def _to_rgb(image, kind, deep_pixels):
     if image.mode.startswith("I"):
         return _scale(np.asarray(image), kind, deep_pixels)
     pixels = np.asarray(image.convert("RGB"))
-    if _is_deep(image):
+    if deep:
         # Pillow keeps the upper 8 of the 16 bits of each colour.
         note_deep()
         if deep_pixels == "used" and pixels.max(initial=0) < 2**6:
