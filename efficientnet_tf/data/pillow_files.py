@@ -21,7 +21,8 @@ _HEIF = "pillow_heif"
 
 _UNKNOWN = "is not an image that is known here"
 
-# TIFF's tag for the bits a sample.
+# Where a PNG has the bits a sample, and TIFF's tag for them.
+_PNG_BITS = 24
 _BITS_PER_SAMPLE = 258
 
 
@@ -62,7 +63,7 @@ def note_deep() -> None:
     logging.log_first_n(
         logging.INFO,
         "Images of 16 bits a sample are scaled to 8 by the bits that each one "
-        "uses (%s); with deep_pixels=full, by all 16.",
+        "uses (%s).",
         1,
         ", ".join(map(str, DEPTHS)),
     )
@@ -88,8 +89,7 @@ def _to_rgb(image, kind, deep, deep_pixels):
         if deep_pixels == "used" and pixels.max(initial=0) < 2**6:
             raise ValueError(
                 f"is a {kind} of 16 bits a colour that uses 14 or fewer, of "
-                "which Pillow keeps too few; convert it to 8 bits, or set "
-                "deep_pixels=full"
+                "which Pillow keeps too few; convert it to 8 bits"
             )
     return pixels
 
