@@ -21,7 +21,7 @@ _CONSTRUCTORS = (
 _EXPORTS = {
     **dict.fromkeys(_CONSTRUCTORS, "weights.applications"),
     "build": "weights.loading",
-    "decode_predictions": "weights.applications",
+    "decode_predictions": "data.imagenet",
     "feature_pyramid": "models.features",
     "get_variant": "models.registry",
     "list_models": "models.registry",

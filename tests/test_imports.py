@@ -16,7 +16,7 @@ _LIBRARY = ("utils", "models", "weights", "data", "inference")
 ROOMS = {
     "utils": (),
     "models": ("utils",),
-    "weights": ("utils", "models", "data"),
+    "weights": ("utils", "models"),
     "data": ("utils",),
     "inference": ("utils", "models", "weights", "data"),
     "deploy": ("utils", "models", "data", "inference"),

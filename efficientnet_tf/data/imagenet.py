@@ -2,6 +2,9 @@
 
 import functools
 import importlib.resources
+from typing import Any
+
+import numpy as np
 
 
 def wordnet_ids() -> tuple[str, ...]:
@@ -12,6 +15,40 @@ def wordnet_ids() -> tuple[str, ...]:
 def class_names() -> tuple[str, ...]:
     """Returns the English name of each label."""
     return tuple(name for _, name in _read_classes())
+
+
+def decode_predictions(
+    preds: Any, top: int = 5
+) -> list[list[tuple[str, str, float]]]:
+    """Returns the likeliest ImageNet classes of each image, the first first.
+
+    Args:
+      preds: probabilities or logits [N, 1000].
+      top: how many classes.
+
+    Returns:
+      For each image a list of (WordNet id, name, score), names with
+      underscores as in keras.applications: ("n02510455", "giant_panda", 0.9).
+
+    Raises:
+      ValueError: another shape, or `top` out of range.
+    """
+    ids, names = wordnet_ids(), class_names()
+    scores = np.asarray(preds)
+    if scores.ndim != 2 or scores.shape[1] != len(ids):
+        raise ValueError(
+            f"preds must be a batch of ImageNet predictions [N, {len(ids)}], "
+            f"got shape {scores.shape}."
+        )
+    if not 1 <= top <= len(ids):
+        raise ValueError(f"top={top} must be from 1 to {len(ids)}.")
+    return [
+        [
+            (ids[i], names[i].replace(" ", "_"), row[i])
+            for i in np.argsort(-row, kind="stable")[:top]
+        ]
+        for row in scores
+    ]
 
 
 @functools.cache

@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from efficientnet_tf.data import imagenet
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import configs
 from efficientnet_tf.weights import loading
@@ -117,37 +116,3 @@ def _warn_of_range(pixels):
             "networks take pixels in [0, 255] and normalize them.",
             stacklevel=3,
         )
-
-
-def decode_predictions(
-    preds: Any, top: int = 5
-) -> list[list[tuple[str, str, float]]]:
-    """Returns the likeliest ImageNet classes of each image, the first first.
-
-    Args:
-      preds: probabilities or logits [N, 1000].
-      top: how many classes.
-
-    Returns:
-      For each image a list of (WordNet id, name, score), names with
-      underscores as in keras.applications: ("n02510455", "giant_panda", 0.9).
-
-    Raises:
-      ValueError: another shape, or `top` out of range.
-    """
-    ids, names = imagenet.wordnet_ids(), imagenet.class_names()
-    scores = keras.ops.convert_to_numpy(preds)
-    if scores.ndim != 2 or scores.shape[1] != len(ids):
-        raise ValueError(
-            f"preds must be a batch of ImageNet predictions [N, {len(ids)}], "
-            f"got shape {scores.shape}."
-        )
-    if not 1 <= top <= len(ids):
-        raise ValueError(f"top={top} must be from 1 to {len(ids)}.")
-    return [
-        [
-            (ids[i], names[i].replace(" ", "_"), row[i])
-            for i in np.argsort(-row, kind="stable")[:top]
-        ]
-        for row in scores
-    ]
