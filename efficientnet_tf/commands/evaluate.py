@@ -4,9 +4,9 @@ efficientnet evaluate --model=efficientnet_lite0 --weights=imagenet \
     --dataset=imagenet2012 --split=validation --data_dir=~/tensorflow_datasets
 """
 
-from absl import flags
+from absl import flags, logging
 
-from efficientnet_tf.commands import program, shared, summary
+from efficientnet_tf.commands import program, shared, summary, trained_on
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import folder_options, run_folder
 
@@ -50,8 +50,8 @@ def main(_: list[str]) -> None:
         WORKDIR.value,
         RESOLUTION.value,
     )
-    scores, classes = _evaluate(classifier, name, folder)
-    _print_summary(name, scores, classes)
+    scores, classes, seen = _evaluate(classifier, name, folder)
+    _print_summary(name, scores, classes, seen)
     program.print_result(
         {
             "model": WORKDIR.value or MODEL.value,
@@ -63,12 +63,13 @@ def main(_: list[str]) -> None:
             "top1_among": scores.top1_among,
             "classes": len(classes.outputs),
             "images": scores.images,
+            "trained_on": seen,
         }
     )
 
 
 def _evaluate(classifier, name, folder):
-    """Returns (`evaluate.Scores`, `class_names.ClassMap`)."""
+    """Returns (`Scores`, `ClassMap`, how many images were trained on)."""
     import tqdm
 
     from efficientnet_tf.data import datasets, sources
@@ -76,6 +77,15 @@ def _evaluate(classifier, name, folder):
 
     examples = sources.load(name, SPLIT.value, DATA_DIR.value, folder)
     classes = class_names.match(classifier.class_names, examples.class_names)
+    seen = None
+    if WORKDIR.value:
+        seen = trained_on.count(WORKDIR.value, name, examples, DATA_DIR.value)
+    if seen:
+        logging.warning(
+            "The network was trained on %d of these %d images.",
+            seen,
+            examples.size,
+        )
     dataset = datasets.make_eval_dataset(
         examples, classifier.preprocess, batch_size=BATCH_SIZE.value
     )
@@ -88,10 +98,10 @@ def _evaluate(classifier, name, folder):
             outputs=classes.outputs,
             progress=bar.update,
         )
-    return scores, classes
+    return scores, classes, seen
 
 
-def _print_summary(name, scores, classes):
+def _print_summary(name, scores, classes, seen):
     among = None
     if classes.absent:
         among = (
@@ -111,6 +121,12 @@ def _print_summary(name, scores, classes):
             "mean per class": f"{scores.mean_per_class:.1%}",
             "top-1 among these": among,
             "classes": classes.note or None,
+            "caution": (
+                f"{seen:,} of the images were trained on; they cannot "
+                "measure accuracy"
+                if seen
+                else None
+            ),
         },
     )
 

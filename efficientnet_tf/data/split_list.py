@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from efficientnet_tf.data import damaged_files, folder_walk
 from efficientnet_tf.utils import files, run_folder
@@ -137,6 +137,22 @@ def compare(
             if _has_changed(used[name], found[name])
         ),
     )
+
+
+def count_listed(
+    rows: Iterable[Row], splits: Collection[str], paths: Iterable[pathlib.Path]
+) -> int:
+    """Returns how many files have the content of one in a run's splits."""
+    listed = {(row.size, row.sha256) for row in rows if row.split in splits}
+    sizes = {size for size, _ in listed}
+    count = 0
+    for path in paths:
+        size = path.stat().st_size
+        # Few files of other images have the same size.
+        if size in sizes:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            count += (size, digest) in listed
+    return count
 
 
 def _has_changed(row, file):
