@@ -19,7 +19,7 @@ ROOMS = {
     "weights": ("utils", "models"),
     "data": ("utils",),
     "inference": ("utils", "models", "weights", "data"),
-    "deploy": ("utils", "inference"),
+    "deploy": ("utils", "data", "inference"),
     "training": _LIBRARY,
     "measure": ("utils", "models", "training"),
     "search": ("utils", "models", "data", "training", "measure"),

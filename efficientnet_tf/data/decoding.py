@@ -27,7 +27,7 @@ _CROP_MARGIN = 2
 
 # What TensorFlow's ops decode otherwise than Pillow, or not at all.
 _NOT_EXACT = (
-    "a JPEG that is cut short, of unusual coding, or CMYK without Adobe's mark",
+    "a JPEG that is cut short, coded unusually, or CMYK without Adobe marker",
     "a PNG with its EXIF data in a text",
     "a GIF with transparency, or whose first frame is smaller than the canvas",
     "a BMP with a palette, bit masks, compression or 16 bits a pixel",

@@ -5,7 +5,9 @@ import tensorflow as tf
 from efficientnet_tf.data import formats
 
 _ORIENTATION_TAG = 0x0112
-_SHORT, _LONG = 3, 4  # Types of a value: two or four bytes.
+
+# Types of a value: a signed byte; two bytes; four. Pillow takes all integers.
+_BYTE, _SHORTS, _LONGS = 6, (3, 8), (4, 9)
 
 
 def find_orientation(exif: tf.Tensor, xmp: tf.Tensor) -> tf.Tensor:
@@ -50,13 +52,19 @@ def _read_orientation(exif):
     count = tf.maximum(tf.minimum(count, (size - begin) // 12), 0)
     entries = tf.reshape(data[begin : begin + 12 * count], [-1, 12])
     tags, kinds = number(entries[:, :2]), number(entries[:, 2:4])
-    short, long = number(entries[:, 8:10]), number(entries[:, 8:12])
-    value = tf.where(kinds == _SHORT, short, long)
-    usable = (kinds == _SHORT) | (kinds == _LONG)
-    usable &= number(entries[:, 4:8]) == 1
+    is_short, is_long = (
+        tf.reduce_any(kinds[:, None] == tf.constant(types), axis=1)
+        for types in (_SHORTS, _LONGS)
+    )
+    value = tf.where(is_short, number(entries[:, 8:10]), entries[:, 8])
+    value = tf.where(is_long, number(entries[:, 8:12]), value)
+    usable = is_short | is_long | (kinds == _BYTE)
+    # Of several, the first counts; more than four bytes would be elsewhere.
+    values = number(entries[:, 4:8])
+    usable &= (values >= 1) & (values <= tf.where(is_long, 1, 2))
     found = tf.where(usable, value, 0)[tags == _ORIENTATION_TAG]
-    # The last one counts.
-    return tf.concat([[-1], tf.where(known, found, -1)], axis=0)[-1]
+    # The first one counts.
+    return tf.concat([tf.where(known, found, -1), [-1]], axis=0)[0]
 
 
 def _search_orientation(xmp):

@@ -7,7 +7,7 @@ the pipeline that it was trained with, and TensorFlow has no op for EXIF.
 import functools
 import itertools
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +24,7 @@ _FRAMES = (b"\xff\xc0", b"\xff\xc1", b"\xff\xc2")
 # none; one table for all channels or two; a frame of 8 bits and three channels
 # or one, as its size says.
 _JFIF, _TABLE = (b"\xff\xe0\0\x10", 18), (b"\xff\xdb\0\x43", 69)
-_USUAL_JPEG = (
+_USUAL_JPEG: tuple[Sequence[list[tuple[bytes, int]]], ...] = (
     ([(b"\xff\xd8", 2)],),
     ([_JFIF], []),
     ([_TABLE], [_TABLE, _TABLE], [(b"\xff\xdb\0\x84", 134)]),
@@ -134,7 +134,10 @@ def outline(function: Callable) -> Callable:
     TensorFlow visits the nodes of a branch that is not taken, which took longer
     than to decode a small JPEG.
     """
-    return tf.function(function, experimental_attributes={"_noinline": True})
+    attributes = {"_noinline": True}
+    return tf.function(
+        function, autograph=False, experimental_attributes=attributes
+    )
 
 
 def _is_plain_jpeg(image):

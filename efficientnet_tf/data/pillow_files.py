@@ -19,7 +19,10 @@ DEPTHS = (8, 10, 12, 14, 16)
 # A package with a Pillow plugin for HEIC; Pillow has none.
 _HEIF = "pillow_heif"
 
-# TIFF's tag for the bits a sample.
+_UNKNOWN = "is not an image that is known here"
+
+# Where a PNG has the bits a sample, and TIFF's tag for them.
+_PNG_BITS = 24
 _BITS_PER_SAMPLE = 258
 
 
@@ -40,18 +43,19 @@ def decode(data: bytes, deep_pixels: str = "used") -> np.ndarray:
     # mind either.
     with warnings.catch_warnings(action="ignore"):
         try:
-            image = Image.open(io.BytesIO(data))
-            image.load()
-            image = ImageOps.exif_transpose(image)
+            opened = Image.open(io.BytesIO(data))
+            opened.load()
+            image = ImageOps.exif_transpose(opened)
         except UnidentifiedImageError:
             raise ValueError(_say_unknown(kind)) from None
         # Pillow's plugins raise what they like on damaged files.
         except Exception as error:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
-            raise ValueError(
-                f"is a damaged or truncated {kind or 'image'} ({reason})"
-            ) from None
-        return _to_rgb(image, kind or image.format, deep_pixels)
+            said = f"is a damaged or truncated {kind}" if kind else _UNKNOWN
+            raise ValueError(f"{said} ({reason})") from None
+        return _to_rgb(
+            image, kind or opened.format, _is_deep(opened), deep_pixels
+        )
 
 
 def note_deep() -> None:
@@ -59,7 +63,7 @@ def note_deep() -> None:
     logging.log_first_n(
         logging.INFO,
         "Images of 16 bits a sample are scaled to 8 by the bits that each one "
-        "uses (%s); with deep_pixels=full, by all 16.",
+        "uses (%s).",
         1,
         ", ".join(map(str, DEPTHS)),
     )
@@ -71,7 +75,7 @@ def count_bits(samples: np.ndarray) -> int:
     return next(depth for depth in DEPTHS if largest < 2**depth)
 
 
-def _to_rgb(image, kind, deep_pixels):
+def _to_rgb(image, kind, deep, deep_pixels):
     if image.mode == "F":
         raise ValueError(
             f"is a {kind} of floating-point samples, whose range is unknown"
@@ -79,14 +83,13 @@ def _to_rgb(image, kind, deep_pixels):
     if image.mode.startswith("I"):
         return _scale(np.asarray(image), kind, deep_pixels)
     pixels = np.asarray(image.convert("RGB"))
-    if _is_deep(image):
+    if deep:
         # Pillow keeps the upper 8 of the 16 bits of each colour.
         note_deep()
         if deep_pixels == "used" and pixels.max(initial=0) < 2**6:
             raise ValueError(
                 f"is a {kind} of 16 bits a colour that uses 14 or fewer, of "
-                "which Pillow keeps too few; convert it to 8 bits, or set "
-                "deep_pixels=full"
+                "which Pillow keeps too few; convert it to 8 bits"
             )
     return pixels
 
@@ -110,9 +113,11 @@ def _is_deep(image):
 def _say_unknown(kind):
     if kind == "HEIC":
         return "is a HEIC, which `pip install pillow-heif` makes readable"
+    if kind.upper() in Image.OPEN:
+        return f"is a damaged or truncated {kind}"
     if kind:
         return f"is a {kind} that Pillow {Image.__version__} cannot read"
-    return "is not an image"
+    return _UNKNOWN
 
 
 def _register_heif():

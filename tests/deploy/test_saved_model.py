@@ -1,11 +1,13 @@
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from efficientnet_tf.data import decoding, headers
 from efficientnet_tf.deploy import saved_model
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
@@ -44,8 +46,20 @@ def small(tiny_row):
     return classifier.Classifier(network, names, 32, "bilinear", 4)
 
 
+@pytest.fixture(scope="module")
+def exported(small, tmp_path_factory):
+    """An export in place of an earlier one."""
+    path = tmp_path_factory.mktemp("export") / "exported"
+    path.mkdir()
+    for name in ("saved_model.pb", "stale"):
+        (path / name).write_bytes(b"old")
+    assert saved_model.export_saved_model(small, path) <= 1e-4
+    assert not (path / "stale").exists()
+    return path
+
+
 def test_both_signatures_give_the_models_probabilities_in_a_fresh_process(
-    small, tmp_path, make_folder
+    small, exported, tmp_path, make_folder
 ):
     images = make_folder(tmp_path / "images", {"a": 2, "b": 2}, size=50)
     paths = sorted(images.rglob("*.png"))
@@ -56,16 +70,9 @@ def test_both_signatures_give_the_models_probabilities_in_a_fresh_process(
         tf.io.encode_png(picture[:20, :, :1]).numpy()
     )
     paths += [images / "c.jpg", images / "d.png"]
-    # An earlier export is replaced.
-    (tmp_path / "exported").mkdir()
-    for name in ("saved_model.pb", "stale"):
-        (tmp_path / "exported" / name).write_bytes(b"old")
-    difference = saved_model.export_saved_model(small, tmp_path / "exported")
-    assert difference <= 1e-4
-    assert not (tmp_path / "exported" / "stale").exists()
     noise = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3))
     np.savez(tmp_path / "in.npz", images=noise.astype("float32"))
-    names = [tmp_path / "exported", tmp_path / "in.npz", tmp_path / "out.npz"]
+    names = [exported, tmp_path / "in.npz", tmp_path / "out.npz"]
     subprocess.run(
         [sys.executable, "-c", READER, *map(str, names + paths)],
         check=True,
@@ -81,6 +88,32 @@ def test_both_signatures_give_the_models_probabilities_in_a_fresh_process(
     assert tuple(found["names"]) == small.class_names
     winners = [small.class_names[i] for i in expected.argmax(axis=1)]
     assert list(found["prediction"]) == winners
+
+
+def test_an_export_that_ignores_exif_is_refused(small, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        saved_model.decoding,
+        "decode_in_graph",
+        lambda image: decoding._decode(
+            image,
+            headers.read_header(image)._replace(orientation=tf.constant(1)),
+            "used",
+        ),
+    )
+    with pytest.raises(RuntimeError, match="differs .* the bytes of a turned"):
+        saved_model.export_saved_model(small, tmp_path / "exported")
+    assert os.listdir(tmp_path) == []
+
+
+def test_litert_converts_the_tensor_signature_by_default(small, exported):
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(exported))
+    with warnings.catch_warnings(action="ignore"):  # It will move.
+        interpreter = tf.lite.Interpreter(model_content=converter.convert())
+    images = np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3))
+    run = interpreter.get_signature_runner("serving_default")
+    found = run(images=images.astype("float32"))["probabilities"]
+    expected = small.model.predict_on_batch(images.astype("float32"))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def test_a_folder_of_other_things_is_not_replaced(small, tmp_path):
