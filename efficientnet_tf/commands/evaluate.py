@@ -8,7 +8,7 @@ from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary, trained_on
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import folder_options, run_folder
+from efficientnet_tf.utils import files, run_folder
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
@@ -39,9 +39,10 @@ def main(_: list[str]) -> None:
     if WORKDIR.value and not DATASET.value:
         raise ValueError("--workdir needs --dataset and --split.")
     name = DATASET.value or "imagenet2012"
-    folder = folder_options.Options(
+    folder = shared.make_folder_options(
         GROUP_BY.value or run_folder.read_group_by(WORKDIR.value, name),
         SKIP_BAD.value,
+        reads_folder=name.startswith(files.FOLDER_PREFIX),
     )
     shared.check_dataset(name)
     classifier = shared.load_classifier(

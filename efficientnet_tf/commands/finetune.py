@@ -9,7 +9,7 @@ After an interrupt, the same command resumes from the last finished epoch.
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import configs, folder_options, run_folder
+from efficientnet_tf.utils import configs, run_folder
 
 TASK = flags.DEFINE_string(
     "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
@@ -39,7 +39,11 @@ def main(_: list[str]) -> None:
     from transfer import recipes, tasks
 
     task = tasks.get_task(TASK.value)
-    folder = folder_options.Options(GROUP_BY.value, SKIP_BAD.value)
+    folder = shared.make_folder_options(
+        GROUP_BY.value,
+        SKIP_BAD.value,
+        reads_folder=task.source == "folder",
+    )
     weights = shared.parse_weights(WEIGHTS.value)
     shared.check_weights(MODEL.value, weights)
     config = recipes.get_recipe(

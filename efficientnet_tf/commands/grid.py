@@ -72,6 +72,13 @@ def main(_: list[str]) -> None:
         group_by=GROUP_BY.value,
         skip_bad=SKIP_BAD.value,
     )
+    shared.make_folder_options(
+        plan.group_by,
+        plan.skip_bad,
+        reads_folder=any(
+            tasks.get_task(task).source == "folder" for task in plan.tasks
+        ),
+    )
     if plan.needs_optuna:  # A plain grid does not.
         extras.require("Searches by TPE or with a pruner", "optuna")
     shared.check_finetuning(map(tasks.get_task, plan.tasks))

@@ -32,11 +32,15 @@ SHOWN = 5
 
 
 def main(_: list[str]) -> None:
-    from efficientnet_tf.utils import extras, folder_options
+    from efficientnet_tf.utils import extras
     from transfer import tasks
 
     task = tasks.get_task(TASK.value)
-    folder = folder_options.Options(GROUP_BY.value, SKIP_BAD.value)
+    folder = shared.make_folder_options(
+        GROUP_BY.value,
+        SKIP_BAD.value,
+        reads_folder=task.source == "folder",
+    )
     shared.check_task(task)
     if SOURCE.value:
         from transfer.datasets import prepare

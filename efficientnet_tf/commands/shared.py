@@ -7,7 +7,13 @@ import typing
 from collections.abc import Iterable, Iterator, Sequence
 
 from efficientnet_tf.commands import program
-from efficientnet_tf.utils import configs, extras, files, local_cluster
+from efficientnet_tf.utils import (
+    configs,
+    extras,
+    files,
+    folder_options,
+    local_cluster,
+)
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.inference import classifier as classifier_lib
@@ -104,6 +110,23 @@ def check_dataset(name: str) -> None:
     else:
         configs.refuse_path("dataset", name)
         extras.require("Named data sets", "tensorflow_datasets")
+
+
+def make_folder_options(
+    group_by: str | None, skip_bad: bool, *, reads_folder: bool
+) -> folder_options.Options:
+    """Returns the options of a folder of images, by --group_by and --skip_bad.
+
+    Raises:
+      ValueError: a bad expression, or a data set that is no such folder.
+    """
+    options = folder_options.Options(group_by, skip_bad)
+    if not reads_folder and (group_by or skip_bad):
+        flag = "group_by" if group_by else "skip_bad"
+        raise ValueError(
+            f"--{flag} is for images in a folder, {files.FOLDER_PREFIX}PATH."
+        )
+    return options
 
 
 def check_backend(backend: str) -> None:

@@ -50,14 +50,18 @@ flags.mark_flags_as_required(["workdir"])
 
 def main(_: list[str]) -> None:
     from efficientnet_tf.training import recipes
-    from efficientnet_tf.utils import extras, folder_options
+    from efficientnet_tf.utils import extras, files
 
     overrides = list(SET.value)
     for field, value in (("teacher", TEACHER), ("precision", PRECISION)):
         if value.value is not None:
             overrides.append(f"{field}={value.value}")
     config = recipes.get_recipe(RECIPE.value, overrides)
-    folder = folder_options.Options(GROUP_BY.value, SKIP_BAD.value)
+    folder = shared.make_folder_options(
+        GROUP_BY.value,
+        SKIP_BAD.value,
+        reads_folder=DATASET.value.startswith(files.FOLDER_PREFIX),
+    )
     profile_steps = _parse_steps(PROFILE_STEPS.value)
     extras.require("TensorBoard logs", "tensorboard")
     shared.check_dataset(DATASET.value)

@@ -88,14 +88,7 @@ def cut(
         }
         for split in splits
     }
-    for split, parts in divided.items():
-        for name, files in parts.items():
-            if not files:
-                raise RuntimeError(
-                    f"Class {name!r} in {root} has no image for {split}: its "
-                    "groups are in other splits because of other classes. Use "
-                    "smaller groups, or provide split folders."
-                )
+    _check_all_filled(root, divided)
     return divided, given
 
 
@@ -166,6 +159,18 @@ def name_of(root: pathlib.Path, file: pathlib.Path) -> str:
     """Returns a file's path below the root, equal on all systems."""
     name = file.relative_to(root).as_posix()
     return unicodedata.normalize("NFC", name)
+
+
+def _check_all_filled(root, divided):
+    """Raises RuntimeError if groups leave a class out of a split."""
+    for split, parts in divided.items():
+        for name, files in parts.items():
+            if not files:
+                raise RuntimeError(
+                    f"Class {name!r} in {root} has no image for {split}: its "
+                    "groups are in other splits because of other classes. Use "
+                    "smaller groups, or provide split folders."
+                )
 
 
 def _explain_small(root, name, classes, groups, missing):

@@ -45,7 +45,7 @@ class LeftOut:
 
     def __str__(self) -> str:
         return "; ".join(
-            f"{len(names):,} {reason} ({list_names(names)})"
+            f"{reason}: {len(names):,} ({list_names(names)})"
             for reason, names in sorted(self._names.items())
         )
 

@@ -184,8 +184,8 @@ def _divide(layout, splits, options, seed):
     )
     if given:
         logging.warning(
-            "%d classes are so small that no image fell into each split; they "
-            "gave the one with the nearest hash: %s.",
+            "No image of some small classes (%d: %s) fell into each split by "
+            "its hash; each gave the image with the nearest.",
             len(given),
             folder_walk.list_names(given),
         )

@@ -276,6 +276,16 @@ CASES = {
         2,
         "gives no group to any of the 20 images, such as a/000.png",
     ),
+    "groups of a set that is no folder": (
+        [*DIGITS, "--group_by=x"],
+        2,
+        "--group_by is for images in a folder, folder:PATH",
+    ),
+    "unreadable images of a set that is no folder": (
+        [*GRID, "--skip_bad"],
+        2,
+        "--skip_bad is for images in a folder, folder:PATH",
+    ),
     "groups by a bad expression": (
         [*TRAIN, "--group_by=("],
         2,

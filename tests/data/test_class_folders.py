@@ -90,19 +90,19 @@ UNDERSTOOD = {
         "",
     ),
     "unlabelled test": (
-        [*splits(train="train")[0], "test/{1,2,3}.jpg"],
+        [*splits(train="train")[0], "test/{1,2}.jpg"],
         {"train": CLASSES},
-        "3 images of an unlabelled folder (test/1.jpg, test/2.jpg, test/3.jpg)",
+        "images of an unlabelled folder: 2 (test/1.jpg, test/2.jpg)",
     ),
     "unlabelled test in one folder": (
         [*splits(train="train")[0], "test/all/{1,2}.jpg"],
         {"train": CLASSES},
-        "2 images of an unlabelled folder (test/all/1.jpg, test/all/2.jpg)",
+        "images of an unlabelled folder: 2 (test/all/1.jpg, test/all/2.jpg)",
     ),
     "unlabelled test beside classes": (
         ["cat/{1,2}.jpg", "dog/1.jpg", "test/1.jpg"],
         {None: CLASSES},
-        "1 images of an unlabelled folder (test/1.jpg)",
+        "images of an unlabelled folder: 1 (test/1.jpg)",
     ),
     "images to predict": (
         [
@@ -110,17 +110,17 @@ UNDERSTOOD = {
             "seg_pred/{1,2}.jpg",
         ],
         {"train": CLASSES, "test": CLASSES},
-        "2 images of an unlabelled folder (seg_pred/1.jpg, seg_pred/2.jpg)",
+        "images of an unlabelled folder: 2 (seg_pred/1.jpg, seg_pred/2.jpg)",
     ),
     "empty validation": (
         [*splits(train="train")[0], "val/"],
         {"train": CLASSES},
-        "1 empty folders (val)",
+        "empty folders: 1 (val)",
     ),
     "empty class": (
         ["cat/{1,2}.jpg", "dog/1.jpg", "emu/"],
         {None: CLASSES},
-        "1 empty folders (emu)",
+        "empty folders: 1 (emu)",
     ),
     "what systems leave": (
         [
@@ -133,7 +133,7 @@ UNDERSTOOD = {
             *("cat/4.tmp", "cat/5.jpg~", "cat/6.JPG.crdownload"),
         ],
         {None: CLASSES},
-        "12 hidden, system or unfinished files (#recycle, @eaDir, Thumbs.db,"
+        "hidden, system or unfinished files: 12 (#recycle, @eaDir, Thumbs.db,"
         " ...)",
     ),
     "upper case suffixes": (
@@ -152,14 +152,14 @@ UNDERSTOOD = {
             *("dog/README", "dog/1.cr2"),
         ],
         {None: CLASSES},
-        "1 .cr2 files (dog/1.cr2); 1 .csv files (labels.csv); 4 .txt files "
-        "(cat/a.txt, cat/b.txt, cat/c.txt, ...); 1 suffixless files "
+        ".cr2 files: 1 (dog/1.cr2); .csv files: 1 (labels.csv); .txt files: 4 "
+        "(cat/a.txt, cat/b.txt, cat/c.txt, ...); suffixless files: 1 "
         "(dog/README)",
     ),
     "loose images": (
         ["cat/{1,2}.jpg", "dog/1.jpg", "cover.jpg"],
         {None: CLASSES},
-        "1 images outside any class folder (cover.jpg)",
+        "images outside any class folder: 1 (cover.jpg)",
     ),
     "masks beside images": (
         [
@@ -167,18 +167,18 @@ UNDERSTOOD = {
             *("masks/cat/{1,2}.png", "masks/dog/1.png", "annotations/1.xml"),
         ],
         {None: CLASSES},
-        "1 .xml files (annotations/1.xml); 3 masks or annotations "
+        ".xml files: 1 (annotations/1.xml); masks or annotations: 3 "
         "(masks/cat/1.png, masks/cat/2.png, masks/dog/1.png)",
     ),
     "masks beside classes": (
         ["cat/{1,2}.jpg", "dog/1.jpg", "masks/cat/1.png", "masks/dog/1.png"],
         {None: CLASSES},
-        "2 masks or annotations (masks/cat/1.png, masks/dog/1.png)",
+        "masks or annotations: 2 (masks/cat/1.png, masks/dog/1.png)",
     ),
     "flat masks beside classes": (
         ["cat/{c1,c2}.jpg", "dog/d1.jpg", "annotations/{c1,c2,d1_mask}.png"],
         {None: CLASSES},
-        "3 masks or annotations (annotations/c1.png, annotations/c2.png, "
+        "masks or annotations: 3 (annotations/c1.png, annotations/c2.png, "
         "annotations/d1_mask.png)",
     ),
     "masks in a class": (
@@ -187,13 +187,13 @@ UNDERSTOOD = {
             *("dog/1.jpg", "dog/Annotations/1.png"),
         ],
         {None: CLASSES},
-        "3 masks or annotations (cat/masks/1.png, cat/masks/2.png, "
+        "masks or annotations: 3 (cat/masks/1.png, cat/masks/2.png, "
         "dog/Annotations/1.png)",
     ),
     "masks by their names": (
         ["cat/{1,2,1_mask,1_mask_1}.png", "dog/{1,1-seg}.png"],
         {None: CLASSES},
-        "3 masks or annotations (cat/1_mask.png, cat/1_mask_1.png, "
+        "masks or annotations: 3 (cat/1_mask.png, cat/1_mask_1.png, "
         "dog/1-seg.png)",
     ),
     "people with a mask": (
@@ -260,8 +260,8 @@ REFUSED = {
     ),
     "no images": (
         ["cat/a.txt", "dog/"],
-        r"holds no images: .* Seen: 1 .txt files \(cat/a.txt\); 1 empty folders"
-        r" \(dog\)",
+        r"holds no images: .* Seen: .txt files: 1 \(cat/a.txt\); empty "
+        r"folders: 1 \(dog\)",
     ),
 }
 
@@ -293,7 +293,7 @@ def test_the_bytes_of_a_file_without_a_known_suffix_decide(tmp_path):
     found = {file.name for file in layout.listed[None]["cat"]}
     assert found == {"1.jpg", "photo", "img.2021", "a.dat", "b.bin", "c"}
     for suffix in (".cr2", ".pdf", ".txt"):
-        assert f"1 {suffix} files (cat/" in str(layout.left_out)
+        assert f"{suffix} files: 1 (cat/" in str(layout.left_out)
 
 
 def test_links_are_followed_once(tmp_path):
@@ -316,7 +316,7 @@ def test_links_are_followed_once(tmp_path):
     layout = class_folders.read(root)
     assert count(layout) == {None: {"ant": 3, "dog": 2}}
     assert str(layout.left_out) == (
-        "1 broken links (dog/gone.jpg); 6 links to what is read already "
+        "broken links: 1 (dog/gone.jpg); links to what is read already: 6 "
         "(again, bee, dog/above, ...)"
     )
 

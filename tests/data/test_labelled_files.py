@@ -277,8 +277,8 @@ def test_what_was_understood_is_said_in_a_line(folder, tmp_path, caplog):
         f"{sizes[1]} images (cut by name), test 24 images (My_Testing)."
     ) in caplog.text
     assert (
-        "1 .txt files (My_Testing/notes.txt); 1 hidden, system or unfinished "
-        "files (.DS_Store)"
+        ".txt files: 1 (My_Testing/notes.txt); hidden, system or unfinished "
+        "files: 1 (.DS_Store)"
     ) in caplog.text
 
 
