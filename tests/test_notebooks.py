@@ -16,7 +16,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL = {
     "EFFICIENTNET_TF_DIGITS": "400",
     # Trained in any case, and not compared with a linear classifier first.
-    "EFFICIENTNET_TF_SETTINGS": "rule=none resolution=64 epochs=2 "
+    "EFFICIENTNET_TF_SETTINGS": "rule=none resolution=64 min_area=0.7 epochs=2 "
     "learning_rate=0.0003 l2_sweep=0.1",
     "EFFICIENTNET_TF_PIXELS": "48",
     "EFFICIENTNET_TF_EPOCHS": "1",

@@ -144,13 +144,12 @@ def _resolve(setup):
     config, examples = setup.config, setup.examples
     if config.rule == "none":
         return setup, {}
-    image, _ = next(iter(examples["train"].dataset))
-    height, width, _ = decoding.decode(image).shape
+    area = inputs.median_area(examples["train"])
     if config.rule == "auto":
-        config, choice = auto.choose(setup, height * width)
+        config, choice = auto.choose(setup, area)
         return dataclasses.replace(setup, config=config), choice
     images = sum(examples[part].size for part in config.train_on.split("+"))
-    config = hyper_rule.resolve(config, images, height * width)
+    config = hyper_rule.resolve(config, images, area)
     logging.info("The rule's choice: %s.", config)
     return dataclasses.replace(setup, config=config), {}
 

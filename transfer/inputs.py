@@ -10,6 +10,7 @@ from absl import logging
 from efficientnet_tf.data import (
     augmentation,
     datasets,
+    decoding,
     examples as examples_lib,
     mixing,
     preprocessing,
@@ -21,6 +22,8 @@ EVAL_BATCH_SIZE = 64
 # Times as many images in the largest class as in the smallest, from which on a
 # set is called unbalanced.
 UNBALANCED = 4
+# Of a set, for the size of its images: the first one may be unlike the others.
+SEEN_IMAGES = 15
 
 
 def make_eval_dataset(
@@ -36,6 +39,16 @@ def count_classes(examples: examples_lib.Examples) -> np.ndarray:
     """Returns the number of images of each class, [classes]."""
     labels = examples.read_labels()
     return np.bincount(labels, minlength=len(examples.class_names))
+
+
+def median_area(examples: examples_lib.Examples) -> int:
+    """Returns the median area, in pixels, of images from all over a set."""
+    places = np.linspace(0, examples.size - 1, SEEN_IMAGES).astype(int)
+    areas = [
+        np.prod(decoding.decode(image).shape[:2])
+        for image, _ in examples.pick(places)
+    ]
+    return int(np.median(areas))
 
 
 def balance(counts: np.ndarray) -> np.ndarray:

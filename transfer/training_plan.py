@@ -35,17 +35,17 @@ def plan(
 
     Args:
       images: to train on.
-      image_area: of one of them, in pixels.
+      image_area: of most of them, in pixels.
       accelerated: whether there is a GPU.
       baseline: the accuracy of the linear classifier.
     """
     row = "full" if accelerated else "fast"
     if image_area <= TINY_AREA:
         config = recipes.RECIPES["tiny"]
-    elif image_area < hyper_rule.SMALL_AREA:
-        config = recipes.FOR_SMALL_IMAGES[row]
     elif images < FEW_IMAGES:
         config = GENTLE
+    elif image_area < hyper_rule.SMALL_AREA:
+        config = recipes.FOR_SMALL_IMAGES[row]
     elif baseline < GOOD_BASELINE:
         config = recipes.RECIPES[row]
     else:

@@ -180,3 +180,11 @@ def test_unbalanced_classes_are_told(counts, class_weights, message, caplog):
         assert not caplog.text
     else:
         assert re.search(message, caplog.text)
+
+
+def test_the_median_area_is_of_images_from_all_over_a_set(examples):
+    assert inputs.median_area(examples) == SIDE**2
+    alone = sources.from_arrays(
+        np.zeros((1, 3, 5, 3), "uint8"), np.zeros(1, int), "a"
+    )
+    assert inputs.median_area(alone) == 15

@@ -18,7 +18,8 @@ PLANS = [
     (6_000, 32**2, False, 0.7, (192, 12, 0.01, "linear", "train", 4)),
     (1_437, 8**2, False, 0.97, (64, 8, 1e-3, "linear", "frozen", 0)),
     (10, 16**2, False, 0.0, (64, 8, 1e-3, "linear", "frozen", 0)),
-    (10, 17**2, False, 0.0, (192, 12, 0.01, "linear", "train", 4)),
+    (10, 17**2, False, 0.0, (160, 12, 3e-4, "linear", "frozen", 0)),
+    (500, 17**2, False, 0.0, (192, 12, 0.01, "linear", "train", 4)),
     (10, 96**2, False, 0.0, (160, 12, 3e-4, "linear", "frozen", 0)),
 ]
 
