@@ -1,9 +1,4 @@
-"""Maps the names in other libraries' weight files to this family's layers.
-
-torchvision pads strided convolutions symmetrically where TensorFlow pads the
-bottom and right more, so its weights give slightly different outputs here;
-timm's `tf_efficientnet_*` and lukemelas's models pad as TensorFlow does.
-"""
+"""Maps the names in other libraries' weight files to this family's layers."""
 
 import dataclasses
 import os
@@ -13,23 +8,16 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.models import plan as plan_lib, registry, variants
-from efficientnet_tf.weights import former_names, readers
+from efficientnet_tf.weights import former_names, readers, torch_names
 
 _IMAGENET = variants.NORMALIZATIONS["imagenet"]
 # Of pixels in [0, 1], as in the Normalization layer of
 # keras.applications.efficientnet.
 _IMAGENET_STD = np.divide(_IMAGENET.std, 255)
 
-_BATCH_NORM = {
-    "weight": "gamma",
-    "bias": "beta",
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}
-
 # Left over from training: counters, and optimizer state.
 _IGNORED = re.compile(
-    r"(num_batches_tracked|global_step|(beta[12]_power|learning_rate))$"
+    r"(global_step|(beta[12]_power|learning_rate))$"
     r"|/(RMSProp|Momentum|Adam|LARS\w*|Adagrad|Ftrl)(_\d+)?$"
     r"|^top_level_model_weights/"
 )
@@ -69,7 +57,7 @@ def read(path: str | os.PathLike, model: registry.Model) -> Checkpoint:
     convert = {
         "keras": _from_keras,
         "tensorflow": _from_tensorflow,
-        "pytorch": _from_pytorch,
+        "pytorch": torch_names.rename,
     }[tensors.layout]
     arrays = tensors.arrays
     if tensors.layout == "keras":
@@ -233,124 +221,3 @@ def _from_tensorflow(arrays, blocks):
         return name.replace("/tpu_batch_norm", "/batch_norm")
 
     return _rename({unscoped(k): v for k, v in arrays.items()}, table)
-
-
-# PyTorch ---------------------------------------------------------------------
-
-
-def _from_pytorch(arrays, blocks):
-    if "_conv_stem.weight" in arrays:
-        table = _lukemelas_names(blocks)
-    elif "conv_stem.weight" in arrays:
-        table = _timm_names(blocks)
-    else:
-        table = _torchvision_names(blocks)
-    renamed = {}
-    for name, value in arrays.items():
-        layer, _, weight = name.rpartition(".")
-        if layer not in table:
-            if not _IGNORED.search(name):
-                renamed[name] = value
-            continue
-        layer = table[layer]
-        if layer.endswith("_bn"):
-            if weight in _BATCH_NORM:
-                renamed[f"{layer}/{_BATCH_NORM[weight]}"] = value
-        elif weight == "weight":
-            renamed[f"{layer}/kernel"] = _transpose(layer, value)
-        else:
-            renamed[f"{layer}/{weight}"] = value
-    return renamed
-
-
-def _transpose(layer, kernel):
-    """Maps (out, in, h, w) to (h, w, in, out), depthwise (c, 1, h, w) too."""
-    if kernel.ndim == 2:
-        return kernel.T
-    if kernel.ndim != 4:
-        raise ValueError(f"{layer}: a kernel of shape {kernel.shape}.")
-    if layer.endswith("_dwconv"):
-        return kernel.transpose(2, 3, 0, 1)
-    return kernel.transpose(2, 3, 1, 0)
-
-
-def _lukemelas_names(blocks):
-    table = {
-        "_conv_stem": "stem_conv",
-        "_bn0": "stem_bn",
-        "_conv_head": "top_conv",
-        "_bn1": "top_bn",
-        "_fc": "predictions",
-    }
-    parts = {
-        "_expand_conv": "expand_conv",
-        "_bn0": "expand_bn",
-        "_depthwise_conv": "dwconv",
-        "_bn1": "bn",
-        "_se_reduce": "se_reduce",
-        "_se_expand": "se_expand",
-        "_project_conv": "project_conv",
-        "_bn2": "project_bn",
-    }
-    for index, block in enumerate(blocks):
-        for theirs, ours in parts.items():
-            table[f"_blocks.{index}.{theirs}"] = f"{block.name}_{ours}"
-    return table
-
-
-def _timm_names(blocks):
-    table = {
-        "conv_stem": "stem_conv",
-        "bn1": "stem_bn",
-        "conv_head": "top_conv",
-        "bn2": "top_bn",
-        "classifier": "predictions",
-    }
-    inverted = {
-        "conv_pw": "expand_conv",
-        "bn1": "expand_bn",
-        "conv_dw": "dwconv",
-        "bn2": "bn",
-        "conv_pwl": "project_conv",
-        "bn3": "project_bn",
-    }
-    separable = {  # Without expansion: DepthwiseSeparableConv.
-        "conv_dw": "dwconv",
-        "bn1": "bn",
-        "conv_pw": "project_conv",
-        "bn2": "project_bn",
-    }
-    for block in blocks:
-        parts = inverted if block.expand_ratio > 1 else separable
-        squeeze = {
-            "se.conv_reduce": "se_reduce",
-            "se.conv_expand": "se_expand",
-        }
-        for theirs, ours in {**parts, **squeeze}.items():
-            name = f"blocks.{block.stage - 1}.{block.index - 1}.{theirs}"
-            table[name] = f"{block.name}_{ours}"
-    return table
-
-
-def _torchvision_names(blocks):
-    stages = blocks[-1].stage
-    table = {
-        "features.0.0": "stem_conv",
-        "features.0.1": "stem_bn",
-        f"features.{stages + 1}.0": "top_conv",
-        f"features.{stages + 1}.1": "top_bn",
-        "classifier.1": "predictions",
-    }
-    for block in blocks:
-        steps = [
-            {"0": "dwconv", "1": "bn"},
-            {"fc1": "se_reduce", "fc2": "se_expand"},
-            {"0": "project_conv", "1": "project_bn"},
-        ]
-        if block.expand_ratio > 1:
-            steps = [{"0": "expand_conv", "1": "expand_bn"}, *steps]
-        place = f"features.{block.stage}.{block.index - 1}.block"
-        for number, step in enumerate(steps):
-            for theirs, ours in step.items():
-                table[f"{place}.{number}.{theirs}"] = f"{block.name}_{ours}"
-    return table
