@@ -94,7 +94,7 @@ def finetune_and_evaluate(
     if run["model"] not in registry.list_models():
         # A file may change before the run is resumed.
         run["network"] = dataclasses.asdict(variant)
-    finished = run_folder.start_run(workdir, run)
+    finished = run_folder.start_run(workdir, run, registry.upgrade)
     if finished is not None:
         return finished
     files.remove_leftovers(workdir)

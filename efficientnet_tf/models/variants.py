@@ -15,6 +15,10 @@ MAX_SCALE = 1000.0
 BLOCKS = ("mbconv", "separable", "bottleneck", "transformer")
 STEMS = ("conv", "conv_pool", "patches")
 HEADS = ("conv", "none", "class_token")
+# How convolutions that stride are padded: "same" as in TensorFlow, with the odd
+# pixel at the bottom and right, or "symmetric" as in PyTorch. On sides of an
+# odd number of pixels, and without strides, both are equal.
+PADDINGS = ("same", "symmetric")
 # Those of Keras that keep an image's shape and have no parameters.
 ACTIVATIONS = (
     "relu",
@@ -91,7 +95,8 @@ class Variant:
 
     `resolution` is in pixels, `dropout` and `drop_path` are rates. `stem` and
     `head` are items of `STEMS` and `HEADS`; with the head "none" the last
-    block's output is pooled.
+    block's output is pooled. `padding` belongs to the weights: with the other
+    one they give other outputs.
     """
 
     width: Annotated[float, configs.Above(0, MAX_SCALE)]
@@ -109,11 +114,27 @@ class Variant:
     stem_filters: Annotated[int, configs.AtLeast(1)] = 32
     head: Annotated[str, configs.OneOf(*HEADS)] = "conv"
     head_filters: Annotated[int, configs.AtLeast(0)] = 1280
+    padding: Annotated[str, configs.OneOf(*PADDINGS)] = "same"
 
     def __post_init__(self):
         configs.check(self)
         if not self.stages:
             raise ValueError("stages=() must hold at least one stage.")
+        if self.padding == "symmetric":
+            self._check_symmetry()
+
+    def _check_symmetry(self):
+        if self.stem == "patches":
+            raise ValueError(
+                "padding='symmetric': a transformer pads no convolution; leave "
+                "it at 'same'."
+            )
+        for number, stage in enumerate(self.stages, start=1):
+            if stage.kernel_size % 2 == 0:
+                raise ValueError(
+                    f"padding='symmetric' needs odd kernels; stage {number} "
+                    f"has kernel_size={stage.kernel_size}."
+                )
 
 
 # EfficientNet-B0, Table 1 of https://arxiv.org/abs/1905.11946.

@@ -88,7 +88,7 @@ def train_and_evaluate(
     teachers.check(config.teacher)
     distribution.check_xla(xla)
     datasets.check_service(data_service)
-    finished = run_folder.start_run(workdir, run, _upgrade)
+    finished = run_folder.start_run(workdir, run, registry.upgrade)
     if finished is not None:
         return finished
     devices = _set_up(config, strategy)
@@ -115,18 +115,6 @@ def _describe(model_name, variant, config):
     if registry.is_file(model_name):  # Its content may change.
         described["network"] = dataclasses.asdict(variant)
     return described
-
-
-def _upgrade(stored):
-    """Returns a stored config with its network as a whole `Variant`.
-
-    Early versions stored a variant file's base and changed fields.
-    """
-    network = stored.get("network")
-    if isinstance(network, dict) and "base" in network:
-        variant = registry.from_fields(network)
-        return {**stored, "network": dataclasses.asdict(variant)}
-    return stored
 
 
 def _run(run, state, feed, workdir, profile_steps):
