@@ -37,12 +37,14 @@ class Tensors:
     `layout` is "keras", "tensorflow" or "pytorch". In the "keras" layout
     `layers` names all layers of the saved model, those without weights
     included, and `normalization` is the (mean, std) that our own files state.
+    `architecture` is what a PyTorch file calls its network, if it does.
     """
 
     layout: str
     arrays: dict[str, np.ndarray]
     layers: tuple[str, ...] = ()
     normalization: tuple | None = None
+    architecture: str | None = None
 
 
 def read(path: str | os.PathLike) -> Tensors:
@@ -70,9 +72,9 @@ def read(path: str | os.PathLike) -> Tensors:
     if head.startswith(ZIP_MAGIC):
         return _read_zip(path)
     if head.startswith(PICKLE_PROTOCOL_OPCODE):
-        return Tensors("pytorch", torch_files.read_pickled(path))
+        return _from_state_dict(torch_files.read_pickled(path))
     if head[8:9] == b"{":
-        return Tensors("pytorch", torch_files.read_safetensors(path))
+        return _from_state_dict(torch_files.read_safetensors(path))
     raise ValueError(
         f"{path} is not a weight file of a known format: expected a Keras .h5, "
         ".weights.h5 or .keras, a TensorFlow checkpoint, a PyTorch .pth or "
@@ -80,12 +82,16 @@ def read(path: str | os.PathLike) -> Tensors:
     )
 
 
+def _from_state_dict(state):
+    return Tensors("pytorch", state.arrays, architecture=state.architecture)
+
+
 def _read_zip(path):
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             if "model.weights.h5" not in names:
-                return Tensors("pytorch", torch_files.read_pickled(path))
+                return _from_state_dict(torch_files.read_pickled(path))
             tensors = _read_hdf5(
                 io.BytesIO(archive.read("model.weights.h5")), path
             )

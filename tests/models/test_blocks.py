@@ -47,7 +47,7 @@ def test_symmetric_padding_differs_from_same_on_even_sides_only():
         np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0))), layer.kernel, 2, "valid"
     )
     middle = keras.Model(symmetric.inputs, layer.output)
-    np.testing.assert_allclose(middle(x), wanted, atol=1e-6)
+    np.testing.assert_allclose(middle([x]), wanted, atol=1e-6)
 
 
 def kernel_of(layer_kind, shape, **options):
