@@ -6,6 +6,9 @@ from efficientnet_tf.models import layers, plan as plan_lib
 
 BN_MOMENTUM = 0.99
 BN_EPSILON = 1e-3
+# The first layer of a network with symmetric padding: what tells it from one
+# with "same" padding, in a file too.
+STEM_PADDING = "stem_pad"
 
 # N(0, sqrt(2 / fan_out)), not truncated; for a depthwise kernel (k, k, C, 1)
 # the fan-out is k * k, as in the official code.
@@ -196,10 +199,7 @@ def conv_pool_stem(
 
 
 def _pad(x, kernel_size, strides, padding, *, name):
-    """Pads symmetrically; returns the rest of the padding for the layer.
-
-    The name of the stem's layer tells readers of a file how the network pads.
-    """
+    """Pads symmetrically; returns the rest of the padding for the layer."""
     # Without strides, an odd kernel's "same" padding is symmetric.
     if padding == "same" or strides == 1 or kernel_size == 1:
         return x, "same"

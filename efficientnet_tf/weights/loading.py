@@ -12,9 +12,17 @@ import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.models import builder, registry, variants
+from efficientnet_tf.models import blocks, builder, registry, variants
 from efficientnet_tf.utils import files
-from efficientnet_tf.weights import catalog, downloads, name_maps, readers
+from efficientnet_tf.weights import (
+    catalog,
+    downloads,
+    families,
+    name_maps,
+    readers,
+)
+
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 
 def build(
@@ -23,11 +31,14 @@ def build(
     weights: str | os.PathLike | None = None,
     include_top: bool = True,
     normalization: str | variants.Normalization | None = None,
+    source_family: str | None = None,
     **options: Any,
 ) -> keras.Model:
     """Builds a network with random, published or your own weights.
 
-    The graph is the same whatever the weights.
+    The graph is the same whatever the weights, but for the padding: by name, a
+    network gets that of its weights. A `Variant` or a variant file must have
+    the same.
 
     Args:
       model: as in `builder.build`.
@@ -37,6 +48,7 @@ def build(
         `classes` differ from the file's, it starts from random weights.
       normalization: as in `builder.build`; by default the one that the weights
         were trained with.
+      source_family: see `resolve`.
       options: the other arguments of `builder.build`.
 
     Returns:
@@ -46,52 +58,93 @@ def build(
       ValueError: see `builder.build`; or the weights do not fit.
       OSError, ImportError: see `resolve`.
     """
-    checkpoint = None if weights is None else resolve(model, weights)
-    if normalization is None and checkpoint is not None:
-        normalization = checkpoint.normalization
-    network = builder.build(
-        model, include_top=include_top, normalization=normalization, **options
-    )
-    if checkpoint is not None:
-        _assign_fitting(network, checkpoint.arrays, include_top, weights)
+    options |= {"include_top": include_top, "normalization": normalization}
+    if weights is None:
+        return builder.build(model, **options)
+    checkpoint = resolve(model, weights, source_family)
+    network = build_for(checkpoint, model, label=weights, **options)
+    _assign_fitting(network, checkpoint, include_top, weights)
     return network
 
 
+def build_for(
+    checkpoint: name_maps.Checkpoint,
+    model: registry.Model,
+    *,
+    label: str | os.PathLike,
+    normalization: str | variants.Normalization | None = None,
+    **options: Any,
+) -> keras.Model:
+    """Builds the network that weights need, and says what that is.
+
+    Args:
+      checkpoint: the weights, which are not assigned.
+      model: as in `build`.
+      label: what messages call the weights.
+      normalization: by default the checkpoint's.
+      options: the other arguments of `builder.build`.
+
+    Raises:
+      ValueError: see `builder.build`; or a `Variant` or a variant file pads
+        otherwise than the network that the weights were trained in.
+    """
+    variant = registry.get_variant(model)
+    if model in registry.list_models():
+        options["name"] = options.get("name") or model
+        variant = dataclasses.replace(variant, padding=checkpoint.padding)
+    if variant.padding != checkpoint.padding:
+        raise ValueError(
+            f"{label} was trained with padding={checkpoint.padding!r}, but "
+            f"this variant has {variant.padding!r}; change its field or choose "
+            "other weights."
+        )
+    _log_origin(checkpoint, label, normalization)
+    return builder.build(
+        variant,
+        normalization=normalization or checkpoint.normalization,
+        **options,
+    )
+
+
 def resolve(
-    model: registry.Model, weights: str | os.PathLike
+    model: registry.Model,
+    weights: str | os.PathLike,
+    source_family: str | None = None,
 ) -> name_maps.Checkpoint:
     """Finds weights by name or path and reads them.
 
     Args:
       model: as in `builder.build`; only a name has published weights.
-      weights: a name in `catalog.WEIGHTS` for the model, or a path that
-        `name_maps.read` takes.
+      weights: a name in `catalog.WEIGHTS` for the model, or a path: a file
+        that `name_maps.read` takes, or a `.tar.gz` of tensorflow/tpu.
+      source_family: whose PyTorch weights a file holds, an item of
+        `families.FAMILIES`; by default the file tells.
 
     Returns:
       A `name_maps.Checkpoint`.
 
     Raises:
-      ValueError: neither a name nor a file, or a damaged file.
+      ValueError: neither a name nor a file, a damaged file, or one that does
+        not tell whose weights it holds.
       OSError: the download failed.
       ImportError: the package with the weights is not installed.
     """
     catalog.check_name(model, weights)
+    families.check(source_family)
     if isinstance(model, str) and weights in catalog.names(model):
-        row = catalog.WEIGHTS[model, weights]
-        checkpoint = _read_row(model, row)
-        if row.normalization is None:
-            return checkpoint
-        return dataclasses.replace(
-            checkpoint,
-            normalization=variants.NORMALIZATIONS[row.normalization],
-        )
+        if source_family is not None:
+            raise ValueError(
+                f"source_family={source_family!r} is for files; leave it out "
+                f"with the published weights {weights!r}."
+            )
+        return _read_row(model, catalog.WEIGHTS[model, weights])
     path = os.path.expanduser(os.fspath(weights))
-    return name_maps.read(path, model)
+    return _read_file(path, model, source_family=source_family)
 
 
 def assign(
     network: keras.Model,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray] | name_maps.Checkpoint,
     skip_head: bool = False,
 ) -> None:
     """Assigns arrays to a model's weights: all of them, or none and an error.
@@ -102,13 +155,17 @@ def assign(
 
     Args:
       network: a `keras.Model` from `builder.build`.
-      arrays: {"layer/weight": array}, as in `name_maps.Checkpoint`.
+      arrays: {"layer/weight": array}, or a `name_maps.Checkpoint`.
       skip_head: whether to leave the layer "predictions" as it is.
 
     Raises:
       ValueError: names the first weight, in the network's order, that does
-        not fit, or the first one that the network does not have.
+        not fit, or the first one that the network does not have; or the
+        network pads otherwise than that of the checkpoint.
     """
+    if isinstance(arrays, name_maps.Checkpoint):
+        _check_padding(network, arrays.padding)
+        arrays = arrays.arrays
     targets = {
         f"{layer.name}/{variable.name}": variable
         for layer in network.layers
@@ -158,9 +215,51 @@ def save(network: keras.Model, path: str | os.PathLike) -> None:
                 file.attrs[readers.NORMALIZATION_ATTRIBUTE] = normalization
 
 
-def _assign_fitting(network, arrays, include_top, source):
-    """Assigns all arrays, except a head for another number of classes."""
-    kernel = arrays.get("predictions/kernel")
+def _check_padding(network, wanted):
+    names = {layer.name for layer in network.layers}
+    found = "symmetric" if blocks.STEM_PADDING in names else "same"
+    if found != wanted:
+        raise ValueError(
+            f"The weights were trained with padding={wanted!r}, but "
+            f"{network.name} has {found!r}; build it with `loading.build_for`."
+        )
+
+
+def _log_origin(checkpoint, label, chosen):
+    """Says whose weights these are, and what is not certain of them."""
+    parts = [checkpoint.source]
+    if chosen is not None:
+        chosen = variants.get_normalization(chosen)
+        if chosen != checkpoint.normalization and (
+            not checkpoint.normalization_note
+        ):
+            parts.append(
+                f"normalization {_name_normalization(chosen)} as you chose, "
+                "though the file states "
+                f"{_name_normalization(checkpoint.normalization)}"
+            )
+    elif checkpoint.normalization_note:
+        parts.append(
+            f"normalization {_name_normalization(checkpoint.normalization)} "
+            f"({checkpoint.normalization_note}; --normalization or "
+            "normalization= sets another)"
+        )
+    if any(parts):
+        logging.info("%s: %s.", label, "; ".join(filter(None, parts)))
+
+
+def _name_normalization(normalization):
+    for name, row in variants.NORMALIZATIONS.items():
+        if np.allclose(row.mean, normalization.mean) and np.allclose(
+            row.std, normalization.std
+        ):
+            return f"{name!r}"
+    return f"mean {normalization.mean}, std {normalization.std}"
+
+
+def _assign_fitting(network, checkpoint, include_top, source):
+    """Assigns all weights, except a head for another number of classes."""
+    kernel = checkpoint.arrays.get("predictions/kernel")
     if include_top:
         classes = network.get_layer("predictions").units
         if kernel is None or kernel.shape[-1] != classes:
@@ -174,7 +273,7 @@ def _assign_fitting(network, arrays, include_top, source):
                 classes,
             )
             include_top = False
-    assign(network, arrays, skip_head=not include_top)
+    assign(network, checkpoint, skip_head=not include_top)
 
 
 def _normalization_of(network):
@@ -202,14 +301,29 @@ def _adapt_stem(arrays, targets):
 
 def _read_row(model, row):
     if row.package is not None:
-        return name_maps.read(_package_file(row), model)
-    path = downloads.fetch(row.url, digest=row.digest)
-    if not path.endswith(".tar.gz"):
-        return name_maps.read(path, model)
+        path = _package_file(row)
+    else:
+        path = downloads.fetch(row.url, digest=row.digest)
+    checkpoint = _read_file(path, model)
+    normalization = checkpoint.normalization
+    if row.normalization is not None:
+        normalization = variants.NORMALIZATIONS[row.normalization]
+    # The table knows what the file need not tell.
+    return dataclasses.replace(
+        checkpoint,
+        normalization=normalization,
+        normalization_note="",
+        source="",
+    )
+
+
+def _read_file(path, model, **options):
+    if not path.endswith(ARCHIVES):
+        return name_maps.read(path, model, **options)
     # Unpacked each time, so that what is read is what was verified.
     with tempfile.TemporaryDirectory() as folder:
         downloads.unpack(path, folder)
-        return name_maps.read(folder, model)
+        return name_maps.read(folder, model, label=path, **options)
 
 
 def _package_file(row):

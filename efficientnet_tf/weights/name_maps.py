@@ -7,8 +7,18 @@ import re
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.models import plan as plan_lib, registry, variants
-from efficientnet_tf.weights import former_names, readers, torch_names
+from efficientnet_tf.models import (
+    blocks as blocks_lib,
+    plan as plan_lib,
+    registry,
+    variants,
+)
+from efficientnet_tf.weights import (
+    families,
+    former_names,
+    readers,
+    torch_names,
+)
 
 _IMAGENET = variants.NORMALIZATIONS["imagenet"]
 # Of pixels in [0, 1], as in the Normalization layer of
@@ -25,51 +35,116 @@ _IGNORED = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """Weights under our names, and the normalization they were trained with.
+    """Weights under our names, and the network that they were trained in.
 
     `arrays` maps "layer/weight" to an array in Keras's layout. A tensor that
     belongs to no layer of the network keeps its own name, so that
-    `loading.assign` can refuse it by that name. `normalization` is None where
-    the file does not say; the variant's own applies then.
+    `loading.assign` can refuse it by that name. `padding` is that of a
+    `Variant`, and `normalization` what the images got; `normalization_note` is
+    empty where the file states it, otherwise it says how it is known, or that
+    it is assumed. `source` says in words whose PyTorch weights they are.
     """
 
     arrays: dict[str, np.ndarray]
-    normalization: variants.Normalization | None = None
+    normalization: variants.Normalization
+    normalization_note: str = ""
+    padding: str = "same"
+    source: str = ""
 
 
-def read(path: str | os.PathLike, model: registry.Model) -> Checkpoint:
+def read(
+    path: str | os.PathLike,
+    model: registry.Model,
+    *,
+    source_family: str | None = None,
+    label: str | None = None,
+) -> Checkpoint:
     """Reads a weight file of any library for the network `model`.
 
     Args:
       path: any file that `readers.read` reads.
       model: a name, a variant file or a `Variant`.
+      source_family: an item of `families.FAMILIES`, for a PyTorch file that
+        does not tell.
+      label: the name that the file came under, if it is not its path.
 
     Returns:
       A `Checkpoint`; `loading.assign` checks whether the shapes fit.
 
     Raises:
       OSError: there is no such file.
-      ValueError: its format is unknown, it is truncated or refused, or it is
-        not of this family.
+      ValueError: its format is unknown, it is truncated or refused, it is
+        not of this family, or which network it belongs to cannot be told.
     """
-    blocks = plan_lib.plan_network(model).blocks
+    families.check(source_family)
+    variant = registry.get_variant(model)
+    blocks = plan_lib.plan_network(variant).blocks
     tensors = readers.read(path)
-    convert = {
-        "keras": _from_keras,
-        "tensorflow": _from_tensorflow,
-        "pytorch": torch_names.rename,
-    }[tensors.layout]
+    label = os.fspath(path) if label is None else label
+    if tensors.layout == "pytorch":
+        return _read_torch(tensors, variant, label, source_family)
+    if source_family is not None:
+        raise ValueError(
+            f"source_family={source_family!r} is for PyTorch files, which "
+            f"{label} is not; leave it out."
+        )
     arrays = tensors.arrays
     if tensors.layout == "keras":
         arrays = _rename_former(arrays, path)
-    arrays = convert(arrays, blocks)
+        arrays = _from_keras(arrays, blocks)
+    else:
+        arrays = _from_tensorflow(arrays, blocks)
     if "stem_conv/kernel" not in arrays:
-        some = ", ".join(sorted(tensors.arrays)[:3]) or "nothing"
-        raise ValueError(
-            f"{path} is not an EfficientNet: it has no stem convolution, only "
-            f"{some}..."
-        )
-    return Checkpoint(arrays, _normalization(tensors))
+        raise ValueError(_not_ours(label, tensors))
+    symmetric = blocks_lib.STEM_PADDING in tensors.layers
+    return Checkpoint(
+        arrays,
+        *_settle(_normalization(tensors), label, variant.normalization),
+        padding="symmetric" if symmetric else "same",
+    )
+
+
+def _read_torch(tensors, variant, label, source_family):
+    layout = torch_names.find_layout(tensors.arrays)
+    if layout is None:
+        raise ValueError(_not_ours(label, tensors))
+    origin = families.identify(
+        label, layout[0], tensors.architecture, source_family
+    )
+    family = families.FAMILIES[origin.family]
+    epsilon = families.epsilon(origin.family, variant)
+    folded = epsilon != blocks_lib.BN_EPSILON
+    arrays = torch_names.rename(
+        tensors.arrays, plan_lib.plan_network(variant).blocks, epsilon
+    )
+    usual = family.normalization or variant.normalization
+    return Checkpoint(
+        arrays,
+        *_settle(origin.normalization, label, usual),
+        padding=family.padding,
+        source=f"weights of {origin.family} ({origin.evidence}): "
+        f"{family.padding} padding, batch-norm epsilon {epsilon:g}"
+        + (" folded into the scales" if folded else ""),
+    )
+
+
+def _settle(stated, label, usual):
+    """Returns a file's normalization, and a note unless the file states it."""
+    if stated is not None:
+        return stated, ""
+    named = families.normalization_by_name(label)
+    if named is None:
+        return variants.NORMALIZATIONS[usual], "assumed, the file does not say"
+    name = "advprop" if named == "advprop" else usual
+    return variants.NORMALIZATIONS[name], "by the file's name"
+
+
+def _not_ours(label, tensors):
+    some = ", ".join(sorted(tensors.arrays)[:3]) or "nothing"
+    return (
+        f"{label} is not an EfficientNet: it has no stem convolution, only "
+        f"{some}..."
+    )
 
 
 def _rename(arrays, layers):

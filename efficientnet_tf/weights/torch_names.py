@@ -1,10 +1,10 @@
 """Maps the names in PyTorch's weight files to this family's layers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from efficientnet_tf.models import plan as plan_lib
+from efficientnet_tf.models import blocks as blocks_lib, plan as plan_lib
 
 _BATCH_NORM = {
     "weight": "gamma",
@@ -14,19 +14,49 @@ _BATCH_NORM = {
 }
 
 
+# What the stem's kernel is called in each library.
+STEMS = {
+    "lukemelas": "_conv_stem.weight",
+    "timm": "conv_stem.weight",
+    "torchvision": "features.0.0.weight",
+}
+
+
+def find_layout(arrays: Iterable[str]) -> tuple[str, str] | None:
+    """Returns whose names tensors have and what stands before them, or None.
+
+    A network that was part of a larger one has its attribute's name before its
+    own: "model." or "encoder.".
+    """
+    found = [
+        (layout, name.removesuffix(stem))
+        for name in arrays
+        for layout, stem in STEMS.items()
+        if name == stem or name.endswith(f".{stem}")
+    ]
+    return found[0] if len(found) == 1 else None
+
+
 def rename(
-    arrays: Mapping[str, np.ndarray], blocks: Sequence[plan_lib.BlockPlan]
+    arrays: Mapping[str, np.ndarray],
+    blocks: Sequence[plan_lib.BlockPlan],
+    epsilon: float = blocks_lib.BN_EPSILON,
 ) -> dict[str, np.ndarray]:
     """Returns {"layer/weight": array in Keras's layout} of a state dict.
 
     A tensor that belongs to no layer keeps its name.
+
+    Args:
+      arrays: the state dict, for which `find_layout` must know a layout.
+      blocks: the network's blocks.
+      epsilon: batch normalization's, in the network that it was trained in.
+        Where ours differs, the scales make up for it, see `_fold`.
     """
-    if "_conv_stem.weight" in arrays:
-        table = _lukemelas_names(blocks)
-    elif "conv_stem.weight" in arrays:
-        table = _timm_names(blocks)
-    else:
-        table = _torchvision_names(blocks)
+    layout, prefix = find_layout(arrays)
+    table = {
+        f"{prefix}{theirs}": ours
+        for theirs, ours in NAMES[layout](blocks).items()
+    }
     renamed = {}
     for name, value in arrays.items():
         layer, _, weight = name.rpartition(".")
@@ -42,7 +72,25 @@ def rename(
             renamed[f"{layer}/kernel"] = _transpose(layer, value)
         else:
             renamed[f"{layer}/{weight}"] = value
+    if epsilon != blocks_lib.BN_EPSILON:
+        _fold(renamed, epsilon)
     return renamed
+
+
+def _fold(arrays, epsilon):
+    """Makes up for another epsilon: exact in inference, for any statistics.
+
+    gamma / sqrt(v + e) = gamma * sqrt((v + e') / (v + e)) / sqrt(v + e')
+    """
+    for name, variance in arrays.items():
+        layer, _, weight = name.rpartition("/")
+        gamma = f"{layer}/gamma"
+        if weight != "moving_variance" or gamma not in arrays:
+            continue
+        variance = np.asarray(variance, np.float64)
+        ratio = (variance + blocks_lib.BN_EPSILON) / (variance + epsilon)
+        scaled = np.asarray(arrays[gamma], np.float64) * np.sqrt(ratio)
+        arrays[gamma] = scaled.astype(np.float32)
 
 
 def _transpose(layer, kernel):
@@ -136,3 +184,10 @@ def _torchvision_names(blocks):
             for theirs, ours in step.items():
                 table[f"{place}.{number}.{theirs}"] = f"{block.name}_{ours}"
     return table
+
+
+NAMES = {
+    "lukemelas": _lukemelas_names,
+    "timm": _timm_names,
+    "torchvision": _torchvision_names,
+}

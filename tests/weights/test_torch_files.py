@@ -167,7 +167,9 @@ def test_averaged_weights_come_before_raw_ones(write):
         mapping({"state_dict": raw, "state_dict_ema": averaged}),
         {"0": SIX.tobytes(), "1": (2 * SIX).tobytes()},
     )
-    np.testing.assert_array_equal(torch_files.read_pickled(path).arrays["a"], 2 * SIX)
+    np.testing.assert_array_equal(
+        torch_files.read_pickled(path).arrays["a"], 2 * SIX
+    )
 
 
 # Each would leave the file {victim} behind, or would give the means to.
