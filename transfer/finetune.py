@@ -61,6 +61,8 @@ def finetune_and_evaluate(
     data_dir: str | None = None,
     recipe: str = "",
     watchers: Iterable[keras.callbacks.Callback] = (),
+    source_family: str | None = None,
+    normalization: str | None = None,
 ) -> dict:
     """Fine-tunes a network on a task and returns its row of results.
 
@@ -77,6 +79,8 @@ def finetune_and_evaluate(
       recipe: the recipe's name, for the row.
       watchers: more callbacks; an exception of theirs stops the run after the
         epoch is saved.
+      source_family: of the weights, see `loading.resolve`.
+      normalization: of the weights, see `loading.build`.
 
     Raises:
       ValueError: an unknown name, or a workdir of another run.
@@ -91,6 +95,9 @@ def finetune_and_evaluate(
         catalog.check_name(model_name, weights)
     run = {"task": task_name, "model": _label(model_name), "weights": weights}
     run |= {"recipe": recipe, **dataclasses.asdict(config)}
+    # Only where they were given, as rows of earlier versions have neither.
+    reading = {"source_family": source_family, "normalization": normalization}
+    run |= {name: value for name, value in reading.items() if value}
     if run["model"] not in registry.list_models():
         # A file may change before the run is resumed.
         run["network"] = dataclasses.asdict(variant)
@@ -103,7 +110,9 @@ def finetune_and_evaluate(
     examples = tasks.load_examples(task, data_dir)
     config = _resolve(config, examples)
     class_names = examples["train"].class_names
-    classifier = _build(model_name, weights, class_names, task, config)
+    classifier = _build(
+        model_name, {"weights": weights, **reading}, class_names, task, config
+    )
     setup = _Setup(task, config, examples, classifier, workdir)
     row = _run(run, setup, watchers)
     path = workdir / run_folder.METRICS_FILE
@@ -140,7 +149,7 @@ def _run(run, setup, watchers):
     }
 
 
-def _build(model, weights, class_names, task, config):
+def _build(model, origin, class_names, task, config):
     """Returns an untrained `Classifier`."""
     variant = registry.get_variant(model)
     size = config.resolution or variant.resolution
@@ -151,7 +160,7 @@ def _build(model, weights, class_names, task, config):
         )
     network = loading.build(
         model,
-        weights=weights,
+        **origin,
         input_shape=(size, size, 3),
         classes=len(class_names),
         dropout_rate=config.dropout_rate,

@@ -11,6 +11,7 @@ from efficientnet_tf.models import variants
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
+SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 DATASET = flags.DEFINE_string(
     "dataset",
@@ -38,6 +39,8 @@ def main(_: list[str]) -> None:
         shared.parse_weights(WEIGHTS.value),
         WORKDIR.value,
         RESOLUTION.value,
+        source_family=SOURCE_FAMILY.value,
+        normalization=NORMALIZATION.value,
     )
     import tqdm
 

@@ -10,13 +10,18 @@ from efficientnet_tf.commands import program, shared, summary
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
+SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 OUTPUT = flags.DEFINE_string("output", None, "The SavedModel's folder.")
 flags.mark_flag_as_required("output")
 
 
 def main(_: list[str]) -> None:
     classifier = shared.load_classifier(
-        MODEL.value, shared.parse_weights(WEIGHTS.value), WORKDIR.value
+        MODEL.value,
+        shared.parse_weights(WEIGHTS.value),
+        WORKDIR.value,
+        source_family=SOURCE_FAMILY.value,
+        normalization=NORMALIZATION.value,
     )
     from efficientnet_tf.deploy import saved_model
 

@@ -13,6 +13,7 @@ from efficientnet_tf.utils import files, tables
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
+SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 TOP = flags.DEFINE_integer("top", 5, "How many classes to name per image.", 1)
 OUTPUT = flags.DEFINE_string(
@@ -29,7 +30,11 @@ def main(argv: list[str]) -> None:
             raise ValueError(f"--output={OUTPUT.value} must end in .jsonl.")
         files.check_folder(pathlib.Path(OUTPUT.value).parent)
     classifier = shared.load_classifier(
-        MODEL.value, shared.parse_weights(WEIGHTS.value), WORKDIR.value
+        MODEL.value,
+        shared.parse_weights(WEIGHTS.value),
+        WORKDIR.value,
+        source_family=SOURCE_FAMILY.value,
+        normalization=NORMALIZATION.value,
     )
     results = []
     try:

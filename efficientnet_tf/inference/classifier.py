@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -68,6 +69,7 @@ def from_weights(
     model: registry.Model,
     weights: str | os.PathLike,
     resolution: int | None = None,
+    **reading: Any,
 ) -> Classifier:
     """Returns a `Classifier` over ImageNet's classes.
 
@@ -75,10 +77,13 @@ def from_weights(
       model: a name, a variant file or a `Variant`.
       weights: a name or a file; see `loading.resolve`.
       resolution: pixels a side; by default the variant's own.
+      reading: `normalization` and `source_family`, see `loading.build`.
     """
     variant = registry.get_variant(model)
     size = resolution or variant.resolution
-    network = loading.build(model, weights=weights, input_shape=(size, size, 3))
+    network = loading.build(
+        model, weights=weights, input_shape=(size, size, 3), **reading
+    )
     return Classifier(network, imagenet_classes(), size, variant.interpolation)
 
 

@@ -14,6 +14,22 @@ pytestmark = pytest.mark.torch
 SIZE = 128
 
 
+IMAGENET = variants.NORMALIZATIONS["imagenet"]
+# The last layer of squeeze-and-excitation in each library.
+SE_GATES = ("se.conv_expand", "block.1.fc2", "block.2.fc2", "_se_expand")
+
+
+def make_images(count):
+    pixels = np.random.default_rng(1).uniform(0, 255, (count, 8, 8, 3))
+    # Of patches, since single pixels average out within two layers.
+    return pixels.repeat(SIZE // 8, 1).repeat(SIZE // 8, 2).astype("float32")
+
+
+def normalize(images, normalization):
+    y = (images - normalization.mean) / normalization.std
+    return y.astype("float32").transpose(0, 3, 1, 2).copy()
+
+
 def make_timm(name):
     timm = pytest.importorskip("timm")
     config = timm.get_pretrained_cfg(name).to_dict()
@@ -34,26 +50,42 @@ def make_lukemelas(name):
 
 
 def randomize(network):
-    """Gives batch normalization random scales and statistics."""
+    """Gives batch normalization random scales and statistics.
+
+    The statistics are those of random images, disturbed: with others, outputs
+    vanish or explode on their way through the layers, and show nothing.
+    """
     torch = pytest.importorskip("torch")
     torch.manual_seed(0)
-    for module in network.modules():
+    norms = []
+    for name, module in network.eval().named_modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, 0.8, 1.2)
             torch.nn.init.normal_(module.bias, 0, 0.1)
-            torch.nn.init.normal_(module.running_mean, 0, 0.1)
-            # Below 0.5 the outputs of the deep ones grow to thousands.
-            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
-    return network.eval()
+            module.train().momentum = 1.0
+            norms.append(module)
+        elif name.endswith(SE_GATES):
+            torch.nn.init.constant_(module.bias, 2.0)  # Mostly open.
+    images = normalize(make_images(8), IMAGENET)
+    with torch.no_grad():
+        network(torch.from_numpy(images))
+        for module in norms:
+            spread = module.running_var.sqrt()
+            module.running_mean += 0.1 * spread * torch.randn_like(spread)
+            module.running_var *= 0.8 + 0.4 * torch.rand_like(spread)
+        # Logits of a trained network span about as much.
+        head = list(network.eval().modules())[-1]
+        span = np.ptp(network(torch.from_numpy(images)).numpy())
+        for value in (head.weight, head.bias):
+            value *= 10 / span
+    return network
 
 
 def their_logits(network, x, normalization):
     import torch
 
-    y = ((x - normalization.mean) / normalization.std).astype("float32")
     with torch.no_grad():
-        y = torch.from_numpy(y.transpose(0, 3, 1, 2).copy())
-        return network(y).numpy()
+        return network(torch.from_numpy(normalize(x, normalization))).numpy()
 
 
 CASES = {
@@ -76,11 +108,11 @@ def test_their_weights_give_their_logits(tmp_path, case):
     path = tmp_path / "model.safetensors"
     state = {k: v.numpy() for k, v in network.state_dict().items()}
     safetensors.numpy.save_file(state, path)
-    normalization = variants.NORMALIZATIONS["imagenet"]
+    normalization = IMAGENET
     if config is not None:
         (tmp_path / "config.json").write_text(json.dumps(config))
         stated = families.identify(path, "timm").normalization
-        normalization = stated or normalization
+        normalization = stated or IMAGENET
     name = theirs.replace("-", "_").removeprefix("tf_")
     ours = loading.build(
         name,
@@ -88,10 +120,19 @@ def test_their_weights_give_their_logits(tmp_path, case):
         input_shape=(SIZE, SIZE, 3),
         classifier_activation=None,
     )
-    x = np.random.default_rng(1).uniform(0, 255, (2, SIZE, SIZE, 3))
-    x = x.astype("float32")
+    x = make_images(2)
     wanted = their_logits(network, x, normalization)
     found = ours.predict(x, verbose=0)
     print(f"{case}: {np.abs(found - wanted).max():.2g} of {np.ptp(wanted):.3g}")
-    assert np.ptp(wanted) > 0.1
+    assert np.abs(wanted[0] - wanted[1]).max() > 0.1  # They see the images.
     np.testing.assert_allclose(found, wanted, atol=1e-4, rtol=0)
+    if case == "timm efficientnet_b0":
+        wrong = loading.build(
+            name,
+            weights=path,
+            source_family="timm_tf",
+            input_shape=(SIZE, SIZE, 3),
+            classifier_activation=None,
+        )
+        found = wrong.predict(x, verbose=0)
+        assert np.abs(found - wanted).max() > 0.1

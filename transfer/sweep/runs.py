@@ -277,6 +277,8 @@ class _Grid:
             data_dir=self.data_dir,
             recipe=run.cell.recipe,
             watchers=watchers,
+            source_family=self.plan.source_family,
+            normalization=self.plan.normalization,
         )
 
     def _tidy(self, run):
