@@ -18,9 +18,9 @@ from efficientnet_tf.models import (
     registry,
 )
 from efficientnet_tf.utils import files, run_folder
-from efficientnet_tf.weights import former_names, loading
+from efficientnet_tf.weights import catalog, former_names, hub, loading
 
-SETTINGS_FILE = "classifier.json"
+SETTINGS_FILE = hub.SETTINGS_FILE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,18 +73,50 @@ def from_weights(
 ) -> Classifier:
     """Returns a `Classifier` over ImageNet's classes.
 
+    A file beside which a run, or a repository on the hub, has its settings
+    gets the classes and the image preparation of these.
+
     Args:
       model: a name, a variant file or a `Variant`.
-      weights: a name or a file; see `loading.resolve`.
+      weights: a name or a file, see `loading.resolve`; None: random.
       resolution: pixels a side; by default the variant's own.
       reading: `normalization` and `source_family`, see `loading.build`.
+
+    Raises:
+      ValueError: the weights have other classes, and nothing names them.
     """
     variant = registry.get_variant(model)
-    size = resolution or variant.resolution
+    settings = {
+        "class_names": imagenet_classes(),
+        "resolution": variant.resolution,
+        "interpolation": variant.interpolation,
+        **_read_settings_beside(model, weights),
+    }
+    if resolution is not None:
+        settings["resolution"] = resolution
     network = loading.build(
-        model, weights=weights, input_shape=(size, size, 3), **reading
+        model,
+        weights=weights,
+        input_shape=(settings["resolution"], settings["resolution"], 3),
+        classes=len(settings["class_names"]),
+        keep_head=weights is not None,
+        **reading,
     )
-    return Classifier(network, imagenet_classes(), size, variant.interpolation)
+    return Classifier(network, **settings)
+
+
+def _read_settings_beside(model, weights):
+    """Returns the settings in the folder of a file with weights, if any."""
+    if weights is None or weights in catalog.names(model):
+        return {}
+    path = pathlib.Path(loading.locate(weights)).with_name(SETTINGS_FILE)
+    return _read_settings(path) if path.exists() else {}
+
+
+def _read_settings(path):
+    settings = json.loads(path.read_text())
+    settings["class_names"] = tuple(settings["class_names"])
+    return settings
 
 
 def from_run(workdir: str | os.PathLike) -> Classifier:
@@ -99,8 +131,7 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
             raise FileNotFoundError(
                 f"{workdir} holds no finished run: {name} is missing."
             )
-    settings = json.loads((workdir / SETTINGS_FILE).read_text())
-    settings["class_names"] = tuple(settings["class_names"])
+    settings = _read_settings(workdir / SETTINGS_FILE)
     network = former_names.load_network(workdir / run_folder.MODEL_FILE)
     return Classifier(network, **settings)
 

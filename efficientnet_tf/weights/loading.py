@@ -18,6 +18,7 @@ from efficientnet_tf.weights import (
     catalog,
     downloads,
     families,
+    hub,
     name_maps,
     readers,
 )
@@ -32,6 +33,7 @@ def build(
     include_top: bool = True,
     normalization: str | variants.Normalization | None = None,
     source_family: str | None = None,
+    keep_head: bool = False,
     **options: Any,
 ) -> keras.Model:
     """Builds a network with random, published or your own weights.
@@ -45,10 +47,12 @@ def build(
       weights: None (random), a name ("imagenet", "autoaugment", "advprop",
         "noisy-student", ...) or a file; see `resolve`.
       include_top: whether to add pooling, dropout and a dense layer. If its
-        `classes` differ from the file's, it starts from random weights.
+        `classes` differ from the file's, it starts from random weights, unless
+        `keep_head` refuses that.
       normalization: as in `builder.build`; by default the one that the weights
         were trained with.
       source_family: see `resolve`.
+      keep_head: whether the file's classifier head must fit.
       options: the other arguments of `builder.build`.
 
     Returns:
@@ -63,6 +67,8 @@ def build(
         return builder.build(model, **options)
     checkpoint = resolve(model, weights, source_family)
     network = build_for(checkpoint, model, label=weights, **options)
+    if keep_head:
+        _check_head(checkpoint, options.get("classes", 1000), weights)
     _assign_fitting(network, checkpoint, include_top, weights)
     return network
 
@@ -116,7 +122,8 @@ def resolve(
     Args:
       model: as in `builder.build`; only a name has published weights.
       weights: a name in `catalog.WEIGHTS` for the model, or a path: a file
-        that `name_maps.read` takes, or a `.tar.gz` of tensorflow/tpu.
+        that `name_maps.read` takes, a `.tar.gz` of tensorflow/tpu, or a name
+        that `hub.fetch` takes.
       source_family: whose PyTorch weights a file holds, an item of
         `families.FAMILIES`; by default the file tells.
 
@@ -138,8 +145,18 @@ def resolve(
                 f"with the published weights {weights!r}."
             )
         return _read_row(model, catalog.WEIGHTS[model, weights])
-    path = os.path.expanduser(os.fspath(weights))
-    return _read_file(path, model, source_family=source_family)
+    return _read_file(locate(weights), model, source_family=source_family)
+
+
+def locate(weights: str | os.PathLike) -> str:
+    """Returns the path of a file; one on the hub is downloaded first.
+
+    Raises:
+      ValueError, OSError: see `hub.fetch`.
+    """
+    if hub.is_name(weights):
+        return hub.fetch(str(weights))
+    return os.path.expanduser(os.fspath(weights))
 
 
 def assign(
@@ -213,6 +230,18 @@ def save(network: keras.Model, path: str | os.PathLike) -> None:
             normalization = _normalization_of(network)
             if normalization is not None:
                 file.attrs[readers.NORMALIZATION_ATTRIBUTE] = normalization
+
+
+def _check_head(checkpoint, classes, label):
+    kernel = checkpoint.arrays.get("predictions/kernel")
+    if kernel is None or kernel.shape[-1] != classes:
+        found = "no classifier head"
+        if kernel is not None:
+            found = f"a classifier head for {kernel.shape[-1]} classes"
+        raise ValueError(
+            f"{label} has {found}, but {classes} are named; name weights for "
+            "these, or a run's folder, which names its own classes."
+        )
 
 
 def _check_padding(network, wanted):
