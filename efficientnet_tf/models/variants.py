@@ -1,6 +1,7 @@
 """The specification of a network, and the EfficientNet family as a table."""
 
 import dataclasses
+import math
 import os
 from typing import Annotated
 
@@ -216,3 +217,17 @@ def get_normalization(normalization: str | Normalization) -> Normalization:
             configs.unknown("normalization", normalization, NORMALIZATIONS)
         )
     return NORMALIZATIONS[normalization]
+
+
+def name_normalization(normalization: Normalization) -> str:
+    """Returns its quoted name in `NORMALIZATIONS`, or its numbers."""
+    for name, row in NORMALIZATIONS.items():
+        pairs = zip(
+            (*row.mean, *row.std),
+            (*normalization.mean, *normalization.std),
+            strict=True,
+        )
+        # A file may have them in float32.
+        if all(math.isclose(a, b, rel_tol=1e-6) for a, b in pairs):
+            return repr(name)
+    return f"mean={normalization.mean}, std={normalization.std}"

@@ -139,7 +139,7 @@ def epsilon(family: str, variant: variants.Variant) -> float:
     """Returns batch normalization's epsilon of a family's network."""
     scales = {
         (row.width, row.depth)
-        for row in map(variants.VARIANTS.get, _TORCHVISION_TF_EPSILON)
+        for row in (variants.VARIANTS[name] for name in _TORCHVISION_TF_EPSILON)
     }
     if family == "torchvision" and (variant.width, variant.depth) in scales:
         return _TF_EPSILON

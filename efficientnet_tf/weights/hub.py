@@ -28,9 +28,7 @@ OWN_FILES = ("model.weights.h5", "model.keras")
 CONFIG_FILE = "config.json"
 SETTINGS_FILE = "classifier.json"
 
-_NAME = re.compile(
-    r"hf://(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w.-]+))?"
-)
+_NAME = re.compile(r"hf://([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w.-]+))?")
 
 
 def is_name(weights: str | os.PathLike) -> bool:
@@ -40,11 +38,7 @@ def is_name(weights: str | os.PathLike) -> bool:
 
 def check_name(name: str) -> None:
     """Raises ValueError unless a name has the form hf://USER/REPO[@REVISION]."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(
-            f"{name!r} must be hf://USER/REPO or hf://USER/REPO@REVISION, e.g. "
-            "hf://timm/tf_efficientnet_b0.ns_jft_in1k."
-        )
+    _parse(name)
 
 
 def fetch(name: str) -> str:
@@ -63,17 +57,16 @@ def fetch(name: str) -> str:
       PermissionError: the repository is private or gated.
       OSError: the download failed.
     """
-    check_name(name)
     for file in (TIMM_FILE, *OWN_FILES):
         if os.path.exists(downloads.cached_path(_url(name, file))):
             return _fetch_file(name, file)
     # The weights last: where they are in the cache, all the rest is.
     config = _fetch_file(name, CONFIG_FILE)
     if config is not None and _is_timm(config):
-        files = (TIMM_FILE,)
+        files = [TIMM_FILE]
     else:
         _fetch_file(name, SETTINGS_FILE)
-        files = OWN_FILES
+        files = list(OWN_FILES)
     for file in files:
         path = _fetch_file(name, file)
         if path is not None:
@@ -81,8 +74,19 @@ def fetch(name: str) -> str:
     raise ValueError(
         f"{name}: there is no such repository, or it holds no "
         f"{' or '.join(files)}"
-        + ("." if files == (TIMM_FILE,) else f", nor timm's {CONFIG_FILE}.")
+        + ("." if TIMM_FILE in files else f", nor timm's {CONFIG_FILE}.")
     )
+
+
+def _parse(name):
+    """Returns (repository, revision)."""
+    match = _NAME.fullmatch(name)
+    if not match:
+        raise ValueError(
+            f"{name!r} must be hf://USER/REPO or hf://USER/REPO@REVISION, e.g. "
+            "hf://timm/tf_efficientnet_b0.ns_jft_in1k."
+        )
+    return match[1], match[2] or "main"
 
 
 def _fetch_file(name, file):
@@ -104,9 +108,8 @@ def _fetch_file(name, file):
 
 
 def _url(name, file):
-    match = _NAME.fullmatch(name)
-    revision = match["revision"] or "main"
-    return f"{_endpoint()}/{match['repository']}/resolve/{revision}/{file}"
+    repository, revision = _parse(name)
+    return f"{_endpoint()}/{repository}/resolve/{revision}/{file}"
 
 
 def _endpoint():
@@ -178,7 +181,7 @@ def _is_missing_file(error):
 
 def _refuse(name, url, error) -> typing.NoReturn:
     code = error.headers.get("X-Error-Code", "")
-    page = f"{_endpoint()}/{_NAME.fullmatch(name)['repository']}"
+    page = f"{_endpoint()}/{_parse(name)[0]}"
     token = _token()
     if code == "GatedRepo" or error.code == http.HTTPStatus.FORBIDDEN:
         raise PermissionError(

@@ -263,27 +263,18 @@ def _log_origin(checkpoint, label, chosen):
             not checkpoint.normalization_note
         ):
             parts.append(
-                f"normalization {_name_normalization(chosen)} as you chose, "
+                f"normalization {variants.name_normalization(chosen)} as you chose, "
                 "though the file states "
-                f"{_name_normalization(checkpoint.normalization)}"
+                f"{variants.name_normalization(checkpoint.normalization)}"
             )
     elif checkpoint.normalization_note:
         parts.append(
-            f"normalization {_name_normalization(checkpoint.normalization)} "
+            f"normalization {variants.name_normalization(checkpoint.normalization)} "
             f"({checkpoint.normalization_note}; --normalization or "
             "normalization= sets another)"
         )
     if any(parts):
         logging.info("%s: %s.", label, "; ".join(filter(None, parts)))
-
-
-def _name_normalization(normalization):
-    for name, row in variants.NORMALIZATIONS.items():
-        if np.allclose(row.mean, normalization.mean) and np.allclose(
-            row.std, normalization.std
-        ):
-            return f"{name!r}"
-    return f"mean {normalization.mean}, std {normalization.std}"
 
 
 def _assign_fitting(network, checkpoint, include_top, source):

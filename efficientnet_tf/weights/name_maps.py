@@ -96,12 +96,12 @@ def read(
         arrays = _from_tensorflow(arrays, blocks)
     if "stem_conv/kernel" not in arrays:
         raise ValueError(_not_ours(label, tensors))
-    symmetric = blocks_lib.STEM_PADDING in tensors.layers
-    return Checkpoint(
-        arrays,
-        *_settle(_normalization(tensors), label, variant.normalization),
-        padding="symmetric" if symmetric else "same",
+    normalization, note = _settle(
+        _normalization(tensors), label, variant.normalization
     )
+    symmetric = blocks_lib.STEM_PADDING in tensors.layers
+    padding = "symmetric" if symmetric else "same"
+    return Checkpoint(arrays, normalization, note, padding)
 
 
 def _read_torch(tensors, variant, label, source_family):
@@ -115,12 +115,20 @@ def _read_torch(tensors, variant, label, source_family):
     epsilon = families.epsilon(origin.family, variant)
     folded = epsilon != blocks_lib.BN_EPSILON
     arrays = torch_names.rename(
-        tensors.arrays, plan_lib.plan_network(variant).blocks, epsilon
+        tensors.arrays,
+        layout,
+        plan_lib.plan_network(variant).blocks,
+        epsilon,
     )
-    usual = family.normalization or variant.normalization
+    normalization, note = _settle(
+        origin.normalization,
+        label,
+        family.normalization or variant.normalization,
+    )
     return Checkpoint(
         arrays,
-        *_settle(origin.normalization, label, usual),
+        normalization,
+        note,
         padding=family.padding,
         source=f"weights of {origin.family} ({origin.evidence}): "
         f"{family.padding} padding, batch-norm epsilon {epsilon:g}"

@@ -23,10 +23,12 @@ STEMS = {
 
 
 def find_layout(arrays: Iterable[str]) -> tuple[str, str] | None:
-    """Returns whose names tensors have and what stands before them, or None.
+    """Returns whose names tensors have and their prefix, or None.
 
-    A network that was part of a larger one has its attribute's name before its
-    own: "model." or "encoder.".
+    The prefix is what a larger network calls this one: "model.", "encoder.".
+
+    Raises:
+      ValueError: there are several networks.
     """
     found = [
         (layout, name.removesuffix(stem))
@@ -34,11 +36,15 @@ def find_layout(arrays: Iterable[str]) -> tuple[str, str] | None:
         for layout, stem in STEMS.items()
         if name == stem or name.endswith(f".{stem}")
     ]
-    return found[0] if len(found) == 1 else None
+    if len(found) > 1:
+        names = ", ".join(f"{prefix}*" for _, prefix in found)
+        raise ValueError(f"The file holds several networks: {names}.")
+    return found[0] if found else None
 
 
 def rename(
     arrays: Mapping[str, np.ndarray],
+    layout: tuple[str, str],
     blocks: Sequence[plan_lib.BlockPlan],
     epsilon: float = blocks_lib.BN_EPSILON,
 ) -> dict[str, np.ndarray]:
@@ -47,15 +53,16 @@ def rename(
     A tensor that belongs to no layer keeps its name.
 
     Args:
-      arrays: the state dict, for which `find_layout` must know a layout.
+      arrays: the state dict.
+      layout: whose names its tensors have, and their prefix.
       blocks: the network's blocks.
       epsilon: batch normalization's, in the network that it was trained in.
         Where ours differs, the scales make up for it, see `_fold`.
     """
-    layout, prefix = find_layout(arrays)
+    library, prefix = layout
     table = {
         f"{prefix}{theirs}": ours
-        for theirs, ours in NAMES[layout](blocks).items()
+        for theirs, ours in NAMES[library](blocks).items()
     }
     renamed = {}
     for name, value in arrays.items():

@@ -194,14 +194,17 @@ def test_another_epsilon_is_made_up_for_exactly():
         "features.0.1.weight": gamma,
         "features.0.1.running_var": variance,
     }
-    found = torch_names.rename(arrays, plan.plan_network(B0).blocks, 1e-5)
+    layout = torch_names.find_layout(arrays)
+    assert layout == ("torchvision", "")
+    rows = plan.plan_network(B0).blocks
+    found = torch_names.rename(arrays, layout, rows, 1e-5)
     np.testing.assert_array_equal(found["stem_bn/moving_variance"], variance)
     np.testing.assert_allclose(
         x * found["stem_bn/gamma"] / np.sqrt(variance + blocks.BN_EPSILON),
         x * gamma / np.sqrt(variance + 1e-5),
         rtol=1e-6,
     )
-    same = torch_names.rename(arrays, plan.plan_network(B0).blocks)
+    same = torch_names.rename(arrays, layout, rows)
     np.testing.assert_array_equal(same["stem_bn/gamma"], gamma)
 
 
@@ -281,6 +284,9 @@ def test_a_network_within_a_larger_one_is_found(row, tmp_path):
     wanted = name_maps.read(alone, row).arrays
     inner = write_torch(tmp_path / "tf_efficientnet_b1.pth", row, "net.body.")
     assert set(name_maps.read(inner, row).arrays) == set(wanted)
+    both = ["a.conv_stem.weight", "b.conv_stem.weight"]
+    with pytest.raises(ValueError, match=r"several networks: a.\*, b.\*"):
+        torch_names.find_layout(both)
 
 
 @pytest.mark.parametrize(
