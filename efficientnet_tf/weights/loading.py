@@ -256,23 +256,21 @@ def _check_padding(network, wanted):
 
 def _log_origin(checkpoint, label, chosen):
     """Says whose weights these are, and what is not certain of them."""
+    found = variants.name_normalization(checkpoint.normalization)
+    note = checkpoint.normalization_note
     parts = [checkpoint.source]
-    if chosen is not None:
-        chosen = variants.get_normalization(chosen)
-        if chosen != checkpoint.normalization and (
-            not checkpoint.normalization_note
-        ):
-            parts.append(
-                f"normalization {variants.name_normalization(chosen)} as you chose, "
-                "though the file states "
-                f"{variants.name_normalization(checkpoint.normalization)}"
-            )
-    elif checkpoint.normalization_note:
+    if chosen is None and note:
         parts.append(
-            f"normalization {variants.name_normalization(checkpoint.normalization)} "
-            f"({checkpoint.normalization_note}; --normalization or "
-            "normalization= sets another)"
+            f"normalization {found} ({note}; --normalization or normalization= "
+            "sets another)"
         )
+    elif chosen is not None and not note:
+        name = variants.name_normalization(variants.get_normalization(chosen))
+        if name != found:
+            parts.append(
+                f"normalization {name} as you chose, though the weights had "
+                f"{found}"
+            )
     if any(parts):
         logging.info("%s: %s.", label, "; ".join(filter(None, parts)))
 

@@ -323,7 +323,7 @@ def test_a_choice_against_the_file_is_said(row, tmp_path, caplog):
     with caplog.at_level("INFO"):
         loading.build(row, weights=path, classes=3, normalization="advprop")
     assert (
-        "normalization 'advprop' as you chose, though the file states "
+        "normalization 'advprop' as you chose, though the weights had "
         "'imagenet'" in caplog.text
     )
 
