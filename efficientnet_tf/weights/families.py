@@ -46,7 +46,8 @@ _TORCHVISION_TF_EPSILON = (
     "efficientnet_b7",
 )
 
-# Arguments in timm's config.json that do not change the graph of inference.
+# Arguments in timm's config.json that do not change the graph of inference;
+# "global_pool" is looked at.
 _HARMLESS_ARGS = {
     "num_classes",
     "drop_rate",
@@ -202,7 +203,10 @@ def _read_config(path):
         config.get("architecture"), str
     ):
         return None  # Of something else.
-    changed = sorted(set(config.get("model_args") or ()) - _HARMLESS_ARGS)
+    arguments = config.get("model_args") or {}
+    changed = sorted(set(arguments) - _HARMLESS_ARGS)
+    if arguments.get("global_pool", "avg") not in ("avg", ""):
+        changed.append("global_pool")
     if changed:
         raise ValueError(
             f"{beside}: timm's network was built with {', '.join(changed)}, "

@@ -264,6 +264,8 @@ def _log_origin(checkpoint, label, chosen):
             f"normalization {found} ({note}; --normalization or normalization= "
             "sets another)"
         )
+    elif chosen is None and checkpoint.source:
+        parts.append(f"normalization {found}")
     elif chosen is not None and not note:
         name = variants.name_normalization(variants.get_normalization(chosen))
         if name != found:

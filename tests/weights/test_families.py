@@ -130,6 +130,7 @@ def test_evidence_that_disagrees_is_not_chosen_from(tmp_path):
     [
         ({"model_args": {"pad_type": "same"}}, "built with pad_type"),
         ({"model_args": {"bn_eps": 0.01, "drop_rate": 0.1}}, "with bn_eps, wh"),
+        ({"model_args": {"global_pool": "max"}}, "built with global_pool"),
         ({"pretrained_cfg": {"mean": [0.5], "std": [0.5]}}, "three numbers"),
         ({"pretrained_cfg": {"mean": "a", "std": "b"}}, "three numbers"),
     ],
