@@ -90,17 +90,12 @@ def finetune_and_evaluate(
     begin = time.perf_counter()
     workdir = pathlib.Path(workdir)
     task = tasks.get_task(task_name)
-    variant = registry.get_variant(model_name)
     if weights is not None:
         catalog.check_name(model_name, weights)
-    run = {"task": task_name, "model": _label(model_name), "weights": weights}
-    run |= {"recipe": recipe, **dataclasses.asdict(config)}
-    # Only where they were given, as rows of earlier versions have neither.
-    reading = {"source_family": source_family, "normalization": normalization}
-    run |= {name: value for name, value in reading.items() if value}
-    if run["model"] not in registry.list_models():
-        # A file may change before the run is resumed.
-        run["network"] = dataclasses.asdict(variant)
+    origin = {"weights": weights, "source_family": source_family}
+    origin["normalization"] = normalization
+    run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
+    run |= _describe_network(model_name, origin)
     finished = run_folder.start_run(workdir, run, registry.upgrade)
     if finished is not None:
         return finished
@@ -108,17 +103,30 @@ def finetune_and_evaluate(
     keras.utils.set_random_seed(config.seed)
     distribution.set_precision(config.precision)
     examples = tasks.load_examples(task, data_dir)
-    config = _resolve(config, examples)
-    class_names = examples["train"].class_names
-    classifier = _build(
-        model_name, {"weights": weights, **reading}, class_names, task, config
-    )
-    setup = _Setup(task, config, examples, classifier, workdir)
+    setup = _set_up(task, config, examples, (model_name, origin), workdir)
     row = _run(run, setup, watchers)
     path = workdir / run_folder.METRICS_FILE
     row["seconds"] = round(progress.total_seconds(path, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
+
+
+def _set_up(task, config, examples, network, workdir):
+    """Returns the `_Setup` of a run; `network` is a model and its origin."""
+    model, origin = network
+    config = _resolve(config, examples)
+    class_names = examples["train"].class_names
+    classifier = _build(model, origin, class_names, task, config)
+    return _Setup(task, config, examples, classifier, workdir)
+
+
+def _describe_network(model, origin):
+    """Returns what a run's configuration says of its network and weights."""
+    described = {"model": _label(model), **origin}
+    if described["model"] not in registry.list_models():
+        # A file may change before the run is resumed.
+        described["network"] = dataclasses.asdict(registry.get_variant(model))
+    return described
 
 
 def _label(model):
