@@ -64,6 +64,8 @@ def finetune_and_evaluate(
     recipe: str = "",
     folder: folder_options.Options = folder_options.Options(),  # noqa: B008
     watchers: Iterable[keras.callbacks.Callback] = (),
+    source_family: str | None = None,
+    normalization: str | None = None,
 ) -> dict:
     """Fine-tunes a network on a task and returns its row of results.
 
@@ -81,6 +83,8 @@ def finetune_and_evaluate(
       folder: how a folder of images is read.
       watchers: more callbacks; an exception of theirs stops the run after the
         epoch is saved.
+      source_family: of the weights, see `loading.resolve`.
+      normalization: of the weights, see `loading.build`.
 
     Raises:
       ValueError: an unknown name, or a workdir of another run.
@@ -92,9 +96,11 @@ def finetune_and_evaluate(
     task = tasks.get_task(task_name)
     if weights is not None:
         catalog.check_name(model_name, weights)
-    run = _describe(task_name, model_name, weights, recipe, config)
-    run |= folder.describe()
-    finished = run_folder.start_run(workdir, run)
+    origin = {"weights": weights, "source_family": source_family}
+    origin["normalization"] = normalization
+    run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
+    run |= _describe_network(model_name, origin) | folder.describe()
+    finished = run_folder.start_run(workdir, run, registry.upgrade)
     if finished is not None:
         tasks.warn_of_changes(task, data_dir, workdir)
         return finished
@@ -103,10 +109,7 @@ def finetune_and_evaluate(
     keras.utils.set_random_seed(config.seed)
     distribution.set_precision(config.precision)
     examples = tasks.load_examples(task, data_dir, folder)
-    config = _resolve(config, examples)
-    class_names = examples["train"].class_names
-    classifier = _build(model_name, weights, class_names, task, config)
-    setup = _Setup(task, config, examples, classifier, workdir)
+    setup = _set_up(task, config, examples, (model_name, origin), workdir)
     row = _run(run, setup, watchers)
     row |= split_duplicates.count(folder.workdir or workdir)
     path = workdir / run_folder.METRICS_FILE
@@ -115,15 +118,22 @@ def finetune_and_evaluate(
     return row
 
 
-def _describe(task_name, model_name, weights, recipe, config):
-    """Returns what tells a run from others, as in its config.json."""
-    variant = registry.get_variant(model_name)
-    run = {"task": task_name, "model": _label(model_name), "weights": weights}
-    run |= {"recipe": recipe, **dataclasses.asdict(config)}
-    if run["model"] not in registry.list_models():
+def _set_up(task, config, examples, network, workdir):
+    """Returns the `_Setup` of a run; `network` is a model and its origin."""
+    model, origin = network
+    config = _resolve(config, examples)
+    class_names = examples["train"].class_names
+    classifier = _build(model, origin, class_names, task, config)
+    return _Setup(task, config, examples, classifier, workdir)
+
+
+def _describe_network(model, origin):
+    """Returns what a run's configuration says of its network and weights."""
+    described = {"model": _label(model), **origin}
+    if described["model"] not in registry.list_models():
         # A file may change before the run is resumed.
-        run["network"] = dataclasses.asdict(variant)
-    return run
+        described["network"] = dataclasses.asdict(registry.get_variant(model))
+    return described
 
 
 def _label(model):
@@ -154,7 +164,7 @@ def _run(run, setup, watchers):
     }
 
 
-def _build(model, weights, class_names, task, config):
+def _build(model, origin, class_names, task, config):
     """Returns an untrained `Classifier`."""
     variant = registry.get_variant(model)
     size = config.resolution or variant.resolution
@@ -165,7 +175,7 @@ def _build(model, weights, class_names, task, config):
         )
     network = loading.build(
         model,
-        weights=weights,
+        **origin,
         input_shape=(size, size, 3),
         classes=len(class_names),
         dropout_rate=config.dropout_rate,

@@ -5,6 +5,7 @@ import os
 
 from efficientnet_tf.models import published, registry
 from efficientnet_tf.utils import configs
+from efficientnet_tf.weights import hub
 
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
@@ -142,8 +143,14 @@ def names(model: registry.Model) -> tuple[str, ...]:
 
 
 def check_name(model: registry.Model, weights: str | os.PathLike) -> None:
-    """Raises ValueError if `weights` is neither a row's name nor a file."""
+    """Raises ValueError unless `weights` is a row's name or a file's.
+
+    A name on the hub is checked for its form only.
+    """
     registry.get_variant(model)  # Reports a misspelt model first.
+    if hub.is_name(weights):
+        hub.check_name(str(weights))
+        return
     known = names(model) if isinstance(model, str) else ()
     if weights in known:
         return
@@ -156,7 +163,8 @@ def check_name(model: registry.Model, weights: str | os.PathLike) -> None:
                 weights,
                 known,
                 owner=label,
-                otherwise="the path of a file, or none for random weights",
+                otherwise="the path of a file, hf://USER/REPO, or none for "
+                "random weights",
             )
         )
 
