@@ -41,6 +41,8 @@ def finetune_and_evaluate(
     recipe: str = "",
     folder: folder_options.Options = folder_options.Options(),  # noqa: B008
     watchers: Iterable[keras.callbacks.Callback] = (),
+    source_family: str | None = None,
+    normalization: str | None = None,
 ) -> dict:
     """Fine-tunes a network on a task and returns its row of results.
 
@@ -58,6 +60,8 @@ def finetune_and_evaluate(
       folder: how a folder of images is read.
       watchers: more callbacks; an exception of theirs stops the run after the
         epoch is saved.
+      source_family: of the weights, see `loading.resolve`.
+      normalization: of the weights, see `loading.build`.
 
     Raises:
       ValueError: an unknown name, or a workdir of another run.
@@ -69,9 +73,11 @@ def finetune_and_evaluate(
     task = tasks.get_task(task_name)
     if weights is not None:
         catalog.check_name(model_name, weights)
-    run = _describe(task_name, model_name, weights, recipe, config)
-    run |= folder.describe()
-    finished = run_folder.start_run(workdir, run)
+    origin = {"weights": weights, "source_family": source_family}
+    origin["normalization"] = normalization
+    run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
+    run |= _describe_network(model_name, origin) | folder.describe()
+    finished = run_folder.start_run(workdir, run, registry.upgrade)
     if finished is not None:
         tasks.warn_of_changes(task, data_dir, workdir)
         return finished
@@ -82,7 +88,7 @@ def finetune_and_evaluate(
     logging.info("Working on %s.", distribution.describe_device())
     examples = tasks.load_examples(task, data_dir, folder)
     inputs.warn_of_imbalance(examples["train"], config.class_weights)
-    setup = fitting.Setup(task, model_name, weights, config, examples, workdir)
+    setup = fitting.Setup(task, model_name, origin, config, examples, workdir)
     row = _run(run, setup, watchers)
     row |= split_duplicates.count(folder.workdir or workdir)
     paths = [workdir / run_folder.METRICS_FILE, *auto.metrics_files(workdir)]
@@ -91,16 +97,13 @@ def finetune_and_evaluate(
     return row
 
 
-def _describe(task_name, model_name, weights, recipe, config):
-    """Returns what tells a run from others, as in its config.json."""
-    variant = registry.get_variant(model_name)
-    label = fitting.label(model_name)
-    run = {"task": task_name, "model": label, "weights": weights}
-    run |= {"recipe": recipe, **dataclasses.asdict(config)}
-    if label not in registry.list_models():
+def _describe_network(model, origin):
+    """Returns what a run's configuration says of its network and weights."""
+    described = {"model": fitting.label(model), **origin}
+    if described["model"] not in registry.list_models():
         # A file may change before the run is resumed.
-        run["network"] = dataclasses.asdict(variant)
-    return run
+        described["network"] = dataclasses.asdict(registry.get_variant(model))
+    return described
 
 
 def _run(run, setup, watchers):

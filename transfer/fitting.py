@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -34,12 +35,14 @@ from transfer import (
 class Setup:
     """What a training works with: network, images, config and folder.
 
-    `workdir` gets checkpoints, logs and what the linear head was.
+    `origin` has the arguments of `loading.build` for the initial weights:
+    "weights", "source_family" and "normalization". `workdir` gets checkpoints,
+    logs and what the linear head was.
     """
 
     task: tasks.Task
     model: registry.Model
-    weights: str | None
+    origin: Mapping[str, Any]
     config: recipes.FinetuneConfig
     examples: Mapping[str, examples_lib.Examples]
     workdir: pathlib.Path
@@ -47,6 +50,11 @@ class Setup:
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.examples["train"].class_names
+
+    @property
+    def weights(self) -> str | None:
+        """What the network starts from; None: random weights."""
+        return self.origin["weights"]
 
     @property
     def label(self) -> str:
@@ -75,7 +83,7 @@ def build(setup: Setup) -> classifier_lib.Classifier:
         )
     network = loading.build(
         setup.model,
-        weights=setup.weights,
+        **setup.origin,
         input_shape=(size, size, 3),
         classes=len(setup.class_names),
         dropout_rate=config.dropout_rate,

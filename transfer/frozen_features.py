@@ -55,7 +55,8 @@ def extract_features(
 ) -> Features:
     """Returns pooled features [N, C] and labels [N] of an ordered data set.
 
-    A second call with the same key and weights reads them from the cache.
+    A second call with the same key, weights and layers reads them from the
+    cache.
 
     Args:
       model: has a layer "avg_pool".
@@ -66,6 +67,10 @@ def extract_features(
     pooled = model.get_layer("predictions").input
     network = keras.Model(model.inputs, pooled)
     digest = hashlib.sha256(cache_key.encode())
+    for layer in network.layers:
+        # Equal weights give other features after another normalization.
+        if not layer.weights:
+            digest.update(repr(layer.get_config()).encode())
     for value in network.get_weights():
         digest.update(value.tobytes())
     path = cache_folder() / f"{digest.hexdigest()[:32]}.npz"

@@ -15,6 +15,7 @@ SOURCE = flags.DEFINE_string(
     "A file of keras.applications, tensorflow/tpu, timm, torchvision or "
     "EfficientNet-PyTorch, or the name of published weights.",
 )
+SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 OUTPUT = flags.DEFINE_string("output", None, "The file, NAME.weights.h5.")
 flags.mark_flags_as_required(["model", "source", "output"])
 
@@ -23,22 +24,29 @@ def main(_: list[str]) -> None:
     from efficientnet_tf.weights import catalog
 
     catalog.check_output(OUTPUT.value)
-    catalog.check_name(MODEL.value, SOURCE.value)
-    from efficientnet_tf.models import builder
+    shared.check_weights(
+        MODEL.value,
+        SOURCE.value,
+        source_family=SOURCE_FAMILY.value,
+        normalization=NORMALIZATION.value,
+    )
     from efficientnet_tf.weights import loading
 
-    checkpoint = loading.resolve(MODEL.value, SOURCE.value)
+    checkpoint = loading.resolve(MODEL.value, SOURCE.value, SOURCE_FAMILY.value)
     head = checkpoint.arrays.get("predictions/kernel")
-    network = builder.build(
+    network = loading.build_for(
+        checkpoint,
         MODEL.value,
+        label=SOURCE.value,
         include_top=head is not None,
         classes=1000 if head is None else head.shape[-1],
-        normalization=checkpoint.normalization,
+        normalization=NORMALIZATION.value,
     )
-    loading.assign(network, checkpoint.arrays)
+    loading.assign(network, checkpoint)
     loading.save(network, OUTPUT.value)
     rows = {
         "parameters": f"{network.count_params():,}",
+        "padding": checkpoint.padding,
         "classifier head": (
             "none" if head is None else f"{head.shape[-1]} classes"
         ),

@@ -12,6 +12,7 @@ from efficientnet_tf.utils import files, run_folder
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
+SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 DATASET = flags.DEFINE_string(
     "dataset",
@@ -50,6 +51,8 @@ def main(_: list[str]) -> None:
         shared.parse_weights(WEIGHTS.value),
         WORKDIR.value,
         RESOLUTION.value,
+        source_family=SOURCE_FAMILY.value,
+        normalization=NORMALIZATION.value,
     )
     scores, classes, seen = _evaluate(classifier, name, folder)
     _print_summary(name, scores, classes, seen)

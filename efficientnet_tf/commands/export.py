@@ -66,6 +66,7 @@ FORMATS = {
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
+SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 FORMAT = flags.DEFINE_string(
     "format", "saved_model", f"One of {', '.join(FORMATS)}."
 )
@@ -78,7 +79,11 @@ flags.mark_flag_as_required("output")
 def main(_: list[str]) -> None:
     row = _get_format(FORMAT.value, OUTPUT.value)
     classifier = shared.load_classifier(
-        MODEL.value, shared.parse_weights(WEIGHTS.value), WORKDIR.value
+        MODEL.value,
+        shared.parse_weights(WEIGHTS.value),
+        WORKDIR.value,
+        source_family=SOURCE_FAMILY.value,
+        normalization=NORMALIZATION.value,
     )
     difference = row.export(classifier, OUTPUT.value)
     summary.print_summary(

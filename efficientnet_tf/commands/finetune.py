@@ -16,6 +16,7 @@ TASK = flags.DEFINE_string(
 )
 MODEL = flags.DEFINE_string("model", "efficientnet_lite0", shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
+SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 RECIPE = flags.DEFINE_string(
     "recipe",
     "auto",
@@ -45,7 +46,11 @@ def main(_: list[str]) -> None:
         reads_folder=task.source == "folder",
     )
     weights = shared.parse_weights(WEIGHTS.value)
-    shared.check_weights(MODEL.value, weights)
+    reading = {
+        "source_family": SOURCE_FAMILY.value,
+        "normalization": NORMALIZATION.value,
+    }
+    shared.check_weights(MODEL.value, weights, **reading)
     config = recipes.get_recipe(
         RECIPE.value, SET.value, TASK.value, pretrained=weights is not None
     )
@@ -62,6 +67,7 @@ def main(_: list[str]) -> None:
         data_dir=DATA_DIR.value,
         recipe=RECIPE.value,
         folder=folder,
+        **reading,
     )
     _print_summary(row)
     program.print_result(program.keep_scalars(row))

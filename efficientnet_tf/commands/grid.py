@@ -40,6 +40,7 @@ PRUNER = flags.DEFINE_string(
     "pruner", "none", "asha or median stop unpromising runs early; or none."
 )
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
+SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 SET = flags.DEFINE_multi_string(
     "set", [], "field=value: changes a field of all recipes."
 )
@@ -63,6 +64,8 @@ def main(_: list[str]) -> None:
         models=tuple(MODELS.value),
         recipes=tuple(RECIPES.value),
         weights=shared.parse_weights(WEIGHTS.value),
+        source_family=SOURCE_FAMILY.value,
+        normalization=NORMALIZATION.value,
         seeds=SEEDS.value,
         sampler=SAMPLER.value,
         trials=TRIALS.value,

@@ -21,6 +21,7 @@ from efficientnet_tf.utils import files, tables
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
+SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 TOP = flags.DEFINE_integer("top", 5, "How many classes to name per image.", 1)
 OUTPUT = flags.DEFINE_string(
@@ -40,7 +41,11 @@ def main(argv: list[str]) -> None:
     if OUTPUT.value:
         prediction_files.check(OUTPUT.value)
         files.check_folder(pathlib.Path(OUTPUT.value).parent)
-    shared.check_classifier(MODEL.value, weights, WORKDIR.value)
+    reading = {
+        "source_family": SOURCE_FAMILY.value,
+        "normalization": NORMALIZATION.value,
+    }
+    shared.check_classifier(MODEL.value, weights, WORKDIR.value, **reading)
     _check_existing(argv[1:])
     from efficientnet_tf.data import image_files
 
@@ -48,7 +53,9 @@ def main(argv: list[str]) -> None:
     paths = image_files.find(argv[1:], lines)
     if not paths:
         raise ValueError("Standard input names no files.")
-    classifier = shared.load_classifier(MODEL.value, weights, WORKDIR.value)
+    classifier = shared.load_classifier(
+        MODEL.value, weights, WORKDIR.value, **reading
+    )
     shown, unreadable = _predict(classifier, paths)
     if len(paths) == unreadable == 1:
         sys.exit(program.FAILURE)  # The one file's error is printed.

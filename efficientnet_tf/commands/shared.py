@@ -6,7 +6,10 @@ import sys
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 
+from absl import flags
+
 from efficientnet_tf.commands import program
+from efficientnet_tf.models import variants
 from efficientnet_tf.utils import (
     configs,
     extras,
@@ -14,6 +17,7 @@ from efficientnet_tf.utils import (
     folder_options,
     local_cluster,
 )
+from efficientnet_tf.weights import families
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.inference import classifier as classifier_lib
@@ -38,11 +42,34 @@ GROUP_BY_HELP = (
 WORKERS_HELP = "Processes on this machine that share the work."
 
 
+# Flags that are defined here belong to the command that asks for them.
+flags.disclaim_key_flags()
+
+
+def define_weights_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
+    """Defines --source_family and --normalization, and returns them."""
+    return (
+        flags.DEFINE_string(
+            "source_family",
+            None,
+            "Whose PyTorch weights a file holds, if it does not tell: "
+            f"{', '.join(families.FAMILIES)}.",
+        ),
+        flags.DEFINE_string(
+            "normalization",
+            None,
+            "What the images of the weights got, if not what their file or "
+            f"the table says: {', '.join(variants.NORMALIZATIONS)}.",
+        ),
+    )
+
+
 def load_classifier(
     model: str | None,
     weights: str | None,
     workdir: str | None,
     resolution: int | None = None,
+    **reading: str | None,
 ) -> "classifier_lib.Classifier":
     """Returns the `Classifier` of a run, or of a network and its weights.
 
@@ -51,20 +78,25 @@ def load_classifier(
       weights: --weights, None for random ones.
       workdir: --workdir, a training or fine-tuning run, in place of both.
       resolution: pixels a side; None: the variant's own.
+      reading: --source_family and --normalization.
 
     Raises:
-      ValueError: both or neither of `model` and `workdir`.
+      ValueError: both or neither of `model` and `workdir`, or an option of
+        `model` with `workdir`.
     """
-    check_classifier(model, weights, workdir)
+    check_classifier(model, weights, workdir, **reading)
     from efficientnet_tf.inference import classifier
 
     if workdir:
         return classifier.from_run(workdir)
-    return classifier.from_weights(model, weights, resolution)
+    return classifier.from_weights(model, weights, resolution, **reading)
 
 
 def check_classifier(
-    model: str | None, weights: str | None, workdir: str | None
+    model: str | None,
+    weights: str | None,
+    workdir: str | None,
+    **reading: str | None,
 ) -> None:
     """Raises ValueError for flags that `load_classifier` cannot take.
 
@@ -73,9 +105,12 @@ def check_classifier(
     if bool(model) == bool(workdir):
         raise ValueError("Pass either --model (and --weights) or --workdir.")
     if model:
-        check_weights(model, weights)
-    else:
-        files.check_exists(workdir)
+        check_weights(model, weights, **reading)
+        return
+    for flag, value in reading.items():
+        if value is not None:
+            raise ValueError(f"--{flag} goes with --model, not --workdir.")
+    files.check_exists(workdir)
 
 
 def parse_weights(text: str) -> str | None:
@@ -83,12 +118,21 @@ def parse_weights(text: str) -> str | None:
     return None if text == "none" else text
 
 
-def check_weights(model: str, weights: str | None) -> None:
-    """Raises ValueError for an unknown network or unknown weights."""
+def check_weights(
+    model: str,
+    weights: str | None,
+    *,
+    source_family: str | None = None,
+    normalization: str | None = None,
+) -> None:
+    """Raises ValueError for an unknown network, or unknown weights."""
     from efficientnet_tf.models import registry
     from efficientnet_tf.weights import catalog
 
     registry.get_variant(model)
+    families.check(source_family)
+    if normalization is not None:
+        variants.get_normalization(normalization)
     if weights is not None:
         catalog.check_name(model, weights)
 

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,9 +21,9 @@ from efficientnet_tf.models import (
     registry,
 )
 from efficientnet_tf.utils import files, run_folder
-from efficientnet_tf.weights import former_names, loading
+from efficientnet_tf.weights import catalog, former_names, hub, loading
 
-SETTINGS_FILE = "classifier.json"
+SETTINGS_FILE = hub.SETTINGS_FILE
 # Images in memory at a time are at most two batches: one that the network
 # computes on and one that is read meanwhile.
 BATCH_SIZE = 32
@@ -117,21 +118,55 @@ def from_weights(
     model: registry.Model,
     weights: str | os.PathLike | None,
     resolution: int | None = None,
+    **reading: Any,
 ) -> Classifier:
     """Returns a `Classifier` over ImageNet's classes.
+
+    A file beside which a run, or a repository on the hub, has its settings
+    gets the classes and the image preparation of these.
 
     Args:
       model: a name, a variant file or a `Variant`.
       weights: a name or a file, see `loading.resolve`; None: random ones.
       resolution: pixels a side; by default the variant's own.
+      reading: `normalization` and `source_family`, see `loading.build`.
 
     Raises:
-      ValueError: the weights are of another head than ImageNet's.
+      ValueError: the weights have other classes, and nothing names them.
     """
+    if weights == loading.RANDOM:
+        weights = None
     variant = registry.get_variant(model)
-    size = resolution or variant.resolution
-    network = load_imagenet_network(model, weights, size)
-    return Classifier(network, imagenet_classes(), size, variant.interpolation)
+    settings = {
+        "class_names": imagenet_classes(),
+        "resolution": variant.resolution,
+        "interpolation": variant.interpolation,
+        **_read_settings_beside(model, weights),
+    }
+    if resolution is not None:
+        settings["resolution"] = resolution
+    network = _load_network(
+        model,
+        weights,
+        settings["resolution"],
+        classes=len(settings["class_names"]),
+        **reading,
+    )
+    return Classifier(network, **settings)
+
+
+def _read_settings_beside(model, weights):
+    """Returns the settings in the folder of a file with weights, if any."""
+    if weights is None or weights in catalog.names(model):
+        return {}
+    path = pathlib.Path(loading.locate(weights)).with_name(SETTINGS_FILE)
+    return _read_settings(path) if path.exists() else {}
+
+
+def _read_settings(path):
+    settings = json.loads(path.read_text())
+    settings["class_names"] = tuple(settings["class_names"])
+    return settings
 
 
 def load_imagenet_network(
@@ -149,13 +184,19 @@ def load_imagenet_network(
     Raises:
       ValueError: the weights are of another head than ImageNet's.
     """
+    return _load_network(model, weights, size, classes=len(imagenet_classes()))
+
+
+def _load_network(model, weights, size, *, classes, **reading):
     if weights is None:
         logging.warning("Random weights: the predictions mean nothing.")
     return loading.build(
         model,
         weights=weights,
         input_shape=(size, size, 3),
+        classes=classes,
         random_head=weights is None,
+        **reading,
     )
 
 
@@ -171,8 +212,7 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
             raise FileNotFoundError(
                 f"{workdir} holds no finished run: {name} is missing."
             )
-    settings = json.loads((workdir / SETTINGS_FILE).read_text())
-    settings["class_names"] = tuple(settings["class_names"])
+    settings = _read_settings(workdir / SETTINGS_FILE)
     network = former_names.load_network(workdir / run_folder.MODEL_FILE)
     return Classifier(network, **settings)
 

@@ -6,6 +6,9 @@ from efficientnet_tf.models import layers, plan as plan_lib
 
 BN_MOMENTUM = 0.99
 BN_EPSILON = 1e-3
+# The first layer of a network with symmetric padding: what tells it from one
+# with "same" padding, in a file too.
+STEM_PADDING = "stem_pad"
 
 # N(0, sqrt(2 / fan_out)), not truncated; for a depthwise kernel (k, k, C, 1)
 # the fan-out is k * k, as in the official code.
@@ -26,13 +29,15 @@ def conv_bn_act(
     activation: str | None,
     name: str,
     strides: int = 1,
+    padding: str = "same",
 ) -> keras.KerasTensor:
     """Convolution, batch normalization and an activation unless it is None."""
+    x, padding = _pad(x, kernel_size, strides, padding, name=name)
     x = keras.layers.Conv2D(
         filters,
         kernel_size,
         strides=strides,
-        padding="same",
+        padding=padding,
         use_bias=False,
         kernel_initializer=_clone(CONV_INITIALIZER),
         name=f"{name}_conv",
@@ -47,12 +52,14 @@ def depthwise_bn_act(
     activation: str,
     name: str,
     strides: int = 1,
+    padding: str = "same",
 ) -> keras.KerasTensor:
     """Depthwise convolution, batch normalization and an activation."""
+    x, padding = _pad(x, kernel_size, strides, padding, name=name)
     x = keras.layers.DepthwiseConv2D(
         kernel_size,
         strides=strides,
-        padding="same",
+        padding=padding,
         use_bias=False,
         depthwise_initializer=_clone(CONV_INITIALIZER),
         name=f"{name}_dwconv",
@@ -116,6 +123,7 @@ def mbconv(
         plan.kernel_size,
         strides=plan.strides,
         activation=activation,
+        padding=plan.padding,
         name=name,
     )
     if plan.squeezed_filters:
@@ -138,6 +146,7 @@ def separable(
         plan.kernel_size,
         strides=plan.strides,
         activation=activation,
+        padding=plan.padding,
         name=plan.name,
     )
     return conv_bn_act(
@@ -162,7 +171,12 @@ def bottleneck(
     # multiply-adds of the EfficientNet paper; ResNet's own paper has it on the
     # first 1x1, which gives 3.9.
     x = _biased_conv_bn(
-        x, inner, plan.kernel_size, strides=plan.strides, name=f"{name}_spatial"
+        x,
+        inner,
+        plan.kernel_size,
+        strides=plan.strides,
+        padding=plan.padding,
+        name=f"{name}_spatial",
     )
     x = _activate(x, activation, f"{name}_spatial")
     x = _biased_conv_bn(x, plan.filters, 1, name=f"{name}_expand")
@@ -171,24 +185,39 @@ def bottleneck(
 
 
 def conv_pool_stem(
-    x: keras.KerasTensor, filters: int, *, activation: str
+    x: keras.KerasTensor, filters: int, *, activation: str, padding: str
 ) -> keras.KerasTensor:
     """A ResNet stem: a 7x7 convolution and max pooling, each with stride 2."""
-    x = _biased_conv_bn(x, filters, 7, strides=2, name="stem")
+    x = _biased_conv_bn(x, filters, 7, strides=2, padding=padding, name="stem")
     x = _activate(x, activation, "stem")
+    # Zeros, as in keras.applications; after a ReLU the maxima are the same as
+    # with PyTorch's minus infinity.
+    x, padding = _pad(x, 3, 2, padding, name="stem_pool")
     return keras.layers.MaxPooling2D(
-        3, strides=2, padding="same", name="stem_pool"
+        3, strides=2, padding=padding, name="stem_pool"
     )(x)
 
 
-def _biased_conv_bn(x, filters, kernel_size, *, name, strides=1):
+def _pad(x, kernel_size, strides, padding, *, name):
+    """Pads symmetrically; returns the rest of the padding for the layer."""
+    # Without strides, an odd kernel's "same" padding is symmetric.
+    if padding == "same" or strides == 1 or kernel_size == 1:
+        return x, "same"
+    x = keras.layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_pad")(x)
+    return x, "valid"
+
+
+def _biased_conv_bn(
+    x, filters, kernel_size, *, name, strides=1, padding="same"
+):
     # The bias is redundant before normalization; keras.applications has it and
     # counts it.
+    x, padding = _pad(x, kernel_size, strides, padding, name=name)
     x = keras.layers.Conv2D(
         filters,
         kernel_size,
         strides=strides,
-        padding="same",
+        padding=padding,
         kernel_initializer=_clone(CONV_INITIALIZER),
         name=f"{name}_conv",
     )(x)

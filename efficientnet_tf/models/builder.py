@@ -25,9 +25,15 @@ BLOCKS = {
 }
 
 
-def _conv_stem(x, filters, *, activation):
+def _conv_stem(x, filters, *, activation, padding):
     return blocks.conv_bn_act(
-        x, filters, 3, strides=2, activation=activation, name="stem"
+        x,
+        filters,
+        3,
+        strides=2,
+        activation=activation,
+        padding=padding,
+        name="stem",
     )
 
 
@@ -54,7 +60,9 @@ HEADS = {
 def _backbone(x, variant, drop_path_rate):
     plan = plan_lib.plan_network(variant, drop_path_rate)
     activation = variant.activation
-    x = STEMS[variant.stem](x, plan.stem_filters, activation=activation)
+    x = STEMS[variant.stem](
+        x, plan.stem_filters, activation=activation, padding=variant.padding
+    )
     for block in plan.blocks:
         x = BLOCKS[block.block](x, block, activation=activation)
     return HEADS[variant.head](x, plan.head_filters, activation=activation)

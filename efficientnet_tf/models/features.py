@@ -78,7 +78,8 @@ def endpoints(network: keras.Model) -> dict[int, str]:
         level += any(
             getattr(layer, "strides", (1, 1))[0] == 2 for layer in group
         )
-        names[level] = group[-1].name
+        if level:  # Symmetric padding comes before the first stride.
+            names[level] = group[-1].name
     if sorted(names) != list(LEVELS):
         raise ValueError(
             f"{network.name!r} has no feature map at each stride from 2 to 32."

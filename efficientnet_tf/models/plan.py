@@ -34,6 +34,7 @@ class BlockPlan:
     filters: int
     squeezed_filters: int  # 0: no squeeze-and-excitation.
     drop_rate: float
+    padding: str = "same"
 
     @property
     def name(self) -> str:
@@ -97,6 +98,7 @@ def plan_network(
                 in_filters=in_filters,
                 filters=filters,
                 drop_rate=rate * (done + index) / sum(repeats),
+                padding=variant.padding,
             )
             blocks.append(block)
             in_filters = filters
@@ -120,7 +122,9 @@ def name_block(stage: int, index: int) -> str:
     return f"block{stage}{letters}"
 
 
-def _plan_block(stage, *, number, index, in_filters, filters, drop_rate):
+def _plan_block(
+    stage, *, number, index, in_filters, filters, drop_rate, padding
+):
     # The ratio refers to the block's input, not to the expanded tensor.
     squeezed = max(1, int(in_filters * stage.se_ratio))
     return BlockPlan(
@@ -134,6 +138,7 @@ def _plan_block(stage, *, number, index, in_filters, filters, drop_rate):
         filters=filters,
         squeezed_filters=squeezed if stage.se_ratio else 0,
         drop_rate=drop_rate,
+        padding=padding,
     )
 
 

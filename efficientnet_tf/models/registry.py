@@ -100,6 +100,18 @@ def from_fields(fields: dict) -> variants.Variant:
     return variants.Variant(**changes)
 
 
+def upgrade(stored: dict) -> dict:
+    """Returns a stored configuration with its "network" as a whole `Variant`.
+
+    Earlier versions stored a variant file's base and changed fields, or fewer
+    fields than there are now.
+    """
+    network = stored.get("network")
+    if not isinstance(network, dict):
+        return stored
+    return {**stored, "network": dataclasses.asdict(from_fields(network))}
+
+
 def _get_row(name):
     rows = {**variants.VARIANTS, **baselines.BASELINES}
     if name not in rows:

@@ -12,14 +12,14 @@ EPSILON = 1e-6
 
 
 def patches_stem(
-    x: keras.KerasTensor, filters: int, *, activation: str
+    x: keras.KerasTensor, filters: int, *, activation: str, padding: str
 ) -> keras.KerasTensor:
     """Maps [N, H, W, C] to tokens [N, T + 1, filters], a class token first."""
     x = keras.layers.Conv2D(
         filters,
         plan_lib.PATCH_SIZE,
         strides=plan_lib.PATCH_SIZE,
-        padding="same",  # The last patches may extend past the edge.
+        padding=padding,  # The last patches may extend past the edge.
         name="stem_conv",
     )(x)
     x = keras.layers.Reshape((-1, filters), name="stem_tokens")(x)

@@ -1,6 +1,7 @@
 """The specification of a network, and the EfficientNet family as a table."""
 
 import dataclasses
+import math
 import os
 from typing import Annotated
 
@@ -15,6 +16,10 @@ MAX_SCALE = 1000.0
 BLOCKS = ("mbconv", "separable", "bottleneck", "transformer")
 STEMS = ("conv", "conv_pool", "patches")
 HEADS = ("conv", "none", "class_token")
+# How convolutions that stride are padded: "same" as in TensorFlow, with the odd
+# pixel at the bottom and right, or "symmetric" as in PyTorch. On sides of an
+# odd number of pixels, and without strides, both are equal.
+PADDINGS = ("same", "symmetric")
 # Those of Keras that keep an image's shape and have no parameters.
 ACTIVATIONS = (
     "relu",
@@ -93,7 +98,8 @@ class Variant:
 
     `resolution` is in pixels, `dropout` and `drop_path` are rates. `stem` and
     `head` are items of `STEMS` and `HEADS`; with the head "none" the last
-    block's output is pooled.
+    block's output is pooled. `padding` belongs to the weights: with the other
+    one they give other outputs.
     """
 
     width: Annotated[float, configs.Above(0, MAX_SCALE)]
@@ -111,11 +117,27 @@ class Variant:
     stem_filters: Annotated[int, configs.AtLeast(1)] = 32
     head: Annotated[str, configs.OneOf(*HEADS)] = "conv"
     head_filters: Annotated[int, configs.AtLeast(0)] = 1280
+    padding: Annotated[str, configs.OneOf(*PADDINGS)] = "same"
 
     def __post_init__(self):
         configs.check(self)
         if not self.stages:
             raise ValueError("stages=() must hold at least one stage.")
+        if self.padding == "symmetric":
+            self._check_symmetry()
+
+    def _check_symmetry(self):
+        if self.stem == "patches":
+            raise ValueError(
+                "padding='symmetric': a transformer pads no convolution; leave "
+                "it at 'same'."
+            )
+        for number, stage in enumerate(self.stages, start=1):
+            if stage.kernel_size % 2 == 0:
+                raise ValueError(
+                    f"padding='symmetric' needs odd kernels; stage {number} "
+                    f"has kernel_size={stage.kernel_size}."
+                )
 
 
 # EfficientNet-B0, Table 1 of https://arxiv.org/abs/1905.11946.
@@ -206,3 +228,17 @@ def get_normalization(normalization: str | Normalization) -> Normalization:
             configs.unknown("normalization", normalization, NORMALIZATIONS)
         )
     return NORMALIZATIONS[normalization]
+
+
+def name_normalization(normalization: Normalization) -> str:
+    """Returns its quoted name in `NORMALIZATIONS`, or its numbers."""
+    for name, row in NORMALIZATIONS.items():
+        pairs = zip(
+            (*row.mean, *row.std),
+            (*normalization.mean, *normalization.std),
+            strict=True,
+        )
+        # A file may have them in float32.
+        if all(math.isclose(a, b, rel_tol=1e-6) for a, b in pairs):
+            return repr(name)
+    return f"mean={normalization.mean}, std={normalization.std}"

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import signal
@@ -24,6 +23,7 @@ from efficientnet_tf.training import (
     optimizers,
     progress,
     recipes,
+    run_config,
     summaries,
     teachers,
     train_state,
@@ -37,9 +37,6 @@ from efficientnet_tf.utils import (
 )
 
 CURVES_FILE = "curves.png"
-# Counts what changes the images or learning rates of a given recipe, so that a
-# resumed run can say so. 2: those of the official code.
-PIPELINE = 2
 CHARTS = {
     "top-1": ("top1", "val_top1", "val_ema_top1"),
     "cross-entropy": (
@@ -96,14 +93,14 @@ def train_and_evaluate(
     workdir = pathlib.Path(workdir)
     variant = registry.get_variant(model_name)
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
-    run |= {"recipe": recipe, **_describe(model_name, variant, config, folder)}
+    run |= {"recipe": recipe, **run_config.describe(model_name, config, folder)}
     teachers.check(config.teacher)
     distribution.check_xla(xla)
     datasets.check_service(data_service)
-    finished = _find_finished(run, workdir)
+    finished = run_config.find_finished(run, workdir)
     if finished is not None:
         return finished
-    _warn_of_changes(workdir)
+    run_config.warn_of_changes(workdir)
     devices = _set_up(config, strategy)
     folder = _begin_list(folder, workdir, config)
     examples = _load_examples(dataset, splits, config, data_dir, folder)
@@ -112,14 +109,6 @@ def train_and_evaluate(
         state = _build(model_name, feed, xla)
     row = _run(run, state, feed, workdir, profile_steps)
     return _record(row, workdir, begin, devices)
-
-
-def _find_finished(run, workdir):
-    """Returns the row of a finished run, or None."""
-    finished = run_folder.start_run(workdir, run, _upgrade)
-    if finished is not None:
-        sources.warn_of_changes(run["dataset"], workdir)
-    return finished
 
 
 def _begin_list(folder, workdir, config):
@@ -135,45 +124,6 @@ def _record(row, workdir, begin, devices):
     if distribution.is_chief(devices):
         files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
-
-
-def _describe(model_name, variant, config, folder):
-    """Returns the configuration that a resumed run must have in common."""
-    described = {
-        **dataclasses.asdict(config),
-        **folder.describe(),
-        "pipeline": PIPELINE,
-    }
-    if registry.is_file(model_name):  # Its content may change.
-        described["network"] = dataclasses.asdict(variant)
-    return described
-
-
-def _warn_of_changes(workdir):
-    """Warns of a run that a version with another `PIPELINE` began."""
-    path = workdir / run_folder.CONFIG_FILE
-    if not path.exists():
-        return
-    if json.loads(path.read_text()).get("pipeline") != PIPELINE:
-        logging.warning(
-            "%s was begun by an earlier version; from here on its images and "
-            "learning rates are those of this one (CHANGELOG.md).",
-            workdir,
-        )
-
-
-def _upgrade(stored):
-    """Returns a stored config with its network as a whole `Variant`.
-
-    Early versions stored a variant file's base and changed fields, and no
-    pipeline.
-    """
-    stored = {**stored, "pipeline": PIPELINE}
-    network = stored.get("network")
-    if isinstance(network, dict) and "base" in network:
-        variant = registry.from_fields(network)
-        return {**stored, "network": dataclasses.asdict(variant)}
-    return stored
 
 
 def _run(run, state, feed, workdir, profile_steps):

@@ -5,6 +5,7 @@ import os
 
 from efficientnet_tf.models import published, registry
 from efficientnet_tf.utils import configs
+from efficientnet_tf.weights import hub
 
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
@@ -144,11 +145,16 @@ def names(model: registry.Model) -> tuple[str, ...]:
 def check_name(model: registry.Model, weights: str | os.PathLike) -> None:
     """Checks that `weights` is a row's name or a file.
 
+    A name on the hub is checked for its form only.
+
     Raises:
       ValueError: an unknown name.
       FileNotFoundError: what looks like a path is none.
     """
     registry.get_variant(model)  # Reports a misspelt model first.
+    if hub.is_name(weights):
+        hub.check_name(str(weights))
+        return
     known = names(model) if isinstance(model, str) else ()
     if weights in known:
         return
@@ -163,7 +169,8 @@ def check_name(model: registry.Model, weights: str | os.PathLike) -> None:
                 weights,
                 known,
                 owner=label,
-                otherwise="the path of a file, or none for random weights",
+                otherwise="the path of a file, hf://USER/REPO, or none for "
+                "random weights",
             )
         )
 

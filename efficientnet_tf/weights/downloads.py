@@ -22,7 +22,15 @@ CHUNK_BYTES = 1 << 20
 LOG_EVERY_BYTES = 32 << 20
 
 
-def fetch(url: str, digest: str | None = None) -> str:
+def cached_path(url: str) -> str:
+    """Returns where `fetch` keeps a file, whether or not it is there."""
+    parts = urllib.parse.urlsplit(url)
+    return os.path.join(
+        cache_folder.cache_dir(), *parts.path.strip("/").split("/")
+    )
+
+
+def fetch(url: str, digest: str | None = None, token: str | None = None) -> str:
     """Returns the path of the file at `url` in the cache.
 
     Downloads it first if it is not there. An interrupted download is resumed
@@ -34,18 +42,16 @@ def fetch(url: str, digest: str | None = None) -> str:
       url: where the file is.
       digest: "md5:..." or "sha256:..."; None trusts the first download and
         stores its SHA-256 beside it for later.
+      token: sent to the URL's host, and to no other that it redirects to.
 
     Raises:
       OSError: the download failed; the message says where to put the file.
       ValueError: the file does not match the digest.
     """
-    parts = urllib.parse.urlsplit(url)
-    path = os.path.join(
-        cache_folder.cache_dir(), *parts.path.strip("/").split("/")
-    )
+    path = cached_path(url)
     mirror = os.environ.get(MIRROR_VARIABLE)
     if mirror:
-        url = mirror.rstrip("/") + parts.path
+        url = mirror.rstrip("/") + urllib.parse.urlsplit(url).path
     if os.path.exists(path):
         try:
             check(path, digest or _recorded(path))
@@ -58,7 +64,7 @@ def fetch(url: str, digest: str | None = None) -> str:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     part = f"{path}.part"
     try:
-        _download(url, part)
+        _download(url, part, token)
     except (OSError, http.client.HTTPException) as error:
         # An HTTP error's status code says more than its reason.
         is_http = isinstance(error, urllib.error.HTTPError)
@@ -80,6 +86,14 @@ def fetch(url: str, digest: str | None = None) -> str:
     os.replace(part, path)
     _remove(f"{part}.json")
     return path
+
+
+def record(path: str, digest: str) -> None:
+    """Stores the digest that `fetch` checks a cached file against.
+
+    For a file whose digest is known from its server only.
+    """
+    _write(f"{path}.sha256", digest)
 
 
 def check(path: str, digest: str | None) -> None:
@@ -104,10 +118,10 @@ def unpack(path: str, folder: str) -> None:
         raise ValueError(f"{path} cannot be unpacked: {error}.") from error
 
 
-def _download(url, part):
+def _download(url, part, token):
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            _append(url, part)
+            _append(url, part, token)
             return
         except urllib.error.HTTPError as error:
             error.close()
@@ -122,23 +136,44 @@ def _download(url, part):
             )
 
 
-def _append(url, part):
+class _TokenStaysHome(urllib.request.HTTPRedirectHandler):
+    """Does not send a token on to another host."""
+
+    def redirect_request(self, request, *rest):
+        redirected = super().redirect_request(request, *rest)
+        if redirected is not None and redirected.host != request.host:
+            redirected.remove_header("Authorization")
+        return redirected
+
+
+_OPENER = urllib.request.build_opener(_TokenStaysHome)
+
+
+def _request(url, token):
+    request = urllib.request.Request(url)
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    return request
+
+
+def _append(url, part, token):
     """Makes one request and appends its content to `part`."""
     done = os.path.getsize(part) if os.path.exists(part) else 0
     validator = _validator(part) if done else None
-    request = urllib.request.Request(url)
+    request = _request(url, token)
     if validator:
         # If the file has changed since, the server sends the whole new one.
         request.add_header("Range", f"bytes={done}-")
         request.add_header("If-Range", validator)
     try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+        response = _OPENER.open(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         error.close()
         _remove(part)
-        response = urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS)
+        request = _request(url, token)
+        response = _OPENER.open(request, timeout=TIMEOUT_SECONDS)
     with response:
         wanted = f"bytes {done}-"
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT

@@ -9,7 +9,8 @@ from absl import logging
 from efficientnet_tf.models import plan as plan_lib
 from efficientnet_tf.weights import former_names
 
-STEM = "stem_conv/kernel"
+STEM_LAYER = "stem_conv"
+STEM = f"{STEM_LAYER}/kernel"
 # qubvel's name of the classifier, beside that of keras.applications.
 HEADS = ("predictions", "probs")
 

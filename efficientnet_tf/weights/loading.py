@@ -14,10 +14,20 @@ from absl import logging
 
 from efficientnet_tf.models import builder, registry, variants
 from efficientnet_tf.utils import files
-from efficientnet_tf.weights import catalog, downloads, keras_files, name_maps
+from efficientnet_tf.weights import (
+    catalog,
+    compatibility,
+    downloads,
+    families,
+    hub,
+    keras_files,
+    name_maps,
+)
 
 # How a command line says None.
 RANDOM = "none"
+
+ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 
 def build(
@@ -27,11 +37,14 @@ def build(
     include_top: bool = True,
     random_head: bool = True,
     normalization: str | variants.Normalization | None = None,
+    source_family: str | None = None,
     **options: Any,
 ) -> keras.Model:
     """Builds a network with random, published or your own weights.
 
-    The graph is the same whatever the weights.
+    The graph is the same whatever the weights, but for the padding: by name, a
+    network gets that of its weights. A `Variant` or a variant file must have
+    the same.
 
     Args:
       model: as in `builder.build`.
@@ -42,6 +55,7 @@ def build(
       random_head: whether it may; if not, such a file is an error.
       normalization: as in `builder.build`; by default the one that the weights
         were trained with.
+      source_family: see `resolve`.
       options: the other arguments of `builder.build`.
 
     Returns:
@@ -53,55 +67,107 @@ def build(
     """
     if weights == RANDOM:
         weights = None
-    checkpoint = None if weights is None else resolve(model, weights)
-    if normalization is None and checkpoint is not None:
-        normalization = checkpoint.normalization
-    network = builder.build(
-        model, include_top=include_top, normalization=normalization, **options
+    options |= {"include_top": include_top, "normalization": normalization}
+    if weights is None:
+        return builder.build(model, **options)
+    checkpoint = resolve(model, weights, source_family)
+    network = build_for(checkpoint, model, label=weights, **options)
+    skip_head = include_top and not compatibility.fits_head(
+        network, checkpoint.arrays, weights, random_head=random_head
     )
-    if checkpoint is not None:
-        skip_head = include_top and not _fits_head(
-            network, checkpoint.arrays, weights, random_head=random_head
-        )
-        assign(network, checkpoint.arrays, skip_head=skip_head)
+    assign(network, checkpoint, skip_head=skip_head)
     return network
 
 
+def build_for(
+    checkpoint: name_maps.Checkpoint,
+    model: registry.Model,
+    *,
+    label: str | os.PathLike,
+    normalization: str | variants.Normalization | None = None,
+    **options: Any,
+) -> keras.Model:
+    """Builds the network that weights need, and says what that is.
+
+    Args:
+      checkpoint: the weights, which are not assigned.
+      model: as in `build`.
+      label: what messages call the weights.
+      normalization: by default the checkpoint's.
+      options: the other arguments of `builder.build`.
+
+    Raises:
+      ValueError: see `builder.build`; or a `Variant` or a variant file pads
+        otherwise than the network that the weights were trained in.
+    """
+    variant = registry.get_variant(model)
+    if model in registry.list_models():
+        options["name"] = options.get("name") or model
+        variant = dataclasses.replace(variant, padding=checkpoint.padding)
+    if variant.padding != checkpoint.padding:
+        raise ValueError(
+            f"{label} was trained with padding={checkpoint.padding!r}, but "
+            f"this variant has {variant.padding!r}; change its field or choose "
+            "other weights."
+        )
+    compatibility.log_origin(checkpoint, label, normalization)
+    return builder.build(
+        variant,
+        normalization=normalization or checkpoint.normalization,
+        **options,
+    )
+
+
 def resolve(
-    model: registry.Model, weights: str | os.PathLike
+    model: registry.Model,
+    weights: str | os.PathLike,
+    source_family: str | None = None,
 ) -> name_maps.Checkpoint:
     """Finds weights by name or path and reads them.
 
     Args:
       model: as in `builder.build`; only a name has published weights.
-      weights: a name in `catalog.WEIGHTS` for the model, or a path that
-        `name_maps.read` takes.
+      weights: a name in `catalog.WEIGHTS` for the model, or a path: a file
+        that `name_maps.read` takes, a `.tar.gz` of tensorflow/tpu, or a name
+        that `hub.fetch` takes.
+      source_family: whose PyTorch weights a file holds, an item of
+        `families.FAMILIES`; by default the file tells.
 
     Returns:
       A `name_maps.Checkpoint`.
 
     Raises:
-      ValueError: neither a name nor a file, or a damaged file.
+      ValueError: neither a name nor a file, a damaged file, or one that does
+        not tell whose weights it holds.
       OSError: the download failed.
       ImportError: the package with the weights is not installed.
     """
     catalog.check_name(model, weights)
+    families.check(source_family)
     if isinstance(model, str) and weights in catalog.names(model):
-        row = catalog.WEIGHTS[model, weights]
-        checkpoint = _read_row(model, row)
-        if row.normalization is None:
-            return checkpoint
-        return dataclasses.replace(
-            checkpoint,
-            normalization=variants.NORMALIZATIONS[row.normalization],
-        )
-    path = os.path.expanduser(os.fspath(weights))
-    return name_maps.read(path, model)
+        if source_family is not None:
+            raise ValueError(
+                f"source_family={source_family!r} is for files; leave it out "
+                f"with the published weights {weights!r}."
+            )
+        return _read_row(model, catalog.WEIGHTS[model, weights])
+    return _read_file(locate(weights), model, source_family=source_family)
+
+
+def locate(weights: str | os.PathLike) -> str:
+    """Returns the path of a file; one on the hub is downloaded first.
+
+    Raises:
+      ValueError, OSError: see `hub.fetch`.
+    """
+    if hub.is_name(weights):
+        return hub.fetch(str(weights))
+    return os.path.expanduser(os.fspath(weights))
 
 
 def assign(
     network: keras.Model,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray] | name_maps.Checkpoint,
     skip_head: bool = False,
 ) -> None:
     """Assigns arrays to a model's weights: all of them, or none and an error.
@@ -113,13 +179,17 @@ def assign(
 
     Args:
       network: a `keras.Model` from `builder.build`.
-      arrays: {"layer/weight": array}, as in `name_maps.Checkpoint`.
+      arrays: {"layer/weight": array}, or a `name_maps.Checkpoint`.
       skip_head: whether to leave the layer "predictions" as it is.
 
     Raises:
       ValueError: names the first weight, in the network's order, that does
-        not fit, or the first one that the network does not have.
+        not fit, or the first one that the network does not have; or the
+        network pads otherwise than that of the checkpoint.
     """
+    if isinstance(arrays, name_maps.Checkpoint):
+        compatibility.check_padding(network, arrays.padding)
+        arrays = arrays.arrays
     targets = {
         name_weight(layer, variable): variable
         for layer in network.layers
@@ -178,29 +248,6 @@ def save(network: keras.Model, path: str | os.PathLike) -> None:
                 file.attrs[keras_files.NORMALIZATION_ATTRIBUTE] = normalization
 
 
-def _fits_head(network, arrays, source, *, random_head):
-    """Whether arrays have a head for the network's number of classes."""
-    classes = network.get_layer("predictions").units
-    kernel = arrays.get("predictions/kernel")
-    if kernel is not None and kernel.shape[-1] == classes:
-        return True
-    found = "none" if kernel is None else f"one for {kernel.shape[-1]}"
-    if not random_head:
-        raise ValueError(
-            f"{source} needs a classifier head for {classes} classes and has "
-            f"{found}: a random head would predict nonsense. Fine-tune it, or "
-            "pass the run that it is from."
-        )
-    logging.info(
-        "Loaded %s without a classifier head: it has %s, and this network's "
-        "for %d classes starts from random weights.",
-        source,
-        found,
-        classes,
-    )
-    return False
-
-
 def _normalization_of(network):
     """Returns [mean, std] of the model's own preprocessing, or None."""
     for layer in network.layers:
@@ -227,14 +274,29 @@ def _adapt_stem(arrays, targets, network):
 
 def _read_row(model, row):
     if row.package is not None:
-        return name_maps.read(_package_file(row), model)
-    path = downloads.fetch(row.url, digest=row.digest)
-    if not path.endswith(".tar.gz"):
-        return name_maps.read(path, model)
+        path = _package_file(row)
+    else:
+        path = downloads.fetch(row.url, digest=row.digest)
+    checkpoint = _read_file(path, model)
+    normalization = checkpoint.normalization
+    if row.normalization is not None:
+        normalization = variants.NORMALIZATIONS[row.normalization]
+    # The table knows what the file need not tell.
+    return dataclasses.replace(
+        checkpoint,
+        normalization=normalization,
+        normalization_note="",
+        source="",
+    )
+
+
+def _read_file(path, model, **options):
+    if not path.endswith(ARCHIVES):
+        return name_maps.read(path, model, **options)
     # Unpacked each time, so that what is read is what was verified.
     with tempfile.TemporaryDirectory() as folder:
         downloads.unpack(path, folder)
-        return name_maps.read(folder, model)
+        return name_maps.read(folder, model, label=path, **options)
 
 
 def _package_file(row):

@@ -1,9 +1,4 @@
-"""Maps the names in other libraries' weight files to this family's layers.
-
-torchvision pads strided convolutions symmetrically where TensorFlow pads the
-bottom and right more, so its weights give slightly different outputs here;
-timm's `tf_efficientnet_*` and lukemelas's models pad as TensorFlow does.
-"""
+"""Maps the names in other libraries' weight files to this family's layers."""
 
 import dataclasses
 import os
@@ -12,19 +7,23 @@ import re
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.models import plan as plan_lib, registry, variants
-from efficientnet_tf.weights import input_layers, keras_names, readers
-
-_BATCH_NORM = {
-    "weight": "gamma",
-    "bias": "beta",
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}
+from efficientnet_tf.models import (
+    blocks as blocks_lib,
+    plan as plan_lib,
+    registry,
+    variants,
+)
+from efficientnet_tf.weights import (
+    families,
+    input_layers,
+    keras_names,
+    readers,
+    torch_names,
+)
 
 # Left over from training: counters, and optimizer state.
 _IGNORED = re.compile(
-    r"(num_batches_tracked|global_step|(beta[12]_power|learning_rate))$"
+    r"(global_step|(beta[12]_power|learning_rate))$"
     r"|/(RMSProp|Momentum|Adam|LARS\w*|Adagrad|Ftrl)(_\d+)?$"
     r"|^top_level_model_weights/"
 )
@@ -32,79 +31,116 @@ _IGNORED = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """Weights under our names, and the normalization they were trained with.
+    """Weights under our names, and the network that they were trained in.
 
     `arrays` maps "layer/weight" to an array in Keras's layout. A tensor that
     belongs to no layer of the network keeps its own name, so that
-    `loading.assign` can refuse it by that name. `normalization` is None where
-    the file does not say; the variant's own applies then. `left_out` names the
-    file's layers around the network, such as another head.
+    `loading.assign` can refuse it by that name. `padding` is that of a
+    `Variant`, and `normalization` what the images got; `normalization_note` is
+    empty where the file states it, otherwise it says how it is known, or that
+    it is assumed. `source` says in words whose PyTorch weights they are.
+    `left_out` names the file's layers around the network, such as another head.
     """
 
     arrays: dict[str, np.ndarray]
-    normalization: variants.Normalization | None = None
+    normalization: variants.Normalization
+    normalization_note: str = ""
+    padding: str = "same"
+    source: str = ""
     left_out: tuple[str, ...] = ()
 
 
-def read(path: str | os.PathLike, model: registry.Model) -> Checkpoint:
+def read(
+    path: str | os.PathLike,
+    model: registry.Model,
+    *,
+    source_family: str | None = None,
+    label: str | None = None,
+) -> Checkpoint:
     """Reads a weight file of any library for the network `model`.
 
     Args:
       path: any file that `readers.read` reads.
       model: a name, a variant file or a `Variant`.
+      source_family: an item of `families.FAMILIES`, for a PyTorch file that
+        does not tell.
+      label: the name that the file came under, if it is not its path.
 
     Returns:
       A `Checkpoint`; `loading.assign` checks whether the shapes fit.
 
     Raises:
       OSError: there is no such file.
-      ValueError: its format is unknown, it is truncated or refused, or it is
-        not of this family.
+      ValueError: its format is unknown, it is truncated or refused, it is
+        not of this family, or which network it belongs to cannot be told.
     """
-    plan = plan_lib.plan_network(model)
+    families.check(source_family)
+    variant = registry.get_variant(model)
     tensors = readers.read(path)
-    if tensors.layout == "keras":
-        usual = variants.get_normalization(
-            registry.get_variant(model).normalization
+    label = os.fspath(path) if label is None else label
+    if tensors.layout == "pytorch":
+        return _read_torch(tensors, variant, label, source_family)
+    if source_family is not None:
+        raise ValueError(
+            f"source_family={source_family!r} is for PyTorch files, which "
+            f"{label} is not; leave it out."
         )
-        return _from_keras(tensors, plan, path, usual)
-    convert = {
-        "tensorflow": _from_tensorflow,
-        "pytorch": _from_pytorch,
-    }[tensors.layout]
-    arrays = convert(tensors.arrays, plan.blocks)
+    if tensors.layout == "keras":
+        return _read_keras(tensors, variant, label)
+    blocks = plan_lib.plan_network(variant).blocks
+    arrays = _from_tensorflow(tensors.arrays, blocks)
     if keras_names.STEM not in arrays:
-        raise ValueError(keras_names.describe_other(path, tensors.arrays))
-    return Checkpoint(arrays)
+        raise ValueError(keras_names.describe_other(label, tensors.arrays))
+    return Checkpoint(arrays, *_settle(None, label, variant.normalization))
 
 
-def _from_keras(tensors, plan, path, usual):
+def _read_keras(tensors, variant, label):
     arrays, place, left_out = keras_names.find_network(
-        tensors.arrays, plan, path
+        tensors.arrays, plan_lib.plan_network(variant), label
     )
     if place or left_out:
         logging.info(
             "Took the network of %s%s; left out %s.",
-            path,
+            label,
             f" from its part {place}" if place else "",
             ", ".join(left_out) or "nothing",
         )
-    normalization = _find_normalization(tensors, place, path)
+    stated = _find_normalization(tensors, place, label)
     channels = np.shape(arrays[keras_names.STEM])[2:3]
-    if normalization is None and channels == (1,):
-        normalization = input_layers.average(usual)
-    return Checkpoint(arrays, normalization, left_out)
+    if stated is None and channels == (1,):
+        usual = variants.get_normalization(variant.normalization)
+        stated = input_layers.average(usual)
+    normalization, note = _settle(stated, label, variant.normalization)
+    padding = _find_padding(tensors.layers, place) or variant.padding
+    return Checkpoint(
+        arrays, normalization, note, padding=padding, left_out=left_out
+    )
 
 
-def _find_normalization(tensors, place, path):
+def _find_padding(layers, place):
+    """Returns an item of `variants.PADDINGS`; None: the file does not say.
+
+    Files without a config need not name layers of inner models, nor those
+    without weights.
+    """
+    start = f"{place}/" if place else ""
+    names = {name.rpartition("/")[2] for name in layers}
+    if f"{start}{keras_names.STEM_LAYER}" in layers:
+        names = {name.removeprefix(start) for name in layers}
+    if blocks_lib.STEM_PADDING in names:
+        return "symmetric"
+    return "same" if keras_names.STEM_LAYER in names else None
+
+
+def _find_normalization(tensors, place, label):
     if tensors.normalization is not None:
         mean, std = np.asarray(tensors.normalization, np.float64)
         return input_layers.make_normalization(mean, std)
     if tensors.config is not None:
         return input_layers.find_normalization(
-            tensors.config, tensors.arrays, path
+            tensors.config, tensors.arrays, label
         )
-    input_layers.warn_of_others(tensors.layers, place, path)
+    input_layers.warn_of_others(tensors.layers, place, label)
     return input_layers.read_weights(
         tensors.arrays,
         tensors.layers,
@@ -112,6 +148,49 @@ def _find_normalization(tensors, place, path):
         # The published files are in the older layout.
         maybe_published=not tensors.numbered,
     )
+
+
+def _read_torch(tensors, variant, label, source_family):
+    layout = torch_names.find_layout(tensors.arrays)
+    if layout is None:
+        raise ValueError(keras_names.describe_other(label, tensors.arrays))
+    origin = families.identify(
+        label, layout[0], tensors.architecture, source_family
+    )
+    family = families.FAMILIES[origin.family]
+    epsilon = families.epsilon(origin.family, variant)
+    folded = epsilon != blocks_lib.BN_EPSILON
+    arrays = torch_names.rename(
+        tensors.arrays,
+        layout,
+        plan_lib.plan_network(variant).blocks,
+        epsilon,
+    )
+    normalization, note = _settle(
+        origin.normalization,
+        label,
+        family.normalization or variant.normalization,
+    )
+    return Checkpoint(
+        arrays,
+        normalization,
+        note,
+        padding=family.padding,
+        source=f"weights of {origin.family} ({origin.evidence}): "
+        f"{family.padding} padding, batch-norm epsilon {epsilon:g}"
+        + (" folded into the scales" if folded else ""),
+    )
+
+
+def _settle(stated, label, usual):
+    """Returns a file's normalization, and a note unless the file states it."""
+    if stated is not None:
+        return stated, ""
+    named = families.normalization_by_name(label)
+    if named is None:
+        return variants.NORMALIZATIONS[usual], "assumed, the file does not say"
+    name = "advprop" if named == "advprop" else usual
+    return variants.NORMALIZATIONS[name], "by the file's name"
 
 
 def _rename(arrays, layers):
@@ -164,124 +243,3 @@ def _from_tensorflow(arrays, blocks):
         return name.replace("/tpu_batch_norm", "/batch_norm")
 
     return _rename({unscoped(k): v for k, v in arrays.items()}, table)
-
-
-# PyTorch ---------------------------------------------------------------------
-
-
-def _from_pytorch(arrays, blocks):
-    if "_conv_stem.weight" in arrays:
-        table = _lukemelas_names(blocks)
-    elif "conv_stem.weight" in arrays:
-        table = _timm_names(blocks)
-    else:
-        table = _torchvision_names(blocks)
-    renamed = {}
-    for name, value in arrays.items():
-        layer, _, weight = name.rpartition(".")
-        if layer not in table:
-            if not _IGNORED.search(name):
-                renamed[name] = value
-            continue
-        layer = table[layer]
-        if layer.endswith("_bn"):
-            if weight in _BATCH_NORM:
-                renamed[f"{layer}/{_BATCH_NORM[weight]}"] = value
-        elif weight == "weight":
-            renamed[f"{layer}/kernel"] = _transpose(layer, value)
-        else:
-            renamed[f"{layer}/{weight}"] = value
-    return renamed
-
-
-def _transpose(layer, kernel):
-    """Maps (out, in, h, w) to (h, w, in, out), depthwise (c, 1, h, w) too."""
-    if kernel.ndim == 2:
-        return kernel.T
-    if kernel.ndim != 4:
-        raise ValueError(f"{layer}: a kernel of shape {kernel.shape}.")
-    if layer.endswith("_dwconv"):
-        return kernel.transpose(2, 3, 0, 1)
-    return kernel.transpose(2, 3, 1, 0)
-
-
-def _lukemelas_names(blocks):
-    table = {
-        "_conv_stem": "stem_conv",
-        "_bn0": "stem_bn",
-        "_conv_head": "top_conv",
-        "_bn1": "top_bn",
-        "_fc": "predictions",
-    }
-    parts = {
-        "_expand_conv": "expand_conv",
-        "_bn0": "expand_bn",
-        "_depthwise_conv": "dwconv",
-        "_bn1": "bn",
-        "_se_reduce": "se_reduce",
-        "_se_expand": "se_expand",
-        "_project_conv": "project_conv",
-        "_bn2": "project_bn",
-    }
-    for index, block in enumerate(blocks):
-        for theirs, ours in parts.items():
-            table[f"_blocks.{index}.{theirs}"] = f"{block.name}_{ours}"
-    return table
-
-
-def _timm_names(blocks):
-    table = {
-        "conv_stem": "stem_conv",
-        "bn1": "stem_bn",
-        "conv_head": "top_conv",
-        "bn2": "top_bn",
-        "classifier": "predictions",
-    }
-    inverted = {
-        "conv_pw": "expand_conv",
-        "bn1": "expand_bn",
-        "conv_dw": "dwconv",
-        "bn2": "bn",
-        "conv_pwl": "project_conv",
-        "bn3": "project_bn",
-    }
-    separable = {  # Without expansion: DepthwiseSeparableConv.
-        "conv_dw": "dwconv",
-        "bn1": "bn",
-        "conv_pw": "project_conv",
-        "bn2": "project_bn",
-    }
-    for block in blocks:
-        parts = inverted if block.expand_ratio > 1 else separable
-        squeeze = {
-            "se.conv_reduce": "se_reduce",
-            "se.conv_expand": "se_expand",
-        }
-        for theirs, ours in {**parts, **squeeze}.items():
-            name = f"blocks.{block.stage - 1}.{block.index - 1}.{theirs}"
-            table[name] = f"{block.name}_{ours}"
-    return table
-
-
-def _torchvision_names(blocks):
-    stages = blocks[-1].stage
-    table = {
-        "features.0.0": "stem_conv",
-        "features.0.1": "stem_bn",
-        f"features.{stages + 1}.0": "top_conv",
-        f"features.{stages + 1}.1": "top_bn",
-        "classifier.1": "predictions",
-    }
-    for block in blocks:
-        steps = [
-            {"0": "dwconv", "1": "bn"},
-            {"fc1": "se_reduce", "fc2": "se_expand"},
-            {"0": "project_conv", "1": "project_bn"},
-        ]
-        if block.expand_ratio > 1:
-            steps = [{"0": "expand_conv", "1": "expand_bn"}, *steps]
-        place = f"features.{block.stage}.{block.index - 1}.block"
-        for number, step in enumerate(steps):
-            for theirs, ours in step.items():
-                table[f"{place}.{number}.{theirs}"] = f"{block.name}_{ours}"
-    return table

@@ -24,7 +24,8 @@ class Tensors:
     `layers` names all layers of the saved model, those without weights
     included, and `config` is that of the model, where the file has them;
     `numbered` says that it is in the layout of Keras 3. `normalization` is the
-    (mean, std) that our own files state.
+    (mean, std) that our own files state. `architecture` is what a PyTorch file
+    calls its network, if it does.
     """
 
     layout: str
@@ -33,6 +34,7 @@ class Tensors:
     numbered: bool = False
     config: dict[str, Any] | None = None
     normalization: tuple | None = None
+    architecture: str | None = None
 
 
 def read(path: str | os.PathLike) -> Tensors:
@@ -60,17 +62,21 @@ def read(path: str | os.PathLike) -> Tensors:
     if head.startswith(ZIP_MAGIC):
         saved = keras_files.read_archive(path)
         if saved is None:
-            return Tensors("pytorch", torch_files.read_pickled(path))
+            return _from_state_dict(torch_files.read_pickled(path))
         return Tensors("keras", **vars(saved))
     if head.startswith(PICKLE_PROTOCOL_OPCODE):
-        return Tensors("pytorch", torch_files.read_pickled(path))
+        return _from_state_dict(torch_files.read_pickled(path))
     if head[8:9] == b"{":
-        return Tensors("pytorch", torch_files.read_safetensors(path))
+        return _from_state_dict(torch_files.read_safetensors(path))
     raise ValueError(
         f"{path} is not a weight file of a known format: expected a Keras .h5, "
         ".weights.h5 or .keras, a TensorFlow checkpoint or SavedModel, a "
         "PyTorch .pth or .safetensors."
     )
+
+
+def _from_state_dict(state):
+    return Tensors("pytorch", state.arrays, architecture=state.architecture)
 
 
 def _read_tensorflow(path):

@@ -1,13 +1,14 @@
 """Reads PyTorch's files without PyTorch and without running their code.
 
 A `.pth` is a pickle, and a pickle is a program: it names functions and calls
-them. This reader allows the dozen names that a state dict needs, replaces them
+them. This reader allows the few names that a state dict needs, replaces them
 by inert stand-ins, and refuses a file that names anything else.
 """
 
 import collections
 import dataclasses
 import io
+import json
 import math
 import os
 import pathlib
@@ -56,8 +57,20 @@ SAFETENSORS_DTYPES = {
 WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")
 
 
+# Keys beside it, or in a `.safetensors` header, that name the network.
+ARCHITECTURE_KEYS = ("architecture", "arch", "model_name")
+
+
 class RefusedError(ValueError):
     """The file asks for something that a state dict does not need."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StateDict:
+    """{name: array}, and what the file calls its network, if it does."""
+
+    arrays: dict[str, np.ndarray]
+    architecture: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +91,8 @@ class _Tensor:
     strides: tuple[int, ...]
 
 
-def read_pickled(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Returns {name: array} of a `.pth`, zipped or legacy; bfloat16 as float32.
+def read_pickled(path: str | os.PathLike) -> StateDict:
+    """Reads a `.pth`, zipped or legacy; bfloat16 becomes float32.
 
     Raises:
       RefusedError: the pickle names something that is not allowed.
@@ -94,7 +107,8 @@ def read_pickled(path: str | os.PathLike) -> dict[str, np.ndarray]:
             content, load = read(file)
             tensors = _state_dict(content)
             _check_total(tensors, file)
-            return {k: _materialize(k, v, load) for k, v in tensors.items()}
+            arrays = {k: _materialize(k, v, load) for k, v in tensors.items()}
+            return StateDict(arrays, _architecture(content))
     except RefusedError as error:
         raise RefusedError(f"{path} {error}; refused.") from None
     except (
@@ -108,8 +122,8 @@ def read_pickled(path: str | os.PathLike) -> dict[str, np.ndarray]:
         ) from error
 
 
-def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Returns {name: array} of a `.safetensors` file; bfloat16 as float32.
+def read_safetensors(path: str | os.PathLike) -> StateDict:
+    """Reads a `.safetensors` file; bfloat16 becomes float32.
 
     Raises:
       ValueError: the file is truncated, or its header or a type is wrong.
@@ -117,7 +131,7 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     data = pathlib.Path(path).read_bytes()
     # Not `safetensors.numpy.load`: it fails on bfloat16.
     try:
-        return {
+        arrays = {
             name: _decode_entry(name, entry)
             for name, entry in safetensors.deserialize(data)
         }
@@ -125,6 +139,18 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{path} is not a readable safetensors file: {error}."
         ) from error
+    # A header that is not JSON has been refused above.
+    (size,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + size])
+    return StateDict(arrays, _architecture(header.get("__metadata__")))
+
+
+def _architecture(content):
+    if isinstance(content, dict):
+        for key in ARCHITECTURE_KEYS:
+            if isinstance(content.get(key), str):
+                return content[key]
+    return None
 
 
 def _decode_entry(name, entry):
@@ -268,6 +294,15 @@ class _Inert:
         raise RefusedError(f"asks to change {self.name}")
 
 
+class _Ignored:
+    """Stands in for settings beside the weights, whatever they hold."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state):
+        pass
+
+
 class _Unpickler(pickle.Unpickler):
     """Resolves only the names in `_ALLOWED`; records the storages it meets."""
 
@@ -318,6 +353,8 @@ _ALLOWED = {
             ("_rebuild_parameter", _rebuild_parameter),
         )
     },
+    # The command line of a training run, in timm's checkpoints.
+    ("argparse", "Namespace"): _Ignored,
     ("torch", "Size"): _Inert("torch.Size", tuple),
     ("torch", "device"): _Inert("torch.device", _ignore),
     **{("torch", name): _Inert(name) for name in STORAGE_DTYPES},

@@ -490,6 +490,33 @@ CASES = {
         1,
         "There is no file {tmp}/nothing.pth",
     ),
+    "unknown source family": (
+        ["predict", LITE0, "--source_family=timm_ft", "a.jpg"],
+        2,
+        "Unknown source_family 'timm_ft'; choose .* Did you mean 'timm_tf'",
+    ),
+    "unknown normalization": (
+        ["evaluate", LITE0, "--normalization=imagnet"],
+        2,
+        "Unknown normalization 'imagnet'; .* Did you mean 'imagenet'",
+    ),
+    "normalization of a run": (
+        ["export", "--workdir={tmp}/model", "--normalization=lite"]
+        + ["--output={tmp}/exported"],
+        2,
+        "--normalization goes with --model, not --workdir",
+    ),
+    "grid with an unknown source family": (
+        [*GRID, "--source_family=lukas"],
+        2,
+        "source_family='lukas' must be one of timm, timm_tf",
+    ),
+    "malformed name on the hub": (
+        ["finetune", "--task=digits", "--workdir={tmp}/run"]
+        + ["--weights=hf://timm"],
+        2,
+        "'hf://timm' must be hf://USER/REPO",
+    ),
     "report of a missing file": (
         ["report", "--results={tmp}/nothing.jsonl"],
         1,

@@ -28,6 +28,28 @@ def make_block(plan=PLAN, size=8):
     return keras.Model(inputs, outputs)
 
 
+def test_symmetric_padding_differs_from_same_on_even_sides_only():
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 24)).astype("float32")
+    plan = dataclasses.replace(PLAN, expand_ratio=1, strides=2)
+    same = make_block(plan, None)
+    symmetric = make_block(dataclasses.replace(plan, padding="symmetric"), None)
+    symmetric.set_weights(same.get_weights())
+    for side, difference in ((7, 0), (8, 0.01)):
+        found = [
+            np.asarray(block(x[:, :side, :side])) for block in (same, symmetric)
+        ]
+        assert found[0].shape == found[1].shape == (1, 4, 4, 24)
+        apart = np.abs(found[0] - found[1]).max()
+        assert apart > difference if difference else apart < 1e-6
+    # Two zeros on each side, then no more: what PyTorch computes.
+    layer = symmetric.get_layer("block9i_dwconv")
+    wanted = keras.ops.depthwise_conv(
+        np.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0))), layer.kernel, 2, "valid"
+    )
+    middle = keras.Model(symmetric.inputs, layer.output)
+    np.testing.assert_allclose(middle([x]), wanted, atol=1e-6)
+
+
 def kernel_of(layer_kind, shape, **options):
     layer = layer_kind(**options)
     layer.build(shape)

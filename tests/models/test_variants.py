@@ -104,3 +104,24 @@ def test_an_unknown_model_is_named_beside_the_choices():
 def test_an_unknown_normalization_is_named_beside_the_choices():
     with pytest.raises(ValueError, match="'caffe'.*imagenet, advprop, lite"):
         variants.get_normalization("caffe")
+
+
+@pytest.mark.parametrize(
+    "name,changes,message",
+    [
+        ("efficientnet_b0", {"padding": "symetric"}, "mean 'symmetric'"),
+        ("efficientnet_b0", {"padding": None}, "must be of type str"),
+        ("vit", {"padding": "symmetric"}, "a transformer pads no convolution"),
+        (
+            "efficientnet_b0",
+            {
+                "padding": "symmetric",
+                "stages": (variants.Stage("mbconv", 4, 1, 16, 1, 1),),
+            },
+            "needs odd kernels; stage 1 has kernel_size=4",
+        ),
+    ],
+)
+def test_a_padding_that_cannot_be_is_refused(name, changes, message):
+    with pytest.raises(ValueError, match=message):
+        registry.get_variant(name, **changes)

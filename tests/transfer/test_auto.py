@@ -174,7 +174,8 @@ def _setup(workdir, weights, *settings):
     parts = {"train": _examples(16, 0), "validation": _examples(4, 16)}
     config = recipes.get_recipe("auto", [*SMALL, *settings])
     task = tasks.get_task("digits")
-    return fitting.Setup(task, "tiny", weights, config, parts, workdir)
+    origin = {"weights": weights}
+    return fitting.Setup(task, "tiny", origin, config, parts, workdir)
 
 
 def test_random_weights_have_no_baseline(tmp_path, monkeypatch):

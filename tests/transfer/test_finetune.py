@@ -156,6 +156,14 @@ def test_another_configuration_is_refused_with_both_values(folder, tmp_path):
     )
 
 
+def test_a_run_goes_on_with_the_same_normalization_only(folder, tmp_path):
+    run = {"task": f"folder:{folder}", "model": "tiny", "weights": None}
+    run |= {"recipe": "", **CONFIG.__dict__, "normalization": "advprop"}
+    (tmp_path / "config.json").write_text(json.dumps(run))
+    with pytest.raises(ValueError, match="='advprop' there, None here"):
+        _run(folder, tmp_path)
+
+
 def test_a_batch_larger_than_the_set_trains_on_all_of_it(folder, tmp_path):
     row = _run(
         folder, tmp_path, batch_size=500, epochs=1, train_on="train+validation"

@@ -1,3 +1,4 @@
+import dataclasses
 import os
 
 import keras
@@ -90,6 +91,30 @@ def test_other_data_or_other_weights_are_not_read_from_the_cache(
     ]
     assert len(list(cache.iterdir())) == 3
     assert len({result.tobytes() for result in results}) == 3
+
+
+def test_equal_weights_in_another_graph_are_not_read_from_the_cache(
+    network, tiny_row, cache
+):
+    graphs = [
+        builder.build(row, classes=2, input_shape=(32, 32, 3), **options)
+        for row, options in (
+            (tiny_row, {}),
+            (tiny_row, {"normalization": "advprop"}),
+            (dataclasses.replace(tiny_row, padding="symmetric"), {}),
+        )
+    ]
+    for graph in graphs:
+        graph.set_weights(network.get_weights())
+    found = {
+        frozen_features.extract_features(g, _dataset(_examples()), "key")[
+            0
+        ].tobytes()
+        for g in (network, *graphs)
+    }
+    assert len(found) == len(list(cache.iterdir())) == 3
+    # Addresses in memory would make each process compute them again.
+    assert not any(" at 0x" in repr(g.get_config()) for g in graphs[0].layers)
 
 
 def test_another_head_is_the_same_network_to_the_cache(network, cache):

@@ -24,7 +24,7 @@ def test_unknown_weights_name_the_choices():
     assert str(caught.value) == (
         "Unknown weights 'imagnet' for 'efficientnet_b5'; choose one of "
         "imagenet, baseline, autoaugment, randaugment, advprop, noisy-student, "
-        "or the path of a file, or none for random weights. "
+        "or the path of a file, hf://USER/REPO, or none for random weights. "
         "Did you mean 'imagenet'?"
     )
     with pytest.raises(ValueError, match="Unknown model 'efficientnet_b99'"):

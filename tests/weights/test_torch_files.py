@@ -98,7 +98,7 @@ def test_a_state_dict_comes_out_as_it_went_in(write):
         mapping({"a": tensor(storage("0", 6), (2, 3), (3, 1))}),
         {"0": SIX.tobytes()},
     )
-    arrays = torch_files.read_pickled(path)
+    arrays = torch_files.read_pickled(path).arrays
     assert list(arrays) == ["a"]
     np.testing.assert_array_equal(arrays["a"], SIX.reshape(2, 3))
 
@@ -108,7 +108,7 @@ def test_a_transposed_view_with_an_offset_is_followed(write):
         mapping({"a": tensor(storage("0", 6), (2, 2), (1, 2), offset=1)}),
         {"0": SIX.tobytes()},
     )
-    array = torch_files.read_pickled(path)["a"]
+    array = torch_files.read_pickled(path).arrays["a"]
     np.testing.assert_array_equal(array, [[1, 3], [2, 4]])
 
 
@@ -116,7 +116,7 @@ def test_a_legacy_view_of_a_storage_starts_at_its_offset(tmp_path):
     view = b"(" + text("1") + integer(2) + integer(4) + b"t"
     body = mapping({"a": tensor(storage("0", 6, view=view), (4,), (1,))})
     path = write_legacy(tmp_path / "x.pth", body, {"0": SIX.tobytes()})
-    array = torch_files.read_pickled(path)["a"]
+    array = torch_files.read_pickled(path).arrays["a"]
     np.testing.assert_array_equal(array, [2, 3, 4, 5])
 
 
@@ -136,7 +136,7 @@ EXACT = np.array([1.5, -2.0, 0.15625], np.float32)
 def test_every_float_type_keeps_its_values(tmp_path, kind, data):
     body = mapping({"a": tensor(storage("0", 3, kind), (3,), (1,))})
     path = write_zip(tmp_path / "x.pth", body, {"0": data})
-    array = torch_files.read_pickled(path)["a"]
+    array = torch_files.read_pickled(path).arrays["a"]
     np.testing.assert_array_equal(array.astype(np.float32), EXACT)
 
 
@@ -147,7 +147,7 @@ def test_files_of_big_endian_machines_keep_their_values(tmp_path):
         write_zip(tmp_path / "z", body, data, order=b"big"),
         write_legacy(tmp_path / "l", body, data, order=">"),
     ):
-        array = torch_files.read_pickled(path)["a"]
+        array = torch_files.read_pickled(path).arrays["a"]
         np.testing.assert_array_equal(array, SIX)
 
 
@@ -157,7 +157,7 @@ def test_a_wrapped_state_dict_is_unwrapped(write, wrapper):
     path = write(
         mapping({"epoch": integer(3), wrapper: inner}), {"0": SIX.tobytes()}
     )
-    assert list(torch_files.read_pickled(path)) == ["a"]
+    assert list(torch_files.read_pickled(path).arrays) == ["a"]
 
 
 def test_averaged_weights_come_before_raw_ones(write):
@@ -167,7 +167,9 @@ def test_averaged_weights_come_before_raw_ones(write):
         mapping({"state_dict": raw, "state_dict_ema": averaged}),
         {"0": SIX.tobytes(), "1": (2 * SIX).tobytes()},
     )
-    np.testing.assert_array_equal(torch_files.read_pickled(path)["a"], 2 * SIX)
+    np.testing.assert_array_equal(
+        torch_files.read_pickled(path).arrays["a"], 2 * SIX
+    )
 
 
 # Each would leave the file {victim} behind, or would give the means to.
@@ -354,9 +356,31 @@ def test_what_torch_writes_is_read(tmp_path):
     for zipped in (False, True):
         path = tmp_path / f"{zipped}.pth"
         torch.save(state, path, _use_new_zipfile_serialization=zipped)
-        arrays = torch_files.read_pickled(path)
+        arrays = torch_files.read_pickled(path).arrays
         for name, value in state.items():
             np.testing.assert_array_equal(arrays[name], value.numpy())
+
+
+def test_a_training_checkpoint_names_its_network_and_keeps_its_settings(write):
+    # timm's: {"arch": ..., "args": a Namespace, "state_dict": ...}.
+    settings = (
+        b"cargparse\nNamespace\n)\x81}(" + text("lr") + integer(3) + b"ub"
+    )
+    path = write(
+        mapping(
+            {
+                "arch": text("efficientnet_b0"),
+                "args": settings,
+                "state_dict": mapping(
+                    {"a": tensor(storage("0", 6), (6,), (1,))}
+                ),
+            }
+        ),
+        {"0": SIX.tobytes()},
+    )
+    found = torch_files.read_pickled(path)
+    assert found.architecture == "efficientnet_b0"
+    np.testing.assert_array_equal(found.arrays["a"], SIX)
 
 
 # .safetensors ----------------------------------------------------------------
@@ -374,8 +398,11 @@ def test_what_safetensors_writes_is_read(tmp_path):
         "b": SIX.astype(np.float16),
         "c": np.array(3, np.int64),
     }
-    safetensors.numpy.save_file(arrays, path, metadata={"format": "pt"})
+    metadata = {"format": "pt", "architecture": "tf_efficientnet_b0"}
+    safetensors.numpy.save_file(arrays, path, metadata=metadata)
     found = torch_files.read_safetensors(path)
+    assert found.architecture == "tf_efficientnet_b0"
+    found = found.arrays
     assert set(found) == set(arrays)
     for name, value in arrays.items():
         np.testing.assert_array_equal(found[name], value)
@@ -417,7 +444,7 @@ def test_bfloat16_in_a_safetensors_file_keeps_its_values(tmp_path):
     header = b'{"a":{"dtype":"BF16","shape":[3,1],"data_offsets":[0,6]}}'
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + halves)
-    array = torch_files.read_safetensors(path)["a"]
+    array = torch_files.read_safetensors(path).arrays["a"]
     assert array.dtype == np.float32
     np.testing.assert_array_equal(array, EXACT[:, None])
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from efficientnet_tf.models import registry
+from efficientnet_tf.models import registry, variants
 from efficientnet_tf.utils import configs, folder_options
-from efficientnet_tf.weights import catalog
+from efficientnet_tf.weights import catalog, families
 from transfer import protocols, recipes, tasks
 
 SAMPLERS = ("grid", "tpe")
@@ -22,6 +22,7 @@ class Plan:
     `search` are fields and the values to choose from, "field=value,value";
     without them a recipe's own grid counts, which only "kornblith" has.
     `settings` are "field=value" for all runs. `trials` limits a search by TPE.
+    `source_family` and `normalization` are those of `loading.build`.
     """
 
     tasks: tuple[str, ...]
@@ -37,6 +38,12 @@ class Plan:
     # How folders of images are read, see `folder_options.Options`.
     group_by: str | None = None
     skip_bad: bool = False
+    source_family: Annotated[str | None, configs.OneOf(*families.FAMILIES)] = (
+        None
+    )
+    normalization: Annotated[
+        str | None, configs.OneOf(*variants.NORMALIZATIONS)
+    ] = None
 
     def __post_init__(self):
         configs.check(self)

@@ -280,6 +280,8 @@ class _Grid:
                 self.plan, self.workdir, run.cell.task
             ),
             watchers=watchers,
+            source_family=self.plan.source_family,
+            normalization=self.plan.normalization,
         )
 
     def _tidy(self, run):

@@ -1,0 +1,64 @@
+"""What a run's config.json holds, and how one of an earlier version is read."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+from absl import logging
+
+from efficientnet_tf.data import sources
+from efficientnet_tf.models import registry
+from efficientnet_tf.training import recipes
+from efficientnet_tf.utils import folder_options, run_folder
+
+# Counts what changes the images or learning rates of a given recipe, so that a
+# resumed run can say so. 2: those of the official code.
+PIPELINE = 2
+
+
+def describe(
+    model_name: str,
+    config: recipes.TrainConfig,
+    folder: folder_options.Options,
+) -> dict:
+    """Returns the configuration that a resumed run must have in common."""
+    described = {
+        **dataclasses.asdict(config),
+        **folder.describe(),
+        "pipeline": PIPELINE,
+    }
+    if registry.is_file(model_name):  # Its content may change.
+        variant = registry.get_variant(model_name)
+        described["network"] = dataclasses.asdict(variant)
+    return described
+
+
+def find_finished(run: dict, workdir: str | os.PathLike) -> dict | None:
+    """Returns the row of a finished run, or None.
+
+    Raises:
+      OSError, ValueError: see `run_folder.start_run`.
+    """
+    finished = run_folder.start_run(workdir, run, _upgrade)
+    if finished is not None:
+        sources.warn_of_changes(run["dataset"], workdir)
+    return finished
+
+
+def warn_of_changes(workdir: str | os.PathLike) -> None:
+    """Warns of a run that a version with another `PIPELINE` began."""
+    path = pathlib.Path(workdir) / run_folder.CONFIG_FILE
+    if not path.exists():
+        return
+    if json.loads(path.read_text()).get("pipeline") != PIPELINE:
+        logging.warning(
+            "%s was begun by an earlier version; from here on its images and "
+            "learning rates are those of this one (CHANGELOG.md).",
+            workdir,
+        )
+
+
+def _upgrade(stored):
+    # A run of another pipeline may be resumed: `warn_of_changes` says so.
+    return {**registry.upgrade(stored), "pipeline": PIPELINE}

@@ -1,0 +1,204 @@
+"""Weights on the Hugging Face hub: hf://timm/NAME, hf://USER/REPO.
+
+Plain downloads: the hub's own library would bring a dozen packages for two
+addresses. A repository holds either timm's `config.json` and
+`model.safetensors`, or a network of ours and, if it has other classes than
+ImageNet's, its `classifier.json`.
+"""
+
+import http
+import json
+import os
+import pathlib
+import re
+import typing
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from efficientnet_tf.weights import downloads
+
+PREFIX = "hf://"
+ENDPOINT = "https://huggingface.co"
+ENDPOINT_VARIABLE = "HF_ENDPOINT"
+TOKEN_VARIABLE = "HF_TOKEN"
+
+TIMM_FILE = "model.safetensors"
+OWN_FILES = ("model.weights.h5", "model.keras")
+CONFIG_FILE = "config.json"
+SETTINGS_FILE = "classifier.json"
+
+_NAME = re.compile(r"hf://([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w.-]+))?")
+
+
+def is_name(weights: str | os.PathLike) -> bool:
+    """Whether weights are given by a name on the hub."""
+    return str(weights).startswith(PREFIX)
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError unless a name has the form hf://USER/REPO[@REVISION]."""
+    _parse(name)
+
+
+def fetch(name: str) -> str:
+    """Returns the path of a repository's weights in the cache.
+
+    What stands in the cache is used as it is; the files that belong to the
+    weights stand beside them. $HF_ENDPOINT replaces the hub's address, and
+    $HF_TOKEN is sent to it.
+
+    Args:
+      name: "hf://USER/REPO" or "hf://USER/REPO@REVISION".
+
+    Raises:
+      ValueError: a malformed name, there is no such repository or revision, it
+        holds no weights that we read, or a file is not the hub's.
+      PermissionError: the repository is private or gated.
+      OSError: the download failed.
+    """
+    for file in (TIMM_FILE, *OWN_FILES):
+        if os.path.exists(downloads.cached_path(_url(name, file))):
+            return _fetch_file(name, file)
+    # The weights last: where they are in the cache, all the rest is.
+    config = _fetch_file(name, CONFIG_FILE)
+    if config is not None and _is_timm(config):
+        files = [TIMM_FILE]
+    else:
+        _fetch_file(name, SETTINGS_FILE)
+        files = list(OWN_FILES)
+    for file in files:
+        path = _fetch_file(name, file)
+        if path is not None:
+            return path
+    raise ValueError(
+        f"{name}: there is no such repository, or it holds no "
+        f"{' or '.join(files)}"
+        + ("." if TIMM_FILE in files else f", nor timm's {CONFIG_FILE}.")
+    )
+
+
+def _parse(name):
+    """Returns (repository, revision)."""
+    match = _NAME.fullmatch(name)
+    if not match:
+        raise ValueError(
+            f"{name!r} must be hf://USER/REPO or hf://USER/REPO@REVISION, e.g. "
+            "hf://timm/tf_efficientnet_b0.ns_jft_in1k."
+        )
+    return match[1], match[2] or "main"
+
+
+def _fetch_file(name, file):
+    """Returns the path of a file in the cache, or None if there is none."""
+    url = _url(name, file)
+    if os.path.exists(downloads.cached_path(url)):
+        return downloads.fetch(url)
+    headers = _ask(name, url)
+    if headers is None:
+        return None
+    # Of large files the hub states the SHA-256.
+    tag = headers.get("X-Linked-ETag", "").strip('"')
+    known = re.fullmatch(r"[0-9a-f]{64}", tag)
+    digest = f"sha256:{tag}" if known else None
+    path = downloads.fetch(url, digest=digest, token=_token())
+    if digest is not None:
+        downloads.record(path, digest)
+    return path
+
+
+def _url(name, file):
+    repository, revision = _parse(name)
+    return f"{_endpoint()}/{repository}/resolve/{revision}/{file}"
+
+
+def _endpoint():
+    # Whoever mirrors all downloads mirrors the hub as well.
+    mirror = os.environ.get(downloads.MIRROR_VARIABLE)
+    chosen = mirror or os.environ.get(ENDPOINT_VARIABLE) or ENDPOINT
+    return chosen.rstrip("/")
+
+
+def _token():
+    if os.environ.get(downloads.MIRROR_VARIABLE):
+        return None  # It is the hub's, not the mirror's.
+    return os.environ.get(TOKEN_VARIABLE)
+
+
+def _is_timm(path):
+    try:
+        config = json.loads(pathlib.Path(path).read_text())
+    except ValueError:
+        return False
+    return isinstance(config, dict) and "architecture" in config
+
+
+class _OnTheHub(urllib.request.HTTPRedirectHandler):
+    """Follows redirects on the hub, but not to where it stores large files.
+
+    Only the hub's own answer states the hash.
+    """
+
+    def redirect_request(self, request, *rest):
+        redirected = super().redirect_request(request, *rest)
+        if redirected is None or redirected.host != request.host:
+            return None
+        redirected.method = request.get_method()
+        return redirected
+
+
+def _ask(name, url):
+    """Returns the headers of a file, or None if the repository lacks it."""
+    request = urllib.request.Request(url, method="HEAD")
+    token = _token()
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    opener = urllib.request.build_opener(_OnTheHub)
+    try:
+        with opener.open(request, timeout=downloads.TIMEOUT_SECONDS) as answer:
+            return answer.headers
+    except urllib.error.HTTPError as error:
+        error.close()
+        if 300 <= error.code < 400:
+            return error.headers
+        if _is_missing_file(error):
+            return None
+        _refuse(name, url, error)
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise OSError(
+            f"{name}: cannot reach {_endpoint()} ({reason})."
+        ) from error
+
+
+def _is_missing_file(error):
+    return (
+        error.code == http.HTTPStatus.NOT_FOUND
+        and error.headers.get("X-Error-Code", "EntryNotFound")
+        == "EntryNotFound"
+    )
+
+
+def _refuse(name, url, error) -> typing.NoReturn:
+    code = error.headers.get("X-Error-Code", "")
+    page = f"{_endpoint()}/{_parse(name)[0]}"
+    token = _token()
+    if code == "GatedRepo" or error.code == http.HTTPStatus.FORBIDDEN:
+        raise PermissionError(
+            f"{name} is gated: accept its terms at {page}, and set "
+            f"{TOKEN_VARIABLE} to your token."
+        )
+    if error.code == http.HTTPStatus.UNAUTHORIZED:
+        # The hub does not tell strangers which of the two it is.
+        advice = f"the token in {TOKEN_VARIABLE} may not read it"
+        if not token:
+            advice = f"set {TOKEN_VARIABLE} if you may read it"
+        raise PermissionError(
+            f"{name}: there is no such repository, or it is private (HTTP "
+            f"401); check the name, {advice}."
+        )
+    if code == "RevisionNotFound":
+        raise ValueError(f"{name}: the repository has no such revision.")
+    if error.code == http.HTTPStatus.NOT_FOUND:
+        raise ValueError(f"{name}: there is no such repository; see {page}.")
+    raise OSError(f"{name}: {url} answers HTTP {error.code}.")
