@@ -20,7 +20,7 @@ ROOMS = {
     "data": ("utils",),
     "inference": ("utils", "models", "weights", "data"),
     "deploy": ("utils", "models", "data", "inference"),
-    "training": _LIBRARY,
+    "training": ("utils", "models", "data", "inference"),
     "measure": ("utils", "models", "training"),
     "search": ("utils", "models", "data", "training", "measure"),
     "transfer": (*_LIBRARY, "training"),

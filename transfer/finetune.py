@@ -82,19 +82,28 @@ def finetune_and_evaluate(
         tasks.warn_of_changes(task, data_dir, workdir)
         return finished
     folder = folder.begin(workdir, run_folder.has_begun(workdir))
-    files.remove_leftovers(workdir)
-    keras.utils.set_random_seed(config.seed)
-    distribution.set_precision(config.precision)
-    logging.info("Working on %s.", distribution.describe_device())
+    _set_up(workdir, config)
     examples = tasks.load_examples(task, data_dir, folder)
     inputs.warn_of_imbalance(examples["train"], config.class_weights)
     setup = fitting.Setup(task, model_name, origin, config, examples, workdir)
     row = _run(run, setup, watchers)
     row |= split_duplicates.count(folder.workdir or workdir)
+    return _record(row, workdir, begin)
+
+
+def _record(row, workdir, begin):
+    """Adds the time to a run's row, and writes it."""
     paths = [workdir / run_folder.METRICS_FILE, *auto.metrics_files(workdir)]
     row["seconds"] = round(progress.total_seconds(paths, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
+
+
+def _set_up(workdir, config):
+    files.remove_leftovers(workdir)
+    keras.utils.set_random_seed(config.seed)
+    distribution.set_precision(config.precision)
+    logging.info("Working on %s.", distribution.describe_device())
 
 
 def _describe_network(model, origin):

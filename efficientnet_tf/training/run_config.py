@@ -37,17 +37,20 @@ def describe(
 def find_finished(run: dict, workdir: str | os.PathLike) -> dict | None:
     """Returns the row of a finished run, or None.
 
+    Warns of an unfinished one that a version with another `PIPELINE` began.
+
     Raises:
       OSError, ValueError: see `run_folder.start_run`.
     """
     finished = run_folder.start_run(workdir, run, _upgrade)
     if finished is not None:
         sources.warn_of_changes(run["dataset"], workdir)
+    else:
+        _warn_of_changes(workdir)
     return finished
 
 
-def warn_of_changes(workdir: str | os.PathLike) -> None:
-    """Warns of a run that a version with another `PIPELINE` began."""
+def _warn_of_changes(workdir):
     path = pathlib.Path(workdir) / run_folder.CONFIG_FILE
     if not path.exists():
         return
@@ -60,5 +63,5 @@ def warn_of_changes(workdir: str | os.PathLike) -> None:
 
 
 def _upgrade(stored):
-    # A run of another pipeline may be resumed: `warn_of_changes` says so.
+    # A run of another pipeline may be resumed: `_warn_of_changes` says so.
     return {**registry.upgrade(stored), "pipeline": PIPELINE}
