@@ -12,18 +12,17 @@ import paths
 PACKAGES = ("efficientnet_tf", "transfer")
 
 # Room -> the rooms that its files import besides their own: these and no other.
-_LIBRARY = ("utils", "models", "weights", "data", "inference")
 ROOMS = {
     "utils": (),
     "models": ("utils",),
     "weights": ("utils", "models", "data"),
     "data": ("utils",),
     "inference": ("utils", "models", "weights", "data"),
-    "deploy": ("utils", "models", "inference"),
-    "training": _LIBRARY,
+    "deploy": ("utils", "models", "data", "inference"),
+    "training": ("utils", "models", "data", "inference"),
     "measure": ("utils", "models", "training"),
     "search": ("utils", "models", "data", "training", "measure"),
-    "transfer": (*_LIBRARY, "training"),
+    "transfer": ("utils", "models", "weights", "data", "inference", "training"),
     "transfer.datasets": ("utils", "data", "transfer"),
     "transfer.sweep": ("utils", "models", "weights", "transfer"),
     "transfer.report": ("utils", "models", "transfer"),

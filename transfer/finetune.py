@@ -112,6 +112,11 @@ def finetune_and_evaluate(
     setup = _set_up(task, config, examples, (model_name, origin), workdir)
     row = _run(run, setup, watchers)
     row |= split_duplicates.count(folder.workdir or workdir)
+    return _record(row, workdir, begin)
+
+
+def _record(row, workdir, begin):
+    """Adds the time to a run's row, and writes it."""
     path = workdir / run_folder.METRICS_FILE
     row["seconds"] = round(progress.total_seconds(path, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)

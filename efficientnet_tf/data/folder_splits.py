@@ -88,14 +88,7 @@ def cut(
         }
         for split in splits
     }
-    for split, parts in divided.items():
-        for name, files in parts.items():
-            if not files:
-                raise RuntimeError(
-                    f"Class {name!r} in {root} has no image for {split}: its "
-                    "groups are in other splits because of other classes. Use "
-                    "smaller groups, or provide split folders."
-                )
+    _check_filled(divided, root)
     return divided, given
 
 
@@ -177,6 +170,17 @@ def _explain_small(root, name, classes, groups, missing):
         f"are needed to cut {' and '.join(missing)} from it: add images, move "
         f"the class away, or provide folders named {' and '.join(missing)}."
     )
+
+
+def _check_filled(divided, root):
+    for split, parts in divided.items():
+        for name, files in parts.items():
+            if not files:
+                raise RuntimeError(
+                    f"Class {name!r} in {root} has no image for {split}: its "
+                    "groups are in other splits because of other classes. Use "
+                    "smaller groups, or provide split folders."
+                )
 
 
 def _hash(text):

@@ -37,18 +37,23 @@ def describe(
 def find_finished(run: dict, workdir: str | os.PathLike) -> dict | None:
     """Returns the row of a finished run, or None.
 
+    What has changed since the run was begun, and does not forbid to go on with
+    it, is logged.
+
     Raises:
       OSError, ValueError: see `run_folder.start_run`.
     """
     finished = run_folder.start_run(workdir, run, _upgrade)
-    if finished is not None:
+    if finished is None:
+        _warn_of_pipeline(pathlib.Path(workdir))
+    else:
         sources.warn_of_changes(run["dataset"], workdir)
     return finished
 
 
-def warn_of_changes(workdir: str | os.PathLike) -> None:
+def _warn_of_pipeline(workdir):
     """Warns of a run that a version with another `PIPELINE` began."""
-    path = pathlib.Path(workdir) / run_folder.CONFIG_FILE
+    path = workdir / run_folder.CONFIG_FILE
     if not path.exists():
         return
     if json.loads(path.read_text()).get("pipeline") != PIPELINE:
@@ -60,5 +65,5 @@ def warn_of_changes(workdir: str | os.PathLike) -> None:
 
 
 def _upgrade(stored):
-    # A run of another pipeline may be resumed: `warn_of_changes` says so.
+    # A run of another pipeline may be resumed: `_warn_of_pipeline` says so.
     return {**registry.upgrade(stored), "pipeline": PIPELINE}

@@ -100,7 +100,6 @@ def train_and_evaluate(
     finished = run_config.find_finished(run, workdir)
     if finished is not None:
         return finished
-    run_config.warn_of_changes(workdir)
     devices = _set_up(config, strategy)
     folder = _begin_list(folder, workdir, config)
     examples = _load_examples(dataset, splits, config, data_dir, folder)
