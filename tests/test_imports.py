@@ -12,7 +12,6 @@ import paths
 PACKAGES = ("efficientnet_tf", "transfer")
 
 # Room -> the rooms that its files import besides their own: these and no other.
-_LIBRARY = ("utils", "models", "weights", "data", "inference")
 ROOMS = {
     "utils": (),
     "models": ("utils",),
@@ -23,7 +22,7 @@ ROOMS = {
     "training": ("utils", "models", "data", "inference"),
     "measure": ("utils", "models", "training"),
     "search": ("utils", "models", "data", "training", "measure"),
-    "transfer": (*_LIBRARY, "training"),
+    "transfer": ("utils", "models", "weights", "data", "inference", "training"),
     "transfer.datasets": ("utils", "data", "transfer"),
     "transfer.sweep": ("utils", "models", "weights", "transfer"),
     "transfer.report": ("utils", "models", "transfer"),

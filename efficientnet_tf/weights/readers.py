@@ -82,7 +82,7 @@ def _from_state_dict(state):
 def _read_tensorflow(path):
     layout, arrays = tensorflow_files.read_checkpoint(path)
     saved_model = os.path.join(path, tensorflow_files.SAVED_MODEL_FILE)
-    normalization = None
+    normalization, layers = None, ()
     if os.path.exists(saved_model):
-        normalization = tensorflow_files.read_normalization(path)
-    return Tensors(layout, arrays, normalization=normalization)
+        normalization, layers = tensorflow_files.read_graph(path)
+    return Tensors(layout, arrays, layers, normalization=normalization)

@@ -23,6 +23,8 @@ _TRAINING = re.compile(
 # What the Rescaling layer of our networks becomes in a SavedModel.
 _SCALE = re.compile(r"(^|/)preprocessing(_\d+)?/Cast/x$")
 _OFFSET = re.compile(r"(^|/)preprocessing(_\d+)?/Cast_1/x$")
+# Layers that tell how a network pads.
+_STEM = re.compile(r"(?:^|/)(stem_conv|stem_pad)(?:_\d+)?/")
 
 
 def read_checkpoint(path: str) -> tuple[str, dict[str, np.ndarray]]:
@@ -64,22 +66,33 @@ def read_checkpoint(path: str) -> tuple[str, dict[str, np.ndarray]]:
     return "tensorflow", arrays
 
 
-def read_normalization(folder: str) -> tuple | None:
-    """Returns the (mean, std) in the graph of a SavedModel of ours, or None."""
-    import tensorflow as tf
+def read_graph(folder: str) -> tuple[tuple | None, tuple[str, ...]]:
+    """Returns what the graph of a SavedModel of ours says of its network.
+
+    Returns:
+      The (mean, std) of its input, or None; and its layers at the stem.
+    """
     from tensorflow.core.protobuf import saved_model_pb2
 
     with open(os.path.join(folder, SAVED_MODEL_FILE), "rb") as file:
         saved = saved_model_pb2.SavedModel.FromString(file.read())
+    functions = saved.meta_graphs[0].graph_def.library.function
+    nodes = [node for function in functions for node in function.node_def]
+    stem = {layer for node in nodes for layer in _STEM.findall(f"{node.name}/")}
+    return _read_normalization(nodes), tuple(sorted(stem))
+
+
+def _read_normalization(nodes):
+    import tensorflow as tf
+
     found: dict[str, Any] = {}
-    for function in saved.meta_graphs[0].graph_def.library.function:
-        for node in function.node_def:
-            if node.op != "Const":
-                continue
-            for key, pattern in (("scale", _SCALE), ("offset", _OFFSET)):
-                if pattern.search(node.name):
-                    value = tf.make_ndarray(node.attr["value"].tensor)
-                    found[key] = np.asarray(value, np.float64)
+    for node in nodes:
+        if node.op != "Const":
+            continue
+        for key, pattern in (("scale", _SCALE), ("offset", _OFFSET)):
+            if pattern.search(node.name):
+                value = tf.make_ndarray(node.attr["value"].tensor)
+                found[key] = np.asarray(value, np.float64)
     if any(value.shape != (3,) for value in found.values()) or len(found) < 2:
         return None
     mean, std = -found["offset"] / found["scale"], 1 / found["scale"]

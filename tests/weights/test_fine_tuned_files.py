@@ -301,6 +301,29 @@ def test_our_saved_models_are_read_with_their_normalization(row, tmp_path):
     assert checkpoint.normalization == variants.NORMALIZATIONS["advprop"]
 
 
+@pytest.mark.parametrize("padding", variants.PADDINGS)
+def test_a_network_in_a_model_is_known_by_its_padding(row, tmp_path, padding):
+    row = dataclasses.replace(row, padding=padding)
+    network = builder.build(
+        row, include_top=False, input_shape=(SIZE, SIZE, 3), name="mine"
+    )
+    model, _, _ = nest(network)
+    outer = keras.Sequential([keras.Input((SIZE, SIZE, 3)), model])
+    files = {file: tmp_path / file for file in ("x.keras", "x.h5", "exported")}
+    outer.save(files["x.keras"])
+    outer.save(files["x.h5"])
+    outer.save_weights(tmp_path / "x.weights.h5")
+    outer.export(files["exported"], verbose=False)
+    for file in (*files.values(), tmp_path / "x.weights.h5"):
+        # By a variant that does not say it.
+        for usual in variants.PADDINGS:
+            other = dataclasses.replace(row, padding=usual)
+            assert name_maps.read(file, other).padding == padding, file
+    # Checkpoints name no layers without weights: the variant decides.
+    tf.train.Checkpoint(model=model).save(str(tmp_path / "ck" / "ck"))
+    assert name_maps.read(tmp_path / "ck", row).padding == padding
+
+
 def test_a_transformers_own_files_come_back(tmp_path):
     """Layers of several parts: attention has four kernels."""
     vit = dataclasses.replace(
