@@ -43,8 +43,8 @@ def fits_head(
             "that it is from (--workdir), which names its own classes."
         )
     logging.info(
-        "Loaded %s without a classifier head: it has %s, and this network's "
-        "for %d classes starts from random weights.",
+        "%s has %s; this network's head for %d classes starts from random "
+        "weights.",
         label,
         found,
         classes,

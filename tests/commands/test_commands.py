@@ -182,7 +182,7 @@ CASES = {
         [*DIGITS, "--model=resnet50"],
         2,
         "Unknown weights 'imagenet' for 'resnet50'; choose the path of a file, "
-        "or none for random weights.",
+        "hf://USER/REPO, or none for random weights.",
     ),
     "predictions into another kind of file": (
         ["predict", LITE0, "--output={tmp}/x.txt", "a.jpg"],
@@ -429,7 +429,7 @@ CASES = {
     "truncated image": (
         ["predict", "--workdir={tmp}/model", "{tmp}/cut.jpg"],
         1,
-        "{tmp}/cut.jpg is a damaged or truncated image",
+        "{tmp}/cut.jpg is a damaged or truncated JPEG",
     ),
     "export over other things": (
         ["export", "--workdir={tmp}/model", "--output={tmp}/good"],
@@ -529,6 +529,9 @@ CASES = {
         "{tmp}/other/config.json, row 1 lacks model, recipe, metric, score",
     ),
 }
+
+# What only the images can show.
+FOUND_IN_THE_DATA = ("groups that fit no image", "evaluation on other classes")
 
 SCRIPTS = sorted(path.name for path in paths.SCRIPTS.glob("*.py"))
 # The same commands by the files of a checkout.
@@ -709,7 +712,7 @@ def test_bad_input_gives_one_line_and_its_exit_code(results, place, name):
     assert last.startswith(f"{prefix}: ")
     assert re.search(message.replace("{tmp}", re.escape(str(place))), last)
     # Usage is checked before anything is begun, so there is nothing to log.
-    if code == 2:
+    if code == 2 and name not in FOUND_IN_THE_DATA:
         assert len(_own_lines(stderr)) == 1, stderr
 
 

@@ -64,8 +64,8 @@ def test_what_is_not_read_of_a_folder_is_counted(place, caplog):
     caplog.set_level("INFO")
     image_files.find(["photos"])
     assert (
-        "photos: left out 1 .txt files (notes.txt); 2 hidden, system or "
-        "unfinished files (.cache, .hidden.jpg)." in caplog.text
+        "photos: left out .txt files: 1 (notes.txt); hidden, system or "
+        "unfinished files: 2 (.cache, .hidden.jpg)." in caplog.text
     )
 
 
