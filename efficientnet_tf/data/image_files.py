@@ -54,8 +54,9 @@ def _find_below(path):
         return [path]
     folder, left_out = folder_walk.scan(path)
     found = list(folder.walk())
+    if not found:
+        rest = f"; left out {left_out}" if left_out else ""
+        raise ValueError(f"The folder {path} holds no images{rest}.")
     if left_out:
         logging.info("%s: left out %s.", path, left_out)
-    if not found:
-        raise ValueError(f"The folder {path} holds no images.")
     return found

@@ -182,7 +182,7 @@ CASES = {
         [*DIGITS, "--model=resnet50"],
         2,
         "Unknown weights 'imagenet' for 'resnet50'; choose the path of a file, "
-        "or none for random weights.",
+        "hf://USER/REPO, or none for random weights.",
     ),
     "predictions into another kind of file": (
         ["predict", LITE0, "--output={tmp}/x.txt", "a.jpg"],
@@ -340,7 +340,7 @@ CASES = {
             "evaluate",
             "--workdir={tmp}/model",
             "--dataset=folder:{tmp}/birds",
-            "--split=test",
+            "--split=all",
         ],
         2,
         "no class in common: only the data have 'crow', 'gull'; only the model "
@@ -370,7 +370,7 @@ CASES = {
     "truncated image": (
         ["predict", "--workdir={tmp}/model", "{tmp}/cut.jpg"],
         1,
-        "{tmp}/cut.jpg is a damaged or truncated image",
+        "{tmp}/cut.jpg is a damaged or truncated JPEG",
     ),
     "export over other things": (
         ["export", "--workdir={tmp}/model", "--output={tmp}/good"],
