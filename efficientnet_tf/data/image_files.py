@@ -55,8 +55,8 @@ def _find_below(path):
     folder, left_out = folder_walk.scan(path)
     found = list(folder.walk())
     if not found:
-        others = f", but {left_out}" if left_out else ""
-        raise ValueError(f"The folder {path} holds no images{others}.")
+        rest = f"; left out {left_out}" if left_out else ""
+        raise ValueError(f"The folder {path} holds no images{rest}.")
     if left_out:
         logging.info("%s: left out %s.", path, left_out)
     return found

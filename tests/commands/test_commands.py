@@ -399,7 +399,7 @@ CASES = {
             "evaluate",
             "--workdir={tmp}/model",
             "--dataset=folder:{tmp}/birds",
-            "--split=test",
+            "--split=all",
         ],
         2,
         "no class in common: only the data have 'crow', 'gull'; only the model "

@@ -59,6 +59,7 @@ def networks(tiny_row):
             baselines.VIT, depth=1 / 12, width=1 / 6, resolution=SIZE
         ),
     }
+    keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     networks = {}
     for name, row in rows.items():

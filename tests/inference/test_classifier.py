@@ -138,9 +138,11 @@ def test_errors_stand_in_the_place_of_bad_files(tmp_path, make_folder):
 def test_a_file_without_imagenets_head_is_refused(small, tmp_path, tiny_row):
     path = tmp_path / "three.weights.h5"
     loading.save(small.model, path)
-    with pytest.raises(ValueError, match="1000 classes and has one for 3: "):
+    with pytest.raises(ValueError, match="for 3 classes, but one for 1000"):
         classifier.from_weights(tiny_row, path)
     headless = builder.build(tiny_row, include_top=False)
     loading.save(headless, path)
-    with pytest.raises(ValueError, match="1000 classes and has none: "):
+    with pytest.raises(
+        ValueError, match="no classifier head, but one for 1000"
+    ):
         classifier.from_weights(tiny_row, path)
