@@ -1,6 +1,7 @@
 """One fine-tuning run: head, network, evaluation, and its files."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import time
@@ -17,7 +18,13 @@ from efficientnet_tf.data import (
 )
 from efficientnet_tf.models import registry
 from efficientnet_tf.training import distribution, progress, summaries
-from efficientnet_tf.utils import figures, files, folder_options, run_folder
+from efficientnet_tf.utils import (
+    configs,
+    figures,
+    files,
+    folder_options,
+    run_folder,
+)
 from efficientnet_tf.weights import catalog
 from transfer import (
     auto,
@@ -71,7 +78,10 @@ def finetune_and_evaluate(
         catalog.check_name(model_name, weights)
     run = _describe(task_name, model_name, weights, recipe, config)
     run |= folder.describe()
-    finished = run_folder.start_run(workdir, run)
+    # A run of an earlier version lacks later fields; their defaults are what it
+    # did.
+    defaults = configs.list_defaults(config)
+    finished = run_folder.start_run(workdir, run, lambda old: defaults | old)
     if finished is not None:
         tasks.warn_of_changes(task, data_dir, workdir)
         return finished
@@ -126,9 +136,13 @@ def _run(run, setup, watchers):
 
 def _keep(classifier, examples, scores, workdir):
     """Writes the model and its mistakes; returns diagnostics for the row."""
-    example_files.save(examples, workdir / run_folder.EXAMPLES)
+    deep_pixels = classifier.deep_pixels
+    example_files.save(examples, workdir / run_folder.EXAMPLES, deep_pixels)
     diagnostics.save_mistakes(
-        examples.dataset, scores, workdir, decoding.decode
+        examples.dataset,
+        scores,
+        workdir,
+        functools.partial(decoding.decode, deep_pixels=deep_pixels),
     )
     classifier.save(workdir)
     return diagnostics.collect(

@@ -22,6 +22,7 @@ from efficientnet_tf.utils import files, tables
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
+DEEP_PIXELS = flags.DEFINE_string("deep_pixels", None, shared.DEEP_PIXELS_HELP)
 TOP = flags.DEFINE_integer("top", 5, "How many classes to name per image.", 1)
 OUTPUT = flags.DEFINE_string(
     "output",
@@ -37,6 +38,7 @@ IN_TABLE = 20
 def main(argv: list[str]) -> None:
     weights = shared.parse_weights(WEIGHTS.value)
     _check_files(argv[1:])
+    shared.check_deep_pixels(DEEP_PIXELS.value, WORKDIR.value)
     if OUTPUT.value:
         prediction_files.check(OUTPUT.value)
         files.check_folder(pathlib.Path(OUTPUT.value).parent)
@@ -49,6 +51,7 @@ def main(argv: list[str]) -> None:
     if not paths:
         raise ValueError("Standard input names no files.")
     classifier = shared.load_classifier(MODEL.value, weights, WORKDIR.value)
+    classifier = shared.with_deep_pixels(classifier, DEEP_PIXELS.value)
     shown, unreadable = _predict(classifier, paths)
     if len(paths) == unreadable == 1:
         sys.exit(program.FAILURE)  # The one file's error is printed.

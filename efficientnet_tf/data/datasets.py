@@ -5,7 +5,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from efficientnet_tf.data import examples as examples_lib, resumable
+from efficientnet_tf.data import (
+    examples as examples_lib,
+    remote,
+    resumable,
+)
 
 AUTOTUNE = tf.data.AUTOTUNE
 
@@ -49,14 +53,21 @@ def make_epochs_dataset(
 
     Returns:
       A dataset of (images, labels). Too many corrupt images raise TensorFlow's
-      InvalidArgumentError, and `corrupt.check()` a RuntimeError that says so.
+      InvalidArgumentError, and `corrupt.check()` a RuntimeError that says so; so
+      does an image of a format that the service's workers lose.
 
     Raises:
       ValueError: the batch size cannot be divided among the pipelines.
-      RuntimeError: none of the first images can be read.
+      RuntimeError: none of the first images can be read, or the service's
+        workers cannot decode one of them.
     """
     part = _slice(batch_size, input_pipeline_id, num_input_pipelines)
+    explain = None
     _try_first(examples, preprocess)
+    if data_service is not None:
+        remote.check_first(examples, preprocess, TRIED_IMAGES)
+        explain = functools.partial(remote.explain_lost, examples, preprocess)
+        preprocess = remote.without_python(preprocess)
     stream = resumable.Stream(examples.source, part, seed)
     if corrupt is None:
         corrupt = resumable.Corrupt(stream.size, 0)
@@ -70,8 +81,8 @@ def make_epochs_dataset(
         seeds = functools.partial(_batch_seed, part, seed)
         ds = _transform_batches(ds, batch_transform, seeds, start_step)
     if data_service is not None:
-        ds = _distribute(ds, data_service)
-    ds = ds.map(functools.partial(stream.report, corrupt))
+        ds = remote.distribute(ds, data_service)
+    ds = ds.map(functools.partial(stream.report, corrupt, explain=explain))
     return ds.with_options(_options()).prefetch(AUTOTUNE)
 
 
@@ -113,12 +124,6 @@ def make_padded_eval_dataset(
     ds = stream.concatenate(padding.repeat()).take(filled)
     ds = _batch(ds, part.local_batch_size, drop_remainder=True)
     return ds.with_options(_options()).prefetch(AUTOTUNE)
-
-
-def check_service(address: str | None) -> None:
-    """Raises ValueError unless it is None or "grpc://HOST:PORT"."""
-    if address is not None and not address.startswith("grpc://"):
-        raise ValueError(f"data_service={address!r} must begin with grpc://.")
 
 
 def _slice(batch_size, index, count):
@@ -181,14 +186,3 @@ def _options():
         tf.data.experimental.AutoShardPolicy.OFF
     )
     return options
-
-
-def _distribute(dataset, address):
-    """Distributes epochs over the workers of a tf.data service."""
-    check_service(address)
-    return dataset.apply(
-        tf.data.experimental.service.distribute(
-            processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
-            service=address,
-        )
-    )

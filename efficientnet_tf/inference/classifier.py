@@ -37,6 +37,7 @@ class Classifier:
     resolution: int
     interpolation: str
     crop_padding: int | None = preprocessing.CROP_PADDING
+    deep_pixels: str = "used"  # One of `policies.DEEP_PIXELS`.
 
     def preprocess(self, image: tf.Tensor) -> tf.Tensor:
         """Maps encoded bytes or [H, W, 3] to float32 [size, size, 3]."""
@@ -45,6 +46,7 @@ class Classifier:
             self.resolution,
             interpolation=self.interpolation,
             crop_padding=self.crop_padding,
+            deep_pixels=self.deep_pixels,
         )
 
     def predict(self, paths: Iterable[str | os.PathLike]) -> np.ndarray:
@@ -84,7 +86,7 @@ class Classifier:
 
     def _read(self, path):
         try:
-            return self.preprocess(decoding.read_image(path))
+            return self.preprocess(decoding.read_image(path, self.deep_pixels))
         except OSError as error:
             return error
 
@@ -109,6 +111,7 @@ class Classifier:
             "resolution": self.resolution,
             "interpolation": self.interpolation,
             "crop_padding": self.crop_padding,
+            "deep_pixels": self.deep_pixels,
         }
         files.write_json(directory / SETTINGS_FILE, settings)
 
@@ -172,6 +175,7 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
                 f"{workdir} holds no finished run: {name} is missing."
             )
     settings = json.loads((workdir / SETTINGS_FILE).read_text())
+    # Those of earlier versions have no "deep_pixels": the default holds.
     settings["class_names"] = tuple(settings["class_names"])
     network = former_names.load_network(workdir / run_folder.MODEL_FILE)
     return Classifier(network, **settings)

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import datasets, example_files, sources
+from efficientnet_tf.data import example_files, remote, sources
 from efficientnet_tf.models import builder, costs, layers, registry
 from efficientnet_tf.training import (
     callbacks,
@@ -29,6 +29,7 @@ from efficientnet_tf.training import (
     train_state,
 )
 from efficientnet_tf.utils import (
+    configs,
     extras,
     figures,
     files,
@@ -99,7 +100,7 @@ def train_and_evaluate(
     run |= {"recipe": recipe, **_describe(model_name, variant, config, folder)}
     teachers.check(config.teacher)
     distribution.check_xla(xla)
-    datasets.check_service(data_service)
+    remote.check_service(data_service)
     finished = _find_finished(run, workdir)
     if finished is not None:
         return finished
@@ -165,10 +166,11 @@ def _warn_of_changes(workdir):
 def _upgrade(stored):
     """Returns a stored config with its network as a whole `Variant`.
 
-    Early versions stored a variant file's base and changed fields, and no
-    pipeline.
+    Early versions stored a variant file's base and changed fields, no pipeline,
+    and not all of the recipe's fields, whose defaults are what they did.
     """
-    stored = {**stored, "pipeline": PIPELINE}
+    defaults = configs.list_defaults(recipes.TrainConfig)
+    stored = {**defaults, **stored, "pipeline": PIPELINE}
     network = stored.get("network")
     if isinstance(network, dict) and "base" in network:
         variant = registry.from_fields(network)
@@ -187,7 +189,11 @@ def _run(run, state, feed, workdir, profile_steps):
         scores = _score(state, feed)
     if is_chief:
         _save(state, feed, workdir)
-        example_files.save(feed.examples["test"], workdir / run_folder.EXAMPLES)
+        example_files.save(
+            feed.examples["test"],
+            workdir / run_folder.EXAMPLES,
+            feed.config.deep_pixels,
+        )
         _plot(workdir)
     return {
         **{key: run[key] for key in ("model", "dataset", "recipe")},

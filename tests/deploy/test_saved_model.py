@@ -94,7 +94,7 @@ def test_an_export_that_ignores_exif_is_refused(small, tmp_path, monkeypatch):
     monkeypatch.setattr(
         saved_model.decoding,
         "decode_in_graph",
-        lambda image: decoding._decode(
+        lambda image, _: decoding._decode(
             image,
             headers.read_header(image)._replace(orientation=tf.constant(1)),
             "used",
