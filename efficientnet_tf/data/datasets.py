@@ -53,8 +53,8 @@ def make_epochs_dataset(
 
     Returns:
       A dataset of (images, labels). Too many corrupt images raise TensorFlow's
-      InvalidArgumentError, and `corrupt.check()` a RuntimeError that says so; so
-      does an image of a format that the service's workers lose.
+      InvalidArgumentError, and `corrupt.check()` a RuntimeError that says so.
+      So does an image of a format that the service's workers lose.
 
     Raises:
       ValueError: the batch size cannot be divided among the pipelines.

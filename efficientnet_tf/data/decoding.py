@@ -63,9 +63,9 @@ def graph_only() -> Iterator[None]:
 
 
 def name_not_exact(image: tf.Tensor) -> str:
-    """Returns what an image is that `decode_in_graph` refuses, such as "a TIFF".
+    """Returns what an image is that `decode_in_graph` refuses: "a TIFF".
 
-    "" if it decodes it, and for pixels.
+    "" if it decodes the image, and for pixels.
     """
     if image.dtype != tf.string:
         return ""

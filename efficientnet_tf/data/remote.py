@@ -68,7 +68,8 @@ def explain_lost(
     what = decoding.name_not_exact(image)
     if not what:
         return ""
+    name = examples.source.name(number)
     return (
-        f"{examples.source.name(number)} is {what}, which the workers of a data "
-        "service cannot decode; convert it, or train without --data_service."
+        f"{name} is {what}, which the workers of a data service cannot decode; "
+        "convert it, or train without --data_service."
     )
