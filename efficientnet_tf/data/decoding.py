@@ -98,7 +98,11 @@ def decode(image: tf.Tensor, deep_pixels: str | None = None) -> tf.Tensor:
         return _decode(image, header, deep_pixels)
 
     def read():
-        function = functools.partial(_decode_by_pillow, deep_pixels=deep_pixels)
+        if tf.executing_eagerly():
+            return _read_eagerly(image, deep_pixels)
+        function = functools.partial(
+            pillow_files.decode, deep_pixels=deep_pixels
+        )
         return tf.numpy_function(function, [image], "uint8", stateful=False)
 
     pixels = tf.cond(header.exact, decode_exact, read)
@@ -209,11 +213,11 @@ def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
     return tf.cond(orientation == 1, lambda: tf.identity(image), turn_it)
 
 
-def _decode_by_pillow(image, deep_pixels):
-    # Eager execution passes an array of no dimension. NumPy's own strings
-    # would lose zeros at the end.
-    data = image if isinstance(image, bytes) else image.item()
-    return pillow_files.decode(data, deep_pixels)
+def _read_eagerly(image, deep_pixels):
+    try:
+        return tf.constant(pillow_files.decode(image.numpy(), deep_pixels))
+    except ValueError as error:  # As in the graph.
+        raise tf.errors.InvalidArgumentError(None, None, str(error)) from None
 
 
 def _decode(image, header, deep_pixels):

@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import image_files
 import paths
-from efficientnet_tf.data import datasets, sources
+from efficientnet_tf.data import datasets, decoding, resumable, sources
 
 SCRIPT = paths.SCRIPTS / "data_service.py"
 
 
-@pytest.fixture
-def start():
-    """Starts a server; returns the JSON that it prints when it is ready."""
+@pytest.fixture(scope="module")
+def address():
+    """The address of a dispatcher with two workers."""
     processes = []
 
-    def _start(*flags):
+    def start(*flags):
         process = subprocess.Popen(
             [sys.executable, SCRIPT, *flags],
             stdout=subprocess.PIPE,
@@ -30,7 +31,11 @@ def start():
         processes.append(process)
         return json.loads(process.stdout.readline())
 
-    yield _start
+    address = start("--role=dispatcher")["address"]
+    for _ in range(2):
+        host = address.removeprefix("grpc://")
+        start("--role=worker", f"--dispatcher={host}")
+    yield address
     for process in reversed(processes):
         process.send_signal(signal.SIGTERM)
     codes = [process.wait(timeout=30) for process in processes]
@@ -63,12 +68,8 @@ def _read(size, batches, **options):
     return rows
 
 
-def test_two_workers_see_the_same_images(start):
-    address = start("--role=dispatcher")["address"]
+def test_two_workers_see_the_same_images(address):
     assert address.startswith("grpc://")
-    for _ in range(2):
-        host = address.removeprefix("grpc://")
-        start("--role=worker", f"--dispatcher={host}")
     # A worker has an epoch to itself, so two are in work at a time; what is
     # seen, and with which seed, is as without a service.
     found = _read(40, 24, data_service=address)
@@ -83,6 +84,31 @@ def test_two_workers_see_the_same_images(start):
     for epoch, seen in epochs.items():
         assert len(set(seen)) == len(seen)
         assert seen == expected[epoch][: len(seen)]
+
+
+@pytest.mark.parametrize("place", [0, 19])
+def test_a_file_that_workers_cannot_decode_is_refused_by_name(
+    address, tmp_path, make_folder, place
+):
+    folder = make_folder(tmp_path / "train", {"a": 20}, size=16)
+    path = folder / "a" / f"{place:03d}.png"
+    image_files.make_picture().save(path, "TIFF")
+    examples = sources.from_folder(folder.parent, "train[:100%]")
+    corrupt = resumable.Corrupt(examples.size, 0.5)  # Not one of these.
+    with (
+        pytest.raises(RuntimeError, match=f"{path.name} is a TIFF, .* convert"),
+        corrupt.raised(),
+    ):
+        list(
+            datasets.make_epochs_dataset(
+                examples,
+                lambda image, seed: decoding.decode(image)[:1, :1],
+                batch_size=5,
+                seed=0,
+                corrupt=corrupt,
+                data_service=address,
+            ).take(9)
+        )
 
 
 def test_the_address_of_a_service_is_checked():
