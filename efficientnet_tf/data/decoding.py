@@ -310,7 +310,8 @@ def _say_refused(image, kind):
 
 def _note_deep(header, deep_pixels):
     """Logs, once, how the samples of a PNG of 16 bits are scaled."""
-    if deep_pixels is None:
+    # A call of Python an image would be felt where images are small.
+    if deep_pixels is None or pillow_files.is_noted(deep_pixels):
         return
     if tf.executing_eagerly():
         if header.sample_bits == 16:

@@ -2,26 +2,26 @@
 
 import importlib
 import io
-import itertools
+import threading
 import warnings
 
 import numpy as np
 from absl import logging
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from efficientnet_tf.data import formats, policies
+from efficientnet_tf.data import formats
 
 # The bits that an image may use of 16, see `policies.DEEP_PIXELS`.
 DEPTHS = (8, 10, 12, 14, 16)
 
-# What is said of them, and how often it was to be said: threads may not both
-# find that it is the first time.
+# What is said of them, and what was said; of several threads one says it.
 _NOTES = {
     "used": "by the bits that each one uses "
     f"({', '.join(map(str, DEPTHS))}); deep_pixels=full takes all 16",
     "full": "by all 16 bits, as deep_pixels=full says",
 }
-_TIMES_NOTED = {name: itertools.count() for name in policies.DEEP_PIXELS}
+_noted: set[str] = set()
+_lock = threading.Lock()
 
 # A package with a Pillow plugin for HEIC; Pillow has none.
 _HEIF = "pillow_heif"
@@ -68,11 +68,18 @@ def decode(data: bytes, deep_pixels: str | None = None) -> np.ndarray:
 
 def note_deep(deep_pixels: str) -> None:
     """Logs, once a process, how samples of 16 bits become 8."""
-    if next(_TIMES_NOTED[deep_pixels]) == 0:
-        logging.info(
-            "Images of 16 bits a sample are scaled to 8 %s.",
-            _NOTES[deep_pixels],
-        )
+    with _lock:
+        if is_noted(deep_pixels):
+            return
+        _noted.add(deep_pixels)
+    logging.info(
+        "Images of 16 bits a sample are scaled to 8 %s.", _NOTES[deep_pixels]
+    )
+
+
+def is_noted(deep_pixels: str) -> bool:
+    """Whether `note_deep` has logged it."""
+    return deep_pixels in _noted
 
 
 def count_bits(samples: np.ndarray) -> int:

@@ -1,6 +1,7 @@
 """A dispatcher and two workers, each a process, on this machine."""
 
 import json
+import pathlib
 import signal
 import subprocess
 import sys
@@ -86,14 +87,15 @@ def test_two_workers_see_the_same_images(address):
         assert seen == expected[epoch][: len(seen)]
 
 
-@pytest.mark.parametrize("place", [0, 19])
+@pytest.mark.parametrize("place", [0, -1])
 def test_a_file_that_workers_cannot_decode_is_refused_by_name(
     address, tmp_path, make_folder, place
 ):
-    folder = make_folder(tmp_path / "train", {"a": 20}, size=16)
-    path = folder / "a" / f"{place:03d}.png"
+    folder = make_folder(tmp_path, {"a": 15, "b": 15}, size=16)
+    names = sources.from_folder(folder, "train").source.names
+    path = pathlib.Path(names[place])
     image_files.make_picture().save(path, "TIFF")
-    examples = sources.from_folder(folder.parent, "train[:100%]")
+    examples = sources.from_folder(folder, "train")
     corrupt = resumable.Corrupt(examples.size, 0.5)  # Not one of these.
     with (
         pytest.raises(RuntimeError, match=f"{path.name} is a TIFF, .* convert"),

@@ -1,7 +1,6 @@
 """Images of 16 bits a sample: scaled as a network's setting says, and told."""
 
 import functools
-import itertools
 import logging
 
 import numpy as np
@@ -43,8 +42,7 @@ PLAIN = image_files.encode(image_files.make_picture(SIDE, SIDE), "PNG")
 @pytest.fixture(autouse=True)
 def notes(monkeypatch, caplog):
     """Returns a function that lists what was said of 16 bits in this test."""
-    times = {name: itertools.count() for name in NOTES}
-    monkeypatch.setattr(pillow_files, "_TIMES_NOTED", times)
+    monkeypatch.setattr(pillow_files, "_noted", set())
     caplog.set_level(logging.INFO, "absl")
     return lambda: [
         message
