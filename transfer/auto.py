@@ -42,6 +42,7 @@ LINEAR, TRAINING = "linear", "training"
 _OF_BASELINE = (
     "crop",
     "interpolation",
+    "deep_pixels",
     "l2_sweep",
     "class_weights",
     "train_on",

@@ -1,6 +1,7 @@
 """One fine-tuning run: head, network, evaluation, and its files."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import time
@@ -17,7 +18,13 @@ from efficientnet_tf.data import (
 )
 from efficientnet_tf.models import registry
 from efficientnet_tf.training import distribution, progress, summaries
-from efficientnet_tf.utils import figures, files, folder_options, run_folder
+from efficientnet_tf.utils import (
+    configs,
+    figures,
+    files,
+    folder_options,
+    run_folder,
+)
 from efficientnet_tf.weights import catalog
 from transfer import (
     auto,
@@ -77,7 +84,7 @@ def finetune_and_evaluate(
     origin["normalization"] = normalization
     run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
     run |= _describe_network(model_name, origin) | folder.describe()
-    finished = run_folder.start_run(workdir, run, registry.upgrade)
+    finished = run_folder.start_run(workdir, run, _upgrade)
     if finished is not None:
         tasks.warn_of_changes(task, data_dir, workdir)
         return finished
@@ -97,6 +104,13 @@ def _record(row, workdir, begin):
     row["seconds"] = round(progress.total_seconds(paths, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
+
+
+def _upgrade(stored):
+    # A run of an earlier version lacks later fields; their defaults are what it
+    # did.
+    defaults = configs.list_defaults(recipes.FinetuneConfig)
+    return registry.upgrade(defaults | stored)
 
 
 def _set_up(workdir, config):
@@ -138,9 +152,13 @@ def _run(run, setup, watchers):
 
 def _keep(classifier, examples, scores, workdir):
     """Writes the model and its mistakes; returns diagnostics for the row."""
-    example_files.save(examples, workdir / run_folder.EXAMPLES)
+    deep_pixels = classifier.deep_pixels
+    example_files.save(examples, workdir / run_folder.EXAMPLES, deep_pixels)
     diagnostics.save_mistakes(
-        examples.dataset, scores, workdir, decoding.decode
+        examples.dataset,
+        scores,
+        workdir,
+        functools.partial(decoding.decode, deep_pixels=deep_pixels),
     )
     classifier.save(workdir)
     return diagnostics.collect(

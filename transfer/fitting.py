@@ -93,7 +93,12 @@ def build(setup: Setup) -> classifier_lib.Classifier:
     if interpolation == "model":
         interpolation = variant.interpolation
     return classifier_lib.Classifier(
-        network, setup.class_names, size, interpolation, _crop_padding(setup)
+        network,
+        setup.class_names,
+        size,
+        interpolation,
+        _crop_padding(setup),
+        deep_pixels=config.deep_pixels,
     )
 
 

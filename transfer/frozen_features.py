@@ -41,6 +41,7 @@ def extract_splits(
         classifier.resolution,
         classifier.interpolation,
         classifier.crop_padding,
+        classifier.deep_pixels,
     )
     cache_key = f"{cache_key}:{settings}:{precision}"
     train, validation = (

@@ -147,6 +147,7 @@ class Feed:
             keep_aspect=self.classifier.crop_padding is not None,
             resize=config.resize,
             flip=self.flip,
+            deep_pixels=self.classifier.deep_pixels,
             seed=seed,
         )
         if not config.cutout:

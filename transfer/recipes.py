@@ -93,6 +93,7 @@ class FinetuneConfig:
     interpolation: Annotated[
         str, configs.OneOf("model", *policies.INTERPOLATIONS)
     ] = "model"
+    deep_pixels: Annotated[str, configs.OneOf(*policies.DEEP_PIXELS)] = "used"
     head: Annotated[str, configs.OneOf("linear", "random", "zero")] = "linear"
     batch_norm: Annotated[str, configs.OneOf("frozen", "train")] = "frozen"
     # 0: max(1 - 10 / steps per epoch, 0.9), Kornblith et al., 2019: in short

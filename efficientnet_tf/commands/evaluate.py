@@ -33,12 +33,14 @@ RESOLUTION = flags.DEFINE_integer(
     "Pixels a side, with --model; the variant's own if unset.",
     variants.MIN_SIZE,
 )
+DEEP_PIXELS = flags.DEFINE_string("deep_pixels", None, shared.DEEP_PIXELS_HELP)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images per step.", 1)
 
 
 def main(_: list[str]) -> None:
     if WORKDIR.value and not DATASET.value:
         raise ValueError("--workdir needs --dataset and --split.")
+    shared.check_deep_pixels(DEEP_PIXELS.value, WORKDIR.value)
     name = DATASET.value or "imagenet2012"
     folder = shared.make_folder_options(
         GROUP_BY.value or run_folder.read_group_by(WORKDIR.value, name),
@@ -54,6 +56,7 @@ def main(_: list[str]) -> None:
         source_family=SOURCE_FAMILY.value,
         normalization=NORMALIZATION.value,
     )
+    classifier = shared.with_deep_pixels(classifier, DEEP_PIXELS.value)
     scores, classes, seen = _evaluate(classifier, name, folder)
     _print_summary(name, scores, classes, seen)
     program.print_result(

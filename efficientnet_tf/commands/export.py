@@ -20,6 +20,7 @@ if typing.TYPE_CHECKING:
 class Format:
     """One row: how it is written, how it is used, and how its output ends.
 
+    `decodes`: whether what is written decodes image files.
     `export` takes a classifier and the output, and returns the largest
     difference from the classifier's probabilities. `describe` takes the number
     of pixels a side and returns rows of the summary.
@@ -28,6 +29,7 @@ class Format:
     export: Callable[["classifier_lib.Classifier", str], float]
     describe: Callable[[int], dict[str, str]]
     suffix: str = ""
+    decodes: bool = False
 
 
 def _export_saved_model(classifier, output):
@@ -59,7 +61,9 @@ def _describe_keras(size):
 
 
 FORMATS = {
-    "saved_model": Format(_export_saved_model, _describe_saved_model),
+    "saved_model": Format(
+        _export_saved_model, _describe_saved_model, decodes=True
+    ),
     "keras": Format(_export_keras, _describe_keras, suffix=".keras"),
 }
 
@@ -67,6 +71,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
+DEEP_PIXELS = flags.DEFINE_string("deep_pixels", None, shared.DEEP_PIXELS_HELP)
 FORMAT = flags.DEFINE_string(
     "format", "saved_model", f"One of {', '.join(FORMATS)}."
 )
@@ -78,6 +83,12 @@ flags.mark_flag_as_required("output")
 
 def main(_: list[str]) -> None:
     row = _get_format(FORMAT.value, OUTPUT.value)
+    shared.check_deep_pixels(DEEP_PIXELS.value, WORKDIR.value)
+    if DEEP_PIXELS.value and not row.decodes:
+        raise ValueError(
+            f"--deep_pixels={DEEP_PIXELS.value} is without effect for "
+            f"--format={FORMAT.value}, which decodes no files."
+        )
     classifier = shared.load_classifier(
         MODEL.value,
         shared.parse_weights(WEIGHTS.value),
@@ -85,6 +96,7 @@ def main(_: list[str]) -> None:
         source_family=SOURCE_FAMILY.value,
         normalization=NORMALIZATION.value,
     )
+    classifier = shared.with_deep_pixels(classifier, DEEP_PIXELS.value)
     difference = row.export(classifier, OUTPUT.value)
     summary.print_summary(
         f"Exported {WORKDIR.value or MODEL.value} to {OUTPUT.value}.",

@@ -23,6 +23,7 @@ MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
+DEEP_PIXELS = flags.DEFINE_string("deep_pixels", None, shared.DEEP_PIXELS_HELP)
 TOP = flags.DEFINE_integer("top", 5, "How many classes to name per image.", 1)
 OUTPUT = flags.DEFINE_string(
     "output",
@@ -38,6 +39,7 @@ IN_TABLE = 20
 def main(argv: list[str]) -> None:
     weights = shared.parse_weights(WEIGHTS.value)
     _check_files(argv[1:])
+    shared.check_deep_pixels(DEEP_PIXELS.value, WORKDIR.value)
     if OUTPUT.value:
         prediction_files.check(OUTPUT.value)
         files.check_folder(pathlib.Path(OUTPUT.value).parent)
@@ -56,6 +58,7 @@ def main(argv: list[str]) -> None:
     classifier = shared.load_classifier(
         MODEL.value, weights, WORKDIR.value, **reading
     )
+    classifier = shared.with_deep_pixels(classifier, DEEP_PIXELS.value)
     shown, unreadable = _predict(classifier, paths)
     if len(paths) == unreadable == 1:
         sys.exit(program.FAILURE)  # The one file's error is printed.

@@ -1,6 +1,7 @@
 """Flags, checks and steps that several commands share."""
 
 import contextlib
+import dataclasses
 import signal
 import sys
 import typing
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from absl import flags
 
 from efficientnet_tf.commands import program
+from efficientnet_tf.data import policies
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import (
     configs,
@@ -38,6 +40,10 @@ SKIP_BAD_HELP = "Of folder:PATH: leave unreadable images out."
 GROUP_BY_HELP = (
     "Of folder:PATH: what stays in one split, by a regular expression on the "
     "path below PATH (its first group), or a .csv file of path and group."
+)
+DEEP_PIXELS_HELP = (
+    "With --model, how images of 16 bits a sample become 8: used, by the bits "
+    "that each one uses, which is the default, or full, by all 16."
 )
 WORKERS_HELP = "Processes on this machine that share the work."
 
@@ -111,6 +117,30 @@ def check_classifier(
         if value is not None:
             raise ValueError(f"--{flag} goes with --model, not --workdir.")
     files.check_exists(workdir)
+
+
+def check_deep_pixels(deep_pixels: str | None, workdir: str | None) -> None:
+    """Raises ValueError for a bad --deep_pixels, or one beside --workdir."""
+    if deep_pixels is None:
+        return
+    if deep_pixels not in policies.DEEP_PIXELS:
+        raise ValueError(
+            configs.unknown("deep_pixels", deep_pixels, policies.DEEP_PIXELS)
+        )
+    if workdir:
+        raise ValueError(
+            f"--deep_pixels={deep_pixels} is for --model; a run has its own, "
+            "which --set=deep_pixels=... chose when it was trained."
+        )
+
+
+def with_deep_pixels(
+    classifier: "classifier_lib.Classifier", deep_pixels: str | None
+) -> "classifier_lib.Classifier":
+    """Returns the classifier with --deep_pixels in place of its own."""
+    if deep_pixels is None:
+        return classifier
+    return dataclasses.replace(classifier, deep_pixels=deep_pixels)
 
 
 def parse_weights(text: str) -> str | None:

@@ -5,7 +5,11 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from efficientnet_tf.data import examples as examples_lib, resumable
+from efficientnet_tf.data import (
+    examples as examples_lib,
+    remote,
+    resumable,
+)
 
 AUTOTUNE = tf.data.AUTOTUNE
 
@@ -50,28 +54,29 @@ def make_epochs_dataset(
     Returns:
       A dataset of (images, labels). Too many corrupt images raise TensorFlow's
       InvalidArgumentError, and `corrupt.check()` a RuntimeError that says so.
+      So does an image of a format that the service's workers lose.
 
     Raises:
       ValueError: the batch size cannot be divided among the pipelines.
-      RuntimeError: none of the first images can be read.
+      RuntimeError: none of the first images can be read, here or remotely.
     """
     part = _slice(batch_size, input_pipeline_id, num_input_pipelines)
     _try_first(examples, preprocess)
+    explain = None
+    if data_service is not None:
+        preprocess, explain = remote.prepare(examples, preprocess, TRIED_IMAGES)
     stream = resumable.Stream(examples.source, part, seed)
-    if corrupt is None:
-        corrupt = resumable.Corrupt(stream.size, 0)
+    corrupt = corrupt or resumable.Corrupt(stream.size, 0)
+    shared_out = data_service is not None
     decoded = stream.decode(
-        preprocess,
-        start_step=start_step,
-        shared_out=data_service is not None,
+        preprocess, start_step=start_step, shared_out=shared_out
     )
     ds = _batch(decoded, part.local_batch_size, drop_remainder=True)
-    if batch_transform is not None:  # E.g. mixup.
-        seeds = functools.partial(_batch_seed, part, seed)
-        ds = _transform_batches(ds, batch_transform, seeds, start_step)
+    seeds = functools.partial(_batch_seed, part, seed)
+    ds = _transform_batches(ds, batch_transform, seeds, start_step)
     if data_service is not None:
-        ds = _distribute(ds, data_service)
-    ds = ds.map(functools.partial(stream.report, corrupt))
+        ds = remote.distribute(ds, data_service)
+    ds = ds.map(functools.partial(stream.report, corrupt, explain=explain))
     return ds.with_options(_options()).prefetch(AUTOTUNE)
 
 
@@ -115,12 +120,6 @@ def make_padded_eval_dataset(
     return ds.with_options(_options()).prefetch(AUTOTUNE)
 
 
-def check_service(address: str | None) -> None:
-    """Raises ValueError unless it is None or "grpc://HOST:PORT"."""
-    if address is not None and not address.startswith("grpc://"):
-        raise ValueError(f"data_service={address!r} must begin with grpc://.")
-
-
 def _slice(batch_size, index, count):
     if batch_size % count:
         raise ValueError(
@@ -132,6 +131,8 @@ def _slice(batch_size, index, count):
 
 def _transform_batches(dataset, transform, seeds, start_step):
     """Maps (images, labels) of each batch; `seeds` maps a step to its seed."""
+    if transform is None:
+        return dataset
     return dataset.enumerate(start=start_step).map(
         lambda step, batch: (batch[0], *transform(*batch[1:], seeds(step))),
         num_parallel_calls=AUTOTUNE,
@@ -181,14 +182,3 @@ def _options():
         tf.data.experimental.AutoShardPolicy.OFF
     )
     return options
-
-
-def _distribute(dataset, address):
-    """Distributes epochs over the workers of a tf.data service."""
-    check_service(address)
-    return dataset.apply(
-        tf.data.experimental.service.distribute(
-            processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
-            service=address,
-        )
-    )

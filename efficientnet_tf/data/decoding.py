@@ -6,10 +6,12 @@ colour below it kept, as `Image.convert("RGB")`, TensorFlow and the data sets
 of torchvision and timm do; of an animation the first frame is taken.
 """
 
+import contextlib
+import contextvars
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -34,6 +36,8 @@ _NOT_EXACT = (
     "an animated WebP",
 )
 
+_graph_only = contextvars.ContextVar("graph_only", default=False)
+
 
 def identify(head: bytes) -> str:
     """Returns the format's name by a file's first bytes, "" if unknown.
@@ -44,7 +48,35 @@ def identify(head: bytes) -> str:
     return formats.identify(head)
 
 
-def decode(image: tf.Tensor, deep_pixels: str = "used") -> tf.Tensor:
+@contextlib.contextmanager
+def graph_only() -> Iterator[None]:
+    """Within it, `decode` is `decode_in_graph`: for graphs of other processes.
+
+    They have no Python function of this one, and could take one of their own
+    for it.
+    """
+    token = _graph_only.set(True)
+    try:
+        yield
+    finally:
+        _graph_only.reset(token)
+
+
+def name_not_exact(image: tf.Tensor) -> str:
+    """Returns what an image is that `decode_in_graph` refuses: "a TIFF".
+
+    "" if it decodes the image, and for pixels.
+    """
+    if image.dtype != tf.string:
+        return ""
+    header = headers.read_header(image)
+    if header.exact:
+        return ""
+    known = (*_NOT_EXACT, f"a {identify(image.numpy()) or 'file'}")
+    return known[int(header.kind)]
+
+
+def decode(image: tf.Tensor, deep_pixels: str | None = None) -> tf.Tensor:
     """Decodes bytes to upright uint8 [H, W, 3]; decoded images pass through.
 
     What TensorFlow's ops cannot decode as Pillow does goes through Pillow, so
@@ -52,27 +84,36 @@ def decode(image: tf.Tensor, deep_pixels: str = "used") -> tf.Tensor:
 
     Args:
       image: a scalar string, or pixels.
-      deep_pixels: one of `pillow_files.DEEP_PIXELS`.
+      deep_pixels: one of `policies.DEEP_PIXELS`, which is logged once if there
+        are such pixels; None: "used", and nothing is logged.
     """
     if image.dtype != tf.string:
         return image
+    if _graph_only.get():
+        return decode_in_graph(image, deep_pixels)
     header = headers.read_header(image)
-    if tf.executing_eagerly():
-        _note_deep(header)
+
+    def decode_exact():
+        _note_deep(header, deep_pixels)
+        return _decode(image, header, deep_pixels)
 
     def read():
-        function = functools.partial(_decode_by_pillow, deep_pixels=deep_pixels)
+        if tf.executing_eagerly():
+            return _read_eagerly(image, deep_pixels)
+        function = functools.partial(
+            pillow_files.decode, deep_pixels=deep_pixels
+        )
         return tf.numpy_function(function, [image], "uint8", stateful=False)
 
-    pixels = tf.cond(
-        header.exact, lambda: _decode(image, header, deep_pixels), read
-    )
+    pixels = tf.cond(header.exact, decode_exact, read)
     pixels.set_shape([None, None, 3])
     return pixels
 
 
-def decode_in_graph(image: tf.Tensor, deep_pixels: str = "used") -> tf.Tensor:
-    """Decodes like `decode`, by ops that can be exported.
+def decode_in_graph(
+    image: tf.Tensor, deep_pixels: str | None = None
+) -> tf.Tensor:
+    """Decodes like `decode`, by ops that can be exported; logs nothing.
 
     Raises:
       InvalidArgumentError: names a format that those ops cannot decode.
@@ -94,14 +135,14 @@ def decode_in_graph(image: tf.Tensor, deep_pixels: str = "used") -> tf.Tensor:
 
 
 def decode_crop(
-    image: tf.Tensor, draw_crop: Callable, deep_pixels: str = "used"
+    image: tf.Tensor, draw_crop: Callable, deep_pixels: str | None = None
 ) -> tf.Tensor:
     """Decodes a part of an image; of an upright JPEG, only that part.
 
     Args:
       image: a scalar string, or pixels.
       draw_crop: maps an image's shape to (top, left, height, width), int32 [4].
-      deep_pixels: one of `pillow_files.DEEP_PIXELS`.
+      deep_pixels: see `decode`.
 
     Returns:
       uint8 [height, width, 3].
@@ -120,8 +161,14 @@ def decode_crop(
     return tf.cond(direct, lambda: _crop_jpeg(image, draw_crop), crop)
 
 
-def read_image(path: str | os.PathLike, deep_pixels: str = "used") -> tf.Tensor:
+def read_image(
+    path: str | os.PathLike, deep_pixels: str | None = None
+) -> tf.Tensor:
     """Reads one file of any format that Pillow knows to uint8 [H, W, 3].
+
+    Args:
+      path: the file.
+      deep_pixels: see `decode`.
 
     Raises:
       OSError: names the file, its format and why it cannot be read.
@@ -132,7 +179,7 @@ def read_image(path: str | os.PathLike, deep_pixels: str = "used") -> tf.Tensor:
         raise OSError(f"{path} is empty.")
     try:
         header = headers.read_header(tf.constant(data))
-        _note_deep(header)
+        _note_deep(header, deep_pixels)
         if header.exact:
             return _decode_exact(tf.constant(data), header, deep_pixels)
         return tf.constant(pillow_files.decode(data, deep_pixels))
@@ -166,11 +213,11 @@ def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
     return tf.cond(orientation == 1, lambda: tf.identity(image), turn_it)
 
 
-def _decode_by_pillow(image, deep_pixels):
-    # Eager execution passes an array of no dimension. NumPy's own strings
-    # would lose zeros at the end.
-    data = image if isinstance(image, bytes) else image.item()
-    return pillow_files.decode(data, deep_pixels)
+def _read_eagerly(image, deep_pixels):
+    try:
+        return tf.constant(pillow_files.decode(image.numpy(), deep_pixels))
+    except ValueError as error:  # As in the graph.
+        raise tf.errors.InvalidArgumentError(None, None, str(error)) from None
 
 
 def _decode(image, header, deep_pixels):
@@ -213,7 +260,7 @@ def _decode_png(image, header, deep_pixels):
         samples = tf.io.decode_png(image, channels=3, dtype="uint16")
         samples = tf.cast(samples, "int32")
         depth = 16
-        if deep_pixels == "used":
+        if deep_pixels != "full":
             depth = _used_depth(tf.reduce_max(samples), header.used_bits)
         return tf.cast(tf.bitwise.right_shift(samples, depth - 8), "uint8")
 
@@ -261,6 +308,23 @@ def _say_refused(image, kind):
     return tf.where(known == "", other, known)
 
 
-def _note_deep(header):
-    if header.kind == formats.PNG and header.sample_bits == 16:
-        pillow_files.note_deep()
+def _note_deep(header, deep_pixels):
+    """Logs, once, how the samples of a PNG of 16 bits are scaled."""
+    # A call of Python an image would be felt where images are small.
+    if deep_pixels is None or pillow_files.is_noted(deep_pixels):
+        return
+    if tf.executing_eagerly():
+        if header.sample_bits == 16:
+            pillow_files.note_deep(deep_pixels)
+        return
+
+    def note(_):
+        pillow_files.note_deep(deep_pixels)
+        return True
+
+    tf.cond(
+        header.sample_bits == 16,
+        # Of a function without inputs the result may be computed beforehand.
+        lambda: tf.numpy_function(note, [header.sample_bits], "bool"),
+        lambda: True,
+    )

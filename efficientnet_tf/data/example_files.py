@@ -15,18 +15,27 @@ from efficientnet_tf.utils import figures
 MOST_IMAGES = 100
 
 
-def save(examples: examples_lib.Examples, folder: str | os.PathLike) -> None:
+def save(
+    examples: examples_lib.Examples,
+    folder: str | os.PathLike,
+    deep_pixels: str,
+) -> None:
     """Writes the first image of each class as a PNG file named by class.
 
     Unreadable images end it with a warning: a run that has come this far does
     not fail by them.
+
+    Args:
+      examples: the set.
+      folder: where to.
+      deep_pixels: the network's, see `decoding.decode`.
     """
     _, first = np.unique(examples.read_labels(), return_index=True)
     dataset = examples.pick(first[:MOST_IMAGES])
     try:
         for i, (image, label) in enumerate(dataset):
             name = re.sub(r"[^\w-]+", "_", examples.class_names[int(label)])
-            pixels = decoding.decode(image).numpy()
+            pixels = decoding.decode(image, deep_pixels).numpy()
             figures.write_png(pathlib.Path(folder) / f"{i}_{name}.png", pixels)
     except tf.errors.OpError as error:
         logging.warning("Not all example images are written: %s", error.message)

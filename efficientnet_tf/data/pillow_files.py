@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import threading
 import warnings
 
 import numpy as np
@@ -10,11 +11,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from efficientnet_tf.data import formats
 
-# How samples of more than 8 bits become 8 bits. "used": by as many bits as the
-# image uses, because cameras and microscopes write 12 bits into files of 16;
-# "full": by all 16.
-DEEP_PIXELS = ("used", "full")
+# The bits that an image may use of 16, see `policies.DEEP_PIXELS`.
 DEPTHS = (8, 10, 12, 14, 16)
+
+# What is said of them, and what was said; of several threads one says it.
+_NOTES = {
+    "used": "by the bits that each one uses "
+    f"({', '.join(map(str, DEPTHS))}); deep_pixels=full takes all 16",
+    "full": "by all 16 bits, as deep_pixels=full says",
+}
+_noted: set[str] = set()
+_lock = threading.Lock()
 
 # A package with a Pillow plugin for HEIC; Pillow has none.
 _HEIF = "pillow_heif"
@@ -26,12 +33,13 @@ _PNG_BITS = 24
 _BITS_PER_SAMPLE = 258
 
 
-def decode(data: bytes, deep_pixels: str = "used") -> np.ndarray:
+def decode(data: bytes, deep_pixels: str | None = None) -> np.ndarray:
     """Decodes the bytes of a file to upright uint8 [H, W, 3].
 
     Args:
       data: the whole file.
-      deep_pixels: one of `DEEP_PIXELS`.
+      deep_pixels: one of `policies.DEEP_PIXELS`, which is logged once if the
+        file has such pixels; None: "used", and nothing is logged.
 
     Raises:
       ValueError: says what is wrong with it, to follow the file's name.
@@ -58,15 +66,20 @@ def decode(data: bytes, deep_pixels: str = "used") -> np.ndarray:
         )
 
 
-def note_deep() -> None:
-    """Says, once, what becomes of samples of 16 bits."""
-    logging.log_first_n(
-        logging.INFO,
-        "Images of 16 bits a sample are scaled to 8 by the bits that each one "
-        "uses (%s).",
-        1,
-        ", ".join(map(str, DEPTHS)),
+def note_deep(deep_pixels: str) -> None:
+    """Logs, once a process, how samples of 16 bits become 8."""
+    with _lock:
+        if is_noted(deep_pixels):
+            return
+        _noted.add(deep_pixels)
+    logging.info(
+        "Images of 16 bits a sample are scaled to 8 %s.", _NOTES[deep_pixels]
     )
+
+
+def is_noted(deep_pixels: str) -> bool:
+    """Whether `note_deep` has logged it."""
+    return deep_pixels in _noted
 
 
 def count_bits(samples: np.ndarray) -> int:
@@ -85,8 +98,9 @@ def _to_rgb(image, kind, deep, deep_pixels):
     pixels = np.asarray(image.convert("RGB"))
     if deep:
         # Pillow keeps the upper 8 of the 16 bits of each colour.
-        note_deep()
-        if deep_pixels == "used" and pixels.max(initial=0) < 2**6:
+        if deep_pixels is not None:
+            note_deep(deep_pixels)
+        if deep_pixels != "full" and pixels.max(initial=0) < 2**6:
             raise ValueError(
                 f"is a {kind} of 16 bits a colour that uses 14 or fewer, of "
                 "which Pillow keeps too few; convert it to 8 bits"
@@ -98,7 +112,8 @@ def _scale(samples, kind, deep_pixels):
     """Scales grey samples of up to 16 bits to uint8 [H, W, 3]."""
     if samples.min(initial=0) < 0 or samples.max(initial=0) >= 2**16:
         raise ValueError(f"is a {kind} of samples outside 0 to 65535")
-    note_deep()
+    if deep_pixels is not None:
+        note_deep(deep_pixels)
     depth = 16 if deep_pixels == "full" else count_bits(samples)
     grey = (samples.astype("int32") >> (depth - 8)).astype("uint8")
     return np.repeat(grey[..., None], 3, axis=-1)

@@ -29,6 +29,11 @@ INTERPOLATIONS = (
     SHARPENED,
 )
 
+# How samples of more than 8 bits become 8 bits. "used": by as many bits as the
+# image uses, because cameras and microscopes write 12 bits into files of 16;
+# "full": by all 16.
+DEEP_PIXELS = ("used", "full")
+
 # What a cutout of fine-tuning is filled with.
 CUTOUT_FILLS = ("grey", "noise")
 # What has a mixup weight of its own: an image, as in the official code, or the

@@ -42,6 +42,7 @@ def preprocess_for_eval(
     *,
     interpolation: str = "bicubic",
     crop_padding: int | None = CROP_PADDING,
+    deep_pixels: str = "used",
 ) -> tf.Tensor:
     """Crops the centre square and resizes it, like the official code.
 
@@ -52,12 +53,13 @@ def preprocess_for_eval(
       crop_padding: the square has the side min(H, W) * size / (size +
         crop_padding); 0 keeps the largest centre square, None resizes the whole
         image without keeping its aspect ratio.
+      deep_pixels: one of `policies.DEEP_PIXELS`, for encoded images.
 
     Returns:
       float32 [size, size, 3] with values in [0, 255], but for the overshoot of
       "legacy_bicubic".
     """
-    image = decoding.decode(image)
+    image = decoding.decode(image, deep_pixels)
     if crop_padding is not None:
         image = _crop_center(image, size / (size + crop_padding))
     return _resize(image, size, interpolation)
@@ -72,6 +74,7 @@ def preprocess_for_train(
     keep_aspect: bool = True,
     resize: int = 0,
     flip: bool = True,
+    deep_pixels: str = "used",
     augment: Callable | None = None,
     seed: Sequence[int] | tf.Tensor | None = None,
 ) -> tf.Tensor:
@@ -92,6 +95,7 @@ def preprocess_for_train(
       resize: if not 0, the whole image is instead resized to so many pixels a
         side, and a random crop of `size` is taken from it.
       flip: whether to mirror half of the images left to right.
+      deep_pixels: one of `policies.DEEP_PIXELS`, for encoded images.
       augment: maps uint8 [size, size, 3] and a seed to such an image, as the
         last step, or None.
       seed: two integers for a repeatable result, or None.
@@ -104,13 +108,14 @@ def preprocess_for_train(
         seed = tf.random.uniform([2], maxval=2**31 - 1, dtype="int32")
     seeds: tf.Tensor = tf.convert_to_tensor(seed)
     if resize:
-        image = _resize(decoding.decode(image), resize, interpolation)
+        image = decoding.decode(image, deep_pixels)
+        image = _resize(image, resize, interpolation)
         image = _crop_anywhere(image, resize - size, seeds)
-    elif min_area < 1:
-        image = _random_crop(image, size, min_area, keep_aspect, seeds)
     else:
-        image = decoding.decode(image)
-    if not resize:
+        draw = functools.partial(
+            _draw_crop, size=size, min_area=min_area, keep_aspect=keep_aspect
+        )
+        image = _decode_part(image, min_area, draw, seeds, deep_pixels)
         image = _resize(image, size, interpolation)
     if flip:
         image = _flip_half(image, seeds + 1)
@@ -120,6 +125,14 @@ def preprocess_for_train(
     image = tf.cast(_clip(image), "uint8")
     image = augment(image, seeds + 2)
     return tf.cast(tf.ensure_shape(image, [size, size, 3]), "float32")
+
+
+def _decode_part(image, min_area, draw, seed, deep_pixels):
+    """Decodes a random crop, or, if that covers everything, the image."""
+    if min_area < 1:
+        draw = functools.partial(draw, seed=seed)
+        return decoding.decode_crop(image, draw, deep_pixels)
+    return decoding.decode(image, deep_pixels)
 
 
 def _crop_anywhere(image, margin, seed):
@@ -181,14 +194,6 @@ def _draw_crop(shape, size, min_area, keep_aspect, seed):
         for part in (begin, extent)
     )
     return tf.concat([begin, tf.maximum(extent, 1)], axis=0)
-
-
-def _random_crop(image, size, min_area, keep_aspect, seed):
-    """Returns a random crop, uint8 [h, w, 3], of encoded bytes or pixels."""
-    return decoding.decode_crop(
-        image,
-        lambda shape: _draw_crop(shape, size, min_area, keep_aspect, seed),
-    )
 
 
 def _resize(image, size, interpolation):

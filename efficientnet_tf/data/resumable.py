@@ -70,6 +70,7 @@ class Corrupt:
 
     def __init__(self, size: int, max_share: float):
         self.names: set[str] = set()
+        self.reason = ""
         self.size = size
         self.limit = max_share * size
 
@@ -80,6 +81,11 @@ class Corrupt:
                 self.names.add(name)
                 logging.warning("%s cannot be read; skipping it.", name)
         return self.message if len(self.names) > self.limit else ""
+
+    def stop(self, reason: str) -> str:
+        """Returns the error message to stop with for another reason."""
+        self.reason = reason
+        return reason
 
     @property
     def message(self) -> str:
@@ -105,7 +111,9 @@ class Corrupt:
             raise RuntimeError(found[0]) from None
 
     def check(self) -> None:
-        """Raises RuntimeError above the limit."""
+        """Raises RuntimeError above the limit, or for another reason."""
+        if self.reason:
+            raise RuntimeError(self.reason)
         if len(self.names) > self.limit:
             raise RuntimeError(self.message)
 
@@ -190,17 +198,34 @@ class Stream:
         return self._replace_lost(opened, expected, restart=shared_out)
 
     def report(
-        self, corrupt: Corrupt, lost: tf.Tensor, *rest: tf.Tensor
+        self,
+        corrupt: Corrupt,
+        lost: tf.Tensor,
+        *rest: tf.Tensor,
+        explain: Callable[[int], str] | None = None,
     ) -> tuple[tf.Tensor, ...]:
         """Returns `rest`, after adding the names of lost examples to `corrupt`.
 
         Above its limit, TensorFlow raises InvalidArgumentError.
+
+        Args:
+          corrupt: what counts.
+          lost: as `decode` yields it.
+          *rest: what else it yields.
+          explain: maps the index of a lost example to the reason to stop at
+            once, or "". None: there is none.
         """
 
+        def tell_python(lost):
+            numbers = self._lost_numbers(lost)
+            for number in numbers if explain else ():
+                reason = explain(number)
+                if reason:
+                    return corrupt.stop(reason)
+            return corrupt.add(map(self._source.name, numbers))
+
         def tell():
-            message = tf.numpy_function(
-                lambda lost: corrupt.add(self._names(lost)), [lost], "string"
-            )
+            message = tf.numpy_function(tell_python, [lost], "string")
             with tf.control_dependencies(
                 [tf.debugging.Assert(message == "", [message])]
             ):
@@ -272,26 +297,33 @@ class Stream:
             lambda copies, row: tf.data.Dataset.from_tensors(row).repeat(copies)
         )
 
-    def _names(self, lost):
-        """Returns the names of lost examples, [N, 2] ordinals and counts."""
-        names = []
+    def _lost_numbers(self, lost):
+        """Returns the indices of lost examples, [N, 2] ordinals and counts."""
+        numbers = []
         for first, count in np.unique(lost.reshape(-1, 2), axis=0):
             for ordinal in range(first, first + count):
                 position = self._part.position(ordinal)
                 epoch, place = divmod(position, self._source.size)
-                names.append(self._source.name(self._numbers(epoch)[place]))
-        return names
+                numbers.append(int(self._numbers(epoch)[place]))
+        return numbers
 
     @functools.lru_cache(maxsize=2)  # noqa: B019  A stream lives as long as a run.
     def _numbers(self, epoch):
         """Returns the indices of an epoch's examples, in its order."""
         ds = tf.data.Dataset.from_tensors(tf.constant(epoch, "int64"))
         ds = ds.flat_map(lambda epoch: self._source.numbers(self._order(epoch)))
-        options = tf.data.Options()
-        # This runs inside another data set, whose threads may all be waiting.
-        options.threading.private_threadpool_size = 2
-        ds = ds.batch(1024).with_options(options)
+        ds = ds.batch(1024).with_options(inner_options())
         return np.concatenate(list(ds.as_numpy_iterator()))
+
+
+def inner_options() -> tf.data.Options:
+    """Returns options for a data set that is read inside another one.
+
+    The other one's threads may all be waiting.
+    """
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 2
+    return options
 
 
 def _blank(spec):

@@ -90,7 +90,7 @@ def _write(classifier, path):
     def serve_bytes(encoded):
         images = tf.map_fn(
             lambda image: classifier.preprocess(
-                decoding.decode_in_graph(image)
+                decoding.decode_in_graph(image, classifier.deep_pixels)
             ),
             encoded,
             fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),

@@ -38,6 +38,7 @@ class Classifier:
     resolution: int
     interpolation: str
     crop_padding: int | None = preprocessing.CROP_PADDING
+    deep_pixels: str = "used"  # One of `policies.DEEP_PIXELS`.
 
     def preprocess(self, image: tf.Tensor) -> tf.Tensor:
         """Maps encoded bytes or [H, W, 3] to float32 [size, size, 3]."""
@@ -46,6 +47,7 @@ class Classifier:
             self.resolution,
             interpolation=self.interpolation,
             crop_padding=self.crop_padding,
+            deep_pixels=self.deep_pixels,
         )
 
     def predict(self, paths: Iterable[str | os.PathLike]) -> np.ndarray:
@@ -85,7 +87,7 @@ class Classifier:
 
     def _read(self, path):
         try:
-            return self.preprocess(decoding.read_image(path))
+            return self.preprocess(decoding.read_image(path, self.deep_pixels))
         except OSError as error:
             return error
 
@@ -110,6 +112,7 @@ class Classifier:
             "resolution": self.resolution,
             "interpolation": self.interpolation,
             "crop_padding": self.crop_padding,
+            "deep_pixels": self.deep_pixels,
         }
         files.write_json(directory / SETTINGS_FILE, settings)
 
@@ -165,6 +168,7 @@ def _read_settings_beside(model, weights):
 
 def _read_settings(path):
     settings = json.loads(path.read_text())
+    # Those of earlier versions have no "deep_pixels": the default holds.
     settings["class_names"] = tuple(settings["class_names"])
     return settings
 

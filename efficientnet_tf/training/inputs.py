@@ -187,6 +187,7 @@ class Feed:
             interpolation=self.variant.interpolation,
             min_area=self.config.min_area,
             flip=self.config.flip,
+            deep_pixels=self.config.deep_pixels,
             augment=_augment(self.config, stage.magnitude),
             seed=seed,
         )
@@ -228,6 +229,7 @@ class Feed:
             self.size(recipes.stages(self.config)[-1]),
             self.variant.interpolation,
             crop_padding=self.config.crop_padding,
+            deep_pixels=self.config.deep_pixels,
         )
 
     def preview(self) -> np.ndarray:

@@ -56,6 +56,7 @@ class TrainConfig:
     # Of evaluation, see `preprocessing.preprocess_for_eval`. The official value
     # suits 224 pixels; of much smaller images it would leave little.
     crop_padding: Annotated[int, configs.AtLeast(0)] = 32
+    deep_pixels: Annotated[str, configs.OneOf(*policies.DEEP_PIXELS)] = "used"
     # "grouped" is the official code's rule: statistics are local on up to eight
     # devices; beyond that, groups of at least eight share them.
     batch_norm: Annotated[

@@ -10,7 +10,7 @@ from absl import logging
 from efficientnet_tf.data import sources
 from efficientnet_tf.models import registry
 from efficientnet_tf.training import recipes
-from efficientnet_tf.utils import folder_options, run_folder
+from efficientnet_tf.utils import configs, folder_options, run_folder
 
 # Counts what changes the images or learning rates of a given recipe, so that a
 # resumed run can say so. 2: those of the official code.
@@ -63,5 +63,7 @@ def _warn_of_changes(workdir):
 
 
 def _upgrade(stored):
-    # A run of another pipeline may be resumed: `_warn_of_changes` says so.
+    # A run of an earlier version lacks later fields, whose defaults are what it
+    # did; one of another pipeline may be resumed: `_warn_of_changes` says so.
+    stored = configs.list_defaults(recipes.TrainConfig) | stored
     return {**registry.upgrade(stored), "pipeline": PIPELINE}

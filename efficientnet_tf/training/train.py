@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import datasets, example_files, sources
+from efficientnet_tf.data import example_files, remote, sources
 from efficientnet_tf.models import builder, costs, layers, registry
 from efficientnet_tf.training import (
     callbacks,
@@ -96,7 +96,7 @@ def train_and_evaluate(
     run |= {"recipe": recipe, **run_config.describe(model_name, config, folder)}
     teachers.check(config.teacher)
     distribution.check_xla(xla)
-    datasets.check_service(data_service)
+    remote.check_service(data_service)
     finished = run_config.find_finished(run, workdir)
     if finished is not None:
         return finished
@@ -136,7 +136,11 @@ def _run(run, state, feed, workdir, profile_steps):
         scores = _score(state, feed)
     if is_chief:
         _save(state, feed, workdir)
-        example_files.save(feed.examples["test"], workdir / run_folder.EXAMPLES)
+        example_files.save(
+            feed.examples["test"],
+            workdir / run_folder.EXAMPLES,
+            feed.config.deep_pixels,
+        )
         _plot(workdir)
     return {
         **{key: run[key] for key in ("model", "dataset", "recipe")},

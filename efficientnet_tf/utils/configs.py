@@ -158,6 +158,15 @@ def field_names(config: type) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(config))
 
 
+def list_defaults(config: Any) -> dict[str, Any]:
+    """Returns {field: default} of a dataclass's fields that have one."""
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(config)
+        if field.default is not dataclasses.MISSING
+    }
+
+
 def is_path(name: str) -> bool:
     """Whether a name that is not known looks like that of a file or folder."""
     return os.sep in name or name.startswith((".", "~")) or os.path.exists(name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from absl import logging
 
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import configs, files
 
 # In a run's folder.
 CONFIG_FILE = "config.json"
@@ -91,11 +91,7 @@ def start_study(plan: Any, workdir: str | os.PathLike) -> None:
     files.check_folder(workdir)
     path = workdir / PLAN_FILE
     # The plan of an earlier version lacks later fields, which did not matter.
-    defaults = {
-        field.name: field.default
-        for field in dataclasses.fields(plan)
-        if field.default is not dataclasses.MISSING
-    }
+    defaults = configs.list_defaults(plan)
     check_run(path, dataclasses.asdict(plan), lambda there: defaults | there)
     if not path.exists():
         files.write_json(path, dataclasses.asdict(plan))

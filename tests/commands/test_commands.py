@@ -441,6 +441,32 @@ CASES = {
         1,
         "{tmp}/file is a file, not a folder",
     ),
+    "16 bits scaled otherwise than the run did": (
+        [
+            "predict",
+            "--workdir={tmp}/model",
+            "--deep_pixels=full",
+            "{tmp}/cmyk.jpg",
+        ],
+        2,
+        "--deep_pixels=full is for --model; a run has its own",
+    ),
+    "16 bits scaled in an unknown way": (
+        ["evaluate", LITE0, "--deep_pixels=ful"],
+        2,
+        "Unknown deep_pixels 'ful'; .* Did you mean 'full'",
+    ),
+    "16 bits where no file is decoded": (
+        [
+            "export",
+            LITE0,
+            "--format=keras",
+            "--deep_pixels=full",
+            "--output={tmp}/x.keras",
+        ],
+        2,
+        "without effect for --format=keras, which decodes no files",
+    ),
     "export in an unknown format": (
         ["export", LITE0, "--format=kears", "--output={tmp}/x.keras"],
         2,

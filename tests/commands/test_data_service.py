@@ -1,6 +1,7 @@
 """A dispatcher and two workers, each a process, on this machine."""
 
 import json
+import pathlib
 import signal
 import subprocess
 import sys
@@ -9,18 +10,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import image_files
 import paths
-from efficientnet_tf.data import datasets, sources
+from efficientnet_tf.data import datasets, decoding, resumable, sources
 
 SCRIPT = paths.SCRIPTS / "data_service.py"
 
 
-@pytest.fixture
-def start():
-    """Starts a server; returns the JSON that it prints when it is ready."""
+@pytest.fixture(scope="module")
+def address():
+    """The address of a dispatcher with two workers."""
     processes = []
 
-    def _start(*flags):
+    def start(*flags):
         process = subprocess.Popen(
             [sys.executable, SCRIPT, *flags],
             stdout=subprocess.PIPE,
@@ -30,7 +32,11 @@ def start():
         processes.append(process)
         return json.loads(process.stdout.readline())
 
-    yield _start
+    address = start("--role=dispatcher")["address"]
+    for _ in range(2):
+        host = address.removeprefix("grpc://")
+        start("--role=worker", f"--dispatcher={host}")
+    yield address
     for process in reversed(processes):
         process.send_signal(signal.SIGTERM)
     codes = [process.wait(timeout=30) for process in processes]
@@ -63,12 +69,8 @@ def _read(size, batches, **options):
     return rows
 
 
-def test_two_workers_see_the_same_images(start):
-    address = start("--role=dispatcher")["address"]
+def test_two_workers_see_the_same_images(address):
     assert address.startswith("grpc://")
-    for _ in range(2):
-        host = address.removeprefix("grpc://")
-        start("--role=worker", f"--dispatcher={host}")
     # A worker has an epoch to itself, so two are in work at a time; what is
     # seen, and with which seed, is as without a service.
     found = _read(40, 24, data_service=address)
@@ -83,6 +85,32 @@ def test_two_workers_see_the_same_images(start):
     for epoch, seen in epochs.items():
         assert len(set(seen)) == len(seen)
         assert seen == expected[epoch][: len(seen)]
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_file_that_workers_cannot_decode_is_refused_by_name(
+    address, tmp_path, make_folder, place
+):
+    folder = make_folder(tmp_path, {"a": 15, "b": 15}, size=16)
+    names = sources.from_folder(folder, "train").source.names
+    path = pathlib.Path(names[place])
+    image_files.make_picture().save(path, "TIFF")
+    examples = sources.from_folder(folder, "train")
+    corrupt = resumable.Corrupt(examples.size, 0.5)  # Not one of these.
+    with (
+        pytest.raises(RuntimeError, match=f"{path.name} is a TIFF, .* convert"),
+        corrupt.raised(),
+    ):
+        list(
+            datasets.make_epochs_dataset(
+                examples,
+                lambda image, seed: decoding.decode(image)[:1, :1],
+                batch_size=5,
+                seed=0,
+                corrupt=corrupt,
+                data_service=address,
+            ).take(9)
+        )
 
 
 def test_the_address_of_a_service_is_checked():

@@ -77,6 +77,8 @@ def _check(routes, files, refused):
             (said for start, said in refused.items() if name.startswith(start)),
             None,
         )
+        named = decoding.name_not_exact(tf.constant(encoded))
+        assert bool(named) == bool(refusal), (name, named)
         for route, decode in routes.items():
             if route == "export" and refusal:
                 with pytest.raises(

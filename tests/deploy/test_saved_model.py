@@ -43,7 +43,8 @@ def small(tiny_row):
     kernel, bias = head.get_weights()
     head.set_weights([kernel * 30, bias])
     names = ("first", "zweite Klasse", "trois/é")
-    return classifier.Classifier(network, names, 32, "bilinear", 4)
+    # An export that scales 16 bits otherwise would be refused.
+    return classifier.Classifier(network, names, 32, "bilinear", 4, "full")
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +95,10 @@ def test_an_export_that_ignores_exif_is_refused(small, tmp_path, monkeypatch):
     monkeypatch.setattr(
         saved_model.decoding,
         "decode_in_graph",
-        lambda image: decoding._decode(
+        lambda image, _: decoding._decode(
             image,
             headers.read_header(image)._replace(orientation=tf.constant(1)),
-            "used",
+            "full",
         ),
     )
     with pytest.raises(RuntimeError, match="differs .* the bytes of a turned"):

@@ -1,9 +1,12 @@
+import dataclasses
 import json
 import os
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import image_files
 from efficientnet_tf.data import preprocessing
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
@@ -31,12 +34,13 @@ def test_a_saved_classifier_is_the_same_when_loaded(
     small, tmp_path, make_folder, crop_padding
 ):
     small = classifier.Classifier(
-        small.model, small.class_names, 32, "bilinear", crop_padding
+        small.model, small.class_names, 32, "bilinear", crop_padding, "full"
     )
     small.save(tmp_path / "run")
     loaded = classifier.from_run(tmp_path / "run")
-    for field in ("class_names", "resolution", "interpolation", "crop_padding"):
-        assert getattr(loaded, field) == getattr(small, field)
+    for field in dataclasses.fields(small):
+        if field.name != "model":
+            assert getattr(loaded, field.name) == getattr(small, field.name)
     paths = sorted(make_folder(tmp_path / "images", {"a": 3}).rglob("*.png"))
     before, after = small.predict(paths), loaded.predict(paths)
     assert before.shape == (3, 3)
@@ -57,6 +61,23 @@ def test_settings_are_readable_json(small, tmp_path):
     small.save(tmp_path)
     settings = json.loads((tmp_path / classifier.SETTINGS_FILE).read_text())
     assert settings["class_names"] == ["ä b", "c", "d"]
+    # An earlier version did not write it.
+    del settings["deep_pixels"]
+    (tmp_path / classifier.SETTINGS_FILE).write_text(json.dumps(settings))
+    assert classifier.from_run(tmp_path).deep_pixels == "used"
+
+
+def test_16_bits_are_scaled_as_the_classifier_says(tmp_path):
+    samples = np.full((9, 9, 1), 2**11, "uint16")  # Twelve bits.
+    path = tmp_path / "deep.png"
+    path.write_bytes(image_files.make_png(samples, 16, image_files.GREY))
+    for deep_pixels, value in (("used", 128), ("full", 8)):
+        shown = classifier.Classifier(
+            Counting(), ("a", "b"), 32, "bilinear", deep_pixels=deep_pixels
+        )
+        np.testing.assert_allclose(shown.predict([path]), value)
+        found = shown.preprocess(tf.constant(path.read_bytes()))
+        np.testing.assert_allclose(found, value)
 
 
 def test_a_bad_image_among_good_ones_is_named(small, tmp_path, make_folder):

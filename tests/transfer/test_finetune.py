@@ -104,12 +104,18 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     assert _lines(tmp_path / finetune.run_folder.RESULTS_FILE) == [row]
     metrics = _lines(tmp_path / finetune.run_folder.METRICS_FILE)
     assert [line["epoch"] for line in metrics] == [1, 2]
+    # Of an earlier version, without what came later.
+    run = json.loads((tmp_path / "config.json").read_text())
+    del run["deep_pixels"], run["class_weights"]
+    (tmp_path / "config.json").write_text(json.dumps(run))
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     monkeypatch.setattr(fitting, "build", None)
     assert _run(folder, tmp_path) == row
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     assert "have changed" not in caplog.text
     shutil.copy(folder / "a" / "000.png", folder / "a" / "more.png")
+    with pytest.raises(ValueError, match="deep_pixels='used' there, 'full'"):
+        _run(folder, tmp_path, deep_pixels="full")
     assert _run(folder, tmp_path) == row
     assert "changed since this run: 1 added (a/more.png)" in caplog.text
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
@@ -129,7 +135,8 @@ def _score(workdir, folder):
 
 
 def test_the_saved_classifier_scores_what_the_row_says(folder, tmp_path):
-    row = _run(folder, tmp_path, epochs=1, ema_decay=0.5)
+    row = _run(folder, tmp_path, epochs=1, ema_decay=0.5, deep_pixels="full")
+    assert classifier.from_run(tmp_path).deep_pixels == "full"
     scores = _score(tmp_path, folder)
     assert scores.images == 4
     assert scores.top1 == row["top1"]

@@ -15,6 +15,7 @@ CLASSIFIER = types.SimpleNamespace(
     resolution=SIZE,
     interpolation="bilinear",
     crop_padding=0,
+    deep_pixels="used",
     class_names=("a", "b", "c"),
 )
 

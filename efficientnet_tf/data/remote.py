@@ -1,0 +1,94 @@
+"""Images that the workers of a tf.data service prepare, on other machines.
+
+Workers run TensorFlow's graph alone. What goes through Pillow here would be
+lost there and be taken for damaged: it is refused by name.
+"""
+
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from efficientnet_tf.data import decoding, examples as examples_lib, resumable
+
+
+def check_service(address: str | None) -> None:
+    """Raises ValueError unless it is None or "grpc://HOST:PORT"."""
+    if address is not None and not address.startswith("grpc://"):
+        raise ValueError(f"data_service={address!r} must begin with grpc://.")
+
+
+def distribute(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
+    """Distributes epochs over the workers of the service at `address`."""
+    check_service(address)
+    return dataset.apply(
+        tf.data.experimental.service.distribute(
+            processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
+            service=address,
+        )
+    )
+
+
+def prepare(
+    examples: examples_lib.Examples, preprocess: Callable, tried: int
+) -> tuple[Callable, Callable[[int], str]]:
+    """Returns `preprocess` for workers, and a function like `explain_lost`.
+
+    Args:
+      examples: what the workers read.
+      preprocess: maps an image and a seed, int64 [2], as in training.
+      tried: how many of the first images to decode at once.
+
+    Raises:
+      RuntimeError: workers cannot decode one of these.
+    """
+    check_first(examples, preprocess, tried)
+    explain = functools.partial(explain_lost, examples, preprocess)
+    return without_python(preprocess), explain
+
+
+def without_python(preprocess: Callable) -> Callable:
+    """Returns `preprocess` as a graph that other processes can run."""
+
+    def prepare(image, seed):
+        with decoding.graph_only():
+            return preprocess(image, seed)
+
+    return prepare
+
+
+def check_first(
+    examples: examples_lib.Examples, preprocess: Callable, count: int
+) -> None:
+    """Raises RuntimeError if workers cannot decode one of the first images."""
+    for number in range(min(count, examples.size)):
+        reason = explain_lost(examples, preprocess, number)
+        if reason:
+            raise RuntimeError(reason)
+
+
+def explain_lost(
+    examples: examples_lib.Examples, preprocess: Callable, number: int
+) -> str:
+    """Returns which format workers lose that is read here, or "".
+
+    Args:
+      examples: where the image is from.
+      preprocess: maps an image and a seed, int64 [2], as in training.
+      number: its index.
+    """
+    rows = examples.source.epoch(None, number).take(1)
+    _, row = next(iter(rows.with_options(resumable.inner_options())))
+    try:
+        image, _ = examples.source.open(row)
+        preprocess(image, tf.zeros([2], "int64"))
+    except tf.errors.OpError:
+        return ""  # Damaged, wherever it is read.
+    what = decoding.name_not_exact(image)
+    if not what:
+        return ""
+    name = examples.source.name(number)
+    return (
+        f"{name} is {what}, which the workers of a data service cannot decode; "
+        "convert it, or train without --data_service."
+    )
