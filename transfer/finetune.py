@@ -78,10 +78,7 @@ def finetune_and_evaluate(
         catalog.check_name(model_name, weights)
     run = _describe(task_name, model_name, weights, recipe, config)
     run |= folder.describe()
-    # A run of an earlier version lacks later fields; their defaults are what it
-    # did.
-    defaults = configs.list_defaults(config)
-    finished = run_folder.start_run(workdir, run, lambda old: defaults | old)
+    finished = run_folder.start_run(workdir, run, _upgrade)
     if finished is not None:
         tasks.warn_of_changes(task, data_dir, workdir)
         return finished
@@ -111,6 +108,11 @@ def _describe(task_name, model_name, weights, recipe, config):
         # A file may change before the run is resumed.
         run["network"] = dataclasses.asdict(variant)
     return run
+
+
+def _upgrade(stored):
+    """Adds later fields to a stored config; their defaults are what it did."""
+    return configs.list_defaults(recipes.FinetuneConfig) | stored
 
 
 def _run(run, setup, watchers):

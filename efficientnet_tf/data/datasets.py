@@ -54,20 +54,16 @@ def make_epochs_dataset(
     Returns:
       A dataset of (images, labels). Too many corrupt images raise TensorFlow's
       InvalidArgumentError, and `corrupt.check()` a RuntimeError that says so.
-      So does an image of a format that the service's workers lose.
 
     Raises:
       ValueError: the batch size cannot be divided among the pipelines.
-      RuntimeError: none of the first images can be read, or the service's
-        workers cannot decode one of them.
+      RuntimeError: none of the first images can be read, or by no worker.
     """
     part = _slice(batch_size, input_pipeline_id, num_input_pipelines)
-    explain = None
     _try_first(examples, preprocess)
+    explain = None
     if data_service is not None:
-        remote.check_first(examples, preprocess, TRIED_IMAGES)
-        explain = functools.partial(remote.explain_lost, examples, preprocess)
-        preprocess = remote.without_python(preprocess)
+        preprocess, explain = _for_service(examples, preprocess)
     stream = resumable.Stream(examples.source, part, seed)
     if corrupt is None:
         corrupt = resumable.Corrupt(stream.size, 0)
@@ -124,6 +120,16 @@ def make_padded_eval_dataset(
     ds = stream.concatenate(padding.repeat()).take(filled)
     ds = _batch(ds, part.local_batch_size, drop_remainder=True)
     return ds.with_options(_options()).prefetch(AUTOTUNE)
+
+
+def _for_service(examples, preprocess):
+    """Returns `preprocess` for a service's workers, and why they lost images.
+
+    Raises RuntimeError if they cannot decode one of the first images.
+    """
+    remote.check_first(examples, preprocess, TRIED_IMAGES)
+    explain = functools.partial(remote.explain_lost, examples, preprocess)
+    return remote.without_python(preprocess), explain
 
 
 def _slice(batch_size, index, count):
