@@ -61,16 +61,13 @@ def make_epochs_dataset(
     """
     part = _slice(batch_size, input_pipeline_id, num_input_pipelines)
     _try_first(examples, preprocess)
-    explain = None
-    if data_service is not None:
-        preprocess, explain = _for_service(examples, preprocess)
+    preprocess, explain = _for_service(examples, preprocess, data_service)
     stream = resumable.Stream(examples.source, part, seed)
     if corrupt is None:
         corrupt = resumable.Corrupt(stream.size, 0)
+    is_shared = data_service is not None
     decoded = stream.decode(
-        preprocess,
-        start_step=start_step,
-        shared_out=data_service is not None,
+        preprocess, start_step=start_step, shared_out=is_shared
     )
     ds = _batch(decoded, part.local_batch_size, drop_remainder=True)
     if batch_transform is not None:  # E.g. mixup.
@@ -122,11 +119,13 @@ def make_padded_eval_dataset(
     return ds.with_options(_options()).prefetch(AUTOTUNE)
 
 
-def _for_service(examples, preprocess):
+def _for_service(examples, preprocess, address):
     """Returns `preprocess` for a service's workers, and why they lost images.
 
     Raises RuntimeError if they cannot decode one of the first images.
     """
+    if address is None:
+        return preprocess, None
     remote.check_first(examples, preprocess, TRIED_IMAGES)
     explain = functools.partial(remote.explain_lost, examples, preprocess)
     return remote.without_python(preprocess), explain
