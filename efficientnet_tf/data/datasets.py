@@ -54,26 +54,25 @@ def make_epochs_dataset(
     Returns:
       A dataset of (images, labels). Too many corrupt images raise TensorFlow's
       InvalidArgumentError, and `corrupt.check()` a RuntimeError that says so.
-      So does an image of a format that the service's workers lose.
 
     Raises:
       ValueError: the batch size cannot be divided among the pipelines.
-      RuntimeError: none of the first images can be read, here or remotely.
+      RuntimeError: none of the first images can be read, or by no worker.
     """
     part = _slice(batch_size, input_pipeline_id, num_input_pipelines)
     _try_first(examples, preprocess)
-    explain = None
-    if data_service is not None:
-        preprocess, explain = remote.prepare(examples, preprocess, TRIED_IMAGES)
+    preprocess, explain = _for_service(examples, preprocess, data_service)
     stream = resumable.Stream(examples.source, part, seed)
-    corrupt = corrupt or resumable.Corrupt(stream.size, 0)
-    shared_out = data_service is not None
+    if corrupt is None:
+        corrupt = resumable.Corrupt(stream.size, 0)
+    is_shared = data_service is not None
     decoded = stream.decode(
-        preprocess, start_step=start_step, shared_out=shared_out
+        preprocess, start_step=start_step, shared_out=is_shared
     )
     ds = _batch(decoded, part.local_batch_size, drop_remainder=True)
-    seeds = functools.partial(_batch_seed, part, seed)
-    ds = _transform_batches(ds, batch_transform, seeds, start_step)
+    if batch_transform is not None:  # E.g. mixup.
+        seeds = functools.partial(_batch_seed, part, seed)
+        ds = _transform_batches(ds, batch_transform, seeds, start_step)
     if data_service is not None:
         ds = remote.distribute(ds, data_service)
     ds = ds.map(functools.partial(stream.report, corrupt, explain=explain))
@@ -120,6 +119,18 @@ def make_padded_eval_dataset(
     return ds.with_options(_options()).prefetch(AUTOTUNE)
 
 
+def _for_service(examples, preprocess, address):
+    """Returns `preprocess` for a service's workers, and why they lost images.
+
+    Raises RuntimeError if they cannot decode one of the first images.
+    """
+    if address is None:
+        return preprocess, None
+    remote.check_first(examples, preprocess, TRIED_IMAGES)
+    explain = functools.partial(remote.explain_lost, examples, preprocess)
+    return remote.without_python(preprocess), explain
+
+
 def _slice(batch_size, index, count):
     if batch_size % count:
         raise ValueError(
@@ -131,8 +142,6 @@ def _slice(batch_size, index, count):
 
 def _transform_batches(dataset, transform, seeds, start_step):
     """Maps (images, labels) of each batch; `seeds` maps a step to its seed."""
-    if transform is None:
-        return dataset
     return dataset.enumerate(start=start_step).map(
         lambda step, batch: (batch[0], *transform(*batch[1:], seeds(step))),
         num_parallel_calls=AUTOTUNE,

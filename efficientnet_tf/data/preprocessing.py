@@ -119,12 +119,13 @@ def preprocess_for_train(
         image = _resize(image, size, interpolation)
     if flip:
         image = _flip_half(image, seeds + 1)
-    if augment is None:
-        return image
+    return image if augment is None else _augment(image, augment, seeds + 2)
+
+
+def _augment(image, augment, seed):
     # Truncated, not rounded, like the official code's images.
-    image = tf.cast(_clip(image), "uint8")
-    image = augment(image, seeds + 2)
-    return tf.cast(tf.ensure_shape(image, [size, size, 3]), "float32")
+    augmented = augment(tf.cast(_clip(image), "uint8"), seed)
+    return tf.cast(tf.ensure_shape(augmented, image.shape), "float32")
 
 
 def _decode_part(image, min_area, draw, seed, deep_pixels):

@@ -4,7 +4,6 @@ Workers run TensorFlow's graph alone. What goes through Pillow here would be
 lost there and be taken for damaged: it is refused by name.
 """
 
-import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -27,24 +26,6 @@ def distribute(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
             service=address,
         )
     )
-
-
-def prepare(
-    examples: examples_lib.Examples, preprocess: Callable, tried: int
-) -> tuple[Callable, Callable[[int], str]]:
-    """Returns `preprocess` for workers, and a function like `explain_lost`.
-
-    Args:
-      examples: what the workers read.
-      preprocess: maps an image and a seed, int64 [2], as in training.
-      tried: how many of the first images to decode at once.
-
-    Raises:
-      RuntimeError: workers cannot decode one of these.
-    """
-    check_first(examples, preprocess, tried)
-    explain = functools.partial(explain_lost, examples, preprocess)
-    return without_python(preprocess), explain
 
 
 def without_python(preprocess: Callable) -> Callable:
