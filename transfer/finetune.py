@@ -94,7 +94,8 @@ def finetune_and_evaluate(
     inputs.warn_of_imbalance(examples["train"], config.class_weights)
     setup = fitting.Setup(task, model_name, origin, config, examples, workdir)
     row = _run(run, setup, watchers)
-    row |= split_duplicates.count(folder.workdir or workdir)
+    lists = folder.workdir or workdir
+    row |= split_duplicates.count(lists, config.evaluate_on)
     return _record(row, workdir, begin)
 
 

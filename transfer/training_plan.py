@@ -10,8 +10,8 @@ TINY_AREA = 16**2
 # classifier: on 20 classes of Cars with 10 images each it reaches 0.33, where
 # the linear classifier has 0.53, and `GENTLE` 0.50.
 FEW_IMAGES = 500
-# From a linear classifier this good on, its weights are a better begin than
-# noise (docs/RESULTS.md: Flowers gain by it, Cars, at 0.24, lose).
+# From a linear classifier this good on, its weights are a better start than
+# noise: Flowers gain by it, Cars, at 0.24, lose.
 GOOD_BASELINE = 0.6
 # Images that all epochs together may have: about half an hour at 160 pixels on
 # two cores; a GPU takes minutes for its share.

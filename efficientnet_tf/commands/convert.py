@@ -12,8 +12,8 @@ MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 SOURCE = flags.DEFINE_string(
     "source",
     None,
-    "A file of keras.applications, tensorflow/tpu, timm, torchvision or "
-    "EfficientNet-PyTorch, or the name of published weights.",
+    "A file or SavedModel of Keras, tensorflow/tpu, timm, torchvision or "
+    "EfficientNet-PyTorch, hf://USER/REPO, or the name of published weights.",
 )
 SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 OUTPUT = flags.DEFINE_string("output", None, "The file, NAME.weights.h5.")

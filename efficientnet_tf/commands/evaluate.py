@@ -40,6 +40,11 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images per step.", 1)
 def main(_: list[str]) -> None:
     if WORKDIR.value and not DATASET.value:
         raise ValueError("--workdir needs --dataset and --split.")
+    if WORKDIR.value and RESOLUTION.value:
+        raise ValueError(
+            f"--resolution={RESOLUTION.value} goes with --model; a run has its "
+            "own."
+        )
     shared.check_deep_pixels(DEEP_PIXELS.value, WORKDIR.value)
     name = DATASET.value or "imagenet2012"
     folder = shared.make_folder_options(
@@ -58,7 +63,8 @@ def main(_: list[str]) -> None:
     )
     classifier = shared.with_deep_pixels(classifier, DEEP_PIXELS.value)
     scores, classes, seen = _evaluate(classifier, name, folder)
-    _print_summary(name, scores, classes, seen)
+    facts = summary.class_facts(scores.confusion, classifier.class_names)
+    _print_summary(name, scores, classes, facts, seen)
     program.print_result(
         {
             "model": WORKDIR.value or MODEL.value,
@@ -108,12 +114,12 @@ def _evaluate(classifier, name, folder):
     return scores, classes, seen
 
 
-def _print_summary(name, scores, classes, seen):
+def _print_summary(name, scores, classes, facts, seen):
     among = None
     if classes.absent:
         among = (
-            f"{scores.top1_among:.1%}, if only the {len(classes.outputs):,} "
-            "classes of the data compete"
+            f"{summary.percent_text(scores.top1_among)}, if only the "
+            f"{len(classes.outputs):,} classes of the data compete"
         )
     summary.print_summary(
         f"Evaluated {WORKDIR.value or MODEL.value} on {scores.images:,} images "
@@ -124,8 +130,8 @@ def _print_summary(name, scores, classes, seen):
                 scores.images,
                 "labelled" if SPLIT.value == "all" else SPLIT.value,
             ),
-            "top-5 accuracy": f"{scores.top5:.1%}",
-            "mean per class": f"{scores.mean_per_class:.1%}",
+            "top-5 accuracy": summary.percent_text(scores.top5),
+            **facts,
             "top-1 among these": among,
             "classes": classes.note or None,
             "caution": (

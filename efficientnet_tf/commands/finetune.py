@@ -111,10 +111,10 @@ def _print_summary(row):
 def _duplicates_text(row):
     """Returns how many test images other splits have; None if none has."""
     count = row.get("exact_duplicates", 0) + row.get("near_duplicates", 0)
-    if not count or row["evaluated_on"] != "test":
+    if not count:
         return None
     return (
-        f"{count:,} of {row['test_images']:,} test images are nearly in "
+        f"{count:,} of {row['test_images']:,} scored images are nearly in "
         f"another split, see {run_folder.NEAR_DUPLICATES_FILE}"
     )
 
@@ -125,7 +125,7 @@ def _class_facts(row, counts):
         return {}
     facts = summary.class_facts(counts, row["class_names"])
     if row["metric"] != "top1":
-        facts["top-1 accuracy"] = f"{100 * row['top1']:.1f} %"
+        facts["top-1 accuracy"] = summary.percent_text(row["top1"])
         del facts["mean per class"]
     return facts
 

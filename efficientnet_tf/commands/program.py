@@ -1,6 +1,7 @@
 """What all commands share: exit codes, one-line errors, the JSON line."""
 
 import difflib
+import io
 import json
 import os
 import re
@@ -46,6 +47,9 @@ def run(
         about a flag that should have been one.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    # Names of old archives may be in no encoding: they are printed as they are.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
     app.run(
         lambda argv: _guard(main, argv, interrupted),
         flags_parser=lambda argv: _parse_flags(argv, fields),

@@ -27,7 +27,10 @@ if typing.TYPE_CHECKING:
     from transfer import tasks as tasks_lib
 
 # Help of flags that several commands have.
-WEIGHTS_HELP = "Published weights by name, a file, or none for random weights."
+WEIGHTS_HELP = (
+    "Published weights by name, a file, hf://USER/REPO, or none for random "
+    "weights."
+)
 DATA_DIR_HELP = (
     "Where TensorFlow Datasets keeps its sets; ~/tensorflow_datasets if unset."
 )

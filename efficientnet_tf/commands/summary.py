@@ -81,7 +81,7 @@ def accuracy_text(
     split: str = "test",
 ) -> str:
     """Returns "93.1 % (95 % interval 90.0 to 95.3) on 360 test images"."""
-    text = f"{100 * rate:.1f} %"
+    text = percent_text(rate)
     if interval is not None:
         low, high = interval
         text += f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
@@ -107,7 +107,7 @@ def class_facts(
     mean = (hits[scored] / images[scored]).mean()
     missed = [class_names[i] for i in (scored & (hits == 0)).nonzero()[0]]
     return {
-        "mean per class": f"{100 * mean:.1f} %",
+        "mean per class": percent_text(mean),
         "never found": _list_some(missed),
         "most confused": _list_some(_list_mistakes(confusion, class_names)),
     }
@@ -134,6 +134,11 @@ def _list_some(texts):
     rest = len(texts) - SHOWN
     shown = ", ".join(texts[:SHOWN])
     return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def percent_text(rate: float) -> str:
+    """Returns "93.1 %"."""
+    return f"{100 * rate:.1f} %"
 
 
 def duration_text(seconds: float | None) -> str | None:

@@ -9,7 +9,7 @@ from efficientnet_tf.utils import files, run_folder
 if typing.TYPE_CHECKING:
     from efficientnet_tf.data import examples as examples_lib
 
-# A grid keeps one list of images for its runs, which are so many folders below.
+# A grid's runs are at most so many folders below its own.
 _LEVELS = 4
 
 
@@ -39,17 +39,31 @@ def count(
 def _count_files(folder, config, examples):
     from efficientnet_tf.data import split_list
 
-    for place in (folder, *folder.absolute().parents[:_LEVELS]):
-        rows = split_list.read(place)
-        if rows is not None:
-            break
-    else:
+    rows = split_list.read(_find_list(folder, config))
+    if rows is None:
         return None
-    splits = config.get("train_on", "train").split("+")
     paths = [
         pathlib.Path(examples.source.name(i)) for i in range(examples.size)
     ]
-    return split_list.count_listed(rows, splits, paths)
+    return split_list.count_listed(rows, _trained_splits(config), paths)
+
+
+def _find_list(folder, config):
+    """Returns the folder with a run's list of images: its own or its grid's."""
+    from transfer.sweep import image_lists
+
+    if not (folder / run_folder.IMAGES_FILE).exists() and "task" in config:
+        for place in folder.absolute().parents[:_LEVELS]:
+            if (place / run_folder.PLAN_FILE).exists():
+                return image_lists.find_list(place, config["task"])
+    return folder
+
+
+def _trained_splits(config):
+    """Returns the names of the splits that a run trained on."""
+    if "splits" in config:  # From scratch.
+        return config["splits"][:1]
+    return config.get("train_on", "train").split("+")
 
 
 def _count_records(config, dataset, examples, data_dir):
@@ -60,10 +74,9 @@ def _count_records(config, dataset, examples, data_dir):
         task = tasks.TASKS.get(config["task"])
         if task is None or task.dataset != dataset:
             return None
-        names = config.get("train_on", "train").split("+")
-        splits = [getattr(task, name) for name in names]
+        splits = [getattr(task, name) for name in _trained_splits(config)]
     elif config.get("dataset") == dataset:
-        splits = config["splits"][:1]
+        splits = _trained_splits(config)
     else:
         return None
     return sum(

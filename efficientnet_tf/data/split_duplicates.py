@@ -56,10 +56,12 @@ def write(
         )
 
 
-def count(folder: str | os.PathLike) -> dict[str, int]:
-    """Returns the part of a run's row about test images in other splits.
+def count(folder: str | os.PathLike, scored_on: str) -> dict[str, int]:
+    """Returns the part of a run's row about images in other splits.
 
-    {} for a run whose images were not compared.
+    Args:
+      folder: with the run's lists; {} if its images were not compared.
+      scored_on: the split that the run was scored on.
     """
     path = pathlib.Path(folder) / run_folder.NEAR_DUPLICATES_FILE
     if not path.exists():
@@ -67,7 +69,8 @@ def count(folder: str | os.PathLike) -> dict[str, int]:
     with path.open(
         newline="", encoding="utf-8", errors="surrogateescape"
     ) as stream:
-        rows = [row for row in csv.DictReader(stream) if row["split"] == "test"]
+        rows = list(csv.DictReader(stream))
+    rows = [row for row in rows if row["split"] == scored_on]
     exact = sum(row["exact"] == "True" for row in rows)
     return {"exact_duplicates": exact, "near_duplicates": len(rows) - exact}
 

@@ -64,7 +64,14 @@ def open_writer(
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="", buffering=1) as file:
+    with path.open(
+        "w",
+        encoding="utf-8",
+        # Names of old archives may be in no encoding.
+        errors="surrogateescape",
+        newline="",
+        buffering=1,
+    ) as file:
         if path.suffix == ".csv":
             yield _csv_writer(file, top)
         elif path.suffix == ".jsonl":

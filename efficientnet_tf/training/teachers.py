@@ -66,12 +66,12 @@ def load(
 def _match(teacher, network, known, wanted):
     """Returns the teacher's output of each of the student's classes."""
     found = network.output_shape[-1]
-    if known is None or found != len(wanted):
-        if found != len(wanted):
-            raise ValueError(
-                f"The teacher {teacher!r} knows {found} classes, but the data "
-                f"set has {len(wanted)}."
-            )
+    if found != len(wanted):
+        raise ValueError(
+            f"The teacher {teacher!r} knows {found} classes, but the data set "
+            f"has {len(wanted)}."
+        )
+    if known is None:
         logging.warning(
             "The teacher %s does not name its classes; its outputs are taken "
             "in the data set's order.",
@@ -87,14 +87,14 @@ def _match(teacher, network, known, wanted):
 class _Reordered:
     """A teacher with its outputs in the order of the student's classes."""
 
-    def __init__(self, network, outputs):
+    def __init__(self, network, order):
         self.trainable = False
         self._network = network
-        self._outputs = outputs
+        self._order = order
 
     def __call__(self, images, training=False):
         scores = self._network(images, training=training)
-        return keras.ops.take(scores, self._outputs, axis=-1)
+        return keras.ops.take(scores, self._order, axis=-1)
 
 
 def _file_of(teacher):

@@ -12,7 +12,12 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import example_files, remote, sources
+from efficientnet_tf.data import (
+    example_files,
+    remote,
+    sources,
+    split_duplicates,
+)
 from efficientnet_tf.models import builder, costs, layers, registry
 from efficientnet_tf.training import (
     callbacks,
@@ -107,6 +112,7 @@ def train_and_evaluate(
     with devices.scope():
         state = _build(model_name, feed, xla)
     row = _run(run, state, feed, workdir, profile_steps)
+    row |= split_duplicates.count(workdir, splits[1])
     return _record(row, workdir, begin, devices)
 
 

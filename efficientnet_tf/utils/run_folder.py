@@ -71,9 +71,18 @@ def read_group_by(
     if workdir is None or not path.exists():
         return None
     config = json.loads(path.read_text())
-    if dataset not in (config.get("task"), config.get("dataset")):
-        return None
-    return config.get("group_by")
+    own = config.get("task") or config.get("dataset") or ""
+    return config.get("group_by") if _is_same(own, dataset) else None
+
+
+def _is_same(one, other):
+    """Whether two names stand for one data set, however a path is spelled."""
+    real = [
+        os.path.realpath(os.path.expanduser(name.partition(":")[2]))
+        for name in (one, other)
+        if name.startswith(files.FOLDER_PREFIX)
+    ]
+    return one == other or (len(real) == 2 and real[0] == real[1])
 
 
 def start_study(plan: Any, workdir: str | os.PathLike) -> None:

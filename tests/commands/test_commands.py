@@ -394,6 +394,16 @@ CASES = {
         1,
         "2 of 22 files could not be read",
     ),
+    "evaluation of a run at another size": (
+        [
+            "evaluate",
+            "--workdir={tmp}/model",
+            "--dataset=folder:{tmp}/good",
+            "--resolution=64",
+        ],
+        2,
+        "--resolution=64 goes with --model; a run has its own",
+    ),
     "evaluation on other classes": (
         [
             "evaluate",

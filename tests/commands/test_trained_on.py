@@ -5,6 +5,7 @@ import pytest
 
 from efficientnet_tf.commands import trained_on
 from efficientnet_tf.data import damaged_files, sources, split_list
+from transfer.sweep import image_lists
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def place(tmp_path, make_folder):
 
 
 def _count(place, photos, workdir="grid/runs/run"):
-    examples = sources.from_folder(place / photos, "all")
+    examples = sources.load(f"folder:{place / photos}", "all")
     return trained_on.count(
         str(place / workdir), f"folder:{place / photos}", examples, None
     )
@@ -59,9 +60,25 @@ def test_other_images_were_not_trained_on(place, make_folder):
 
 def test_a_grids_list_holds_for_its_runs(place):
     folder, trained = place
-    run = folder / "grid" / "runs" / "run"
-    (run / "images.csv").rename(folder / "grid" / "images.csv")
+    grid, task = folder / "grid", f"folder:{folder / 'photos'}"
+    lists = image_lists.find_list(grid, task)
+    lists.mkdir(parents=True)
+    (grid / "runs" / "run" / "images.csv").rename(lists / "images.csv")
+    # A list of somebody else, which is not read.
+    (grid / "images.csv").write_text("name,price\na,1\n")
+    assert _count(folder, "photos") is None
+    path = grid / "runs" / "run" / "config.json"
+    path.write_text(json.dumps({"task": task, "train_on": "train"}))
+    assert _count(folder, "photos") is None
+    (grid / "plan.json").write_text("{}")
     assert _count(folder, "photos") == trained
+
+
+def test_a_run_from_scratch_names_its_split(place):
+    folder, _ = place
+    path = folder / "grid" / "runs" / "run" / "config.json"
+    path.write_text(json.dumps({"splits": ["test", "train"]}))
+    assert _count(folder, "photos") == 4
 
 
 def test_without_a_list_it_is_not_known(place):

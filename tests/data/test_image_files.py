@@ -61,7 +61,7 @@ def test_the_home_folder_is_expanded(place):
 
 
 def test_what_is_not_read_of_a_folder_is_counted(place, caplog):
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", "absl")
     image_files.find(["photos"])
     assert (
         "photos: left out .txt files: 1 (notes.txt); hidden, system or "

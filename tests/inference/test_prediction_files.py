@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -69,3 +70,13 @@ def test_an_empty_array_is_json(tmp_path):
     with prediction_files.open_writer(tmp_path / "p.json", 1):
         pass
     assert json.loads((tmp_path / "p.json").read_text()) == []
+
+
+def test_a_name_in_no_encoding_keeps_its_bytes(tmp_path):
+    name = b"caf\xe9.jpg"
+    row = {"file": os.fsdecode(name), "class": "cat", "probability": 1.0}
+    for suffix in prediction_files.SUFFIXES:
+        path = tmp_path / f"p{suffix}"
+        with prediction_files.open_writer(path, 1) as write:
+            write(row)
+        assert name in path.read_bytes()

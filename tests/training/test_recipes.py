@@ -40,6 +40,7 @@ OUTSIDE = [
     ("min_area", 0.0, "min_area=0.0 must be above 0"),
     ("min_area", 1.01, "min_area=1.01 must be above 0 and at most 1"),
     ("crop_padding", -1, "crop_padding=-1 must be finite and not negative"),
+    ("deep_pixels", "half", "deep_pixels='half' must be one of used, full"),
     ("flip", "yes", "flip='yes' must be of type bool"),
     ("batch_norm", "global", "batch_norm='global' must be one of local, syn"),
     ("stage_resolutions", (64, 31), r"\(64, 31\) must be at least 32"),

@@ -36,6 +36,7 @@ OUTSIDE = [
     ("train_crop", "centre"),
     ("resize", 160),
     ("interpolation", "nearest"),
+    ("deep_pixels", "half"),
     ("frozen_stages", 8),
     ("frozen_stages", -1),
     ("crop", "left"),

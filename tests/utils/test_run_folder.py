@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import pytest
 
@@ -33,7 +34,10 @@ def test_a_run_says_how_its_folder_was_grouped(tmp_path):
     run = {"task": "folder:scans", "group_by": r"p\d+"}
     files.write_json(tmp_path / run_folder.CONFIG_FILE, run)
     assert run_folder.read_group_by(tmp_path, "folder:scans") == r"p\d+"
+    for same in ("folder:./scans", f"folder:{os.getcwd()}/x/../scans/"):
+        assert run_folder.read_group_by(tmp_path, same) == r"p\d+"
     assert run_folder.read_group_by(tmp_path, "folder:others") is None
+    assert run_folder.read_group_by(tmp_path, "scans") is None
     assert run_folder.read_group_by(None, "folder:scans") is None
 
 

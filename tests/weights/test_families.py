@@ -247,7 +247,7 @@ def test_a_named_network_gets_the_padding_of_its_weights(
 ):
     monkeypatch.setitem(variants.VARIANTS, "tiny", row)
     path = write_torch(tmp_path / "efficientnet_b0_ra-3dd342df.pth", row)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "absl"):
         network = loading.build("tiny", weights=path, classes=3)
     assert network.name == "tiny"
     assert network.get_layer(blocks.STEM_PADDING).padding == ((1, 1), (1, 1))
@@ -303,7 +303,7 @@ def test_the_line_says_how_the_normalization_is_known(
     row, tmp_path, caplog, name, family, given, wanted, note
 ):
     path = write_torch(tmp_path / name, row)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "absl"):
         network = loading.build(
             row,
             weights=path,
@@ -321,7 +321,7 @@ def test_the_line_says_how_the_normalization_is_known(
 def test_a_choice_against_the_file_is_said(row, tmp_path, caplog):
     path = tmp_path / "x.weights.h5"
     loading.save(builder.build(row, classes=3), path)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "absl"):
         loading.build(row, weights=path, classes=3, normalization="advprop")
     assert (
         "normalization 'advprop' as you chose, though the weights had "

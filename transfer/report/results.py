@@ -160,7 +160,8 @@ def find_conditions(row: Mapping[str, Any]) -> list[str]:
     found += _choice_conditions(row)
     twins = row.get("exact_duplicates", 0) + row.get("near_duplicates", 0)
     if twins:
-        found.append(f"{twins} test images are nearly in another split")
+        scored_on = row.get("evaluated_on", "test")
+        found.append(f"{twins} {scored_on} images are nearly in another split")
     if row.get("diverged"):
         found.append(f"{row['diverged']} more seeds diverged")
     if published and row["recipe"] not in protocols.PAPER_RECIPES:

@@ -34,7 +34,7 @@ def warn_of_changes(
 ) -> None:
     """Says what changed in the tasks' folders since a grid ended."""
     for name in plan.tasks:
-        lists = _lists(workdir, name)
+        lists = find_list(workdir, name)
         tasks.warn_of_changes(tasks.get_task(name), data_dir, lists)
 
 
@@ -48,10 +48,11 @@ def folder_of(
       workdir: the grid's folder.
       task: its name.
     """
-    lists = _lists(workdir, task)
+    lists = find_list(workdir, task)
     begun = (lists / run_folder.IMAGES_FILE).exists()
     return plan.folder.begin(lists, begun)
 
 
-def _lists(workdir, task):
+def find_list(workdir: str | os.PathLike, task: str) -> pathlib.Path:
+    """Returns the folder of a grid's list of a task's images."""
     return pathlib.Path(workdir) / FOLDER / plan_lib.to_file_name(task)
