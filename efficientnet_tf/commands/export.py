@@ -1,4 +1,4 @@
-"""Exports a classifier: as a SavedModel, or as a file of Keras's own layers.
+"""Exports a classifier as a SavedModel or in Keras's own layers.
 
 efficientnet export --model=efficientnet_lite0 --output=/tmp/lite0
 """

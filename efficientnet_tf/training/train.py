@@ -94,8 +94,7 @@ def train_and_evaluate(
       MemoryError: training cannot fit into this machine's memory.
       callbacks.Preempted: SIGTERM or SIGINT arrived; the state is saved.
     """
-    begin = time.perf_counter()
-    workdir = pathlib.Path(workdir)
+    begin, workdir = time.perf_counter(), pathlib.Path(workdir)
     variant = registry.get_variant(model_name)
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
     run |= {"recipe": recipe, **run_config.describe(model_name, config, folder)}
