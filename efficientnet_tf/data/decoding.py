@@ -97,6 +97,11 @@ def decode(image: tf.Tensor, deep_pixels: str | None = None) -> tf.Tensor:
         _note_deep(header, deep_pixels)
         return _decode(image, header, deep_pixels)
 
+    def decode_png():
+        _note_deep(header, deep_pixels)
+        turned = header._replace(orientation=_find_orientation(image))
+        return _decode_exact(image, turned, deep_pixels)
+
     def read():
         if tf.executing_eagerly():
             return _read_eagerly(image, deep_pixels)
@@ -105,7 +110,10 @@ def decode(image: tf.Tensor, deep_pixels: str | None = None) -> tf.Tensor:
         )
         return tf.numpy_function(function, [image], "uint8", stateful=False)
 
-    pixels = tf.cond(header.exact, decode_exact, read)
+    def decode_other():
+        return tf.cond(header.kind == formats.PNG, decode_png, read)
+
+    pixels = tf.cond(header.exact, decode_exact, decode_other)
     pixels.set_shape([None, None, 3])
     return pixels
 
@@ -179,10 +187,13 @@ def read_image(
         raise OSError(f"{path} is empty.")
     try:
         header = headers.read_header(tf.constant(data))
+        if not header.exact and header.kind != formats.PNG:
+            return tf.constant(pillow_files.decode(data, deep_pixels))
         _note_deep(header, deep_pixels)
-        if header.exact:
-            return _decode_exact(tf.constant(data), header, deep_pixels)
-        return tf.constant(pillow_files.decode(data, deep_pixels))
+        if not header.exact:
+            orientation = pillow_files.read_orientation(data)
+            header = header._replace(orientation=tf.constant(orientation))
+        return _decode_exact(tf.constant(data), header, deep_pixels)
     except tf.errors.InvalidArgumentError:
         kind = formats.identify(data)
         raise OSError(f"{path} is a damaged or truncated {kind}.") from None
@@ -211,6 +222,22 @@ def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
         return turned
 
     return tf.cond(orientation == 1, lambda: tf.identity(image), turn_it)
+
+
+def _find_orientation(image):
+    """Returns the orientation of a PNG whose EXIF data Pillow alone reads.
+
+    Its pixels are TensorFlow's all the same: Pillow keeps 8 of 16 bits.
+    """
+    if not tf.executing_eagerly():
+        found = tf.numpy_function(
+            pillow_files.read_orientation, [image], "int32", stateful=False
+        )
+        return tf.ensure_shape(found, [])
+    try:
+        return tf.constant(pillow_files.read_orientation(image.numpy()))
+    except ValueError as error:  # As in the graph.
+        raise tf.errors.InvalidArgumentError(None, None, str(error)) from None
 
 
 def _read_eagerly(image, deep_pixels):

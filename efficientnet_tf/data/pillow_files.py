@@ -1,5 +1,6 @@
 """Image files that TensorFlow cannot decode, or not rightly, by Pillow."""
 
+import contextlib
 import importlib
 import io
 import threading
@@ -7,7 +8,7 @@ import warnings
 
 import numpy as np
 from absl import logging
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from efficientnet_tf.data import formats
 
@@ -26,10 +27,9 @@ _lock = threading.Lock()
 # A package with a Pillow plugin for HEIC; Pillow has none.
 _HEIF = "pillow_heif"
 
-_UNKNOWN = "is not an image that is known here"
+_UNKNOWN = "is not an image in a known format"
 
-# Where a PNG has the bits a sample, and TIFF's tag for them.
-_PNG_BITS = 24
+# TIFF's tag for the bits of a sample.
 _BITS_PER_SAMPLE = 258
 
 
@@ -47,23 +47,24 @@ def decode(data: bytes, deep_pixels: str | None = None) -> np.ndarray:
     kind = formats.identify(data[: formats.MAGIC_BYTES])
     if kind == "HEIC":
         _register_heif()
-    # Of damaged EXIF data and of very large images, which TensorFlow does not
-    # mind either.
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            opened = Image.open(io.BytesIO(data))
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
-        except UnidentifiedImageError:
-            raise ValueError(_say_unknown(kind)) from None
-        # Pillow's plugins raise what they like on damaged files.
-        except Exception as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            said = f"is a damaged or truncated {kind}" if kind else _UNKNOWN
-            raise ValueError(f"{said} ({reason})") from None
-        return _to_rgb(
-            image, kind or opened.format, _is_deep(opened), deep_pixels
-        )
+    with _explained(kind):
+        opened = Image.open(io.BytesIO(data))
+        opened.load()
+        image = ImageOps.exif_transpose(opened)
+    return _to_rgb(image, kind or opened.format, _is_deep(opened), deep_pixels)
+
+
+def read_orientation(data: bytes) -> np.int32:
+    """Returns the EXIF orientation that Pillow turns an image by, 1 to 8.
+
+    Raises:
+      ValueError: as from `decode`.
+    """
+    with _explained(formats.identify(data[: formats.MAGIC_BYTES])):
+        opened = Image.open(io.BytesIO(data))
+        opened.load()  # A text may stand behind the pixels.
+        found = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    return np.int32(found if found in range(1, 9) else 1)
 
 
 def note_deep(deep_pixels: str) -> None:
@@ -86,6 +87,23 @@ def count_bits(samples: np.ndarray) -> int:
     """Returns the smallest of `DEPTHS` that holds every sample."""
     largest = int(samples.max(initial=0))
     return next(depth for depth in DEPTHS if largest < 2**depth)
+
+
+@contextlib.contextmanager
+def _explained(kind):
+    """Turns what Pillow raises into a ValueError that says what is wrong."""
+    # Of damaged EXIF data and of very large images, which TensorFlow does not
+    # mind either.
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            yield
+        except UnidentifiedImageError:
+            raise ValueError(_say_unknown(kind)) from None
+        # Pillow's plugins raise what they like on damaged files.
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            said = f"is a damaged or truncated {kind}" if kind else _UNKNOWN
+            raise ValueError(f"{said} ({reason})") from None
 
 
 def _to_rgb(image, kind, deep, deep_pixels):
