@@ -229,7 +229,7 @@ def _save(cache, root, known, good):
             np.savez(temporary, **arrays)
         files.prune(cache.parent, CACHE_LIMIT)
     except OSError as error:
-        logging.warning("What was found out is not kept: %s", error)
+        logging.warning("Cannot cache which images are readable: %s", error)
 
 
 def _bytes(rows):

@@ -17,8 +17,6 @@ import tensorflow as tf
 
 from efficientnet_tf.data import formats, headers, pillow_files
 
-FORMATS = "JPEG, PNG, GIF, BMP, WebP, TIFF or AVIF"
-
 # Pillow's; TensorFlow's own default, which the official code had, is faster by
 # little and differs from it by up to 8 levels.
 _DCT = "INTEGER_ACCURATE"
@@ -37,15 +35,6 @@ _NOT_EXACT = (
 )
 
 _graph_only = contextvars.ContextVar("graph_only", default=False)
-
-
-def identify(head: bytes) -> str:
-    """Returns the format's name by a file's first bytes, "" if unknown.
-
-    Args:
-      head: at least `formats.MAGIC_BYTES` of them, or the whole file.
-    """
-    return formats.identify(head)
 
 
 @contextlib.contextmanager
@@ -72,8 +61,7 @@ def name_not_exact(image: tf.Tensor) -> str:
     header = headers.read_header(image)
     if header.exact:
         return ""
-    known = (*_NOT_EXACT, f"a {identify(image.numpy()) or 'file'}")
-    return known[int(header.kind)]
+    return _name(image, header.kind).numpy().decode() or "a file"
 
 
 def decode(image: tf.Tensor, deep_pixels: str | None = None) -> tf.Tensor:
@@ -325,14 +313,18 @@ def _crop_jpeg(image, draw_crop):
 
 def _say_refused(image, kind):
     """Returns what to say of an image that the graph cannot decode."""
+    name = _name(image, kind)
+    said = tf.strings.join([name, ", which an exported model cannot decode"])
+    return tf.where(name == "", "not an image in a known format", said)
+
+
+def _name(image, kind):
+    """Returns "a TIFF", or what an image is of `_NOT_EXACT`; "" if unknown."""
     name = formats.name_format(image)
+    vowel = tf.strings.regex_full_match(name, "[AIO].*")
+    other = tf.strings.join([tf.where(vowel, "an ", "a "), name])
     known = tf.gather([*_NOT_EXACT, ""], kind)
-    other = tf.where(
-        name == "",
-        "not an image that is known here",
-        tf.strings.join([name, ", which only image files on disk may be"]),
-    )
-    return tf.where(known == "", other, known)
+    return tf.where((known == "") & (name != ""), other, known)
 
 
 def _note_deep(header, deep_pixels):

@@ -118,7 +118,7 @@ def _to_rgb(image, kind, deep, deep_pixels):
         # Pillow keeps the upper 8 of the 16 bits of each colour.
         if deep_pixels is not None:
             note_deep(deep_pixels)
-        if deep_pixels != "full" and pixels.max(initial=0) < 2**6:
+        if pixels.max(initial=0) < 2**6:  # Whatever `deep_pixels` says.
             raise ValueError(
                 f"is a {kind} of 16 bits a colour that uses 14 or fewer, of "
                 "which Pillow keeps too few; convert it to 8 bits"
