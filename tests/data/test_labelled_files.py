@@ -143,6 +143,16 @@ def test_a_second_look_decodes_only_what_is_new(folder, monkeypatch):
             assert facts.sketch.bits == first.facts[path].sketch.bits
 
 
+def test_a_damaged_cache_is_made_anew(folder):
+    facts = divide(folder, ("all",)).facts
+    cache = damaged_files._cache_file(folder)
+    size = cache.stat().st_size
+    with cache.open("r+b") as stream:
+        stream.truncate(size // 2)
+    assert divide(folder, ("all",)).facts.keys() == facts.keys()
+    assert cache.stat().st_size == size
+
+
 def add(folder):
     for name in "ab":
         shutil.copy(folder / name / "000.png", folder / name / "zzz.png")
