@@ -49,9 +49,10 @@ def decode(data: bytes, deep_pixels: str | None = None) -> np.ndarray:
         _register_heif()
     with _explained(kind):
         opened = Image.open(io.BytesIO(data))
+        deep = _is_deep(opened)
         opened.load()
         image = ImageOps.exif_transpose(opened)
-    return _to_rgb(image, kind or opened.format, _is_deep(opened), deep_pixels)
+    return _to_rgb(image, kind or opened.format, deep, deep_pixels)
 
 
 def read_orientation(data: bytes) -> np.int32:
@@ -138,8 +139,10 @@ def _scale(samples, kind, deep_pixels):
 
 
 def _is_deep(image):
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(_BITS_PER_SAMPLE, (8,))
+    """Whether an image that is not loaded yet has 16 bits a sample."""
+    if image.format == "PPM":  # Of any other maximum, Pillow scales by that.
+        return image.tile[0].args[-1] == 2**16 - 1
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
     return max(bits) > 8
 
 

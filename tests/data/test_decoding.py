@@ -335,18 +335,23 @@ def test_what_an_exported_model_cannot_decode_is_named(encoded, said):
         decoding.decode_in_graph(tf.constant(encoded + bytes(200)))
 
 
-def test_a_dark_colour_tiff_is_refused_whatever_deep_pixels_says(tmp_path):
-    path = tmp_path / "deep.tif"
-    for largest, refused in ((2**12 - 1, True), (2**14 - 1, True), (2**16, 0)):
-        samples = np.full((4, 4, 3), largest - 1, "uint16")
-        path.write_bytes(_make_deep_tiff(samples))
+@pytest.mark.parametrize("kind", ["TIFF", "PPM"])
+def test_deep_colours_that_pillow_cuts_are_refused(tmp_path, kind):
+    path = tmp_path / "deep"
+    for bits, refused in ((12, True), (14, True), (15, False), (16, False)):
+        samples = np.full((4, 4, 3), 2**bits - 256, "uint16")
+        ppm = b"P6\n4 4\n65535\n" + samples.astype(">u2").tobytes()
+        path.write_bytes(ppm if kind == "PPM" else _make_deep_tiff(samples))
         for deep_pixels in (None, "used", "full"):
             if refused:
                 with pytest.raises(OSError, match="uses 14 or fewer"):
                     decoding.read_image(path, deep_pixels)
             else:
                 found = decoding.read_image(path, deep_pixels).numpy()
-                np.testing.assert_array_equal(found, samples >> 8)
+                np.testing.assert_allclose(found, samples >> 8, atol=1)
+    samples = np.full((4, 4, 3), 2**11, ">u2")
+    path.write_bytes(b"P6\n4 4\n4095\n" + samples.tobytes())
+    assert decoding.read_image(path).numpy().max() == 128
 
 
 def _make_deep_tiff(samples):
