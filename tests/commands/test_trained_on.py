@@ -29,7 +29,7 @@ def place(tmp_path, make_folder):
 
 
 def _count(place, photos, workdir="grid/runs/run"):
-    examples = sources.from_folder(place / photos, "all")
+    examples = sources.load(f"folder:{place / photos}", "all")
     return trained_on.count(
         str(place / workdir), f"folder:{place / photos}", examples, None
     )
