@@ -75,10 +75,12 @@ def extract_features(
     for value in network.get_weights():
         digest.update(value.tobytes())
     path = cache_folder() / f"{digest.hexdigest()[:32]}.npz"
-    # Another process may remove it at any time.
-    with contextlib.suppress(FileNotFoundError), np.load(path) as cached:
+    cached = cache_folder_lib.load_arrays(path, ("features", "labels"))
+    if cached:
         logging.info("Features from %s.", path)
-        os.utime(path)  # `files.prune` removes the longest unused.
+        # Another process may remove it at any time.
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(path)  # `files.prune` removes the longest unused.
         return cached["features"], cached["labels"]
     pairs = []
     for images, labels in tqdm.tqdm(

@@ -4,9 +4,8 @@ import collections
 import dataclasses
 import os
 import pathlib
-import unicodedata
 
-from efficientnet_tf.data import folder_names, folder_walk
+from efficientnet_tf.data import class_checks, folder_names, folder_walk
 
 # {class name: its image files}.
 Classes = dict[str, list[pathlib.Path]]
@@ -67,8 +66,8 @@ def read(path: str | os.PathLike) -> Layout:
     listed = {s: reader.list_classes(f) for s, f in splits.items()}
     reader.drop_unlabelled(listed, splits)
     for classes in listed.values():
-        _check_spelling(top.path, classes)
-    _check_same_classes(top.path, listed)
+        class_checks.check_spelling(top.path, classes)
+    class_checks.check_same_classes(top.path, listed)
     folders = {
         split: splits[split].path.relative_to(top.path).as_posix()
         for split in listed
@@ -121,7 +120,7 @@ class _Reader:
         flat = [name for name in named if name not in labelled]
         rest = [name for name in children if name not in named]
         if not labelled:
-            self._check_flat(children, flat, rest)
+            self._check_flat(children, {n: named[n] for n in flat}, rest)
             return {}
         for name in rest:
             if _is_labelled(children[name]) or not (
@@ -160,12 +159,19 @@ class _Reader:
             raise RuntimeError(
                 f"{self.root} holds {' and '.join(flat)}{also}, which hold "
                 "images but no class folders: expected "
-                f"{self.root}/{flat[0]}/CLASS/IMAGE.jpg."
+                f"{self.root}/{next(iter(flat))}/CLASS/IMAGE.jpg."
             )
-        (name,) = flat
-        if name.lower() != "train":  # Which is a class beside "bus".
-            self.left_out.add(_UNLABELLED, children[name].walk())
-            self._unlabelled.add(children[name].path)
+        ((name, split),) = flat.items()
+        if name.lower() == "train":  # Which is a class beside "bus".
+            return
+        if split != "test":  # "valid" beside "invalid", "dev" beside "sales".
+            raise RuntimeError(
+                f"{children[name].path} may be a class like "
+                f"{folder_walk.list_names(rest)} beside it, or unlabelled "
+                f"images for {split}: rename it, or move it away."
+            )
+        self.left_out.add(_UNLABELLED, children[name].walk())
+        self._unlabelled.add(children[name].path)
 
     def _leave_flat(self, folder, split):
         if split == "train":
@@ -206,21 +212,9 @@ class _Reader:
                 f"{folder.path} holds {len(folder.files):,} images but no "
                 f"class folders: expected {folder.path}/CLASS/IMAGE.jpg."
             )
-        self._check_not_turned(children)
+        class_checks.check_not_turned(self.root, children)
+        class_checks.check_not_repeated(self.root, children)
         return {child.name: self._list_files(child) for child in children}
-
-    def _check_not_turned(self, children):
-        """Refuses CLASS/train/IMAGE.jpg, which would mix the splits."""
-        for child in children:
-            inner = [folder.name for folder in child.full]
-            if child.files or not inner:
-                return
-            if folder_names.find_splits(inner).keys() != set(inner):
-                return
-        raise RuntimeError(
-            f"{self.root} holds split folders inside its class folders, such "
-            f"as {child.name}/{inner[0]}: expected {inner[0]}/{child.name}."
-        )
 
     def _list_files(self, folder):
         """Returns the images of a class, at any depth, without masks."""
@@ -305,36 +299,3 @@ def _find_mask_folders(folder):
         if 2 * same > len(own):
             found.add(child.name)
     return found
-
-
-def _check_spelling(root, classes):
-    """Raises RuntimeError for a class that is there in two spellings."""
-    spelled: dict[str, str] = {}
-    for name in classes:
-        # Another system may encode the same accent differently.
-        plain = unicodedata.normalize("NFC", name).strip()
-        if plain in spelled:
-            raise RuntimeError(
-                f"{root} holds the class {plain!r} twice: as "
-                f"{ascii(spelled[plain])} and {ascii(name)}."
-            )
-        spelled[plain] = name
-
-
-def _check_same_classes(root, listed):
-    """Raises RuntimeError if two splits have different class folders."""
-    (first, wanted), *others = listed.items()
-    for split, classes in others:
-        differences = [
-            f"{len(names)} only in {place} ({folder_walk.list_names(names)})"
-            for place, names in (
-                (split, sorted(classes.keys() - wanted.keys())),
-                (first, sorted(wanted.keys() - classes.keys())),
-            )
-            if names
-        ]
-        if differences:
-            raise RuntimeError(
-                f"{root}: {split} and {first} differ in the class folders: "
-                f"{', '.join(differences)}."
-            )

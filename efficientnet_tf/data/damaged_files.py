@@ -21,6 +21,10 @@ from efficientnet_tf.utils import cache_folder, files, run_folder
 CACHE = "images"
 CACHE_LIMIT = 2**30
 _VERSION = 1
+_COLUMNS = (
+    *("version", "names", "sizes", "times", "sha256"),
+    *("digests", "bits", "thumbnails"),
+)
 
 # Shown only if it takes longer, in seconds.
 _BAR_DELAY = 2
@@ -179,11 +183,7 @@ def _cache_file(root):
 
 def _load(cache):
     """Returns {name: Facts}; {} without a readable cache."""
-    try:
-        with np.load(cache) as arrays:
-            columns = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, KeyError):
-        return {}
+    columns = cache_folder.load_arrays(cache, _COLUMNS)
     if columns.get("version") != _VERSION:
         return {}
     names = columns["names"].tobytes().decode(errors="surrogateescape")
@@ -229,7 +229,7 @@ def _save(cache, root, known, good):
             np.savez(temporary, **arrays)
         files.prune(cache.parent, CACHE_LIMIT)
     except OSError as error:
-        logging.warning("What was found out is not kept: %s", error)
+        logging.warning("Cannot cache which images are readable: %s", error)
 
 
 def _bytes(rows):

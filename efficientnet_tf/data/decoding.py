@@ -17,8 +17,6 @@ import tensorflow as tf
 
 from efficientnet_tf.data import formats, headers, pillow_files
 
-FORMATS = "JPEG, PNG, GIF, BMP, WebP, TIFF or AVIF"
-
 # Pillow's; TensorFlow's own default, which the official code had, is faster by
 # little and differs from it by up to 8 levels.
 _DCT = "INTEGER_ACCURATE"
@@ -37,15 +35,6 @@ _NOT_EXACT = (
 )
 
 _graph_only = contextvars.ContextVar("graph_only", default=False)
-
-
-def identify(head: bytes) -> str:
-    """Returns the format's name by a file's first bytes, "" if unknown.
-
-    Args:
-      head: at least `formats.MAGIC_BYTES` of them, or the whole file.
-    """
-    return formats.identify(head)
 
 
 @contextlib.contextmanager
@@ -72,8 +61,7 @@ def name_not_exact(image: tf.Tensor) -> str:
     header = headers.read_header(image)
     if header.exact:
         return ""
-    known = (*_NOT_EXACT, f"a {identify(image.numpy()) or 'file'}")
-    return known[int(header.kind)]
+    return _name(image, header.kind).numpy().decode() or "a file"
 
 
 def decode(image: tf.Tensor, deep_pixels: str | None = None) -> tf.Tensor:
@@ -97,6 +85,11 @@ def decode(image: tf.Tensor, deep_pixels: str | None = None) -> tf.Tensor:
         _note_deep(header, deep_pixels)
         return _decode(image, header, deep_pixels)
 
+    def decode_png():
+        _note_deep(header, deep_pixels)
+        turned = header._replace(orientation=_find_orientation(image))
+        return _decode_exact(image, turned, deep_pixels)
+
     def read():
         if tf.executing_eagerly():
             return _read_eagerly(image, deep_pixels)
@@ -105,7 +98,10 @@ def decode(image: tf.Tensor, deep_pixels: str | None = None) -> tf.Tensor:
         )
         return tf.numpy_function(function, [image], "uint8", stateful=False)
 
-    pixels = tf.cond(header.exact, decode_exact, read)
+    def decode_other():
+        return tf.cond(header.kind == formats.PNG, decode_png, read)
+
+    pixels = tf.cond(header.exact, decode_exact, decode_other)
     pixels.set_shape([None, None, 3])
     return pixels
 
@@ -179,10 +175,13 @@ def read_image(
         raise OSError(f"{path} is empty.")
     try:
         header = headers.read_header(tf.constant(data))
+        if not header.exact and header.kind != formats.PNG:
+            return tf.constant(pillow_files.decode(data, deep_pixels))
         _note_deep(header, deep_pixels)
-        if header.exact:
-            return _decode_exact(tf.constant(data), header, deep_pixels)
-        return tf.constant(pillow_files.decode(data, deep_pixels))
+        if not header.exact:
+            orientation = pillow_files.read_orientation(data)
+            header = header._replace(orientation=tf.constant(orientation))
+        return _decode_exact(tf.constant(data), header, deep_pixels)
     except tf.errors.InvalidArgumentError:
         kind = formats.identify(data)
         raise OSError(f"{path} is a damaged or truncated {kind}.") from None
@@ -211,6 +210,22 @@ def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
         return turned
 
     return tf.cond(orientation == 1, lambda: tf.identity(image), turn_it)
+
+
+def _find_orientation(image):
+    """Returns the orientation of a PNG whose EXIF data Pillow alone reads.
+
+    Its pixels are TensorFlow's all the same: Pillow keeps 8 of 16 bits.
+    """
+    if not tf.executing_eagerly():
+        found = tf.numpy_function(
+            pillow_files.read_orientation, [image], "int32", stateful=False
+        )
+        return tf.ensure_shape(found, [])
+    try:
+        return tf.constant(pillow_files.read_orientation(image.numpy()))
+    except ValueError as error:  # As in the graph.
+        raise tf.errors.InvalidArgumentError(None, None, str(error)) from None
 
 
 def _read_eagerly(image, deep_pixels):
@@ -298,14 +313,18 @@ def _crop_jpeg(image, draw_crop):
 
 def _say_refused(image, kind):
     """Returns what to say of an image that the graph cannot decode."""
+    name = _name(image, kind)
+    said = tf.strings.join([name, ", which an exported model cannot decode"])
+    return tf.where(name == "", "not an image in a known format", said)
+
+
+def _name(image, kind):
+    """Returns "a TIFF", or what an image is of `_NOT_EXACT`; "" if unknown."""
     name = formats.name_format(image)
+    vowel = tf.strings.regex_full_match(name, "[AIO].*")
+    other = tf.strings.join([tf.where(vowel, "an ", "a "), name])
     known = tf.gather([*_NOT_EXACT, ""], kind)
-    other = tf.where(
-        name == "",
-        "not an image that is known here",
-        tf.strings.join([name, ", which only image files on disk may be"]),
-    )
-    return tf.where(known == "", other, known)
+    return tf.where((known == "") & (name != ""), other, known)
 
 
 def _note_deep(header, deep_pixels):

@@ -59,11 +59,11 @@ def _read_orientation(exif):
     value = tf.where(is_short, number(entries[:, 8:10]), entries[:, 8])
     value = tf.where(is_long, number(entries[:, 8:12]), value)
     usable = is_short | is_long | (kinds == _BYTE)
-    # Of several, the first counts; more than four bytes would be elsewhere.
+    # Of several values, the first; more than four bytes would be elsewhere.
     values = number(entries[:, 4:8])
     usable &= (values >= 1) & (values <= tf.where(is_long, 1, 2))
     found = tf.where(usable, value, 0)[tags == _ORIENTATION_TAG]
-    # The first one counts.
+    # Of several entries, the first.
     return tf.concat([tf.where(known, found, -1), [-1]], axis=0)[0]
 
 

@@ -51,7 +51,8 @@ def divide(
       seed: of the cut.
 
     Raises:
-      ValueError: an unknown split, or --group_by that fits no image.
+      ValueError: an unknown split, "all" beside another, or --group_by that
+        fits no image.
       FileNotFoundError: there is no such folder.
       RuntimeError: a folder that is not understood, too small a class, files
         that cannot be read, or changes that a resumed run cannot go on with.
@@ -59,6 +60,13 @@ def divide(
     for split in splits:
         if split not in SPLITS:
             raise ValueError(configs.unknown("split", split, SPLITS))
+    others = [split for split in splits if split != ALL]
+    if others and ALL in splits:
+        raise ValueError(
+            f"The split {ALL!r} is every labelled image, {others[0]!r} among "
+            "them; it stands alone. Choose one of "
+            f"{', '.join(folder_names.SPLITS)} instead."
+        )
     layout = class_folders.read(path)
     if options.resumes and options.workdir is not None:
         rows = split_list.read(options.workdir)
@@ -94,7 +102,7 @@ def warn_of_changes(
     except (OSError, RuntimeError) as error:
         logging.warning("The run's images have changed: %s", error)
         return
-    changes = split_list.compare(rows, layout.root, _all_files(layout))
+    changes = _compare(rows, layout)
     if changes:
         logging.warning(
             "The images in %s have changed since this run: %s. Nothing is "
@@ -107,7 +115,7 @@ def warn_of_changes(
 def _resume(layout, rows, splits, options):
     """Returns the division of a run's list, if its files are as they were."""
     root = layout.root
-    changes = split_list.compare(rows, root, _all_files(layout))
+    changes = _compare(rows, layout)
     if not changes.harmless:
         raise RuntimeError(
             f"The images in {root} have changed since the run in "
@@ -128,20 +136,31 @@ def _resume(layout, rows, splits, options):
     for row in rows:
         if row.split in divided:
             divided[row.split][row.label].append(root / row.path)
-    good, bad = _examine(root, divided, options)
+    # Without `damaged_files.check`, which would replace the run's own list.
+    paths = _list_files(divided)
+    good, bad = damaged_files.examine(root, paths)
     if bad:
-        raise RuntimeError(f"{next(iter(bad.values()))} It could be read once.")
+        raise RuntimeError(
+            f"{len(bad):,} of the run's {len(paths):,} images can no longer be "
+            f"read; {next(iter(bad.values()))} It was readable when the run "
+            "began."
+        )
     division = _make_division(class_names, divided, good)
     _log(layout, division, {})
     return division
 
 
-def _all_files(layout):
+def _compare(rows, layout):
+    return split_list.compare(rows, layout.root, _list_files(layout.listed))
+
+
+def _list_files(divided):
+    """Returns the files of {split: classes}."""
     return [
         file
-        for classes in layout.listed.values()
-        for files_ in classes.values()
-        for file in files_
+        for classes in divided.values()
+        for own in classes.values()
+        for file in own
     ]
 
 
@@ -214,12 +233,7 @@ def _warn_of_groups(listed, group_of, without, options):
 
 
 def _examine(root, divided, options):
-    paths = [
-        file
-        for classes in divided.values()
-        for own in classes.values()
-        for file in own
-    ]
+    paths = _list_files(divided)
     good, bad = damaged_files.examine(root, paths)
     damaged_files.check(
         root,

@@ -1,5 +1,6 @@
 """Image files that TensorFlow cannot decode, or not rightly, by Pillow."""
 
+import contextlib
 import importlib
 import io
 import threading
@@ -7,7 +8,7 @@ import warnings
 
 import numpy as np
 from absl import logging
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from efficientnet_tf.data import formats
 
@@ -26,10 +27,9 @@ _lock = threading.Lock()
 # A package with a Pillow plugin for HEIC; Pillow has none.
 _HEIF = "pillow_heif"
 
-_UNKNOWN = "is not an image that is known here"
+_UNKNOWN = "is not an image in a known format"
 
-# Where a PNG has the bits a sample, and TIFF's tag for them.
-_PNG_BITS = 24
+# TIFF's tag for the bits of a sample.
 _BITS_PER_SAMPLE = 258
 
 
@@ -47,23 +47,25 @@ def decode(data: bytes, deep_pixels: str | None = None) -> np.ndarray:
     kind = formats.identify(data[: formats.MAGIC_BYTES])
     if kind == "HEIC":
         _register_heif()
-    # Of damaged EXIF data and of very large images, which TensorFlow does not
-    # mind either.
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            opened = Image.open(io.BytesIO(data))
-            opened.load()
-            image = ImageOps.exif_transpose(opened)
-        except UnidentifiedImageError:
-            raise ValueError(_say_unknown(kind)) from None
-        # Pillow's plugins raise what they like on damaged files.
-        except Exception as error:
-            reason = str(error).strip().split("\n")[0] or type(error).__name__
-            said = f"is a damaged or truncated {kind}" if kind else _UNKNOWN
-            raise ValueError(f"{said} ({reason})") from None
-        return _to_rgb(
-            image, kind or opened.format, _is_deep(opened), deep_pixels
-        )
+    with _explained(kind):
+        opened = Image.open(io.BytesIO(data))
+        deep = _is_deep(opened)
+        opened.load()
+        image = ImageOps.exif_transpose(opened)
+    return _to_rgb(image, kind or opened.format, deep, deep_pixels)
+
+
+def read_orientation(data: bytes) -> np.int32:
+    """Returns the EXIF orientation that Pillow turns an image by, 1 to 8.
+
+    Raises:
+      ValueError: as from `decode`.
+    """
+    with _explained(formats.identify(data[: formats.MAGIC_BYTES])):
+        opened = Image.open(io.BytesIO(data))
+        opened.load()  # A text may stand behind the pixels.
+        found = opened.getexif().get(ExifTags.Base.Orientation, 1)
+    return np.int32(found if found in range(1, 9) else 1)
 
 
 def note_deep(deep_pixels: str) -> None:
@@ -88,6 +90,23 @@ def count_bits(samples: np.ndarray) -> int:
     return next(depth for depth in DEPTHS if largest < 2**depth)
 
 
+@contextlib.contextmanager
+def _explained(kind):
+    """Turns what Pillow raises into a ValueError that says what is wrong."""
+    # Of damaged EXIF data and of very large images, which TensorFlow does not
+    # mind either.
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            yield
+        except UnidentifiedImageError:
+            raise ValueError(_say_unknown(kind)) from None
+        # Pillow's plugins raise what they like on damaged files.
+        except Exception as error:
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            said = f"is a damaged or truncated {kind}" if kind else _UNKNOWN
+            raise ValueError(f"{said} ({reason})") from None
+
+
 def _to_rgb(image, kind, deep, deep_pixels):
     if image.mode == "F":
         raise ValueError(
@@ -100,7 +119,7 @@ def _to_rgb(image, kind, deep, deep_pixels):
         # Pillow keeps the upper 8 of the 16 bits of each colour.
         if deep_pixels is not None:
             note_deep(deep_pixels)
-        if deep_pixels != "full" and pixels.max(initial=0) < 2**6:
+        if pixels.max(initial=0) < 2**6:  # Whatever `deep_pixels` says.
             raise ValueError(
                 f"is a {kind} of 16 bits a colour that uses 14 or fewer, of "
                 "which Pillow keeps too few; convert it to 8 bits"
@@ -120,8 +139,10 @@ def _scale(samples, kind, deep_pixels):
 
 
 def _is_deep(image):
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(_BITS_PER_SAMPLE, (8,))
+    """Whether an image that is not loaded yet has 16 bits a sample."""
+    if image.format == "PPM":  # Of any other maximum, Pillow scales by that.
+        return image.tile[0].args[-1] == 2**16 - 1
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
     return max(bits) > 8
 
 

@@ -89,13 +89,6 @@ def from_records(path: str | os.PathLike, split: str) -> examples_lib.Examples:
     return tfrecords.from_records(path, split, imagenet.wordnet_ids())
 
 
-def from_folder(
-    path: str | os.PathLike, split: str, seed: int = 0
-) -> examples_lib.Examples:
-    """Reads a split of a folder of class folders; see `from_folder_splits`."""
-    return from_folder_splits(path, (split,), seed=seed)[split]
-
-
 def from_folder_splits(
     path: str | os.PathLike,
     splits: Sequence[str] = folder_names.SPLITS,

@@ -92,10 +92,10 @@ def test_a_file_that_workers_cannot_decode_is_refused_by_name(
     address, tmp_path, make_folder, place
 ):
     folder = make_folder(tmp_path, {"a": 15, "b": 15}, size=16)
-    names = sources.from_folder(folder, "train").source.names
+    names = sources.load(f"folder:{folder}", "train").source.names
     path = pathlib.Path(names[place])
     image_files.make_picture().save(path, "TIFF")
-    examples = sources.from_folder(folder, "train")
+    examples = sources.load(f"folder:{folder}", "train")
     corrupt = resumable.Corrupt(examples.size, 0.5)  # Not one of these.
     with (
         pytest.raises(RuntimeError, match=f"{path.name} is a TIFF, .* convert"),

@@ -201,6 +201,15 @@ UNDERSTOOD = {
         {None: {"mask": 2, "no_mask": 2}},
         "",
     ),
+    "the same folders inside some classes": (
+        [
+            *("cat/{images,masks}/1.jpg", "emu/{images,masks}/1.jpg"),
+            *("dog/{old/1,new/1,1}.jpg", "fox/{old/1,new/1,1}.jpg"),
+            *("gnu/{2020/1,a/1}.jpg", "owl/{2020/1,b/1}.jpg"),
+        ],
+        {None: {"cat": 1, "dog": 3, "emu": 1, "fox": 3, "gnu": 2, "owl": 2}},
+        "masks or annotations: 2 (cat/masks/1.jpg, emu/masks/1.jpg)",
+    ),
     "folders inside classes": (
         ["cat/2020/1.jpg", "cat/2021/1.jpg", "dog/old/x/1.jpg"],
         {None: CLASSES},
@@ -247,6 +256,44 @@ REFUSED = {
     "splits inside classes": (
         ["cat/train/1.jpg", "cat/test/2.jpg", "dog/train/1.jpg"],
         "split folders inside its class folders, such as dog/train",
+    ),
+    "splits in another language": (
+        splits(train="treino", validation="teste")[0],
+        r"holds teste, treino, which repeat the same sub-folders \(cat, dog\)",
+    ),
+    "splits in short": (
+        ["data/tr/{cat/1,dog/1}.jpg", "data/te/{Cat/1,Dog/1,emu/1}.jpg"],
+        r"holds te, tr, which repeat the same sub-folders \(cat, dog\)",
+    ),
+    "folds": (
+        [f"fold{i}/{c}/1.jpg" for i in range(4) for c in "abcde"[i // 2 :]],
+        r"holds fold0, fold1, fold2, ..., which repeat .* \(a, b, c, ...\)",
+    ),
+    "sensors": (splits(train="rgb", test="depth")[0], "holds depth, rgb, whic"),
+    "splits of which one has few classes": (
+        [*(f"tr/{c}/1.jpg" for c in "abcdef"), "te/{b/1,c/1}.jpg"],
+        r"holds te, tr, which repeat the same sub-folders \(b, c\)",
+    ),
+    "folders around the classes": (
+        splits(train="tr/images", test="te/images")[0],
+        "holds te, tr, which repeat",
+    ),
+    "folds of a split": (
+        splits(train="train/fold1", test="train/fold2")[0],
+        "holds fold1, fold2, which repeat",
+    ),
+    "a class called valid": (
+        ["valid/1.jpg", "invalid/1.jpg", "unclear/1.jpg"],
+        "valid may be a class like invalid, unclear beside it, or unlabelled "
+        "images for validation: rename it",
+    ),
+    "a department called dev": (
+        ["dev/1.jpg", "design/1.jpg", "sales/1.jpg"],
+        "dev may be a class like design, sales beside it",
+    ),
+    "a department called Training": (
+        ["Training/1.jpg", "design/1.jpg"],
+        "Training may be a class like design beside it, or .* for train: ",
     ),
     "images alone": (["1.jpg", "2.jpg"], "holds 2 images but no class folders"),
     "images and annotations": (

@@ -220,7 +220,7 @@ def test_a_preprocessing_that_never_works_is_not_taken_for_bad_images():
 
 def test_images_that_vanish_during_a_run_end_it(tmp_path, make_folder):
     folder = make_folder(tmp_path, {"a": 10, "b": 10})
-    examples = sources.from_folder(folder, "train")
+    examples = sources.load(f"folder:{folder}", "train")
     ds = _epochs(
         examples,
         preprocess=lambda image, seed: decoding.decode(image)[:1, :1],

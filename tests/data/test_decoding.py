@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 import image_files
-from efficientnet_tf.data import decoding, pillow_files
+from efficientnet_tf.data import decoding, formats, pillow_files
 
 FILES = {
     f"{kind}: {name}": encoded
@@ -311,12 +311,67 @@ def test_a_file_that_cannot_be_read_gives_one_line_with_its_name(tmp_path):
 
 def test_formats_are_told_by_their_first_bytes():
     for name, encoded in FILES.items():
-        assert decoding.identify(encoded) == name.split(":")[0]
+        assert formats.identify(encoded) == name.split(":")[0]
     picture = image_files.make_picture()
-    assert decoding.identify(image_files.encode(picture, "AVIF")) == "AVIF"
-    assert decoding.identify(image_files.encode(picture, "PPM")) == "Netpbm"
-    assert decoding.identify(b"BMW makes cars, and") == ""
-    assert decoding.identify(b"") == ""
+    assert formats.identify(image_files.encode(picture, "AVIF")) == "AVIF"
+    assert formats.identify(image_files.encode(picture, "PPM")) == "Netpbm"
+    assert formats.identify(b"BMW makes cars, and") == ""
+    assert formats.identify(b"") == ""
+
+
+@pytest.mark.parametrize(
+    ("encoded", "said"),
+    [
+        (b"II*\0", "a TIFF, which an exported model cannot decode"),
+        (b"\0\0\0\x1cftypavif", "an AVIF, which an exported model"),
+        (b"v/1\x01", "an OpenEXR, which an exported model cannot decode"),
+        (b"P6\n", "a Netpbm, which an exported model cannot decode"),
+        (FILES["BMP: palette 4"], "a BMP with a palette, .* cannot decode"),
+        (b"These are words.", "not an image in a known format"),
+    ],
+)
+def test_what_an_exported_model_cannot_decode_is_named(encoded, said):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"{said}"):
+        decoding.decode_in_graph(tf.constant(encoded + bytes(200)))
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "PPM"])
+def test_deep_colours_that_pillow_cuts_are_refused(tmp_path, kind):
+    path = tmp_path / "deep"
+    for bits, refused in ((12, True), (14, True), (15, False), (16, False)):
+        samples = np.full((4, 4, 3), 2**bits - 256, "uint16")
+        ppm = b"P6\n4 4\n65535\n" + samples.astype(">u2").tobytes()
+        path.write_bytes(ppm if kind == "PPM" else _make_deep_tiff(samples))
+        for deep_pixels in (None, "used", "full"):
+            if refused:
+                with pytest.raises(OSError, match="uses 14 or fewer"):
+                    decoding.read_image(path, deep_pixels)
+            else:
+                found = decoding.read_image(path, deep_pixels).numpy()
+                np.testing.assert_allclose(found, samples >> 8, atol=1)
+    samples = np.full((4, 4, 3), 2**11, ">u2")
+    path.write_bytes(b"P6\n4 4\n4095\n" + samples.tobytes())
+    assert decoding.read_image(path).numpy().max() == 128
+
+
+def _make_deep_tiff(samples):
+    """Writes a TIFF of 16 bits a colour, which Pillow does not."""
+    height, width, bands = samples.shape
+    data = samples.astype("<u2").tobytes()
+    entries = [
+        *((256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, 8)),
+        *((259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 14), (277, 3, 1, bands)),
+        *((278, 4, 1, height), (279, 4, 1, len(data))),
+    ]
+    start = 14 + len(data)
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return (
+        struct.pack("<2sHI3H", b"II", 42, start, 16, 16, 16)
+        + data
+        + struct.pack("<H", len(entries))
+        + packed
+        + bytes(4)
+    )
 
 
 def test_other_formats_of_pillow_are_read(tmp_path):

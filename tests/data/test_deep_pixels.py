@@ -133,6 +133,53 @@ def test_each_kind_of_training_crop_scales_as_it_is_told(name, options):
     assert found.numpy().max() < 16  # Of 12 bits, 16 levels are left.
 
 
+# EXIF data of orientation 6 in a PNG's text, as ImageMagick writes them.
+_EXIF = image_files.make_exif(6).tobytes()
+_TEXT = b"Raw profile type exif\0\nexif\n%8d\n" % len(_EXIF)
+HIDDEN = (b"tEXt", _TEXT + _EXIF.hex().encode())
+
+
+@pytest.mark.parametrize("deep_pixels", ["used", "full"])
+def test_a_png_with_its_exif_in_a_text_keeps_its_bits(
+    tmp_path, notes, deep_pixels
+):
+    graph = tf.function(
+        functools.partial(decoding.decode, deep_pixels=deep_pixels),
+        input_signature=[tf.TensorSpec([], "string")],
+    )
+    # Samples, what sBIT says of them, and the bits that are shifted away.
+    for samples, said, shift in (
+        (SAMPLES, None, 4),
+        (SAMPLES, 12, 4),
+        (SAMPLES >> 1, 12, 4),  # A dark image.
+        (SAMPLES << 4, 12, 8),
+        (SAMPLES << 2, None, 6),
+    ):
+        shift = 8 if deep_pixels == "full" else shift
+        expected = np.rot90(samples >> shift, -1).repeat(3, axis=-1)
+        for kind, bands in image_files.CHANNELS.items():
+            if kind == image_files.PALETTE:
+                continue
+            sbit = [(b"sBIT", bytes([said] * bands))] if said else []
+            encoded = image_files.make_png(
+                samples.repeat(bands, axis=-1), 16, kind, [*sbit, HIDDEN]
+            )
+            (tmp_path / "x.png").write_bytes(encoded)
+            for found in (
+                graph(encoded),
+                decoding.decode(tf.constant(encoded), deep_pixels),
+                decoding.read_image(tmp_path / "x.png", deep_pixels),
+            ):
+                np.testing.assert_array_equal(found, expected, f"{kind} {said}")
+    (note,) = notes()
+    assert NOTES[deep_pixels] in note
+    with pytest.raises(tf.errors.InvalidArgumentError, match="truncated PNG"):
+        decoding.decode(tf.constant(encoded[:-99]))
+    (tmp_path / "x.png").write_bytes(encoded[:-99])
+    with pytest.raises(OSError, match="x.png is a damaged or truncated PNG"):
+        decoding.read_image(tmp_path / "x.png")
+
+
 def test_nothing_is_said_of_8_bits_nor_while_files_are_checked(tmp_path, notes):
     for name, encoded in FILES.items():
         (tmp_path / name).write_bytes(encoded)

@@ -143,6 +143,16 @@ def test_a_second_look_decodes_only_what_is_new(folder, monkeypatch):
             assert facts.sketch.bits == first.facts[path].sketch.bits
 
 
+def test_a_damaged_cache_is_made_anew(folder):
+    facts = divide(folder, ("all",)).facts
+    cache = damaged_files._cache_file(folder)
+    size = cache.stat().st_size
+    with cache.open("r+b") as stream:
+        stream.truncate(size // 2)
+    assert divide(folder, ("all",)).facts.keys() == facts.keys()
+    assert cache.stat().st_size == size
+
+
 def add(folder):
     for name in "ab":
         shutil.copy(folder / name / "000.png", folder / name / "zzz.png")
@@ -191,6 +201,37 @@ def test_a_run_whose_images_are_gone_cannot_go_on(
     with pytest.raises(RuntimeError, match=f"changed since .*: {message}"):
         divide(folder, resumes=True, **fields)
     divide(folder, **fields)  # A new run begins with what there is.
+
+
+def test_resuming_keeps_the_list_of_unreadable_images(folder, tmp_path):
+    damage_middle(folder / "a" / "000.png")
+    fields = {"workdir": tmp_path / "run", "skip_bad": True}
+    before = divide(folder, **fields)
+    listed = tmp_path / "run" / run_folder.UNREADABLE_FILE
+    content = listed.read_bytes()
+    assert divide(folder, resumes=True, **fields).files == before.files
+    assert listed.read_bytes() == content and b"a/000.png" in content
+
+
+def test_a_run_whose_image_cannot_be_read_any_more_says_so(
+    folder, tmp_path, monkeypatch
+):
+    fields = {"workdir": tmp_path / "run"}
+    divide(folder, **fields)
+    bad = {folder / "b" / "001.png": "b/001.png: Input/output error."}
+    monkeypatch.setattr(damaged_files, "examine", lambda *_: ({}, bad))
+    message = r"1 of the run's 24 images .* error. It was readable when the run"
+    with pytest.raises(RuntimeError, match=message):
+        divide(folder, resumes=True, **fields)
+
+
+@pytest.mark.parametrize(
+    "splits", [("all", "validation"), ("train", "all"), ("test", "all", "all")]
+)
+def test_all_images_beside_a_split_are_refused(folder, splits):
+    other = next(split for split in splits if split != "all")
+    with pytest.raises(ValueError, match=f"'all' is every .*, '{other}' among"):
+        divide(folder, splits)
 
 
 def test_touched_files_have_not_changed(folder, tmp_path):

@@ -34,7 +34,7 @@ SIZES = {"validation": [1, 2, 1], "test": [5, 3, 1], "train": [4, 15, 3]}
 def test_a_folder_is_divided_class_by_class(folder):
     assert set(SIZES) == set(folder_names.SPLITS)
     for split, sizes in SIZES.items():
-        examples = sources.from_folder(folder, split)
+        examples = sources.load(f"folder:{folder}", split)
         labels = collections.Counter(label for label, _ in _ids(examples))
         assert [labels[i] for i in range(3)] == sizes
         assert examples.size == sum(sizes)
@@ -43,7 +43,9 @@ def test_a_folder_is_divided_class_by_class(folder):
 
 def test_the_splits_share_no_image_and_leave_none_out(folder):
     ids = [
-        i for split in SIZES for i in _ids(sources.from_folder(folder, split))
+        i
+        for split in SIZES
+        for i in _ids(sources.load(f"folder:{folder}", split))
     ]
     assert len(ids) == len(set(ids)) == sum(COUNTS.values())
 
@@ -51,12 +53,12 @@ def test_the_splits_share_no_image_and_leave_none_out(folder):
 def test_the_division_stays_when_read_again_or_moved(folder, tmp_path):
     moved = shutil.copytree(folder, tmp_path / "moved")
     for split in SIZES:
-        first = sources.from_folder(folder, split)
-        again = sources.from_folder(folder, split)
+        first = sources.load(f"folder:{folder}", split)
+        again = sources.load(f"folder:{folder}", split)
         assert (
             _ids(first)
             == _ids(again)
-            == _ids(sources.from_folder(moved, split))
+            == _ids(sources.load(f"folder:{moved}", split))
         )
         assert first.fingerprint == again.fingerprint
 
@@ -64,14 +66,15 @@ def test_the_division_stays_when_read_again_or_moved(folder, tmp_path):
 def test_the_fingerprint_follows_the_files(folder, tmp_path):
     copy = shutil.copytree(folder, tmp_path / "copy")
     prints = {
-        split: sources.from_folder(copy, split).fingerprint for split in SIZES
+        split: sources.load(f"folder:{copy}", split).fingerprint
+        for split in SIZES
     }
     assert len(set(prints.values())) == 3
     for file in copy.rglob("*.png"):
         stat = file.stat()
         os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 10**9))
     for split, before in prints.items():
-        assert sources.from_folder(copy, split).fingerprint != before
+        assert sources.load(f"folder:{copy}", split).fingerprint != before
 
 
 @pytest.mark.parametrize(
@@ -80,14 +83,18 @@ def test_the_fingerprint_follows_the_files(folder, tmp_path):
 def test_a_folder_with_its_own_splits_keeps_them(tmp_path, make_folder, names):
     for name, count in zip(names, (4, 3, 2), strict=True):
         make_folder(tmp_path / name, {"a": count, "b": count})
-    sizes = [sources.from_folder(tmp_path, s).size for s in folder_names.SPLITS]
+    sizes = [
+        sources.load(f"folder:{tmp_path}", s).size for s in folder_names.SPLITS
+    ]
     assert sizes == [8, 6, 4]
 
 
 def test_a_missing_split_is_taken_out_of_train_alone(tmp_path, make_folder):
     make_folder(tmp_path / "train", {"a": 10, "b": 10})
     make_folder(tmp_path / "test", {"a": 3, "b": 3})
-    parts = {s: sources.from_folder(tmp_path, s) for s in folder_names.SPLITS}
+    parts = {
+        s: sources.load(f"folder:{tmp_path}", s) for s in folder_names.SPLITS
+    }
     assert {s: part.size for s, part in parts.items()} == {
         "train": 18,
         "validation": 2,
@@ -146,16 +153,16 @@ def test_a_bad_folder_gives_one_line(folder, tmp_path, damage, message):
     damage(copy)
     with pytest.raises(RuntimeError, match=message) as caught:
         for split in SIZES:
-            sources.from_folder(copy, split)
+            sources.load(f"folder:{copy}", split)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_folder_and_an_unknown_split_are_named(folder, tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
-        sources.from_folder(tmp_path / "nowhere", "train")
+        sources.load(f"folder:{tmp_path / 'nowhere'}", "train")
     choices = "'dev'; choose one of train, validation, test, all"
     with pytest.raises(ValueError, match=choices):
-        sources.from_folder(folder, "dev")
+        sources.load(f"folder:{folder}", "dev")
 
 
 def test_splits_with_other_classes_are_refused(tmp_path, make_folder):
@@ -166,7 +173,7 @@ def test_splits_with_other_classes_are_refused(tmp_path, make_folder):
         r"test \(c\), 1 only in train \(b\)\."
     )
     with pytest.raises(RuntimeError, match=message):
-        sources.from_folder(tmp_path, "train")
+        sources.load(f"folder:{tmp_path}", "train")
 
 
 def test_a_class_that_is_spelled_in_two_ways_is_refused(tmp_path, make_folder):
@@ -175,7 +182,7 @@ def test_a_class_that_is_spelled_in_two_ways_is_refused(tmp_path, make_folder):
     with pytest.raises(
         RuntimeError, match="'caf\u00e9' twice: .*u0301"
     ) as caught:
-        sources.from_folder(tmp_path, "train")
+        sources.load(f"folder:{tmp_path}", "train")
     assert str(tmp_path) in str(caught.value)
 
 

@@ -237,7 +237,9 @@ def test_what_is_saved_is_the_average(folder, tmp_path):
     row = _train(folder, tmp_path)
     loaded = classifier.from_run(tmp_path)
     dataset = datasets.make_eval_dataset(
-        sources.from_folder(folder, "test"), loaded.preprocess, batch_size=3
+        sources.load(f"folder:{folder}", "test"),
+        loaded.preprocess,
+        batch_size=3,
     )
     scores = evaluate.evaluate(loaded.model, dataset)
     assert scores.images == 4
@@ -321,7 +323,7 @@ def _loss_of(checkpoint, folder):
         variable.assign(array)
     assert len(arrays) == len(state) + len(average.variables)
     average.swap()
-    examples = sources.from_folder(folder, "test")
+    examples = sources.load(f"folder:{folder}", "test")
     dataset = datasets.make_eval_dataset(
         examples,
         lambda image: train.inputs.preprocessing.preprocess_for_eval(

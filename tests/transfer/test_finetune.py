@@ -129,7 +129,9 @@ def _score(workdir, folder):
     loaded = classifier.from_run(workdir)
     assert loaded.class_names == ("a", "b")
     dataset = datasets.make_eval_dataset(
-        sources.from_folder(folder, "test"), loaded.preprocess, batch_size=3
+        sources.load(f"folder:{folder}", "test"),
+        loaded.preprocess,
+        batch_size=3,
     )
     return evaluate.evaluate(loaded.model, dataset)
 

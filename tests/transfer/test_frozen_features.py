@@ -62,6 +62,22 @@ def test_a_second_call_reads_the_cache(network, cache):
         np.testing.assert_array_equal(one, two)
 
 
+def test_damaged_features_are_computed_again(network, cache, caplog):
+    first, _ = frozen_features.extract_features(
+        network, _dataset(_examples()), "key"
+    )
+    (file,) = cache.iterdir()
+    whole = file.read_bytes()
+    for data in (whole[: len(whole) // 2], whole[:400] + b"x" + whole[401:]):
+        file.write_bytes(data)
+        again, _ = frozen_features.extract_features(
+            network, _dataset(_examples()), "key"
+        )
+        np.testing.assert_array_equal(again, first)
+        assert file.read_bytes() == whole
+    assert caplog.text.count("computing it again") == 2
+
+
 def test_cached_features_keep_to_a_limit(network, cache, monkeypatch):
     frozen_features.extract_features(network, _dataset(_examples()), "one")
     (one,) = cache.iterdir()

@@ -131,10 +131,11 @@ def _check(name, task, archive, allow_partial):
 def _select(name, archive, allow_partial):
     """Returns {split: images that are there and can be read}."""
     kept, lines = {}, []
+    unreadable = _find_unreadable(archive)
     for split, images in archive.splits.items():
         kept[split], bad = [], collections.defaultdict(list)
         for image in tqdm.tqdm(images, f"Checking {split}", disable=None):
-            fault = _fault(image)
+            fault = _fault(image, unreadable)
             (bad[fault] if fault else kept[split]).append(image)
         lines += [
             f"{len(group):,} of {len(images):,} {split} images {fault}, such "
@@ -153,7 +154,22 @@ def _select(name, archive, allow_partial):
     return kept
 
 
-def _fault(image):
+def _find_unreadable(archive):
+    """Returns the files that are there and cannot be read."""
+    folders = collections.defaultdict(dict)
+    for images in archive.splits.values():
+        for image in images:
+            if image.pixels is None and image.file.is_file():
+                folders[image.file.parent][image.file] = None
+    unreadable = set()
+    # By folder, since each call loads and writes the folder's cache.
+    for folder, paths in folders.items():
+        _, bad = damaged_files.examine(folder, paths)
+        unreadable |= bad.keys()
+    return unreadable
+
+
+def _fault(image, unreadable):
     """Returns why an image cannot be used; None if it can."""
     if image.pixels is not None:
         return None
@@ -167,8 +183,7 @@ def _fault(image):
         digest = hashlib.md5(image.file.read_bytes(), usedforsecurity=False)
         if digest.hexdigest() != image.md5:
             return "differ from the publisher's md5"
-    _, bad = damaged_files.examine(image.file.parent, [image.file])
-    return "cannot be read" if bad else None
+    return "cannot be read" if image.file in unreadable else None
 
 
 def _write(name, archive, kept, root, scratch):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 import archive_cases
-from efficientnet_tf.data import tfds as tfds_sets
+from efficientnet_tf.data import damaged_files, tfds as tfds_sets
 from transfer import tasks
 from transfer.datasets import prepare, publishers
 
@@ -274,6 +274,19 @@ def test_a_partial_copy_is_named_or_written_as_such(
     assert prepare.prepare(name, root, out, allow_partial=True) == sizes
     with pytest.raises(RuntimeError, match="holds .* Delete it to write it"):
         prepare.prepare(name, root, out)
+
+
+def test_images_are_examined_once_a_folder(source, tmp_path, monkeypatch):
+    calls = []
+    examine = damaged_files.examine
+
+    def count(root, paths):
+        calls.append((root.name, len(paths)))
+        return examine(root, paths)
+
+    monkeypatch.setattr(damaged_files, "examine", count)
+    prepare.prepare(CARS, source(CARS), tmp_path / "tfds")
+    assert calls == [("cars_train", 5), ("cars_test", 2)]
 
 
 def test_a_split_without_images_is_not_written(source, tmp_path):
