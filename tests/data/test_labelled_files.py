@@ -309,7 +309,7 @@ def test_what_was_understood_is_said_in_a_line(folder, tmp_path, caplog):
     shutil.copytree(folder, root / "My_Testing")
     (root / ".DS_Store").touch()
     (root / "My_Testing" / "notes.txt").touch()
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "absl"):
         found = divide(root)
     sizes = [len(found.files[split]) for split in SPLITS]
     assert sizes[2] == 24 and sum(sizes) == 48

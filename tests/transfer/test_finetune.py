@@ -355,10 +355,11 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
     assert (row["epochs"], row["train_images"]) == (5, 14)
     assert "since the run began: 3 added (a/SIGINT.png, " in done.stderr
 
-    # Each epoch once; 14 images are 3 steps of 4; warm-up takes one epoch.
+    # Each epoch once, of 3 whole steps of 4 images; warm-up is an epoch of all
+    # 14 images, 3.5 steps.
     metrics = _lines(workdir / finetune.run_folder.METRICS_FILE)
     assert [row["epoch"] for row in metrics] == [1, 2, 3, 4, 5]
-    schedule = schedules.warmup_cosine(0.01, 15, 3)
+    schedule = schedules.warmup_cosine(0.01, 15, 4)
     np.testing.assert_allclose(
         [row["learning_rate"] for row in metrics],
         [float(schedule(3 * epoch)) for epoch in (1, 2, 3, 4, 5)],
@@ -428,7 +429,13 @@ def digits_run(tmp_path_factory):
         "efficientnet_lite0",
         weights="imagenet",
         config=recipes.get_recipe(
-            "tiny", ["epochs=1", "l2_sweep=0.001", "train_on=train"]
+            "tiny",
+            [
+                "epochs=1",
+                "learning_rate=0.0003",
+                "l2_sweep=0.001",
+                "train_on=train",
+            ],
         ),
         workdir=folder / "run",
         recipe="tiny",
@@ -438,7 +445,8 @@ def digits_run(tmp_path_factory):
 
 def test_digits_are_learned_within_an_epoch(digits_run):
     workdir, row = digits_run
-    assert set(row) == FIELDS
+    # Only files are compared across splits.
+    assert set(row) == FIELDS - {"exact_duplicates", "near_duplicates"}
     assert _lines(workdir / finetune.run_folder.RESULTS_FILE) == [row]
     assert (row["train_images"], row["test_images"]) == (1_257, 360)
     # Chance is 0.1; this gave 0.92 when it was written.
@@ -518,9 +526,8 @@ def test_predict_reads_the_examples_of_a_run(digits_run, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     results = _lines(output)
-    assert [r["image"] for r in results] == [str(path) for path in images]
+    assert [r["file"] for r in results] == [str(path) for path in images]
     expected = classifier.from_run(workdir).predict(images)
     for result, scores in zip(results, expected, strict=True):
-        ((name, probability),) = result["predictions"].items()
-        assert name == str(scores.argmax())
-        assert probability == pytest.approx(scores.max(), abs=1e-4)
+        assert result["class"] == str(scores.argmax())
+        assert result["probability"] == pytest.approx(scores.max(), abs=1e-4)
