@@ -127,7 +127,13 @@ def test_workers_of_a_launch_can_be_commands(start):
 # All runs have ended before, so the workers have nothing to train; that they
 # say so in their logs shows that they were started with the same flags.
 @pytest.mark.parametrize(
-    "start", [(*COMMAND, "study"), (sys.executable, "scripts/study_scaling.py")]
+    "start",
+    [
+        (*COMMAND, "study"),
+        pytest.param(
+            (sys.executable, "scripts/study_scaling.py"), marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_a_study_starts_itself_again_as_its_workers(
     start, tmp_path, make_folder

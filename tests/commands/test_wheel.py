@@ -100,6 +100,6 @@ def test_a_network_names_the_classes_of_an_image(run):
     model = ("--model=efficientnet_lite0", "--weights=imagenet", "--top=3")
     out = run("efficientnet", "predict", *model, "image.png")
     result = json.loads(out.splitlines()[-1])
-    assert (result["images"], result["image"]) == (1, "image.png")
+    assert (result["images"], result["unreadable"]) == (1, 0)
     # A header and three classes.
     assert len(out.splitlines()) == 1 + 3 + 1

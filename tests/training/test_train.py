@@ -260,18 +260,25 @@ class _StopAt(callbacks.StopOnBadLoss):
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
-        # Tracing a policy takes longer than all else; one case has it.
-        {"stage_resolutions": (32, 48), "augment": "none"},
-        {
-            "optimizer": "sgd",
-            "schedule": "cosine",
-            "accumulation_steps": 2,
-            "augment": "none",
-        },
-        {"steps_per_execution": 2, "batch_size": 7, "augment": "none"},
+        # This has all: RMSprop, a policy, several sizes.
+        pytest.param({"stage_resolutions": (32, 48)}, id="progressive"),
+        pytest.param({}, id="rmsprop", marks=pytest.mark.slow),
+        pytest.param(
+            {
+                "optimizer": "sgd",
+                "schedule": "cosine",
+                "accumulation_steps": 2,
+                "augment": "none",
+            },
+            id="sgd",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            {"steps_per_execution": 2, "batch_size": 7, "augment": "none"},
+            id="executions",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["rmsprop", "progressive", "sgd", "executions"],
 )
 def test_an_interrupted_run_ends_bit_for_bit_as_an_undisturbed_one(
     folder, tmp_path, monkeypatch, changes

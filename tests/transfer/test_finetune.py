@@ -396,6 +396,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(path)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_loses_no_finished_epoch(
     folder, tmp_path, tiny_weights, small_disk
 ):
