@@ -34,7 +34,9 @@ def distillation_loss(
       temperature: T.
       sample_weight: None, or [N].
     """
-    divergence = _Divergence("mean_with_sample_weight", name="divergence")
+    divergence = _Divergence(
+        name="divergence", reduction="mean_with_sample_weight"
+    )
     return temperature**2 * divergence(
         keras.ops.stop_gradient(_soften(targets, temperature)),
         _soften(predictions, temperature),
