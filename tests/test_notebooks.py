@@ -132,6 +132,7 @@ def test_quickstart_goes_from_photos_to_a_saved_model(execute, tmp_path):
     assert len(printed.splitlines()) < 15
 
 
+@pytest.mark.slow
 def test_transfer_shows_the_grid_and_its_report(execute, tmp_path):
     cells = execute("transfer.ipynb")
     folder = tmp_path / "runs" / "notebook-transfer"

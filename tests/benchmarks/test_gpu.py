@@ -66,6 +66,7 @@ def finish(command, platform="cpu"):
     return json.loads(done.stdout.splitlines()[-1]), done.stdout
 
 
+@pytest.mark.slow
 def test_the_program_prints_its_table_without_tensorflow(start):
     result, text = start(
         "app.run(gpu.main)",

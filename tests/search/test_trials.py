@@ -539,6 +539,7 @@ def test_a_study_is_checked_before_any_work(grown, changes, message):
         dataclasses.replace(grown, **changes)
 
 
+@pytest.mark.slow
 def test_a_real_network_is_trained_by_the_trainer(tmp_path, make_folder):
     folder = make_folder(tmp_path / "images", {"a": 10, "b": 10})
     settings = ("epochs=1", "batch_size=7", "warmup_epochs=0")

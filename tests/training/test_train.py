@@ -442,6 +442,7 @@ def test_a_mistyped_setting_is_refused_before_anything_is_loaded(
     assert not loaded and not workdir.exists()
 
 
+@pytest.mark.slow
 def test_a_workdir_of_another_run_is_refused(folder, tmp_path):
     _train(folder, tmp_path, epochs=2, warmup_epochs=0.0)
     with pytest.raises(ValueError, match="holds another run: epochs=2 there"):
@@ -495,6 +496,7 @@ def _text(value):
     return str(value)
 
 
+@pytest.mark.slow
 def test_the_same_command_goes_on_after_every_kind_of_interrupt(
     folder, tmp_path
 ):

@@ -370,6 +370,7 @@ def test_the_same_command_goes_on_after_every_kind_of_interrupt(
     assert not list(workdir.rglob(".tmp-*"))
 
 
+@pytest.mark.slow
 def test_jax_fine_tunes_from_end_to_end(
     folder, tmp_path, tiny_weights, monkeypatch
 ):

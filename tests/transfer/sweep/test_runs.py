@@ -114,6 +114,7 @@ def test_what_a_kill_after_a_result_left_undone_is_made_up_for(
     assert list(shown.iterdir()) and not left.exists()
 
 
+@pytest.mark.slow
 def test_the_test_images_are_read_by_final_runs_alone(
     plan, tmp_path, monkeypatch
 ):
