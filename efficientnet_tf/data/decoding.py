@@ -77,33 +77,7 @@ def decode(image: tf.Tensor, deep_pixels: str | None = None) -> tf.Tensor:
     """
     if image.dtype != tf.string:
         return image
-    if _graph_only.get():
-        return decode_in_graph(image, deep_pixels)
-    header = headers.read_header(image)
-
-    def decode_exact():
-        _note_deep(header, deep_pixels)
-        return _decode(image, header, deep_pixels)
-
-    def decode_png():
-        _note_deep(header, deep_pixels)
-        turned = header._replace(orientation=_find_orientation(image))
-        return _decode_exact(image, turned, deep_pixels)
-
-    def read():
-        if tf.executing_eagerly():
-            return _read_eagerly(image, deep_pixels)
-        function = functools.partial(
-            pillow_files.decode, deep_pixels=deep_pixels
-        )
-        return tf.numpy_function(function, [image], "uint8", stateful=False)
-
-    def decode_other():
-        return tf.cond(header.kind == formats.PNG, decode_png, read)
-
-    pixels = tf.cond(header.exact, decode_exact, decode_other)
-    pixels.set_shape([None, None, 3])
-    return pixels
+    return _decode_read(image, headers.read_header(image), deep_pixels)
 
 
 def decode_in_graph(
@@ -114,20 +88,8 @@ def decode_in_graph(
     Raises:
       InvalidArgumentError: names a format that those ops cannot decode.
     """
-    if image.dtype != tf.string:
-        return image
-    header = headers.read_header(image)
-
-    def refuse():
-        message = _say_refused(image, header.kind)
-        with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
-            return tf.zeros([0, 0, 3], "uint8")
-
-    pixels = tf.cond(
-        header.exact, lambda: _decode(image, header, deep_pixels), refuse
-    )
-    pixels.set_shape([None, None, 3])
-    return pixels
+    with graph_only():
+        return decode(image, deep_pixels)
 
 
 def decode_crop(
@@ -144,17 +106,20 @@ def decode_crop(
       uint8 [height, width, 3].
     """
 
-    def crop():
-        pixels = decode(image, deep_pixels)
+    def crop(pixels):
         box = draw_crop(tf.shape(pixels))
         return tf.image.crop_to_bounding_box(pixels, *tf.unstack(box))
 
     if image.dtype != tf.string:
-        return crop()
+        return crop(image)
     header = headers.read_header(image)
     direct = header.exact & (header.kind == formats.JPEG)
     direct &= header.orientation == 1
-    return tf.cond(direct, lambda: _crop_jpeg(image, draw_crop), crop)
+    return tf.cond(
+        direct,
+        lambda: _crop_jpeg(image, draw_crop),
+        lambda: crop(_decode_read(image, header, deep_pixels)),
+    )
 
 
 def read_image(
@@ -210,6 +175,49 @@ def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
         return turned
 
     return tf.cond(orientation == 1, lambda: tf.identity(image), turn_it)
+
+
+def _decode_read(image, header, deep_pixels):
+    """Decodes bytes of any format, whose header was read."""
+    if _graph_only.get():
+        return _decode_or_refuse(image, header, deep_pixels)
+
+    def decode_exact():
+        _note_deep(header, deep_pixels)
+        return _decode(image, header, deep_pixels)
+
+    def decode_png():
+        _note_deep(header, deep_pixels)
+        turned = header._replace(orientation=_find_orientation(image))
+        return _decode_exact(image, turned, deep_pixels)
+
+    def read():
+        if tf.executing_eagerly():
+            return _read_eagerly(image, deep_pixels)
+        function = functools.partial(
+            pillow_files.decode, deep_pixels=deep_pixels
+        )
+        return tf.numpy_function(function, [image], "uint8", stateful=False)
+
+    def decode_other():
+        return tf.cond(header.kind == formats.PNG, decode_png, read)
+
+    pixels = tf.cond(header.exact, decode_exact, decode_other)
+    pixels.set_shape([None, None, 3])
+    return pixels
+
+
+def _decode_or_refuse(image, header, deep_pixels):
+    def refuse():
+        message = _say_refused(image, header.kind)
+        with tf.control_dependencies([tf.debugging.Assert(False, [message])]):
+            return tf.zeros([0, 0, 3], "uint8")
+
+    pixels = tf.cond(
+        header.exact, lambda: _decode(image, header, deep_pixels), refuse
+    )
+    pixels.set_shape([None, None, 3])
+    return pixels
 
 
 def _find_orientation(image):

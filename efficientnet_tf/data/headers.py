@@ -140,6 +140,9 @@ def outline(function: Callable) -> Callable:
     )
 
 
+_find_orientation = outline(exif_lib.find_orientation)
+
+
 def _is_plain_jpeg(image):
     """Whether a JPEG begins in a usual way, without EXIF, XMP or four inks.
 
@@ -273,19 +276,6 @@ def _read_webp(image, head):
     orientation = tf.cond(flags & 12 > 0, find, lambda: tf.constant(1))
     animated = flags & 2 > 0
     return _header(~animated, orientation)
-
-
-def _find_orientation(exif, xmp):
-    return tf.cond(
-        (exif == "") & (xmp == ""),
-        lambda: tf.constant(1),
-        lambda: _find_stated(exif, xmp),
-    )
-
-
-@outline
-def _find_stated(exif, xmp):
-    return exif_lib.find_orientation(exif, xmp)
 
 
 def _walk(image, layout):
