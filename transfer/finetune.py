@@ -46,7 +46,7 @@ def finetune_and_evaluate(
     workdir: str | os.PathLike,
     data_dir: str | None = None,
     recipe: str = "",
-    folder: folder_options.Options = folder_options.Options(),  # noqa: B008
+    folder: folder_options.Options = folder_options.DEFAULT,
     watchers: Iterable[keras.callbacks.Callback] = (),
     source_family: str | None = None,
     normalization: str | None = None,

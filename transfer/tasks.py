@@ -136,7 +136,7 @@ def get_task(name: str) -> Task:
 def load_examples(
     task: Task,
     data_dir: str | None = None,
-    options: folder_options.Options = folder_options.Options(),  # noqa: B008
+    options: folder_options.Options = folder_options.DEFAULT,
 ) -> dict[str, "examples_lib.Examples"]:
     """Returns {split: its examples} of train, validation and test.
 

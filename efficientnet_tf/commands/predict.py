@@ -105,6 +105,7 @@ def _predict(classifier, paths):
     import tqdm
 
     in_table = len(paths) <= IN_TABLE
+    in_lines = not (in_table or OUTPUT.value)
     top, names = TOP.value, classifier.class_names
     rows, unreadable = [], 0
     with contextlib.ExitStack() as stack:
@@ -119,7 +120,7 @@ def _predict(classifier, paths):
             total=len(paths),
             unit="image",
             # A bar among lines on the same terminal would be torn.
-            disable=True if in_table or _prints_lines() else None,
+            disable=True if in_table or in_lines else None,
         )
         stack.enter_context(bar)
         for path, found in classifier.predict_each(paths):
@@ -131,16 +132,12 @@ def _predict(classifier, paths):
                 program.print_error(row["error"])
             elif in_table:
                 rows.append(row)
-            elif _prints_lines():
+            elif in_lines:
                 print(
                     f"{row['file']}\t{row['probability']:.1%}\t{row['class']}"
                 )
             bar.update()
     return rows, unreadable
-
-
-def _prints_lines():
-    return not OUTPUT.value
 
 
 def _print_table(rows):

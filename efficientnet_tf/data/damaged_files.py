@@ -1,11 +1,8 @@
 """Every image of a folder is decoded once, before any work is done with it."""
 
 import concurrent.futures
-import contextlib
-import csv
 import dataclasses
 import hashlib
-import io
 import os
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -15,7 +12,7 @@ import tqdm
 from absl import logging
 
 from efficientnet_tf.data import decoding, near_duplicates
-from efficientnet_tf.utils import cache_folder, files, run_folder
+from efficientnet_tf.utils import cache_folder, files, run_folder, tables
 
 # What is known about readable files is kept by folder: about a kilobyte each.
 CACHE = "images"
@@ -114,12 +111,11 @@ def check(
     if not bad:
         listed.unlink(missing_ok=True)
         return
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("path", "reason"))
-    for path, reason in sorted(bad.items()):
-        writer.writerow((path.relative_to(root).as_posix(), reason))
-    files.write_bytes(listed, os.fsencode(stream.getvalue()))
+    rows = [
+        {"path": path.relative_to(root).as_posix(), "reason": reason}
+        for path, reason in sorted(bad.items())
+    ]
+    tables.write_csv(listed, ("path", "reason"), rows)
     shown = " ".join(reason for _, reason in sorted(bad.items())[:3])
     found = f"{len(bad):,} of {total:,} images cannot be read"
     if not skip and len(bad) > share * total:
@@ -163,16 +159,14 @@ def _look(path, known):
     )
 
 
-@contextlib.contextmanager
 def _bar(total):
-    with tqdm.tqdm(
+    return tqdm.tqdm(
         desc="Checking images",
         total=total,
         unit="image",
         disable=None,
         delay=_BAR_DELAY,
-    ) as bar:
-        yield bar
+    )
 
 
 def _cache_file(root):

@@ -17,14 +17,12 @@ from efficientnet_tf.data import (
 )
 from efficientnet_tf.utils import files, folder_options
 
-DEFAULT_OPTIONS = folder_options.Options()
-
 
 def load(
     name: str,
     split: str,
     data_dir: str | os.PathLike | None = None,
-    options: folder_options.Options = DEFAULT_OPTIONS,
+    options: folder_options.Options = folder_options.DEFAULT,
 ) -> examples_lib.Examples:
     """Reads a split of a data set; see `load_splits`."""
     return load_splits(name, (split,), data_dir, options)[split]
@@ -34,7 +32,7 @@ def load_splits(
     name: str,
     splits: Sequence[str],
     data_dir: str | os.PathLike | None = None,
-    options: folder_options.Options = DEFAULT_OPTIONS,
+    options: folder_options.Options = folder_options.DEFAULT,
 ) -> dict[str, examples_lib.Examples]:
     """Reads splits of a data set.
 
@@ -94,7 +92,7 @@ def from_folder_splits(
     splits: Sequence[str] = folder_names.SPLITS,
     *,
     seed: int = 0,
-    options: folder_options.Options = DEFAULT_OPTIONS,
+    options: folder_options.Options = folder_options.DEFAULT,
 ) -> dict[str, examples_lib.Examples]:
     """Reads splits of a folder of class folders; see `labelled_files.divide`.
 

@@ -1,7 +1,5 @@
 """Images that are, nearly or exactly, in two splits: counted and named."""
 
-import csv
-import io
 import os
 import pathlib
 from collections.abc import Mapping
@@ -9,7 +7,7 @@ from collections.abc import Mapping
 from absl import logging
 
 from efficientnet_tf.data import folder_names, folder_walk, near_duplicates
-from efficientnet_tf.utils import files, run_folder
+from efficientnet_tf.utils import run_folder, tables
 
 COLUMNS = ("split", "path", "other_split", "other_path", "exact")
 
@@ -40,9 +38,9 @@ def write(
         path.unlink(missing_ok=True)
         return
     rows = _find(root, sketches)
-    stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *rows])
-    files.write_bytes(path, os.fsencode(stream.getvalue()))
+    tables.write_csv(
+        path, COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in rows)
+    )
     for split in sorted({row[0] for row in rows}):
         own = [row for row in rows if row[0] == split]
         logging.warning(
@@ -66,11 +64,7 @@ def count(folder: str | os.PathLike, scored_on: str) -> dict[str, int]:
     path = pathlib.Path(folder) / run_folder.NEAR_DUPLICATES_FILE
     if not path.exists():
         return {}
-    with path.open(
-        newline="", encoding="utf-8", errors="surrogateescape"
-    ) as stream:
-        rows = list(csv.DictReader(stream))
-    rows = [row for row in rows if row["split"] == scored_on]
+    rows = [row for row in tables.read_csv(path) if row["split"] == scored_on]
     exact = sum(row["exact"] == "True" for row in rows)
     return {"exact_duplicates": exact, "near_duplicates": len(rows) - exact}
 

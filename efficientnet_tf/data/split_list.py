@@ -1,15 +1,13 @@
 """The list of a run's images: which file is in which split, and its hash."""
 
-import csv
 import dataclasses
 import hashlib
-import io
 import os
 import pathlib
 from collections.abc import Collection, Iterable, Mapping
 
 from efficientnet_tf.data import damaged_files, folder_walk
-from efficientnet_tf.utils import files, run_folder
+from efficientnet_tf.utils import run_folder, tables
 
 # In place of a split: a file that could not be read.
 UNREADABLE = "unreadable"
@@ -69,21 +67,15 @@ def write(
       rows: (split, class, file) of each.
       facts: of the files that were decoded.
     """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(field.name for field in dataclasses.fields(Row))
-    for split, label, file in rows:
-        path = file.relative_to(root).as_posix()
-        if file in facts:
-            known = facts[file]
-            state = known.size, known.mtime_ns, known.sha256
-        else:
-            stat = file.stat()
-            state = stat.st_size, stat.st_mtime_ns, ""
-        writer.writerow((split, label, path, *state))
-    # Names of old archives may be in no encoding.
-    content = os.fsencode(stream.getvalue())
-    files.write_bytes(pathlib.Path(folder) / run_folder.IMAGES_FILE, content)
+    listed = (
+        Row(split, label, _below(root, file), *_state(file, facts))
+        for split, label, file in rows
+    )
+    tables.write_csv(
+        pathlib.Path(folder) / run_folder.IMAGES_FILE,
+        [field.name for field in dataclasses.fields(Row)],
+        map(dataclasses.asdict, listed),
+    )
 
 
 def read(folder: str | os.PathLike) -> list[Row] | None:
@@ -96,20 +88,17 @@ def read(folder: str | os.PathLike) -> list[Row] | None:
     if not path.exists():
         return None
     try:
-        with path.open(
-            newline="", encoding="utf-8", errors="surrogateescape"
-        ) as stream:
-            return [
-                Row(
-                    row["split"],
-                    row["label"],
-                    row["path"],
-                    int(row["size"]),
-                    int(row["mtime_ns"]),
-                    row["sha256"],
-                )
-                for row in csv.DictReader(stream)
-            ]
+        return [
+            Row(
+                row["split"],
+                row["label"],
+                row["path"],
+                int(row["size"]),
+                int(row["mtime_ns"]),
+                row["sha256"],
+            )
+            for row in tables.read_csv(path)
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise RuntimeError(
             f"{path} is damaged: {type(error).__name__} {error}. Delete the "
@@ -126,7 +115,7 @@ def compare(
     same size, the hash is computed.
     """
     listed = {row.path: row for row in rows}
-    found = {file.relative_to(root).as_posix(): file for file in now}
+    found = {_below(root, file): file for file in now}
     used = {name: row for name, row in listed.items() if row.sha256}
     return Changes(
         sorted(found.keys() - listed.keys()),
@@ -153,6 +142,19 @@ def count_listed(
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             count += (size, digest) in listed
     return count
+
+
+def _below(root, file):
+    return file.relative_to(root).as_posix()
+
+
+def _state(file, facts):
+    """Returns the size, time and hash of a file; "" if it was not decoded."""
+    if file in facts:
+        known = facts[file]
+        return known.size, known.mtime_ns, known.sha256
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns, ""
 
 
 def _has_changed(row, file):

@@ -66,7 +66,7 @@ def train_and_evaluate(
     xla: str = "auto",
     data_service: str | None = None,
     profile_steps: tuple[int, int] | int = 0,
-    folder: folder_options.Options = folder_options.Options(),  # noqa: B008
+    folder: folder_options.Options = folder_options.DEFAULT,
 ) -> dict:
     """Trains a network from random weights and returns its row of results.
 

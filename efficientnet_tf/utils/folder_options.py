@@ -57,3 +57,7 @@ def check_group_by(text: str | None) -> None:
 
 def _is_csv(text):
     return (text or "").lower().endswith(".csv")
+
+
+# Of data that need none, and a function's default.
+DEFAULT = Options()

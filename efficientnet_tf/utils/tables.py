@@ -2,7 +2,10 @@
 
 import csv
 import io
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from efficientnet_tf.utils import files
 
 
 def to_text(
@@ -49,3 +52,21 @@ def to_csv(columns: Iterable[str], rows: Iterable[Mapping]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
+
+
+def write_csv(
+    path: str | os.PathLike, columns: Iterable[str], rows: Iterable[Mapping]
+) -> None:
+    """Writes what `to_csv` returns as one file, atomically.
+
+    File names that are in no encoding keep their bytes.
+    """
+    files.write_bytes(path, os.fsencode(to_csv(columns, rows)))
+
+
+def read_csv(path: str | os.PathLike) -> list[dict[str, str]]:
+    """Returns the rows of a file of `write_csv`."""
+    with open(
+        path, newline="", encoding="utf-8", errors="surrogateescape"
+    ) as stream:
+        return list(csv.DictReader(stream))
