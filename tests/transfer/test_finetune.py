@@ -485,7 +485,7 @@ def test_tensorboard_shows_what_there_is_to_see(digits_run):
     )
     assert "linear_head/validation_top1" in run
     text = tf.make_ndarray(run["config"][0]).item().decode()
-    assert "| learning_rate | 0.001 |" in text
+    assert f"| learning_rate | {row['learning_rate']} |" in text
     assert "| task | digits |" in text
     # A value of an image: width, height, the PNG of each.
     width, height, png = tf.make_ndarray(run["augmented"][0])
