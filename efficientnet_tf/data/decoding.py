@@ -34,6 +34,10 @@ _NOT_EXACT = (
     "an animated WebP",
 )
 
+# By EXIF's orientation: the order of axes, and which of them are mirrored then.
+_AXES = [(0, 1, 2)] * 5 + [(1, 0, 2)] * 4
+_MIRRORED = [(i in (3, 4, 7, 8), i in (2, 3, 6, 7), False) for i in range(9)]
+
 _graph_only = contextvars.ContextVar("graph_only", default=False)
 
 
@@ -159,20 +163,12 @@ def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
     orientation = tf.convert_to_tensor(orientation)
 
     def turn_it():
-        # Orientations 5 to 8 are transposed; the mirroring below applies to
-        # the transposed image.
-        turned = tf.cond(
-            orientation >= 5,
-            lambda: tf.transpose(image, (1, 0, 2)),
-            lambda: tf.identity(image),
+        axes = tf.gather(_AXES, orientation)
+        # `tf.reverse` wants to know how many axes there are beforehand.
+        return tf.raw_ops.Reverse(
+            tensor=tf.transpose(image, axes),
+            dims=tf.gather(_MIRRORED, orientation),
         )
-        for axis, mirrored in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))):
-            turned = tf.cond(
-                tf.reduce_any(orientation == tf.constant(mirrored)),
-                lambda turned=turned, axis=axis: tf.reverse(turned, [axis]),
-                lambda turned=turned: tf.identity(turned),
-            )
-        return turned
 
     return tf.cond(orientation == 1, lambda: tf.identity(image), turn_it)
 

@@ -4,10 +4,32 @@ import tensorflow as tf
 
 from efficientnet_tf.data import formats
 
-_ORIENTATION_TAG = 0x0112
+# What follows the orientation's tag in a directory: a type, how many values
+# there are, and four bytes, which begin with them. Pillow takes all integers:
+# of two bytes, of four, signed bytes. Of several values the first counts; more
+# than four bytes would be elsewhere. The first row is of numbers whose low byte
+# comes first.
+_VALUES = (
+    (
+        r"[\x03\x08]\x00[\x01\x02]\x00\x00\x00([\x01-\x08])\x00..",
+        r"[\x04\x09]\x00\x01\x00\x00\x00([\x01-\x08])\x00\x00\x00",
+        r"\x06\x00[\x01\x02]\x00\x00\x00([\x01-\x08])...",
+    ),
+    (
+        r"\x00[\x03\x08]\x00\x00\x00[\x01\x02]\x00([\x01-\x08])..",
+        r"\x00[\x04\x09]\x00\x00\x00\x01\x00\x00\x00([\x01-\x08])",
+        r"\x00\x06\x00\x00\x00[\x01\x02]([\x01-\x08])...",
+    ),
+)
 
-# Types of a value: a signed byte; two bytes; four. Pillow takes all integers.
-_BYTE, _SHORTS, _LONGS = 6, (3, 8), (4, 9)
+# The byte order and a directory's entries, of 12 bytes each; of several with
+# the tag the first counts, even if it has no usable value.
+_DIRECTORY = "|".join(
+    f"{start}(?:.{{12}})*?{tag}(?:{'|'.join(values)}|.{{10}})"
+    for start, tag, values in zip(
+        ("II", "MM"), (r"\x12\x01", r"\x01\x12"), _VALUES, strict=True
+    )
+)
 
 
 def find_orientation(exif: tf.Tensor, xmp: tf.Tensor) -> tf.Tensor:
@@ -22,54 +44,43 @@ def find_orientation(exif: tf.Tensor, xmp: tf.Tensor) -> tf.Tensor:
     """
 
     def find():
-        found = _read_orientation(exif)
-        return tf.where(found < 0, _search_orientation(xmp), found)
+        directory = formats.to_text(_read_directory(exif))
+        found = tf.strings.regex_replace(
+            directory, f"(?s)^(?:{_DIRECTORY}).*", r"=\1\2\3\4\5\6"
+        )
+        tagged = tf.strings.substr(found, 0, 1) == b"="
+        digit = tf.strings.regex_replace(
+            formats.to_text(xmp),
+            r"(?s)^.*?tiff:Orientation(?:=\"|>)([0-9]).*",
+            r"\1",
+        )
+        said = tf.strings.length(digit) == 1
+        digit = tf.where(said, formats.read_byte(digit, 0) - ord("0"), 1)
+        return tf.where(tagged, formats.read_byte(found, 1), digit)
 
     nothing = (exif == b"") & (xmp == b"")
     found = tf.cond(nothing, lambda: tf.constant(1), find)
     return tf.where((found < 1) | (found > 8), 1, found)
 
 
-def _read_orientation(exif):
-    """Returns the orientation in a TIFF directory, or -1 without one."""
-    data = formats.read_bytes(exif)
-    little = tf.strings.substr(exif, 0, 2) == b"II"
-    known = little | (tf.strings.substr(exif, 0, 2) == b"MM")
+def _read_directory(exif):
+    """Returns a TIFF file's byte order and the entries of its directory."""
+    order = tf.strings.substr(exif, 0, 2)
     # Zeros, so that the fields of damaged data can be read.
-    data = tf.concat([data, tf.zeros([16], "int32")], axis=0)
+    padded = tf.strings.join([exif, bytes(8)])
+
+    def number(place, kind):
+        field = tf.strings.substr(padded, place, tf.as_dtype(kind).size)
+        low_first, high_first = (
+            tf.io.decode_raw(field, kind, little_endian=little)
+            for little in (True, False)
+        )
+        values = tf.where(order == b"II", low_first, high_first)
+        return tf.cast(values[0], "int32")
+
     size = tf.strings.length(exif)
-
-    def number(values):
-        """Combines the last axis, two or four bytes."""
-        values = tf.where(little, tf.reverse(values, [-1]), values)
-        weights = [2**24, 2**16, 2**8, 1][-values.shape[-1] :]
-        return tf.reduce_sum(values * tf.constant(weights), axis=-1)
-
-    begin = number(tf.ensure_shape(data[4:8], [4]))
-    begin = tf.clip_by_value(begin, 0, size)
-    count = number(tf.ensure_shape(data[begin : begin + 2], [2]))
-    begin += 2
-    count = tf.maximum(tf.minimum(count, (size - begin) // 12), 0)
-    entries = tf.reshape(data[begin : begin + 12 * count], [-1, 12])
-    tags, kinds = number(entries[:, :2]), number(entries[:, 2:4])
-    is_short, is_long = (
-        tf.reduce_any(kinds[:, None] == tf.constant(types), axis=1)
-        for types in (_SHORTS, _LONGS)
-    )
-    value = tf.where(is_short, number(entries[:, 8:10]), entries[:, 8])
-    value = tf.where(is_long, number(entries[:, 8:12]), value)
-    usable = is_short | is_long | (kinds == _BYTE)
-    # Of several values, the first; more than four bytes would be elsewhere.
-    values = number(entries[:, 4:8])
-    usable &= (values >= 1) & (values <= tf.where(is_long, 1, 2))
-    found = tf.where(usable, value, 0)[tags == _ORIENTATION_TAG]
-    # Of several entries, the first.
-    return tf.concat([tf.where(known, found, -1), [-1]], axis=0)[0]
-
-
-def _search_orientation(xmp):
-    """Returns the orientation in an XMP packet, or 1."""
-    pattern = r"(?s).*tiff:Orientation(?:=\"|>)([0-9]).*"
-    digit = tf.strings.regex_replace(xmp, pattern, r"\1")
-    found = tf.strings.length(digit) == 1
-    return tf.where(found, formats.read_byte(digit, 0) - ord("0"), 1)
+    begin = tf.clip_by_value(number(4, "int32"), 0, size)
+    count = number(begin, "uint16")
+    begin = tf.minimum(begin + 2, size)
+    entries = tf.strings.substr(exif, begin, 12 * count)
+    return tf.strings.join([order, entries])

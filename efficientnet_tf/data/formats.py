@@ -59,33 +59,49 @@ def identify(head: bytes) -> str:
 
 def name_format(image: tf.Tensor) -> tf.Tensor:
     """Returns what `identify` returns, in the graph."""
-    head = read_head(image)
-    name = tf.constant("")
-    for known, parts in reversed(MAGIC):
-        name = tf.where(has(head, parts), known, name)
-    return name
+    names, rows = zip(*MAGIC, strict=True)
+    return tf.gather([*names, ""], _find(image, rows))
 
 
-def read_head(image: tf.Tensor) -> tf.Tensor:
-    """Returns the first `HEAD_BYTES` of a string, filled up with zeros."""
-    head = tf.strings.substr(image, 0, HEAD_BYTES)
-    return tf.strings.join([head, bytes(HEAD_BYTES)])
+def read_kind(image: tf.Tensor) -> tf.Tensor:
+    """Returns `JPEG`, `PNG`, `GIF`, `BMP`, `WEBP` or `OTHER`, int32 []."""
+    return _find(image, [parts for _, parts in MAGIC[:OTHER]])
 
 
-def has(image: tf.Tensor, parts: tuple[tuple[int, bytes], ...]) -> tf.Tensor:
-    """Returns whether a string has the bytes at each offset of `MAGIC`."""
-    found = [
-        tf.strings.substr(image, at, len(part)) == part for at, part in parts
-    ]
-    return tf.reduce_all(found)
+def _find(image, rows):
+    """Returns the number of the first row that an image begins with."""
+    text = read_text(image, 0, MAGIC_BYTES)
+    found = [begins(text, _to_pattern(parts)) for parts in rows]
+    return tf.argmax([*found, True], output_type="int32")
 
 
-def read_bytes(image: tf.Tensor) -> tf.Tensor:
-    """Returns a string's bytes as int32 [N]."""
-    return tf.cast(tf.io.decode_raw(image, "uint8"), "int32")
+def _to_pattern(parts):
+    pattern, end = "", 0
+    for at, part in parts:
+        pattern += f".{{{at - end}}}" + "".join(
+            rf"\x{byte:02x}" for byte in part
+        )
+        end = at + len(part)
+    return pattern
+
+
+def to_text(image: tf.Tensor) -> tf.Tensor:
+    """Returns bytes as characters of the same numbers, for patterns."""
+    return tf.strings.unicode_transcode(image, "ISO-8859-1", "UTF-8")
+
+
+def read_text(image: tf.Tensor, begin: int | tf.Tensor, size: int) -> tf.Tensor:
+    """Returns so many bytes of a string, or those there are, as `to_text`."""
+    return to_text(tf.strings.substr(image, begin, size))
+
+
+def begins(text: tf.Tensor, pattern: str) -> tf.Tensor:
+    """Returns whether texts begin with a regular expression; bool."""
+    return tf.strings.regex_full_match(text, f"(?s)(?:{pattern}).*")
 
 
 def read_byte(image: tf.Tensor, place: int | tf.Tensor) -> tf.Tensor:
     """Returns one byte as int32 [], 0 behind the end."""
     place = tf.minimum(place, tf.strings.length(image))
-    return tf.reduce_sum(read_bytes(tf.strings.substr(image, place, 1)))
+    byte = tf.io.decode_raw(tf.strings.substr(image, place, 1), "uint8")
+    return tf.reduce_sum(tf.cast(byte, "int32"))

@@ -4,39 +4,43 @@ All in TensorFlow's graph, because an exported model must turn photographs like
 the pipeline that it was trained with, and TensorFlow has no op for EXIF.
 """
 
-import functools
-import itertools
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import exif as exif_lib, formats
 
-# Segments of JPEG: EXIF or XMP, and Adobe's mark.
-_APP1, _APP14 = b"\xff\xe1", b"\xff\xee"
-_EXIF, _XMP = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0"
-# Frames: baseline, extended, progressive. TensorFlow decodes no others.
-_FRAMES = (b"\xff\xc0", b"\xff\xc1", b"\xff\xc2")
+# The patterns below are of bytes read as text; see `formats.to_text`.
 
-# How most JPEGs begin: (bytes, how much there is of it) of JFIF's segment or
-# none; one table for all channels or two; a frame of 8 bits and three channels
-# or one, as its size says.
-_JFIF, _TABLE = (b"\xff\xe0\0\x10", 18), (b"\xff\xdb\0\x43", 69)
-_USUAL_JPEG: tuple[Sequence[list[tuple[bytes, int]]], ...] = (
-    ([(b"\xff\xd8", 2)],),
-    ([_JFIF], []),
-    ([_TABLE], [_TABLE, _TABLE], [(b"\xff\xdb\0\x84", 134)]),
-    [
-        [(frame + size, 0)]
-        for frame in _FRAMES
-        for size in (b"\0\x11\x08", b"\0\x0b\x08")
-    ],
+# How most photographs begin, as JPEGs without EXIF, XMP or four inks: JFIF's
+# segment or none; one table for all channels or two; a frame (baseline,
+# extended, progressive: TensorFlow decodes no others) of 8 bits and three
+# channels or one, as its size says.
+_USUAL_JPEG = (
+    r"\xff\xd8(?:\xff\xe0\x00\x10.{14})?"
+    r"(?:(?:\xff\xdb\x00\x43.{65}){1,2}|\xff\xdb\x00\x84.{130})"
+    r"\xff[\xc0-\xc2]\x00[\x0b\x11]\x08"
 )
+_USUAL_BYTES = 192
 
-_XMP_KEYWORD = b"XML:com.adobe.xmp\0"
-_RAW_PROFILE = b"Raw profile type exif\0"
+# A file's parts are a JPEG's segments, which begin with FF, a name of one byte
+# and a size of two; a PNG's chunks, with a size of four and a name of four; a
+# WebP's chunks, with a name of four and a size of four. No pattern fits parts
+# of two formats, as sizes begin with less than FF.
+_EXIF = r"\xff\xe1..Exif\x00\x00|[^\xff]...eXIf|EXIF....(?:Exif\x00\x00)?"
+_XMP = (
+    r"\xff\xe1..http://ns\.adobe\.com/xap/1\.0/\x00|"
+    r"[^\xff]...iTXtXML:com\.adobe\.xmp\x00|XMP ...."
+)
+# ImageMagick hides EXIF in a text, which is hexadecimal and compressed.
+_HIDDEN_EXIF = r"[^\xff]...(?:tEXt|zTXt|iTXt)Raw profile type exif\x00"
+_USED_BITS = r"[^\xff]...sBIT"
+# Frames of 8 bits; of four inks Pillow takes those without Adobe's mark for
+# inverted all the same, and TensorFlow does not.
+_FRAME = r"\xff[\xc0-\xc2]..\x08....[^\x04]"
+_FOUR_INKS = r"\xff[\xc0-\xc2]..\x08....\x04"
+_ADOBE = r"\xff\xee..Adobe"
 
 
 class Header(typing.NamedTuple):
@@ -58,73 +62,123 @@ class Header(typing.NamedTuple):
 
 
 class _Layout(typing.NamedTuple):
-    """How a format's parts follow each other: name, size, content.
+    """How a format's parts follow each other.
 
     Attributes:
-      start: where the first one begins.
-      name: where its name is in each part.
-      weights: of a part's first bytes, whose sum is the content's size.
+      start: where the first one begins; -1: nowhere.
+      last: the pattern of parts that none is looked at after. EXIF data of a
+        JPEG stand before the frame, whose size libraries need first.
+      weights: of a part's first bytes, whose sum is a size.
       around: bytes of a part that its size does not count.
-      even: whether parts begin at even places.
-      last: the names of parts that none is looked at after.
+      behind: those of them that follow its content.
+      odd: 1 if parts begin at even places.
     """
 
-    start: int
-    name: int
-    weights: tuple[int, ...]
-    around: int
-    even: bool
-    last: tuple[bytes, ...]
+    start: int = -1
+    last: str = ""
+    weights: tuple[int, ...] = (0,) * 8
+    around: int = 0
+    behind: int = 0
+    odd: int = 0
 
 
-# EXIF data stand before the frame, whose size libraries need first.
-_SEGMENTS = _Layout(2, 0, (0, 0, 256, 1), 2, False, (*_FRAMES, b"\xff\xda"))
-_PNG_CHUNKS = _Layout(8, 4, (2**24, 2**16, 2**8, 1), 12, False, (b"IEND",))
-_RIFF_CHUNKS = _Layout(
-    12, 0, (0, 0, 0, 0, 1, 2**8, 2**16, 2**24), 8, True, (b"    ",)
+_LAYOUTS = (
+    _Layout(
+        2,
+        r"(?s)[^\xff].*|\xff[\xc0-\xc2\xda].*",
+        (0, 0, 256, 1, 0, 0, 0, 0),
+        2,
+    ),
+    _Layout(8, "(?s)....IEND.*", (2**24, 2**16, 2**8, 1, 0, 0, 0, 0), 12, 4),
+    _Layout(),
+    _Layout(),
+    _Layout(12, "", (0, 0, 0, 0, 1, 2**8, 2**16, 2**24), 8, 0, 1),
+    _Layout(),
 )
 
-# So much of each part is compared with the prefixes below.
+
+def _bytes_that(fit: Callable[[int], bool]) -> str:
+    """Returns the pattern of bytes for which a function is true."""
+    return "[" + "".join(rf"\x{i:02x}" for i in range(256) if fit(i)) + "]"
+
+
+# A GIF is exact if its first frame fills the canvas, whose size is the first
+# group and the frame's the second, and is opaque. Before it there may be a
+# table of colours, how often an animation is repeated, and a control block.
+_GIF = "GIF8..(....)(?:{})(?:{})?(?:{})?,{}(....)".format(
+    "|".join(
+        _bytes_that(lambda flags, bits=bits: flags & 0x87 == 0x80 + bits)
+        + f"..(?:.{{{3 * 2 ** (bits + 1)}}})"
+        for bits in range(8)
+    )
+    + r"|[\x00-\x7f]..",
+    r"\x21\xff\x0b.{16}",
+    r"\x21\xf9." + _bytes_that(lambda flags: flags % 2 == 0) + ".{4}",
+    r"\x00" * 4,
+)
+_GIF_BYTES = 1024
+# A BMP is exact if its header is Windows', not OS/2's, with 24 or 32 bits a
+# pixel and without compression, palette and bit masks.
+_BMP = r"BM.{12}[\x28-\xff].{13}[\x18\x20]\x00{5}"
+_WEBP_WITH = "RIFF....WEBPVP8X...."
+_ANIMATED_WEBP = _WEBP_WITH + _bytes_that(lambda flags: flags & 2 > 0)
+_TURNED_WEBP = _WEBP_WITH + _bytes_that(lambda flags: flags & 12 > 0)
+
+# So much of each part is compared with patterns, and of so many parts: more
+# would take longer than any photograph is worth.
 _PART_BYTES = 40
+_MOST_PARTS = 2**16
 
 
 class _Parts(typing.NamedTuple):
-    """The parts of a file: [N] places, and [N, _PART_BYTES] first bytes."""
+    """The parts of a file up to its pixels or its end.
+
+    Attributes:
+      image: the file's bytes, a scalar string.
+      heads: the first bytes of each part, as text [N].
+      edges: where each part begins, and twice where the last one ends, [N + 2].
+      behind: how many bytes of each follow its content.
+      complete: whether there are no more.
+    """
 
     image: tf.Tensor
-    layout: _Layout
-    places: tf.Tensor
     heads: tf.Tensor
+    edges: tf.Tensor
+    behind: tf.Tensor
+    complete: tf.Tensor
 
-    def match(self, name: bytes, prefix: bytes = b"") -> tf.Tensor:
-        """Returns which parts have a name and begin with a prefix; bool [N]."""
-        found = _equal(self.heads, self.layout.name, name)
-        if prefix:
-            found &= _equal(self.heads, _content_at(self.layout), prefix)
-        return found
+    def have(self, pattern: str) -> tf.Tensor:
+        """Returns whether any part begins with a pattern; bool []."""
+        return tf.reduce_any(formats.begins(self.heads, pattern))
 
-    def read(self, matched: tf.Tensor, skip: int = 0) -> tf.Tensor:
-        """Returns the content of the first part that matched, or ""."""
-
-        def read():
-            index = tf.argmax(matched)
-            size = _size(self.heads[index], self.layout)
-            if self.layout is _SEGMENTS:
-                size -= 2  # The size counts itself.
-            begin = self.places[index] + _content_at(self.layout) + skip
-            begin = tf.minimum(begin, tf.strings.length(self.image))
-            size = tf.maximum(size - skip, 0)
-            return tf.strings.substr(self.image, begin, size)
-
-        return tf.cond(tf.reduce_any(matched), read, lambda: tf.constant(b""))
+    def read(self, pattern: str) -> tf.Tensor:
+        """Returns what follows a pattern in the first part with it, or ""."""
+        found = formats.begins(self.heads, pattern)
+        heads, found = (
+            tf.concat([values, [last]], axis=0)
+            for values, last in ((self.heads, ""), (found, True))
+        )
+        index = tf.argmax(found)
+        rest = tf.strings.regex_replace(heads[index], f"(?s)^(?:{pattern})", "")
+        skip = [
+            tf.strings.length(text, "UTF8_CHAR")
+            for text in (heads[index], rest)
+        ]
+        begin = self.edges[index] + skip[0] - skip[1]
+        size = self.edges[index + 1] - self.behind - begin
+        return tf.strings.substr(self.image, begin, tf.maximum(size, 0))
 
 
 def read_header(image: tf.Tensor) -> Header:
     """Reads the header of encoded bytes, a scalar string, in the graph."""
-    plain = _header(True)
-    plain = Header(tf.constant(formats.JPEG), *plain)
+    plain = (formats.JPEG, True, 1, 0, 0)
+    plain = Header(*map(tf.constant, plain))
+    text = formats.read_text(image, 0, _USUAL_BYTES)
+    # A short cut: the walk below takes as long as to decode a small image.
     return tf.cond(
-        _is_plain_jpeg(image), lambda: plain, lambda: _read_any(image)
+        formats.begins(text, _USUAL_JPEG),
+        lambda: plain,
+        lambda: _read_any(image),
     )
 
 
@@ -140,192 +194,83 @@ def outline(function: Callable) -> Callable:
     )
 
 
-_find_orientation = outline(exif_lib.find_orientation)
-
-
-def _is_plain_jpeg(image):
-    """Whether a JPEG begins in a usual way, without EXIF, XMP or four inks.
-
-    A short cut for most photographs: the walk below takes as long as to decode
-    a small one.
-    """
-    data = tf.io.decode_raw(formats.read_head(image), "uint8")
-    places, values = _usual_beginnings()
-    same = tf.gather(data, places) == tf.constant(values, "uint8")
-    return tf.reduce_any(tf.reduce_all(same, axis=1))
-
-
-@functools.cache
-def _usual_beginnings():
-    """Returns the places and values of bytes in usual JPEGs, [N, K] each."""
-    rows = []
-    for parts in itertools.product(*_USUAL_JPEG):
-        row, place = [], 0
-        for part, size in itertools.chain(*parts):
-            row += [(place + i, byte) for i, byte in enumerate(part)]
-            place += size
-        rows.append(row)
-    longest = max(map(len, rows))
-    # Filled up with their first byte.
-    rows = [row + row[:1] * (longest - len(row)) for row in rows]
-    return np.moveaxis(np.array(rows), -1, 0)
-
-
 @outline
 def _read_any(image):
-    head = formats.read_head(image)
-    kind = tf.constant(formats.OTHER)
-    for index in reversed(range(formats.OTHER)):
-        kind = tf.where(formats.has(head, formats.MAGIC[index][1]), index, kind)
-    branches = [
-        lambda: _read_jpeg(image),
-        lambda: _read_png(image, head),
-        lambda: _read_gif(head),
-        lambda: _read_bmp(head),
-        lambda: _read_webp(image, head),
-        lambda: _header(False),
+    kind = formats.read_kind(image)
+    parts = _walk(image, kind)
+    exif = parts.read(_EXIF)
+    orientation = exif_lib.find_orientation(exif, parts.read(_XMP))
+    is_png = kind == formats.PNG
+    sample_bits = tf.where(is_png, formats.read_byte(image, 24), 0)
+    used_bits = formats.read_byte(parts.read(_USED_BITS), 0)
+    exact = _is_exact(image, kind, parts, exif)
+    return Header(kind, exact, orientation, sample_bits, used_bits)
+
+
+def _is_exact(image, kind, parts, exif):
+    text = formats.read_text(image, 0, formats.MAGIC_BYTES)
+    four_inks = parts.have(_FOUR_INKS) & parts.have(_ADOBE)
+    exact = [
+        parts.have(_FRAME) | four_inks,
+        (exif != b"") | ~parts.have(_HIDDEN_EXIF),
+        tf.cond(
+            kind == formats.GIF, lambda: _is_exact_gif(image), lambda: False
+        ),
+        formats.begins(text, _BMP),
+        ~formats.begins(text, _ANIMATED_WEBP),
+        False,
     ]
-    return Header(kind, *tf.switch_case(kind, branches))
+    return tf.gather(exact, kind) & parts.complete
 
 
-def _header(exact, orientation=1, sample_bits=0, used_bits=0):
-    return (
-        tf.convert_to_tensor(exact),
-        tf.convert_to_tensor(orientation, "int32"),
-        tf.convert_to_tensor(sample_bits, "int32"),
-        tf.convert_to_tensor(used_bits, "int32"),
+@outline
+def _is_exact_gif(image):
+    text = formats.read_text(image, 0, _GIF_BYTES)
+    sizes = tf.strings.regex_replace(text, f"(?s)^{_GIF}.*", r"\1\2")
+    canvas, frame = (
+        tf.strings.substr(sizes, place, 4, "UTF8_CHAR") for place in (0, 4)
     )
+    return (tf.strings.length(sizes, "UTF8_CHAR") == 8) & (canvas == frame)
 
 
-# Outlined, what is not run costs nothing: TensorFlow prepares the nodes of all
-# branches anew for each data set, for a second in all.
-@outline
-def _read_jpeg(image):
-    parts = _walk(image, _SEGMENTS)
-    frames = tf.reduce_any([parts.match(name) for name in _FRAMES], axis=0)
-    frame = parts.read(frames)
-    precision, components = (
-        formats.read_byte(frame, 0),
-        formats.read_byte(frame, 5),
-    )
-    # Without Adobe's mark, Pillow takes four inks for inverted all the same,
-    # and TensorFlow does not.
-    marked = tf.reduce_any(parts.match(_APP14, b"Adobe"))
-    exact = (precision == 8) & ((components != 4) | marked)
-    exif = parts.read(parts.match(_APP1, _EXIF), len(_EXIF))
-    xmp = parts.read(parts.match(_APP1, _XMP), len(_XMP))
-    return _header(exact, _find_orientation(exif, xmp))
+def _walk(image, kind):
+    """Returns the `_Parts` of a file."""
+    total = tf.strings.length(image)
+    columns = zip(*_LAYOUTS, strict=True)
+    layout = _Layout(*(tf.gather(column, kind) for column in columns))
+    text = formats.read_text(image, 0, formats.MAGIC_BYTES)
+    plain = (kind == formats.WEBP) & ~formats.begins(text, _TURNED_WEBP)
+    start = tf.where((layout.start < 0) | plain, total, layout.start)
 
+    def is_inside(place, count, *_):
+        return (place + 8 <= total) & (count < _MOST_PARTS)
 
-@outline
-def _read_png(image, head):
-    parts = _walk(image, _PNG_CHUNKS)
-    exif = parts.read(parts.match(b"eXIf"))
-    xmp = parts.read(parts.match(b"iTXt", _XMP_KEYWORD), len(_XMP_KEYWORD))
-    # ImageMagick hides EXIF in a text, which is hexadecimal and compressed.
-    hidden = [
-        tf.reduce_any(parts.match(name, _RAW_PROFILE))
-        for name in (b"tEXt", b"zTXt", b"iTXt")
-    ]
-    exact = (exif != b"") | ~tf.reduce_any(hidden)
-    used_bits = formats.read_byte(parts.read(parts.match(b"sBIT")), 0)
-    orientation = _find_orientation(exif, xmp)
-    return _header(exact, orientation, formats.read_byte(head, 24), used_bits)
-
-
-@outline
-def _read_gif(head):
-    """A GIF is exact if its first frame fills the canvas and is opaque."""
-    flags = formats.read_byte(head, 10)
-    colours = 3 * tf.bitwise.left_shift(2, flags & 7)
-    place = 13 + tf.where(flags >= 128, colours, 0)
-    # How often an animation is repeated.
-    looped = tf.strings.substr(head, place, 3) == b"\x21\xff\x0b"
-    place += tf.where(looped, 19, 0)
-    control = tf.strings.substr(head, place, 8)
-    controlled = tf.strings.substr(control, 0, 2) == b"\x21\xf9"
-    opaque = ~controlled | (formats.read_byte(control, 3) % 2 == 0)
-    place += tf.where(controlled, 8, 0)
-    canvas = tf.strings.substr(head, 6, 4)
-    whole = tf.strings.join([b",\0\0\0\0", canvas])
-    return _header(opaque & (tf.strings.substr(head, place, 9) == whole))
-
-
-def _read_bmp(head):
-    """A BMP is exact without a palette, bit masks and compression."""
-    # The header is Windows', not OS/2's; then bits a pixel and compression.
-    windows = formats.read_byte(head, 14) >= 40
-    kind = tf.strings.substr(head, 28, 6)
-    plain = (kind == b"\x18\0\0\0\0\0") | (kind == b"\x20\0\0\0\0\0")
-    return _header(windows & plain)
-
-
-@outline
-def _read_webp(image, head):
-    extended = tf.strings.substr(head, 12, 4) == b"VP8X"
-    flags = tf.where(extended, formats.read_byte(head, 20), 0)
-
-    def find():
-        parts = _walk(image, _RIFF_CHUNKS)
-        exif = parts.read(parts.match(b"EXIF"))
-        # Some writers put JPEG's prefix before it.
-        prefixed = tf.strings.substr(exif, 0, len(_EXIF)) == _EXIF
-        exif = tf.strings.substr(exif, tf.where(prefixed, len(_EXIF), 0), 2**16)
-        return _find_orientation(exif, parts.read(parts.match(b"XMP ")))
-
-    orientation = tf.cond(flags & 12 > 0, find, lambda: tf.constant(1))
-    animated = flags & 2 > 0
-    return _header(~animated, orientation)
-
-
-def _walk(image, layout):
-    """Returns the `_Parts` of a file up to its pixels or its end."""
-    data = tf.io.decode_raw(image, "uint8")
-    total = tf.size(data)
-    last = tf.constant([list(name) for name in layout.last], "uint8")
-    name = slice(layout.name, layout.name + last.shape[1])
-
-    def is_inside(place, *_):
-        return place + 8 <= total
-
-    def step(place, index, places):
-        head = data[place : place + 8]
-        around = _size(head, layout) + layout.around
-        if layout is _SEGMENTS:
-            # A JPEG may fill up with 0xFF between segments.
-            around = tf.where(head[1] == 0xFF, 1, around)
-            around = tf.where(head[0] == 0xFF, around, 0)
-        if layout.even:
-            around += around % 2
+    def step(place, count, heads, places):
+        head = formats.read_text(image, place, _PART_BYTES)
+        sized = tf.io.decode_raw(tf.strings.substr(image, place, 8), "uint8")
+        size = tf.reduce_sum(tf.cast(sized, "int32") * layout.weights)
+        size += layout.around
+        size += size & layout.odd
+        # A JPEG may fill up with 0xFF between segments.
+        size = tf.where(formats.begins(head, r"\xff\xff"), 1, size)
         # A damaged size ends the walk, too.
-        ends = tf.reduce_any(tf.reduce_all(head[name] == last, axis=1))
-        ends |= around <= 0
+        ends = tf.strings.regex_full_match(head, layout.last) | (size <= 0)
+        size = tf.where(ends, total, tf.minimum(size, total))
         return (
-            tf.where(ends, total, place + around),
-            index + 1,
-            places.write(index, place),
+            place + size,
+            count + 1,
+            heads.write(count, head),
+            places.write(count, place),
         )
 
-    places = tf.TensorArray("int32", 0, dynamic_size=True, element_shape=[])
-    *_, places = tf.while_loop(
-        is_inside, step, (layout.start, 0, places), parallel_iterations=1
+    arrays = [
+        tf.TensorArray(kind, 0, dynamic_size=True, element_shape=[])
+        for kind in ("string", "int32")
+    ]
+    place, _, heads, places = tf.while_loop(
+        is_inside, step, (start, 0, *arrays), parallel_iterations=1
     )
-    places = places.stack()
-    wanted = places[:, None] + tf.range(_PART_BYTES)
-    heads = tf.gather(data, tf.minimum(wanted, total - 1))
-    return _Parts(image, layout, places, heads)
-
-
-def _content_at(layout):
-    return 4 if layout is _SEGMENTS else 8
-
-
-def _size(head, layout):
-    weights = tf.constant(layout.weights)
-    sized = tf.cast(head[: len(layout.weights)], "int32")
-    return tf.reduce_sum(sized * weights)
-
-
-def _equal(heads, at, wanted):
-    wanted = tf.constant(list(wanted), "uint8")
-    return tf.reduce_all(heads[:, at : at + wanted.shape[0]] == wanted, axis=1)
+    edges = tf.concat([places.stack(), [place, place]], axis=0)
+    edges = tf.minimum(edges, total)
+    complete = place + 8 > total
+    return _Parts(image, heads.stack(), edges, layout.behind, complete)
