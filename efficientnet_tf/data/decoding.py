@@ -241,10 +241,10 @@ def _read_eagerly(image, deep_pixels):
 
 def _decode(image, header, deep_pixels):
     """Decodes bytes whose header is exact."""
-    plain = (header.kind == formats.JPEG) & (header.orientation == 1)
+    plain = (header.kind == formats.JPEG) | (header.kind == formats.PNG)
     return tf.cond(
-        plain,
-        lambda: _decode_jpeg(image),
+        plain & (header.orientation == 1) & ~header.deep,
+        lambda: _decode_plain(image),
         lambda: _decode_exact(image, header, deep_pixels),
     )
 
@@ -252,7 +252,7 @@ def _decode(image, header, deep_pixels):
 @headers.outline
 def _decode_exact(image, header, deep_pixels):
     branches = [
-        lambda: _decode_jpeg(image),
+        lambda: _decode_plain(image),
         lambda: _decode_png(image, header, deep_pixels),
         lambda: _decode_any(image, 3),
         lambda: _decode_any(image, 0),
@@ -261,7 +261,8 @@ def _decode_exact(image, header, deep_pixels):
     return turn(tf.switch_case(header.kind, branches), header.orientation)
 
 
-def _decode_jpeg(image):
+def _decode_plain(image):
+    """Decodes a JPEG, or a PNG of up to 8 bits; TensorFlow's op takes both."""
     return tf.io.decode_jpeg(image, channels=3, dct_method=_DCT)
 
 
@@ -284,9 +285,9 @@ def _decode_png(image, header, deep_pixels):
         return tf.cast(tf.bitwise.right_shift(samples, depth - 8), "uint8")
 
     return tf.cond(
-        header.sample_bits == 16,
+        header.deep,
         decode_deep,
-        lambda: tf.io.decode_png(image, channels=3),
+        lambda: _decode_plain(image),
     )
 
 
@@ -337,7 +338,7 @@ def _note_deep(header, deep_pixels):
     if deep_pixels is None or pillow_files.is_noted(deep_pixels):
         return
     if tf.executing_eagerly():
-        if header.sample_bits == 16:
+        if header.deep:
             pillow_files.note_deep(deep_pixels)
         return
 
@@ -346,8 +347,8 @@ def _note_deep(header, deep_pixels):
         return True
 
     tf.cond(
-        header.sample_bits == 16,
+        header.deep,
         # Of a function without inputs the result may be computed beforehand.
-        lambda: tf.numpy_function(note, [header.sample_bits], "bool"),
+        lambda: tf.numpy_function(note, [header.deep], "bool"),
         lambda: True,
     )

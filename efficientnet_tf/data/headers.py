@@ -17,12 +17,16 @@ from efficientnet_tf.data import exif as exif_lib, formats
 # segment or none; one table for all channels or two; a frame (baseline,
 # extended, progressive: TensorFlow decodes no others) of 8 bits and three
 # channels or one, as its size says.
-_USUAL_JPEG = (
+_PLAIN_JPEG = (
     r"\xff\xd8(?:\xff\xe0\x00\x10.{14})?"
     r"(?:(?:\xff\xdb\x00\x43.{65}){1,2}|\xff\xdb\x00\x84.{130})"
     r"\xff[\xc0-\xc2]\x00[\x0b\x11]\x08"
 )
-_USUAL_BYTES = 192
+# And most small PNGs: up to 8 bits, and pixels at once. If these fill one chunk
+# with this size, at this place, nothing but the last chunk's bytes comes after.
+_PLAIN_PNG = r"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR.{8}[\x01-\x08].{8}....IDAT"
+_PIXELS_SIZE, _AROUND_PIXELS = 33, 57
+_PLAIN_BYTES = 192
 
 # A file's parts are a JPEG's segments, which begin with FF, a name of one byte
 # and a size of two; a PNG's chunks, with a size of four and a name of four; a
@@ -50,14 +54,14 @@ class Header(typing.NamedTuple):
       kind: `formats.JPEG`, `PNG`, `GIF`, `BMP`, `WEBP` or `OTHER`.
       exact: whether TensorFlow's ops give the pixels that Pillow gives.
       orientation: EXIF's, from 1 (upright) to 8.
-      sample_bits: of a PNG, 16 or at most 8, else 0.
+      deep: whether it is a PNG with 16 bits a sample.
       used_bits: of those, how many a PNG's sBIT chunk says are used, or 0.
     """
 
     kind: tf.Tensor
     exact: tf.Tensor
     orientation: tf.Tensor
-    sample_bits: tf.Tensor
+    deep: tf.Tensor
     used_bits: tf.Tensor
 
 
@@ -171,13 +175,20 @@ class _Parts(typing.NamedTuple):
 
 def read_header(image: tf.Tensor) -> Header:
     """Reads the header of encoded bytes, a scalar string, in the graph."""
-    plain = (formats.JPEG, True, 1, 0, 0)
-    plain = Header(*map(tf.constant, plain))
-    text = formats.read_text(image, 0, _USUAL_BYTES)
     # A short cut: the walk below takes as long as to decode a small image.
+    head = tf.strings.substr(image, 0, _PLAIN_BYTES)
+    text = formats.to_text(head)
+    is_jpeg = formats.begins(text, _PLAIN_JPEG)
+    padded = tf.strings.join([head, bytes(_AROUND_PIXELS)])
+    size = tf.strings.substr(padded, _PIXELS_SIZE, 4)
+    size = tf.io.decode_raw(size, "int32", little_endian=False)[0]
+    is_png = formats.begins(text, _PLAIN_PNG)
+    is_png &= size == tf.strings.length(image) - _AROUND_PIXELS
+    kind = tf.where(is_jpeg, formats.JPEG, formats.PNG)
+    rest = [tf.constant(value) for value in (True, 1, False, 0)]
     return tf.cond(
-        formats.begins(text, _USUAL_JPEG),
-        lambda: plain,
+        is_jpeg | is_png,
+        lambda: Header(kind, *rest),
         lambda: _read_any(image),
     )
 
@@ -200,11 +211,10 @@ def _read_any(image):
     parts = _walk(image, kind)
     exif = parts.read(_EXIF)
     orientation = exif_lib.find_orientation(exif, parts.read(_XMP))
-    is_png = kind == formats.PNG
-    sample_bits = tf.where(is_png, formats.read_byte(image, 24), 0)
+    deep = (kind == formats.PNG) & (formats.read_byte(image, 24) == 16)
     used_bits = formats.read_byte(parts.read(_USED_BITS), 0)
     exact = _is_exact(image, kind, parts, exif)
-    return Header(kind, exact, orientation, sample_bits, used_bits)
+    return Header(kind, exact, orientation, deep, used_bits)
 
 
 def _is_exact(image, kind, parts, exif):
