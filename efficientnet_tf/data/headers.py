@@ -32,19 +32,23 @@ _PLAIN_BYTES = 192
 # and a size of two; a PNG's chunks, with a size of four and a name of four; a
 # WebP's chunks, with a name of four and a size of four. No pattern fits parts
 # of two formats, as sizes begin with less than FF.
-_EXIF = r"\xff\xe1..Exif\x00\x00|[^\xff]...eXIf|EXIF....(?:Exif\x00\x00)?"
-_XMP = (
-    r"\xff\xe1..http://ns\.adobe\.com/xap/1\.0/\x00|"
-    r"[^\xff]...iTXtXML:com\.adobe\.xmp\x00|XMP ...."
-)
-# ImageMagick hides EXIF in a text, which is hexadecimal and compressed.
-_HIDDEN_EXIF = r"[^\xff]...(?:tEXt|zTXt|iTXt)Raw profile type exif\x00"
-_USED_BITS = r"[^\xff]...sBIT"
-# Frames of 8 bits; of four inks Pillow takes those without Adobe's mark for
-# inverted all the same, and TensorFlow does not.
-_FRAME = r"\xff[\xc0-\xc2]..\x08....[^\x04]"
-_FOUR_INKS = r"\xff[\xc0-\xc2]..\x08....\x04"
-_ADOBE = r"\xff\xee..Adobe"
+_PARTS = {
+    "exif": (
+        r"\xff\xe1..Exif\x00\x00|[^\xff]...eXIf|EXIF....(?:Exif\x00\x00)?"
+    ),
+    "xmp": (
+        r"\xff\xe1..http://ns\.adobe\.com/xap/1\.0/\x00|"
+        r"[^\xff]...iTXtXML:com\.adobe\.xmp\x00|XMP ...."
+    ),
+    # ImageMagick hides EXIF in a text, which is hexadecimal and compressed.
+    "hidden_exif": r"[^\xff]...(?:tEXt|zTXt|iTXt)Raw profile type exif\x00",
+    "used_bits": r"[^\xff]...sBIT",
+    # Frames of 8 bits. Of four inks Pillow takes those without Adobe's mark for
+    # inverted all the same, and TensorFlow does not.
+    "frame": r"\xff[\xc0-\xc2]..\x08....[^\x04]",
+    "four_inks": r"\xff[\xc0-\xc2]..\x08....\x04",
+    "adobe": r"\xff\xee..Adobe",
+}
 
 
 class Header(typing.NamedTuple):
@@ -134,45 +138,6 @@ _PART_BYTES = 40
 _MOST_PARTS = 2**16
 
 
-class _Parts(typing.NamedTuple):
-    """The parts of a file up to its pixels or its end.
-
-    Attributes:
-      image: the file's bytes, a scalar string.
-      heads: the first bytes of each part, as text [N].
-      edges: where each part begins, and twice where the last one ends, [N + 2].
-      behind: how many bytes of each follow its content.
-      complete: whether there are no more.
-    """
-
-    image: tf.Tensor
-    heads: tf.Tensor
-    edges: tf.Tensor
-    behind: tf.Tensor
-    complete: tf.Tensor
-
-    def have(self, pattern: str) -> tf.Tensor:
-        """Returns whether any part begins with a pattern; bool []."""
-        return tf.reduce_any(formats.begins(self.heads, pattern))
-
-    def read(self, pattern: str) -> tf.Tensor:
-        """Returns what follows a pattern in the first part with it, or ""."""
-        found = formats.begins(self.heads, pattern)
-        heads, found = (
-            tf.concat([values, [last]], axis=0)
-            for values, last in ((self.heads, ""), (found, True))
-        )
-        index = tf.argmax(found)
-        rest = tf.strings.regex_replace(heads[index], f"(?s)^(?:{pattern})", "")
-        skip = [
-            tf.strings.length(text, "UTF8_CHAR")
-            for text in (heads[index], rest)
-        ]
-        begin = self.edges[index] + skip[0] - skip[1]
-        size = self.edges[index + 1] - self.behind - begin
-        return tf.strings.substr(self.image, begin, tf.maximum(size, 0))
-
-
 def read_header(image: tf.Tensor) -> Header:
     """Reads the header of encoded bytes, a scalar string, in the graph."""
     # A short cut: the walk below takes as long as to decode a small image.
@@ -208,21 +173,37 @@ def outline(function: Callable) -> Callable:
 @outline
 def _read_any(image):
     kind = formats.read_kind(image)
-    parts = _walk(image, kind)
-    exif = parts.read(_EXIF)
-    orientation = exif_lib.find_orientation(exif, parts.read(_XMP))
-    deep = (kind == formats.PNG) & (formats.read_byte(image, 24) == 16)
-    used_bits = formats.read_byte(parts.read(_USED_BITS), 0)
-    exact = _is_exact(image, kind, parts, exif)
-    return Header(kind, exact, orientation, deep, used_bits)
+    parts, complete = _find_parts(image, kind)
+    begin, end = parts["exif"]
+    begin += _count_matched(
+        formats.read_text(image, begin, _PART_BYTES), "exif"
+    )
+    exif = tf.strings.substr(image, begin, tf.maximum(end - begin, 0))
+    begin, end = parts["xmp"]
+    xmp = tf.strings.substr(image, begin, end - begin)
+    return Header(
+        kind,
+        _is_exact(image, kind, parts, exif) & complete,
+        exif_lib.find_orientation(exif, xmp),
+        (kind == formats.PNG) & (formats.read_byte(image, 24) == 16),
+        formats.read_byte(image, parts["used_bits"][0] + 8),
+    )
+
+
+def _count_matched(text, name):
+    """Returns how many characters of a part's head fit its pattern."""
+    rest = tf.strings.regex_replace(text, f"(?s)^(?:{_PARTS[name]})", "")
+    both = tf.strings.length([text, rest], "UTF8_CHAR")
+    return both[0] - both[1]
 
 
 def _is_exact(image, kind, parts, exif):
+    total = tf.strings.length(image)
+    has = {name: begin < total for name, (begin, _) in parts.items()}
     text = formats.read_text(image, 0, formats.MAGIC_BYTES)
-    four_inks = parts.have(_FOUR_INKS) & parts.have(_ADOBE)
     exact = [
-        parts.have(_FRAME) | four_inks,
-        (exif != b"") | ~parts.have(_HIDDEN_EXIF),
+        has["frame"] | (has["four_inks"] & has["adobe"]),
+        (exif != b"") | ~has["hidden_exif"],
         tf.cond(
             kind == formats.GIF, lambda: _is_exact_gif(image), lambda: False
         ),
@@ -230,7 +211,7 @@ def _is_exact(image, kind, parts, exif):
         ~formats.begins(text, _ANIMATED_WEBP),
         False,
     ]
-    return tf.gather(exact, kind) & parts.complete
+    return tf.gather(exact, kind)
 
 
 @outline
@@ -243,8 +224,30 @@ def _is_exact_gif(image):
     return (tf.strings.length(sizes, "UTF8_CHAR") == 8) & (canvas == frame)
 
 
+def _find_parts(image, kind):
+    """Returns where the first part of each kind of `_PARTS` begins and ends.
+
+    A part that there is none of begins where the file ends. The second value
+    is whether all parts were looked at.
+    """
+    heads, edges, behind, complete = _walk(image, kind)
+    found = tf.stack([formats.begins(heads, row) for row in _PARTS.values()])
+    found = tf.pad(found, [[0, 0], [0, 1]], constant_values=True)
+    index = tf.argmax(found, axis=1, output_type="int32")
+    begins = tf.gather(edges, index)
+    ends = tf.maximum(tf.gather(edges, index + 1) - behind, begins)
+    parts = zip(tf.unstack(begins), tf.unstack(ends), strict=True)
+    return dict(zip(_PARTS, parts, strict=True)), complete
+
+
 def _walk(image, kind):
-    """Returns the `_Parts` of a file."""
+    """Goes over the parts of a file up to its pixels or its end.
+
+    Returns:
+      The first bytes of each part, as text [N]; where each begins, and twice
+      the end, int32 [N + 2]; how many bytes of each follow its content; and
+      whether there are no more parts.
+    """
     total = tf.strings.length(image)
     columns = zip(*_LAYOUTS, strict=True)
     layout = _Layout(*(tf.gather(column, kind) for column in columns))
@@ -280,7 +283,5 @@ def _walk(image, kind):
     place, _, heads, places = tf.while_loop(
         is_inside, step, (start, 0, *arrays), parallel_iterations=1
     )
-    edges = tf.concat([places.stack(), [place, place]], axis=0)
-    edges = tf.minimum(edges, total)
-    complete = place + 8 > total
-    return _Parts(image, heads.stack(), edges, layout.behind, complete)
+    edges = tf.concat([places.stack(), [total, total]], axis=0)
+    return heads.stack(), edges, layout.behind, place + 8 > total
