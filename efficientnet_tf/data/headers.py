@@ -105,9 +105,10 @@ _LAYOUTS = (
 )
 
 
-def _bytes_that(fit: Callable[[int], bool]) -> str:
-    """Returns the pattern of bytes for which a function is true."""
-    return "[" + "".join(rf"\x{i:02x}" for i in range(256) if fit(i)) + "]"
+def _bytes_with(mask: int, *values: int) -> str:
+    """Returns the pattern of bytes whose bits of a mask have such a value."""
+    fit = [byte for byte in range(256) if byte & mask in values]
+    return "[" + "".join(rf"\x{byte:02x}" for byte in fit) + "]"
 
 
 # A GIF is exact if its first frame fills the canvas, whose size is the first
@@ -115,13 +116,12 @@ def _bytes_that(fit: Callable[[int], bool]) -> str:
 # table of colours, how often an animation is repeated, and a control block.
 _GIF = "GIF8..(....)(?:{})(?:{})?(?:{})?,{}(....)".format(
     "|".join(
-        _bytes_that(lambda flags, bits=bits: flags & 0x87 == 0x80 + bits)
-        + f"..(?:.{{{3 * 2 ** (bits + 1)}}})"
+        f"{_bytes_with(0x87, 0x80 + bits)}..(?:.{{{3 * 2 ** (bits + 1)}}})"
         for bits in range(8)
     )
     + r"|[\x00-\x7f]..",
     r"\x21\xff\x0b.{16}",
-    r"\x21\xf9." + _bytes_that(lambda flags: flags % 2 == 0) + ".{4}",
+    r"\x21\xf9." + _bytes_with(1, 0) + ".{4}",
     r"\x00" * 4,
 )
 _GIF_BYTES = 1024
@@ -129,8 +129,8 @@ _GIF_BYTES = 1024
 # pixel and without compression, palette and bit masks.
 _BMP = r"BM.{12}[\x28-\xff].{13}[\x18\x20]\x00{5}"
 _WEBP_WITH = "RIFF....WEBPVP8X...."
-_ANIMATED_WEBP = _WEBP_WITH + _bytes_that(lambda flags: flags & 2 > 0)
-_TURNED_WEBP = _WEBP_WITH + _bytes_that(lambda flags: flags & 12 > 0)
+_ANIMATED_WEBP = _WEBP_WITH + _bytes_with(2, 2)
+_TURNED_WEBP = _WEBP_WITH + _bytes_with(12, 4, 8, 12)
 
 # So much of each part is compared with patterns, and of so many parts: more
 # would take longer than any photograph is worth.

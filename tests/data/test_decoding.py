@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 import image_files
-from efficientnet_tf.data import decoding, formats, pillow_files
+from efficientnet_tf.data import decoding, formats, headers, pillow_files
 
 FILES = {
     f"{kind}: {name}": encoded
@@ -264,6 +264,18 @@ def test_16_bits_are_scaled_by_those_in_use(routes, tmp_path):
         if said is None:
             tiff = image_files.encode(Image.fromarray(samples[..., 0]), "TIFF")
             np.testing.assert_array_equal(routes["file"](tiff), expected)
+
+
+def test_a_file_with_more_parts_than_are_looked_at_is_left_to_pillow(
+    monkeypatch,
+):
+    png = image_files.encode(Image.new("RGB", (2, 2)), "PNG")
+    texts = _chunk(b"tEXt", b"a\0b") * 5
+    many = tf.constant(png[:33] + texts + png[33:])
+    read = headers._read_any.python_function
+    assert read(many).exact
+    monkeypatch.setattr(headers, "_MOST_PARTS", 6)
+    assert not read(many).exact
 
 
 def _make_broken():
