@@ -18,9 +18,6 @@ SMALL = {
     # Trained in any case, and not compared with a linear classifier first.
     "EFFICIENTNET_TF_SETTINGS": "rule=none resolution=64 min_area=0.7 epochs=2 "
     "learning_rate=0.0003 l2_sweep=0.1",
-    "EFFICIENTNET_TF_PIXELS": "48",
-    "EFFICIENTNET_TF_EPOCHS": "1",
-    "EFFICIENTNET_TF_SEARCH": "",
 }
 # Of ten digits, a tenth is what chance finds.
 GOOD = 0.5

@@ -26,6 +26,8 @@ ENOUGH_TO_CHOOSE = 150
 FOLDS = 5
 # With more images than this `FOLDS` sweeps take minutes.
 MOST_TO_CROSS_VALIDATE = 2_000
+# Of the largest deviation of a feature; see `_standardize`.
+LEAST_DEVIATION = 0.1
 
 Features = frozen_features.Features
 
@@ -262,12 +264,16 @@ def _standardize(examples):
     """Returns a scaler to mean 0 and deviation 1, and the scaled examples.
 
     The penalty then acts on all features alike, so one sweep suits all networks
-    and data sets.
+    and data sets. But features that hardly any image has are not scaled up to
+    the others: they would get weights so large that one such feature outvotes
+    all others in the next image, or in the first steps of training.
     """
     from sklearn import preprocessing
 
     features, labels = examples
     scaler = preprocessing.StandardScaler().fit(features)
+    least = LEAST_DEVIATION * np.sqrt(scaler.var_.max())
+    scaler.scale_ = np.maximum(scaler.scale_, least)
     return scaler, (scaler.transform(features), labels)
 
 

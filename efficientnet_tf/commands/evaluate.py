@@ -9,6 +9,7 @@ from absl import flags, logging
 from efficientnet_tf.commands import program, shared, summary, trained_on
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import files, run_folder
+from efficientnet_tf.weights import catalog
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
@@ -40,12 +41,6 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images per step.", 1)
 def main(_: list[str]) -> None:
     if WORKDIR.value and not DATASET.value:
         raise ValueError("--workdir needs --dataset and --split.")
-    if WORKDIR.value and RESOLUTION.value:
-        raise ValueError(
-            f"--resolution={RESOLUTION.value} goes with --model; a run has its "
-            "own."
-        )
-    shared.check_deep_pixels(DEEP_PIXELS.value, WORKDIR.value)
     name = DATASET.value or "imagenet2012"
     folder = shared.make_folder_options(
         GROUP_BY.value or run_folder.read_group_by(WORKDIR.value, name),
@@ -55,13 +50,13 @@ def main(_: list[str]) -> None:
     shared.check_dataset(name)
     classifier = shared.load_classifier(
         MODEL.value,
-        shared.parse_weights(WEIGHTS.value),
+        catalog.parse(WEIGHTS.value),
         WORKDIR.value,
-        RESOLUTION.value,
         source_family=SOURCE_FAMILY.value,
         normalization=NORMALIZATION.value,
+        resolution=RESOLUTION.value,
+        deep_pixels=DEEP_PIXELS.value,
     )
-    classifier = shared.with_deep_pixels(classifier, DEEP_PIXELS.value)
     scores, classes, seen = _evaluate(classifier, name, folder)
     facts = summary.class_facts(scores.confusion, classifier.class_names)
     _print_summary(name, scores, classes, facts, seen)

@@ -11,6 +11,7 @@ from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.utils import configs
+from efficientnet_tf.weights import catalog
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.inference import classifier as classifier_lib
@@ -83,7 +84,6 @@ flags.mark_flag_as_required("output")
 
 def main(_: list[str]) -> None:
     row = _get_format(FORMAT.value, OUTPUT.value)
-    shared.check_deep_pixels(DEEP_PIXELS.value, WORKDIR.value)
     if DEEP_PIXELS.value and not row.decodes:
         raise ValueError(
             f"--deep_pixels={DEEP_PIXELS.value} is without effect for "
@@ -91,12 +91,12 @@ def main(_: list[str]) -> None:
         )
     classifier = shared.load_classifier(
         MODEL.value,
-        shared.parse_weights(WEIGHTS.value),
+        catalog.parse(WEIGHTS.value),
         WORKDIR.value,
         source_family=SOURCE_FAMILY.value,
         normalization=NORMALIZATION.value,
+        deep_pixels=DEEP_PIXELS.value,
     )
-    classifier = shared.with_deep_pixels(classifier, DEEP_PIXELS.value)
     difference = row.export(classifier, OUTPUT.value)
     summary.print_summary(
         f"Exported {WORKDIR.value or MODEL.value} to {OUTPUT.value}.",

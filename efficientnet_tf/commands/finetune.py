@@ -10,6 +10,7 @@ from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.utils import configs, run_folder
+from efficientnet_tf.weights import catalog
 
 TASK = flags.DEFINE_string(
     "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
@@ -45,7 +46,7 @@ def main(_: list[str]) -> None:
         SKIP_BAD.value,
         reads_folder=task.source == "folder",
     )
-    weights = shared.parse_weights(WEIGHTS.value)
+    weights = catalog.parse(WEIGHTS.value)
     reading = {
         "source_family": SOURCE_FAMILY.value,
         "normalization": NORMALIZATION.value,

@@ -14,13 +14,17 @@ from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.utils import run_folder
+from efficientnet_tf.weights import catalog
 
 TASKS = flags.DEFINE_list("tasks", None, "As for `efficientnet finetune`.")
 MODELS = flags.DEFINE_list(
     "models", ["efficientnet_lite0"], "Names or variant files."
 )
 RECIPES = flags.DEFINE_list(
-    "recipes", ["full"], "As for `efficientnet finetune`."
+    "recipes",
+    ["full"],
+    "As for `efficientnet finetune`, but full by default: auto, which may be "
+    "named too, trains each network and task in a way of its own.",
 )
 SEEDS = flags.DEFINE_integer(
     "seeds",
@@ -63,7 +67,7 @@ def main(_: list[str]) -> None:
         tasks=tuple(TASKS.value),
         models=tuple(MODELS.value),
         recipes=tuple(RECIPES.value),
-        weights=shared.parse_weights(WEIGHTS.value),
+        weights=catalog.parse(WEIGHTS.value),
         source_family=SOURCE_FAMILY.value,
         normalization=NORMALIZATION.value,
         seeds=SEEDS.value,

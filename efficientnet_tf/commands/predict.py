@@ -18,6 +18,7 @@ from absl import flags
 from efficientnet_tf.commands import program, shared
 from efficientnet_tf.inference import prediction_files
 from efficientnet_tf.utils import files, tables
+from efficientnet_tf.weights import catalog
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
@@ -37,15 +38,15 @@ IN_TABLE = 20
 
 
 def main(argv: list[str]) -> None:
-    weights = shared.parse_weights(WEIGHTS.value)
+    weights = catalog.parse(WEIGHTS.value)
     _check_files(argv[1:])
-    shared.check_deep_pixels(DEEP_PIXELS.value, WORKDIR.value)
     if OUTPUT.value:
         prediction_files.check(OUTPUT.value)
         files.check_folder(pathlib.Path(OUTPUT.value).parent)
     reading = {
         "source_family": SOURCE_FAMILY.value,
         "normalization": NORMALIZATION.value,
+        "deep_pixels": DEEP_PIXELS.value,
     }
     shared.check_classifier(MODEL.value, weights, WORKDIR.value, **reading)
     _check_existing(argv[1:])
@@ -58,7 +59,6 @@ def main(argv: list[str]) -> None:
     classifier = shared.load_classifier(
         MODEL.value, weights, WORKDIR.value, **reading
     )
-    classifier = shared.with_deep_pixels(classifier, DEEP_PIXELS.value)
     shown, unreadable = _predict(classifier, paths)
     if len(paths) == unreadable == 1:
         sys.exit(program.FAILURE)  # The one file's error is printed.

@@ -1,7 +1,6 @@
 """Flags, checks and steps that several commands share."""
 
 import contextlib
-import dataclasses
 import signal
 import sys
 import typing
@@ -77,8 +76,7 @@ def load_classifier(
     model: str | None,
     weights: str | None,
     workdir: str | None,
-    resolution: int | None = None,
-    **reading: str | None,
+    **reading: typing.Any,
 ) -> "classifier_lib.Classifier":
     """Returns the `Classifier` of a run, or of a network and its weights.
 
@@ -86,11 +84,11 @@ def load_classifier(
       model: --model, a name or a variant file.
       weights: --weights, None for random ones.
       workdir: --workdir, a training or fine-tuning run, in place of both.
-      resolution: pixels a side; None: the variant's own.
-      reading: --source_family and --normalization.
+      reading: flags of `model`: --source_family, --normalization,
+        --resolution, --deep_pixels; None: as the weights have it.
 
     Raises:
-      ValueError: both or neither of `model` and `workdir`, or an option of
+      ValueError: both or neither of `model` and `workdir`, or a flag of
         `model` with `workdir`.
     """
     check_classifier(model, weights, workdir, **reading)
@@ -98,13 +96,16 @@ def load_classifier(
 
     if workdir:
         return classifier.from_run(workdir)
-    return classifier.from_weights(model, weights, resolution, **reading)
+    return classifier.from_weights(model, weights, **reading)
 
 
 def check_classifier(
     model: str | None,
     weights: str | None,
     workdir: str | None,
+    *,
+    resolution: int | None = None,
+    deep_pixels: str | None = None,
     **reading: str | None,
 ) -> None:
     """Raises ValueError for flags that `load_classifier` cannot take.
@@ -113,42 +114,20 @@ def check_classifier(
     """
     if bool(model) == bool(workdir):
         raise ValueError("Pass either --model (and --weights) or --workdir.")
-    if model:
-        check_weights(model, weights, **reading)
-        return
-    for flag, value in reading.items():
-        if value is not None:
-            raise ValueError(f"--{flag} goes with --model, not --workdir.")
-    files.check_exists(workdir)
-
-
-def check_deep_pixels(deep_pixels: str | None, workdir: str | None) -> None:
-    """Raises ValueError for a bad --deep_pixels, or one beside --workdir."""
-    if deep_pixels is None:
-        return
-    if deep_pixels not in policies.DEEP_PIXELS:
+    if deep_pixels not in (None, *policies.DEEP_PIXELS):
         raise ValueError(
             configs.unknown("deep_pixels", deep_pixels, policies.DEEP_PIXELS)
         )
-    if workdir:
-        raise ValueError(
-            f"--deep_pixels={deep_pixels} is for --model; a run has its own, "
-            "which --set=deep_pixels=... chose when it was trained."
-        )
-
-
-def with_deep_pixels(
-    classifier: "classifier_lib.Classifier", deep_pixels: str | None
-) -> "classifier_lib.Classifier":
-    """Returns the classifier with --deep_pixels in place of its own."""
-    if deep_pixels is None:
-        return classifier
-    return dataclasses.replace(classifier, deep_pixels=deep_pixels)
-
-
-def parse_weights(text: str) -> str | None:
-    """Returns the value of --weights; None for "none", random weights."""
-    return None if text == "none" else text
+    if model:
+        check_weights(model, weights, **reading)
+        return
+    given = {"resolution": resolution, "deep_pixels": deep_pixels, **reading}
+    for flag, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"--{flag}={value} goes with --model; a run has its own."
+            )
+    files.check_exists(workdir)
 
 
 def check_weights(

@@ -42,10 +42,9 @@ def _count_files(folder, config, examples):
     rows = split_list.read(_find_list(folder, config))
     if rows is None:
         return None
-    paths = [
-        pathlib.Path(examples.source.name(i)) for i in range(examples.size)
-    ]
-    return split_list.count_listed(rows, _trained_splits(config), paths)
+    return split_list.count_listed(
+        rows, _trained_splits(config), examples.source.sha256
+    )
 
 
 def _find_list(folder, config):

@@ -51,12 +51,14 @@ class Indexed:
     """Examples with random access, such as files and arrays.
 
     `columns` are arrays or tensors with one row per example; `read` maps such a
-    row to (image, label), and `names` are for messages.
+    row to (image, label), `names` are for messages, and `sha256` are the hashes
+    of files.
     """
 
     columns: tuple
     read: Callable
     names: Sequence[str] | None = None
+    sha256: Sequence[str] | None = None
 
     @property
     def size(self) -> int:
@@ -70,10 +72,12 @@ class Indexed:
             tf.concat([mine, theirs], axis=0)
             for mine, theirs in zip(self.columns, other.columns, strict=True)
         )
-        names = None
-        if self.names and other.names:
-            names = (*self.names, *other.names)
-        return Indexed(columns, self.read, names)
+        return Indexed(
+            columns,
+            self.read,
+            _join(self.names, other.names),
+            _join(self.sha256, other.sha256),
+        )
 
     def shard(self, index: int, count: int) -> None:
         # Skipping the examples of other workers costs nothing.
@@ -87,8 +91,11 @@ class Indexed:
 
     def _select(self, mask):
         columns = tuple(tf.boolean_mask(c, mask) for c in self.columns)
-        names = self.names and tuple(itertools.compress(self.names, mask))
-        return Indexed(columns, self.read, names)
+        names, sha256 = (
+            texts and tuple(itertools.compress(texts, mask))
+            for texts in (self.names, self.sha256)
+        )
+        return Indexed(columns, self.read, names, sha256)
 
     def count_shared(self, other: Source) -> int:
         return 0
@@ -186,6 +193,10 @@ class Examples:
             self.class_names,
             f"{self.fingerprint}+{other.fingerprint}",
         )
+
+
+def _join(mine, theirs):
+    return (*mine, *theirs) if mine and theirs else None
 
 
 def permute(places: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:

@@ -113,7 +113,9 @@ def _from_files(division, split):
         tf.constant([os.fsencode(name) for name in names], "string"),
         tf.constant(labels, "int64"),
     )
-    source = examples_lib.Indexed(columns, _read, names)
+    source = examples_lib.Indexed(
+        columns, _read, names, [known.sha256 for known in facts]
+    )
     digest = hashlib.sha256()
     for name, label, known in zip(names, labels, facts, strict=True):
         row = f"{name}\0{label}\0{known.size}\0{known.mtime_ns}\0"

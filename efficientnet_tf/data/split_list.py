@@ -129,19 +129,11 @@ def compare(
 
 
 def count_listed(
-    rows: Iterable[Row], splits: Collection[str], paths: Iterable[pathlib.Path]
+    rows: Iterable[Row], splits: Collection[str], sha256: Iterable[str]
 ) -> int:
-    """Returns how many files have the content of one in a run's splits."""
-    listed = {(row.size, row.sha256) for row in rows if row.split in splits}
-    sizes = {size for size, _ in listed}
-    count = 0
-    for path in paths:
-        size = path.stat().st_size
-        # Few files of other images have the same size.
-        if size in sizes:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            count += (size, digest) in listed
-    return count
+    """Returns how many hashes are of files in a run's splits."""
+    listed = {row.sha256 for row in rows if row.split in splits}
+    return sum(digest in listed for digest in sha256)
 
 
 def _below(root, file):

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import dataclasses
-import functools
 import itertools
 import json
 import os
@@ -121,6 +120,8 @@ def from_weights(
     model: registry.Model,
     weights: str | os.PathLike | None,
     resolution: int | None = None,
+    *,
+    deep_pixels: str | None = None,
     **reading: Any,
 ) -> Classifier:
     """Returns a `Classifier` over ImageNet's classes.
@@ -132,22 +133,23 @@ def from_weights(
       model: a name, a variant file or a `Variant`.
       weights: a name or a file, see `loading.resolve`; None: random ones.
       resolution: pixels a side; by default the variant's own.
+      deep_pixels: an item of `policies.DEEP_PIXELS`; by default that of the
+        settings, or "used".
       reading: `normalization` and `source_family`, see `loading.build`.
 
     Raises:
       ValueError: the weights have other classes, and nothing names them.
     """
-    if weights == loading.RANDOM:
-        weights = None
+    weights = catalog.parse(weights)
     variant = registry.get_variant(model)
     settings = {
-        "class_names": imagenet_classes(),
+        "class_names": imagenet.class_names(),
         "resolution": variant.resolution,
         "interpolation": variant.interpolation,
         **_read_settings_beside(model, weights),
     }
-    if resolution is not None:
-        settings["resolution"] = resolution
+    chosen = {"resolution": resolution, "deep_pixels": deep_pixels}
+    settings |= {k: v for k, v in chosen.items() if v is not None}
     network = _load_network(
         model,
         weights,
@@ -188,7 +190,9 @@ def load_imagenet_network(
     Raises:
       ValueError: the weights are of another head than ImageNet's.
     """
-    return _load_network(model, weights, size, classes=len(imagenet_classes()))
+    return _load_network(
+        model, weights, size, classes=len(imagenet.class_names())
+    )
 
 
 def _load_network(model, weights, size, *, classes, **reading):
@@ -225,9 +229,3 @@ def _batched(items: Iterable, size: int) -> Iterator[Sequence]:
     iterator = iter(items)  # `itertools.batched` came with Python 3.12.
     while batch := list(itertools.islice(iterator, size)):
         yield batch
-
-
-@functools.cache
-def imagenet_classes() -> tuple[str, ...]:
-    """Returns the 1,000 class names in the order of the models' outputs."""
-    return imagenet.class_names()

@@ -6,9 +6,6 @@ from efficientnet_tf.models import layers, plan as plan_lib
 
 BN_MOMENTUM = 0.99
 BN_EPSILON = 1e-3
-# The first layer of a network with symmetric padding: what tells it from one
-# with "same" padding, in a file too.
-STEM_PADDING = "stem_pad"
 
 # N(0, sqrt(2 / fan_out)), not truncated; for a depthwise kernel (k, k, C, 1)
 # the fan-out is k * k, as in the official code.

@@ -12,6 +12,11 @@ from efficientnet_tf.utils import configs
 # Python's limit. It is set here because whoever loads a network imports this.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), 5_000))
 
+# The first layer of a network with symmetric padding, which tells it from one
+# with "same" padding, in a file too; and what both have next to it.
+STEM_PADDING = "stem_pad"
+_STEM_NORM = "stem_bn"
+
 # Over which replicas batch statistics are taken; see `group_size`.
 STATISTICS = ("local", "synchronized", "grouped")
 
@@ -98,6 +103,11 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "grouped": self.grouped}
+
+    def load_own_variables(self, store: Any) -> None:
+        if self.name == _STEM_NORM and hasattr(store, "h5_file"):
+            _check_padding(self, store.h5_file)
+        super().load_own_variables(store)
 
     def call(
         self,
@@ -259,6 +269,32 @@ class ClassToken(keras.layers.Layer):
         self, input_shape: tuple[int, ...]
     ) -> tuple[int, ...]:
         return (input_shape[0], input_shape[1] + 1, input_shape[2])
+
+
+def _check_padding(norm, file):
+    """Raises ValueError for weights of a network that pads in another way.
+
+    Keras looks at shapes alone, which padding does not change.
+    """
+    stems = []  # Which of `STEM_PADDING` and `_STEM_NORM` each network has.
+
+    def collect(path, group):
+        if path.endswith("/vars") and group.attrs.get("name") == norm.name:
+            layers = [v["vars"] for v in group.parent.parent.values()]
+            stems.append({vars.attrs.get("name") for vars in layers})
+
+    file.visititems(collect)
+    convolution = norm.input._keras_history.operation
+    before = convolution.input._keras_history.operation.name
+    symmetric = before == STEM_PADDING
+    if stems and all((STEM_PADDING in s) != symmetric for s in stems):
+        own, other = "symmetric", "same"
+        if not symmetric:
+            own, other = other, own
+        raise ValueError(
+            f"The file's network has padding={other!r}, this one {own!r}: "
+            "build it with `weights=` the file."
+        )
 
 
 class _ReplicaSeeds(keras.random.SeedGenerator):

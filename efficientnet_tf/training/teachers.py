@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from absl import logging
 
+from efficientnet_tf.data import imagenet
 from efficientnet_tf.inference import class_names as class_names_lib, classifier
 from efficientnet_tf.models import registry
 from efficientnet_tf.utils import run_folder
@@ -110,7 +111,7 @@ def _from_name(teacher):
     """Returns (network for images of any size, class names)."""
     name, _, weights = teacher.partition(":")
     network = classifier.load_imagenet_network(name, weights, None)
-    return network, classifier.imagenet_classes()
+    return network, imagenet.class_names()
 
 
 def _from_run(folder):

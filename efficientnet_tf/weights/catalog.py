@@ -10,6 +10,9 @@ from efficientnet_tf.weights import hub
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
 
+# How --weights and `weights=` say None.
+RANDOM = "none"
+
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
@@ -140,6 +143,11 @@ WEIGHTS = _make_table()
 def names(model: registry.Model) -> tuple[str, ...]:
     """Returns the names of the published weights of a model."""
     return tuple(name for owner, name in WEIGHTS if owner == model)
+
+
+def parse(weights: str | os.PathLike | None) -> str | os.PathLike | None:
+    """Returns a name or a file as it is; None for "none", random weights."""
+    return None if weights == RANDOM else weights
 
 
 def check_name(model: registry.Model, weights: str | os.PathLike) -> None:

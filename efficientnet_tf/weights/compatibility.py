@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.models import blocks, variants
+from efficientnet_tf.models import layers, variants
 from efficientnet_tf.weights import name_maps
 
 
@@ -55,7 +55,7 @@ def fits_head(
 def check_padding(network: keras.Model, wanted: str) -> None:
     """Raises ValueError unless a network pads as its weights need it."""
     names = {layer.name for layer in network.layers}
-    found = "symmetric" if blocks.STEM_PADDING in names else "same"
+    found = "symmetric" if layers.STEM_PADDING in names else "same"
     if found != wanted:
         raise ValueError(
             f"The weights were trained with padding={wanted!r}, but "

@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-# Attributes that `loading.save` writes on the root of a .weights.h5.
-MODEL_ATTRIBUTE = "efficientnet_tf_model"
+# Attribute that `loading.save` writes on the root of a .weights.h5.
 NORMALIZATION_ATTRIBUTE = "efficientnet_tf_normalization"
 
 # Inside a .keras file.

@@ -24,9 +24,6 @@ from efficientnet_tf.weights import (
     name_maps,
 )
 
-# How a command line says None.
-RANDOM = "none"
-
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 
@@ -65,8 +62,7 @@ def build(
       ValueError: see `builder.build`; or the weights do not fit.
       OSError, ImportError: see `resolve`.
     """
-    if weights == RANDOM:
-        weights = None
+    weights = catalog.parse(weights)
     options |= {"include_top": include_top, "normalization": normalization}
     if weights is None:
         return builder.build(model, **options)
@@ -242,7 +238,6 @@ def save(network: keras.Model, path: str | os.PathLike) -> None:
     with files.atomic(catalog.check_output(path)) as partial:
         network.save_weights(partial)
         with h5py.File(partial, "r+") as file:
-            file.attrs[keras_files.MODEL_ATTRIBUTE] = network.name
             normalization = _normalization_of(network)
             if normalization is not None:
                 file.attrs[keras_files.NORMALIZATION_ATTRIBUTE] = normalization

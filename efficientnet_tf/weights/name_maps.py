@@ -9,6 +9,7 @@ from absl import logging
 
 from efficientnet_tf.models import (
     blocks as blocks_lib,
+    layers as layers_lib,
     plan as plan_lib,
     registry,
     variants,
@@ -127,7 +128,7 @@ def _find_padding(layers, place):
     names = {name.rpartition("/")[2] for name in layers}
     if f"{start}{keras_names.STEM_LAYER}" in layers:
         names = {name.removeprefix(start) for name in layers}
-    if blocks_lib.STEM_PADDING in names:
+    if layers_lib.STEM_PADDING in names:
         return "symmetric"
     return "same" if keras_names.STEM_LAYER in names else None
 

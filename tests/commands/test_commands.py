@@ -459,7 +459,7 @@ CASES = {
             "{tmp}/cmyk.jpg",
         ],
         2,
-        "--deep_pixels=full is for --model; a run has its own",
+        "--deep_pixels=full goes with --model; a run has its own",
     ),
     "16 bits scaled in an unknown way": (
         ["evaluate", LITE0, "--deep_pixels=ful"],
@@ -541,7 +541,7 @@ CASES = {
         ["export", "--workdir={tmp}/model", "--normalization=lite"]
         + ["--output={tmp}/exported"],
         2,
-        "--normalization goes with --model, not --workdir",
+        "--normalization=lite goes with --model; a run has its own",
     ),
     "grid with an unknown source family": (
         [*GRID, "--source_family=lukas"],

@@ -46,6 +46,15 @@ def test_files_are_known_by_their_content_wherever_they_are(place):
     assert _count(folder, "others") == trained
 
 
+def test_no_file_is_read_whose_hash_is_known(place, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        type(place[0]), "read_bytes", lambda path: read.append(path) or b""
+    )
+    assert _count(place[0], "photos") == place[1]
+    assert read == []
+
+
 def test_validation_images_count_if_they_were_trained_on(place):
     folder, trained = place
     path = folder / "grid" / "runs" / "run" / "config.json"

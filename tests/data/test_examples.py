@@ -19,6 +19,25 @@ def test_joined_examples_are_both_sets():
     }
 
 
+def test_names_and_hashes_stay_with_their_images():
+    numbers = np.arange(4)
+    source = examples_lib.Indexed(
+        (numbers,), None, ["w", "x", "y", "z"], "abcd"
+    )
+    rest, held = source.hold_out(2)
+    for part, wanted in (
+        (rest, ("xz", "bd")),
+        (held, ("wy", "ac")),
+        (rest.concatenate(held), ("xzwy", "bdac")),
+        (rest.concatenate(examples_lib.Indexed((numbers,), None)), None),
+    ):
+        if wanted is None:
+            assert part.names is part.sha256 is None
+        else:
+            found = "".join(part.names), "".join(part.sha256)
+            assert found == wanted
+
+
 def test_the_shuffle_of_an_index_is_a_permutation():
     for size in (1, 2, 10, 1000):
         source = examples_lib.Indexed((np.arange(size),), None)

@@ -11,6 +11,15 @@ def test_wordnet_ids_stand_in_the_order_of_tfds(data_dir):
     assert imagenet.wordnet_ids() == examples.class_names
 
 
+def test_class_names_are_in_the_order_of_the_outputs():
+    names = imagenet.class_names()
+    assert len(names) == 1_000
+    # The first, the giant panda and the last of ILSVRC 2012's list.
+    assert names[0].startswith("tench")
+    assert "panda" in names[388]
+    assert "toilet" in names[999]
+
+
 def test_predictions_are_decoded_as_by_keras():
     # Its imagenet_class_index.json has these under 388, 2 and 999.
     panda, shark, tissue = (

@@ -45,6 +45,22 @@ def test_the_dense_layer_predicts_what_scikit_learn_predicts(classes, present):
     assert shares[:, absent].sum() < 1e-6
 
 
+@pytest.mark.parametrize("value", [1e-4, 1e-2])
+def test_a_feature_that_one_image_has_outvotes_no_other(value):
+    points, labels = _clusters(4, [0, 1, 2, 3])
+    rare = np.zeros((len(points), 1), "float32")
+    rare[0] = value
+    points = np.concatenate([points, rare], axis=1)
+    kernel, bias = linear_head.fit_classifier((points, labels), 4, 3.0)
+    assert np.abs(kernel[-1]).max() < 1e-2 * np.abs(kernel[:-1]).max()
+    found = (points @ kernel + bias).argmax(axis=1)
+    # Standardized to deviation 1, it would decide these for one class.
+    points[:, -1] = 1.0
+    np.testing.assert_array_equal(
+        found, (points @ kernel + bias).argmax(axis=1)
+    )
+
+
 def _split(points, labels):
     return (points[::2], labels[::2]), (points[1::2], labels[1::2])
 

@@ -3,11 +3,12 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from efficientnet_tf.models import blocks, builder, plan, variants
+from efficientnet_tf.models import blocks, builder, layers, plan, variants
 from efficientnet_tf.weights import (
     families,
     loading,
@@ -250,7 +251,7 @@ def test_a_named_network_gets_the_padding_of_its_weights(
     with caplog.at_level("INFO", "absl"):
         network = loading.build("tiny", weights=path, classes=3)
     assert network.name == "tiny"
-    assert network.get_layer(blocks.STEM_PADDING).padding == ((1, 1), (1, 1))
+    assert network.get_layer(layers.STEM_PADDING).padding == ((1, 1), (1, 1))
     (line,) = [r.message for r in caplog.records if "weights of" in r.message]
     assert line.endswith(
         "weights of timm (by the file's name): symmetric padding, batch-norm "
@@ -278,6 +279,24 @@ def test_a_variant_must_pad_as_its_weights(row, tmp_path):
     with pytest.raises(ValueError, match="build it with"):
         loading.assign(builder.build(row, classes=3), checkpoint)
     loading.assign(builder.build(symmetric, classes=3), checkpoint)
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_keras_itself_loads_no_weights_into_another_padding(row, tmp_path):
+    same, symmetric = (
+        builder.build(dataclasses.replace(row, padding=padding), classes=3)
+        for padding in ("same", "symmetric")
+    )
+    same.save_weights(tmp_path / "same.weights.h5")
+    symmetric.save(tmp_path / "symmetric.keras")
+    for network, message, file in (
+        (same, "'symmetric', this one 'same'", "symmetric.keras"),
+        (symmetric, "'same', this one 'symmetric'", "same.weights.h5"),
+    ):
+        with pytest.raises(ValueError, match=f"padding={message}"):
+            network.load_weights(tmp_path / file)
+    same.load_weights(tmp_path / "same.weights.h5")
+    keras.models.load_model(tmp_path / "symmetric.keras")
 
 
 def test_a_network_within_a_larger_one_is_found(row, tmp_path):
