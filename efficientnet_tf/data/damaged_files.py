@@ -17,7 +17,7 @@ from efficientnet_tf.utils import cache_folder, files, run_folder, tables
 # What is known about readable files is kept by folder: about a kilobyte each.
 CACHE = "images"
 CACHE_LIMIT = 2**30
-_VERSION = 1
+_VERSION = 2
 _COLUMNS = (
     *("version", "names", "sizes", "times", "sha256"),
     *("digests", "bits", "thumbnails"),

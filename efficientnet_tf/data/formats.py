@@ -39,6 +39,13 @@ MAGIC: tuple[tuple[str, tuple[tuple[int, bytes], ...]], ...] = (
 JPEG, PNG, GIF, BMP, WEBP = range(5)
 OTHER = 5
 
+# More pixels are refused before they are decoded: a few bytes can stand for any
+# number of them. That many take 400 MB as RGB, of 16 bits a sample twice that,
+# and decoding one image stays below or near a gigabyte in all. Pillow warns at
+# two thirds of it and refuses at four thirds, as TensorFlow does.
+MOST_PIXELS = 2**27
+MOST_DEEP_PIXELS = 2**26
+
 # The first bytes of a file, which decide its format, and as many as a GIF's
 # frame may come after.
 MAGIC_BYTES = 132

@@ -122,10 +122,10 @@ def _describe(examples, what):
 
 
 def _shrink(image):
-    pixels = tf.cast(image, "float32")
-    grey = tf.image.rgb_to_grayscale(pixels)
-    coarse = tf.image.resize(grey, (8, 9), method="area")[..., 0]
-    thumbnail = tf.image.resize(pixels, (THUMBNAIL, THUMBNAIL), method="area")
+    # As it is, since a large image as floating-point numbers fills the memory.
+    coarse = tf.image.resize(image, (8, 9), method="area")
+    coarse = tf.image.rgb_to_grayscale(coarse)[..., 0]
+    thumbnail = tf.image.resize(image, (THUMBNAIL, THUMBNAIL), method="area")
     return image, coarse, tf.cast(tf.round(thumbnail), "uint8")
 
 
