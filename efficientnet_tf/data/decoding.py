@@ -10,7 +10,6 @@ import contextlib
 import contextvars
 import functools
 import os
-import pathlib
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
@@ -140,8 +139,13 @@ def read_image(
     Raises:
       OSError: names the file, its format and why it cannot be read.
     """
-    path = pathlib.Path(path)
-    data = files.read_bytes(path)
+    return decode_file(files.read_bytes(path), path, deep_pixels)
+
+
+def decode_file(
+    data: bytes, path: str | os.PathLike, deep_pixels: str | None = None
+) -> tf.Tensor:
+    """Decodes what `read_image` reads: the content of the file `path`."""
     if not data:
         raise OSError(f"{path} is empty.")
     try:
