@@ -19,8 +19,8 @@ FOREVER = np.iinfo(np.int64).max
 _NONE_READ = "No image of a whole epoch can be read."
 # What is said here, among what TensorFlow adds.
 _SAID = re.compile(
-    r"assertion failed: \[((?:\d+ of \d+ images |No image of a whole epoch ).*?)"
-    r"\](?:\s+\[\[|$)",
+    r"assertion failed: \[((?:\d+ of \d+ images|No image of a whole) .*?)\]"
+    r"(?:\s+\[\[|$)",
     re.DOTALL,
 )
 

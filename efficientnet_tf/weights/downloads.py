@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import sys
-import tarfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -107,15 +106,6 @@ def check(path: str, digest: str | None) -> None:
             f"{path.removesuffix('.part')} is not the published file: its "
             f"{algorithm} is {found}, not {wanted}."
         )
-
-
-def unpack(path: str, folder: str) -> None:
-    """Unpacks a tar archive; no member can be written outside the folder."""
-    try:
-        with tarfile.open(path) as archive:
-            archive.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f"{path} cannot be unpacked: {error}.") from error
 
 
 def _download(url, part, token):

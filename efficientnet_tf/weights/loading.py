@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.models import builder, registry, variants
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, unpacking
 from efficientnet_tf.weights import (
     catalog,
     compatibility,
@@ -295,7 +295,7 @@ def _read_file(path, model, **options):
         return name_maps.read(path, model, **options)
     # Unpacked each time, so that what is read is what was verified.
     with tempfile.TemporaryDirectory() as folder:
-        downloads.unpack(path, folder)
+        unpacking.unpack(path, folder)
         return name_maps.read(folder, model, label=path, **options)
 
 
