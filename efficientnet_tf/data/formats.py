@@ -40,11 +40,12 @@ JPEG, PNG, GIF, BMP, WEBP = range(5)
 OTHER = 5
 
 # More pixels are refused before they are decoded: a few bytes can stand for any
-# number of them. That many take 400 MB as RGB, of 16 bits a sample twice that,
-# and decoding one image stays below or near a gigabyte in all. Pillow warns at
-# two thirds of it and refuses at four thirds, as TensorFlow does.
-MOST_PIXELS = 2**27
-MOST_DEEP_PIXELS = 2**26
+# number of them. Cameras of phones reach 108 million; with nine bytes a pixel
+# while a file is read, that is a gigabyte. Of 16 bits a sample, or of a WebP,
+# they take more. Pillow warns at 89 million, and refuses at 179, as TensorFlow
+# does.
+MOST_PIXELS = 112_000_000
+MOST_WIDE_PIXELS = 2**26
 
 # The first bytes of a file, which decide its format, and as many as a GIF's
 # frame may come after.

@@ -13,8 +13,8 @@ from efficientnet_tf.data import exif as exif_lib, formats
 
 # The patterns below are of bytes read as text; see `formats.to_text`.
 
-# Of two bytes that say less than 11,520: with such sides no image is too large.
-_PLAIN_SIDE = r"[\x00-\x2c]."
+# Of two bytes that say less than 10,496: with such sides no image is too large.
+_PLAIN_SIDE = r"[\x00-\x28]."
 # How most photographs begin, as JPEGs without EXIF, XMP or four inks: JFIF's
 # segment or none; one table for all channels or two; a frame (baseline,
 # extended, progressive: TensorFlow decodes no others) of 8 bits, sides below
@@ -134,15 +134,15 @@ _GIF_BYTES = 1024
 # A BMP is exact if its header is Windows', not OS/2's, with 24 or 32 bits a
 # pixel and without compression, palette and bit masks.
 _BMP = r"BM.{12}[\x28-\xff].{13}[\x18\x20]\x00{5}"
-# A WebP is exact if it is not animated, and one side at least is below 8,193 of
-# the 16,384 that are possible: no more than `formats.MOST_PIXELS` in all.
+# A WebP is exact if it is not animated, and both sides are below 8,193 of the
+# 16,384 that are possible: no more than `formats.MOST_WIDE_PIXELS` in all.
 _WEBP = "RIFF....WEBPVP8"
 _LONG_SIDE = r"(?:.[\x20-\xff].|..[\x01-\xff])"
 _NOT_EXACT_WEBP = _WEBP + "(?:{}|{}|{}|{})".format(
     "X...." + _bytes_with(2, 2),
-    "X.{8}" + 2 * _LONG_SIDE,
-    "L....\x2f(?:." + _bytes_with(32, 32) + "." + _bytes_with(8, 8) + ")",
-    r" .{7}\x9d\x01\x2a(?:." + _bytes_with(32, 32) + "){2}",
+    rf"X.{{8}}(?:{_LONG_SIDE}...|...{_LONG_SIDE})",
+    rf"L....\x2f(?:.{_bytes_with(32, 32)}|...{_bytes_with(8, 8)})",
+    rf" .{{7}}\x9d\x01\x2a(?:..)?.{_bytes_with(32, 32)}",
 )
 _TURNED_WEBP = _WEBP + "X...." + _bytes_with(12, 4, 8, 12)
 
@@ -207,7 +207,7 @@ def _read_any(image):
     begin, end = parts["xmp"]
     xmp = tf.strings.substr(image, begin, end - begin)
     deep = (kind == formats.PNG) & (formats.read_byte(image, 24) == 16)
-    limit = tf.where(deep, formats.MOST_DEEP_PIXELS, formats.MOST_PIXELS)
+    limit = tf.where(deep, formats.MOST_WIDE_PIXELS, formats.MOST_PIXELS)
     few = _count_pixels(image, kind, parts) <= tf.cast(limit, "float64")
     return Header(
         kind,

@@ -110,8 +110,8 @@ def _open(data, kind):
         image = Image.open(io.BytesIO(data), formats=known)
         deep = _is_deep(image)
     wide = deep or image.mode.startswith("I")
-    wide |= kind == "PNG" and data[24] == 16
-    limit = formats.MOST_DEEP_PIXELS if wide else formats.MOST_PIXELS
+    wide |= kind == "WebP" or (kind == "PNG" and data[24] == 16)
+    limit = formats.MOST_WIDE_PIXELS if wide else formats.MOST_PIXELS
     if image.width * image.height > limit:
         raise ValueError(_say_large(kind, image.width * image.height, limit))
     return image, deep
