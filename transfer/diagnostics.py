@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, messages
 
 if typing.TYPE_CHECKING:
     import keras
@@ -126,30 +127,39 @@ def save_mistakes(
 ) -> None:
     """Saves thumbnails of the most frequent mistakes.
 
+    An image that cannot be read any more ends it with a warning: a run that has
+    come this far does not fail by it.
+
     Args:
       examples: (image, label) in the order in which they were scored.
       scores: of these examples.
       workdir: the run's folder.
       decode: maps an image to a uint8 tensor [H, W, 3].
     """
+    import tensorflow as tf
     from PIL import Image
 
     pairs = worst_pairs(scores.confusion, MISTAKEN_PAIRS)
     missing = dict.fromkeys(pairs, IMAGES_PER_PAIR)
     if not pairs:
         return
+    rows = zip(examples, scores.predicted, strict=True)
     with files.atomic(pathlib.Path(workdir) / MISTAKES) as folder:
         folder.mkdir()
-        for (image, label), predicted in zip(
-            examples, scores.predicted, strict=True
-        ):
-            pair = int(label), int(predicted)
-            if missing.get(pair):
-                missing[pair] -= 1
-                thumbnail = Image.fromarray(np.asarray(decode(image)))
-                thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
-                name = _name(*pair, IMAGES_PER_PAIR - 1 - missing[pair])
-                thumbnail.save(folder / name)
+        try:
+            for (image, label), predicted in rows:
+                pair = int(label), int(predicted)
+                if missing.get(pair):
+                    missing[pair] -= 1
+                    thumbnail = Image.fromarray(np.asarray(decode(image)))
+                    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+                    name = _name(*pair, IMAGES_PER_PAIR - 1 - missing[pair])
+                    thumbnail.save(folder / name)
+        except tf.errors.OpError as error:
+            logging.warning(
+                "Not all mistakes are shown: %s",
+                messages.without_graph(error.message),
+            )
 
 
 def find_mistakes(

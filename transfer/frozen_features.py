@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from efficientnet_tf.data import examples as examples_lib
+from efficientnet_tf.data import examples as examples_lib, resumable
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import cache_folder as cache_folder_lib, files
 from transfer import inputs
@@ -83,11 +83,12 @@ def extract_features(
             os.utime(path)  # `files.prune` removes the longest unused.
         return cached["features"], cached["labels"]
     pairs = []
-    for images, labels in tqdm.tqdm(
-        dataset, "Features", unit="batch", disable=None
-    ):
-        values = network.predict_on_batch(np.asarray(images))
-        pairs.append((np.asarray(values), np.asarray(labels)))
+    with resumable.explained():
+        for images, labels in tqdm.tqdm(
+            dataset, "Features", unit="batch", disable=None
+        ):
+            values = network.predict_on_batch(np.asarray(images))
+            pairs.append((np.asarray(values), np.asarray(labels)))
     features, labels = concatenate(pairs)
     features = features.astype("float32")
     with files.atomic(path) as temporary:

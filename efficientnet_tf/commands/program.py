@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from efficientnet_tf.commands import quiet  # isort: skip
 from absl import app, flags, logging
 
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, messages
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 EXPECTED_ERRORS = (
@@ -82,7 +82,7 @@ def print_error(message: str) -> None:
     """Prints "PROGRAM: MESSAGE" on standard error."""
     name = os.path.basename(sys.argv[0])
     # One write: `print` makes two, between which another worker may write.
-    sys.stderr.write(f"{name}: {message}\n")
+    sys.stderr.write(f"{name}: {messages.one_line(message)}\n")
     sys.stderr.flush()
 
 
@@ -182,7 +182,7 @@ def _guard(main, argv, interrupted):
     except Exception as error:
         # TensorFlow's errors share no base with Python's.
         if type(error).__module__.startswith("tensorflow"):
-            fail(error, FAILURE)
+            fail(messages.without_graph(str(error)), FAILURE)
         raise
 
 

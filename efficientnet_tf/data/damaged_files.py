@@ -17,7 +17,7 @@ from efficientnet_tf.utils import cache_folder, files, run_folder, tables
 # What is known about readable files is kept by folder: about a kilobyte each.
 CACHE = "images"
 CACHE_LIMIT = 2**30
-_VERSION = 1
+_VERSION = 2
 _COLUMNS = (
     *("version", "names", "sizes", "times", "sha256"),
     *("digests", "bits", "thumbnails"),
@@ -142,11 +142,11 @@ def _look(path, known):
     """Decodes a file, unless it has the content that was decoded before."""
     try:
         stat = path.stat()
-        data = path.read_bytes()
+        data = files.read_bytes(path)
         digest = hashlib.sha256(data).hexdigest()
         if known is not None and known.sha256 == digest:
             return dataclasses.replace(known, mtime_ns=stat.st_mtime_ns)
-        pixels = decoding.read_image(path)
+        pixels = decoding.decode_file(data, path)
     except OSError as error:
         if error.filename is not None:  # Of the system, which says "[Errno".
             return f"{path}: {error.strerror}."

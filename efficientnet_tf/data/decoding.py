@@ -10,12 +10,12 @@ import contextlib
 import contextvars
 import functools
 import os
-import pathlib
 from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 from efficientnet_tf.data import formats, headers, pillow_files
+from efficientnet_tf.utils import files
 
 # Pillow's; TensorFlow's own default, which the official code had, is faster by
 # little and differs from it by up to 8 levels.
@@ -33,6 +33,7 @@ _NOT_EXACT = (
     "a BMP with a palette, bit masks, compression or 16 bits a pixel",
     "an animated WebP",
 )
+_OR_LARGE = f", or an image of more than {formats.MOST_PIXELS:,} pixels"
 
 # By EXIF's orientation: the order of axes, and which of them are mirrored then.
 _AXES = [(0, 1, 2)] * 5 + [(1, 0, 2)] * 4
@@ -138,13 +139,19 @@ def read_image(
     Raises:
       OSError: names the file, its format and why it cannot be read.
     """
-    path = pathlib.Path(path)
-    data = path.read_bytes()
+    return decode_file(files.read_bytes(path), path, deep_pixels)
+
+
+def decode_file(
+    data: bytes, path: str | os.PathLike, deep_pixels: str | None = None
+) -> tf.Tensor:
+    """Decodes what `read_image` reads: the content of the file `path`."""
     if not data:
         raise OSError(f"{path} is empty.")
     try:
         header = headers.read_header(tf.constant(data))
-        if not header.exact and header.kind != formats.PNG:
+        by_tensorflow = header.exact & (header.kind != formats.GIF)
+        if not by_tensorflow and header.kind != formats.PNG:
             return tf.constant(pillow_files.decode(data, deep_pixels))
         _note_deep(header, deep_pixels)
         if not header.exact:
@@ -198,7 +205,9 @@ def _decode_read(image, header, deep_pixels):
     def decode_other():
         return tf.cond(header.kind == formats.PNG, decode_png, read)
 
-    pixels = tf.cond(header.exact, decode_exact, decode_other)
+    # TensorFlow reads all frames of a GIF, in which no memory may suffice.
+    exact = header.exact & (header.kind != formats.GIF)
+    pixels = tf.cond(exact, decode_exact, decode_other)
     pixels.set_shape([None, None, 3])
     return pixels
 
@@ -278,11 +287,12 @@ def _decode_any(image, channels):
 def _decode_png(image, header, deep_pixels):
     def decode_deep():
         samples = tf.io.decode_png(image, channels=3, dtype="uint16")
-        samples = tf.cast(samples, "int32")
-        depth = 16
+        depth = tf.constant(16)
         if deep_pixels != "full":
-            depth = _used_depth(tf.reduce_max(samples), header.used_bits)
-        return tf.cast(tf.bitwise.right_shift(samples, depth - 8), "uint8")
+            largest = tf.cast(tf.reduce_max(samples), "int32")
+            depth = _used_depth(largest, header.used_bits)
+        shift = tf.cast(depth - 8, "uint16")
+        return tf.cast(tf.bitwise.right_shift(samples, shift), "uint8")
 
     return tf.cond(
         header.deep,
@@ -328,7 +338,7 @@ def _name(image, kind):
     name = formats.name_format(image)
     vowel = tf.strings.regex_full_match(name, "[AIO].*")
     other = tf.strings.join([tf.where(vowel, "an ", "a "), name])
-    known = tf.gather([*_NOT_EXACT, ""], kind)
+    known = tf.gather([*(name + _OR_LARGE for name in _NOT_EXACT), ""], kind)
     return tf.where((known == "") & (name != ""), other, known)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.data import decoding, examples as examples_lib
-from efficientnet_tf.utils import figures
+from efficientnet_tf.utils import figures, messages
 
 # More classes than this have no image.
 MOST_IMAGES = 100
@@ -38,4 +38,7 @@ def save(
             pixels = decoding.decode(image, deep_pixels).numpy()
             figures.write_png(pathlib.Path(folder) / f"{i}_{name}.png", pixels)
     except tf.errors.OpError as error:
-        logging.warning("Not all example images are written: %s", error.message)
+        logging.warning(
+            "Not all example images are written: %s",
+            messages.without_graph(error.message),
+        )

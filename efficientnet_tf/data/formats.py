@@ -39,6 +39,14 @@ MAGIC: tuple[tuple[str, tuple[tuple[int, bytes], ...]], ...] = (
 JPEG, PNG, GIF, BMP, WEBP = range(5)
 OTHER = 5
 
+# More pixels are refused before they are decoded: a few bytes can stand for any
+# number of them. Cameras of phones reach 108 million; with nine bytes a pixel
+# while a file is read, that is a gigabyte. Of 16 bits a sample, or of a WebP,
+# they take more. Pillow warns at 89 million, and refuses at 179, as TensorFlow
+# does.
+MOST_PIXELS = 112_000_000
+MOST_WIDE_PIXELS = 2**26
+
 # The first bytes of a file, which decide its format, and as many as a GIF's
 # frame may come after.
 MAGIC_BYTES = 132

@@ -13,18 +13,23 @@ from efficientnet_tf.data import exif as exif_lib, formats
 
 # The patterns below are of bytes read as text; see `formats.to_text`.
 
+# Of two bytes that say less than 10,496: with such sides no image is too large.
+_PLAIN_SIDE = r"[\x00-\x28]."
 # How most photographs begin, as JPEGs without EXIF, XMP or four inks: JFIF's
 # segment or none; one table for all channels or two; a frame (baseline,
-# extended, progressive: TensorFlow decodes no others) of 8 bits and three
-# channels or one, as its size says.
+# extended, progressive: TensorFlow decodes no others) of 8 bits, sides below
+# `_PLAIN_SIDE`, and three channels or one, as its size says.
 _PLAIN_JPEG = (
     r"\xff\xd8(?:\xff\xe0\x00\x10.{14})?"
     r"(?:(?:\xff\xdb\x00\x43.{65}){1,2}|\xff\xdb\x00\x84.{130})"
-    r"\xff[\xc0-\xc2]\x00[\x0b\x11]\x08"
+    rf"\xff[\xc0-\xc2]\x00[\x0b\x11]\x08(?:{_PLAIN_SIDE}){{2}}"
 )
 # And most small PNGs: up to 8 bits, and pixels at once. If these fill one chunk
 # with this size, at this place, nothing but the last chunk's bytes comes after.
-_PLAIN_PNG = r"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR.{8}[\x01-\x08].{8}....IDAT"
+_PLAIN_PNG = (
+    r"\x89PNG\r\n\x1a\n\x00\x00\x00\x0dIHDR"
+    rf"(?:\x00\x00{_PLAIN_SIDE}){{2}}[\x01-\x08].{{8}}....IDAT"
+)
 _PIXELS_SIZE, _AROUND_PIXELS = 33, 57
 _PLAIN_BYTES = 192
 
@@ -93,7 +98,8 @@ class _Layout(typing.NamedTuple):
 _LAYOUTS = (
     _Layout(
         2,
-        r"(?s)[^\xff].*|\xff[\xc0-\xc2\xda].*",
+        # Nor behind markers without a size, which a photograph has none of.
+        r"(?s)[^\xff].*|\xff[\x01\xc0-\xc2\xd0-\xda].*",
         (0, 0, 256, 1, 0, 0, 0, 0),
         2,
     ),
@@ -128,9 +134,28 @@ _GIF_BYTES = 1024
 # A BMP is exact if its header is Windows', not OS/2's, with 24 or 32 bits a
 # pixel and without compression, palette and bit masks.
 _BMP = r"BM.{12}[\x28-\xff].{13}[\x18\x20]\x00{5}"
-_WEBP_WITH = "RIFF....WEBPVP8X...."
-_ANIMATED_WEBP = _WEBP_WITH + _bytes_with(2, 2)
-_TURNED_WEBP = _WEBP_WITH + _bytes_with(12, 4, 8, 12)
+# A WebP is exact if it is not animated, and both sides are below 8,193 of the
+# 16,384 that are possible: no more than `formats.MOST_WIDE_PIXELS` in all.
+_WEBP = "RIFF....WEBPVP8"
+_LONG_SIDE = r"(?:.[\x20-\xff].|..[\x01-\xff])"
+_NOT_EXACT_WEBP = _WEBP + "(?:{}|{}|{}|{})".format(
+    "X...." + _bytes_with(2, 2),
+    rf"X.{{8}}(?:{_LONG_SIDE}...|...{_LONG_SIDE})",
+    rf"L....\x2f(?:.{_bytes_with(32, 32)}|...{_bytes_with(8, 8)})",
+    rf" .{{7}}\x9d\x01\x2a(?:..)?.{_bytes_with(32, 32)}",
+)
+_TURNED_WEBP = _WEBP + "X...." + _bytes_with(12, 4, 8, 12)
+
+# Where a JPEG's (from its frame on), a PNG's and a GIF's two sides are, and the
+# weights of the eight bytes there. A BMP has a byte for each pixel, if it is
+# exact.
+_HIGH, _LOW = (2**24, 2**16, 2**8, 1), (1, 2**8)
+_SIDES = (
+    (5, ((*_HIGH[2:], *(0,) * 6), (0, 0, *_HIGH[2:], *(0,) * 4))),
+    (16, ((*_HIGH, *(0,) * 4), (*(0,) * 4, *_HIGH))),
+    (6, ((*_LOW, *(0,) * 6), (0, 0, *_LOW, *(0,) * 4))),
+    *((0, ((0,) * 8,) * 2),) * 3,
+)
 
 # So much of each part is compared with patterns, and of so many parts: more
 # would take longer than any photograph is worth.
@@ -181,11 +206,14 @@ def _read_any(image):
     exif = tf.strings.substr(image, begin, tf.maximum(end - begin, 0))
     begin, end = parts["xmp"]
     xmp = tf.strings.substr(image, begin, end - begin)
+    deep = (kind == formats.PNG) & (formats.read_byte(image, 24) == 16)
+    limit = tf.where(deep, formats.MOST_WIDE_PIXELS, formats.MOST_PIXELS)
+    few = _count_pixels(image, kind, parts) <= tf.cast(limit, "float64")
     return Header(
         kind,
-        _is_exact(image, kind, parts, exif) & complete,
+        _is_exact(image, kind, parts, exif) & complete & few,
         exif_lib.find_orientation(exif, xmp),
-        (kind == formats.PNG) & (formats.read_byte(image, 24) == 16),
+        deep,
         formats.read_byte(image, parts["used_bits"][0] + 8),
     )
 
@@ -208,10 +236,24 @@ def _is_exact(image, kind, parts, exif):
             kind == formats.GIF, lambda: _is_exact_gif(image), lambda: False
         ),
         formats.begins(text, _BMP),
-        ~formats.begins(text, _ANIMATED_WEBP),
+        ~formats.begins(text, _NOT_EXACT_WEBP),
         False,
     ]
     return tf.gather(exact, kind)
+
+
+def _count_pixels(image, kind, parts):
+    """Returns how many pixels a JPEG, PNG or GIF says it has, float64 []."""
+    places, weights = zip(*_SIDES, strict=True)
+    place = tf.gather(places, kind)
+    frame = tf.minimum(parts["frame"][0], parts["four_inks"][0])
+    place += tf.where(kind == formats.JPEG, frame, 0)
+    place = tf.minimum(place, tf.strings.length(image))
+    sides = tf.io.decode_raw(
+        tf.strings.substr(image, place, 8), "uint8", fixed_length=8
+    )
+    weights = tf.gather(tf.constant(weights, "float64"), kind)
+    return tf.reduce_prod(tf.linalg.matvec(weights, tf.cast(sides, "float64")))
 
 
 @outline

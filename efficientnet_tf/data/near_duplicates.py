@@ -95,13 +95,14 @@ def match(
 
 def sketch(pixels: np.ndarray | tf.Tensor) -> Sketch:
     """Describes one image, uint8 [H, W, 3]."""
-    _, coarse, thumbnail = _shrink(tf.convert_to_tensor(pixels))
-    return _make_sketch(np.asarray(pixels), coarse.numpy(), thumbnail.numpy())
+    pixels, coarse, thumbnail = _shrink(tf.convert_to_tensor(pixels))
+    # As an array, the pixels would be there twice.
+    return _make_sketch(memoryview(pixels), coarse.numpy(), thumbnail.numpy())
 
 
 def _make_sketch(image, coarse, thumbnail):
     digest = hashlib.sha256(f"{image.shape}".encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(image)
     rising = np.packbits(coarse[:, 1:] > coarse[:, :-1])
     return Sketch(digest.digest(), int(rising.view("uint64")[0]), thumbnail)
 
@@ -122,10 +123,10 @@ def _describe(examples, what):
 
 
 def _shrink(image):
-    pixels = tf.cast(image, "float32")
-    grey = tf.image.rgb_to_grayscale(pixels)
-    coarse = tf.image.resize(grey, (8, 9), method="area")[..., 0]
-    thumbnail = tf.image.resize(pixels, (THUMBNAIL, THUMBNAIL), method="area")
+    # As it is, since a large image as floating-point numbers fills the memory.
+    coarse = tf.image.resize(image, (8, 9), method="area")
+    coarse = tf.image.rgb_to_grayscale(coarse)[..., 0]
+    thumbnail = tf.image.resize(image, (THUMBNAIL, THUMBNAIL), method="area")
     return image, coarse, tf.cast(tf.round(thumbnail), "uint8")
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import re
 import threading
 import warnings
 
@@ -29,6 +30,13 @@ _HEIF = "pillow_heif"
 
 _UNKNOWN = "is not an image in a known format"
 
+# Formats of Pillow that others draw: Ghostscript runs PostScript, a programming
+# language, and Windows its metafiles.
+_PROGRAMS = ("EPS", "WMF")
+
+# Pixels that are converted at a time: an image need not be there twice.
+_STRIP_PIXELS = 2**22
+
 # TIFF's tag for the bits of a sample.
 _BITS_PER_SAMPLE = 258
 
@@ -47,12 +55,11 @@ def decode(data: bytes, deep_pixels: str | None = None) -> np.ndarray:
     kind = formats.identify(data[: formats.MAGIC_BYTES])
     if kind == "HEIC":
         _register_heif()
+    image, deep = _open(data, kind)
     with _explained(kind):
-        opened = Image.open(io.BytesIO(data))
-        deep = _is_deep(opened)
-        opened.load()
-        image = ImageOps.exif_transpose(opened)
-    return _to_rgb(image, kind or opened.format, deep, deep_pixels)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+    return _to_rgb(image, kind or image.format, deep, deep_pixels)
 
 
 def read_orientation(data: bytes) -> np.int32:
@@ -61,8 +68,9 @@ def read_orientation(data: bytes) -> np.int32:
     Raises:
       ValueError: as from `decode`.
     """
-    with _explained(formats.identify(data[: formats.MAGIC_BYTES])):
-        opened = Image.open(io.BytesIO(data))
+    kind = formats.identify(data[: formats.MAGIC_BYTES])
+    opened, _ = _open(data, kind)
+    with _explained(kind):
         opened.load()  # A text may stand behind the pixels.
         found = opened.getexif().get(ExifTags.Base.Orientation, 1)
     return np.int32(found if found in range(1, 9) else 1)
@@ -90,16 +98,40 @@ def count_bits(samples: np.ndarray) -> int:
     return next(depth for depth in DEPTHS if largest < 2**depth)
 
 
+def _open(data, kind):
+    """Returns an image that is not loaded yet, and whether it has 16 bits.
+
+    Raises:
+      ValueError: also for one of too many pixels.
+    """
+    with _explained(kind):
+        Image.init()
+        known = [name for name in Image.ID if name not in _PROGRAMS]
+        image = Image.open(io.BytesIO(data), formats=known)
+        deep = _is_deep(image)
+    wide = deep or image.mode.startswith("I")
+    wide |= kind == "WebP" or (kind == "PNG" and data[24] == 16)
+    limit = formats.MOST_WIDE_PIXELS if wide else formats.MOST_PIXELS
+    if image.width * image.height > limit:
+        raise ValueError(_say_large(kind, image.width * image.height, limit))
+    return image, deep
+
+
 @contextlib.contextmanager
 def _explained(kind):
     """Turns what Pillow raises into a ValueError that says what is wrong."""
-    # Of damaged EXIF data and of very large images, which TensorFlow does not
-    # mind either.
+    # Of damaged EXIF data and of large images: this room has its own limit.
     with warnings.catch_warnings(action="ignore"):
         try:
             yield
         except UnidentifiedImageError:
             raise ValueError(_say_unknown(kind)) from None
+        except Image.DecompressionBombError as error:
+            count = re.search(r"\d+", str(error))
+            pixels = int(count[0]) if count else formats.MOST_PIXELS + 1
+            raise ValueError(
+                _say_large(kind, pixels, formats.MOST_PIXELS)
+            ) from None
         # Pillow's plugins raise what they like on damaged files.
         except Exception as error:
             reason = str(error).strip().split("\n")[0] or type(error).__name__
@@ -114,7 +146,7 @@ def _to_rgb(image, kind, deep, deep_pixels):
         )
     if image.mode.startswith("I"):
         return _scale(np.asarray(image), kind, deep_pixels)
-    pixels = np.asarray(image.convert("RGB"))
+    pixels = _convert(image)
     if deep:
         # Pillow keeps the upper 8 of the 16 bits of each colour.
         if deep_pixels is not None:
@@ -127,6 +159,20 @@ def _to_rgb(image, kind, deep, deep_pixels):
     return pixels
 
 
+def _convert(image):
+    """Returns an image as uint8 [H, W, 3]."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), "uint8")
+    rows = max(1, _STRIP_PIXELS // max(width, 1))
+    for top in range(0, height, rows):
+        end = min(top + rows, height)
+        strip = image
+        if rows < height:
+            strip = image.crop((0, top, width, end))
+        pixels[top:end] = np.asarray(strip.convert("RGB"))
+    return pixels
+
+
 def _scale(samples, kind, deep_pixels):
     """Scales grey samples of up to 16 bits to uint8 [H, W, 3]."""
     if samples.min(initial=0) < 0 or samples.max(initial=0) >= 2**16:
@@ -134,7 +180,7 @@ def _scale(samples, kind, deep_pixels):
     if deep_pixels is not None:
         note_deep(deep_pixels)
     depth = 16 if deep_pixels == "full" else count_bits(samples)
-    grey = (samples.astype("int32") >> (depth - 8)).astype("uint8")
+    grey = (samples >> (depth - 8)).astype("uint8")
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
@@ -144,6 +190,13 @@ def _is_deep(image):
         return image.tile[0].args[-1] == 2**16 - 1
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (8,))
     return max(bits) > 8
+
+
+def _say_large(kind, pixels, limit):
+    return (
+        f"is a {kind or 'file'} of {pixels:,} pixels, more than the "
+        f"{limit:,} that are decoded"
+    )
 
 
 def _say_unknown(kind):

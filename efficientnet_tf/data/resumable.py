@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 
@@ -16,6 +17,12 @@ AUTOTUNE = tf.data.AUTOTUNE
 FOREVER = np.iinfo(np.int64).max
 
 _NONE_READ = "No image of a whole epoch can be read."
+# What is said here, among what TensorFlow adds.
+_SAID = re.compile(
+    r"assertion failed: \[((?:\d+ of \d+ images|No image of a whole) .*?)\]"
+    r"(?:\s+\[\[|$)",
+    re.DOTALL,
+)
 
 # A worker with its own files counts its examples from this number times its
 # index, so that no two workers use the same seed.
@@ -79,8 +86,13 @@ class Corrupt:
         for name in names:
             if name not in self.names:
                 self.names.add(name)
-                logging.warning("%s cannot be read; skipping it.", name)
-        return self.message if len(self.names) > self.limit else ""
+                logging.warning("%s cannot be read.", name)
+        return self.message if self.exceeded else ""
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether more examples are unreadable than may be."""
+        return len(self.names) > self.limit
 
     def stop(self, reason: str) -> str:
         """Returns the error message to stop with for another reason."""
@@ -91,7 +103,9 @@ class Corrupt:
     def message(self) -> str:
         """How many examples are unreadable, how many may be, and which."""
         share = len(self.names) / self.size
-        shown = "; ".join(sorted(self.names)[:3])
+        # Names of old archives may be in no encoding.
+        names = (os.fsencode(name) for name in sorted(self.names)[:3])
+        shown = "; ".join(name.decode(errors="replace") for name in names)
         return (
             f"{len(self.names)} of {self.size} images ({share:.2%}) cannot be "
             f"read; the limit is {self.limit / self.size:.2%}: {shown}"
@@ -102,20 +116,34 @@ class Corrupt:
         """Turns a data set's error at the limit into a clear RuntimeError."""
         try:
             yield
-        except tf.errors.OpError as error:
+        except tf.errors.OpError:
             self.check()
             # The error of another data set, such as one for evaluation.
-            found = re.search(r"\d+ of \d+ images .* read;.*", error.message)
-            if found is None:
+            with explained():
                 raise
-            raise RuntimeError(found[0]) from None
 
     def check(self) -> None:
         """Raises RuntimeError above the limit, or for another reason."""
         if self.reason:
             raise RuntimeError(self.reason)
-        if len(self.names) > self.limit:
+        if self.exceeded:
             raise RuntimeError(self.message)
+
+
+@contextlib.contextmanager
+def explained() -> Iterator[None]:
+    """Turns a data set's error about its images into one line.
+
+    Raises:
+      RuntimeError: how many images cannot be read, and which.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = _SAID.search(error.message)
+        if found is None:
+            raise
+        raise RuntimeError(" ".join(found[1].split())) from None
 
 
 class Stream:

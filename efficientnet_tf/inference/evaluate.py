@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from efficientnet_tf.data import resumable
+
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
@@ -53,15 +55,17 @@ def evaluate(
     Raises:
       ValueError: the data set is empty or has a label out of range.
       FloatingPointError: the model's outputs are not finite.
+      RuntimeError: an image of `datasets.make_eval_dataset` cannot be read.
     """
     counts = None
-    for images, labels in dataset:
-        scores = np.asarray(model.predict_on_batch(np.asarray(images)))
-        if counts is None:
-            counts = _Counts(scores.shape[-1], outputs)
-        counts.add(scores, np.asarray(labels))
-        if progress is not None:
-            progress(len(labels))
+    with resumable.explained():
+        for images, labels in dataset:
+            scores = np.asarray(model.predict_on_batch(np.asarray(images)))
+            if counts is None:
+                counts = _Counts(scores.shape[-1], outputs)
+            counts.add(scores, np.asarray(labels))
+            if progress is not None:
+                progress(len(labels))
     if counts is None:
         raise ValueError("The data set to evaluate on is empty.")
     return counts.to_scores()

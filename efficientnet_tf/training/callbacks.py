@@ -1,15 +1,17 @@
 """The callbacks of a run, in order: scores, NaN check, logs, checkpoints."""
 
+import contextlib
 import os
 import pathlib
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from efficientnet_tf.data import resumable
 from efficientnet_tf.training import checkpoints, ema, progress
 from efficientnet_tf.utils import files, run_folder
 
@@ -135,6 +137,18 @@ class Checkpointer(_StepCounter):
             return Preempted("Stopped; worker 0 saves.", self._signal)
         return Preempted(f"Saved after step {self.step}.", self._signal)
 
+    @contextlib.contextmanager
+    def kept_without_images(self, corrupt: resumable.Corrupt) -> Iterator[None]:
+        """Saves before a `with` block ends for too many unreadable images."""
+        try:
+            yield
+        except RuntimeError:
+            # Within an execution of several steps, nobody knows how many are
+            # done.
+            if corrupt.exceeded and self.model.steps_per_execution == 1:
+                self.save()
+            raise
+
     def on_train_begin(self, logs: dict | None = None) -> None:
         # An earlier process may have been killed in the middle of a save.
         if self.writes:
@@ -146,21 +160,22 @@ class Checkpointer(_StepCounter):
         if self._step_of_epoch_is_last(batch):
             return  # `on_epoch_end` saves, with the scores.
         if self.writes and self.stopped:
-            self._save()
+            self.save()
             raise self.stopped
         elapsed = time.monotonic() - self._saved
         if self.minutes and elapsed > 60 * self.minutes:
-            self._save()
+            self.save()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self._save((logs or {}).get(self.score))
+        self.save((logs or {}).get(self.score))
         if self.writes and self.stopped:
             raise self.stopped
 
     def _step_of_epoch_is_last(self, batch):
         return batch + 1 == self.params.get("steps")
 
-    def _save(self, score=None):
+    def save(self, score: float | None = None) -> None:
+        """Saves the state after the last step; `score` ranks it."""
         if self.writes:
             score = None if score is None else float(score)
             checkpoints.save(

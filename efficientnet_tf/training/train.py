@@ -306,7 +306,8 @@ def _fit_segment(segment, state, feed, workdir, profile_steps):
         clock=clock,
         profile_steps=profile_steps,
     )
-    with _stopped_by_signals(checkpointer):
+    kept = checkpointer.kept_without_images(feed.corrupt)
+    with _stopped_by_signals(checkpointer), kept:
         state.fit(
             feed.make_train(segment, clock),
             epochs=(segment.begin_epoch, segment.end_epoch),

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from efficientnet_tf.data import resumable
 from efficientnet_tf.training import callbacks, checkpoints, ema, trainer
 
 
@@ -46,17 +47,22 @@ class TrainState:
         steps_per_epoch: int,
         watchers: Sequence[keras.callbacks.Callback],
     ) -> None:
-        """Trains for the epochs [begin, end) on an endless data set."""
+        """Trains for the epochs [begin, end) on an endless data set.
+
+        Raises:
+          RuntimeError: images cannot be read.
+        """
         begin, end = epochs
-        self.network.fit(
-            dataset,
-            initial_epoch=begin,
-            epochs=end,
-            steps_per_epoch=steps_per_epoch,
-            shuffle=False,  # The data set is shuffled already.
-            callbacks=watchers,
-            verbose=0,  # `progress.Progress` is shown instead.
-        )
+        with resumable.explained():
+            self.network.fit(
+                dataset,
+                initial_epoch=begin,
+                epochs=end,
+                steps_per_epoch=steps_per_epoch,
+                shuffle=False,  # The data set is shuffled already.
+                callbacks=watchers,
+                verbose=0,  # `progress.Progress` is shown instead.
+            )
 
 
 def create(

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -114,6 +115,22 @@ def read_json_lines(path: str | os.PathLike) -> list[Any]:
                     f"{path}, line {number} is not JSON: {line[:60]!r}"
                 ) from None
     return rows
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+      OSError: also for a pipe or a device, which could keep a reader waiting
+        for ever.
+    """
+    # With this flag, opening a pipe does not wait for a writer, either.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+    flags |= getattr(os, "O_BINARY", 0)
+    with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(f"{path} is a pipe or a device, not a file.")
+        return file.read()
 
 
 def check_exists(folder: str | os.PathLike) -> None:

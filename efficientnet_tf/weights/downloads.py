@@ -1,25 +1,24 @@
-"""Downloads files into a cache: resumable, verified, atomic."""
+"""Downloads files into a cache: verified, by one process at a time, atomic."""
 
+import contextlib
 import hashlib
 import http.client
-import json
 import os
-import sys
-import tarfile
+import re
 import urllib.error
 import urllib.parse
-import urllib.request
+from collections.abc import Iterator
 
+import filelock
 from absl import logging
 
-from efficientnet_tf.utils import cache_folder
+from efficientnet_tf.utils import cache_folder, workers
+from efficientnet_tf.weights import http_files
 
 MIRROR_VARIABLE = "EFFICIENTNET_TF_MIRROR"
 
-ATTEMPTS = 4
-TIMEOUT_SECONDS = 30
-CHUNK_BYTES = 1 << 20
-LOG_EVERY_BYTES = 32 << 20
+# Ends the name of a mark beside a file that nobody has read yet.
+_UNREAD = ".unread"
 
 
 def cached_path(url: str) -> str:
@@ -40,8 +39,8 @@ def fetch(url: str, digest: str | None = None, token: str | None = None) -> str:
 
     Args:
       url: where the file is.
-      digest: "md5:..." or "sha256:..."; None trusts the first download and
-        stores its SHA-256 beside it for later.
+      digest: "md5:..." or "sha256:..."; None trusts the first download that
+        `confirmed` sees read.
       token: sent to the URL's host, and to no other that it redirects to.
 
     Raises:
@@ -52,25 +51,57 @@ def fetch(url: str, digest: str | None = None, token: str | None = None) -> str:
     mirror = os.environ.get(MIRROR_VARIABLE)
     if mirror:
         url = mirror.rstrip("/") + urllib.parse.urlsplit(url).path
-    if os.path.exists(path):
-        try:
-            check(path, digest or _recorded(path))
-        except ValueError as error:
-            raise ValueError(
-                f"{error} Delete it to download it again."
-            ) from None
-        return path
+    if not os.path.exists(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with _locked(path):
+            if not os.path.exists(path):  # Else another process was first.
+                _download_checked(url, path, digest, token)
+                return path
+    try:
+        check(path, digest or _recorded(path))
+    except ValueError as error:
+        raise ValueError(f"{error} Delete it to download it again.") from None
+    return path
 
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+
+@contextlib.contextmanager
+def confirmed(path: str, digest: str | None = None) -> Iterator[str]:
+    """Keeps what `fetch` returned only if it can be read.
+
+    If the `with` block succeeds, the SHA-256 of a file without a digest is
+    stored beside it, for `fetch` to check it by; if it fails, such a file is
+    deleted, unless it was put there by hand.
+
+    Raises:
+      ValueError: the block's own, which then says so.
+    """
+    new = f"{path}{_UNREAD}"
+    try:
+        yield path
+    except ValueError as error:
+        if not os.path.exists(new):
+            raise
+        _remove(path)
+        _remove(new)
+        raise ValueError(
+            f"{error} It has been deleted, to be downloaded again."
+        ) from error
+    if digest is None and not os.path.exists(f"{path}.sha256"):
+        record(path, f"sha256:{_hash(path, 'sha256')}")
+        _remove(new)
+
+
+def _download_checked(url, path, digest, token):
     part = f"{path}.part"
     try:
-        _download(url, part, token)
+        http_files.download(url, part, token, needs_length=digest is None)
     except (OSError, http.client.HTTPException) as error:
         # An HTTP error's status code says more than its reason.
         is_http = isinstance(error, urllib.error.HTTPError)
-        reason = error if is_http else getattr(error, "reason", error)
+        reason = str(error if is_http else getattr(error, "reason", error))
         raise OSError(
-            f"Cannot download {os.path.basename(path)} from {url} ({reason}); "
+            f"Cannot download {os.path.basename(path)} from {url} "
+            f"({' '.join(reason.split())}); "
             f"if you have the file, put it at {path}"
         ) from error
     try:
@@ -82,10 +113,25 @@ def fetch(url: str, digest: str | None = None, token: str | None = None) -> str:
             f"{error} It was downloaded from {url} and has been deleted."
         ) from None
     if digest is None:
-        _write(f"{path}.sha256", f"sha256:{_hash(part, 'sha256')}")
+        _write(f"{path}{_UNREAD}", "")
     os.replace(part, path)
     _remove(f"{part}.json")
-    return path
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Waits until no other process downloads a file."""
+    name = hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()
+    lock = workers.lock(cache_folder.cache_dir(), name[:24])
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        logging.info("Another process downloads %s; waiting for it.", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def record(path: str, digest: str) -> None:
@@ -109,154 +155,16 @@ def check(path: str, digest: str | None) -> None:
         )
 
 
-def unpack(path: str, folder: str) -> None:
-    """Unpacks a tar archive; no member can be written outside the folder."""
-    try:
-        with tarfile.open(path) as archive:
-            archive.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise ValueError(f"{path} cannot be unpacked: {error}.") from error
-
-
-def _download(url, part, token):
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            _append(url, part, token)
-            return
-        except urllib.error.HTTPError as error:
-            error.close()
-            raise  # The server answered; asking again would not help.
-        except (http.client.HTTPException, OSError) as error:
-            # A refused connection will not recover within seconds; one that
-            # broke on the way has left bytes to resume from.
-            if attempt == ATTEMPTS or not os.path.exists(part):
-                raise
-            logging.warning(
-                "The download of %s was interrupted (%s); resuming.", url, error
-            )
-
-
-class _TokenStaysHome(urllib.request.HTTPRedirectHandler):
-    """Does not send a token on to another host."""
-
-    def redirect_request(self, request, *rest):
-        redirected = super().redirect_request(request, *rest)
-        if redirected is not None and redirected.host != request.host:
-            redirected.remove_header("Authorization")
-        return redirected
-
-
-_OPENER = urllib.request.build_opener(_TokenStaysHome)
-
-
-def _request(url, token):
-    request = urllib.request.Request(url)
-    if token:
-        request.add_header("Authorization", f"Bearer {token}")
-    return request
-
-
-def _append(url, part, token):
-    """Makes one request and appends its content to `part`."""
-    done = os.path.getsize(part) if os.path.exists(part) else 0
-    validator = _validator(part) if done else None
-    request = _request(url, token)
-    if validator:
-        # If the file has changed since, the server sends the whole new one.
-        request.add_header("Range", f"bytes={done}-")
-        request.add_header("If-Range", validator)
-    try:
-        response = _OPENER.open(request, timeout=TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise
-        error.close()
-        _remove(part)
-        request = _request(url, token)
-        response = _OPENER.open(request, timeout=TIMEOUT_SECONDS)
-    with response:
-        wanted = f"bytes {done}-"
-        resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        if resumed and not response.headers.get("Content-Range", "").startswith(
-            wanted
-        ):
-            raise OSError(f"the server does not resume at byte {done}")
-        if not resumed:
-            done = 0
-            etag = response.headers.get("ETag", "")
-            # A weak tag does not guarantee the same bytes.
-            etag = "" if etag.startswith("W/") else etag
-            validator = etag or response.headers.get("Last-Modified")
-            _write(f"{part}.json", json.dumps({"validator": validator}))
-        length = response.headers.get("Content-Length")
-        total = done + int(length) if length else None
-        with open(part, "ab" if resumed else "wb") as file:
-            _copy(response, file, done, total)
-        size = os.path.getsize(part)
-        if total is not None and size < total:
-            raise OSError(f"{size} of {total} bytes arrived")
-
-
-def _copy(response, file, done, total):
-    name = os.path.basename(file.name).removesuffix(".part")
-    with _progress(name, done, total) as advance:
-        while chunk := response.read(CHUNK_BYTES):
-            file.write(chunk)
-            advance(len(chunk))
-
-
-class _progress:
-    """A progress bar on a terminal, a few lines in the log elsewhere."""
-
-    def __init__(self, name, done, total):
-        self._name, self._done, self._total = name, done, total
-        self._bar = None
-        if sys.stderr.isatty():
-            try:
-                import tqdm
-            except ImportError:
-                return
-            self._bar = tqdm.tqdm(
-                initial=done, total=total, unit="B", unit_scale=True, desc=name
-            )
-
-    def __enter__(self):
-        return self._advance
-
-    def __exit__(self, *_):
-        if self._bar is not None:
-            self._bar.close()
-
-    def _advance(self, count):
-        before, self._done = self._done, self._done + count
-        if self._bar is not None:
-            self._bar.update(count)
-        elif (
-            before // LOG_EVERY_BYTES < self._done // LOG_EVERY_BYTES
-            or self._done == self._total
-        ):
-            total = f"{self._total / 1e6:.1f}" if self._total else "?"
-            logging.info(
-                "%s: %.1f of %s MB.", self._name, self._done / 1e6, total
-            )
-
-
-def _validator(part):
-    try:
-        with open(f"{part}.json") as file:
-            return json.load(file)["validator"]
-    except (OSError, ValueError, LookupError):
-        return None
-
-
 def _recorded(path):
+    """Returns the digest that was stored for a file, or None."""
     try:
         with open(f"{path}.sha256") as file:
-            return file.read().strip()
+            digest = file.read(100).strip()
     except FileNotFoundError:
-        digest = f"sha256:{_hash(path, 'sha256')}"
-        _write(f"{path}.sha256", digest)  # The user put the file there.
-        return digest
+        return None  # It has not been read yet.
+    if not re.fullmatch("sha256:[0-9a-f]{64}", digest):
+        raise ValueError(f"{path}.sha256 is damaged.")
+    return digest
 
 
 def _hash(path, algorithm):

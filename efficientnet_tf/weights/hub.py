@@ -16,7 +16,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from efficientnet_tf.weights import downloads
+from efficientnet_tf.weights import downloads, http_files
 
 PREFIX = "hf://"
 ENDPOINT = "https://huggingface.co"
@@ -28,7 +28,7 @@ OWN_FILES = ("model.weights.h5", "model.keras")
 CONFIG_FILE = "config.json"
 SETTINGS_FILE = "classifier.json"
 
-_NAME = re.compile(r"hf://([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w.-]+))?")
+_NAME = re.compile(r"hf://([\w-][\w.-]*/[\w-][\w.-]*)(?:@(\w[\w.-]*))?")
 
 
 def is_name(weights: str | os.PathLike) -> bool:
@@ -104,7 +104,20 @@ def _fetch_file(name, file):
     path = downloads.fetch(url, digest=digest, token=_token())
     if digest is not None:
         downloads.record(path, digest)
+    elif file.endswith(".json"):
+        with downloads.confirmed(path):
+            _check_json(name, path)
     return path
+
+
+def _check_json(name, path):
+    """Raises ValueError unless a file is JSON, not a page of a proxy."""
+    try:
+        json.loads(pathlib.Path(path).read_bytes())
+    except ValueError:
+        raise ValueError(
+            f"{name}: {os.path.basename(path)} is not JSON."
+        ) from None
 
 
 def _url(name, file):
@@ -122,7 +135,8 @@ def _endpoint():
 def _token():
     if os.environ.get(downloads.MIRROR_VARIABLE):
         return None  # It is the hub's, not the mirror's.
-    return os.environ.get(TOKEN_VARIABLE)
+    # A line end, as `$(cat FILE)` of some shells leaves, may not be sent.
+    return os.environ.get(TOKEN_VARIABLE, "").strip() or None
 
 
 def _is_timm(path):
@@ -133,7 +147,7 @@ def _is_timm(path):
     return isinstance(config, dict) and "architecture" in config
 
 
-class _OnTheHub(urllib.request.HTTPRedirectHandler):
+class _OnTheHub(http_files.Redirects):
     """Follows redirects on the hub, but not to where it stores large files.
 
     Only the hub's own answer states the hash.
@@ -155,7 +169,7 @@ def _ask(name, url):
         request.add_header("Authorization", f"Bearer {token}")
     opener = urllib.request.build_opener(_OnTheHub)
     try:
-        with opener.open(request, timeout=downloads.TIMEOUT_SECONDS) as answer:
+        with opener.open(request, timeout=http_files.TIMEOUT_SECONDS) as answer:
             return answer.headers
     except urllib.error.HTTPError as error:
         error.close()

@@ -1,5 +1,6 @@
 """Gets weights into a network: by name or file, all of them or none."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
@@ -13,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.models import builder, registry, variants
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, unpacking
 from efficientnet_tf.weights import (
     catalog,
     compatibility,
@@ -147,7 +148,10 @@ def resolve(
                 f"with the published weights {weights!r}."
             )
         return _read_row(model, catalog.WEIGHTS[model, weights])
-    return _read_file(locate(weights), model, source_family=source_family)
+    path = locate(weights)
+    on_hub = hub.is_name(weights)
+    with downloads.confirmed(path) if on_hub else contextlib.nullcontext():
+        return _read_file(path, model, source_family=source_family)
 
 
 def locate(weights: str | os.PathLike) -> str:
@@ -269,10 +273,11 @@ def _adapt_stem(arrays, targets, network):
 
 def _read_row(model, row):
     if row.package is not None:
-        path = _package_file(row)
+        checkpoint = _read_file(_package_file(row), model)
     else:
         path = downloads.fetch(row.url, digest=row.digest)
-    checkpoint = _read_file(path, model)
+        with downloads.confirmed(path, row.digest):
+            checkpoint = _read_file(path, model)
     normalization = checkpoint.normalization
     if row.normalization is not None:
         normalization = variants.NORMALIZATIONS[row.normalization]
@@ -290,7 +295,7 @@ def _read_file(path, model, **options):
         return name_maps.read(path, model, **options)
     # Unpacked each time, so that what is read is what was verified.
     with tempfile.TemporaryDirectory() as folder:
-        downloads.unpack(path, folder)
+        unpacking.unpack(path, folder)
         return name_maps.read(folder, model, label=path, **options)
 
 

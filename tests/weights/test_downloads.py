@@ -1,15 +1,13 @@
 import hashlib
 import http.server
-import io
 import os
 import re
-import tarfile
 import threading
 
 import pytest
 
 from efficientnet_tf.utils import cache_folder
-from efficientnet_tf.weights import downloads
+from efficientnet_tf.weights import downloads, http_files
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes.
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"
@@ -118,7 +116,7 @@ def test_a_broken_connection_is_resumed_where_it_broke(server):
 
 
 def test_a_later_run_resumes_what_an_earlier_one_left(server, tmp_path):
-    server.cuts = downloads.ATTEMPTS
+    server.cuts = http_files.ATTEMPTS
     with pytest.raises(OSError, match="bytes arrived"):
         downloads.fetch(URL, SHA256)
     assert cached(tmp_path) == ["b0.h5.part", "b0.h5.part.json"]
@@ -143,7 +141,7 @@ def test_without_a_validator_nothing_is_appended(server):
 
 
 def test_a_file_that_changed_meanwhile_begins_anew(server):
-    server.cuts = downloads.ATTEMPTS
+    server.cuts = http_files.ATTEMPTS
     with pytest.raises(OSError):
         downloads.fetch(URL)
     server.etag = '"two"'
@@ -161,14 +159,32 @@ def test_a_wrong_hash_leaves_no_file(server, tmp_path, digest):
     assert read(downloads.fetch(URL, f"sha256:{good}")) == server.content
 
 
-def test_without_a_published_hash_the_first_download_holds(server, tmp_path):
+def test_without_a_published_hash_what_was_read_first_holds(server, tmp_path):
     path = downloads.fetch(URL)
+    assert cached(tmp_path) == ["b0.h5", "b0.h5.unread"]
+    with downloads.confirmed(path):
+        pass
+    assert cached(tmp_path) == ["b0.h5", "b0.h5.sha256"]
     assert read(f"{path}.sha256").decode() == SHA256
     assert downloads.fetch(URL) == path
     with open(path, "ab") as file:
         file.write(b"!")
     with pytest.raises(ValueError, match="Delete it to download it again"):
         downloads.fetch(URL)
+
+
+def test_what_cannot_be_read_is_deleted_and_its_hash_not_kept(server, tmp_path):
+    path = downloads.fetch(URL)
+    with pytest.raises(ValueError, match="no weights. It has been deleted"):
+        with downloads.confirmed(path):
+            raise ValueError("no weights.")
+    assert cached(tmp_path) == []
+    # What was put there by hand is not ours to delete.
+    tmp_path.joinpath("cache/models/b0.h5").write_bytes(CONTENT)
+    with pytest.raises(ValueError, match="no weights.$"):
+        with downloads.confirmed(downloads.fetch(URL)):
+            raise ValueError("no weights.")
+    assert cached(tmp_path) == ["b0.h5"]
 
 
 def test_a_file_put_there_by_hand_is_checked_and_used(server, tmp_path):
@@ -213,8 +229,8 @@ def test_no_network_says_where_to_put_the_file(tmp_path, monkeypatch):
 
 
 def test_progress_is_logged_where_nobody_watches(server, monkeypatch):
-    monkeypatch.setattr(downloads, "LOG_EVERY_BYTES", 100_000)
-    monkeypatch.setattr(downloads, "CHUNK_BYTES", 10_000)
+    monkeypatch.setattr(http_files, "LOG_EVERY_BYTES", 100_000)
+    monkeypatch.setattr(http_files, "CHUNK_BYTES", 10_000)
     from absl import logging
 
     lines = []
@@ -246,40 +262,6 @@ def test_the_cache_is_where_the_environment_says(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cache_folder.cache_dir() == wanted
-
-
-def write_tar(path, name):
-    with tarfile.open(path, "w:gz") as archive:
-        info = tarfile.TarInfo(name)
-        info.size = 4
-        archive.addfile(info, io.BytesIO(b"data"))
-
-
-def test_an_archive_is_unpacked(tmp_path):
-    write_tar(tmp_path / "x.tar.gz", "net/model.ckpt.index")
-    downloads.unpack(tmp_path / "x.tar.gz", tmp_path / "out")
-    assert read(tmp_path / "out" / "net" / "model.ckpt.index") == b"data"
-
-
-@pytest.mark.parametrize("name", ["../victim", "/tmp/victim-of-a-tar/x"])
-def test_an_archive_cannot_write_elsewhere(tmp_path, name):
-    write_tar(tmp_path / "x.tar.gz", name)
-    out = tmp_path / "out"
-    if name.startswith("/"):  # Taken as relative to the folder.
-        downloads.unpack(tmp_path / "x.tar.gz", out)
-        assert not os.path.exists(name)
-        return
-    with pytest.raises(ValueError, match="cannot be unpacked"):
-        downloads.unpack(tmp_path / "x.tar.gz", out)
-    assert not (tmp_path / "victim").exists()
-
-
-def test_a_torn_archive_is_an_error(tmp_path):
-    path = tmp_path / "x.tar.gz"
-    write_tar(path, "a")
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ValueError, match="x.tar.gz cannot be unpacked"):
-        downloads.unpack(path, tmp_path / "out")
 
 
 def test_more_bytes_than_the_server_has_are_thrown_away(server, tmp_path):

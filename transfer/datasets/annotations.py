@@ -1,7 +1,9 @@
 """Readers of the publishers' annotation formats, which name what is wrong."""
 
 import csv
+import io
 import pathlib
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
@@ -31,6 +33,20 @@ def read_cifar_rows(
         yield row[:label_bytes].tolist(), pixels
 
 
+def join(folder: pathlib.Path, name: str, place: str) -> pathlib.Path:
+    """Returns the path of a file below a folder, by its name in a list.
+
+    Raises:
+      RuntimeError: it would be elsewhere, or is no name; `place` is named.
+    """
+    path = pathlib.PurePath(name)
+    if path.anchor or ".." in path.parts or not path.parts or "\0" in name:
+        raise RuntimeError(
+            f"{place}: {name!r} is not the name of a file in {folder}."
+        )
+    return folder / path
+
+
 def read_box(path: pathlib.Path) -> tuple[float, ...] | None:
     """Returns the box (x1, y1, x2, y2) of an XML annotation.
 
@@ -39,14 +55,15 @@ def read_box(path: pathlib.Path) -> tuple[float, ...] | None:
     Raises:
       RuntimeError: the file has no box.
     """
-    if not path.exists():
+    if not path.is_file():
         return None
     try:
         tree = ElementTree.parse(path)
         names = ("xmin", "ymin", "xmax", "ymax")
         ends = [tree.findtext(f"object/bndbox/{name}") for name in names]
         return tuple(float(end or "") for end in ends)
-    except (ElementTree.ParseError, ValueError):
+    # ValueError: also of an unknown encoding; LookupError of some.
+    except (ElementTree.ParseError, ValueError, LookupError):
         raise RuntimeError(f"{path} has no bounding box.") from None
 
 
@@ -74,10 +91,7 @@ def read_lines(path: pathlib.Path) -> list[tuple[int, str]]:
     Raises:
       RuntimeError: the file is not UTF-8 text.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise RuntimeError(f"{path} is not UTF-8 text: {error}.") from None
+    lines = _read_text(path).splitlines()
     numbered = [(n, line.strip()) for n, line in enumerate(lines, start=1)]
     return [(n, line) for n, line in numbered if line]
 
@@ -88,10 +102,12 @@ def read_table(
     """Yields (line number, row) of a tab-separated table with a header.
 
     Raises:
-      RuntimeError: the header or a line lacks some of the columns.
+      RuntimeError: it is not UTF-8 text, the header or a line lacks some of the
+        columns, or one is too long.
     """
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+    lines = io.StringIO(_read_text(path), newline="")
+    reader = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    try:
         missing = [c for c in columns if c not in (reader.fieldnames or ())]
         if missing:
             raise RuntimeError(
@@ -103,6 +119,17 @@ def read_table(
                     f"{path}, line {reader.line_num} has too few columns."
                 )
             yield reader.line_num, row
+    except csv.Error as error:
+        raise RuntimeError(
+            f"{path}, line {reader.line_num + 1}: {error}."
+        ) from None
+
+
+def _read_text(path):
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RuntimeError(f"{path} is not UTF-8 text: {error}.") from None
 
 
 def number_names(
@@ -158,7 +185,33 @@ def parse_label(value: Any, classes: int, place: str, *, first: int = 1) -> int:
     Raises:
       RuntimeError: it is not one of so many classes; `place` is named.
     """
-    text, last = str(value), first + classes - 1
-    if not text.isdecimal() or not first <= int(text) <= last:
-        raise RuntimeError(f"{place} has class {text}, not {first} to {last}.")
-    return int(text) - first
+    last = first + classes - 1
+    return parse_number(value, first, last, f"{place} has class") - first
+
+
+def parse_number(value: Any, first: int, last: int, place: str) -> int:
+    """Returns a number of a list, from `first` to `last`.
+
+    Raises:
+      RuntimeError: it is none of these; `place` is named.
+    """
+    text = str(value)
+    # Python refuses to read a number of thousands of digits.
+    known = text.isdecimal() and len(text) <= len(str(last))
+    if not known or not first <= int(text) <= last:
+        shown = textwrap.shorten(text, 40)
+        raise RuntimeError(f"{place} {shown}, not {first} to {last}.")
+    return int(text)
+
+
+def take(row: Any, name: str, place: str) -> Any:
+    """Returns a field of a row of a MATLAB structure, which must be a scalar.
+
+    Raises:
+      RuntimeError: there is no such field, or it holds several values.
+    """
+    if name not in (row.dtype.names or ()):
+        raise RuntimeError(f"{place} has no field {name!r}.")
+    if np.ndim(row[name]):
+        raise RuntimeError(f"{place}: {name} is not one value.")
+    return row[name]

@@ -1,29 +1,15 @@
 """Finds a publisher's lists in downloaded archives, packed or unpacked."""
 
 import contextlib
-import gzip
 import os
 import pathlib
 import shutil
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterator
 
 from absl import logging
 
+from efficientnet_tf.utils import unpacking
 from transfer.datasets import publishers
-
-SUFFIXES = (".tgz", ".tar", ".tar.gz", ".zip")
-
-# Exceptions for a broken archive, which differ with where it is broken.
-_DAMAGES = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    gzip.BadGzipFile,
-    zlib.error,
-    EOFError,
-)
 
 
 @contextlib.contextmanager
@@ -50,15 +36,13 @@ def opened(
     form = publishers.FORMATS[name]
     shutil.rmtree(scratch, ignore_errors=True)  # Left by a kill.
     try:
-        found, damages = _find(form.needs, [source]), {}
+        found, damages = _find(form.needs, [source]), []
         if set(form.needs) - set(found):
             damages = _unpack(source, form.needs, scratch)
             found = _find(form.needs, [source, *sorted(scratch.glob("*"))])
         missing = [need for need in form.needs if need not in found]
-        for folder, damage in damages.items():
-            used = any(path.is_relative_to(folder) for path in found.values())
-            if missing or used:  # Else it belongs to another data set.
-                raise RuntimeError(damage)
+        if missing and damages:  # Else it belongs to another data set.
+            raise RuntimeError(damages[0])
         if missing:
             raise FileNotFoundError(
                 f"{source} does not hold all of {name}: "
@@ -79,7 +63,11 @@ def _find(needs, roots):
     for root in roots:
         # Cheap enough: folders of images are large, but not deep.
         for path in root.rglob("*") if root.is_dir() else ():
-            if path.name in candidates:
+            # A pipe would keep its reader waiting for ever.
+            usable = path.name in candidates and (
+                path.is_file() or path.is_dir()
+            )
+            if usable:
                 depth = len(path.relative_to(root).parts)
                 candidates[path.name].append((depth, path))
     found = {}
@@ -114,9 +102,9 @@ def _innermost(path):
 def _unpack(source, needs, scratch):
     """Unpacks what is needed, each archive to a folder of its own.
 
-    Returns {folder: what is wrong with its archive}.
+    Returns what is wrong with archives, of which nothing is left.
     """
-    names, damages = _names(needs), {}
+    names, damages = _names(needs), []
 
     def is_needed(member):
         parts = pathlib.PurePosixPath(member).parts
@@ -125,29 +113,13 @@ def _unpack(source, needs, scratch):
 
     for number, file in enumerate(sorted(source.iterdir())):
         hidden = file.name.startswith(".")
-        known = file.name.lower().endswith(SUFFIXES)
+        known = file.name.lower().endswith(unpacking.SUFFIXES)
         if hidden or not known or not file.is_file():
             continue
         logging.info("Unpacking %s.", file)
         folder = scratch / f"{number:05d}"
         try:
-            if file.suffix.lower() == ".zip":
-                with zipfile.ZipFile(file) as archive:
-                    members = filter(is_needed, archive.namelist())
-                    archive.extractall(folder, members)
-            else:
-                # Detects compression: some .tgz files have none.
-                with tarfile.open(file) as archive:
-                    archive.extractall(
-                        folder,
-                        filter=lambda member, path: (
-                            tarfile.data_filter(member, path)
-                            if is_needed(member.name)
-                            else None
-                        ),
-                    )
-        except _DAMAGES as error:
-            damages[folder] = (
-                f"{file} cannot be unpacked: {error}. Is it complete?"
-            )
+            unpacking.unpack(file, folder, is_needed)
+        except ValueError as error:
+            damages.append(str(error))
     return damages

@@ -99,17 +99,27 @@ def read_cars(found: Found) -> Archive:
                 "files, cars_test_annos_withlabels.mat."
             )
         splits[split] = [
-            Image(
-                str(row["fname"]).split(".")[0],
-                found[f"cars_{split}"] / str(row["fname"]),
-                annotations.parse_label(
-                    row["class"], len(names), f"{path}: {row['fname']}"
-                ),
-                tuple(float(row[f"bbox_{end}"]) for end in BOX_ENDS),
-            )
+            _read_car(row, found[f"cars_{split}"], len(names), path)
             for row in rows
         ]
     return Archive(len(names), tuple(names), splits, lists)
+
+
+def _read_car(row, folder, classes, path):
+    name = str(annotations.take(row, "fname", str(path)))
+    place = f"{path}: {name}"
+    label = annotations.take(row, "class", place)
+    ends = [annotations.take(row, f"bbox_{end}", place) for end in BOX_ENDS]
+    try:
+        box = tuple(map(float, ends))
+    except (TypeError, ValueError):
+        raise RuntimeError(f"{place} has no bounding box.") from None
+    return Image(
+        name.split(".")[0],
+        annotations.join(folder, name, place),
+        annotations.parse_label(label, classes, place),
+        box,
+    )
 
 
 def read_flowers(found: Found) -> Archive:
@@ -120,13 +130,9 @@ def read_flowers(found: Found) -> Archive:
     for split, key in FLOWERS_SPLITS.items():
         splits[split] = []
         for number in annotations.load_column(found["setid.mat"], key):
-            place = f"{found['setid.mat']}: {key}"
-            number = int(number)
-            if not 1 <= number <= len(labels):
-                raise RuntimeError(
-                    f"{place} names image {number}, but imagelabels.mat has "
-                    f"{len(labels)} labels."
-                )
+            # As many images as imagelabels.mat has labels.
+            place = f"{found['setid.mat']}: {key} names image"
+            number = annotations.parse_number(number, 1, len(labels), place)
             name = f"image_{number:05d}.jpg"
             place = f"{found['imagelabels.mat']}: {name}"
             label = annotations.parse_label(
@@ -154,7 +160,8 @@ def read_aircraft(found: Found) -> Archive:
             place = f"{path}, line {number}"
             label = annotations.look_up(variant, labels, place, variants)
             name = f"{key}.jpg"
-            splits[split].append(Image(name, found["images"] / name, label))
+            file = annotations.join(found["images"], name, place)
+            splits[split].append(Image(name, file, label))
     return Archive(len(labels), tuple(labels), splits, lists)
 
 
@@ -179,7 +186,7 @@ def read_birdsnap(found: Found) -> Archive:
         label = annotations.parse_label(row["species_id"], len(names), place)
         images[row["path"]] = Image(
             row["path"],
-            found["images"] / row["path"],
+            annotations.join(found["images"], row["path"], place),
             label,
             md5=row["md5"].lower(),
         )
@@ -220,6 +227,7 @@ def read_pets(found: Found) -> Archive:
                 raise RuntimeError(
                     f"{place}: {name} has the class of {breeds[label]}."
                 )
+            annotations.join(found["images"], name, place)
             image = Image(
                 f"{name}.jpg",
                 found["images"] / f"{name}.jpg",
@@ -250,7 +258,7 @@ def read_food(found: Found) -> Archive:
             name = line.partition("/")[0]
             place = f"{path}, line {number}"
             label = annotations.look_up(name, labels, place, classes)
-            file = found["images"] / f"{line}.jpg"
+            file = annotations.join(found["images"], f"{line}.jpg", place)
             splits[split].append(Image(line, file, label))
     return Archive(len(labels), None, splits, lists)
 
