@@ -28,9 +28,10 @@ _CROP_MARGIN = 2
 # What TensorFlow's ops decode otherwise than Pillow, or not at all.
 _NOT_EXACT = (
     "a JPEG that is cut short, coded unusually, or CMYK without Adobe marker",
-    "a PNG with its EXIF data in a text",
-    "a GIF with transparency, or whose first frame is smaller than the canvas",
-    "a BMP with a palette, bit masks, compression or 16 bits a pixel",
+    "a PNG with its EXIF or XMP data in a compressed text",
+    "a GIF with transparency, metadata, or a frame smaller than the canvas",
+    "a BMP with a palette, bit masks, compression, 16 bits a pixel, or bytes "
+    "after its pixels",
     "an animated WebP",
 )
 _OR_LARGE = f", or an image of more than {formats.MOST_PIXELS:,} pixels"

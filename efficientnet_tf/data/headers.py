@@ -39,14 +39,20 @@ _PLAIN_BYTES = 192
 # of two formats, as sizes begin with less than FF.
 _PARTS = {
     "exif": (
-        r"\xff\xe1..Exif\x00\x00|[^\xff]...eXIf|EXIF....(?:Exif\x00\x00)?"
+        # Writers put JPEG's prefix before it in other formats too, or twice.
+        r"(?:\xff\xe1..Exif\x00\x00|[^\xff]...eXIf|EXIF....)"
+        r"(?:Exif\x00\x00)?"
     ),
     "xmp": (
         r"\xff\xe1..http://ns\.adobe\.com/xap/1\.0/\x00|"
-        r"[^\xff]...iTXtXML:com\.adobe\.xmp\x00|XMP ...."
+        r"[^\xff]...(?:tEXt|iTXt)XML:com\.adobe\.xmp\x00|XMP ...."
     ),
-    # ImageMagick hides EXIF in a text, which is hexadecimal and compressed.
-    "hidden_exif": r"[^\xff]...(?:tEXt|zTXt|iTXt)Raw profile type exif\x00",
+    # ImageMagick hides EXIF in a text, which is hexadecimal and compressed; and
+    # XMP may be compressed.
+    "hidden_exif": (
+        r"[^\xff]...(?:(?:tEXt|zTXt|iTXt)Raw profile type exif\x00|"
+        r"(?:zTXtXML:com\.adobe\.xmp|iTXtXML:com\.adobe\.xmp\x00\x01))"
+    ),
     "used_bits": r"[^\xff]...sBIT",
     # Frames of 8 bits. Of four inks Pillow takes those without Adobe's mark for
     # inverted all the same, and TensorFlow does not.
@@ -119,14 +125,16 @@ def _bytes_with(mask: int, *values: int) -> str:
 
 # A GIF is exact if its first frame fills the canvas, whose size is the first
 # group and the frame's the second, and is opaque. Before it there may be a
-# table of colours, how often an animation is repeated, and a control block.
-_GIF = "GIF8..(....)(?:{})(?:{})?(?:{})?,{}(....)".format(
+# table of colours, how often an animation is repeated, comments, and a control
+# block.
+_GIF = "GIF8..(....)(?:{})(?:{}|{}|{})*,{}(....)".format(
     "|".join(
         f"{_bytes_with(0x87, 0x80 + bits)}..(?:.{{{3 * 2 ** (bits + 1)}}})"
         for bits in range(8)
     )
     + r"|[\x00-\x7f]..",
     r"\x21\xff\x0b.{16}",
+    r"\x21\xfe[^\x00]*\x00",
     r"\x21\xf9." + _bytes_with(1, 0) + ".{4}",
     r"\x00" * 4,
 )
@@ -235,11 +243,24 @@ def _is_exact(image, kind, parts, exif):
         tf.cond(
             kind == formats.GIF, lambda: _is_exact_gif(image), lambda: False
         ),
-        formats.begins(text, _BMP),
+        formats.begins(text, _BMP) & _is_whole_bmp(image),
         ~formats.begins(text, _NOT_EXACT_WEBP),
         False,
     ]
     return tf.gather(exact, kind)
+
+
+def _is_whole_bmp(image):
+    """Whether the file's length is what its header says.
+
+    TensorFlow refuses a BMP with more bytes, of which some programs add two.
+    """
+    head = tf.strings.join([tf.strings.substr(image, 0, 30), bytes(30)])
+    fields = tf.io.decode_raw(tf.strings.substr(head, 10, 20), "int32")
+    begin, _, width, height, kind = tf.unstack(tf.cast(fields, "int64"), 5)
+    bits = tf.bitwise.right_shift(kind, 16)
+    size = begin + (bits * width + 31) // 32 * 4 * tf.abs(height)
+    return size == tf.cast(tf.strings.length(image), "int64")
 
 
 def _count_pixels(image, kind, parts):

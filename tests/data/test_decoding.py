@@ -22,6 +22,7 @@ REFUSED = {
     "TIFF": "TIFF",
     "BMP: palette": "BMP with a palette",
     "BMP: 16": "16 bits a pixel",
+    "BMP: more bytes": "bytes after its pixels",
     "BMP: 24 core": "BMP",
     "BMP: 32 in masks": "bit masks",
     "BMP: 8 in runs": "compression",
@@ -141,7 +142,7 @@ def _make_turned():
 def test_photographs_are_turned_as_exif_says(routes):
     made = _make_turned()
     _check(routes, {name: m[0] for name, m in made.items()}, {"TIFF": "TIFF"})
-    _check(routes, UNUSUAL, {"PNG raw profile": "in a text"})
+    _check(routes, UNUSUAL, dict.fromkeys(HIDDEN, "in a compressed text"))
     for name, (encoded, plain) in made.items():
         stored, found = _read_with_pillow(plain), routes["file"](encoded)
         orientation = int(name.split()[-2])
@@ -211,6 +212,27 @@ def _make_unusual_exif():
         "XMP alone": _put_before(jpeg, xmp),
         "PNG XMP": png[:33] + _chunk(b"iTXt", text) + png[33:],
         "PNG at the end": png[:-12] + _chunk(b"eXIf", _tiff(six)) + png[-12:],
+        "PNG prefixed": png[:33]
+        + _chunk(b"eXIf", b"Exif\0\0" + _tiff(six))
+        + png[33:],
+        "JPEG prefixed twice": _put_before(
+            jpeg, app1(b"Exif\0\0" + _tiff(six))
+        ),
+        "a directory's type": _put_before(
+            jpeg, app1(_tiff((0x0112, 13, 1, 6)))
+        ),
+        "PNG XMP as tEXt": png[:33]
+        + _chunk(b"tEXt", b"XML:com.adobe.xmp\0" + packet)
+        + png[33:],
+        "PNG XMP as zTXt": png[:33]
+        + _chunk(b"zTXt", b"XML:com.adobe.xmp\0\0" + zlib.compress(packet))
+        + png[33:],
+        "PNG XMP compressed": png[:33]
+        + _chunk(
+            b"iTXt",
+            b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(packet),
+        )
+        + png[33:],
         "PNG raw profile": png[:33]
         + _chunk(
             b"tEXt",
@@ -227,6 +249,7 @@ def _chunk(name, data):
 
 
 UNUSUAL = _make_unusual_exif()
+HIDDEN = ("PNG raw profile", "PNG XMP as zTXt", "PNG XMP compressed")
 
 
 # Bits in use, what the file says of them (sBIT) or None, bits of the range.

@@ -186,6 +186,7 @@ def make_bmps():
     )
     bgr = rgb[..., ::-1]
     made["24"] = make_bmp([r.tobytes() for r in bgr], 24)
+    made["more bytes"] = made["24"] + bytes(2)  # Photoshop adds them.
     made["24 top-down"] = make_bmp(
         [r.tobytes() for r in bgr], 24, top_down=True
     )
@@ -286,6 +287,7 @@ def make_gifs():
         "grey": encode(rgb.convert("L"), "GIF"),
         "1": encode(rgb.convert("1"), "GIF"),
         "interlaced": encode(palette, "GIF", interlace=True),
+        "comment": encode(palette, "GIF", comment=b"Created with GIMP"),
         "animated": encode(
             palette, "GIF", save_all=True, append_images=[palette.rotate(180)]
         ),
