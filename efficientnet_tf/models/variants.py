@@ -8,6 +8,7 @@ from typing import Annotated
 from efficientnet_tf.utils import configs
 
 MIN_SIZE = 32  # Pixels: the networks' total stride.
+MAX_SIZE = 8192  # Ten times the largest published.
 # For width and depth: far more than fits into any memory, and still fast to
 # count.
 MAX_SCALE = 1000.0
@@ -104,7 +105,7 @@ class Variant:
 
     width: Annotated[float, configs.Above(0, MAX_SCALE)]
     depth: Annotated[float, configs.Above(0, MAX_SCALE)]
-    resolution: Annotated[int, configs.AtLeast(MIN_SIZE)]
+    resolution: Annotated[int, configs.AtLeast(MIN_SIZE, MAX_SIZE)]
     dropout: Annotated[float, configs.Fraction()]
     stages: tuple[Stage, ...]
     activation: Annotated[str, configs.OneOf(*ACTIVATIONS)] = "silu"

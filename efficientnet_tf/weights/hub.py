@@ -7,15 +7,14 @@ ImageNet's, its `classifier.json`.
 """
 
 import http
-import json
 import os
-import pathlib
 import re
 import typing
 import urllib.error
 import urllib.parse
 import urllib.request
 
+from efficientnet_tf.utils import documents, untrusted
 from efficientnet_tf.weights import downloads
 
 PREFIX = "hf://"
@@ -127,10 +126,10 @@ def _token():
 
 def _is_timm(path):
     try:
-        config = json.loads(pathlib.Path(path).read_text())
-    except ValueError:
+        config = documents.read_object(path, {})
+    except untrusted.DamagedError:
         return False
-    return isinstance(config, dict) and "architecture" in config
+    return "architecture" in config
 
 
 class _OnTheHub(urllib.request.HTTPRedirectHandler):
