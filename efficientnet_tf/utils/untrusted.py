@@ -87,8 +87,8 @@ def reading(path: str | os.PathLike, fault: str = "damaged") -> Iterator[None]:
     """
     try:
         yield
-    except DamagedError:
-        raise
+    except (DamagedError, NameError, ImportError):
+        raise  # No bytes cause the latter two.
     except Exception as error:
         raise DamagedError(
             f"{os.fspath(path)} is {fault}: {explain(error)}."

@@ -142,6 +142,8 @@ class _Counted:
     def readline(self):
         line = self._file.readline(_LONGEST_LINE)
         self._count(len(line))
+        if not line.endswith(b"\n"):
+            raise EOFError("it ends too early")
         return line
 
     def _count(self, size):
@@ -167,12 +169,7 @@ def _check_keys(keys):
 def _check_integers(*values):
     for value in values:
         if type(value) is not int or not 0 <= value <= _MAX_INTEGER:
-            raise ValueError(
-                f"a tensor has {untrusted.shorten(repr(value)[:40])} "
-                "as a size"
-                if isinstance(value, int | float | str)
-                else "a tensor has a size that is no number"
-            )
+            raise ValueError("a tensor's size or place is not a count")
 
 
 class _Dict(dict):

@@ -208,7 +208,7 @@ def _state_dict(content):
     tensors = {
         str(name).removeprefix("module."): value
         for name, value in content.items()
-        if isinstance(value, _Tensor)
+        if isinstance(value, pickles.Tensor)
     }
     if not tensors:
         raise ValueError("it holds no tensors")
