@@ -81,6 +81,10 @@ def print_result(result: dict) -> None:
 def print_error(message: str) -> None:
     """Prints "PROGRAM: MESSAGE" on standard error."""
     name = os.path.basename(sys.argv[0])
+    # Texts of a file may hold what moves a terminal's cursor.
+    message = "".join(
+        c if c.isprintable() else ascii(c)[1:-1] for c in message
+    )
     # One write: `print` makes two, between which another worker may write.
     sys.stderr.write(f"{name}: {message}\n")
     sys.stderr.flush()

@@ -98,12 +98,15 @@ def read_weights(
             values[match[2]] = value
     if not {"mean", "variance"} <= set(values):
         return None
+    mean = np.zeros(3)
     try:
         mean = _spread(values["mean"])
-        std = np.sqrt(_spread(values["variance"]))
+        variance = _spread(values["variance"])
     except ValueError:
-        std = np.zeros(3)
-    if not std.all():
+        variance = np.zeros(3)
+    std = np.sqrt(variance.clip(0))
+    # Of what is no number, no comparison holds either.
+    if not (std > 0).all() or not np.isfinite([mean, std]).all():
         raise ValueError(
             "The normalization layer is not for RGB or grey images."
         )
