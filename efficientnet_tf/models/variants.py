@@ -12,6 +12,11 @@ MAX_SIZE = 8192  # Ten times the largest published.
 # For width and depth: far more than fits into any memory, and still fast to
 # count.
 MAX_SCALE = 1000.0
+# Of a variant file's numbers, so that a network is counted within seconds; L2
+# has 85 blocks.
+MAX_BLOCKS = 100_000
+MAX_FILTERS = 1_000_000
+MAX_KERNEL = 100
 
 # The blocks of a `Stage`, and how a network begins and ends.
 BLOCKS = ("mbconv", "separable", "bottleneck", "transformer")
@@ -62,11 +67,11 @@ class Stage:
     """
 
     block: Annotated[str, configs.OneOf(*BLOCKS)]
-    kernel_size: Annotated[int, configs.AtLeast(1)]
-    repeats: Annotated[int, configs.AtLeast(1)]
-    filters: Annotated[int, configs.AtLeast(1)]
-    expand_ratio: Annotated[int, configs.AtLeast(1)]
-    strides: Annotated[int, configs.AtLeast(1)]
+    kernel_size: Annotated[int, configs.AtLeast(1, MAX_KERNEL)]
+    repeats: Annotated[int, configs.AtLeast(1, MAX_BLOCKS)]
+    filters: Annotated[int, configs.AtLeast(1, MAX_FILTERS)]
+    expand_ratio: Annotated[int, configs.AtLeast(1, MAX_KERNEL)]
+    strides: Annotated[int, configs.AtLeast(1, MAX_KERNEL)]
     # Relative to the block's input filters; 0: no squeeze-and-excitation.
     se_ratio: Annotated[float, configs.AtLeast(0, 1)] = 0.25
 
@@ -115,15 +120,21 @@ class Variant:
     fixed_ends: bool = False
     drop_path: Annotated[float, configs.Fraction()] = 0.2
     stem: Annotated[str, configs.OneOf(*STEMS)] = "conv"
-    stem_filters: Annotated[int, configs.AtLeast(1)] = 32
+    stem_filters: Annotated[int, configs.AtLeast(1, MAX_FILTERS)] = 32
     head: Annotated[str, configs.OneOf(*HEADS)] = "conv"
-    head_filters: Annotated[int, configs.AtLeast(0)] = 1280
+    head_filters: Annotated[int, configs.AtLeast(0, MAX_FILTERS)] = 1280
     padding: Annotated[str, configs.OneOf(*PADDINGS)] = "same"
 
     def __post_init__(self):
         configs.check(self)
         if not self.stages:
             raise ValueError("stages=() must hold at least one stage.")
+        blocks = math.ceil(self.depth * sum(s.repeats for s in self.stages))
+        if blocks > MAX_BLOCKS:
+            raise ValueError(
+                f"stages have {blocks:,} blocks at depth={self.depth:g}; there "
+                f"may be {MAX_BLOCKS:,}."
+            )
         if self.padding == "symmetric":
             self._check_symmetry()
 

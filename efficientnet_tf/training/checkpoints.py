@@ -3,6 +3,7 @@
 import math
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Sequence
 
@@ -50,7 +51,7 @@ def save(
         np.savez(folder / STATE_FILE, **arrays)
         files.write_json(folder / ABOUT_FILE, {"step": step, "score": score})
     # Left behind by a run that resumed from an older checkpoint.
-    for later in directory.glob(f"{PREFIX}*"):
+    for later in list_newest(directory):
         if _step_of(later) > step:
             shutil.rmtree(later, ignore_errors=True)
     newest = list_newest(directory)
@@ -100,7 +101,8 @@ def load(folder: pathlib.Path, variables: Sequence[keras.Variable]) -> None:
 
 def list_newest(directory: str | os.PathLike) -> list[pathlib.Path]:
     """Returns the folders that `save` wrote, newest first."""
-    return sorted(pathlib.Path(directory).glob(f"{PREFIX}*"), reverse=True)
+    found = pathlib.Path(directory).glob(f"{PREFIX}*")
+    return sorted(filter(_is_checkpoint, found), reverse=True)
 
 
 def find_best(directory: str | os.PathLike) -> pathlib.Path | None:
@@ -169,6 +171,10 @@ def _about(folder):
         return documents.read_object(folder / ABOUT_FILE, _ABOUT)
     except (OSError, untrusted.DamagedError):
         return {}
+
+
+def _is_checkpoint(folder):
+    return re.fullmatch(rf"{PREFIX}[0-9]{{1,18}}", folder.name)
 
 
 def _step_of(folder):

@@ -89,6 +89,7 @@ def read_text(item: Any, name: str) -> str | None:
         value = value.decode()
     if not isinstance(value, str):
         raise ValueError(f"the attribute {name} is not a text")
+    value.encode()  # It may hold bytes that are no text.
     return str(value)
 
 

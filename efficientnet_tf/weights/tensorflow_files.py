@@ -172,7 +172,9 @@ def _find_prefix(path):
         if file.endswith(".index")
     )
     if not prefixes:
-        raise ValueError(f"{path} is a directory without a checkpoint.")
+        raise untrusted.DamagedError(
+            f"{path} is a directory without a checkpoint."
+        )
 
     def step(prefix):
         number = re.search(r"-(\d+)$", prefix)

@@ -18,6 +18,7 @@ from efficientnet_tf.training import recipes
 from efficientnet_tf.weights import loading, torch_files, torch_names
 
 CLASSES = ("a", "b", "c")
+LEGACY_MAGIC = torch_files.LEGACY_MAGIC
 
 
 def make_row():
