@@ -7,6 +7,7 @@ kept is then fitted on all images, as every recipe does.
 """
 
 import dataclasses
+import os
 import pathlib
 import time
 
@@ -112,9 +113,21 @@ def choose(
     if not path.exists():
         found = _compare(setup, linear, changed, image_area)
         files.write_json(path, found)
+    config, found = read_choice(path)
+    logging.info("Kept: %s; %s.", found["kept"], found["why"])
+    return config, found
+
+
+def read_choice(
+    path: str | os.PathLike,
+) -> tuple[recipes.FinetuneConfig, dict]:
+    """Returns the config that was kept, and the other fields of the file.
+
+    Raises:
+      untrusted.DamagedError: the file is not what `choose` wrote.
+    """
     found = documents.read_object(path, _CHOICE_KINDS)
     documents.require(found, _CHOICE_KINDS, path)
-    logging.info("Kept: %s; %s.", found["kept"], found["why"])
     fields = found.pop("config")
     return documents.build(recipes.FinetuneConfig, fields, path), found
 

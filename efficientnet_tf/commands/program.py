@@ -38,7 +38,8 @@ def run(
     """Runs `main(argv)` and turns errors into one line and an exit code.
 
     A ValueError is bad usage and exits with 2, one of `EXPECTED_ERRORS` or a
-    damaged file is a failure and exits with 1; `--verbosity=1` adds the traceback.
+    damaged file is a failure and exits with 1; `--verbosity=1` adds the
+    traceback.
 
     Args:
       main: takes the program's name and the positional arguments.
@@ -82,9 +83,7 @@ def print_error(message: str) -> None:
     """Prints "PROGRAM: MESSAGE" on standard error."""
     name = os.path.basename(sys.argv[0])
     # Texts of a file may hold what moves a terminal's cursor.
-    message = "".join(
-        c if c.isprintable() else ascii(c)[1:-1] for c in message
-    )
+    message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in message)
     # One write: `print` makes two, between which another worker may write.
     sys.stderr.write(f"{name}: {message}\n")
     sys.stderr.flush()

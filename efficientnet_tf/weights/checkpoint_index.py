@@ -7,7 +7,6 @@ tensorflow/core/util/tensor_bundle/tensor_bundle.cc write it.
 """
 
 import math
-import os
 from collections.abc import Iterator
 
 from efficientnet_tf.utils import untrusted

@@ -66,8 +66,16 @@ _WEIGHTED = {
     "MultiHeadAttention",
 }
 # Fields that multiply the number of a layer's weights.
-_SIZES = ("depth_multiplier", "filters", "key_dim", "kernel_size", "num_heads")
-_SIZES += ("output_shape", "units", "value_dim")
+_SIZES = (
+    "depth_multiplier",
+    "filters",
+    "key_dim",
+    "kernel_size",
+    "num_heads",
+    "output_shape",
+    "units",
+    "value_dim",
+)
 
 
 def parse(text: bytes | str, path: str | os.PathLike) -> dict[str, Any]:

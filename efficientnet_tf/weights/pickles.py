@@ -62,7 +62,11 @@ class Tensor:
     strides: tuple[int, ...]
 
 
-class Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
+# Typeshed does not know it.
+_Base: Any = pickle._Unpickler  # type: ignore[attr-defined]
+
+
+class Unpickler(_Base):
     """Resolves only the names in `_ALLOWED`; records the storages it meets.
 
     Python's own, not that in C: the latter allocates what an index into its

@@ -151,11 +151,10 @@ def test_flipped_bits_of_data_are_found(tmp_path):
 # A run's state ---------------------------------------------------------------
 
 
-def npy(shape, dtype="<f4", data=SIX.tobytes(), order="False"):
-    text = f"{{'descr': '{dtype}', 'fortran_order': {order}, 'shape': {shape}}}"
-    return b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text.encode() + (
-        data
-    )
+def npy(shape, dtype="<f4"):
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}"
+    size = len(text).to_bytes(2, "little")
+    return b"\x93NUMPY\1\0" + size + text.encode() + SIX.tobytes()
 
 
 STATES = {
@@ -306,7 +305,9 @@ def pooled(x):
 
 
 def cut(x):
-    return {"probabilities": tf.ensure_shape(pooled(x)["probabilities"], (None, 3))}
+    return {
+        "probabilities": tf.ensure_shape(pooled(x)["probabilities"], (None, 3))
+    }
 
 
 SIGNATURES = {

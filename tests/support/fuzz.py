@@ -9,8 +9,10 @@ last line of output is a JSON object.
 """
 
 import collections
+import faulthandler
 import io
 import json
+import os
 import pathlib
 import random
 import resource
@@ -216,6 +218,24 @@ def make_reader(kind, network):
     }.get(kind, read_weights)
 
 
+def try_by_fork(file, path, content=None):
+    """Reads an HDF5 file as `hdf5_files._try_apart` does, a hundred times faster.
+
+    It forks, which only a process like this one may do.
+    """
+    from efficientnet_tf.utils import untrusted
+    from efficientnet_tf.weights import hdf5_files
+
+    child = os.fork()
+    if not child:
+        faulthandler.disable()
+        hdf5_files.read_everything(file or io.BytesIO(content))
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        raise untrusted.DamagedError(f"{path} ends the process.")
+
+
 def explain_fault(error, path):
     """Returns why an error is none that a user should see, or None."""
     text = str(error)
@@ -290,7 +310,10 @@ def run(kind, seconds, seed):
 def main():
     import logging
 
+    from efficientnet_tf.weights import hdf5_files
+
     logging.disable(logging.CRITICAL)
+    hdf5_files._try_apart = try_by_fork
     kind, seconds, seed = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
     cases, refused, failures = run(kind, seconds, seed)
     found = {"kind": kind, "seed": seed, "cases": cases, "refused": refused}

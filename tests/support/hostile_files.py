@@ -82,9 +82,7 @@ def _text(value):
 
 
 def _integers(values):
-    return (
-        b"(" + b"".join(b"J" + struct.pack("<i", v) for v in values) + b"t"
-    )
+    return b"(" + b"".join(b"J" + struct.pack("<i", v) for v in values) + b"t"
 
 
 def pickle_tensors(arrays):
@@ -174,9 +172,7 @@ def make_all(folder):
     safetensors.numpy.save_file(state, made["safetensors"])
     write_checkpoint(arrays, folder / "tf1" / "model.ckpt")
     tf.train.Checkpoint(model=network).write(str(folder / "tf2" / "model"))
-    classifier.Classifier(network, CLASSES, 32, "bilinear").save(
-        folder / "run"
-    )
+    classifier.Classifier(network, CLASSES, 32, "bilinear").save(folder / "run")
     config = dataclasses.asdict(recipes.TrainConfig())
     config |= {"dataset": "folder:x", "splits": ["train", "test"]}
     config["network"] = dataclasses.asdict(make_row())
