@@ -219,7 +219,7 @@ def make_reader(kind, network):
 
 
 def try_by_fork(file, path, content=None):
-    """Reads an HDF5 file as `hdf5_files._try_apart` does, a hundred times faster.
+    """Reads an HDF5 file as `hdf5_files._try_apart` does, but faster.
 
     It forks, which only a process like this one may do.
     """
