@@ -108,7 +108,7 @@ WRONG_FILES = {
     B0 + '"stages": {"block": 3}}': "must be a list of objects",
     B0 + '"stages": [{"block": "mbconv"}]}': "stage 1: kernel_size is missing",
     B0 + '"stages": [' + STAGE + '"expand_ratio": 0, "strides": 1}]}': (
-        "stage 1: expand_ratio=0 must be at least 1"
+        "stage 1: expand_ratio=0 must be between 1 and 100"
     ),
     B0 + '"stages": [' + STAGE + '"stride": 1}]}': (
         "stage 1: unknown field 'stride'; choose one of block, kernel_size, .*"
