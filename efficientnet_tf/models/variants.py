@@ -8,15 +8,14 @@ from typing import Annotated
 from efficientnet_tf.utils import configs
 
 MIN_SIZE = 32  # Pixels: the networks' total stride.
-MAX_SIZE = 8192  # Ten times the largest published.
 # For width and depth: far more than fits into any memory, and still fast to
 # count.
 MAX_SCALE = 1000.0
-# Of a variant file's numbers, so that a network is counted within seconds; L2
-# has 85 blocks.
-MAX_BLOCKS = 100_000
-MAX_FILTERS = 1_000_000
-MAX_KERNEL = 100
+# Far above any network, but such that a file's nonsense is refused before it is
+# built: pixels a side, filters of a stage, and blocks in all.
+MAX_SIZE = 16_384
+MAX_FILTERS = 100_000
+MAX_BLOCKS = 10_000
 
 # The blocks of a `Stage`, and how a network begins and ends.
 BLOCKS = ("mbconv", "separable", "bottleneck", "transformer")
@@ -67,11 +66,11 @@ class Stage:
     """
 
     block: Annotated[str, configs.OneOf(*BLOCKS)]
-    kernel_size: Annotated[int, configs.AtLeast(1, MAX_KERNEL)]
+    kernel_size: Annotated[int, configs.AtLeast(1, 100)]
     repeats: Annotated[int, configs.AtLeast(1, MAX_BLOCKS)]
     filters: Annotated[int, configs.AtLeast(1, MAX_FILTERS)]
-    expand_ratio: Annotated[int, configs.AtLeast(1, MAX_KERNEL)]
-    strides: Annotated[int, configs.AtLeast(1, MAX_KERNEL)]
+    expand_ratio: Annotated[int, configs.AtLeast(1, 100)]
+    strides: Annotated[int, configs.AtLeast(1, 100)]
     # Relative to the block's input filters; 0: no squeeze-and-excitation.
     se_ratio: Annotated[float, configs.AtLeast(0, 1)] = 0.25
 
@@ -129,11 +128,11 @@ class Variant:
         configs.check(self)
         if not self.stages:
             raise ValueError("stages=() must hold at least one stage.")
-        blocks = math.ceil(self.depth * sum(s.repeats for s in self.stages))
+        blocks = self.depth * sum(stage.repeats for stage in self.stages)
         if blocks > MAX_BLOCKS:
             raise ValueError(
-                f"stages have {blocks:,} blocks at depth={self.depth:g}; there "
-                f"may be {MAX_BLOCKS:,}."
+                f"depth={self.depth:g} makes {blocks:,.0f} blocks; at most "
+                f"{MAX_BLOCKS:,} are allowed."
             )
         if self.padding == "symmetric":
             self._check_symmetry()

@@ -96,7 +96,7 @@ WRONG_FILES = {
     B0 + '"width": 1e999}': "1e999 is not a finite number",
     B0 + '"width": NaN}': "NaN is not a finite number",
     B0 + '"width": 1' + "0" * 400 + "}": "the number 10*... is too large",
-    B0 + '"resolution": 99999}': "must be between 32 and 8192",
+    B0 + '"resolution": 99999}': "must be between 32 and 16384",
     B0 + '"resolution": 16}': "resolution=16 must be between 32",
     B0 + '"dropout": 1.0}': "dropout=1.0 must be in",
     B0 + '"stem": "cnv"}': "stem='cnv' must be one of conv, conv_pool",
