@@ -24,6 +24,8 @@ _TRAINING = re.compile(
     r"(^|/)(_?optimizer|keras_api|loss_tracker|metrics|_?trainer|save_counter)"
     r"(/|$)|\.OPTIMIZER_SLOT"
 )
+# Where a checkpoint may be, in folders below the one that is named.
+_LEVELS = 3
 # What the Rescaling layer of our networks becomes in a SavedModel.
 _SCALE = re.compile(r"(^|/)preprocessing(_\d+)?/Cast/x$")
 _OFFSET = re.compile(r"(^|/)preprocessing(_\d+)?/Cast_1/x$")
@@ -167,7 +169,7 @@ def _find_prefix(path):
     # Not from the file `checkpoint`: published ones hold their authors' paths.
     prefixes = sorted(
         os.path.join(folder, file).removesuffix(".index")
-        for folder, _, files in os.walk(path)
+        for folder, files in _walk(path)
         for file in files
         if file.endswith(".index")
     )
@@ -181,3 +183,14 @@ def _find_prefix(path):
         return int(number[1]) if number else -1
 
     return max(prefixes, key=step)
+
+
+def _walk(path):
+    """Yields (folder, files) of a folder and those near below it.
+
+    A published archive has a folder within a folder; a home has a million.
+    """
+    for folder, folders, files in os.walk(path):
+        if os.path.relpath(folder, path).count(os.sep) >= _LEVELS:
+            folders.clear()
+        yield folder, files
