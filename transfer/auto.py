@@ -7,17 +7,22 @@ kept is then fitted on all images, as every recipe does.
 """
 
 import dataclasses
-import json
+import os
 import pathlib
 import time
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.utils import files, intervals, run_folder
+from efficientnet_tf.utils import (
+    documents,
+    files,
+    intervals,
+    run_folder,
+    untrusted,
+)
 from transfer import (
     fitting,
     frozen_features,
@@ -37,6 +42,9 @@ ENOUGH_TO_COMPARE = 150
 FOLDS = 3
 
 LINEAR, TRAINING = "linear", "training"
+
+# What is read of `CHOICE_FILE`; the rest goes into the run's row.
+_CHOICE_KINDS = {"kept": str, "why": str, "config": dict}
 
 # What a config says of the images and of the classifier, not of the training.
 _OF_BASELINE = (
@@ -105,14 +113,23 @@ def choose(
     if not path.exists():
         found = _compare(setup, linear, changed, image_area)
         files.write_json(path, found)
-    found = json.loads(path.read_text())
+    config, found = read_choice(path)
     logging.info("Kept: %s; %s.", found["kept"], found["why"])
-    config: dict[str, Any] = {
-        # JSON has no tuples.
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in found.pop("config").items()
-    }
-    return recipes.FinetuneConfig(**config), found
+    return config, found
+
+
+def read_choice(
+    path: str | os.PathLike,
+) -> tuple[recipes.FinetuneConfig, dict]:
+    """Returns the config that was kept, and the other fields of the file.
+
+    Raises:
+      untrusted.DamagedError: the file is not what `choose` wrote.
+    """
+    found = documents.read_object(path, _CHOICE_KINDS)
+    documents.require(found, _CHOICE_KINDS, path)
+    fields = found.pop("config")
+    return documents.build(recipes.FinetuneConfig, fields, path), found
 
 
 def _plan(setup, changed, image_area, accuracy):
@@ -254,7 +271,7 @@ def _train_fold(setup, plan, number, examples, accuracy):
     folder = setup.workdir / FOLDER / f"fold{number}"
     path = folder / FOLD_FILE
     if path.exists():  # Of an earlier process.
-        return np.array(json.loads(path.read_text())["hits"], bool)
+        return _read_hits(path, examples["validation"].size)
     logging.info(
         "Training on %d images, to compare on %d others: %s.",
         examples["train"].size,
@@ -271,6 +288,15 @@ def _train_fold(setup, plan, number, examples, accuracy):
     files.write_json(path, {"hits": hits.astype(int).tolist()})
     files.remove(folder / run_folder.CHECKPOINTS)
     return hits
+
+
+def _read_hits(path, images):
+    hits = documents.read_object(path, {"hits": list}).get("hits", [])
+    if len(hits) != images or not all(hit in (0, 1) for hit in hits):
+        raise untrusted.DamagedError(
+            f"{path}: hits must be {images} numbers that are 0 or 1."
+        )
+    return np.array(hits, bool)
 
 
 def _find_trained_hits(setup, accuracy):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from efficientnet_tf.commands import quiet  # isort: skip
 from absl import app, flags, logging
 
-from efficientnet_tf.utils import files, messages
+from efficientnet_tf.utils import files, messages, untrusted
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 EXPECTED_ERRORS = (
@@ -37,8 +37,9 @@ def run(
 ) -> None:
     """Runs `main(argv)` and turns errors into one line and an exit code.
 
-    A ValueError is bad usage and exits with 2, one of `EXPECTED_ERRORS` is a
-    failure and exits with 1; `--verbosity=1` adds the traceback.
+    A ValueError is bad usage and exits with 2, one of `EXPECTED_ERRORS` or a
+    damaged file is a failure and exits with 1; `--verbosity=1` adds the
+    traceback.
 
     Args:
       main: takes the program's name and the positional arguments.
@@ -175,6 +176,8 @@ def _guard(main, argv, interrupted):
         # still buffered goes nowhere when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except untrusted.DamagedError as error:
+        fail(error, FAILURE)
     except ValueError as error:
         fail(error, USAGE)
     except EXPECTED_ERRORS as error:

@@ -1,6 +1,5 @@
 """How many of the images that a run is scored on are among those it saw."""
 
-import json
 import pathlib
 import typing
 
@@ -30,7 +29,7 @@ def count(
     path = pathlib.Path(workdir).expanduser() / run_folder.CONFIG_FILE
     if not path.exists():
         return None
-    config = json.loads(path.read_text())
+    config = run_folder.read_config(path)
     if dataset.startswith(files.FOLDER_PREFIX):
         return _count_files(path.parent, config, examples)
     return _count_records(config, dataset, examples, data_dir)

@@ -3,29 +3,54 @@
 import concurrent.futures
 import dataclasses
 import itertools
-import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import decoding, imagenet, preprocessing
+from efficientnet_tf.data import decoding, imagenet, policies, preprocessing
 from efficientnet_tf.models import (
     layers,  # noqa: F401  Registers the layers of saved models.
     registry,
+    variants,
 )
-from efficientnet_tf.utils import files, run_folder
+from efficientnet_tf.utils import (
+    configs,
+    documents,
+    files,
+    run_folder,
+    untrusted,
+)
 from efficientnet_tf.weights import catalog, former_names, hub, loading
 
 SETTINGS_FILE = hub.SETTINGS_FILE
 # Images in memory at a time are at most two batches: one that the network
 # computes on and one that is read meanwhile.
 BATCH_SIZE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What `SETTINGS_FILE` holds: a `Classifier` without its model."""
+
+    class_names: tuple[str, ...]
+    resolution: Annotated[int, configs.AtLeast(1, variants.MAX_SIZE)]
+    interpolation: Annotated[str, configs.OneOf(*variants.INTERPOLATIONS)]
+    crop_padding: Annotated[
+        int | None, configs.AtLeast(0, variants.MAX_SIZE)
+    ] = preprocessing.CROP_PADDING
+    # Earlier versions had no such field.
+    deep_pixels: Annotated[str, configs.OneOf(*policies.DEEP_PIXELS)] = "used"
+
+    def __post_init__(self):
+        configs.check(self)
+        if not self.class_names:
+            raise ValueError("class_names=[] must name at least one class.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,10 +194,7 @@ def _read_settings_beside(model, weights):
 
 
 def _read_settings(path):
-    settings = json.loads(path.read_text())
-    # Those of earlier versions have no "deep_pixels": the default holds.
-    settings["class_names"] = tuple(settings["class_names"])
-    return settings
+    return vars(documents.read(path, Settings))
 
 
 def load_imagenet_network(
@@ -213,6 +235,7 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
 
     Raises:
       FileNotFoundError: the run does not exist or has not finished.
+      ValueError: a file of it is damaged, or asks for what a run never does.
     """
     workdir = pathlib.Path(workdir)
     for name in (run_folder.MODEL_FILE, SETTINGS_FILE):
@@ -221,8 +244,36 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
                 f"{workdir} holds no finished run: {name} is missing."
             )
     settings = _read_settings(workdir / SETTINGS_FILE)
-    network = former_names.load_network(workdir / run_folder.MODEL_FILE)
+    path = workdir / run_folder.MODEL_FILE
+    network = former_names.load_network(path)
+    _check_outputs(path, network, settings)
     return Classifier(network, **settings)
+
+
+def _check_outputs(path, network, settings):
+    """Raises DamagedError unless a network goes with a run's settings."""
+    size, classes = settings["resolution"], len(settings["class_names"])
+    shapes = []
+    for tensors in (network.inputs, network.outputs):
+        shapes.append([tuple(tensor.shape) for tensor in tensors])
+    inputs, outputs = shapes
+    fits = len(inputs) == 1 and len(inputs[0]) == 4
+    if not fits or inputs[0] not in (
+        (None, *sides, 3) for sides in ((size, size), (None, None))
+    ):
+        raise untrusted.DamagedError(
+            f"{path} takes {_list_shapes(inputs)}, but {SETTINGS_FILE} says "
+            f"images [N, {size}, {size}, 3]."
+        )
+    if outputs != [(None, classes)]:
+        raise untrusted.DamagedError(
+            f"{path} gives {_list_shapes(outputs)}, but {SETTINGS_FILE} names "
+            f"{classes} classes."
+        )
+
+
+def _list_shapes(shapes):
+    return untrusted.shorten(", ".join(map(str, shapes)) or "nothing")
 
 
 def _batched(items: Iterable, size: int) -> Iterator[Sequence]:

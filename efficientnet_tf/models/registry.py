@@ -5,13 +5,12 @@ with "base" (a name) and the fields that differ from it.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 from typing import Any
 
 from efficientnet_tf.models import baselines, variants
-from efficientnet_tf.utils import configs, files
+from efficientnet_tf.utils import configs, documents, files, untrusted
 
 FILE_SUFFIX = ".json"
 
@@ -59,17 +58,16 @@ def read_file(path: str | os.PathLike) -> variants.Variant:
     """Returns the `Variant` that a file specifies.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      OSError: there is no such file.
       ValueError: it is not JSON, or a field is unknown, mistyped or missing.
     """
-    try:
-        fields = json.loads(pathlib.Path(path).expanduser().read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}.") from None
+    fields = documents.read_object(pathlib.Path(path).expanduser(), {})
     try:
         return from_fields(fields)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise untrusted.DamagedError(
+            f"{path}: {untrusted.shorten(error)}"
+        ) from None
 
 
 def write_file(path: str | os.PathLike, model: Model) -> None:

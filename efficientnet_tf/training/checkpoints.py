@@ -1,21 +1,22 @@
 """Checkpoints: all state that a resumed run needs, written atomically."""
 
-import json
+import math
 import os
 import pathlib
+import re
 import shutil
-import zipfile
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import documents, files, untrusted, zip_files
 
 STATE_FILE = "state.npz"
 ABOUT_FILE = "about.json"
 PREFIX = "step_"
+_ABOUT = {"step": int, "score": int | float | None}
 
 
 def save(
@@ -50,7 +51,7 @@ def save(
         np.savez(folder / STATE_FILE, **arrays)
         files.write_json(folder / ABOUT_FILE, {"step": step, "score": score})
     # Left behind by a run that resumed from an older checkpoint.
-    for later in directory.glob(f"{PREFIX}*"):
+    for later in list_newest(directory):
         if _step_of(later) > step:
             shutil.rmtree(later, ignore_errors=True)
     newest = list_newest(directory)
@@ -75,13 +76,13 @@ def restore(
     folders = list_newest(directory)
     for folder in folders:
         try:
-            arrays = _read(folder)
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+            arrays = _read(folder, variables)
+        except (OSError, untrusted.DamagedError) as error:
             logging.warning(
                 "%s is damaged (%s); trying the one before.", folder, error
             )
             continue
-        _assign(folder, arrays, variables)
+        _assign(arrays, variables)
         step = _step_of(folder)
         logging.info("Resuming after step %d from %s.", step, folder)
         return step
@@ -95,12 +96,13 @@ def restore(
 
 def load(folder: pathlib.Path, variables: Sequence[keras.Variable]) -> None:
     """Loads one checkpoint, e.g. the best."""
-    _assign(folder, _read(folder), variables)
+    _assign(_read(folder, variables), variables)
 
 
 def list_newest(directory: str | os.PathLike) -> list[pathlib.Path]:
     """Returns the folders that `save` wrote, newest first."""
-    return sorted(pathlib.Path(directory).glob(f"{PREFIX}*"), reverse=True)
+    found = pathlib.Path(directory).glob(f"{PREFIX}*")
+    return sorted(filter(_is_checkpoint, found), reverse=True)
 
 
 def find_best(directory: str | os.PathLike) -> pathlib.Path | None:
@@ -119,29 +121,60 @@ def state_of(model: keras.Model) -> list[keras.Variable]:
     return [*model.variables, *model.optimizer.variables]
 
 
-def _read(folder):
-    # Opened here, since NumPy does not close a file that it fails to read.
-    with open(folder / STATE_FILE, "rb") as file, np.load(file) as archive:
-        # Reading every array also verifies its checksum.
-        return [archive[name] for name in sorted(archive.files)]
+def _read(folder, variables):
+    """Returns the arrays of a checkpoint, whose shapes are the variables'.
+
+    The shapes are compared before any array is read: memory for what a header
+    claims would be allocated first.
+    """
+    path = folder / STATE_FILE
+    with zip_files.open_zip(path) as archive:
+        names = sorted(archive.namelist())
+        with untrusted.reading(path):
+            shapes = [_read_shape(archive, name) for name in names]
+        if shapes != [tuple(variable.shape) for variable in variables]:
+            raise ValueError(
+                f"{folder} holds another network or optimizer: {len(shapes)} "
+                f"arrays for {len(variables)} variables, or other shapes."
+            )
+        with untrusted.reading(path):
+            # Reading an array to its end also verifies its checksum.
+            return [_read_array(archive, name) for name in names]
 
 
-def _assign(folder, arrays, variables):
-    shapes = [tuple(array.shape) for array in arrays]
-    if shapes != [tuple(variable.shape) for variable in variables]:
-        raise ValueError(
-            f"{folder} holds another network or optimizer: {len(shapes)} "
-            f"arrays for {len(variables)} variables, or other shapes."
-        )
+def _read_shape(archive, name):
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, _, dtype = read(file)
+        size = archive.getinfo(name).file_size - file.tell()
+    if dtype.kind not in "fiub" or size != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} is not the array that it says")
+    return shape
+
+
+def _read_array(archive, name):
+    with archive.open(name) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _assign(arrays, variables):
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
 
 
 def _about(folder):
     try:
-        return json.loads((folder / ABOUT_FILE).read_text())
-    except (OSError, ValueError):
+        return documents.read_object(folder / ABOUT_FILE, _ABOUT)
+    except (OSError, untrusted.DamagedError):
         return {}
+
+
+def _is_checkpoint(folder):
+    return re.fullmatch(rf"{PREFIX}[0-9]{{1,18}}", folder.name)
 
 
 def _step_of(folder):

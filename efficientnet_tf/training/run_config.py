@@ -1,7 +1,6 @@
 """What a run's config.json holds, and how one of an earlier version is read."""
 
 import dataclasses
-import json
 import os
 import pathlib
 
@@ -54,7 +53,7 @@ def _warn_of_changes(workdir):
     path = pathlib.Path(workdir) / run_folder.CONFIG_FILE
     if not path.exists():
         return
-    if json.loads(path.read_text()).get("pipeline") != PIPELINE:
+    if run_folder.read_config(path).get("pipeline") != PIPELINE:
         logging.warning(
             "%s was begun by an earlier version; from here on its images and "
             "learning rates are those of this one (CHANGELOG.md).",

@@ -8,13 +8,13 @@ import keras
 from absl import logging
 
 from efficientnet_tf.data import imagenet
-from efficientnet_tf.inference import class_names as class_names_lib, classifier
+from efficientnet_tf.inference import (
+    class_names as class_names_lib,
+    classifier,
+    signatures,
+)
 from efficientnet_tf.models import registry
 from efficientnet_tf.utils import run_folder
-
-SAVED_MODEL_FILE = "saved_model.pb"
-SIGNATURE = "serving_default"
-NAMES = "class_names"  # An output of our own exports.
 
 
 def check(teacher: str) -> None:
@@ -54,7 +54,7 @@ def load(
     elif file.name == run_folder.MODEL_FILE:
         network, known = _from_run(file.parent)
     else:
-        network = _SavedModel(file.parent)
+        network = signatures.SavedModel(file.parent)
         known = network.class_names
     network.trainable = False
     outputs = _match(teacher, network, known, class_names)
@@ -101,7 +101,7 @@ class _Reordered:
 def _file_of(teacher):
     """Returns the file that tells what a folder holds, or None."""
     path = pathlib.Path(teacher).expanduser()
-    for name in (run_folder.MODEL_FILE, SAVED_MODEL_FILE):
+    for name in (run_folder.MODEL_FILE, signatures.SAVED_MODEL_FILE):
         if (path / name).exists():
             return path / name
     return None
@@ -121,38 +121,3 @@ def _from_run(folder):
     size = (run.resolution, run.resolution)
     resized = keras.ops.image.resize(images, size)
     return keras.Model(images, run.model(resized)), run.class_names
-
-
-class _SavedModel:
-    """The serving signature of a SavedModel, for images of any size."""
-
-    def __init__(self, path):
-        import tensorflow as tf  # Not installed for a student under JAX.
-
-        # Kept, because the variables live only as long as this object.
-        self._loaded = tf.saved_model.load(str(path))
-        if SIGNATURE not in self._loaded.signatures:
-            raise ValueError(f"{path} has no signature {SIGNATURE!r}.")
-        self._serve = self._loaded.signatures[SIGNATURE]
-        inputs = self._serve.structured_input_signature[1]
-        outputs = self._serve.structured_outputs
-        if len(inputs) != 1:
-            raise ValueError(
-                f"{path} takes {len(inputs)} inputs; it must take images alone."
-            )
-        ((self._input, spec),) = inputs.items()
-        self._size = tuple(spec.shape)[1:3]
-        self._output = "probabilities"
-        if self._output not in outputs:
-            self._output = next(iter(outputs))
-        self.output_shape = tuple(outputs[self._output].shape)
-        self.class_names = None
-        if NAMES in outputs and None not in self._size:
-            images = keras.ops.zeros((1, *self._size, 3))
-            names = self._serve(**{self._input: images})[NAMES].numpy()
-            self.class_names = tuple(name.decode() for name in names)
-
-    def __call__(self, images, training=False):
-        if None not in self._size:
-            images = keras.ops.image.resize(images, self._size)
-        return self._serve(**{self._input: images})[self._output]

@@ -1,7 +1,6 @@
 """The folders of runs and studies: names of their files, and how they start."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from typing import Any
 
 from absl import logging
 
-from efficientnet_tf.utils import configs, files
+from efficientnet_tf.utils import configs, documents, files, untrusted
 
 # In a run's folder.
 CONFIG_FILE = "config.json"
@@ -27,6 +26,19 @@ NEAR_DUPLICATES_FILE = "near_duplicates.csv"
 
 # In the folder of a study or a grid, which has many runs.
 PLAN_FILE = "plan.json"
+
+
+# The fields of a run's config that are read from the file, and their types; the
+# others are only compared.
+_CONFIG_KINDS = {
+    "dataset": str,
+    "group_by": str | None,
+    "network": dict,
+    "pipeline": int,
+    "splits": list,
+    "task": str,
+    "train_on": str,
+}
 
 
 def start_run(
@@ -59,6 +71,19 @@ def has_begun(workdir: str | os.PathLike) -> bool:
     return (pathlib.Path(workdir) / CONFIG_FILE).exists()
 
 
+def read_config(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns a run's or a study's configuration.
+
+    Raises:
+      untrusted.DamagedError: it is not JSON, or a field is mistyped.
+    """
+    config = documents.read_object(path, _CONFIG_KINDS)
+    splits = config.get("splits", [])
+    if not all(isinstance(split, str) for split in splits):
+        raise untrusted.DamagedError(f"{path}: splits must be names.")
+    return config
+
+
 def read_group_by(
     workdir: str | os.PathLike | None, dataset: str
 ) -> str | None:
@@ -70,7 +95,7 @@ def read_group_by(
     path = pathlib.Path(workdir or "") / CONFIG_FILE
     if workdir is None or not path.exists():
         return None
-    config = json.loads(path.read_text())
+    config = read_config(path)
     own = config.get("task") or config.get("dataset") or ""
     return config.get("group_by") if _is_same(own, dataset) else None
 
@@ -115,7 +140,13 @@ def check_run(
     path = pathlib.Path(path)
     if not path.exists():
         return
-    stored = files.to_json_types(upgrade(json.loads(path.read_text())))
+    read = read_config(path)
+    try:
+        stored = files.to_json_types(upgrade(read))
+    except ValueError as error:
+        raise untrusted.DamagedError(
+            f"{path}: {untrusted.shorten(error)}"
+        ) from None
     for field, value in files.to_json_types(run).items():
         there = stored.get(field)
         if isinstance(value, dict) and isinstance(there, dict):
@@ -127,14 +158,17 @@ def check_run(
             there, value = there.get(differs[0]), value[differs[0]]
         if there != value:
             raise ValueError(
-                f"{path.parent} holds another run: {field}={there!r} "
-                f"there, {value!r} here. Choose another workdir, or delete "
-                "that one."
+                f"{path.parent} holds another run: "
+                f"{field}={untrusted.shorten(repr(there))} there, {value!r} "
+                "here. Choose another workdir, or delete that one."
             )
 
 
 def last_result(folder: str | os.PathLike) -> dict | None:
     """Returns the latest result in a run's folder, or None."""
     path = pathlib.Path(folder) / RESULTS_FILE
-    rows = files.read_json_lines(path) if path.exists() else []
-    return rows[-1] if rows else None
+    if not path.exists():
+        return None
+    untrusted.check_file(path)
+    rows = files.read_json_lines(path)
+    return documents.check_object(rows[-1], {}, path) if rows else None

@@ -7,13 +7,12 @@ in PyTorch. Weights in the other network give wrong predictions, silently.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
 
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import configs
+from efficientnet_tf.utils import configs, documents, untrusted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +47,7 @@ _TORCHVISION_TF_EPSILON = (
 
 # Arguments in timm's config.json that do not change the graph of inference;
 # "global_pool" is looked at.
+_CONFIG_KINDS = {"pretrained_cfg": dict | None, "model_args": dict | None}
 _HARMLESS_ARGS = {
     "num_classes",
     "drop_rate",
@@ -196,13 +196,12 @@ def _read_config(path):
     """Returns timm's config.json beside a file, or None."""
     beside = pathlib.Path(path).parent / "config.json"
     try:
-        config = json.loads(beside.read_text())
-    except (OSError, ValueError):
+        config = documents.read_object(beside, {})
+    except (OSError, untrusted.DamagedError):
         return None
-    if not isinstance(config, dict) or not isinstance(
-        config.get("architecture"), str
-    ):
+    if not isinstance(config.get("architecture"), str):
         return None  # Of something else.
+    documents.check_object(config, _CONFIG_KINDS, beside)
     arguments = config.get("model_args") or {}
     changed = sorted(set(arguments) - _HARMLESS_ARGS)
     if arguments.get("global_pool", "avg") not in ("avg", ""):

@@ -1,15 +1,15 @@
 """Loads files from before the layers had the names of keras.applications."""
 
-import json
 import os
 import re
 import tempfile
-import zipfile
 
 import keras
 from absl import logging
 
 from efficientnet_tf.models import layers, plan  # noqa: F401  Registers layers.
+from efficientnet_tf.utils import untrusted
+from efficientnet_tf.weights import keras_configs, keras_files
 
 _BLOCK = re.compile(r"block(\d+)_(\d+)_(\w+)")
 _PARTS = {
@@ -34,21 +34,25 @@ def load_network(path: str | os.PathLike) -> keras.Model:
 
     Raises:
       OSError: there is no such file.
-      ValueError: Keras cannot load it.
+      ValueError: it is damaged, or has what no network of ours has.
     """
-    network = keras.models.load_model(path, compile=False)
-    if all(current_name(x.name) == x.name for x in network.layers):
-        return network
-    logging.info(NOTE, path)
-    with zipfile.ZipFile(path) as archive:
-        config = _rename(json.loads(archive.read("config.json")))
-        weights = archive.read("model.weights.h5")
-    network = keras.saving.deserialize_keras_object(config)
-    with tempfile.TemporaryDirectory() as folder:
-        file = os.path.join(folder, "model.weights.h5")
-        with open(file, "wb") as stream:
-            stream.write(weights)
-        network.load_weights(file)
+    path = os.fspath(path)
+    config, weights = keras_files.read_loadable(path)
+    former = any(
+        current_name(layer["config"].get("name") or "")
+        != layer["config"].get("name", "")
+        for layer in keras_configs.list_layers(config)
+    )
+    with untrusted.reading(path):
+        if not former:
+            return keras.models.load_model(path, compile=False)
+        logging.info(NOTE, path)
+        network = keras.saving.deserialize_keras_object(_rename(config))
+        with tempfile.TemporaryDirectory() as folder:
+            file = os.path.join(folder, keras_files.WEIGHTS_FILE)
+            with open(file, "wb") as stream:
+                stream.write(weights)
+            network.load_weights(file)
     return network
 
 

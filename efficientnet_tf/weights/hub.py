@@ -7,15 +7,14 @@ ImageNet's, its `classifier.json`.
 """
 
 import http
-import json
 import os
-import pathlib
 import re
 import typing
 import urllib.error
 import urllib.parse
 import urllib.request
 
+from efficientnet_tf.utils import documents, untrusted
 from efficientnet_tf.weights import downloads, http_files
 
 PREFIX = "hf://"
@@ -113,8 +112,8 @@ def _fetch_file(name, file):
 def _check_json(name, path):
     """Raises ValueError unless a file is JSON, not a page of a proxy."""
     try:
-        json.loads(pathlib.Path(path).read_bytes())
-    except ValueError:
+        documents.read_object(path, {})
+    except untrusted.DamagedError:
         raise ValueError(
             f"{name}: {os.path.basename(path)} is not JSON."
         ) from None
@@ -141,10 +140,10 @@ def _token():
 
 def _is_timm(path):
     try:
-        config = json.loads(pathlib.Path(path).read_text())
-    except ValueError:
+        config = documents.read_object(path, {})
+    except untrusted.DamagedError:
         return False
-    return isinstance(config, dict) and "architecture" in config
+    return "architecture" in config
 
 
 class _OnTheHub(http_files.Redirects):

@@ -9,6 +9,7 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.models import variants
+from efficientnet_tf.utils import untrusted
 
 _IMAGENET = variants.NORMALIZATIONS["imagenet"]
 # Of pixels in [0, 1], as in the Normalization layer of
@@ -42,7 +43,7 @@ def find_normalization(
     for layer in _list_before_stem(config) or ():
         try:
             step = _read_step(layer, arrays)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             logging.warning(
                 "%s: the layer %s (%s) before the network is left out; what "
                 "it does to pixels is not known here.",
@@ -54,9 +55,14 @@ def find_normalization(
         if step is not None:
             scale, offset = scale * step[0], offset * step[0] + step[1]
             normalizes = True
-    return (
-        make_normalization(-offset / scale, 1 / scale) if normalizes else None
-    )
+    if not normalizes:
+        return None
+    if not np.isfinite([scale, offset]).all() or not scale.all():
+        raise untrusted.DamagedError(
+            f"{path}: its layers make nothing of pixels: they scale them by "
+            f"{scale.tolist()}."
+        )
+    return make_normalization(-offset / scale, 1 / scale)
 
 
 def read_weights(
@@ -92,12 +98,15 @@ def read_weights(
             values[match[2]] = value
     if not {"mean", "variance"} <= set(values):
         return None
+    mean = np.zeros(3)
     try:
         mean = _spread(values["mean"])
-        std = np.sqrt(_spread(values["variance"]))
+        variance = _spread(values["variance"])
     except ValueError:
-        std = np.zeros(3)
-    if not std.all():
+        variance = np.zeros(3)
+    std = np.sqrt(variance.clip(0))
+    # Of what is no number, no comparison holds either.
+    if not (std > 0).all() or not np.isfinite([mean, std]).all():
         raise ValueError(
             "The normalization layer is not for RGB or grey images."
         )
@@ -223,11 +232,13 @@ def _list_upstream(model, layer) -> Iterator[dict]:
     if model["class_name"] == "Sequential":
         before = layers[: layers.index(layer)]
     else:
-        by_name = {x["config"]["name"]: x for x in layers}
+        by_name = {x["config"].get("name"): x for x in layers}
         before = []
         while (name := _find_source(layer.get("inbound_nodes"))) in by_name:
-            layer = by_name[name]
-            before.insert(0, layer)
+            # Each once: a file may name them in a circle.
+            layer = by_name.pop(name)
+            before.append(layer)
+        before.reverse()
     for each in before:
         yield from _flatten(each)
 
@@ -239,7 +250,7 @@ def _flatten(layer):
         for inner in layer["config"]["layers"]:
             yield from _flatten(inner)
     else:
-        nodes = layer["config"]["output_layers"]
+        nodes = layer["config"].get("output_layers")
         yield from _list_upstream(layer, {"inbound_nodes": nodes})
 
 

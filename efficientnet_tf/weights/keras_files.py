@@ -6,19 +6,21 @@ a network that is a layer of another one can be told from what is around it.
 
 import dataclasses
 import io
-import json
 import os
 import re
-import zipfile
 from typing import Any
 
 import numpy as np
+
+from efficientnet_tf.utils import untrusted, zip_files
+from efficientnet_tf.weights import hdf5_files, keras_configs
 
 # Attribute that `loading.save` writes on the root of a .weights.h5.
 NORMALIZATION_ATTRIBUTE = "efficientnet_tf_normalization"
 
 # Inside a .keras file.
 CONFIG_FILE = "config.json"
+METADATA_FILE = "metadata.json"
 WEIGHTS_FILE = "model.weights.h5"
 
 # Groups in the layout of Keras 3 that are no layers; the second is that of its
@@ -61,15 +63,39 @@ def read_archive(path: str | os.PathLike) -> Saved | None:
     Raises:
       ValueError: the file is damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if WEIGHTS_FILE not in archive.namelist():
-                return None
+    with zip_files.open_zip(path) as archive:
+        if WEIGHTS_FILE not in archive.namelist():
+            return None
+        with untrusted.reading(path):
             weights = io.BytesIO(archive.read(WEIGHTS_FILE))
-            config = json.loads(archive.read(CONFIG_FILE))
-    except (zipfile.BadZipFile, KeyError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error
+            text = archive.read(CONFIG_FILE)
+    config = keras_configs.parse(text, path)
     return dataclasses.replace(read_hdf5(weights, path), config=config)
+
+
+def read_loadable(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
+    """Returns the config and the weights of a `.keras` file for Keras to load.
+
+    Raises:
+      OSError: there is no such file.
+      ValueError: it is damaged, or holds more than a network of ours.
+    """
+    with zip_files.open_zip(path) as archive:
+        found = archive.namelist()
+        if sorted(found) != sorted((CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE)):
+            raise untrusted.DamagedError(
+                f"{os.fspath(path)} holds "
+                f"{untrusted.shorten(', '.join(found)) or 'nothing'}, not the "
+                "three files of a Keras model; refused."
+            )
+        with untrusted.reading(path):
+            weights = archive.read(WEIGHTS_FILE)
+            text = archive.read(CONFIG_FILE)
+    config = keras_configs.parse(text, path)
+    keras_configs.check_loadable(config, path, os.path.getsize(path))
+    with hdf5_files.open_items(io.BytesIO(weights), path):
+        pass  # It has checked what the file claims.
+    return config, weights
 
 
 def read_hdf5(file: str | os.PathLike | io.BytesIO, path: Any) -> Saved:
@@ -78,20 +104,13 @@ def read_hdf5(file: str | os.PathLike | io.BytesIO, path: Any) -> Saved:
     Raises:
       ValueError: the file is damaged, or points at other files.
     """
-    import h5py
-
-    try:
-        with h5py.File(file, "r") as root:
-            items = _items(root)
-            if any(re.search(r"(^|/)vars(/|$)", name) for name in items):
-                return _read_keras3(root, items)
-            return _read_legacy(root, items)
-    # What h5py raises for damaged files.
-    except (OSError, RuntimeError, LookupError) as error:
-        raise ValueError(f"{path} is damaged: {error}.") from error
+    with hdf5_files.open_items(file, path) as (root, items):
+        if any(re.search(r"(^|/)vars(/|$)", name) for name in items):
+            return _read_keras3(root, items, path)
+        return _read_legacy(root, items, path)
 
 
-def _read_legacy(root, items):
+def _read_legacy(root, items, path):
     """Reads <outermost layer>/<models>/<layer>/<weight>, as Keras 2 wrote it.
 
     The models are those that the layer was built in, which need not be those
@@ -100,40 +119,39 @@ def _read_legacy(root, items):
     # `model.save` puts the layers one level deeper, beside the optimizer.
     prefix = "model_weights/" if "model_weights" in items else ""
     arrays, layers = {}, []
-    for path, item in items.items():
-        if not path.startswith(prefix):
+    for place, item in items.items():
+        if not place.startswith(prefix):
             continue
-        outer, *inner = path.removeprefix(prefix).split("/")
+        outer, *inner = place.removeprefix(prefix).split("/")
         if not inner:
             layers.append(outer)
-        elif hasattr(item, "dtype"):
+        elif hdf5_files.is_dataset(item):
             inner[-1] = inner[-1].removesuffix(":0")
             # A layer is in the group of its name, a model's layer is not.
             while outer in inner:
                 inner = inner[inner.index(outer) + 1 :]
-            arrays["/".join([outer, *inner])] = _array(item)
-    config = root.attrs.get("model_config")
+            arrays["/".join([outer, *inner])] = hdf5_files.read_array(item)
+    config = hdf5_files.read_text(root, "model_config")
     if config is not None:
-        config = json.loads(config)
+        config = keras_configs.parse(config, path)
         layers = list(_list_layers(config))
     return Saved(arrays, tuple(layers), config=config)
 
 
 def _list_layers(model, around=""):
     """Yields the places of the layers in a model's config."""
-    for layer in model["config"].get("layers", ()):
+    for layer in keras_configs.list_layers(model):
         place = f"{around}{layer['config'].get('name')}"
         yield place
-        if "layers" in layer["config"]:
-            yield from _list_layers(layer, f"{place}/")
+        yield from _list_layers(layer, f"{place}/")
 
 
-def _read_keras3(root, items):
+def _read_keras3(root, items, path):
     """Reads layers/<class>_<n>/vars/<i>, nested in the same way."""
     arrays, layers = {}, []
-    for path, item in items.items():
-        match = re.fullmatch(r"(?:(.+)/)?vars(?:/(\d+))?", path)
-        if not match or _TRAINING.match(path):
+    for name, item in items.items():
+        match = re.fullmatch(r"(?:(.+)/)?vars(?:/(\d{1,9}))?", name)
+        if not match or _TRAINING.match(name):
             continue
         groups = (match[1] or "").split("/")
         place = _name_place(items, groups)
@@ -141,14 +159,35 @@ def _read_keras3(root, items):
             layers.append(place)
         else:
             weight = _name_weight(place, groups[-1], int(match[2]))
-            arrays[f"{place}/{weight}"] = _array(item)
-    normalization = root.attrs.get(NORMALIZATION_ATTRIBUTE)
-    if normalization is not None:
-        mean, std = np.asarray(normalization, np.float64)
-        normalization = tuple(mean.tolist()), tuple(std.tolist())
+            if not hdf5_files.is_dataset(item):
+                raise untrusted.DamagedError(
+                    f"{path} is damaged: {name} is not an array."
+                )
+            arrays[f"{place}/{weight}"] = hdf5_files.read_array(item)
     return Saved(
-        arrays, tuple(layers), numbered=True, normalization=normalization
+        arrays,
+        tuple(layers),
+        numbered=True,
+        normalization=_read_normalization(root, path),
     )
+
+
+def _read_normalization(root, path):
+    """Returns the (mean, std) that our own files state, or None."""
+    stated = hdf5_files.read_numbers(root, NORMALIZATION_ATTRIBUTE)
+    if stated is None:
+        return None
+    if (
+        stated.shape != (2, 3)
+        or not np.isfinite(stated).all()
+        or not (stated[1] > 0).all()
+    ):
+        raise untrusted.DamagedError(
+            f"{path} is damaged: its normalization is not three means and "
+            "three deviations above 0."
+        )
+    mean, std = stated.astype(np.float64)
+    return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def _name_place(items, groups):
@@ -160,7 +199,8 @@ def _name_place(items, groups):
         # The group is named by the layer's class and a count; the layer's name
         # is an attribute, which early releases of Keras 3 did not write.
         variables = items.get("/".join([*groups[:depth], "vars"]))
-        names.append(getattr(variables, "attrs", {}).get("name", group))
+        name = variables and hdf5_files.read_text(variables, "name")
+        names.append(name or group)
     return "/".join(names)
 
 
@@ -172,22 +212,3 @@ def _name_weight(place, group, index):
         kind = "batch_normalization"
     names = _WEIGHTS.get(kind, _KERNEL)
     return names[index] if index < len(names) else str(index)
-
-
-def _items(root):
-    """Returns {path: group or dataset} of the file itself.
-
-    `visititems` follows neither soft nor external links; the latter could lead
-    to other files on this machine.
-    """
-    items = {}
-    root.visititems(items.__setitem__)
-    return items
-
-
-def _array(dataset):
-    if dataset.external or dataset.is_virtual:
-        raise ValueError(f"{dataset.name} points outside the file; refused.")
-    if dataset.dtype.kind not in "fiub":
-        raise ValueError(f"{dataset.name} is not numeric.")
-    return np.asarray(dataset[()])

@@ -7,12 +7,15 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.models import plan as plan_lib
+from efficientnet_tf.utils import untrusted
 from efficientnet_tf.weights import former_names
 
 STEM_LAYER = "stem_conv"
 STEM = f"{STEM_LAYER}/kernel"
 # qubvel's name of the classifier, beside that of keras.applications.
 HEADS = ("predictions", "probs")
+# Of networks in one file: each is compared with the plan.
+_MAX_PLACES = 100
 
 _BACKBONE = re.compile(r"(stem|block\d+[a-z]+|top)_")
 # Of the network's input: see `input_layers`.
@@ -46,6 +49,10 @@ def find_network(
         table = _numbered_names(plan.blocks)
     if not places:
         raise ValueError(describe_other(path, arrays))
+    if len(places) > _MAX_PLACES:
+        raise untrusted.DamagedError(
+            f"{path} holds {len(places):,} networks; refused."
+        )
     found = {place: _take(arrays, place, table) for place in places}
     place = _choose(found, plan, path)
     network, others = _split(found[place])
@@ -68,7 +75,7 @@ def _name_part(name, places):
 
 def describe_other(path: object, arrays: Mapping[str, np.ndarray]) -> str:
     """Returns the message for a file that holds something else."""
-    some = ", ".join(sorted(arrays)[:3]) or "nothing"
+    some = untrusted.shorten(", ".join(sorted(arrays)[:3]) or "nothing")
     return (
         f"{path} is not an EfficientNet: it has no stem convolution, only "
         f"{some}..."

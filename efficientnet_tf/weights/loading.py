@@ -14,7 +14,7 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.models import builder, registry, variants
-from efficientnet_tf.utils import files, unpacking
+from efficientnet_tf.utils import files, unpacking, untrusted
 from efficientnet_tf.weights import (
     catalog,
     compatibility,
@@ -72,7 +72,10 @@ def build(
     skip_head = include_top and not compatibility.fits_head(
         network, checkpoint.arrays, weights, random_head=random_head
     )
-    assign(network, checkpoint, skip_head=skip_head)
+    try:
+        assign(network, checkpoint, skip_head=skip_head)
+    except ValueError as error:
+        raise ValueError(f"{weights}: {untrusted.shorten(error)}") from None
     return network
 
 

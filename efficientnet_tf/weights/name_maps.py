@@ -9,11 +9,13 @@ from absl import logging
 
 from efficientnet_tf.models import (
     blocks as blocks_lib,
+    costs,
     layers as layers_lib,
     plan as plan_lib,
     registry,
     variants,
 )
+from efficientnet_tf.utils import untrusted
 from efficientnet_tf.weights import (
     families,
     input_layers,
@@ -28,6 +30,11 @@ _IGNORED = re.compile(
     r"|/(RMSProp|Momentum|Adam|LARS\w*|Adagrad|Ftrl)(_\d+)?$"
     r"|^top_level_model_weights/"
 )
+
+# Two copies of the weights in float64 with three of the optimizer's state; and
+# what stands beside them, such as the head of another task.
+_BYTES_PER_PARAMETER = 64
+_BYTES_BESIDE = 512 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +84,9 @@ def read(
     """
     families.check(source_family)
     variant = registry.get_variant(model)
-    tensors = readers.read(path)
     label = os.fspath(path) if label is None else label
+    _check_size(path, variant, label)
+    tensors = readers.read(path)
     if tensors.layout == "pytorch":
         return _read_torch(tensors, variant, label, source_family)
     if source_family is not None:
@@ -93,6 +101,18 @@ def read(
     if keras_names.STEM not in arrays:
         raise ValueError(keras_names.describe_other(label, tensors.arrays))
     return Checkpoint(arrays, *_settle(None, label, variant.normalization))
+
+
+def _check_size(path, variant, label):
+    """Raises DamagedError for a file that cannot be this network's."""
+    if not os.path.isfile(path):
+        return
+    size, params = os.path.getsize(path), costs.count_costs(variant).params
+    if size > _BYTES_PER_PARAMETER * params + _BYTES_BESIDE:
+        raise untrusted.DamagedError(
+            f"{label} has {size:,} bytes, far more than the {params:,} "
+            "parameters of the network need; refused."
+        )
 
 
 def _read_keras(tensors, variant, label):

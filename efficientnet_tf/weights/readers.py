@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from efficientnet_tf.utils import untrusted
 from efficientnet_tf.weights import keras_files, tensorflow_files, torch_files
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -55,7 +56,7 @@ def read(path: str | os.PathLike) -> Tensors:
         return _read_tensorflow(prefix)
     if not os.path.exists(path):
         raise FileNotFoundError(f"There is no weight file at {path}.")
-    with open(path, "rb") as file:
+    with untrusted.open_file(path) as file:
         head = file.read(16)
     if head.startswith(HDF5_MAGIC):
         return Tensors("keras", **vars(keras_files.read_hdf5(path, path)))
@@ -68,7 +69,7 @@ def read(path: str | os.PathLike) -> Tensors:
         return _from_state_dict(torch_files.read_pickled(path))
     if head[8:9] == b"{":
         return _from_state_dict(torch_files.read_safetensors(path))
-    raise ValueError(
+    raise untrusted.DamagedError(
         f"{path} is not a weight file of a known format: expected a Keras .h5, "
         ".weights.h5 or .keras, a TensorFlow checkpoint or SavedModel, a "
         "PyTorch .pth or .safetensors."

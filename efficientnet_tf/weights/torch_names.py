@@ -94,6 +94,8 @@ def _fold(arrays, epsilon):
         gamma = f"{layer}/gamma"
         if weight != "moving_variance" or gamma not in arrays:
             continue
+        if arrays[gamma].shape != variance.shape:
+            continue  # Another network's; who assigns them says so.
         variance = np.asarray(variance, np.float64)
         ratio = (variance + blocks_lib.BN_EPSILON) / (variance + epsilon)
         scaled = np.asarray(arrays[gamma], np.float64) * np.sqrt(ratio)
@@ -102,10 +104,8 @@ def _fold(arrays, epsilon):
 
 def _transpose(layer, kernel):
     """Maps (out, in, h, w) to (h, w, in, out), depthwise (c, 1, h, w) too."""
-    if kernel.ndim == 2:
+    if kernel.ndim != 4:  # Of a dense layer, or of another network.
         return kernel.T
-    if kernel.ndim != 4:
-        raise ValueError(f"{layer}: a kernel of shape {kernel.shape}.")
     if layer.endswith("_dwconv"):
         return kernel.transpose(2, 3, 0, 1)
     return kernel.transpose(2, 3, 1, 0)

@@ -75,11 +75,16 @@ def test_build_takes_a_variant_file(tmp_path):
 B0 = '{"base": "efficientnet_b0", '
 STAGE = '{"block": "mbconv", "kernel_size": 3, "repeats": 1, "filters": 16, '
 WRONG_FILES = {
-    "[1]": 'must be one JSON object with a "base"',
+    "[1]": "must hold a JSON object, not a list",
     "{}": 'must be one JSON object with a "base"',
     '{"width": 1.0}': 'with a "base", or with width, depth, resolution',
     "{": "is not JSON",
-    "null": "must be one JSON object",
+    "null": "must hold a JSON object, not null",
+    "3": "must hold a JSON object, not 3",
+    "[" * 100_000: "nested too deeply",
+    '{"a":' * 500 + "1" + "}" * 500: "nested too deeply",
+    '{"base": "resnet50", "base": "vit"}': "'base' is there twice",
+    "\xff": "is not JSON",
     '{"base": null}': "must be one JSON object",
     '{"base": "b0"}': "Unknown model 'b0'.*efficientnet_b0.*vit",
     B0 + '"with": 2.0}': (
@@ -88,8 +93,11 @@ WRONG_FILES = {
     B0 + '"width": "2"}': "width='2' must be of type",
     B0 + '"resolution": 64.5}': "must be of type int",
     B0 + '"width": -1}': "width=-1 must be above 0",
-    B0 + '"width": 1e999}': "width=inf must be above 0",
-    B0 + '"resolution": 16}': "resolution=16 must be at least 32",
+    B0 + '"width": 1e999}': "1e999 is not a finite number",
+    B0 + '"width": NaN}': "NaN is not a finite number",
+    B0 + '"width": 1' + "0" * 400 + "}": "the number 10*... is too large",
+    B0 + '"resolution": 99999}': "must be between 32 and 16384",
+    B0 + '"resolution": 16}': "resolution=16 must be between 32",
     B0 + '"dropout": 1.0}': "dropout=1.0 must be in",
     B0 + '"stem": "cnv"}': "stem='cnv' must be one of conv, conv_pool",
     B0 + '"activation": "sliu"}': "must be one of relu, .*'silu'",
@@ -100,7 +108,7 @@ WRONG_FILES = {
     B0 + '"stages": {"block": 3}}': "must be a list of objects",
     B0 + '"stages": [{"block": "mbconv"}]}': "stage 1: kernel_size is missing",
     B0 + '"stages": [' + STAGE + '"expand_ratio": 0, "strides": 1}]}': (
-        "stage 1: expand_ratio=0 must be at least 1"
+        "stage 1: expand_ratio=0 must be between 1 and 100"
     ),
     B0 + '"stages": [' + STAGE + '"stride": 1}]}': (
         "stage 1: unknown field 'stride'; choose one of block, kernel_size, .*"

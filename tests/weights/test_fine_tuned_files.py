@@ -229,8 +229,8 @@ def test_another_size_of_network_names_the_first_misfit(row, bases, tmp_path):
             dataclasses.replace(row, width=0.5), weights=tmp_path / "x.keras"
         )
     assert str(caught.value) == (
-        "stem_conv/kernel: the file has (3, 3, 3, 8), efficientnet needs "
-        "(3, 3, 3, 16)."
+        f"{tmp_path / 'x.keras'}: stem_conv/kernel: the file has (3, 3, 3, 8), "
+        "efficientnet needs (3, 3, 3, 16)."
     )
 
 

@@ -83,8 +83,12 @@ def test_keras_alone_loads_an_old_network_as_it_was():
 def test_an_old_run_is_a_classifier(tmp_path):
     shutil.copytree(LEGACY / "run", tmp_path / "run")
     shutil.copy(LEGACY / "b0.keras", tmp_path / "run" / "model.keras")
+    settings = tmp_path / "run" / "classifier.json"
+    text = settings.read_text().replace('"resolution": 64', '"resolution": 32')
+    text = text.replace('"b"', '"b", "c"')
+    settings.write_text(text)
     run = classifier.from_run(tmp_path / "run")
-    assert run.class_names == ("a", "b") and run.resolution == 64
+    assert run.class_names == ("a", "b", "c") and run.resolution == 32
     assert run.model.get_layer("top_conv") is not None
 
 

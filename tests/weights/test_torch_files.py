@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from efficientnet_tf.weights import torch_files
+from efficientnet_tf.weights import pickles, torch_files
 
 # Files are written opcode by opcode, as `torch.save` would: so the tests need
 # no PyTorch, and can write what it never would.
@@ -224,7 +224,7 @@ def test_a_malicious_pickle_is_refused_by_name_and_not_run(
     good = tensor(storage("0", 6), (6,), (1,))
     body = mapping({"a": good, "b": attack(ATTACKS[name], victim)})
     path = write(body, {"0": SIX.tobytes()})
-    with pytest.raises(torch_files.RefusedError) as caught:
+    with pytest.raises(pickles.RefusedError) as caught:
         torch_files.read_pickled(path)
     assert str(caught.value) == f"{path} asks to run {name}; refused."
     assert not victim.exists()
@@ -246,17 +246,17 @@ def test_the_attacks_do_attack(tmp_path):
 def test_each_of_a_legacy_files_pickles_is_guarded(tmp_path, place):
     victim = tmp_path / "victim"
     body = mapping({"a": tensor(storage("0", 6), (6,), (1,))})
-    pickles = [
+    parts = [
         pickle.dumps(torch_files.LEGACY_MAGIC, 2),
         pickle.dumps(torch_files.LEGACY_PROTOCOL, 2),
         pickle.dumps({"little_endian": True}, 2),
         program(body),
         pickle.dumps(["0"], 2),
     ]
-    pickles[place] = program(attack(ATTACKS["posix.system"], victim))
+    parts[place] = program(attack(ATTACKS["posix.system"], victim))
     path = tmp_path / "x.pth"
-    path.write_bytes(b"".join(pickles) + struct.pack("<q", 6) + SIX.tobytes())
-    with pytest.raises(torch_files.RefusedError, match="posix.system; refused"):
+    path.write_bytes(b"".join(parts) + struct.pack("<q", 6) + SIX.tobytes())
+    with pytest.raises(pickles.RefusedError, match="posix.system; refused"):
         torch_files.read_pickled(path)
     assert not victim.exists()
 
@@ -280,7 +280,7 @@ def test_what_is_admitted_cannot_be_bent(write, body, message):
     path = write(mapping({"a": body}), {})
     with pytest.raises(ValueError, match=message):
         torch_files.read_pickled(path)
-    assert isinstance(torch_files._rebuild_tensor, type(attack))
+    assert isinstance(pickles._rebuild_tensor, type(attack))
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_tensor_cannot_reach_outside_its_storage(
         {"0": SIX.tobytes()},
     )
     with pytest.raises(
-        ValueError, match="outside its storage|more than the file"
+        ValueError, match="outside its storage|more than the file|not a count"
     ):
         torch_files.read_pickled(path)
 

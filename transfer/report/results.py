@@ -11,7 +11,13 @@ from typing import Any
 from absl import logging
 
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import intervals, run_folder, tables
+from efficientnet_tf.utils import (
+    documents,
+    intervals,
+    run_folder,
+    tables,
+    untrusted,
+)
 from transfer import diagnostics, protocols
 
 # Every row must have these.
@@ -187,21 +193,24 @@ def _choice_conditions(row):
 
 
 def _read_rows(path):
-    *whole, tail = path.read_bytes().split(b"\n")
+    with untrusted.open_file(path) as file:
+        *whole, tail = file.read().split(b"\n")
     rows = []
     for number, line in enumerate([*whole, tail], start=1):
         place = f"{path}, row {number}"
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except ValueError:
+            row = documents.parse(line, place)
+        except untrusted.DamagedError:
             if number > len(whole):
                 logging.warning("%s is incomplete; skipping it.", place)
                 continue
-            start = line[:60].decode(errors="replace")
-            raise ValueError(f"{place} is not JSON: {start!r}") from None
-        _check_row(row, place)
+            raise
+        try:
+            _check_row(row, place)
+        except ValueError as error:
+            raise untrusted.DamagedError(untrusted.shorten(error)) from None
         rows.append(row)
     return rows
 

@@ -225,7 +225,7 @@ WRONG = {
     "null": ({**ROW, "score": None}, "row 1 lacks score"),
     "text": ({**ROW, "score": "good"}, "row 1: score is 'good', not a number"),
     "number": (3, "row 1 is not a result: 3"),
-    "nan": ({**ROW, "score": float("nan")}, r"score is nan, not in \[0, 1\]"),
+    "nan": ({**ROW, "score": float("nan")}, "NaN is not a finite number"),
     "percent": ({**ROW, "score": 95.0}, r"score is 95.0, not in \[0, 1\]"),
     "task": ({**ROW, "task": 7}, "task is 7, not a string"),
     "images": ({**ROW, "test_images": 0}, "test_images is 0, not a count"),
