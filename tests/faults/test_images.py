@@ -12,8 +12,17 @@ import tensorflow as tf
 from PIL import Image
 
 import image_files
-from efficientnet_tf.data import damaged_files, decoding, formats
-from efficientnet_tf.utils import messages
+import samples
+from efficientnet_tf.data import (
+    damaged_files,
+    datasets,
+    decoding,
+    formats,
+    preprocessing,
+    resumable,
+    sources,
+)
+from efficientnet_tf.utils import cache_folder, messages
 
 SIDE = 20_000
 PICTURE = image_files.make_picture(64, 48)
@@ -87,18 +96,17 @@ BOMBS = {
 }
 
 
-def make_routes():
-    spec = [tf.TensorSpec([], "string")]
-    return [
-        tf.function(function, input_signature=spec)
-        for function in (decoding.decode, decoding.decode_in_graph)
-    ]
-
-
 @pytest.fixture(scope="module")
 def routes():
     """Returns what a pipeline and an exported model decode by."""
-    return make_routes()
+    spec = [tf.TensorSpec([], "string")]
+    made = [
+        tf.function(function, input_signature=spec)
+        for function in (decoding.decode, decoding.decode_in_graph)
+    ]
+    for route in made:  # Traced here, which takes its time.
+        route(image_files.encode(PICTURE, "PNG"))
+    return made
 
 
 def peak_megabytes():
@@ -291,6 +299,36 @@ def test_what_is_no_file_is_refused_at_once(tmp_path):
     assert not good and set(bad) == set(paths)
     assert all("\n" not in why and p.name in why for p, why in bad.items())
     assert time.monotonic() - begin < 10
+
+
+def test_an_image_that_vanishes_is_named_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv(cache_folder.CACHE_VARIABLE, str(tmp_path / "cache"))
+    folder = samples.make_folder(tmp_path / "f", {"a": 3, "b": 3})
+    # Neither UTF-8 nor of one line, and like what TensorFlow adds.
+    file = os.fsencode(folder / "a") + b"/0] x\n{{\xff}}.png"
+    os.rename(folder / "a" / "000.png", file)
+    examples = sources.load(f"folder:{folder}", "all")
+    dataset = datasets.make_eval_dataset(
+        examples,
+        lambda image: preprocessing.preprocess_for_eval(image, 8),
+        batch_size=1,
+    )
+    os.remove(file)
+    with pytest.raises(RuntimeError) as caught, resumable.explained():
+        list(dataset)
+    assert str(caught.value) == (
+        "1 of 6 images (16.67%) cannot be read; the limit is 0.00%: "
+        f"{folder}/a/0] x\\n{{{{\ufffd}}}}.png"
+    )
+
+
+def test_what_tensorflow_says_is_told_without_its_graph(tmp_path):
+    missing = tf.data.Dataset.from_tensors(str(tmp_path / "x.png"))
+    with pytest.raises(tf.errors.NotFoundError) as caught:
+        list(missing.map(tf.io.read_file))
+    said = messages.without_graph(str(caught.value))
+    assert said == f"{tmp_path}/x.png; No such file or directory"
+    assert messages.one_line("a\nb\x1b[2Jé\udcff") == "a\\nb\\x1b[2Jé\udcff"
 
 
 def test_postscript_is_not_run(tmp_path):
