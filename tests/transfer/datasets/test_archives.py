@@ -277,6 +277,15 @@ DAMAGES = [
         "setid.mat: trnid names image x, not 1 to 9",
     ),
     (
+        FLOWERS,
+        lambda root: scipy.io.savemat(
+            root / "setid.mat",
+            {"trnid": np.zeros(2**26, "uint8")},
+            do_compression=True,
+        ),
+        "setid.mat holds more than 67,108,864 bytes, far more than a list",
+    ),
+    (
         "cifar10",
         lambda root: [
             (path.unlink(), os.mkfifo(path))
