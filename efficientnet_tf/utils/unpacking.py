@@ -153,6 +153,7 @@ def _unpack_tar(path, target, limit):
             (o for magic, o in _OPENERS if head[: len(magic)] == magic), None
         )
         stream: Any = _Stream(opener(packed) if opener else packed, limit)
+        archive: Any
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # There may be millions.
