@@ -10,6 +10,7 @@ from efficientnet_tf.data import (
     remote,
     resumable,
 )
+from efficientnet_tf.utils import messages
 
 AUTOTUNE = tf.data.AUTOTUNE
 
@@ -162,7 +163,7 @@ def _try_first(examples, preprocess):
             preprocess(examples.source.open(row)[0], tf.zeros([2], "int64"))
             return
         except tf.errors.OpError as error:
-            reason = reason or error.message
+            reason = reason or messages.without_graph(error.message)
     raise RuntimeError(f"None of the first images can be read: {reason}")
 
 

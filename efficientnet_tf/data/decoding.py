@@ -25,6 +25,11 @@ _DCT = "INTEGER_ACCURATE"
 # interpolated from its neighbours.
 _CROP_MARGIN = 2
 
+# A progressive JPEG has about ten scans. Each takes as long as decoding the
+# image, however few its bytes are. What looks like more may stand in data that
+# follow the image, such as a film.
+_MOST_SCANS, _SCAN_BYTES = 64, 2**13
+
 # What TensorFlow's ops decode otherwise than Pillow, or not at all.
 _NOT_EXACT = (
     "a JPEG that is cut short, coded unusually, or CMYK without Adobe marker",
@@ -149,6 +154,9 @@ def decode_file(
     """Decodes what `read_image` reads: the content of the file `path`."""
     if not data:
         raise OSError(f"{path} is empty.")
+    scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 0
+    if scans > _MOST_SCANS + len(data) // _SCAN_BYTES and b"\xff\xc2" in data:
+        raise OSError(f"{path} is a JPEG of {scans:,} scans, far too many.")
     try:
         header = headers.read_header(tf.constant(data))
         by_tensorflow = header.exact & (header.kind != formats.GIF)

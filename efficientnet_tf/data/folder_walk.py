@@ -26,6 +26,9 @@ _FORMATS = {
 
 _SHOWN = 3
 
+# Deeper folders are nobody's, and would exhaust Python's stack.
+_MOST_DEPTH = 100
+
 
 class LeftOut:
     """Counts what is not read, by reason, with the first names of each."""
@@ -110,15 +113,19 @@ class _Scanner:
         self.left_out = LeftOut(root)
         self.links = collections.deque()  # (folder, link), to be followed.
         self._root = os.path.realpath(root)
+        self._depth = len(root.parts)
         self._seen = set()  # Real paths of folders, and of linked files.
 
     def scan(self, path):
         """Returns a folder with all below it that is no link."""
         self._seen.add(os.path.realpath(path))
         folder = Folder(path)
+        if len(path.parts) - self._depth > _MOST_DEPTH:
+            self._leave(f"folders more than {_MOST_DEPTH} deep", path)
+            return folder
         try:
             entries = sorted(os.scandir(path), key=lambda entry: entry.name)
-        except PermissionError:
+        except OSError:
             self._leave("folders that may not be read", path)
             return folder
         if not entries:

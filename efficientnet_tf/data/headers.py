@@ -168,7 +168,7 @@ _SIDES = (
 # So much of each part is compared with patterns, and of so many parts: more
 # would take longer than any photograph is worth.
 _PART_BYTES = 40
-_MOST_PARTS = 2**16
+_MOST_PARTS = 2**14
 
 
 def read_header(image: tf.Tensor) -> Header:

@@ -15,7 +15,7 @@ import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
-from typing import IO
+from typing import IO, Any
 
 from absl import logging
 
@@ -152,7 +152,8 @@ def _unpack_tar(path, target, limit):
         opener = next(
             (o for magic, o in _OPENERS if head[: len(magic)] == magic), None
         )
-        stream = _Stream(opener(packed) if opener else packed, limit)
+        stream: Any = _Stream(opener(packed) if opener else packed, limit)
+        archive: Any
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             while (member := archive.next()) is not None:
                 archive.members = []  # There may be millions.

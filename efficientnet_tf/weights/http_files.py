@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from typing import IO, Any
 
 from absl import logging
 
@@ -61,7 +62,9 @@ class Redirects(urllib.request.HTTPRedirectHandler):
     No token goes to another host, and nothing that came by HTTPS comes by less.
     """
 
-    def redirect_request(self, request, answer, *rest):
+    def redirect_request(
+        self, request: urllib.request.Request, answer: IO[bytes], *rest: Any
+    ) -> urllib.request.Request | None:
         redirected = super().redirect_request(request, answer, *rest)
         if redirected is None:
             return None

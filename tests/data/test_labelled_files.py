@@ -124,9 +124,11 @@ def test_a_share_of_unreadable_images_may_be_left_out(folder):
 
 def test_a_second_look_decodes_only_what_is_new(folder, monkeypatch):
     read = []
-    decode = decoding.read_image
+    decode = decoding.decode_file
     monkeypatch.setattr(
-        decoding, "read_image", lambda path: read.append(path) or decode(path)
+        decoding,
+        "decode_file",
+        lambda data, path: read.append(path) or decode(data, path),
     )
     first = divide(folder)
     (folder / "a" / "001.png").touch()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import line_fit
+from efficientnet_tf.data import resumable
 from efficientnet_tf.training import (
     callbacks,
     checkpoints,
@@ -187,6 +188,25 @@ def test_time_alone_brings_a_save_within_the_epoch(tmp_path):
     saver = _checkpointer(network, tmp_path, minutes=1e-9, keep=99)
     line_fit.fit(network, [saver], 1)
     assert _steps(tmp_path) == [4, 3, 2, 1]
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_images_that_break_bring_a_save_of_the_last_step(tmp_path, lost):
+    network = line_fit.compile_line()
+    saver = _checkpointer(network, tmp_path)
+    corrupt = resumable.Corrupt(10, 0)
+
+    class Break(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                if lost:
+                    corrupt.add(["x.png"])
+                raise RuntimeError("no image")
+
+    with pytest.raises(RuntimeError, match="no image"):
+        with saver.kept_without_images(corrupt):
+            line_fit.fit(network, [saver, Break()], 1)
+    assert _steps(tmp_path) == [2] * lost
 
 
 def test_a_process_that_does_not_write_leaves_no_files(tmp_path):

@@ -1,9 +1,12 @@
 """Readers of the publishers' annotation formats, which name what is wrong."""
 
+import contextlib
 import csv
 import io
 import pathlib
+import struct
 import textwrap
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
@@ -11,6 +14,10 @@ from xml.etree import ElementTree
 import numpy as np
 
 CIFAR_SHAPE = (3, 32, 32)  # Channel, row, column.
+# The type of an element that is compressed, and what all may have unpacked;
+# publishers' lists have a few megabytes.
+MATLAB_COMPRESSED = 15
+MATLAB_BYTES = 2**26
 
 
 def read_cifar_rows(
@@ -71,10 +78,12 @@ def load_column(path: pathlib.Path, name: str) -> np.ndarray:
     """Returns the rows [N] of a variable of a MATLAB file.
 
     Raises:
-      RuntimeError: it is not a MATLAB file, or has no such variable.
+      RuntimeError: it is not a MATLAB file, has no such variable, or holds far
+        more than a list.
     """
     import scipy.io
 
+    _check_compressed(path)
     try:
         variables = scipy.io.loadmat(path, squeeze_me=True)
     except Exception as error:  # SciPy documents no exception to expect.
@@ -83,6 +92,29 @@ def load_column(path: pathlib.Path, name: str) -> np.ndarray:
         raise RuntimeError(f"{path} has no variable {name!r}.")
     # `squeeze_me` makes a single row a scalar.
     return np.atleast_1d(variables[name])
+
+
+def _check_compressed(path):
+    """Raises RuntimeError if the elements of a MATLAB file unpack to too much.
+
+    SciPy unpacks whatever there is: a gigabyte from a file of one megabyte.
+    """
+    data = path.read_bytes()
+    order = ">" if data[126:128] == b"MI" else "<"
+    place, total = 128, len(data)
+    while place + 8 <= len(data) and total <= MATLAB_BYTES:
+        kind, size = struct.unpack_from(f"{order}II", data, place)
+        if kind == MATLAB_COMPRESSED:
+            packed = data[place + 8 : place + 8 + size]
+            with contextlib.suppress(zlib.error):  # SciPy says so.
+                unpacked = zlib.decompressobj().decompress(packed, MATLAB_BYTES)
+                total += len(unpacked)
+        place += 8 + size
+    if total > MATLAB_BYTES:
+        raise RuntimeError(
+            f"{path} holds more than {MATLAB_BYTES:,} bytes, far more than a "
+            "list."
+        )
 
 
 def read_lines(path: pathlib.Path) -> list[tuple[int, str]]:

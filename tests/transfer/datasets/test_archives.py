@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 import tarfile
@@ -73,6 +74,14 @@ def _cars_without_labels(root):
 def _cars_out_of_range(root):
     path = archive_cases.cars_list(root, "train")
     archive_cases.write_annotations(path, [(1, 1, 2, 2, 197, "00007.jpg")])
+
+
+def _cars_with(row):
+    def damage(root):
+        path = archive_cases.cars_list(root, "train")
+        archive_cases.write_annotations(path, [row])
+
+    return damage
 
 
 def _cars_with_a_class_twice(root):
@@ -207,6 +216,82 @@ DAMAGES = [
         "birdsnap",
         _append("test_images.txt", "a/b.jpg"),
         "test_images.txt, line 4: a/b.jpg is not in images.txt",
+    ),
+    # Names that would lead out of the source, and other hostile lists.
+    (
+        "birdsnap",
+        _append("images.txt", "u\tm\t/etc/x.jpg\t1\t3"),
+        "images.txt, line 14: '/etc/x.jpg' is not the name of a file in",
+    ),
+    (
+        "birdsnap",
+        _append("images.txt", "u\tm\ta/../../../x.jpg\t1\t3"),
+        "line 14: 'a/../../../x.jpg' is not the name of a file",
+    ),
+    (
+        "birdsnap",
+        _append("images.txt", f"u\tm\ta\t{'9' * 5000}\t3"),
+        r"images.txt, line 14 has class \[...\], not 1 to 2",
+    ),
+    (
+        "birdsnap",
+        _append("images.txt", "x" * 200_000),
+        "images.txt, line 14: field larger than field limit",
+    ),
+    (
+        "birdsnap",
+        lambda root: (root / "species.txt").write_bytes(b"id\tcommon\n\xff"),
+        "species.txt is not UTF-8 text",
+    ),
+    (
+        AIRCRAFT,
+        _append("images_variant_val.txt", "../../x 707-320"),
+        "line 3: '../../x.jpg' is not the name of a file",
+    ),
+    (
+        "food101",
+        _append("test.txt", "dish_0/../../../x"),
+        "test.txt, line 3: 'dish_0/../../../x.jpg' is not the name",
+    ),
+    (
+        "oxford_iiit_pet",
+        _append("test.txt", "../../x 4 1 1"),
+        "test.txt, line 4: .* is not the name|has the class of",
+    ),
+    (
+        CARS,
+        _cars_with((1, 1, 2, 2, 7, "../../x.jpg")),
+        "'../../x.jpg' is not the name of a file",
+    ),
+    (CARS, _cars_with((1, "x", 2, 2, 7, "1.jpg")), "1.jpg has no bounding box"),
+    (
+        CARS,
+        _cars_with((1, 1, 2, 2, np.ones(9), "1.jpg")),
+        "1.jpg: class is not one value",
+    ),
+    (
+        FLOWERS,
+        lambda root: scipy.io.savemat(
+            root / "setid.mat", dict.fromkeys(("trnid", "valid", "tstid"), "x")
+        ),
+        "setid.mat: trnid names image x, not 1 to 9",
+    ),
+    (
+        FLOWERS,
+        lambda root: scipy.io.savemat(
+            root / "setid.mat",
+            {"trnid": np.zeros(2**26, "uint8")},
+            do_compression=True,
+        ),
+        "setid.mat holds more than 67,108,864 bytes, far more than a list",
+    ),
+    (
+        "cifar10",
+        lambda root: [
+            (path.unlink(), os.mkfifo(path))
+            for path in root.rglob("test_batch.bin")
+        ],
+        "test_batch.bin not found",
     ),
 ]
 
