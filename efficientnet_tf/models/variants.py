@@ -11,6 +11,11 @@ MIN_SIZE = 32  # Pixels: the networks' total stride.
 # For width and depth: far more than fits into any memory, and still fast to
 # count.
 MAX_SCALE = 1000.0
+# Far above any network, but such that a file's nonsense is refused before it is
+# built: pixels a side, filters of a stage, and blocks in all.
+MAX_SIZE = 16_384
+MAX_FILTERS = 100_000
+MAX_BLOCKS = 10_000
 
 # The blocks of a `Stage`, and how a network begins and ends.
 BLOCKS = ("mbconv", "separable", "bottleneck", "transformer")
@@ -61,11 +66,11 @@ class Stage:
     """
 
     block: Annotated[str, configs.OneOf(*BLOCKS)]
-    kernel_size: Annotated[int, configs.AtLeast(1)]
-    repeats: Annotated[int, configs.AtLeast(1)]
-    filters: Annotated[int, configs.AtLeast(1)]
-    expand_ratio: Annotated[int, configs.AtLeast(1)]
-    strides: Annotated[int, configs.AtLeast(1)]
+    kernel_size: Annotated[int, configs.AtLeast(1, 100)]
+    repeats: Annotated[int, configs.AtLeast(1, MAX_BLOCKS)]
+    filters: Annotated[int, configs.AtLeast(1, MAX_FILTERS)]
+    expand_ratio: Annotated[int, configs.AtLeast(1, 100)]
+    strides: Annotated[int, configs.AtLeast(1, 100)]
     # Relative to the block's input filters; 0: no squeeze-and-excitation.
     se_ratio: Annotated[float, configs.AtLeast(0, 1)] = 0.25
 
@@ -104,7 +109,7 @@ class Variant:
 
     width: Annotated[float, configs.Above(0, MAX_SCALE)]
     depth: Annotated[float, configs.Above(0, MAX_SCALE)]
-    resolution: Annotated[int, configs.AtLeast(MIN_SIZE)]
+    resolution: Annotated[int, configs.AtLeast(MIN_SIZE, MAX_SIZE)]
     dropout: Annotated[float, configs.Fraction()]
     stages: tuple[Stage, ...]
     activation: Annotated[str, configs.OneOf(*ACTIVATIONS)] = "silu"
@@ -114,15 +119,21 @@ class Variant:
     fixed_ends: bool = False
     drop_path: Annotated[float, configs.Fraction()] = 0.2
     stem: Annotated[str, configs.OneOf(*STEMS)] = "conv"
-    stem_filters: Annotated[int, configs.AtLeast(1)] = 32
+    stem_filters: Annotated[int, configs.AtLeast(1, MAX_FILTERS)] = 32
     head: Annotated[str, configs.OneOf(*HEADS)] = "conv"
-    head_filters: Annotated[int, configs.AtLeast(0)] = 1280
+    head_filters: Annotated[int, configs.AtLeast(0, MAX_FILTERS)] = 1280
     padding: Annotated[str, configs.OneOf(*PADDINGS)] = "same"
 
     def __post_init__(self):
         configs.check(self)
         if not self.stages:
             raise ValueError("stages=() must hold at least one stage.")
+        blocks = self.depth * sum(stage.repeats for stage in self.stages)
+        if blocks > MAX_BLOCKS:
+            raise ValueError(
+                f"depth={self.depth:g} makes {blocks:,.0f} blocks; at most "
+                f"{MAX_BLOCKS:,} are allowed."
+            )
         if self.padding == "symmetric":
             self._check_symmetry()
 

@@ -41,7 +41,7 @@ class Budget:
     recipe: str = "smoke"
     settings: tuple[str, ...] = ()
     splits: tuple[str, ...] = ("train", "validation")
-    seeds: Annotated[int, configs.AtLeast(1)] = 3
+    seeds: Annotated[int, configs.AtLeast(1, configs.MAX_RUNS)] = 3
     keep: Annotated[float, configs.Above(0, 1)] = 1.0
 
     def __post_init__(self):

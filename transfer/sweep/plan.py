@@ -29,9 +29,9 @@ class Plan:
     models: tuple[str, ...]
     recipes: tuple[str, ...]
     weights: str | None = "imagenet"
-    seeds: Annotated[int, configs.AtLeast(1)] = 1
+    seeds: Annotated[int, configs.AtLeast(1, configs.MAX_RUNS)] = 1
     sampler: Annotated[str, configs.OneOf(*SAMPLERS)] = "grid"
-    trials: Annotated[int, configs.AtLeast(1)] = 20
+    trials: Annotated[int, configs.AtLeast(1, configs.MAX_RUNS)] = 20
     pruner: Annotated[str, configs.OneOf(*PRUNERS)] = "none"
     search: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
