@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,6 +18,8 @@ RECORDS_PREFIX = "records:"
 
 # How the names of unfinished files begin.
 PREFIX = ".tmp-"
+# An unfinished file that has not grown for so long is of a killed process.
+STALE_SECONDS = 3600
 
 
 @contextlib.contextmanager
@@ -144,6 +147,8 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
 def prune(folder: str | os.PathLike, limit: int) -> None:
     """Removes the least recently used files of a cache until it fits a limit.
 
+    What killed processes have left unfinished goes first.
+
     Args:
       folder: the cache; a file's modification time is when it was last used.
       limit: bytes that all files together may take.
@@ -153,7 +158,10 @@ def prune(folder: str | os.PathLike, limit: int) -> None:
         # Another process may remove it first.
         with contextlib.suppress(FileNotFoundError):
             status = path.stat()
-            if path.is_file() and not path.name.startswith(PREFIX):
+            if path.name.startswith(PREFIX):
+                if time.time() - status.st_mtime > STALE_SECONDS:
+                    remove(path)
+            elif path.is_file():
                 found.append((status.st_mtime, status.st_size, path))
     total = 0
     for _, size, path in sorted(found, reverse=True):

@@ -12,7 +12,7 @@ HUGE = "1" + 400 * "0"
 # Flag, what follows its name in the message.
 REFUSED = [
     ("--seconds=nan", "seconds=nan must be 0, or a finite number"),
-    ("--seconds=-inf", "seconds=-inf must be 0, or a finite number"),
+    ("--seconds=inf", "seconds=inf must be 0, or a finite number"),
     ("--seconds=1e308", r"seconds=1e\+308 must be 0, or a finite number"),
     ("--seconds=1e-320", "seconds=1e-320 must be 0, or a finite number"),
     (f"--seconds={HUGE}", "seconds=inf must be 0, or a finite number"),
@@ -36,10 +36,7 @@ def test_a_flag_out_of_all_bounds_is_refused(argument, message, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["command"])
     values(["command"])
     program._check_flags()  # The defaults are fine.
-    if "inf" in argument and "-" in argument:
-        values.seconds = float("-inf")  # absl knows that it is below 0.
-    else:
-        values(["command", argument])
+    values(["command", argument])
     with pytest.raises(ValueError, match=f"^--{message}"):
         program._check_flags()
 
