@@ -7,7 +7,6 @@ kept is then fitted on all images, as every recipe does.
 """
 
 import dataclasses
-import json
 import pathlib
 import time
 from typing import Any
@@ -105,14 +104,32 @@ def choose(
     if not path.exists():
         found = _compare(setup, linear, changed, image_area)
         files.write_json(path, found)
-    found = json.loads(path.read_text())
+    config, found = _read_choice(path)
     logging.info("Kept: %s; %s.", found["kept"], found["why"])
-    config: dict[str, Any] = {
-        # JSON has no tuples.
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in found.pop("config").items()
-    }
-    return recipes.FinetuneConfig(**config), found
+    return config, found
+
+
+def _read_choice(path):
+    """Returns the config and what else stands in a CHOICE_FILE."""
+    found = files.read_json(path)
+    try:
+        config: dict[str, Any] = {
+            # JSON has no tuples.
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in found.pop("config").items()
+        }
+        if not {"kept", "why", "tried"} <= found.keys():
+            raise ValueError
+        return recipes.FinetuneConfig(**config), found
+    except (KeyError, AttributeError, TypeError, ValueError):
+        raise _damaged(path) from None
+
+
+def _damaged(path):
+    return OSError(
+        f"{path} is damaged: it holds no comparison; delete it to compare "
+        "again."
+    )
 
 
 def _plan(setup, changed, image_area, accuracy):
@@ -254,7 +271,12 @@ def _train_fold(setup, plan, number, examples, accuracy):
     folder = setup.workdir / FOLDER / f"fold{number}"
     path = folder / FOLD_FILE
     if path.exists():  # Of an earlier process.
-        return np.array(json.loads(path.read_text())["hits"], bool)
+        hits = files.read_json(path).get("hits")
+        if not isinstance(hits, list) or (
+            len(hits) != examples["validation"].size
+        ):
+            raise _damaged(path)
+        return np.array(hits, bool)
     logging.info(
         "Training on %d images, to compare on %d others: %s.",
         examples["train"].size,

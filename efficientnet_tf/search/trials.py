@@ -222,10 +222,10 @@ def read_curve(
     curves = []
     for seed in range(budget.seeds):
         folder = _folder(pathlib.Path(workdir), name, seed)
-        path = folder / run_folder.METRICS_FILE
-        if path.exists():
-            rows = files.read_json_lines(path)
-            curves.append([_score(row, "val_") for row in rows])
+        rows = run_folder.read_metrics(folder / run_folder.METRICS_FILE)
+        scores = [_score(row, "val_") for row in rows]
+        if rows and None not in scores:
+            curves.append(scores)
     length = min(map(len, curves), default=0)
     if not length:
         return []
@@ -335,7 +335,7 @@ def _note_attempt(path, folder):
     begin = newest[0].name if newest else ""
     path.parent.mkdir(parents=True, exist_ok=True)
     files.append_json_line(path, {"checkpoint": begin})
-    rows = files.read_json_lines(path)
+    rows = files.read_json_lines(path, {"checkpoint": str})
     return sum(row["checkpoint"] == begin for row in rows)
 
 

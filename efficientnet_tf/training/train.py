@@ -375,6 +375,6 @@ def _plot(workdir):
             CURVES_FILE,
         )
         return
-    rows = files.read_json_lines(workdir / run_folder.METRICS_FILE)
+    rows = run_folder.read_metrics(workdir / run_folder.METRICS_FILE)
     image = figures.curves_image(rows, CHARTS)
     figures.write_png(workdir / CURVES_FILE, image)

@@ -45,7 +45,8 @@ def curves_image(
     for axes, (title, names) in zip(panels, charts.items(), strict=True):
         for name in names:
             if rows and name in rows[0]:
-                axes.plot(epochs, [row[name] for row in rows], label=name)
+                values = [row.get(name, np.nan) for row in rows]
+                axes.plot(epochs, values, label=name)
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)

@@ -1,12 +1,15 @@
 """Atomic writing: a reader sees a whole file or none."""
 
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import shutil
+import stat
 import time
-from collections.abc import Iterable, Iterator
+import types
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from absl import logging
@@ -20,6 +23,8 @@ RECORDS_PREFIX = "records:"
 PREFIX = ".tmp-"
 # An unfinished file that has not grown for so long is of a killed process.
 STALE_SECONDS = 3600
+
+NOTHING: Mapping[str, type] = types.MappingProxyType({})
 
 
 @contextlib.contextmanager
@@ -98,24 +103,64 @@ def append_json_line(path: str | os.PathLike, value: Any) -> None:
         os.fsync(file.fileno())
 
 
-def read_json_lines(path: str | os.PathLike) -> list[Any]:
-    """Returns the objects of a JSON-lines file, less an incomplete last line.
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Returns what a regular file holds; a pipe would be waited for.
 
     Raises:
-      ValueError: a line before the last one is not JSON.
+      OSError: it cannot be read, or is a pipe, a device or the like.
     """
-    lines = pathlib.Path(path).read_text().splitlines()
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(f"{path} is not a regular file.")
+    return pathlib.Path(path).read_bytes()
+
+
+def read_json(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns the object of a JSON file.
+
+    Raises:
+      OSError: it cannot be read, or holds no JSON object.
+    """
+    try:
+        found = _parse(read_bytes(path))
+    except ValueError as error:
+        raise OSError(f"{path} is damaged: {error}.") from None
+    if not isinstance(found, dict):
+        raise OSError(f"{path} is damaged: it holds no JSON object.")
+    return found
+
+
+def read_json_lines(
+    path: str | os.PathLike, needs: Mapping[str, type] = NOTHING
+) -> list[dict[str, Any]]:
+    """Returns the objects of a JSON-lines file.
+
+    An incomplete last line, left by a killed process, is dropped; any other
+    line that is no such object stays in the file and is named in a warning.
+
+    Args:
+      path: the file.
+      needs: {field: type} of what each object must have; float: any number.
+
+    Raises:
+      OSError: it cannot be read, or is no regular file.
+    """
+    *whole, tail = read_bytes(path).split(b"\n")
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate([*whole, tail], start=1):
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number < len(lines):
-                raise ValueError(
-                    f"{path}, line {number} is not JSON: {line[:60]!r}"
-                ) from None
+            row = _parse(line)
+        except ValueError:
+            row = None
+            if number > len(whole):
+                break
+        if isinstance(row, dict) and all(
+            _is_a(row.get(name), kind) for name, kind in needs.items()
+        ):
+            rows.append(row)
+        else:
+            _warn_of_line(str(path), number, line[:60])
     return rows
 
 
@@ -180,12 +225,40 @@ def remove(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _parse(data):
+    """Returns the value of JSON in bytes; ValueError says what is wrong."""
+    try:
+        return json.loads(data.decode())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON, {error}") from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def _is_json(text):
     try:
-        json.loads(text)
+        _parse(text)
     except ValueError:
         return False
     return True
+
+
+def _is_a(value, kind):
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+@functools.cache  # Once: files of running studies are read again and again.
+def _warn_of_line(path, number, start):
+    logging.warning(
+        "%s, line %d is left out, it is not one of ours: %r",
+        path,
+        number,
+        start.decode(errors="replace"),
+    )
 
 
 def _flush(path):

@@ -1,7 +1,6 @@
 """The folders of runs and studies: names of their files, and how they start."""
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Callable
@@ -18,6 +17,9 @@ METRICS_FILE = "metrics.jsonl"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
 EXAMPLES = "examples"  # A few images that the run was scored on.
+
+# What each of its rows has.
+METRICS = {"epoch": float, "seconds": float}
 
 # Of a run on a folder of images: which file was in which split, files that
 # could not be read, and images that several splits have in common.
@@ -70,8 +72,8 @@ def read_group_by(
     path = pathlib.Path(workdir or "") / CONFIG_FILE
     if workdir is None or not path.exists():
         return None
-    config = json.loads(path.read_text())
-    own = config.get("task") or config.get("dataset") or ""
+    config = files.read_json(path)
+    own = str(config.get("task") or config.get("dataset") or "")
     return config.get("group_by") if _is_same(own, dataset) else None
 
 
@@ -115,7 +117,7 @@ def check_run(
     path = pathlib.Path(path)
     if not path.exists():
         return
-    stored = files.to_json_types(upgrade(json.loads(path.read_text())))
+    stored = files.to_json_types(upgrade(files.read_json(path)))
     for field, value in files.to_json_types(run).items():
         there = stored.get(field)
         if isinstance(value, dict) and isinstance(there, dict):
@@ -138,3 +140,15 @@ def last_result(folder: str | os.PathLike) -> dict | None:
     path = pathlib.Path(folder) / RESULTS_FILE
     rows = files.read_json_lines(path) if path.exists() else []
     return rows[-1] if rows else None
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:
+    """Returns the rows of a run's `METRICS_FILE`; [] if it has none yet."""
+    if not os.path.exists(path):
+        return []
+    rows = files.read_json_lines(path, METRICS)
+    # All else that a row of `progress.JsonLines` has is a number, too.
+    return [
+        {k: v for k, v in row.items() if isinstance(v, int | float)}
+        for row in rows
+    ]

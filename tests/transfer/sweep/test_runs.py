@@ -606,7 +606,7 @@ WRONG = [
     ({"models": ()}, "must be different names"),
     ({"sampler": "random"}, "sampler='random' must be one of grid, tpe"),
     ({"pruner": "asah"}, "pruner='asah' must be one of"),
-    ({"seeds": 0}, "seeds=0 must be at least 1"),
+    ({"seeds": 0}, "seeds=0 must be between 1 and"),
     ({"search": ("learning_rate",)}, "Expected field=value,value"),
     ({"search": ("rate=1,2",)}, "Unknown field 'rate'"),
     ({"search": ("seed=1,2",)}, "seed is set by the grid"),
