@@ -72,7 +72,7 @@ def finetune_and_evaluate(
 
     Raises:
       ValueError: an unknown name, or a workdir of another run.
-      RuntimeError: the data cannot be read.
+      RuntimeError: the data cannot be read, or another process is at the run.
       FloatingPointError: the loss became NaN or infinite.
     """
     begin = time.perf_counter()
@@ -84,19 +84,22 @@ def finetune_and_evaluate(
     origin["normalization"] = normalization
     run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
     run |= _describe_network(model_name, origin) | folder.describe()
-    finished = run_folder.start_run(workdir, run, _upgrade)
-    if finished is not None:
-        tasks.warn_of_changes(task, data_dir, workdir)
-        return finished
-    folder = folder.begin(workdir, run_folder.has_begun(workdir))
-    _set_up(workdir, config)
-    examples = tasks.load_examples(task, data_dir, folder)
-    inputs.warn_of_imbalance(examples["train"], config.class_weights)
-    setup = fitting.Setup(task, model_name, origin, config, examples, workdir)
-    row = _run(run, setup, watchers)
-    lists = folder.workdir or workdir
-    row |= split_duplicates.count(lists, config.evaluate_on)
-    return _record(row, workdir, begin)
+    with run_folder.working_on(workdir, run, _upgrade) as finished:
+        if finished is not None:
+            tasks.warn_of_changes(task, data_dir, workdir)
+            return finished
+        folder = folder.begin(workdir, run_folder.has_begun(workdir))
+        _set_up(workdir, config)
+        examples = tasks.load_examples(task, data_dir, folder)
+        inputs.warn_of_imbalance(examples["train"], config.class_weights)
+        row = _run(
+            run,
+            fitting.Setup(task, model_name, origin, config, examples, workdir),
+            watchers,
+        )
+        lists = folder.workdir or workdir
+        row |= split_duplicates.count(lists, config.evaluate_on)
+        return _record(row, workdir, begin)
 
 
 def _record(row, workdir, begin):

@@ -1,16 +1,17 @@
 """What a run's config.json holds, and how one of an earlier version is read."""
 
+import contextlib
 import dataclasses
-import json
 import os
 import pathlib
+from collections.abc import Iterator
 
 from absl import logging
 
 from efficientnet_tf.data import sources
 from efficientnet_tf.models import registry
 from efficientnet_tf.training import recipes
-from efficientnet_tf.utils import configs, folder_options, run_folder
+from efficientnet_tf.utils import configs, files, folder_options, run_folder
 
 # Counts what changes the images or learning rates of a given recipe, so that a
 # resumed run can say so. 2: those of the official code.
@@ -50,11 +51,23 @@ def find_finished(run: dict, workdir: str | os.PathLike) -> dict | None:
     return finished
 
 
+@contextlib.contextmanager
+def working_on(
+    run: dict, workdir: str | os.PathLike, *, writes: bool
+) -> Iterator[dict | None]:
+    """See `run_folder.working_on`; of several workers only one writes."""
+    if not writes:
+        yield None
+        return
+    with run_folder.working_on(workdir, run, _upgrade) as finished:
+        yield finished
+
+
 def _warn_of_changes(workdir):
     path = pathlib.Path(workdir) / run_folder.CONFIG_FILE
     if not path.exists():
         return
-    if json.loads(path.read_text()).get("pipeline") != PIPELINE:
+    if files.read_json(path).get("pipeline") != PIPELINE:
         logging.warning(
             "%s was begun by an earlier version; from here on its images and "
             "learning rates are those of this one (CHANGELOG.md).",

@@ -89,7 +89,8 @@ def train_and_evaluate(
 
     Raises:
       ValueError: an unknown name or setting, or a workdir of another run.
-      RuntimeError: the data cannot be read, or too many images are damaged.
+      RuntimeError: the data cannot be read, too many images are damaged, or
+        another process is at the run.
       FloatingPointError: the loss became NaN or infinite.
       MemoryError: training cannot fit into this machine's memory.
       callbacks.Preempted: SIGTERM or SIGINT arrived; the state is saved.
@@ -105,14 +106,18 @@ def train_and_evaluate(
     if finished is not None:
         return finished
     devices = _set_up(config, strategy)
-    folder = _begin_list(folder, workdir, config)
-    examples = _load_examples(dataset, splits, config, data_dir, folder)
-    feed = inputs.Feed(examples, config, variant, devices, data_service)
-    with devices.scope():
-        state = _build(model_name, feed, xla)
-    row = _run(run, state, feed, workdir, profile_steps)
-    row |= split_duplicates.count(workdir, splits[1])
-    return _record(row, workdir, begin, devices)
+    is_chief = distribution.is_chief(devices)
+    with run_config.working_on(run, workdir, writes=is_chief) as finished:
+        if finished is not None:
+            return finished
+        folder = _begin_list(folder, workdir, config)
+        examples = _load_examples(dataset, splits, config, data_dir, folder)
+        feed = inputs.Feed(examples, config, variant, devices, data_service)
+        with devices.scope():
+            state = _build(model_name, feed, xla)
+        row = _run(run, state, feed, workdir, profile_steps)
+        row |= split_duplicates.count(workdir, splits[1])
+        return _record(row, workdir, begin, devices)
 
 
 def _begin_list(folder, workdir, config):

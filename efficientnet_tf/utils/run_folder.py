@@ -1,14 +1,15 @@
 """The folders of runs and studies: names of their files, and how they start."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from absl import logging
 
-from efficientnet_tf.utils import configs, files
+from efficientnet_tf.utils import configs, files, run_lock
 
 # In a run's folder.
 CONFIG_FILE = "config.json"
@@ -54,6 +55,27 @@ def start_run(
     if result is not None:
         logging.info("%s is finished; delete it to train again.", workdir)
     return result
+
+
+@contextlib.contextmanager
+def working_on(
+    workdir: str | os.PathLike,
+    run: dict,
+    upgrade: Callable[[dict], dict] = dict,
+) -> Iterator[dict | None]:
+    """Yields the result of `start_run`; None: the run is this process's alone.
+
+    Raises:
+      OSError, ValueError: see `start_run`.
+      run_lock.InUse: another process is at it.
+    """
+    finished = start_run(workdir, run, upgrade)
+    if finished is not None:
+        yield finished
+        return
+    with run_lock.hold(workdir):
+        # Another process may have begun or ended it meanwhile.
+        yield start_run(workdir, run, upgrade)
 
 
 def has_begun(workdir: str | os.PathLike) -> bool:

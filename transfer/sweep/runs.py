@@ -17,7 +17,7 @@ import filelock
 import keras
 from absl import logging
 
-from efficientnet_tf.utils import files, run_folder, workers
+from efficientnet_tf.utils import files, run_folder, run_lock, workers
 from transfer import finetune, recipes
 from transfer.sweep import image_lists, plan as plan_lib
 
@@ -250,7 +250,7 @@ class _Grid:
                     if not ended:
                         self._do(run)
                     self._tidy(run)
-            except filelock.Timeout:
+            except (filelock.Timeout, run_lock.InUse):
                 state = "busy"
                 continue
             if not ended:
