@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from efficientnet_tf.commands import quiet  # isort: skip
 from absl import app, flags, logging
 
-from efficientnet_tf.utils import configs, files
+from efficientnet_tf.utils import configs, files, tables
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 EXPECTED_ERRORS = (
@@ -82,7 +82,7 @@ def print_error(message: str) -> None:
     """Prints "PROGRAM: MESSAGE" on standard error."""
     name = os.path.basename(sys.argv[0])
     # One write: `print` makes two, between which another worker may write.
-    sys.stderr.write(f"{name}: {message}\n")
+    sys.stderr.write(f"{name}: {tables.to_line(message)}\n")
     sys.stderr.flush()
 
 

@@ -67,8 +67,8 @@ class Budget:
         config = self.config
         settings = " ".join(self.settings) or "no changes"
         text = (
-            f"Each network: {config.epochs} epochs of `{self.dataset}` "
-            f"({self.splits[0]}), recipe `{self.recipe}` ({settings}), batch "
+            f"Each network: {config.epochs} epochs of {self.dataset} "
+            f"({self.splits[0]}), recipe {self.recipe} ({settings}), batch "
             f"{config.batch_size}, {self.seeds} seed{'s' * (self.seeds > 1)}; "
             f"scored on {self.splits[1]}."
         )

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import pathlib
@@ -68,8 +69,23 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` as one UTF-8 file, atomically."""
-    write_bytes(path, text.encode())
+    """Writes `text` as one UTF-8 file, atomically.
+
+    Parts of file names that are in no encoding become escapes.
+    """
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def shorten_name(name: str, most: int = 180) -> str:
+    """Returns a file's name of at most so many bytes: file systems have 255.
+
+    A longer one keeps its beginning, and gets a digest of the whole.
+    """
+    data = os.fsencode(name)
+    if len(data) <= most:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return data[: most - 17].decode(errors="ignore") + f"-{digest}"
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import time
 
+import keras
 import pytest
 
 import grid_cases
@@ -25,6 +26,8 @@ def made(monkeypatch, tiny_row):
     """Replaces fine-tuning by a record of it; all scores are equal."""
     monkeypatch.setitem(variants.VARIANTS, "tiny", tiny_row)
     monkeypatch.setattr(workers, "POLL_SECONDS", 0.01)
+    # It takes longer than all else.
+    monkeypatch.setattr(keras.backend, "clear_session", lambda: None)
     folders = []
 
     def run(*_, config, workdir, watchers, **__):
