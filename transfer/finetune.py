@@ -36,6 +36,13 @@ from transfer import (
     tasks,
 )
 
+# What is shown of a finished run.
+RESULT = {
+    **dict.fromkeys(("task", "model", "recipe", "metric", "evaluated_on"), str),
+    **dict.fromkeys(("score", "top1", "seconds"), float),
+    **dict.fromkeys(("train_images", "test_images"), int),
+}
+
 
 def finetune_and_evaluate(
     task_name: str,
@@ -86,6 +93,7 @@ def finetune_and_evaluate(
     run |= _describe_network(model_name, origin) | folder.describe()
     with run_folder.working_on(workdir, run, _upgrade) as finished:
         if finished is not None:
+            run_folder.check_result(workdir, finished, RESULT)
             tasks.warn_of_changes(task, data_dir, workdir)
             return finished
         folder = folder.begin(workdir, run_folder.has_begun(workdir))

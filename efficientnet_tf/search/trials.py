@@ -361,8 +361,9 @@ def _train_once(folder, model, seed, budget, data_dir):
 
 def _score(row, prefix=""):
     for name in SCORES:
-        if prefix + name in row:
-            return row[prefix + name]
+        score = row.get(prefix + name)
+        if files.is_a(score, float):
+            return score
     return None
 
 

@@ -16,6 +16,12 @@ from efficientnet_tf.utils import configs, files, folder_options, run_folder
 # Counts what changes the images or learning rates of a given recipe, so that a
 # resumed run can say so. 2: those of the official code.
 PIPELINE = 2
+# What is shown of a finished run.
+RESULT = {
+    **dict.fromkeys(("model", "dataset", "recipe"), str),
+    **dict.fromkeys(("top1", "seconds"), float),
+    **dict.fromkeys(("epochs", "train_images", "test_images"), int),
+}
 
 
 def describe(
@@ -45,6 +51,7 @@ def find_finished(run: dict, workdir: str | os.PathLike) -> dict | None:
     """
     finished = run_folder.start_run(workdir, run, _upgrade)
     if finished is not None:
+        run_folder.check_result(workdir, finished, RESULT)
         sources.warn_of_changes(run["dataset"], workdir)
     else:
         _warn_of_changes(workdir)

@@ -70,7 +70,7 @@ def load_arrays(
 
 
 def save_arrays(
-    path: str | os.PathLike, arrays: Mapping[str, np.ndarray], limit: int
+    path: str | os.PathLike, arrays: Mapping[str, typing.Any], limit: int
 ) -> None:
     """Writes arrays as an .npz file, if possible.
 

@@ -172,7 +172,7 @@ def read_json_lines(
             if number > len(whole):
                 break
         if isinstance(row, dict) and all(
-            _is_a(row.get(name), kind) for name, kind in needs.items()
+            is_a(row.get(name), kind) for name, kind in needs.items()
         ):
             rows.append(row)
         else:
@@ -261,7 +261,8 @@ def _is_json(text):
     return True
 
 
-def _is_a(value, kind):
+def is_a(value: Any, kind: type) -> bool:
+    """Whether a JSON value is of a type; float: any number."""
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, int | float if kind is float else kind)

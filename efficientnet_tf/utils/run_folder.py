@@ -4,9 +4,10 @@ import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import filelock
 from absl import logging
 
 from efficientnet_tf.utils import configs, files, run_lock
@@ -73,7 +74,7 @@ def working_on(
     if finished is not None:
         yield finished
         return
-    with run_lock.hold(workdir):
+    with run_lock.hold(workdir, CONFIG_FILE):
         # Another process may have begun or ended it meanwhile.
         yield start_run(workdir, run, upgrade)
 
@@ -125,9 +126,13 @@ def start_study(plan: Any, workdir: str | os.PathLike) -> None:
     path = workdir / PLAN_FILE
     # The plan of an earlier version lacks later fields, which did not matter.
     defaults = configs.list_defaults(plan)
-    check_run(path, dataclasses.asdict(plan), lambda there: defaults | there)
-    if not path.exists():
-        files.write_json(path, dataclasses.asdict(plan))
+    workdir.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(workdir / "plan.lock"):  # Two may begin at once.
+        check_run(
+            path, dataclasses.asdict(plan), lambda there: defaults | there
+        )
+        if not path.exists():
+            files.write_json(path, dataclasses.asdict(plan))
 
 
 def check_run(
@@ -155,6 +160,25 @@ def check_run(
                 f"there, {value!r} here. Choose another workdir, or delete "
                 "that one."
             )
+
+
+def check_result(
+    workdir: str | os.PathLike, row: dict, needs: Mapping[str, type]
+) -> None:
+    """Raises OSError for a result that no run of its kind has written.
+
+    Args:
+      workdir: the run's folder.
+      row: of `last_result`.
+      needs: {field: type}; float: any number.
+    """
+    wrong = [n for n, kind in needs.items() if not files.is_a(row.get(n), kind)]
+    if wrong:
+        raise OSError(
+            f"{pathlib.Path(workdir) / RESULTS_FILE} is damaged: its last row "
+            f"has no {wrong[0]} that a run of this kind writes; delete the row "
+            "to end the run again."
+        )
 
 
 def last_result(folder: str | os.PathLike) -> dict | None:

@@ -26,7 +26,7 @@ class InUse(RuntimeError):
 
 
 @contextlib.contextmanager
-def hold(workdir: str | os.PathLike) -> Iterator[None]:
+def hold(workdir: str | os.PathLike, begun: str = "") -> Iterator[None]:
     """Keeps others out of a run's folder, which is made if need be.
 
     The system drops the lock when the process ends, however that happens. On
@@ -36,6 +36,8 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
 
     Args:
       workdir: the folder; if it is empty afterwards, it is removed.
+      begun: the file that a run has from its beginning on; without it the
+        lock's file goes, too.
 
     Raises:
       InUse: another process has it; says which.
@@ -68,7 +70,7 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
         # The folder may be gone, or its disk.
         with contextlib.suppress(OSError):
             files.remove(workdir / HOLDER_FILE)
-            if os.listdir(workdir) == [LOCK_FILE]:  # Nothing has begun.
+            if not (begun and (workdir / begun).exists()):
                 files.remove(workdir / LOCK_FILE)
         lock.release()
         with contextlib.suppress(OSError):

@@ -61,6 +61,16 @@ def test_a_value_that_is_no_number_is_not_drawn(tmp_path):
     assert image.std() > 0
 
 
+def test_a_foreign_result_is_named(tmp_path):
+    path = tmp_path / run_folder.RESULTS_FILE
+    for row in ({"a": 1}, {"score": "high"}, {"score": True}, {"failed": "x"}):
+        files.write_json_lines(path, [row])
+        found = run_folder.last_result(tmp_path)
+        with pytest.raises(OSError, match="damaged: its last row has no score"):
+            run_folder.check_result(tmp_path, found, {"score": float})
+    run_folder.check_result(tmp_path, {"score": 1}, {"score": float})
+
+
 DOCUMENTS = [
     (b"[1]", "it holds no JSON object"),
     (b"7", "it holds no JSON object"),

@@ -44,7 +44,9 @@ class Judge(keras.callbacks.Callback):
         # SQLAlchemy raises a dozen kinds on a database that is gone, locked or
         # damaged; a training of hours does not end by that.
         except Exception as error:
-            reason = (str(error).strip().splitlines() or [type(error)])[0]
+            reason = (
+                str(error).strip().splitlines() or [type(error).__name__]
+            )[0]
             logging.warning("This run goes on unjudged: %s", reason)
             return
         self.rounds[epoch + 1] = score

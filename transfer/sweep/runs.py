@@ -372,7 +372,10 @@ def _name(point):
 
 
 def _last_row(folder):
-    return run_folder.last_result(folder)
+    row = run_folder.last_result(folder)
+    if row and "failed" not in row:
+        run_folder.check_result(folder, row, {"score": float})
+    return row
 
 
 def _searched(workdir, cell, point):
