@@ -16,7 +16,8 @@ from transfer.report import html
 from transfer.sweep import plan as plan_lib
 
 NAMES = [
-    "cost $x_1^{2",
+    "cost $x_1^{2$",
+    "one $ only",
     r"\frac{a}{b",
     "_a_b_ *c* ~d~",
     "two\nlines",

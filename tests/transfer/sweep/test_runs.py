@@ -335,6 +335,8 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
 
     def end_first(workdir, name, *timeout):
         if name == f"{cell.slug}-{theirs.number}":
+            outcome = {"state": "COMPLETE", "value": 0.5, "rounds": {}}
+            study_file.log_end(tmp_path, cell.slug, theirs, **outcome)
             study.tell(theirs, 0.5)
         return lock(workdir, name, *timeout)
 
