@@ -82,8 +82,7 @@ def finetune_and_evaluate(
       RuntimeError: the data cannot be read, or another process is at the run.
       FloatingPointError: the loss became NaN or infinite.
     """
-    begin = time.perf_counter()
-    workdir = pathlib.Path(workdir)
+    begin, workdir = time.perf_counter(), pathlib.Path(workdir)
     task = tasks.get_task(task_name)
     if weights is not None:
         catalog.check_name(model_name, weights)
@@ -91,9 +90,8 @@ def finetune_and_evaluate(
     origin["normalization"] = normalization
     run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
     run |= _describe_network(model_name, origin) | folder.describe()
-    with run_folder.working_on(workdir, run, _upgrade) as finished:
+    with run_folder.working_on(workdir, run, _upgrade, RESULT) as finished:
         if finished is not None:
-            run_folder.check_result(workdir, finished, RESULT)
             tasks.warn_of_changes(task, data_dir, workdir)
             return finished
         folder = folder.begin(workdir, run_folder.has_begun(workdir))
@@ -105,13 +103,12 @@ def finetune_and_evaluate(
             fitting.Setup(task, model_name, origin, config, examples, workdir),
             watchers,
         )
-        lists = folder.workdir or workdir
-        row |= split_duplicates.count(lists, config.evaluate_on)
-        return _record(row, workdir, begin)
+        return _record(row, workdir, begin, folder.workdir or workdir)
 
 
-def _record(row, workdir, begin):
-    """Adds the time to a run's row, and writes it."""
+def _record(row, workdir, begin, lists):
+    """Adds time and duplicates, by the lists there, to a row; writes it."""
+    row |= split_duplicates.count(lists, row["evaluated_on"])
     paths = [workdir / run_folder.METRICS_FILE, *auto.metrics_files(workdir)]
     row["seconds"] = round(progress.total_seconds(paths, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)

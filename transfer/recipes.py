@@ -42,9 +42,7 @@ class FinetuneConfig:
     steps: Annotated[int, configs.AtLeast(0)] = 0
     batch_size: Annotated[int, configs.AtLeast(1)] = 32
     # Pixels a side; 0: the model's own.
-    resolution: Annotated[
-        int, configs.ZeroOrAtLeast(variants.MIN_SIZE, variants.MAX_SIZE)
-    ] = 0
+    resolution: Annotated[int, variants.ZERO_OR_SIZE] = 0
     # "sgd": Nesterov momentum 0.9; "momentum": plain momentum 0.9.
     optimizer: Annotated[
         str, configs.OneOf("adamw", "sgd", "momentum", "rmsprop")
@@ -71,13 +69,12 @@ class FinetuneConfig:
     # None: the variant's.
     dropout_rate: Annotated[float | None, configs.Fraction()] = 0.2
     drop_path_rate: Annotated[float, configs.Fraction()] = 0.1
-    # 0: none.
+    # 0: none; the other one, too.
     mixup_alpha: Annotated[float, configs.AtLeast(0, policies.MAX_ALPHA)] = 0.0
     # What has one of its own, see `mixing`.
     mixup_weight: Annotated[str, configs.OneOf(*policies.MIXUP_WEIGHTS)] = (
         "image"
     )
-    # 0: none.
     cutmix_alpha: Annotated[float, configs.AtLeast(0, policies.MAX_ALPHA)] = 0.0
     # Side of the square, as a share of the image's.
     cutout: Annotated[float, configs.Fraction()] = 0.0

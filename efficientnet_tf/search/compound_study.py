@@ -32,9 +32,7 @@ class Plan:
     directions: tuple[str, ...] = tuple(directions_lib.DIRECTIONS)
     width: Annotated[float, configs.Above(0)] = 1.0
     depth: Annotated[float, configs.Above(0)] = 1.0
-    resolution: Annotated[
-        int, configs.ZeroOrAtLeast(variants.MIN_SIZE, variants.MAX_SIZE)
-    ] = 0
+    resolution: Annotated[int, variants.ZERO_OR_SIZE] = 0
     alpha: float = scaling.ALPHA
     beta: float = scaling.BETA
     gamma: float = scaling.GAMMA

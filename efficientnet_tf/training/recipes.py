@@ -23,9 +23,7 @@ class TrainConfig:
     batch_size: Annotated[int, configs.AtLeast(1)] = 4096
     accumulation_steps: Annotated[int, configs.AtLeast(1)] = 1
     # Pixels a side; 0: the model's own.
-    resolution: Annotated[
-        int, configs.ZeroOrAtLeast(variants.MIN_SIZE, variants.MAX_SIZE)
-    ] = 0
+    resolution: Annotated[int, variants.ZERO_OR_SIZE] = 0
     optimizer: Annotated[str, configs.OneOf("rmsprop", "sgd")] = "rmsprop"
     # Multiplied by batch_size / 256.
     learning_rate_per_256: Annotated[float, configs.Above(0)] = 0.016

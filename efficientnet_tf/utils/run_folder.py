@@ -37,6 +37,7 @@ def start_run(
     workdir: str | os.PathLike,
     run: dict,
     upgrade: Callable[[dict], dict] = dict,
+    needs: Mapping[str, type] = files.NOTHING,
 ) -> dict | None:
     """Checks a run's folder; returns the result of a finished run, or None.
 
@@ -44,9 +45,11 @@ def start_run(
       workdir: the folder; it need not exist.
       run: the run's config.
       upgrade: converts a config of an earlier version to the present one.
+      needs: see `check_result`.
 
     Raises:
-      OSError: `workdir` cannot be made or used as an output folder.
+      OSError: `workdir` cannot be made or used as an output folder, or what is
+        in it is damaged.
       ValueError: it holds another run.
     """
     workdir = pathlib.Path(workdir)
@@ -54,6 +57,7 @@ def start_run(
     check_run(workdir / CONFIG_FILE, run, upgrade)
     result = last_result(workdir)
     if result is not None:
+        check_result(workdir, result, needs)
         logging.info("%s is finished; delete it to train again.", workdir)
     return result
 
@@ -63,6 +67,7 @@ def working_on(
     workdir: str | os.PathLike,
     run: dict,
     upgrade: Callable[[dict], dict] = dict,
+    needs: Mapping[str, type] = files.NOTHING,
 ) -> Iterator[dict | None]:
     """Yields the result of `start_run`; None: the run is this process's alone.
 
@@ -70,13 +75,13 @@ def working_on(
       OSError, ValueError: see `start_run`.
       run_lock.InUse: another process is at it.
     """
-    finished = start_run(workdir, run, upgrade)
+    finished = start_run(workdir, run, upgrade, needs)
     if finished is not None:
         yield finished
         return
     with run_lock.hold(workdir, CONFIG_FILE):
         # Another process may have begun or ended it meanwhile.
-        yield start_run(workdir, run, upgrade)
+        yield start_run(workdir, run, upgrade, needs)
 
 
 def has_begun(workdir: str | os.PathLike) -> bool:

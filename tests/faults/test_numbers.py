@@ -4,10 +4,10 @@ import subprocess
 import sys
 
 import pytest
-from absl import flags
 
 from efficientnet_tf.commands import program
 
+flags = program.flags
 HUGE = "1" + 400 * "0"
 # Flag, what follows its name in the message.
 REFUSED = [
