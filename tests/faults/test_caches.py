@@ -81,7 +81,7 @@ def test_what_is_no_cache_is_set_aside_with_a_line(message, tmp_path, caplog):
     HOSTILE[message](path)
     begin = time.monotonic()
     assert cache_folder.load_arrays(path, COLUMNS) == {}
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5
     (record,) = caplog.records
     assert "x.npz, computing it again: " in record.message
     assert message.partition(", but")[0] in record.message

@@ -99,7 +99,7 @@ def test_a_pipe_in_place_of_a_file_is_refused_at_once(tmp_path):
         run_folder.start_run(tmp_path, {"epochs": 1})
     with pytest.raises(OSError, match="results.jsonl is not a regular file"):
         run_folder.last_result(tmp_path)
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < 5
 
 
 @pytest.mark.parametrize(

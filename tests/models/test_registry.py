@@ -89,7 +89,7 @@ WRONG_FILES = {
     B0 + '"resolution": 64.5}': "must be of type int",
     B0 + '"width": -1}': "width=-1 must be above 0",
     B0 + '"width": 1e999}': "width=inf must be above 0",
-    B0 + '"resolution": 16}': "resolution=16 must be at least 32",
+    B0 + '"resolution": 16}': "resolution=16 must be between 32 and 16384",
     B0 + '"dropout": 1.0}': "dropout=1.0 must be in",
     B0 + '"stem": "cnv"}': "stem='cnv' must be one of conv, conv_pool",
     B0 + '"activation": "sliu"}': "must be one of relu, .*'silu'",
@@ -100,7 +100,7 @@ WRONG_FILES = {
     B0 + '"stages": {"block": 3}}': "must be a list of objects",
     B0 + '"stages": [{"block": "mbconv"}]}': "stage 1: kernel_size is missing",
     B0 + '"stages": [' + STAGE + '"expand_ratio": 0, "strides": 1}]}': (
-        "stage 1: expand_ratio=0 must be at least 1"
+        "stage 1: expand_ratio=0 must be between 1 and 100"
     ),
     B0 + '"stages": [' + STAGE + '"stride": 1}]}': (
         "stage 1: unknown field 'stride'; choose one of block, kernel_size, .*"
