@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.utils import files, messages
+from efficientnet_tf.utils import files, messages, run_folder
 
 if typing.TYPE_CHECKING:
     import keras
@@ -189,7 +189,7 @@ def _name(true, predicted, number):
 
 
 def _curves(path):
-    rows = files.read_json_lines(path) if path.exists() else []
+    rows = run_folder.read_metrics(path)
     # An epoch is there twice if a kill lost its checkpoint.
     epochs = {row["epoch"]: row for row in rows}
     rows = [epochs[epoch] for epoch in sorted(epochs)]

@@ -36,6 +36,13 @@ from transfer import (
     tasks,
 )
 
+# What is shown of a finished run.
+RESULT = {
+    **dict.fromkeys(("task", "model", "recipe", "metric", "evaluated_on"), str),
+    **dict.fromkeys(("score", "top1", "seconds"), float),
+    **dict.fromkeys(("train_images", "test_images"), int),
+}
+
 
 def finetune_and_evaluate(
     task_name: str,
@@ -72,11 +79,10 @@ def finetune_and_evaluate(
 
     Raises:
       ValueError: an unknown name, or a workdir of another run.
-      RuntimeError: the data cannot be read.
+      RuntimeError: the data cannot be read, or another process is at the run.
       FloatingPointError: the loss became NaN or infinite.
     """
-    begin = time.perf_counter()
-    workdir = pathlib.Path(workdir)
+    begin, workdir = time.perf_counter(), pathlib.Path(workdir)
     task = tasks.get_task(task_name)
     if weights is not None:
         catalog.check_name(model_name, weights)
@@ -84,23 +90,25 @@ def finetune_and_evaluate(
     origin["normalization"] = normalization
     run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
     run |= _describe_network(model_name, origin) | folder.describe()
-    finished = run_folder.start_run(workdir, run, _upgrade)
-    if finished is not None:
-        tasks.warn_of_changes(task, data_dir, workdir)
-        return finished
-    folder = folder.begin(workdir, run_folder.has_begun(workdir))
-    _set_up(workdir, config)
-    examples = tasks.load_examples(task, data_dir, folder)
-    inputs.warn_of_imbalance(examples["train"], config.class_weights)
-    setup = fitting.Setup(task, model_name, origin, config, examples, workdir)
-    row = _run(run, setup, watchers)
-    lists = folder.workdir or workdir
-    row |= split_duplicates.count(lists, config.evaluate_on)
-    return _record(row, workdir, begin)
+    with run_folder.working_on(workdir, run, _upgrade, RESULT) as finished:
+        if finished is not None:
+            tasks.warn_of_changes(task, data_dir, workdir)
+            return finished
+        folder = folder.begin(workdir, run_folder.has_begun(workdir))
+        _set_up(workdir, config)
+        examples = tasks.load_examples(task, data_dir, folder)
+        inputs.warn_of_imbalance(examples["train"], config.class_weights)
+        row = _run(
+            run,
+            fitting.Setup(task, model_name, origin, config, examples, workdir),
+            watchers,
+        )
+        return _record(row, workdir, begin, folder.workdir or workdir)
 
 
-def _record(row, workdir, begin):
-    """Adds the time to a run's row, and writes it."""
+def _record(row, workdir, begin, lists):
+    """Adds time and duplicates, by the lists there, to a row; writes it."""
+    row |= split_duplicates.count(lists, row["evaluated_on"])
     paths = [workdir / run_folder.METRICS_FILE, *auto.metrics_files(workdir)]
     row["seconds"] = round(progress.total_seconds(paths, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)

@@ -13,7 +13,7 @@ from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib, resumable
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import cache_folder as cache_folder_lib, files
+from efficientnet_tf.utils import cache_folder as cache_folder_lib
 from transfer import inputs
 
 # Bytes that all cached features may take.
@@ -75,11 +75,15 @@ def extract_features(
     for value in network.get_weights():
         digest.update(value.tobytes())
     path = cache_folder() / f"{digest.hexdigest()[:32]}.npz"
-    cached = cache_folder_lib.load_arrays(path, ("features", "labels"))
+    columns = {
+        "features": cache_folder_lib.Column("float32", ("n", pooled.shape[-1])),
+        "labels": cache_folder_lib.Column("int64", ("n",)),
+    }
+    cached = cache_folder_lib.load_arrays(path, columns)
     if cached:
         logging.info("Features from %s.", path)
-        # Another process may remove it at any time.
-        with contextlib.suppress(FileNotFoundError):
+        # Another process may remove it at any time; a disk may be read-only.
+        with contextlib.suppress(OSError):
             os.utime(path)  # `files.prune` removes the longest unused.
         return cached["features"], cached["labels"]
     pairs = []
@@ -90,11 +94,12 @@ def extract_features(
             values = network.predict_on_batch(np.asarray(images))
             pairs.append((np.asarray(values), np.asarray(labels)))
     features, labels = concatenate(pairs)
-    features = features.astype("float32")
-    with files.atomic(path) as temporary:
-        np.savez(temporary, features=features, labels=labels)
-    files.prune(path.parent, DISK_LIMIT)
-    return features, labels
+    arrays = {
+        "features": np.ascontiguousarray(features, "float32"),
+        "labels": labels.astype("int64"),
+    }
+    cache_folder_lib.save_arrays(path, arrays, DISK_LIMIT)
+    return arrays["features"], arrays["labels"]
 
 
 def cache_folder() -> pathlib.Path:

@@ -37,12 +37,12 @@ class FinetuneConfig:
     that many stages.
     """
 
-    epochs: Annotated[int, configs.AtLeast(0)] = 12
+    epochs: Annotated[int, configs.AtLeast(0, configs.MAX_EPOCHS)] = 12
     # Instead of `epochs`, for protocols that count steps.
     steps: Annotated[int, configs.AtLeast(0)] = 0
     batch_size: Annotated[int, configs.AtLeast(1)] = 32
     # Pixels a side; 0: the model's own.
-    resolution: Annotated[int, configs.ZeroOrAtLeast(variants.MIN_SIZE)] = 0
+    resolution: Annotated[int, variants.ZERO_OR_SIZE] = 0
     # "sgd": Nesterov momentum 0.9; "momentum": plain momentum 0.9.
     optimizer: Annotated[
         str, configs.OneOf("adamw", "sgd", "momentum", "rmsprop")
@@ -53,7 +53,9 @@ class FinetuneConfig:
         str, configs.OneOf("cosine", "constant", "stairs", "tenths")
     ] = "cosine"
     decay_at: tuple[float, ...] = ()  # Shares of the run.
-    warmup_epochs: Annotated[float, configs.AtLeast(0)] = 1.0
+    warmup_epochs: Annotated[float, configs.AtLeast(0, configs.MAX_EPOCHS)] = (
+        1.0
+    )
     # In addition to `warmup_epochs`.
     warmup_steps: Annotated[int, configs.AtLeast(0)] = 0
     # AdamW: decoupled, per step times learning rate; the others: times half the
@@ -67,12 +69,13 @@ class FinetuneConfig:
     # None: the variant's.
     dropout_rate: Annotated[float | None, configs.Fraction()] = 0.2
     drop_path_rate: Annotated[float, configs.Fraction()] = 0.1
-    mixup_alpha: Annotated[float, configs.AtLeast(0)] = 0.0  # 0: none.
+    # 0: none; the other one, too.
+    mixup_alpha: Annotated[float, configs.AtLeast(0, policies.MAX_ALPHA)] = 0.0
     # What has one of its own, see `mixing`.
     mixup_weight: Annotated[str, configs.OneOf(*policies.MIXUP_WEIGHTS)] = (
         "image"
     )
-    cutmix_alpha: Annotated[float, configs.AtLeast(0)] = 0.0  # 0: none.
+    cutmix_alpha: Annotated[float, configs.AtLeast(0, policies.MAX_ALPHA)] = 0.0
     # Side of the square, as a share of the image's.
     cutout: Annotated[float, configs.Fraction()] = 0.0
     # See `augmentation.cutout`.
@@ -84,7 +87,7 @@ class FinetuneConfig:
     )
     # Smallest share of the image that a crop covers; 1: the whole image.
     min_area: Annotated[float, configs.Above(0, 1)] = 0.35
-    resize: int = 0
+    resize: Annotated[int, configs.AtLeast(0, variants.MAX_SIZE)] = 0
     # For evaluation: the "center" square, the same without a border of 32
     # pixels ("padded"), or the "whole" image, squeezed to a square.
     crop: Annotated[str, configs.OneOf("task", "center", "padded", "whole")] = (

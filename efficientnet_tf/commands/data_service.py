@@ -19,7 +19,9 @@ from efficientnet_tf.commands import program
 ROLE = flags.DEFINE_enum(
     "role", None, ["dispatcher", "worker"], "What this process does."
 )
-PORT = flags.DEFINE_integer("port", 0, "Port to listen on; 0: any free one.", 0)
+PORT = flags.DEFINE_integer(
+    "port", 0, "Port to listen on; 0: any free one.", 0, 65_535
+)
 DISPATCHER = flags.DEFINE_string(
     "dispatcher", None, "HOST:PORT of the dispatcher, for a worker."
 )

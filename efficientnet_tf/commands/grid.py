@@ -54,7 +54,9 @@ SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for all runs and results."
 )
-WORKERS = flags.DEFINE_integer("workers", 1, shared.WORKERS_HELP, 1)
+WORKERS = flags.DEFINE_integer(
+    "workers", 1, shared.WORKERS_HELP, 1, shared.MAX_WORKERS
+)
 flags.mark_flags_as_required(["tasks", "workdir"])
 
 

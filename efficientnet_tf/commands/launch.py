@@ -13,11 +13,13 @@ import sys
 
 from absl import flags
 
-from efficientnet_tf.commands import main as main_lib, program
+from efficientnet_tf.commands import main as main_lib, program, shared
 
-WORKERS = flags.DEFINE_integer("workers", 2, "Number of processes.", 1)
+WORKERS = flags.DEFINE_integer(
+    "workers", 2, "Number of processes.", 1, shared.MAX_WORKERS
+)
 GRACE = flags.DEFINE_float(
-    "grace_seconds", 60.0, "Time between SIGTERM and SIGKILL for a worker."
+    "grace_seconds", 60.0, "Time between SIGTERM and SIGKILL for a worker.", 0
 )
 
 

@@ -17,7 +17,7 @@ from absl import flags
 
 from efficientnet_tf.commands import program, shared
 from efficientnet_tf.inference import prediction_files
-from efficientnet_tf.utils import files, messages, tables
+from efficientnet_tf.utils import files, tables
 from efficientnet_tf.weights import catalog
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
@@ -133,7 +133,7 @@ def _predict(classifier, paths):
             elif in_table:
                 rows.append(row)
             elif in_lines:
-                file = messages.one_line(row["file"])
+                file = tables.to_line(row["file"])
                 print(f"{file}\t{row['probability']:.1%}\t{row['class']}")
             bar.update()
     return rows, unreadable
@@ -142,7 +142,7 @@ def _predict(classifier, paths):
 def _print_table(rows):
     lines = [
         (
-            "" if rank else messages.one_line(row["file"]),
+            "" if rank else tables.to_line(row["file"]),
             f"{best['probability']:.1%}",
             best["class"],
         )

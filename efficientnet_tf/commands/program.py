@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from efficientnet_tf.commands import quiet  # isort: skip
 from absl import app, flags, logging
 
-from efficientnet_tf.utils import files, messages, untrusted
+from efficientnet_tf.utils import configs, files, messages, tables, untrusted
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 EXPECTED_ERRORS = (
@@ -83,7 +83,7 @@ def print_error(message: str) -> None:
     """Prints "PROGRAM: MESSAGE" on standard error."""
     name = os.path.basename(sys.argv[0])
     # One write: `print` makes two, between which another worker may write.
-    sys.stderr.write(f"{name}: {messages.one_line(message)}\n")
+    sys.stderr.write(f"{name}: {tables.to_line(message)}\n")
     sys.stderr.flush()
 
 
@@ -105,6 +105,19 @@ def expand_home(text: str) -> str:
     if not tilde or kind not in ("", files.FOLDER_PREFIX, files.RECORDS_PREFIX):
         return text
     return kind + os.path.expanduser(tilde + rest)
+
+
+def _check_flags():
+    """Raises ValueError for numbers out of all bounds and for empty texts.
+
+    absl takes nan for a number above a flag's lower bound, and an empty path
+    would be the current folder.
+    """
+    for flag in flags.FLAGS.get_flags_for_module(sys.argv[0]):
+        if isinstance(flag.value, float | int) and not flag.boolean:
+            configs.check_number(f"--{flag.name}", flag.value)
+        elif flag.present and flag.value in ("", []):
+            raise ValueError(f"--{flag.name}= is empty; give it a value.")
 
 
 def _expand_flags():
@@ -144,6 +157,10 @@ def _parse_flags(argv, fields):
     # The handler's stream is bound when TensorFlow sets up its own.
     logging.get_absl_handler().setFormatter(None)
     quiet.quieten_others()
+    try:
+        _check_flags()
+    except ValueError as error:
+        fail(error, USAGE)
     _expand_flags()
     return rest
 

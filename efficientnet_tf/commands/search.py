@@ -16,16 +16,22 @@ import dataclasses
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.models import scaling
+from efficientnet_tf.models import scaling, variants
+from efficientnet_tf.utils import configs
 
 BASE = flags.DEFINE_string("base", "efficientnet_b0", shared.MODEL_HELP)
-WIDTH = flags.DEFINE_float("width", 1.0, "Multiplies the base's filters.")
-DEPTH = flags.DEFINE_float("depth", 1.0, "Multiplies the base's repeats.")
+WIDTH = flags.DEFINE_float(
+    "width", 1.0, "Multiplies the base's filters.", 0, variants.MAX_SCALE
+)
+DEPTH = flags.DEFINE_float(
+    "depth", 1.0, "Multiplies the base's repeats.", 0, variants.MAX_SCALE
+)
 RESOLUTION = flags.DEFINE_integer(
     "resolution",
     0,
     "Pixels a side of the base; 0: the recipe's, or the network's own.",
     0,
+    variants.MAX_SIZE,
 )
 DATASET = flags.DEFINE_string("dataset", None, "As for `efficientnet train`.")
 TRAIN_SPLIT = flags.DEFINE_string(
@@ -36,7 +42,9 @@ EVAL_SPLIT = flags.DEFINE_string(
 )
 RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of training/recipes.py.")
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
-SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each network.", 1)
+SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Runs of each network.", 1, configs.MAX_RUNS
+)
 KEEP = flags.DEFINE_float(
     "keep", 1.0, "Share of the most accurate that trains with the next seed."
 )
@@ -77,7 +85,9 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for runs, tables and plots."
 )
-WORKERS = flags.DEFINE_integer("workers", 1, shared.WORKERS_HELP, 1)
+WORKERS = flags.DEFINE_integer(
+    "workers", 1, shared.WORKERS_HELP, 1, shared.MAX_WORKERS
+)
 flags.mark_flags_as_required(["dataset", "workdir"])
 
 # Fields of the agreement of seeds, and of the chosen candidate, in the JSON
@@ -90,11 +100,11 @@ CHOSEN_FIELDS = (
 
 
 def main(_: list[str]) -> None:
+    phis = shared.parse_numbers("phis", PHIS.value)
     from efficientnet_tf.search import compound_search, reports, workflow
     from efficientnet_tf.utils import workers
 
     plan = _make_plan()
-    phis = shared.parse_numbers("phis", PHIS.value)
     compound_search.check_phis(plan, phis)
     _check_rank_check()
     shared.check_trials(DATASET.value)

@@ -48,6 +48,7 @@ DEEP_PIXELS_HELP = (
     "that each one uses, which is the default, or full, by all 16."
 )
 WORKERS_HELP = "Processes on this machine that share the work."
+MAX_WORKERS = 1024
 
 
 # Flags that are defined here belong to the command that asks for them.
@@ -152,11 +153,14 @@ def check_weights(
 def parse_numbers(flag: str, texts: Sequence[str]) -> list[float]:
     """Returns the numbers of a list flag."""
     try:
-        return [float(text) for text in texts]
+        numbers = [float(text) for text in texts]
     except ValueError:
         raise ValueError(
-            f"--{flag}={','.join(texts)} must be numbers."
+            f"--{flag}={configs.show(','.join(texts))} must be numbers."
         ) from None
+    for number in numbers:
+        configs.check_number(f"--{flag}", number)
+    return numbers
 
 
 def check_dataset(name: str) -> None:

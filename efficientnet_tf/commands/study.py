@@ -14,8 +14,8 @@ work. --costs only counts.
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.models import scaling
-from efficientnet_tf.utils import run_folder
+from efficientnet_tf.models import scaling, variants
+from efficientnet_tf.utils import configs, run_folder
 
 BASES = flags.DEFINE_list(
     "bases",
@@ -28,13 +28,18 @@ DIRECTIONS = flags.DEFINE_list(
     ["depth", "width", "resolution", "compound"],
     "What is scaled.",
 )
-WIDTH = flags.DEFINE_float("width", 1.0, "Multiplies the bases' filters.")
-DEPTH = flags.DEFINE_float("depth", 1.0, "Multiplies the bases' repeats.")
+WIDTH = flags.DEFINE_float(
+    "width", 1.0, "Multiplies the bases' filters.", 0, variants.MAX_SCALE
+)
+DEPTH = flags.DEFINE_float(
+    "depth", 1.0, "Multiplies the bases' repeats.", 0, variants.MAX_SCALE
+)
 RESOLUTION = flags.DEFINE_integer(
     "resolution",
     0,
     "Pixels a side of the bases; 0: the recipe's, or each network's own.",
     0,
+    variants.MAX_SIZE,
 )
 ALPHA = flags.DEFINE_float("alpha", scaling.ALPHA, "Of compound: depth.")
 BETA = flags.DEFINE_float("beta", scaling.BETA, "Of compound: width.")
@@ -48,20 +53,25 @@ EVAL_SPLIT = flags.DEFINE_string(
 )
 RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of training/recipes.py.")
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
-SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each network.", 1)
+SEEDS = flags.DEFINE_integer(
+    "seeds", 3, "Runs of each network.", 1, configs.MAX_RUNS
+)
 COSTS = flags.DEFINE_boolean("costs", False, "Count costs; train nothing.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for runs, table and plot."
 )
-WORKERS = flags.DEFINE_integer("workers", 1, shared.WORKERS_HELP, 1)
+WORKERS = flags.DEFINE_integer(
+    "workers", 1, shared.WORKERS_HELP, 1, shared.MAX_WORKERS
+)
 flags.mark_flags_as_required(["dataset", "workdir"])
 
 
 def main(_: list[str]) -> None:
+    growths = shared.parse_numbers("growths", GROWTHS.value)
     from efficientnet_tf.search import compound_study, reports, trials
 
-    plan = _make_plan()
+    plan = _make_plan(tuple(growths))
     shared.check_trials(DATASET.value, trains=not COSTS.value)
     compound_study.start_study(plan, WORKDIR.value)
     if not COSTS.value:
@@ -84,7 +94,7 @@ def main(_: list[str]) -> None:
     program.print_result({"networks": len(rows), "trained": trained, **paths})
 
 
-def _make_plan():
+def _make_plan(growths):
     from efficientnet_tf.search import compound_study, trials
 
     budget = trials.Budget(
@@ -97,7 +107,7 @@ def _make_plan():
     return compound_study.Plan(
         budget=budget,
         bases=tuple(BASES.value),
-        growths=tuple(shared.parse_numbers("growths", GROWTHS.value)),
+        growths=growths,
         directions=tuple(DIRECTIONS.value),
         width=WIDTH.value,
         depth=DEPTH.value,

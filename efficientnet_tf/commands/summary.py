@@ -7,7 +7,7 @@ import sys
 import typing
 from collections.abc import Mapping, Sequence
 
-from efficientnet_tf.utils import run_folder
+from efficientnet_tf.utils import run_folder, tables
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -29,9 +29,17 @@ def print_summary(
       facts: {what: text}; None is left out.
       commands: arguments of commands that run as printed; None is left out.
     """
-    facts = {name: text for name, text in facts.items() if text is not None}
+    facts = {
+        name: tables.to_line(text)
+        for name, text in facts.items()
+        if text is not None
+    }
     width = max(map(len, facts), default=0)
-    lines = ["", title, *(f"  {k:{width}}  {v}" for k, v in facts.items())]
+    lines = [
+        "",
+        tables.to_line(title),
+        *(f"  {k:{width}}  {v}" for k, v in facts.items()),
+    ]
     shown = [_to_line(command) for command in commands if command is not None]
     if shown:
         lines += ["", "Next:", *(f"  {line}" for line in shown)]

@@ -18,10 +18,17 @@ from efficientnet_tf.utils import cache_folder, files, run_folder, tables
 CACHE = "images"
 CACHE_LIMIT = 2**30
 _VERSION = 2
-_COLUMNS = (
-    *("version", "names", "sizes", "times", "sha256"),
-    *("digests", "bits", "thumbnails"),
-)
+_SIDE = near_duplicates.THUMBNAIL
+_COLUMNS = {
+    "version": cache_folder.Column("int64", ()),
+    "names": cache_folder.Column("uint8", ("bytes",)),
+    "sizes": cache_folder.Column("int64", ("n",)),
+    "times": cache_folder.Column("int64", ("n",)),
+    "sha256": cache_folder.Column("uint8", ("n", 32)),
+    "digests": cache_folder.Column("uint8", ("n", 32)),
+    "bits": cache_folder.Column("uint64", ("n",)),
+    "thumbnails": cache_folder.Column("uint8", ("n", _SIDE, _SIDE, 3)),
+}
 
 # Shown only if it takes longer, in seconds.
 _BAR_DELAY = 2
@@ -181,6 +188,8 @@ def _load(cache):
     if columns.get("version") != _VERSION:
         return {}
     names = columns["names"].tobytes().decode(errors="surrogateescape")
+    if len(names.split("\0")) != len(columns["sizes"]):
+        return {}
     return {
         name: Facts(
             int(columns["sizes"][i]),
@@ -218,12 +227,7 @@ def _save(cache, root, known, good):
         "bits": np.array([f.sketch.bits for f in facts], "uint64"),
         "thumbnails": np.stack([f.sketch.thumbnail for f in facts]),
     }
-    try:
-        with files.atomic(cache) as temporary:
-            np.savez(temporary, **arrays)
-        files.prune(cache.parent, CACHE_LIMIT)
-    except OSError as error:
-        logging.warning("Cannot cache which images are readable: %s", error)
+    cache_folder.save_arrays(cache, arrays, CACHE_LIMIT)
 
 
 def _bytes(rows):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.data import decoding, examples as examples_lib
-from efficientnet_tf.utils import figures, messages
+from efficientnet_tf.utils import figures, files, messages
 
 # More classes than this have no image.
 MOST_IMAGES = 100
@@ -36,7 +36,8 @@ def save(
         for i, (image, label) in enumerate(dataset):
             name = re.sub(r"[^\w-]+", "_", examples.class_names[int(label)])
             pixels = decoding.decode(image, deep_pixels).numpy()
-            figures.write_png(pathlib.Path(folder) / f"{i}_{name}.png", pixels)
+            name = files.shorten_name(f"{i}_{name}")
+            figures.write_png(pathlib.Path(folder) / f"{name}.png", pixels)
     except tf.errors.OpError as error:
         logging.warning(
             "Not all example images are written: %s",

@@ -10,6 +10,8 @@ MAX_LEVEL = 10
 # RandAugment's limit; the highest published magnitude is 28, for
 # EfficientNet-B7.
 MAX_MAGNITUDE = 30
+# Of mixup and cutmix: from here on all images are mixed half and half.
+MAX_ALPHA = 1000
 
 
 # Our own interpolation, beside those of `tf.image.resize`: bicubic, then an

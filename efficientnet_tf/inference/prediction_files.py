@@ -9,6 +9,8 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
+from efficientnet_tf.utils import tables
+
 if typing.TYPE_CHECKING:
     import numpy as np
 
@@ -92,7 +94,7 @@ def _csv_writer(file, top):
         row = dict(row)
         for rank, item in enumerate(row.pop("top", ())[1:top], start=2):
             row |= {f"{key}_{rank}": value for key, value in item.items()}
-        writer.writerow(row)
+        writer.writerow(tables.guard_formulas(row))
 
     return write
 

@@ -87,7 +87,7 @@ def measure(part: str, job: jobs.Job, bench: Bench) -> dict:
             "machine": _machine(),
         }
     )
-    rows = files.read_json_lines(bench.path) if bench.path.exists() else []
+    rows = _read(bench.path)
     kept = [r for r in rows if {name: r.get(name) for name in key} == key]
     if kept:
         logging.log_first_n(
@@ -100,8 +100,22 @@ def measure(part: str, job: jobs.Job, bench: Bench) -> dict:
     measured = jobs.run_apart(cost_table.PARTS[part], job)
     date = time.strftime("%Y-%m-%d %H:%M")
     row = {**key, "date": date, "measured": measured}
-    files.append_json_line(bench.path, row)
+    try:
+        files.append_json_line(bench.path, row)
+    except OSError as error:
+        logging.warning("Cannot keep the measurement: %s", error)
     return measured
+
+
+def _read(path):
+    """Returns earlier measurements; none if the file cannot be read."""
+    try:
+        return files.read_json_lines(path, {"measured": dict})
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        logging.warning("Cannot read earlier measurements: %s", error)
+        return []
 
 
 def _machine():

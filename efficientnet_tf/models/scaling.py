@@ -38,7 +38,13 @@ def round_resolution(resolution: int, factor: float, divisor: int = 1) -> int:
         raise ValueError(
             f"resolution_divisor must be at least 1, got {divisor!r}."
         )
-    return round(resolution * factor / divisor) * divisor
+    scaled = resolution * factor / divisor
+    if not math.isfinite(scaled):
+        raise ValueError(
+            f"{resolution} pixels times {factor:g} are too many; choose "
+            "smaller coefficients."
+        )
+    return round(scaled) * divisor
 
 
 def round_repeats(repeats: int, depth: float) -> int:

@@ -14,6 +14,7 @@ MAX_SCALE = 1000.0
 # Far above any network, but such that a file's nonsense is refused before it is
 # built: pixels a side, filters of a stage, and blocks in all.
 MAX_SIZE = 16_384
+ZERO_OR_SIZE = configs.ZeroOrAtLeast(MIN_SIZE, MAX_SIZE)
 MAX_FILTERS = 100_000
 MAX_BLOCKS = 10_000
 

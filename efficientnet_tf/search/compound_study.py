@@ -7,6 +7,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Collection
+from typing import Annotated
 
 from efficientnet_tf.models import published, registry, scaling, variants
 from efficientnet_tf.search import directions as directions_lib, trials
@@ -29,15 +30,15 @@ class Plan:
     bases: tuple[str, ...] = BASES
     growths: tuple[float, ...] = (4.0,)  # As in the paper's tables.
     directions: tuple[str, ...] = tuple(directions_lib.DIRECTIONS)
-    width: float = 1.0
-    depth: float = 1.0
-    resolution: int = 0
+    width: Annotated[float, configs.Above(0)] = 1.0
+    depth: Annotated[float, configs.Above(0)] = 1.0
+    resolution: Annotated[int, variants.ZERO_OR_SIZE] = 0
     alpha: float = scaling.ALPHA
     beta: float = scaling.BETA
     gamma: float = scaling.GAMMA
 
     def __post_init__(self):
-        configs.check_types(self)
+        configs.check(self)
         for field in ("bases", "growths", "directions"):
             values = getattr(self, field)
             if not values or len(set(values)) != len(values):

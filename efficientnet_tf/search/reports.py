@@ -42,7 +42,7 @@ def write_search(
     workdir = pathlib.Path(workdir)
     parts = [
         "# The search for α, β and γ",
-        plan.budget.text(),
+        tables.escape_markdown(plan.budget.text()),
         *([agreement_text(agreement)] if agreement else ()),
         "![The grid](grid.png)",
         search_table(rows),
@@ -80,7 +80,7 @@ def write_study(
     published = compound_study.published_rows(plan.bases)
     parts = [
         "# One dimension against all three",
-        plan.budget.text(),
+        tables.escape_markdown(plan.budget.text()),
         "![Accuracy over multiply-adds](study.png)",
         "## Measured here",
         study_table(rows),
@@ -156,7 +156,7 @@ def study_table(rows: Sequence[dict]) -> str:
     """Returns the cases of a study as Markdown."""
     lines = [
         [
-            f"`{row['base']}`",
+            row["base"],
             row["direction"],
             f"{row['depth']:.2f}",
             f"{row['width']:.2f}",
@@ -182,7 +182,7 @@ def published_table(rows: Sequence[dict]) -> str:
         counted = costs.count_costs(variant).multiply_adds
         lines.append(
             [
-                f"`{row['base']}`",
+                row["base"],
                 row["direction"],
                 f"{row['depth']:g}",
                 f"{row['width']:g}",
@@ -324,7 +324,7 @@ def _family(rows):
             f"{row['width']:.3f}",
             *_costs(row),
             f"{row['dropout']:.2f}",
-            f"`{compound_search.FAMILY_FOLDER}/phi{row['phi']:g}.json`",
+            f"{compound_search.FAMILY_FOLDER}/phi{row['phi']:g}.json",
         ]
         for row in rows
     ]

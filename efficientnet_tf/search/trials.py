@@ -41,7 +41,7 @@ class Budget:
     recipe: str = "smoke"
     settings: tuple[str, ...] = ()
     splits: tuple[str, ...] = ("train", "validation")
-    seeds: Annotated[int, configs.AtLeast(1)] = 3
+    seeds: Annotated[int, configs.AtLeast(1, configs.MAX_RUNS)] = 3
     keep: Annotated[float, configs.Above(0, 1)] = 1.0
 
     def __post_init__(self):
@@ -67,8 +67,8 @@ class Budget:
         config = self.config
         settings = " ".join(self.settings) or "no changes"
         text = (
-            f"Each network: {config.epochs} epochs of `{self.dataset}` "
-            f"({self.splits[0]}), recipe `{self.recipe}` ({settings}), batch "
+            f"Each network: {config.epochs} epochs of {self.dataset} "
+            f"({self.splits[0]}), recipe {self.recipe} ({settings}), batch "
             f"{config.batch_size}, {self.seeds} seed{'s' * (self.seeds > 1)}; "
             f"scored on {self.splits[1]}."
         )
@@ -222,10 +222,10 @@ def read_curve(
     curves = []
     for seed in range(budget.seeds):
         folder = _folder(pathlib.Path(workdir), name, seed)
-        path = folder / run_folder.METRICS_FILE
-        if path.exists():
-            rows = files.read_json_lines(path)
-            curves.append([_score(row, "val_") for row in rows])
+        rows = run_folder.read_metrics(folder / run_folder.METRICS_FILE)
+        scores = [_score(row, "val_") for row in rows]
+        if rows and None not in scores:
+            curves.append(scores)
     length = min(map(len, curves), default=0)
     if not length:
         return []
@@ -335,7 +335,7 @@ def _note_attempt(path, folder):
     begin = newest[0].name if newest else ""
     path.parent.mkdir(parents=True, exist_ok=True)
     files.append_json_line(path, {"checkpoint": begin})
-    rows = files.read_json_lines(path)
+    rows = files.read_json_lines(path, {"checkpoint": str})
     return sum(row["checkpoint"] == begin for row in rows)
 
 
@@ -361,8 +361,9 @@ def _train_once(folder, model, seed, budget, data_dir):
 
 def _score(row, prefix=""):
     for name in SCORES:
-        if prefix + name in row:
-            return row[prefix + name]
+        score = row.get(prefix + name)
+        if files.is_a(score, float):
+            return score
     return None
 
 

@@ -1,7 +1,6 @@
 """Progress and speed of a run: rates in the logs, a bar, a line, a file."""
 
 import os
-import pathlib
 import sys
 import time
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 import tqdm
 
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, run_folder
 
 # The logs that are shown to people: name, and format.
 SHOWN = {
@@ -24,6 +23,8 @@ SHOWN = {
 }
 # Between updates of the bar's text: reading the logs waits for the device.
 BAR_SECONDS = 0.5
+# Tells the rows of this process from those of earlier ones.
+PROCESS = int.from_bytes(os.urandom(6))
 
 
 class InputClock:
@@ -100,14 +101,18 @@ class Throughput(keras.callbacks.Callback):
 
 
 class JsonLines(keras.callbacks.Callback):
-    """Appends each epoch's logs, duration and end time to a JSON-lines file."""
+    """Appends each epoch's logs, duration and end time to a JSON-lines file.
+
+    The wall clock may be set at any time: `total_seconds` goes by "process" and
+    by "clock", the process's own.
+    """
 
     def __init__(self, path: str | os.PathLike):
         super().__init__()
         self.path = path
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self._begin = time.time()
+        self._begin = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         row = {key: float(value) for key, value in (logs or {}).items()}
@@ -116,8 +121,10 @@ class JsonLines(keras.callbacks.Callback):
             {
                 "epoch": epoch + 1,
                 **row,
-                "seconds": time.time() - self._begin,
+                "seconds": time.perf_counter() - self._begin,
                 "finished": time.time(),
+                "process": PROCESS,
+                "clock": time.perf_counter(),
             },
         )
 
@@ -188,14 +195,12 @@ def total_seconds(paths: Iterable[str | os.PathLike], begin: float) -> float:
       begin: `time.perf_counter()` when this process began.
     """
     seconds = time.perf_counter() - begin
-    started = time.time() - seconds
-    rows = [
-        row
-        for path in map(pathlib.Path, paths)
-        if path.exists()
-        for row in files.read_json_lines(path)
+    rows = [row for path in paths for row in run_folder.read_metrics(path)]
+    before = [
+        row["seconds"]
+        for row in rows
+        if row.get("process") != PROCESS or row["clock"] < begin
     ]
-    before = [row["seconds"] for row in rows if row["finished"] < started]
     return seconds + sum(before)
 
 

@@ -19,19 +19,23 @@ class TrainConfig:
     https://arxiv.org/abs/1905.11946, completed from the official code.
     """
 
-    epochs: Annotated[int, configs.AtLeast(1)] = 350
+    epochs: Annotated[int, configs.AtLeast(1, configs.MAX_EPOCHS)] = 350
     batch_size: Annotated[int, configs.AtLeast(1)] = 4096
     accumulation_steps: Annotated[int, configs.AtLeast(1)] = 1
     # Pixels a side; 0: the model's own.
-    resolution: Annotated[int, configs.ZeroOrAtLeast(variants.MIN_SIZE)] = 0
+    resolution: Annotated[int, variants.ZERO_OR_SIZE] = 0
     optimizer: Annotated[str, configs.OneOf("rmsprop", "sgd")] = "rmsprop"
     # Multiplied by batch_size / 256.
     learning_rate_per_256: Annotated[float, configs.Above(0)] = 0.016
     schedule: Annotated[str, configs.OneOf("stairs", "cosine")] = "stairs"
     # Of schedule "stairs": multiplies the rate every `decay_epochs`.
     decay_rate: Annotated[float, configs.Above(0, 1)] = 0.97
-    decay_epochs: Annotated[float, configs.Above(0)] = 2.4
-    warmup_epochs: Annotated[float, configs.AtLeast(0)] = 5.0
+    decay_epochs: Annotated[
+        float, configs.AtLeast(0.001, configs.MAX_EPOCHS)
+    ] = 2.4
+    warmup_epochs: Annotated[float, configs.AtLeast(0, configs.MAX_EPOCHS)] = (
+        5.0
+    )
     # Multiplies half the sum of squares, in the loss.
     weight_decay: Annotated[float, configs.AtLeast(0)] = 1e-5
     label_smoothing: Annotated[float, configs.Fraction()] = 0.1
@@ -43,19 +47,19 @@ class TrainConfig:
     augment: Annotated[
         str, configs.OneOf("none", "autoaugment", "randaugment", "augmix")
     ] = "autoaugment"
-    randaugment_layers: Annotated[int, configs.AtLeast(1)] = 2
+    randaugment_layers: Annotated[int, configs.AtLeast(1, 100)] = 2
     randaugment_magnitude: Annotated[
         float, configs.AtLeast(0, policies.MAX_MAGNITUDE)
     ] = 0.0
-    mixup_alpha: Annotated[float, configs.AtLeast(0)] = 0.0
-    cutmix_alpha: Annotated[float, configs.AtLeast(0)] = 0.0
+    mixup_alpha: Annotated[float, configs.AtLeast(0, policies.MAX_ALPHA)] = 0.0
+    cutmix_alpha: Annotated[float, configs.AtLeast(0, policies.MAX_ALPHA)] = 0.0
     random_erasing: Annotated[float, configs.Fraction()] = 0.0  # Probability.
     # Of a random crop, as a share of the image.
     min_area: Annotated[float, configs.Above(0, 1)] = 0.08
     flip: bool = True
     # Of evaluation, see `preprocessing.preprocess_for_eval`. The official value
     # suits 224 pixels; of much smaller images it would leave little.
-    crop_padding: Annotated[int, configs.AtLeast(0)] = 32
+    crop_padding: Annotated[int, configs.AtLeast(0, variants.MAX_SIZE)] = 32
     deep_pixels: Annotated[str, configs.OneOf(*policies.DEEP_PIXELS)] = "used"
     # "grouped" is the official code's rule: statistics are local on up to eight
     # devices; beyond that, groups of at least eight share them.
@@ -64,7 +68,7 @@ class TrainConfig:
     ] = "grouped"
     # Progressive training: equal shares of the epochs; empty: one stage.
     stage_resolutions: Annotated[
-        tuple[int, ...], configs.AtLeast(variants.MIN_SIZE)
+        tuple[int, ...], configs.AtLeast(variants.MIN_SIZE, variants.MAX_SIZE)
     ] = ()
     stage_magnitudes: Annotated[
         tuple[float, ...], configs.AtLeast(0, policies.MAX_MAGNITUDE)

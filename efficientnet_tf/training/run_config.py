@@ -1,19 +1,31 @@
 """What a run's config.json holds, and how one of an earlier version is read."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import typing
+from collections.abc import Iterator
 
 from absl import logging
 
 from efficientnet_tf.data import sources
 from efficientnet_tf.models import registry
-from efficientnet_tf.training import recipes
+from efficientnet_tf.training import distribution, recipes
 from efficientnet_tf.utils import configs, folder_options, run_folder
+
+if typing.TYPE_CHECKING:
+    import tensorflow as tf
 
 # Counts what changes the images or learning rates of a given recipe, so that a
 # resumed run can say so. 2: those of the official code.
 PIPELINE = 2
+# What is shown of a finished run.
+RESULT = {
+    **dict.fromkeys(("model", "dataset", "recipe"), str),
+    **dict.fromkeys(("top1", "seconds"), float),
+    **dict.fromkeys(("epochs", "train_images", "test_images"), int),
+}
 
 
 def describe(
@@ -41,12 +53,24 @@ def find_finished(run: dict, workdir: str | os.PathLike) -> dict | None:
     Raises:
       OSError, ValueError: see `run_folder.start_run`.
     """
-    finished = run_folder.start_run(workdir, run, _upgrade)
+    finished = run_folder.start_run(workdir, run, _upgrade, RESULT)
     if finished is not None:
         sources.warn_of_changes(run["dataset"], workdir)
     else:
         _warn_of_changes(workdir)
     return finished
+
+
+@contextlib.contextmanager
+def working_on(
+    run: dict, workdir: str | os.PathLike, devices: "tf.distribute.Strategy"
+) -> Iterator[dict | None]:
+    """See `run_folder.working_on`; of several workers only one writes."""
+    if not distribution.is_chief(devices):
+        yield None
+        return
+    with run_folder.working_on(workdir, run, _upgrade, RESULT) as finished:
+        yield finished
 
 
 def _warn_of_changes(workdir):

@@ -89,7 +89,7 @@ def train_and_evaluate(
 
     Raises:
       ValueError: an unknown name or setting, or a workdir of another run.
-      RuntimeError: the data cannot be read, or too many images are damaged.
+      RuntimeError: data that cannot be read; or another process is at the run.
       FloatingPointError: the loss became NaN or infinite.
       MemoryError: training cannot fit into this machine's memory.
       callbacks.Preempted: SIGTERM or SIGINT arrived; the state is saved.
@@ -98,21 +98,28 @@ def train_and_evaluate(
     variant = registry.get_variant(model_name)
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
     run |= {"recipe": recipe, **run_config.describe(model_name, config, folder)}
-    teachers.check(config.teacher)
-    distribution.check_xla(xla)
-    remote.check_service(data_service)
+    _check(config, xla, data_service)
     finished = run_config.find_finished(run, workdir)
     if finished is not None:
         return finished
     devices = _set_up(config, strategy)
-    folder = _begin_list(folder, workdir, config)
-    examples = _load_examples(dataset, splits, config, data_dir, folder)
-    feed = inputs.Feed(examples, config, variant, devices, data_service)
-    with devices.scope():
+    with run_config.working_on(run, workdir, devices) as finished:
+        if finished is not None:
+            return finished
+        folder = _begin_list(folder, workdir, config)
+        examples = _load_examples(dataset, splits, config, data_dir, folder)
+        feed = inputs.Feed(examples, config, variant, devices, data_service)
         state = _build(model_name, feed, xla)
-    row = _run(run, state, feed, workdir, profile_steps)
-    row |= split_duplicates.count(workdir, splits[1])
-    return _record(row, workdir, begin, devices)
+        row = _run(run, state, feed, workdir, profile_steps)
+        row |= split_duplicates.count(workdir, splits[1])
+        return _record(row, workdir, begin, devices)
+
+
+def _check(config, xla, data_service):
+    """Raises ValueError for what can be checked before any work."""
+    teachers.check(config.teacher)
+    distribution.check_xla(xla)
+    remote.check_service(data_service)
 
 
 def _begin_list(folder, workdir, config):
@@ -229,35 +236,36 @@ def _build(model_name, feed, xla):
     )
     # A network that is trained at several sizes has no fixed input shape.
     side = max(sizes) if len(sizes) == 1 else None
-    network = builder.build(
-        model_name,
-        classes=classes,
-        input_shape=(side, side, 3),
-        dropout_rate=config.dropout_rate,
-        drop_path_rate=config.drop_path_rate,
-    )
-    layers.set_statistics(network, config.batch_norm)
-    return train_state.create(
-        network,
-        optimizers.make_optimizer(config, feed.steps_per_epoch),
-        ema_decay=config.ema_decay,
-        label_smoothing=config.label_smoothing,
-        metrics=[
-            keras.metrics.CategoricalAccuracy("top1"),
-            keras.metrics.TopKCategoricalAccuracy(5, "top5"),
-        ],
-        jit_compile=distribution.use_xla(
-            xla, replicas=replicas, batch_norm=config.batch_norm
-        ),
-        steps_per_execution=inputs.steps_per_execution(
-            config.steps_per_execution, feed.steps_per_epoch
-        ),
-        weight_decay=config.weight_decay,
-        teacher=teachers.load(config.teacher, feed.class_names),
-        distill_temperature=config.distill_temperature,
-        distill_weight=config.distill_weight,
-        accumulation_steps=config.accumulation_steps,
-    )
+    with feed.devices.scope():
+        network = builder.build(
+            model_name,
+            classes=classes,
+            input_shape=(side, side, 3),
+            dropout_rate=config.dropout_rate,
+            drop_path_rate=config.drop_path_rate,
+        )
+        layers.set_statistics(network, config.batch_norm)
+        return train_state.create(
+            network,
+            optimizers.make_optimizer(config, feed.steps_per_epoch),
+            ema_decay=config.ema_decay,
+            label_smoothing=config.label_smoothing,
+            metrics=[
+                keras.metrics.CategoricalAccuracy("top1"),
+                keras.metrics.TopKCategoricalAccuracy(5, "top5"),
+            ],
+            jit_compile=distribution.use_xla(
+                xla, replicas=replicas, batch_norm=config.batch_norm
+            ),
+            steps_per_execution=inputs.steps_per_execution(
+                config.steps_per_execution, feed.steps_per_epoch
+            ),
+            weight_decay=config.weight_decay,
+            teacher=teachers.load(config.teacher, feed.class_names),
+            distill_temperature=config.distill_temperature,
+            distill_weight=config.distill_weight,
+            accumulation_steps=config.accumulation_steps,
+        )
 
 
 def _fit(state, feed, workdir, profile_steps):
@@ -376,6 +384,6 @@ def _plot(workdir):
             CURVES_FILE,
         )
         return
-    rows = files.read_json_lines(workdir / run_folder.METRICS_FILE)
+    rows = run_folder.read_metrics(workdir / run_folder.METRICS_FILE)
     image = figures.curves_image(rows, CHARTS)
     figures.write_png(workdir / CURVES_FILE, image)

@@ -23,6 +23,19 @@ from efficientnet_tf.utils import files
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
+# What a field or a flag may hold, whatever else its constraint says: TensorFlow
+# counts in int32, and computes in float32.
+MAX_INT = 2**31 - 1
+MAX_FLOAT = 3.4e38
+MIN_FLOAT = 1.2e-38  # Smaller ones lose their digits, and their inverse is inf.
+
+# A run's longest, which leaves its steps countable.
+MAX_EPOCHS = 1_000_000
+MAX_RUNS = 10_000  # Of one network, by seeds or by a search.
+
+# Of a value in a message.
+_MAX_SHOWN = 60
+
 
 @dataclasses.dataclass(frozen=True)
 class AtLeast:
@@ -40,7 +53,7 @@ class AtLeast:
         )
 
     def holds(self, value: float) -> bool:
-        return math.isfinite(value) and self.low <= value <= self.high
+        return self.low <= value <= self.high and value < math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,21 +69,22 @@ class Above:
         return f"above {self.low:g}{limit}"
 
     def holds(self, value: float) -> bool:
-        return math.isfinite(value) and self.low < value <= self.high
+        return self.low < value <= self.high and value < math.inf
 
 
 @dataclasses.dataclass(frozen=True)
 class ZeroOrAtLeast:
-    """0, which turns something off, or finite numbers from `low` on."""
+    """0, which turns something off, or finite numbers from `low` to `high`."""
 
     low: float
+    high: float = math.inf
 
     @property
     def words(self) -> str:
-        return f"0 or at least {self.low:g}"
+        return f"0 or {AtLeast(self.low, self.high).words}"
 
     def holds(self, value: float) -> bool:
-        return value == 0 or self.low <= value < math.inf
+        return value == 0 or AtLeast(self.low, self.high).holds(value)
 
 
 class Fraction:
@@ -105,7 +119,7 @@ def check(config: Any) -> None:
     Args:
       config: a dataclass annotated as this module's docstring shows.
     """
-    check_types(config)
+    _check_types(config)
     hints = typing.get_type_hints(type(config), include_extras=True)
     for field, hint in hints.items():
         value = getattr(config, field)
@@ -114,9 +128,42 @@ def check(config: Any) -> None:
             for item in items:
                 if item is not None and not constraint.holds(item):
                     raise ValueError(
-                        f"{field}={value!r} must be {constraint.words}."
+                        f"{field}={show(value)} must be {constraint.words}."
                         + suggest(item, getattr(constraint, "choices", ()))
                     )
+    _check_numbers(config)
+
+
+def check_number(name: str, value: float) -> None:
+    """Raises ValueError for a number that no computation could use.
+
+    Args:
+      name: of the field or flag.
+      value: of type int or float; of a float, infinity and "not a number" are
+        refused too.
+    """
+    if isinstance(value, int):
+        if abs(value) > MAX_INT:
+            raise ValueError(
+                f"{name}={show(value)} must be between {-MAX_INT} and "
+                f"{MAX_INT}."
+            )
+    elif not (value == 0 or MIN_FLOAT <= abs(value) <= MAX_FLOAT):
+        raise ValueError(
+            f"{name}={value!r} must be 0, or a finite number between "
+            f"{MIN_FLOAT:g} and {MAX_FLOAT:g} in size."
+        )
+
+
+def show(value: Any) -> str:
+    """Returns the representation of a value, shortened, for messages."""
+    if isinstance(value, int) and abs(value) > 10**_MAX_SHOWN:
+        # Python writes out no more than 4300 digits.
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value)
+    if len(text) <= _MAX_SHOWN:
+        return text
+    return f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"
 
 
 def suggest(name: Any, choices: Iterable[str]) -> str:
@@ -217,7 +264,15 @@ def with_overrides(config: Any, overrides: Iterable[str]) -> Any:
 
 
 def check_types(config: Any) -> None:
-    """Raises ValueError for a field whose value is not of its declared type."""
+    """Raises ValueError for a field whose value is not of its declared type.
+
+    Numbers must be such as `check_number` lets pass.
+    """
+    _check_types(config)
+    _check_numbers(config)
+
+
+def _check_types(config):
     for field, kind in typing.get_type_hints(type(config)).items():
         value = getattr(config, field)
         base, optional, many = _unwrap(kind)
@@ -231,9 +286,27 @@ def check_types(config: Any) -> None:
             _is_a(item, base) for item in items
         ):
             raise ValueError(
-                f"{field}={value!r} must be "
+                f"{field}={show(value)} must be "
                 f"{'a tuple of' if many else 'of type'} {base.__name__}."
             )
+
+
+def _check_numbers(config):
+    for field, kind in typing.get_type_hints(type(config)).items():
+        value = getattr(config, field)
+        base, _, _ = _unwrap(kind)
+        for item in value if isinstance(value, tuple) else (value,):
+            if base is float and item is not None:
+                check_number(field, _as_float(item))
+            elif base is int and item is not None:
+                check_number(field, item)
+
+
+def _as_float(value):
+    try:
+        return float(value)
+    except OverflowError:  # Of an integer.
+        return math.inf if value > 0 else -math.inf
 
 
 def _unwrap(kind):
@@ -266,5 +339,5 @@ def _parse(name, text, kind):
         return base(text)
     except (KeyError, ValueError):
         raise ValueError(
-            f"{name} must be of type {base.__name__}, got {text!r}."
+            f"{name} must be of type {base.__name__}, got {show(text)}."
         ) from None

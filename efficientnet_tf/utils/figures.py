@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from efficientnet_tf.utils import extras, files
+from efficientnet_tf.utils import chart_text, extras, files
 
 if typing.TYPE_CHECKING:
     from matplotlib import axes as mpl_axes, figure as mpl_figure
@@ -45,7 +45,8 @@ def curves_image(
     for axes, (title, names) in zip(panels, charts.items(), strict=True):
         for name in names:
             if rows and name in rows[0]:
-                axes.plot(epochs, [row[name] for row in rows], label=name)
+                values = [row.get(name, np.nan) for row in rows]
+                axes.plot(epochs, values, label=name)
         axes.set_title(title)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
@@ -70,8 +71,10 @@ def confusion_image(
     axes.set_ylabel("true")
     if len(class_names) <= MAX_NAMED_CLASSES:
         ticks = range(len(class_names))
-        axes.set_xticks(ticks, class_names, rotation=90)
-        axes.set_yticks(ticks, class_names)
+        # A tick's text is set again when it is drawn.
+        names = [chart_text.show(name, MAX_CAPTION) for name in class_names]
+        axes.set_xticks(ticks, names, rotation=90)
+        axes.set_yticks(ticks, names)
     return rasterize(drawing)
 
 
@@ -94,6 +97,7 @@ def rasterize(drawing: "mpl_figure.Figure") -> np.ndarray:
     """Returns a figure as uint8 [H, W, 3]."""
     from PIL import Image
 
+    chart_text.prepare(drawing)
     buffer = io.BytesIO()
     drawing.savefig(buffer, format="png", dpi=100)
     return np.asarray(Image.open(buffer).convert("RGB"))
@@ -123,7 +127,7 @@ def captioned_image(
         axes.set_axis_off()
     for axes, image, caption in zip(panels, images, captions, strict=False):
         axes.imshow(np.asarray(image))
-        axes.set_title(caption[:MAX_CAPTION], fontsize=9)
+        axes.set_title(chart_text.show(caption, MAX_CAPTION), fontsize=9)
     return rasterize(drawing)
 
 
@@ -161,7 +165,7 @@ def _draw_bars(axes, pairs):
     places = range(len(pairs))
     axes.barh(places, shares, color="tab:blue", alpha=0.35)
     for place, (name, share) in enumerate(pairs):
-        text = f"{name[:MAX_CAPTION]}  {share:.1%}"
+        text = f"{chart_text.show(name, MAX_CAPTION)}  {share:.1%}"
         axes.text(0.02, place, text, verticalalignment="center", fontsize=9)
     axes.set_xlim(0, 1)
     axes.set_ylim(len(pairs) - 0.5, -0.5)

@@ -1,12 +1,16 @@
 """Atomic writing: a reader sees a whole file or none."""
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
 import pathlib
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+import time
+import types
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from absl import logging
@@ -18,6 +22,10 @@ RECORDS_PREFIX = "records:"
 
 # How the names of unfinished files begin.
 PREFIX = ".tmp-"
+# An unfinished file that has not grown for so long is of a killed process.
+STALE_SECONDS = 3600
+
+NOTHING: Mapping[str, type] = types.MappingProxyType({})
 
 
 @contextlib.contextmanager
@@ -61,8 +69,23 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` as one UTF-8 file, atomically."""
-    write_bytes(path, text.encode())
+    """Writes `text` as one UTF-8 file, atomically.
+
+    Parts of file names that are in no encoding become escapes.
+    """
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def shorten_name(name: str, most: int = 180) -> str:
+    """Returns a file's name of at most so many bytes: file systems have 255.
+
+    A longer one keeps its beginning, and gets a digest of the whole.
+    """
+    data = os.fsencode(name)
+    if len(data) <= most:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:16]
+    return data[: most - 17].decode(errors="ignore") + f"-{digest}"
 
 
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
@@ -96,24 +119,38 @@ def append_json_line(path: str | os.PathLike, value: Any) -> None:
         os.fsync(file.fileno())
 
 
-def read_json_lines(path: str | os.PathLike) -> list[Any]:
-    """Returns the objects of a JSON-lines file, less an incomplete last line.
+def read_json_lines(
+    path: str | os.PathLike, needs: Mapping[str, type] = NOTHING
+) -> list[dict[str, Any]]:
+    """Returns the objects of a JSON-lines file.
+
+    An incomplete last line, left by a killed process, is dropped; any other
+    line that is no such object stays in the file and is named in a warning.
+
+    Args:
+      path: the file.
+      needs: {field: type} of what each object must have; float: any number.
 
     Raises:
-      ValueError: a line before the last one is not JSON.
+      OSError: it cannot be read, or is no regular file.
     """
-    lines = pathlib.Path(path).read_text().splitlines()
+    *whole, tail = read_bytes(path).split(b"\n")
     rows = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate([*whole, tail], start=1):
         if not line.strip():
             continue
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            if number < len(lines):
-                raise ValueError(
-                    f"{path}, line {number} is not JSON: {line[:60]!r}"
-                ) from None
+            row = _parse(line)
+        except ValueError:
+            row = None
+            if number > len(whole):
+                break
+        if isinstance(row, dict) and all(
+            is_a(row.get(name), kind) for name, kind in needs.items()
+        ):
+            rows.append(row)
+        else:
+            _warn_of_line(str(path), number, line[:60])
     return rows
 
 
@@ -161,6 +198,8 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
 def prune(folder: str | os.PathLike, limit: int) -> None:
     """Removes the least recently used files of a cache until it fits a limit.
 
+    What killed processes have left unfinished goes first.
+
     Args:
       folder: the cache; a file's modification time is when it was last used.
       limit: bytes that all files together may take.
@@ -170,7 +209,10 @@ def prune(folder: str | os.PathLike, limit: int) -> None:
         # Another process may remove it first.
         with contextlib.suppress(FileNotFoundError):
             status = path.stat()
-            if path.is_file() and not path.name.startswith(PREFIX):
+            if path.name.startswith(PREFIX):
+                if time.time() - status.st_mtime > STALE_SECONDS:
+                    remove(path)
+            elif path.is_file():
                 found.append((status.st_mtime, status.st_size, path))
     total = 0
     for _, size, path in sorted(found, reverse=True):
@@ -189,12 +231,41 @@ def remove(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def _parse(data):
+    """Returns the value of JSON in bytes; ValueError says what is wrong."""
+    try:
+        return json.loads(data.decode())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON, {error}") from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8") from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def _is_json(text):
     try:
-        json.loads(text)
+        _parse(text)
     except ValueError:
         return False
     return True
+
+
+def is_a(value: Any, kind: type) -> bool:
+    """Whether a JSON value is of a type; float: any number."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
+
+
+@functools.cache  # Once: files of running studies are read again and again.
+def _warn_of_line(path, number, start):
+    logging.warning(
+        "%s, line %d is left out, it is not one of ours: %r",
+        path,
+        number,
+        start.decode(errors="replace"),
+    )
 
 
 def _flush(path):

@@ -1,14 +1,22 @@
 """The folders of runs and studies: names of their files, and how they start."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import filelock
 from absl import logging
 
-from efficientnet_tf.utils import configs, documents, files, untrusted
+from efficientnet_tf.utils import (
+    configs,
+    documents,
+    files,
+    run_lock,
+    untrusted,
+)
 
 # In a run's folder.
 CONFIG_FILE = "config.json"
@@ -17,6 +25,9 @@ METRICS_FILE = "metrics.jsonl"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
 EXAMPLES = "examples"  # A few images that the run was scored on.
+
+# What each of its rows has.
+METRICS = {"epoch": float, "seconds": float}
 
 # Of a run on a folder of images: which file was in which split, files that
 # could not be read, and images that several splits have in common.
@@ -45,6 +56,7 @@ def start_run(
     workdir: str | os.PathLike,
     run: dict,
     upgrade: Callable[[dict], dict] = dict,
+    needs: Mapping[str, type] = files.NOTHING,
 ) -> dict | None:
     """Checks a run's folder; returns the result of a finished run, or None.
 
@@ -52,9 +64,11 @@ def start_run(
       workdir: the folder; it need not exist.
       run: the run's config.
       upgrade: converts a config of an earlier version to the present one.
+      needs: see `check_result`.
 
     Raises:
-      OSError: `workdir` cannot be made or used as an output folder.
+      OSError: `workdir` cannot be made or used as an output folder, or what is
+        in it is damaged.
       ValueError: it holds another run.
     """
     workdir = pathlib.Path(workdir)
@@ -62,8 +76,31 @@ def start_run(
     check_run(workdir / CONFIG_FILE, run, upgrade)
     result = last_result(workdir)
     if result is not None:
+        check_result(workdir, result, needs)
         logging.info("%s is finished; delete it to train again.", workdir)
     return result
+
+
+@contextlib.contextmanager
+def working_on(
+    workdir: str | os.PathLike,
+    run: dict,
+    upgrade: Callable[[dict], dict] = dict,
+    needs: Mapping[str, type] = files.NOTHING,
+) -> Iterator[dict | None]:
+    """Yields the result of `start_run`; None: the run is this process's alone.
+
+    Raises:
+      OSError, ValueError: see `start_run`.
+      run_lock.InUse: another process is at it.
+    """
+    finished = start_run(workdir, run, upgrade, needs)
+    if finished is not None:
+        yield finished
+        return
+    with run_lock.hold(workdir, CONFIG_FILE):
+        # Another process may have begun or ended it meanwhile.
+        yield start_run(workdir, run, upgrade, needs)
 
 
 def has_begun(workdir: str | os.PathLike) -> bool:
@@ -126,9 +163,13 @@ def start_study(plan: Any, workdir: str | os.PathLike) -> None:
     path = workdir / PLAN_FILE
     # The plan of an earlier version lacks later fields, which did not matter.
     defaults = configs.list_defaults(plan)
-    check_run(path, dataclasses.asdict(plan), lambda there: defaults | there)
-    if not path.exists():
-        files.write_json(path, dataclasses.asdict(plan))
+    workdir.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(workdir / "plan.lock"):  # Two may begin at once.
+        check_run(
+            path, dataclasses.asdict(plan), lambda there: defaults | there
+        )
+        if not path.exists():
+            files.write_json(path, dataclasses.asdict(plan))
 
 
 def check_run(
@@ -164,11 +205,39 @@ def check_run(
             )
 
 
+def check_result(
+    workdir: str | os.PathLike, row: dict, needs: Mapping[str, type]
+) -> None:
+    """Raises OSError for a result that no run of its kind has written.
+
+    Args:
+      workdir: the run's folder.
+      row: of `last_result`.
+      needs: {field: type}; float: any number.
+    """
+    wrong = [n for n, kind in needs.items() if not files.is_a(row.get(n), kind)]
+    if wrong:
+        raise OSError(
+            f"{pathlib.Path(workdir) / RESULTS_FILE} is damaged: its last row "
+            f"has no {wrong[0]} that a run of this kind writes; delete the row "
+            "to end the run again."
+        )
+
+
 def last_result(folder: str | os.PathLike) -> dict | None:
     """Returns the latest result in a run's folder, or None."""
     path = pathlib.Path(folder) / RESULTS_FILE
-    if not path.exists():
-        return None
-    untrusted.check_file(path)
-    rows = files.read_json_lines(path)
-    return documents.check_object(rows[-1], {}, path) if rows else None
+    rows = files.read_json_lines(path) if path.exists() else []
+    return rows[-1] if rows else None
+
+
+def read_metrics(path: str | os.PathLike) -> list[dict[str, float]]:
+    """Returns the rows of a run's `METRICS_FILE`; [] if it has none yet."""
+    if not os.path.exists(path):
+        return []
+    rows = files.read_json_lines(path, METRICS)
+    # All else that a row of `progress.JsonLines` has is a number, too.
+    return [
+        {k: v for k, v in row.items() if isinstance(v, int | float)}
+        for row in rows
+    ]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import filelock
 from absl import logging
 
-from efficientnet_tf.utils import files, run_folder
+from efficientnet_tf.utils import files, run_folder, run_lock
 
 # Set in the processes of `run_workers`.
 WORKER_VARIABLE = "EFFICIENTNET_TF_WORKER"
@@ -61,7 +61,7 @@ def work(
                     if has_ended(folder):
                         continue
                     do(name)
-            except filelock.Timeout:
+            except (filelock.Timeout, run_lock.InUse):
                 busy = True
                 continue
             if on_run is not None:

@@ -22,7 +22,7 @@ from efficientnet_tf.data import (
     resumable,
     sources,
 )
-from efficientnet_tf.utils import cache_folder, messages
+from efficientnet_tf.utils import cache_folder, messages, tables
 
 SIDE = 20_000
 PICTURE = image_files.make_picture(64, 48)
@@ -328,7 +328,7 @@ def test_what_tensorflow_says_is_told_without_its_graph(tmp_path):
         list(missing.map(tf.io.read_file))
     said = messages.without_graph(str(caught.value))
     assert said == f"{tmp_path}/x.png; No such file or directory"
-    assert messages.one_line("a\nb\x1b[2Jé\udcff") == "a\\nb\\x1b[2Jé\udcff"
+    assert tables.to_line("a\nb\x1b[2Jé\udcff") == "a\\nb\\x1b[2Jé\udcff"
 
 
 def test_postscript_is_not_run(tmp_path):

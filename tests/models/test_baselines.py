@@ -158,7 +158,7 @@ def test_a_small_one_learns_its_images_and_survives_saving(name, tmp_path):
         ({"model": "vit", "width": float("nan")}, "width=nan must be"),
         (
             {"model": "vit", "resolution": 16},
-            "resolution=16 must be at least 32",
+            "resolution=16 must be between 32 and 16384",
         ),
         (
             {"model": "vit", "heads": 3},

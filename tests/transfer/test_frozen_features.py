@@ -75,6 +75,8 @@ def test_damaged_features_are_computed_again(network, cache, caplog):
         )
         np.testing.assert_array_equal(again, first)
         assert file.read_bytes() == whole
+    # One is kept to look at.
+    assert sorted(p.suffix for p in cache.iterdir()) == [".damaged", ".npz"]
     assert caplog.text.count("computing it again") == 2
 
 

@@ -218,3 +218,36 @@ def test_an_unknown_row_names_the_choices():
         match="recipe 'tow'; choose one of one, two. Did you mean 'two'[?]",
     ):
         configs.choose(rows, "tow")
+
+
+NO_NUMBERS = [
+    ("epochs", 10**400, "epochs=an integer of 1329 bits must be between"),
+    ("epochs", 2**31, "epochs=2147483648 must be between -2147483647 and"),
+    ("epochs", -(10**30), "epochs=-10+ must be between"),
+    ("rate", 1e308, r"rate=1e\+308 must be 0, or a finite number between"),
+    ("rate", 1e-320, "rate=1e-320 must be 0, or a finite number between"),
+    ("rate", float("nan"), "rate=nan must be 0, or a finite"),
+    ("rate", -float("inf"), "rate=-inf must be 0, or a finite"),
+    ("rate", 10**400, "rate=inf must be 0, or a finite"),
+    ("limit", 2**63, "limit=9223372036854775808 must be between"),
+    ("sweep", (1.0, float("inf")), "sweep=inf must be 0, or a finite"),
+    ("sizes", (32, 10**30), "sizes=10+ must be between"),
+]
+
+
+@pytest.mark.parametrize(
+    "field,value,message", NO_NUMBERS, ids=[row[2] for row in NO_NUMBERS]
+)
+def test_a_number_that_nothing_could_compute_with_is_refused(
+    field, value, message
+):
+    config = dataclasses.replace(Config(), **{field: value})
+    for check in (configs.check, configs.check_types):
+        with pytest.raises(ValueError, match=message) as caught:
+            check(config)
+        assert len(str(caught.value)) < 150
+
+
+def test_numbers_at_the_ends_are_taken():
+    ends = {"epochs": 2**31 - 1, "rate": 3.4e38, "limit": -(2**31) + 1}
+    configs.check(dataclasses.replace(Config(), **ends, sweep=(1.2e-38, 0.0)))

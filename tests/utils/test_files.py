@@ -99,10 +99,10 @@ def test_a_cache_that_is_too_large_loses_what_is_longest_unused(tmp_path):
     (tmp_path / "locks").mkdir()
     files.prune(tmp_path, 200)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"new", "middle", ".tmp-1-begun", "locks"}
+    assert names == {"new", "middle", "locks"}
     files.prune(tmp_path, 99)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {".tmp-1-begun", "locks"}
+    assert names == {"locks"}
 
 
 def test_json_is_written_whole(tmp_path):
@@ -139,13 +139,6 @@ def test_reading_leaves_a_torn_last_line_out(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"a": 1}\n\n{"a": 2')
     assert files.read_json_lines(path) == [{"a": 1}]
-
-
-def test_damage_before_the_last_line_is_named(tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text('{"a": 1}\nnonsense\n{"a": 2}\n')
-    with pytest.raises(ValueError, match="line 2 is not JSON: 'nonsense'"):
-        files.read_json_lines(path)
 
 
 def test_a_folder_that_cannot_be_is_refused_and_nothing_is_made(tmp_path):

@@ -53,9 +53,9 @@ class Section:
 
 def to_markdown(title: str, sections: Iterable[Section]) -> str:
     """Returns the report in Markdown; pictures are files beside it."""
-    blocks = [f"# {title}"]
+    blocks = [f"# {tables.escape_markdown(title)}"]
     for section in sections:
-        blocks.append(f"## {section.title}")
+        blocks.append(f"## {tables.escape_markdown(section.title)}")
         blocks += map(_markdown_part, section.parts)
     return "\n\n".join(blocks) + "\n"
 
@@ -76,9 +76,10 @@ def to_html(title: str, sections: Iterable[Section]) -> str:
 
 def _markdown_part(part):
     if isinstance(part, str):
-        return part
+        return tables.escape_markdown(part)
     if isinstance(part, Picture):
-        return f"![{part.caption}]({part.name})\n\n{part.caption}"
+        caption = tables.escape_markdown(part.caption)
+        return f"![{caption}]({part.name})\n\n{caption}"
     return tables.to_markdown(part.header, part.rows)
 
 

@@ -4,7 +4,6 @@ A plain grid does not come here, so it runs without Optuna.
 """
 
 import contextlib
-import functools
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -16,20 +15,14 @@ from absl import logging
 
 from efficientnet_tf.utils import workers
 from transfer import recipes
-from transfer.sweep import plan as plan_lib
+from transfer.sweep import plan as plan_lib, study_file
 
-STUDY_FILE = "study.db"
 # Epochs, or rounds, before ASHA or the median rule judges a run.
 MIN_ROUNDS = 2
 
 RUNNING = (optuna.trial.TrialState.RUNNING,)
 WAITING = (optuna.trial.TrialState.WAITING,)
 _SCORED = (optuna.trial.TrialState.COMPLETE,)
-_ENDED = (
-    *_SCORED,
-    optuna.trial.TrialState.PRUNED,
-    optuna.trial.TrialState.FAIL,
-)
 
 
 class Judge(keras.callbacks.Callback):
@@ -38,13 +31,26 @@ class Judge(keras.callbacks.Callback):
     def __init__(self, trial: optuna.Trial):
         super().__init__()
         self.trial = trial
+        self.rounds: dict[int, float] = {}
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         logs = logs or {}
         # Averaged weights, where there are any, are what is scored in the end.
         name = "val_ema_top1" if "val_ema_top1" in logs else "val_top1"
-        self.trial.report(float(logs[name]), epoch + 1)
-        if self.trial.should_prune():
+        score = float(logs[name])
+        try:
+            self.trial.report(score, epoch + 1)
+            hopeless = self.trial.should_prune()
+        # SQLAlchemy raises a dozen kinds on a database that is gone, locked or
+        # damaged; a training of hours does not end by that.
+        except Exception as error:
+            reason = (
+                str(error).strip().splitlines() or [type(error).__name__]
+            )[0]
+            logging.warning("This run goes on unjudged: %s", reason)
+            return
+        self.rounds[epoch + 1] = score
+        if hopeless:
             raise optuna.TrialPruned
 
 
@@ -68,6 +74,7 @@ def step(
     Returns:
       "ran", "busy" if only runs of other processes are left, or "done".
     """
+    workdir = pathlib.Path(workdir)
     study = open_study(plan, workdir, cell)
     with contextlib.ExitStack() as held:
         with workers.lock(workdir, cell.slug):
@@ -75,7 +82,8 @@ def step(
             # Under the lock: a dead trial ends before it is replaced.
             running = study.get_trials(deepcopy=False, states=RUNNING)
         if trial is not None:
-            _try(study, trial, train)
+            _try(workdir, cell, trial, train)
+            open_study(plan, workdir, cell)  # Which tells it how it ended.
             tidy(trial.user_attrs["point"])
             return "ran"
     return "busy" if running else "done"
@@ -85,9 +93,9 @@ def count_ended(
     plan: plan_lib.Plan, workdir: str | os.PathLike, cell: plan_lib.Cell
 ) -> int:
     """Returns how many runs of a cell's search have ended."""
-    if not (pathlib.Path(workdir) / STUDY_FILE).exists():
+    if not study_file.exists(pathlib.Path(workdir), cell.slug):
         return 0
-    return len(_list_ended(open_study(plan, workdir, cell)))
+    return len(study_file.list_ended(open_study(plan, workdir, cell)))
 
 
 def best_point(
@@ -96,9 +104,15 @@ def best_point(
     """Returns the overrides of the best trial; None if no trial has a score."""
     study = open_study(plan, workdir, cell)
     scored = study.get_trials(deepcopy=False, states=_SCORED)
-    # The first of equals, so that every process chooses the same.
-    best = max(scored, key=lambda t: (t.value, -t.number), default=None)
+    # Of equals the grid's first point, or the lowest values: not by number,
+    # which changes if a trial's process is killed.
+    best = max(scored, key=_rank, default=None)
     return best and best.user_attrs["point"]
+
+
+def _rank(trial):
+    params = trial.params
+    return trial.value, [-params[name] for name in sorted(params)]
 
 
 def open_study(
@@ -109,16 +123,12 @@ def open_study(
     workdir = pathlib.Path(workdir)
     workdir.mkdir(parents=True, exist_ok=True)
     with workers.lock(workdir, "storage"):
-        study = optuna.create_study(
-            storage=_storage(str(workdir / STUDY_FILE)),
-            study_name=cell.slug,
-            direction="maximize",
-            load_if_exists=True,
-            pruner=_make_pruner(plan.pruner),
+        study = study_file.open_study(
+            workdir, cell.slug, _make_pruner(plan.pruner)
         )
         if plan.sampler == "grid":
             # One query for all points, not one for each.
-            there = [t.system_attrs["fixed_params"] for t in study.trials]
+            there = [_params(trial) for trial in study.trials]
             for number in range(plan_lib.search_size(plan, cell)):
                 if {"point": number} not in there:
                     study.enqueue_trial({"point": number})
@@ -166,16 +176,18 @@ def _claim(study, plan, workdir, cell, held):
                 _replace(study, trial)
     left = study.get_trials(deepcopy=False, states=WAITING)
     if plan.sampler == "tpe":
-        started = len(_list_ended(study)) + len(
+        started = len(study_file.list_ended(study)) + len(
             study.get_trials(deepcopy=False, states=RUNNING)
         )
         left = left or started < plan.trials
     if not left:
         return None
-    # A seed for each trial, whichever process makes it.
-    study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
+    # A seed for each trial, whichever process makes it, and however often.
+    number = len(study.trials) - sum(map(_was_killed, study.user_attrs))
+    study.sampler = optuna.samplers.TPESampler(seed=number)
     trial = study.ask()
     held.enter_context(workers.lock(workdir, f"{cell.slug}-{trial.number}", 0))
+    trial.set_user_attr("id", study_file.make_id())
     # Before the trial can be seen as running without its parameters.
     trial.set_user_attr("point", suggest(plan, cell, trial))
     return trial
@@ -188,47 +200,43 @@ def _replace(study, dead):
     still finds it to replace.
     """
     # It may have died before it took them over from the queue.
-    params = dead.system_attrs.get("fixed_params", dead.params)
+    params = _params(dead)
     waiting = study.get_trials(deepcopy=False, states=WAITING)
-    if params not in [t.system_attrs["fixed_params"] for t in waiting]:
+    if params not in map(_params, waiting):
         study.enqueue_trial(params)
-    study.set_user_attr(f"killed-{dead.number}", True)
+    study.set_user_attr(f"{study_file.KILLED}{dead.number}", True)
     study.tell(dead.number, state=optuna.trial.TrialState.FAIL)
 
 
-def _try(study, trial, train):
-    """Does the run of a trial, and tells the study how it ended."""
+def _params(trial):
+    return trial.system_attrs.get("fixed_params", trial.params)
+
+
+def _try(workdir, cell, trial, train):
+    """Does the run of a trial, and logs how it ended."""
+    judge, value, state = Judge(trial), None, "FAIL"
     try:
-        row = train(trial.user_attrs["point"], [Judge(trial)])
+        value = train(trial.user_attrs["point"], [judge])["score"]
+        state = "COMPLETE"
     except optuna.TrialPruned:
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        state = "PRUNED"
     except Exception as error:
         if not workers.is_runs_own(error):
             raise
-        logging.warning(
-            "%s, trial %d: %s", study.study_name, trial.number, error
+        logging.warning("%s, trial %d: %s", cell.slug, trial.number, error)
+    with workers.lock(workdir, "storage"):
+        study_file.log_end(
+            workdir,
+            cell.slug,
+            trial,
+            state=state,
+            value=value,
+            rounds=judge.rounds,
         )
-        trial.set_user_attr("diverged", str(error))
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    else:
-        study.tell(trial, row["score"])
 
 
-def _list_ended(study):
-    """Returns the trials that ended, without those that were killed."""
-    killed = study.user_attrs
-    return [
-        trial
-        for trial in study.get_trials(deepcopy=False, states=_ENDED)
-        if f"killed-{trial.number}" not in killed
-    ]
-
-
-@functools.cache
-def _storage(path):
-    return optuna.storages.RDBStorage(
-        f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": 60}}
-    )
+def _was_killed(attribute):
+    return attribute.startswith(study_file.KILLED)
 
 
 def _make_pruner(name):

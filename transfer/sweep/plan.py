@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from efficientnet_tf.models import registry, variants
-from efficientnet_tf.utils import configs, folder_options
+from efficientnet_tf.utils import configs, files, folder_options
 from efficientnet_tf.weights import catalog, families
 from transfer import protocols, recipes, tasks
 
@@ -29,9 +29,9 @@ class Plan:
     models: tuple[str, ...]
     recipes: tuple[str, ...]
     weights: str | None = "imagenet"
-    seeds: Annotated[int, configs.AtLeast(1)] = 1
+    seeds: Annotated[int, configs.AtLeast(1, configs.MAX_RUNS)] = 1
     sampler: Annotated[str, configs.OneOf(*SAMPLERS)] = "grid"
-    trials: Annotated[int, configs.AtLeast(1)] = 20
+    trials: Annotated[int, configs.AtLeast(1, configs.MAX_RUNS)] = 20
     pruner: Annotated[str, configs.OneOf(*PRUNERS)] = "none"
     search: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
@@ -125,7 +125,7 @@ class Cell:
 
 def to_file_name(name: str) -> str:
     """Returns a name without what may not stand in a file's name."""
-    return re.sub(r"[^\w.-]+", "_", name)
+    return files.shorten_name(re.sub(r"[^\w.-]+", "_", name))
 
 
 def points(plan: Plan, recipe: str) -> list[dict]:

@@ -17,7 +17,13 @@ import filelock
 import keras
 from absl import logging
 
-from efficientnet_tf.utils import files, run_folder, workers
+from efficientnet_tf.utils import (
+    files,
+    run_folder,
+    run_lock,
+    tables,
+    workers,
+)
 from transfer import finetune, recipes
 from transfer.sweep import image_lists, plan as plan_lib
 
@@ -250,7 +256,7 @@ class _Grid:
                     if not ended:
                         self._do(run)
                     self._tidy(run)
-            except filelock.Timeout:
+            except (filelock.Timeout, run_lock.InUse):
                 state = "busy"
                 continue
             if not ended:
@@ -307,6 +313,7 @@ class _Grid:
         from tensorboard.plugins.hparams import api
 
         values = dataclasses.asdict(run.cell)
+        values = {name: tables.to_unicode(v) for name, v in values.items()}
         values |= {field: getattr(run.config, field) for field in run.shown}
         writer = tf.summary.create_file_writer(str(self._board(run)))
         with writer.as_default():
@@ -361,11 +368,14 @@ def _name(point):
         f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in point.items()
     ]
-    return re.sub(r"[^\w.,=+-]+", "_", ",".join(parts))
+    return files.shorten_name(re.sub(r"[^\w.,=+-]+", "_", ",".join(parts)))
 
 
 def _last_row(folder):
-    return run_folder.last_result(folder)
+    row = run_folder.last_result(folder)
+    if row and "failed" not in row:
+        run_folder.check_result(folder, row, {"score": float})
+    return row
 
 
 def _searched(workdir, cell, point):

@@ -85,8 +85,8 @@ def test_marked_rows_are_marked_on_the_page():
 
 def test_markdown_has_the_same_parts_in_the_same_order():
     assert html_lib.to_markdown("Title", SECTIONS) == (
-        "# Title\n\n## Sets & <others>\n\nOne paragraph.\n\n"
-        "| task | ours |\n| --- | --- |\n| a\\|b | 95.0 |\n| <c> | 90.0 |\n"
+        "# Title\n\n## Sets & &lt;others>\n\nOne paragraph.\n\n"
+        "| task | ours |\n| --- | --- |\n| a\\|b | 95.0 |\n| &lt;c> | 90.0 |\n"
         "| mean |  |\n\n"
         '![Of "a" & b.](curves.png)\n\nOf "a" & b.\n'
     )

@@ -141,7 +141,7 @@ def test_the_worst_pairs_are_counted_and_shown(tmp_path):
     Image.new("RGB", (9, 9), "red").save(image)
     row = {**ROW, "folder": str(tmp_path / "run")}
     text = _write(tmp_path / "report", row)["report.md"]
-    assert "| cat | <dog> | 250 of 5,000 |" in text
+    assert "| cat | &lt;dog> | 250 of 5,000 |" in text
     assert "![cifar10: some images of the most frequent mistakes.]" in text
     assert "No images of 1 of these pairs" in text
     assert (tmp_path / "report" / "mistakes_cifar10.png").exists()

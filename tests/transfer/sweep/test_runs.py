@@ -15,7 +15,12 @@ from efficientnet_tf.models import builder, variants
 from efficientnet_tf.utils import files, run_folder, workers
 from efficientnet_tf.weights import loading
 from transfer import finetune, inputs, sweep
-from transfer.sweep import optuna_search, plan as plan_lib, runs as runs_lib
+from transfer.sweep import (
+    optuna_search,
+    plan as plan_lib,
+    runs as runs_lib,
+    study_file,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +29,6 @@ def tiny(monkeypatch, tiny_row, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(cache))
     monkeypatch.setattr(workers, "POLL_SECONDS", 0.01)
-    optuna_search._storage.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -331,6 +335,8 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_taken_for_dead(
 
     def end_first(workdir, name, *timeout):
         if name == f"{cell.slug}-{theirs.number}":
+            outcome = {"state": "COMPLETE", "value": 0.5, "rounds": {}}
+            study_file.log_end(tmp_path, cell.slug, theirs, **outcome)
             study.tell(theirs, 0.5)
         return lock(workdir, name, *timeout)
 
@@ -350,7 +356,7 @@ def test_without_a_choice_nothing_is_searched(plan, tmp_path, runs):
     assert runs_lib.count_runs(plan, tmp_path) == (0, 2)
     runs_lib.run_sweep(plan, tmp_path)
     assert [c.evaluate_on for c, *_ in runs] == ["test", "test"]
-    assert not (tmp_path / optuna_search.STUDY_FILE).exists()
+    assert not (tmp_path / study_file.STUDY_FILE).exists()
 
 
 def test_kornbliths_own_grid_has_56_points(plan):
@@ -606,7 +612,7 @@ WRONG = [
     ({"models": ()}, "must be different names"),
     ({"sampler": "random"}, "sampler='random' must be one of grid, tpe"),
     ({"pruner": "asah"}, "pruner='asah' must be one of"),
-    ({"seeds": 0}, "seeds=0 must be at least 1"),
+    ({"seeds": 0}, "seeds=0 must be between 1 and"),
     ({"search": ("learning_rate",)}, "Expected field=value,value"),
     ({"search": ("rate=1,2",)}, "Unknown field 'rate'"),
     ({"search": ("seed=1,2",)}, "seed is set by the grid"),
