@@ -78,6 +78,7 @@ WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for runs, tables and plots."
 )
 WORKERS = flags.DEFINE_integer("workers", 1, shared.WORKERS_HELP, 1)
+INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["dataset", "workdir"])
 
 # Fields of the agreement of seeds, and of the chosen candidate, in the JSON
@@ -90,6 +91,7 @@ CHOSEN_FIELDS = (
 
 
 def main(_: list[str]) -> None:
+    shared.set_input_wait(INPUT_WAIT.value)
     from efficientnet_tf.search import compound_search, reports, workflow
     from efficientnet_tf.utils import workers
 

@@ -9,7 +9,7 @@ import keras
 from absl import logging
 
 from efficientnet_tf.models import layers
-from efficientnet_tf.utils import configs
+from efficientnet_tf.utils import configs, waits
 
 if typing.TYPE_CHECKING:
     import tensorflow as tf
@@ -230,7 +230,9 @@ def _make_multi_worker():
             '"host2:2222"]}, "task": {"type": "worker", "index": 0}}; '
             "`efficientnet launch` sets it for workers on one machine."
         )
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    # Until all of them are there.
+    with waits.waiting("No start", "not all workers of TF_CONFIG have come"):
+        return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def _make_tpu():

@@ -1,0 +1,100 @@
+"""What ends a run early: signals, input or workers that stand still."""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import keras
+import tensorflow as tf
+from absl import logging
+
+from efficientnet_tf.training import callbacks
+from efficientnet_tf.utils import waits, watchdog
+
+# A step with other workers may last so long, or so many times the longest one
+# so far, whichever is more.
+STEP_SECONDS, STEP_TIMES = 30.0, 10.0
+
+
+@contextlib.contextmanager
+def stopped_by_signals(saver: callbacks.Checkpointer) -> Iterator[None]:
+    """Makes SIGTERM and Ctrl-C save, then stop; a second one stops at once.
+
+    Where `fit` waits for a batch, the watchdog does so in its place.
+
+    Raises:
+      callbacks.Preempted: stopped; the state is saved.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number, frame):
+        logging.info(
+            "Saving a checkpoint before stopping; a second signal stops at "
+            "once."
+        )
+        saver.request_stop(number)
+        signal.signal(number, before[number])
+
+    before = {
+        number: signal.signal(number, stop)
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        with watchdog.guarded(saver.save_waiting):
+            yield
+        if saver.stopped and saver.writes:
+            # Requested after the last epoch, whose state is saved.
+            raise saver.stopped
+    except tf.errors.OpError:
+        # This is how a worker sees that worker 0 has stopped.
+        if saver.stopped and not saver.writes:
+            raise saver.stopped from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def watch_others(
+    devices: tf.distribute.Strategy,
+) -> list[keras.callbacks.Callback]:
+    """Returns a callback that notices other workers that hang, if there are."""
+    several = isinstance(devices, tf.distribute.MultiWorkerMirroredStrategy)
+    return [_StepWatch()] if several else []
+
+
+class _StepWatch(keras.callbacks.Callback):
+    """Makes each step after the first one a `waits.Wait` for other workers.
+
+    All workers end a step together, so that those which still run notice one
+    that hangs. The first step compiles, which takes however long it takes.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self._longest = None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._begin = time.monotonic()
+        limit = None
+        if self._longest is not None:
+            limit = max(STEP_SECONDS, STEP_TIMES * self._longest)
+        self._key = waits.begin(
+            "No step",
+            "another worker hangs or cannot be reached",
+            limit=limit,
+            code=1,
+            is_input=False,
+        )
+
+    def on_train_batch_end(self, batch, logs=None):
+        waits.end(self._key)
+        if self._longest is None:
+            self._longest = 0.0  # Compilation does not count.
+        else:
+            seconds = time.monotonic() - self._begin
+            self._longest = max(self._longest, seconds)
