@@ -6,26 +6,32 @@ efficientnet launch --workers=2 -- train --recipe=smoke \
 After -- comes a command of `efficientnet`, or a Python file and its arguments.
 Worker 0 writes to the screen as if it ran alone; the lines of the others go to
 standard error with their number. SIGINT and SIGTERM are forwarded to all
-workers. When one fails, the others are ended, and its exit code is returned.
+workers. When one fails, the others are ended within ten seconds, and its exit
+code is returned. When this process is killed, its workers are ended (on Linux).
 """
 
 import sys
 
 from absl import flags
 
-from efficientnet_tf.commands import main as main_lib, program
+from efficientnet_tf.commands import main as main_lib, program, shared
 
 WORKERS = flags.DEFINE_integer("workers", 2, "Number of processes.", 1)
 GRACE = flags.DEFINE_float(
-    "grace_seconds", 60.0, "Time between SIGTERM and SIGKILL for a worker."
+    "grace_seconds",
+    60.0,
+    "Time between a signal to this command and SIGKILL for a worker.",
 )
 
 
 def main(argv: list[str]) -> None:
     if len(argv) < 2:
         raise ValueError("Nothing to run; write it after --.")
-    from efficientnet_tf.utils import local_cluster
+    shared.check_seconds("grace_seconds", GRACE.value)
+    from efficientnet_tf.utils import local_cluster, watchdog
 
+    # Its workers have watchdogs; a second signal goes on to them.
+    watchdog.leave_signals_alone()
     is_ours = argv[1] in main_lib.COMMANDS
     module = ["-m", "efficientnet_tf"] if is_ours else []
     code = local_cluster.run_workers(

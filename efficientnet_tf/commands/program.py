@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import time
 import typing
 from collections.abc import Callable, Iterable, Mapping
 
@@ -26,8 +27,8 @@ EXPECTED_ERRORS = (
     MemoryError,
 )
 
-# The signals that were raised as exceptions, the first one first.
-_received: list[int] = []
+# The signals that were raised as exceptions, and when.
+_received: list[tuple[int, float]] = []
 
 # What a value of the JSON line may be.
 SCALARS = (str, int, float, bool, type(None))
@@ -194,7 +195,8 @@ def _fail_by_signal(ends):
     something catch it, or raise another one.
     """
     if _received:
-        fail(ends[_received[0]], 128 + _received[0])
+        number, _ = _received[0]
+        fail(ends[number], 128 + number)
 
 
 def _fail_by_error(error):
@@ -214,7 +216,10 @@ def _fail_by_error(error):
 
 def _unwind(signum, frame):
     """Raises an exception, so that files and child processes are tidied up."""
-    _received.append(signum)
+    now = time.monotonic()
+    if _received and now - _received[0][1] < watchdog.ECHO_SECONDS:
+        return  # Not into the middle of tidying up.
+    _received.append((signum, now))
     if signum == signal.SIGINT:
         raise KeyboardInterrupt
     sys.exit(128 + signum)

@@ -31,13 +31,20 @@ def stopped_by_signals(saver: callbacks.Checkpointer) -> Iterator[None]:
         yield
         return
 
+    stopped_at = 0.0
+
     def stop(number, frame):
-        logging.info(
-            "Saving a checkpoint before stopping; a second signal stops at "
-            "once."
-        )
-        saver.request_stop(number)
-        signal.signal(number, before[number])
+        nonlocal stopped_at
+        if saver.stopped is None:
+            stopped_at = time.monotonic()
+            saver.request_stop(number)
+            logging.info(
+                "Saving a checkpoint before stopping; a second signal stops at "
+                "once."
+            )
+        elif time.monotonic() - stopped_at > watchdog.ECHO_SECONDS:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
 
     before = {
         number: signal.signal(number, stop)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from absl import logging
 
 # Seconds after which a wait is worth a line.
-NOTICE_SECONDS = 30.0
+NOTICE_SECONDS = 20.0
 
 
 @dataclasses.dataclass

@@ -23,6 +23,9 @@ POLL_SECONDS = 0.25
 # From a signal on: for a main thread that ends by itself, for one that waits
 # for input, and after a second signal.
 END_SECONDS, STUCK_SECONDS, SECOND_SECONDS = 6.0, 3.0, 1.5
+# Within these, another signal is the same one: a launcher passes on what its
+# workers get themselves, and Linux sends one for each thread of a dead parent.
+ECHO_SECONDS = 0.5
 # Without a batch, until a run is saved and ends.
 INPUT_SECONDS = 600.0
 
@@ -105,7 +108,8 @@ def _obey(report, ends):
     """Ends the process if the main thread should have ended by now."""
     number, first = _state.signals[0]
     now = time.monotonic()
-    if len(_state.signals) > 1 and now - _state.signals[1][1] > SECOND_SECONDS:
+    again = [at for _, at in _state.signals if at - first > ECHO_SECONDS]
+    if again and now - again[0] > SECOND_SECONDS:
         _end(report, ends[number], 128 + number)
     if not _state.patient:
         if now - first > END_SECONDS:
