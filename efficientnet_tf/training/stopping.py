@@ -17,6 +17,14 @@ from efficientnet_tf.utils import waits, watchdog
 # so far, whichever is more.
 STEP_SECONDS, STEP_TIMES = 30.0, 10.0
 
+# What a collective operation raises without one of its workers.
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+)
+
 
 @contextlib.contextmanager
 def stopped_by_signals(saver: callbacks.Checkpointer) -> Iterator[None]:
@@ -70,8 +78,29 @@ def watch_others(
     devices: tf.distribute.Strategy,
 ) -> list[keras.callbacks.Callback]:
     """Returns a callback that notices other workers that hang, if there are."""
-    several = isinstance(devices, tf.distribute.MultiWorkerMirroredStrategy)
-    return [_StepWatch()] if several else []
+    return [_StepWatch()] if _are_several(devices) else []
+
+
+@contextlib.contextmanager
+def naming_lost_workers(devices: tf.distribute.Strategy) -> Iterator[None]:
+    """Turns TensorFlow's errors at the end of another worker into a line.
+
+    Raises:
+      RuntimeError: another worker has ended or does not answer.
+    """
+    try:
+        yield
+    except LOST as error:
+        if not _are_several(devices):
+            raise
+        raise RuntimeError(
+            "Another worker of this run has ended or does not answer "
+            f"({type(error).__name__}). Run the same command again to resume."
+        ) from None
+
+
+def _are_several(devices):
+    return isinstance(devices, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 class _StepWatch(keras.callbacks.Callback):

@@ -134,7 +134,7 @@ def _run(run, state, feed, workdir, profile_steps):
     if is_chief:
         # Only now, after everything has been checked.
         _begin(workdir, run, feed)
-    with feed.corrupt.raised():
+    with feed.corrupt.raised(), stopping.naming_lost_workers(feed.devices):
         _fit(state, feed, workdir, profile_steps)
         scores = _score(state, feed)
     if is_chief:
