@@ -15,11 +15,18 @@ import threading
 from absl import flags, logging
 
 from efficientnet_tf.commands import program
+from efficientnet_tf.utils import addresses, waits
 
 ROLE = flags.DEFINE_enum(
     "role", None, ["dispatcher", "worker"], "What this process does."
 )
-PORT = flags.DEFINE_integer("port", 0, "Port to listen on; 0: any free one.", 0)
+PORT = flags.DEFINE_integer(
+    "port",
+    0,
+    "Port to listen on; 0: any free one.",
+    0,
+    addresses.LAST_PORT,
+)
 DISPATCHER = flags.DEFINE_string(
     "dispatcher", None, "HOST:PORT of the dispatcher, for a worker."
 )
@@ -46,6 +53,8 @@ def main(_: list[str]) -> None:
             "A worker needs --dispatcher=HOST:PORT, and only it; got "
             f"--role={ROLE.value} and {given}."
         )
+    if DISPATCHER.value is not None:
+        addresses.check("--dispatcher", DISPATCHER.value)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
@@ -72,14 +81,16 @@ def _start():
                 fault_tolerant_mode=WORKDIR.value is not None,
             )
         )
-    return service.WorkerServer(
-        service.WorkerConfig(
-            dispatcher_address=DISPATCHER.value,
-            # Only the server knows which free port "%port%" becomes.
-            worker_address=f"{HOST.value}:{PORT.value or '%port%'}",
-            port=PORT.value,
+    why = f"the dispatcher at {DISPATCHER.value} does not answer"
+    with waits.waiting("No start", why):
+        return service.WorkerServer(
+            service.WorkerConfig(
+                dispatcher_address=DISPATCHER.value,
+                # Only the server knows which free port "%port%" becomes.
+                worker_address=f"{HOST.value}:{PORT.value or '%port%'}",
+                port=PORT.value,
+            )
         )
-    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,12 @@
 import json
 import os
 import socket
+import time
 from typing import Any
+
+from efficientnet_tf.utils import addresses, waits
+
+POLL_SECONDS = 0.5
 
 
 def list_workers() -> list[str]:
@@ -17,22 +22,53 @@ def list_workers() -> list[str]:
         return []
     # The chief is a worker that also writes.
     cluster = config["cluster"]
-    return [*cluster.get("chief", []), *cluster.get("worker", [])]
+    workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
+    for address in workers:
+        addresses.check("TF_CONFIG", address)
+    return workers
 
 
-def check_port() -> None:
-    """Raises OSError if this worker's own port is taken by another program."""
+def meet() -> None:
+    """Waits until all workers listen at their ports, this one included.
+
+    TensorFlow waits for them as well, but with Python's lock held, so that
+    nobody can say what it waits for, and with a handler of SIGTERM of its own
+    that does not end it.
+
+    Raises:
+      OSError: this worker's own port is taken by another program.
+    """
     config = _read()
     kind, index = config["task"]["type"], int(config["task"]["index"])
-    address = config["cluster"][kind][index]
-    port = address.rpartition(":")[2]
+    own = config["cluster"][kind][index]
     try:
-        socket.create_server(("", int(port))).close()
+        server = socket.create_server(("", _split(own)[1]))
     except (OSError, ValueError, OverflowError) as error:
         raise OSError(
-            f"Worker {index} cannot listen at {address}, its address in "
-            f"TF_CONFIG: {error}"
+            f"Worker {index} cannot listen at {own}, its address in TF_CONFIG: "
+            f"{error}"
         ) from None
+    with server:
+        for other in list_workers():
+            if other == own:
+                continue
+            with waits.waiting("No start", f"worker {other} does not answer"):
+                while not _listens(other):
+                    time.sleep(POLL_SECONDS)
+
+
+def _listens(address):
+    try:
+        socket.create_connection(_split(address), POLL_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _split(address):
+    """Returns host and port, of "host:1" or "[::1]:1"."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _read() -> dict[str, Any]:

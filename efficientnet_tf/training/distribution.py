@@ -1,6 +1,8 @@
 """Devices: the strategy, the precision, and whether XLA compiles."""
 
 import os
+import signal
+import threading
 import typing
 from collections.abc import Callable
 
@@ -9,7 +11,7 @@ from absl import logging
 
 from efficientnet_tf.models import layers
 from efficientnet_tf.training import cluster
-from efficientnet_tf.utils import configs, watchdog
+from efficientnet_tf.utils import configs
 
 if typing.TYPE_CHECKING:
     import tensorflow as tf
@@ -230,10 +232,13 @@ def _make_multi_worker():
             '"host2:2222"]}, "task": {"type": "worker", "index": 0}}; '
             "`efficientnet launch` sets it for workers on one machine."
         )
-    cluster.check_port()
-    logging.info("Waiting for all workers: %s.", cluster.list_workers())
-    with watchdog.unguarded():
-        return tf.distribute.MultiWorkerMirroredStrategy()
+    cluster.meet()
+    handler = signal.getsignal(signal.SIGTERM)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    if threading.current_thread() is threading.main_thread():
+        # TensorFlow puts one of its own in its place.
+        signal.signal(signal.SIGTERM, handler)
+    return strategy
 
 
 def _make_tpu():

@@ -93,25 +93,6 @@ def guarded(save: Save | None = None) -> Iterator[None]:
         _state.save, _state.patient = before
 
 
-@contextmanager
-def unguarded() -> Iterator[None]:
-    """Within it, a signal ends the process at once, without a line.
-
-    For calls of libraries that wait with Python's lock held: no other thread
-    runs then, this one included.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {n: signal.signal(n, signal.SIG_DFL) for n in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _watch(reader, writer, report, ends):
     while True:  # `writer` is an argument so that it stays open.
         if select.select([reader], [], [], POLL_SECONDS)[0]:
