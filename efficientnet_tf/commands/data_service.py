@@ -6,7 +6,8 @@ efficientnet data-service --role=dispatcher --port=5050
 efficientnet data-service --role=worker --dispatcher=HOST:5050 --port=5051
 
 Train with `--data_service=grpc://HOST:5050`. Workers read the images
-themselves, by the same paths. Both run until they get SIGTERM or Ctrl-C.
+themselves, by the same paths. Both run until they get SIGTERM or Ctrl-C; a
+worker waits for its dispatcher.
 """
 
 import signal
@@ -15,7 +16,7 @@ import threading
 from absl import flags, logging
 
 from efficientnet_tf.commands import program
-from efficientnet_tf.utils import addresses, waits
+from efficientnet_tf.utils import addresses
 
 ROLE = flags.DEFINE_enum(
     "role", None, ["dispatcher", "worker"], "What this process does."
@@ -55,10 +56,13 @@ def main(_: list[str]) -> None:
         )
     if DISPATCHER.value is not None:
         addresses.check("--dispatcher", DISPATCHER.value)
+    addresses.listen(PORT.value).close()  # TensorFlow does not name the port.
+    if DISPATCHER.value is not None:
+        addresses.wait_for(DISPATCHER.value, "a dispatcher")
+    server = _start()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    server = _start()
     result = {"role": ROLE.value}
     if ROLE.value == "dispatcher":
         result["address"] = server.target
@@ -81,16 +85,14 @@ def _start():
                 fault_tolerant_mode=WORKDIR.value is not None,
             )
         )
-    why = f"the dispatcher at {DISPATCHER.value} does not answer"
-    with waits.waiting("No start", why):
-        return service.WorkerServer(
-            service.WorkerConfig(
-                dispatcher_address=DISPATCHER.value,
-                # Only the server knows which free port "%port%" becomes.
-                worker_address=f"{HOST.value}:{PORT.value or '%port%'}",
-                port=PORT.value,
-            )
+    return service.WorkerServer(
+        service.WorkerConfig(
+            dispatcher_address=DISPATCHER.value,
+            # Only the server knows which free port "%port%" becomes.
+            worker_address=f"{HOST.value}:{PORT.value or '%port%'}",
+            port=PORT.value,
         )
+    )
 
 
 if __name__ == "__main__":

@@ -80,8 +80,7 @@ def make_epochs_dataset(
     if data_service is not None:
         ds = remote.distribute(ds, data_service)
     ds = ds.map(functools.partial(stream.report, corrupt, explain=explain))
-    why = WHY_LOCAL if data_service is None else remote.why(data_service)
-    return _finish(ds, why, trains=True)
+    return _finish(ds, data_service, trains=True)
 
 
 def make_eval_dataset(
@@ -186,7 +185,8 @@ def _batch(dataset, batch_size, drop_remainder=False):
     )
 
 
-def _finish(dataset, why=WHY_LOCAL, trains=False):
+def _finish(dataset, data_service=None, trains=False):
+    why = WHY_LOCAL if data_service is None else remote.why(data_service)
     dataset = dataset.with_options(_options()).prefetch(AUTOTUNE)
     return watched.watch(dataset, why, trains=trains)
 

@@ -2,13 +2,9 @@
 
 import json
 import os
-import socket
-import time
 from typing import Any
 
-from efficientnet_tf.utils import addresses, waits
-
-POLL_SECONDS = 0.5
+from efficientnet_tf.utils import addresses
 
 
 def list_workers() -> list[str]:
@@ -31,9 +27,8 @@ def list_workers() -> list[str]:
 def meet() -> None:
     """Waits until all workers listen at their ports, this one included.
 
-    TensorFlow waits for them as well, but with Python's lock held, so that
-    nobody can say what it waits for, and with a handler of SIGTERM of its own
-    that does not end it.
+    TensorFlow waits for them as well, but deaf, see `addresses.wait_for`, and
+    with a handler of SIGTERM of its own that does not end it.
 
     Raises:
       OSError: this worker's own port is taken by another program.
@@ -41,34 +36,10 @@ def meet() -> None:
     config = _read()
     kind, index = config["task"]["type"], int(config["task"]["index"])
     own = config["cluster"][kind][index]
-    try:
-        server = socket.create_server(("", _split(own)[1]))
-    except (OSError, ValueError, OverflowError) as error:
-        raise OSError(
-            f"Worker {index} cannot listen at {own}, its address in TF_CONFIG: "
-            f"{error}"
-        ) from None
-    with server:
+    with addresses.listen(addresses.split(own)[1]):
         for other in list_workers():
-            if other == own:
-                continue
-            with waits.waiting("No start", f"worker {other} does not answer"):
-                while not _listens(other):
-                    time.sleep(POLL_SECONDS)
-
-
-def _listens(address):
-    try:
-        socket.create_connection(_split(address), POLL_SECONDS).close()
-    except OSError:
-        return False
-    return True
-
-
-def _split(address):
-    """Returns host and port, of "host:1" or "[::1]:1"."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
+            if other != own:
+                addresses.wait_for(other, "a worker")
 
 
 def _read() -> dict[str, Any]:
