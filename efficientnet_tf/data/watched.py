@@ -30,7 +30,7 @@ def watch(
             try:
                 yield key
             finally:  # Also when the iterator is dropped or ends.
-                waits.end(key)
+                waits.drop(key)
 
     def arrive(key, batch):
         tf.numpy_function(waits.end, [key], [])

@@ -42,9 +42,8 @@ def listen(port: int) -> socket.socket:
     try:
         return socket.create_server(("", port))
     except OSError as error:
-        raise OSError(
-            f"Port {port} cannot be used: {error.strerror}."
-        ) from None
+        reason = os.strerror(error.errno or 0)
+        raise OSError(f"Port {port} cannot be used: {reason}.") from None
 
 
 def wait_for(address: str, who: str) -> None:

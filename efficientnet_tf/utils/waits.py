@@ -55,11 +55,15 @@ def begin(missing: str, why: str, **fields: object) -> int:
 
 
 def end(key: int) -> None:
-    """Records that a wait has ended; does nothing if that is known already."""
-    with _lock:
-        wait = _waits.pop(int(key), None)
+    """Records that what a wait was for has come; says so after a long one."""
+    wait = _remove(key)
     if wait is not None and wait.noticed:
         logging.info("Going on after a wait of %.0f s.", wait.seconds)
+
+
+def drop(key: int) -> None:
+    """Forgets a wait that nobody waits for any more; it may have ended."""
+    _remove(key)
 
 
 @contextlib.contextmanager
@@ -68,8 +72,10 @@ def waiting(missing: str, why: str) -> Iterator[None]:
     key = begin(missing, why)
     try:
         yield
-    finally:
-        end(key)
+    except BaseException:
+        drop(key)
+        raise
+    end(key)
 
 
 def pending() -> list[Wait]:
@@ -87,3 +93,8 @@ def held() -> Iterator[list[Wait]]:
     """
     with _lock:
         yield list(_waits.values())
+
+
+def _remove(key):
+    with _lock:
+        return _waits.pop(int(key), None)
