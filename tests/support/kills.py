@@ -21,6 +21,7 @@ import zipfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import keras
 import numpy as np
 
 import line_fit
@@ -110,6 +111,8 @@ def _call(function):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         function()
         code = 0
+    except KeyboardInterrupt:
+        code = 130
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else bool(error.code)
     except BaseException:
@@ -152,6 +155,7 @@ def _end(pid, after, number):
 def fit_line(folder):
     """A run of a few epochs with all files of a run, in a second."""
     workdir = pathlib.Path(folder) / "run"
+    keras.utils.set_random_seed(0)
     network = line_fit.compile_line()
     variables = checkpoints.state_of(network)
     done = checkpoints.restore(workdir / "checkpoints", variables)
