@@ -14,8 +14,8 @@ from efficientnet_tf.training import callbacks
 from efficientnet_tf.utils import waits, watchdog
 
 # A step with other workers may last so long, or so many times the longest one
-# so far, whichever is more.
-STEP_SECONDS, STEP_TIMES = 30.0, 10.0
+# so far, or as long as one of them may take to save, whichever is most.
+STEP_SECONDS, STEP_TIMES, SAVE_BYTES_PER_SECOND = 30.0, 10.0, 20e6
 
 # What a collective operation raises without one of its workers.
 LOST = (
@@ -114,11 +114,19 @@ class _StepWatch(keras.callbacks.Callback):
         super().__init__()
         self._longest = None
 
+    def on_train_begin(self, logs=None):
+        # Weights, two of the optimizer's for each, and an average, in float32.
+        self._save_seconds = (
+            self.model.count_params() * 4 * 4 / SAVE_BYTES_PER_SECOND
+        )
+
     def on_train_batch_begin(self, batch, logs=None):
         self._begin = time.monotonic()
         limit = None
         if self._longest is not None:
-            limit = max(STEP_SECONDS, STEP_TIMES * self._longest)
+            limit = max(
+                STEP_SECONDS, STEP_TIMES * self._longest, self._save_seconds
+            )
         self._key = waits.begin(
             "No step",
             "another worker hangs or cannot be reached",

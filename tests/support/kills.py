@@ -183,9 +183,12 @@ def describe(folder):
         elif path.name == "model.keras":
             with zipfile.ZipFile(path) as archive:
                 found[name] = archive.read("model.weights.h5")
-        elif path.name == "state.npz":
-            with np.load(path) as arrays:
-                found[name] = [arrays[k].tobytes() for k in sorted(arrays)]
+        elif path.name == "checkpoints":
+            # Which older ones there are depends on the time that steps took.
+            newest = checkpoints.list_newest(path)[0]
+            with np.load(newest / checkpoints.STATE_FILE) as arrays:
+                state = [arrays[k].tobytes() for k in sorted(arrays)]
+            found[name] = (newest.name, state)
         elif path.name.startswith("variables.data"):
             found[name] = path.stat().st_size
         elif path.name.startswith(files.PREFIX):
