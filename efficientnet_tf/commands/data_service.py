@@ -6,7 +6,8 @@ efficientnet data-service --role=dispatcher --port=5050
 efficientnet data-service --role=worker --dispatcher=HOST:5050 --port=5051
 
 Train with `--data_service=grpc://HOST:5050`. Workers read the images
-themselves, by the same paths. Both run until they get SIGTERM or Ctrl-C.
+themselves, by the same paths. Both run until they get SIGTERM or Ctrl-C; a
+worker waits for its dispatcher.
 """
 
 import signal
@@ -15,12 +16,17 @@ import threading
 from absl import flags, logging
 
 from efficientnet_tf.commands import program
+from efficientnet_tf.utils import addresses
 
 ROLE = flags.DEFINE_enum(
     "role", None, ["dispatcher", "worker"], "What this process does."
 )
 PORT = flags.DEFINE_integer(
-    "port", 0, "Port to listen on; 0: any free one.", 0, 65_535
+    "port",
+    0,
+    "Port to listen on; 0: any free one.",
+    0,
+    addresses.LAST_PORT,
 )
 DISPATCHER = flags.DEFINE_string(
     "dispatcher", None, "HOST:PORT of the dispatcher, for a worker."
@@ -48,10 +54,15 @@ def main(_: list[str]) -> None:
             "A worker needs --dispatcher=HOST:PORT, and only it; got "
             f"--role={ROLE.value} and {given}."
         )
+    if DISPATCHER.value is not None:
+        addresses.check("--dispatcher", DISPATCHER.value)
+    addresses.listen(PORT.value).close()  # TensorFlow does not name the port.
+    if DISPATCHER.value is not None:
+        addresses.wait_for(DISPATCHER.value, "a dispatcher")
+    server = _start()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    server = _start()
     result = {"role": ROLE.value}
     if ROLE.value == "dispatcher":
         result["address"] = server.target

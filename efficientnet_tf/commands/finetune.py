@@ -31,6 +31,7 @@ SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs, model and results."
 )
+INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["task", "workdir"])
 
 # What people call the metrics of `transfer.tasks`.
@@ -38,6 +39,7 @@ METRICS = {"top1": "top-1 accuracy", "mean_per_class": "mean per class"}
 
 
 def main(_: list[str]) -> None:
+    shared.set_input_wait(INPUT_WAIT.value)
     from transfer import recipes, tasks
 
     task = tasks.get_task(TASK.value)

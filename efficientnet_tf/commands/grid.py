@@ -57,10 +57,12 @@ WORKDIR = flags.DEFINE_string(
 WORKERS = flags.DEFINE_integer(
     "workers", 1, shared.WORKERS_HELP, 1, shared.MAX_WORKERS
 )
+INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["tasks", "workdir"])
 
 
 def main(_: list[str]) -> None:
+    shared.set_input_wait(INPUT_WAIT.value)
     from efficientnet_tf.utils import extras
     from transfer import tasks
     from transfer.sweep import plan as plan_lib

@@ -6,7 +6,8 @@ efficientnet launch --workers=2 -- train --recipe=smoke \
 After -- comes a command of `efficientnet`, or a Python file and its arguments.
 Worker 0 writes to the screen as if it ran alone; the lines of the others go to
 standard error with their number. SIGINT and SIGTERM are forwarded to all
-workers. When one fails, the others are ended, and its exit code is returned.
+workers. When one fails, the others are ended within ten seconds, and its exit
+code is returned. When this process is killed, its workers are ended (on Linux).
 """
 
 import sys
@@ -19,15 +20,20 @@ WORKERS = flags.DEFINE_integer(
     "workers", 2, "Number of processes.", 1, shared.MAX_WORKERS
 )
 GRACE = flags.DEFINE_float(
-    "grace_seconds", 60.0, "Time between SIGTERM and SIGKILL for a worker.", 0
+    "grace_seconds",
+    60.0,
+    "Time between a signal to this command and SIGKILL for a worker.",
 )
 
 
 def main(argv: list[str]) -> None:
     if len(argv) < 2:
         raise ValueError("Nothing to run; write it after --.")
-    from efficientnet_tf.utils import local_cluster
+    shared.check_seconds("grace_seconds", GRACE.value)
+    from efficientnet_tf.utils import local_cluster, watchdog
 
+    # Its workers have watchdogs; a second signal goes on to them.
+    watchdog.leave_signals_alone()
     is_ours = argv[1] in main_lib.COMMANDS
     module = ["-m", "efficientnet_tf"] if is_ours else []
     code = local_cluster.run_workers(

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import time
 import typing
 from collections.abc import Callable, Iterable, Mapping
 
@@ -14,9 +15,17 @@ from collections.abc import Callable, Iterable, Mapping
 from efficientnet_tf.commands import quiet  # isort: skip
 from absl import app, flags, logging
 
-from efficientnet_tf.utils import configs, files, messages, tables, untrusted
+from efficientnet_tf.utils import (
+    configs,
+    files,
+    messages,
+    tables,
+    untrusted,
+    watchdog,
+)
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+TERMINATED = "Terminated; run the same command again to resume."
 EXPECTED_ERRORS = (
     OSError,
     RuntimeError,
@@ -24,6 +33,9 @@ EXPECTED_ERRORS = (
     FloatingPointError,
     MemoryError,
 )
+
+# The signals that were raised as exceptions, and when.
+_received: list[tuple[int, float]] = []
 
 # What a value of the JSON line may be.
 SCALARS = (str, int, float, bool, type(None))
@@ -47,12 +59,17 @@ def run(
       fields: returns the fields that --set takes; called only for the message
         about a flag that should have been one.
     """
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, _unwind)
+    # A job in a shell's background inherits that it is ignored.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _unwind)
+    ends = {int(signal.SIGTERM): TERMINATED, int(signal.SIGINT): interrupted}
+    watchdog.start(print_error, ends)
     # Names of old archives may be in no encoding: they are printed as they are.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")
     app.run(
-        lambda argv: _guard(main, argv, interrupted),
+        lambda argv: _guard(main, argv, ends),
         flags_parser=lambda argv: _parse_flags(argv, fields),
     )
 
@@ -183,28 +200,54 @@ def _explain_unknown(error, fields):
     return f"Unknown flag '{name}'; {hint} one of --{', --'.join(sorted(own))}."
 
 
-def _guard(main, argv, interrupted):
+def _guard(main, argv, ends):
+    """Calls `main`; `ends` maps a signal to the line of a command it ends."""
     try:
         main(argv)
-    except KeyboardInterrupt:
-        fail(interrupted, INTERRUPTED)
-    except BrokenPipeError:
+    except BaseException as error:
+        _fail_by_signal(ends)
+        if isinstance(error, KeyboardInterrupt):  # Not raised by `_unwind`.
+            fail(ends[signal.SIGINT], INTERRUPTED)
+        _fail_by_error(error)
+        raise
+    _fail_by_signal(ends)
+
+
+def _fail_by_signal(ends):
+    """Ends the process by the first signal, if there was one.
+
+    Whatever became of its exception: libraries that were in the middle of
+    something catch it, or raise another one.
+    """
+    if _received:
+        number, _ = _received[0]
+        fail(ends[number], 128 + number)
+
+
+def _fail_by_error(error):
+    """Ends the process with a line, if the error is one that is expected."""
+    if isinstance(error, BrokenPipeError):
         # Whoever read the output, such as `head`, has enough of it. What is
         # still buffered goes nowhere when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except untrusted.DamagedError as error:
+    if isinstance(error, untrusted.DamagedError):
         fail(error, FAILURE)
-    except ValueError as error:
+    if isinstance(error, ValueError):
         fail(error, USAGE)
-    except EXPECTED_ERRORS as error:
+    if isinstance(error, EXPECTED_ERRORS):
         fail(error, FAILURE)
-    except Exception as error:
-        # TensorFlow's errors share no base with Python's.
-        if type(error).__module__.startswith("tensorflow"):
-            fail(messages.without_graph(str(error)), FAILURE)
-        raise
+    # TensorFlow's errors share no base with Python's.
+    if type(error).__module__.startswith("tensorflow"):
+        fail(messages.without_graph(str(error)), FAILURE)
 
 
-def _terminate(signum, frame):
-    fail("Terminated; run the same command again to resume.", 128 + signum)
+def _unwind(signum, frame):
+    """Raises an exception, so that files and child processes are tidied up."""
+    now = time.monotonic()
+    if _received and now - _received[0][1] < watchdog.ECHO_SECONDS:
+        return  # Not into the middle of tidying up.
+    _received.append((signum, now))
+    if signum == signal.SIGINT:
+        raise KeyboardInterrupt
+    sys.exit(128 + signum)

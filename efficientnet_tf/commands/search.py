@@ -88,6 +88,7 @@ WORKDIR = flags.DEFINE_string(
 WORKERS = flags.DEFINE_integer(
     "workers", 1, shared.WORKERS_HELP, 1, shared.MAX_WORKERS
 )
+INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["dataset", "workdir"])
 
 # Fields of the agreement of seeds, and of the chosen candidate, in the JSON
@@ -100,6 +101,7 @@ CHOSEN_FIELDS = (
 
 
 def main(_: list[str]) -> None:
+    shared.set_input_wait(INPUT_WAIT.value)
     phis = shared.parse_numbers("phis", PHIS.value)
     from efficientnet_tf.search import compound_search, reports, workflow
     from efficientnet_tf.utils import workers

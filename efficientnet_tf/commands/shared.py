@@ -1,6 +1,7 @@
 """Flags, checks and steps that several commands share."""
 
 import contextlib
+import math
 import signal
 import sys
 import typing
@@ -17,6 +18,7 @@ from efficientnet_tf.utils import (
     files,
     folder_options,
     local_cluster,
+    watchdog,
 )
 from efficientnet_tf.weights import families
 
@@ -71,6 +73,30 @@ def define_weights_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
             f"the table says: {', '.join(variants.NORMALIZATIONS)}.",
         ),
     )
+
+
+def define_input_wait() -> flags.FlagHolder:
+    """Defines --input_wait_seconds, for `set_input_wait`, and returns it."""
+    return flags.DEFINE_float(
+        "input_wait_seconds",
+        watchdog.INPUT_SECONDS,
+        "How long to wait for images that do not come, from a data service or "
+        "a disk, before the run is saved and ends with code 75.",
+    )
+
+
+def set_input_wait(seconds: float) -> None:
+    """Sets how long this command waits for input, see `define_input_wait`."""
+    check_seconds("input_wait_seconds", seconds)
+    watchdog.set_limit(seconds)
+
+
+def check_seconds(flag: str, seconds: float) -> None:
+    """Raises ValueError for a time that is negative, infinite or no number."""
+    if not 0 <= seconds < math.inf:
+        raise ValueError(
+            f"--{flag}={seconds} must be a number of seconds from 0 on."
+        )
 
 
 def load_classifier(

@@ -45,10 +45,12 @@ DATA_SERVICE = flags.DEFINE_string(
 PROFILE_STEPS = flags.DEFINE_list(
     "profile_steps", None, "FIRST,LAST steps to profile for TensorBoard."
 )
+INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["workdir"])
 
 
 def main(_: list[str]) -> None:
+    shared.set_input_wait(INPUT_WAIT.value)
     from efficientnet_tf.training import recipes
     from efficientnet_tf.utils import extras, files
 

@@ -9,6 +9,7 @@ from efficientnet_tf.data import (
     examples as examples_lib,
     remote,
     resumable,
+    watched,
 )
 from efficientnet_tf.utils import messages
 
@@ -16,6 +17,9 @@ AUTOTUNE = tf.data.AUTOTUNE
 
 # If none of the first ones can be read, the images are not the problem.
 TRIED_IMAGES = 16
+
+# Of a batch that does not come.
+WHY_LOCAL = "reading the images stands still"
 
 
 def make_epochs_dataset(
@@ -77,7 +81,7 @@ def make_epochs_dataset(
     if data_service is not None:
         ds = remote.distribute(ds, data_service)
     ds = ds.map(functools.partial(stream.report, corrupt, explain=explain))
-    return ds.with_options(_options()).prefetch(AUTOTUNE)
+    return _finish(ds, data_service, trains=True)
 
 
 def make_eval_dataset(
@@ -88,8 +92,7 @@ def make_eval_dataset(
     An unreadable image raises InvalidArgumentError with its name.
     """
     part = resumable.Slice(batch_size)
-    ds = _batch(_evaluated(examples, preprocess, part), batch_size)
-    return ds.with_options(_options()).prefetch(AUTOTUNE)
+    return _finish(_batch(_evaluated(examples, preprocess, part), batch_size))
 
 
 def make_padded_eval_dataset(
@@ -116,8 +119,7 @@ def make_padded_eval_dataset(
         (*(tf.zeros(part.shape, part.dtype) for part in spec), tf.zeros([]))
     )
     ds = stream.concatenate(padding.repeat()).take(filled)
-    ds = _batch(ds, part.local_batch_size, drop_remainder=True)
-    return ds.with_options(_options()).prefetch(AUTOTUNE)
+    return _finish(_batch(ds, part.local_batch_size, drop_remainder=True))
 
 
 def _for_service(examples, preprocess, address):
@@ -182,6 +184,12 @@ def _batch(dataset, batch_size, drop_remainder=False):
         num_parallel_calls=AUTOTUNE,
         deterministic=True,
     )
+
+
+def _finish(dataset, data_service=None, trains=False):
+    why = WHY_LOCAL if data_service is None else remote.why(data_service)
+    dataset = dataset.with_options(_options()).prefetch(AUTOTUNE)
+    return watched.watch(dataset, why, trains=trains)
 
 
 def _options():

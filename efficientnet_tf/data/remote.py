@@ -9,23 +9,37 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from efficientnet_tf.data import decoding, examples as examples_lib, resumable
+from efficientnet_tf.utils import addresses, waits
 
 
 def check_service(address: str | None) -> None:
     """Raises ValueError unless it is None or "grpc://HOST:PORT"."""
-    if address is not None and not address.startswith("grpc://"):
+    if address is None:
+        return
+    protocol, _, rest = address.partition("://")
+    if protocol != "grpc":
         raise ValueError(f"data_service={address!r} must begin with grpc://.")
+    addresses.check("data_service", rest)
+
+
+def why(address: str) -> str:
+    """Returns the reason for a batch that does not come from a service."""
+    return f"the data service at {address} does not answer"
 
 
 def distribute(dataset: tf.data.Dataset, address: str) -> tf.data.Dataset:
     """Distributes epochs over the workers of the service at `address`."""
     check_service(address)
-    return dataset.apply(
-        tf.data.experimental.service.distribute(
-            processing_mode=tf.data.experimental.service.ShardingPolicy.DYNAMIC,
-            service=address,
+    # TensorFlow asks for ever where nobody is.
+    with waits.waiting("No answer", why(address)):
+        return dataset.apply(
+            tf.data.experimental.service.distribute(
+                processing_mode=(
+                    tf.data.experimental.service.ShardingPolicy.DYNAMIC
+                ),
+                service=address,
+            )
         )
-    )
 
 
 def without_python(preprocess: Callable) -> Callable:

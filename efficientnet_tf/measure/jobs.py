@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from efficientnet_tf.models import registry, variants
-from efficientnet_tf.utils import configs
+from efficientnet_tf.utils import children, configs
 
 BACKENDS = ("tensorflow", "jax")
 
@@ -84,11 +84,11 @@ def run_apart(function: Callable[[Job], dict], job: Job) -> dict:
     fields = json.dumps(dataclasses.asdict(job))
     root = str(pathlib.Path(__file__).parents[2])
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
+    command = [sys.executable, "-c", program]
     done = subprocess.run(
-        [
-            *(sys.executable, "-c", program),
-            *(function.__module__, function.__name__, fields),
-        ],
+        children.tie(
+            [*command, function.__module__, function.__name__, fields]
+        ),
         env={**os.environ, "KERAS_BACKEND": job.backend, "PYTHONPATH": path},
         capture_output=True,
         text=True,

@@ -118,6 +118,8 @@ class Checkpointer(_StepCounter):
         self.writes = writes
         self._stop = threading.Event()
         self._signal: int | None = None
+        self._first_step = first_step
+        self._in_step = False
 
     def request_stop(self, signal: int | None = None) -> None:
         """Saves after the next batch, then raises `Preempted`.
@@ -149,14 +151,43 @@ class Checkpointer(_StepCounter):
                 self.save()
             raise
 
+    def save_waiting(self, number: int | None) -> str | None:
+        """Saves while `fit` waits for a batch; called from another thread.
+
+        Args:
+          number: of the batch since `fit` began, or None: a wait for another
+            one, such as for evaluation.
+
+        Returns:
+          What there is to say; None: `fit` does not wait for this batch.
+        """
+        done = self.step - self._first_step
+        if number is None or not self._in_step:
+            return "" if number in (None, 0) else None
+        if number != done:
+            # Read ahead of a step that is running, unless that step has several
+            # batches: then the weights are between two steps that count.
+            several = done < number < done + self.model.steps_per_execution
+            return "" if several else None
+        if not self.writes:
+            return ""
+        self._save()
+        return f"Saved after step {self.step}."
+
     def on_train_begin(self, logs: dict | None = None) -> None:
         # An earlier process may have been killed in the middle of a save.
         if self.writes:
             files.remove_leftovers(self.directory)
         self._saved = time.monotonic()
 
+    def on_train_batch_begin(
+        self, batch: int, logs: dict | None = None
+    ) -> None:
+        self._in_step = True
+
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         super().on_train_batch_end(batch, logs)
+        self._in_step = False
         if self._step_of_epoch_is_last(batch):
             return  # `on_epoch_end` saves, with the scores.
         if self.writes and self.stopped:

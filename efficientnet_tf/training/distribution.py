@@ -1,7 +1,8 @@
 """Devices: the strategy, the precision, and whether XLA compiles."""
 
-import json
 import os
+import signal
+import threading
 import typing
 from collections.abc import Callable
 
@@ -9,6 +10,7 @@ import keras
 from absl import logging
 
 from efficientnet_tf.models import layers
+from efficientnet_tf.training import cluster
 from efficientnet_tf.utils import configs
 
 if typing.TYPE_CHECKING:
@@ -198,7 +200,7 @@ def _choose():
 
     if _tpu_name():
         return "tpu"
-    if len(_workers()) > 1:
+    if len(cluster.list_workers()) > 1:
         return "multi_worker"
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return "mirrored"
@@ -223,14 +225,20 @@ def _make_mirrored():
 def _make_multi_worker():
     import tensorflow as tf
 
-    if not _workers():
+    if not cluster.list_workers():
         raise ValueError(
             "The strategy multi_worker needs the environment variable "
             'TF_CONFIG, e.g. {"cluster": {"worker": ["host1:2222", '
             '"host2:2222"]}, "task": {"type": "worker", "index": 0}}; '
             "`efficientnet launch` sets it for workers on one machine."
         )
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    cluster.meet()
+    handler = signal.getsignal(signal.SIGTERM)
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    if threading.current_thread() is threading.main_thread():
+        # TensorFlow puts one of its own in its place.
+        signal.signal(signal.SIGTERM, handler)
+    return strategy
 
 
 def _make_tpu():
@@ -264,23 +272,3 @@ def _tpu_name():
     if os.environ.get("TPU_NAME"):
         return os.environ["TPU_NAME"]
     return "local" if tf.config.list_physical_devices("TPU") else ""
-
-
-def _workers():
-    """Returns the addresses that TF_CONFIG names, [] without it."""
-    text = os.environ.get("TF_CONFIG", "")
-    if not text:
-        return []
-    try:
-        config = json.loads(text)
-        task = (config["task"]["type"], int(config["task"]["index"]))
-        cluster = config["cluster"]
-        # The chief is a worker that also writes.
-        workers = [*cluster.get("chief", []), *cluster.get("worker", [])]
-        cluster[task[0]][task[1]]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise ValueError(
-            f"TF_CONFIG={text!r} must be JSON with the addresses of a cluster "
-            "and this process's task in it."
-        ) from None
-    return workers

@@ -1,11 +1,8 @@
 """One training run from scratch: data, network, `fit`, evaluation, results."""
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-import signal
-import threading
 import time
 
 import keras
@@ -29,6 +26,7 @@ from efficientnet_tf.training import (
     progress,
     recipes,
     run_config,
+    stopping,
     summaries,
     teachers,
     train_state,
@@ -143,7 +141,7 @@ def _run(run, state, feed, workdir, profile_steps):
     if is_chief:
         # Only now, after everything has been checked.
         _begin(workdir, run, feed)
-    with feed.corrupt.raised():
+    with feed.corrupt.raised(), stopping.naming_lost_workers(feed.devices):
         _fit(state, feed, workdir, profile_steps)
         scores = _score(state, feed)
     if is_chief:
@@ -313,49 +311,16 @@ def _fit_segment(segment, state, feed, workdir, profile_steps):
         ),
         clock=clock,
         profile_steps=profile_steps,
+        watchers=stopping.watch_others(feed.devices),
     )
     kept = checkpointer.kept_without_images(feed.corrupt)
-    with _stopped_by_signals(checkpointer), kept:
+    with stopping.stopped_by_signals(checkpointer), kept:
         state.fit(
             feed.make_train(segment, clock),
             epochs=(segment.begin_epoch, segment.end_epoch),
             steps_per_epoch=segment.steps_per_epoch,
             watchers=watchers,
         )
-
-
-@contextlib.contextmanager
-def _stopped_by_signals(saver):
-    """Makes SIGTERM and Ctrl-C save, then stop; a second one stops at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number, frame):
-        logging.info(
-            "Saving a checkpoint before stopping; a second signal stops at "
-            "once."
-        )
-        saver.request_stop(number)
-        signal.signal(number, before[number])
-
-    before = {
-        number: signal.signal(number, stop)
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    try:
-        yield
-        if saver.stopped and saver.writes:
-            # Requested after the last epoch, whose state is saved.
-            raise saver.stopped
-    except tf.errors.OpError:
-        # This is how a worker sees that worker 0 has stopped.
-        if saver.stopped and not saver.writes:
-            raise saver.stopped from None
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _score(state, feed):

@@ -1,5 +1,6 @@
 """Many runs shared by several processes, with progress until all have ended."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -11,7 +12,13 @@ from collections.abc import Callable, Mapping
 import filelock
 from absl import logging
 
-from efficientnet_tf.utils import files, run_folder, run_lock
+from efficientnet_tf.utils import (
+    children,
+    files,
+    run_folder,
+    run_lock,
+    watchdog,
+)
 
 # Set in the processes of `run_workers`.
 WORKER_VARIABLE = "EFFICIENTNET_TF_WORKER"
@@ -122,8 +129,9 @@ def run_workers(
     gpus = _list_gpus()
     # As it was started: a script, or a module with -m.
     command = [sys.executable, *sys.orig_argv[1:], "--workers=1"]
-    workers = []
-    try:
+    workers: list[subprocess.Popen] = []
+    # A signal may take a worker as long as a step and a checkpoint take.
+    with watchdog.guarded(), _ended(workers):
         for index in range(number):
             if gpus:
                 environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
@@ -131,7 +139,7 @@ def run_workers(
             with log:
                 workers.append(
                     subprocess.Popen(
-                        command,
+                        children.tie(command),
                         env=environment,
                         stdout=log,
                         stderr=subprocess.STDOUT,
@@ -140,17 +148,24 @@ def run_workers(
                     )
                 )
         _wait(workers, progress)
+    failed = [i for i, worker in enumerate(workers) if worker.returncode]
+    if failed:
+        raise RuntimeError(
+            f"Workers {failed} failed; see worker*.log in {workdir}."
+        )
+
+
+@contextlib.contextmanager
+def _ended(workers):
+    """Ends the processes of a list after a `with` block, and waits for them."""
+    try:
+        yield
     finally:
         for worker in workers:
             if worker.poll() is None:
                 worker.send_signal(signal.SIGTERM)
         for worker in workers:
             worker.wait()
-    failed = [i for i, worker in enumerate(workers) if worker.returncode]
-    if failed:
-        raise RuntimeError(
-            f"Workers {failed} failed; see worker*.log in {workdir}."
-        )
 
 
 def _list_gpus():

@@ -60,7 +60,12 @@ def wait_for(path):
 
 
 def is_alive(pid):
-    return pathlib.Path(f"/proc/{pid}").exists()
+    """Whether a process runs; one that ended may wait for its parent."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return text.rpartition(")")[2].split()[0] != "Z"
 
 
 def test_each_worker_knows_all_addresses_and_its_own_place(start):
@@ -192,11 +197,35 @@ def test_one_that_does_not_end_is_killed(start, tmp_path):
     assert not any(map(is_alive, pids))
 
 
+def test_no_worker_outlives_a_launcher_that_is_killed(start, tmp_path):
+    process = start(
+        """
+        open(f"{sys.argv[1]}/{me}.part", "w").write(str(os.getpid()))
+        os.rename(f"{sys.argv[1]}/{me}.part", f"{sys.argv[1]}/{me}.pid")
+        time.sleep(120)
+        """,
+        tmp_path,
+    )
+    pids = []
+    for index in range(2):
+        wait_for(tmp_path / f"{index}.pid")
+        pids.append(int((tmp_path / f"{index}.pid").read_text()))
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while any(map(is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(map(is_alive, pids))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--workers=2"], "Nothing to run"),
         (["--workers=0", "--", "x.py"], "workers"),
+        (["--grace_seconds=nan", "--", "x.py"], "--grace_seconds=nan must be"),
+        (["--grace_seconds=inf", "--", "x.py"], "--grace_seconds=inf must be"),
+        (["--grace_seconds=-1", "--", "x.py"], "--grace_seconds=-1.0 must be"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(arguments, message):

@@ -2,14 +2,15 @@
 
 python tests/support/interrupted_train.py HOW STEP [flags of train]
 
-HOW: a signal such as SIGKILL, or "never". SIGKILL@1 is for worker 1 alone, and
-SIGTERM@parent for the process that started the workers.
+HOW: a signal such as SIGKILL, "hang", or "never". SIGKILL@1 is for worker 1
+alone, and SIGTERM@parent for the process that started the workers.
 """
 
 import json
 import os
 import signal
 import sys
+import time
 
 import samples
 from efficientnet_tf.commands import main
@@ -28,7 +29,13 @@ class _Stopper(callbacks.StopOnBadLoss):
             if WHO == "parent" and WORKER["index"] == 0:
                 os.kill(os.getppid(), getattr(signal, HOW))
             elif WHO in ("", str(WORKER.get("index"))):
-                os.kill(os.getpid(), getattr(signal, HOW))
+                _stop()
+
+
+def _stop():
+    if HOW == "hang":
+        time.sleep(1000)
+    os.kill(os.getpid(), getattr(signal, HOW))
 
 
 if __name__ == "__main__":
