@@ -94,7 +94,9 @@ def _find_inner_names(folder):
     """
     if folder.files:
         return set()
-    inner = [f for f in folder.full if f.name.lower() not in folder_names.MASKS]
+    inner = [
+        f for f in folder.full if f.name.lower() not in folder_names.BESIDE
+    ]
     if len(inner) == 1:
         return _find_inner_names(inner[0])
     return {child.name.lower() for child in inner}

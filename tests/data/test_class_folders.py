@@ -136,6 +136,19 @@ UNDERSTOOD = {
         "hidden, system or unfinished files: 12 (#recycle, @eaDir, Thumbs.db,"
         " ...)",
     ),
+    "classes named like backups": (
+        [
+            *("cars.old/{1,2}.jpg", "cars.tmp/1.jpg", "x.bak/1.jpg"),
+            *("y~/1.jpg", "y~/2.jpg.old", "z.download/1.jpg"),
+        ],
+        {
+            None: {
+                **{"cars.old": 2, "cars.tmp": 1, "x.bak": 1, "y~": 1},
+                "z.download": 1,
+            }
+        },
+        "hidden, system or unfinished files: 1 (y~/2.jpg.old)",
+    ),
     "upper case suffixes": (
         ["cat/{1.JPG,2.Jpeg}", "dog/1.PNG"],
         {None: CLASSES},
@@ -195,6 +208,29 @@ UNDERSTOOD = {
         {None: CLASSES},
         "masks or annotations: 3 (cat/1_mask.png, cat/1_mask_1.png, "
         "dog/1-seg.png)",
+    ),
+    "masks with their word before": (
+        [
+            *("cat/{a0,b_1,mask_a0,gt-b_1_2}.png", "dog/{image_1,Mask_1}.png"),
+            "dog/seg_9.png",
+        ],
+        {None: {"cat": 2, "dog": 2}},
+        "masks or annotations: 3 (cat/gt-b_1_2.png, cat/mask_a0.png, "
+        "dog/Mask_1.png)",
+    ),
+    "thumbnails": (
+        [
+            *("cat/{1,2,1_thumb,tn_2,2-150x150}.jpg", "cat/thumbs/{1,2}.jpg"),
+            *("dog/1.jpg", "dog/Thumbnails/1.jpg", "dog/_thumbs/1.jpg"),
+            "thumb/cat/1.jpg",
+        ],
+        {None: CLASSES},
+        "thumbnails: 8 (cat/1_thumb.jpg, cat/2-150x150.jpg, cat/tn_2.jpg, ...)",
+    ),
+    "fingers, and thumbnails alone": (
+        ["thumb/{1,2}.jpg", "index/{1,thumb_7,mask}.jpg", "ring/thumbs/1.jpg"],
+        {None: {"thumb": 2, "index": 3, "ring": 1}},
+        "",
     ),
     "people with a mask": (
         ["mask/{1,2}.jpg", "no_mask/{1,2}.jpg"],
