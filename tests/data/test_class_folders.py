@@ -225,7 +225,8 @@ UNDERSTOOD = {
             "thumb/cat/1.jpg",
         ],
         {None: CLASSES},
-        "thumbnails: 8 (cat/1_thumb.jpg, cat/2-150x150.jpg, cat/tn_2.jpg, ...)",
+        "thumbnails: 8 (thumb/cat/1.jpg, cat/1_thumb.jpg, cat/2-150x150.jpg, "
+        "...)",
     ),
     "fingers, and thumbnails alone": (
         ["thumb/{1,2}.jpg", "index/{1,thumb_7,mask}.jpg", "ring/thumbs/1.jpg"],
