@@ -64,9 +64,6 @@ def read(path: str | os.PathLike) -> Layout:
         splits = {None: folder}
     listed = {s: reader.list_classes(f) for s, f in splits.items()}
     reader.drop_unlabelled(listed, splits)
-    for classes in listed.values():
-        class_checks.check_spelling(top.path, classes)
-    class_checks.check_same_classes(top.path, listed)
     folders = {
         split: splits[split].path.relative_to(top.path).as_posix()
         for split in listed
@@ -217,7 +214,10 @@ class _Reader:
             )
         class_checks.check_not_turned(self.root, children)
         class_checks.check_not_repeated(self.root, children)
-        return {child.name: self._list_files(child) for child in children}
+        names = class_checks.unify_spelling(
+            folder.path, [child.name for child in children]
+        )
+        return {names[c.name]: self._list_files(c) for c in children}
 
     def _list_files(self, folder):
         """Returns the images of a class, at any depth, without copies."""

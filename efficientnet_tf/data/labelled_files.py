@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from absl import logging
 
 from efficientnet_tf.data import (
+    class_checks,
     class_folders,
     damaged_files,
     folder_names,
@@ -54,8 +55,9 @@ def divide(
       ValueError: an unknown split, "all" beside another, or --group_by that
         fits no image.
       FileNotFoundError: there is no such folder.
-      RuntimeError: a folder that is not understood, too small a class, files
-        that cannot be read, or changes that a resumed run cannot go on with.
+      RuntimeError: a folder that is not understood, too small a class, one
+        that is not in "train", files that cannot be read, or changes that a
+        resumed run cannot go on with.
     """
     for split in splits:
         if split not in SPLITS:
@@ -81,8 +83,11 @@ def divide(
         )
     total = {split: divided[split] for split in splits}
     _check_number_of_classes(layout, splits)
+    if "train" in splits:
+        class_checks.check_known_classes(layout.root, divided)
+    class_names = tuple(sorted(set().union(*total.values())))
     good, bad = _examine(layout.root, total, options)
-    division = _make_division(layout.class_names, total, good)
+    division = _make_division(class_names, total, good)
     _check_all_classes(layout.root, division, splits)
     _log(layout, division, notes)
     if options.workdir is not None:
@@ -275,15 +280,32 @@ def _check_number_of_classes(layout, splits):
 
 
 def _check_all_classes(root, division, splits):
-    """Raises RuntimeError if no readable image of a class is left."""
+    """Raises RuntimeError if no readable image to train on is left of a class.
+
+    Other splits may lack classes, which a line names.
+    """
     for split in splits:
         found = {label for _, label in division.files[split]}
-        for label, name in enumerate(division.class_names):
-            if label not in found and split in ("train", ALL):
-                raise RuntimeError(
-                    f"Class {name!r} in {root} has no readable image for "
-                    f"{split}."
-                )
+        absent = [
+            name
+            for label, name in enumerate(division.class_names)
+            if label not in found
+        ]
+        if not found or (absent and split in ("train", ALL)):
+            raise RuntimeError(
+                f"Class {absent[0]!r} in {root} has no readable image for "
+                f"{split}."
+            )
+        if absent:
+            logging.warning(
+                "%s: %s has no images of %d of the %d classes (%s); its scores "
+                "say nothing of them.",
+                root,
+                split,
+                len(absent),
+                len(division.class_names),
+                folder_walk.list_names(absent),
+            )
 
 
 def _log(layout, division, notes):

@@ -303,6 +303,39 @@ def test_a_missing_train_folder_is_named_only_if_it_is_needed(folder, tmp_path):
         divide(root)
 
 
+@pytest.fixture
+def uneven(folder, tmp_path):
+    """Returns train/{a,b} beside test/b."""
+    root = tmp_path / "uneven"
+    shutil.copytree(folder, root / "train")
+    shutil.copytree(folder / "b", root / "test" / "b")
+    return root
+
+
+def test_a_split_may_lack_a_class(uneven, tmp_path, caplog):
+    # Alone, it has the classes that it has.
+    assert divide(uneven, ("test",)).class_names == ("b",)
+    workdir = tmp_path / "run"
+    found = divide(uneven, workdir=workdir)
+    assert found.class_names == ("a", "b")
+    assert {label for _, label in found.files["test"]} == {1}
+    assert "test has no images of 1 of the 2 classes (a); its" in caplog.text
+    again = divide(uneven, workdir=workdir, resumes=True)
+    assert again.files == found.files
+
+
+def test_a_class_that_train_lacks_is_refused_where_train_is_used(uneven):
+    (uneven / "test" / "b").rename(uneven / "test" / "B")
+    shutil.copytree(uneven / "train" / "a", uneven / "test" / "a ")
+    message = (
+        r"test and train differ .* 2 only in test \('B', 'a '\), 2 only in "
+        r"train \('a', 'b'\)"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        divide(uneven, ("train",))
+    assert divide(uneven, ("test",)).class_names == ("B", "a ")
+
+
 def test_what_was_understood_is_said_in_a_line(folder, tmp_path, caplog):
     root = tmp_path / "root"
     shutil.copytree(folder, root / "My_Training")
