@@ -195,8 +195,10 @@ def _divide(layout, splits, options, seed):
         for own in classes.values()
         for file in own
     }
-    group_of, without = folder_splits.make_group_of(options, layout.root, bases)
-    _warn_of_groups(listed, group_of, without, options)
+    group_of, *lacking = folder_splits.make_group_of(
+        options, layout.root, bases
+    )
+    _warn_of_groups(listed, group_of, lacking, options)
     if not missing:
         return listed, {}
     divided, given = folder_splits.cut(
@@ -217,7 +219,15 @@ def _divide(layout, splits, options, seed):
     return listed | divided, dict.fromkeys(missing, how)
 
 
-def _warn_of_groups(listed, group_of, without, options):
+def _warn_of_groups(listed, group_of, lacking, options):
+    without, unused = lacking
+    if unused:
+        logging.warning(
+            "%s names %d images that are not among those read: %s.",
+            options.group_by,
+            len(unused),
+            folder_walk.list_names(unused),
+        )
     if without:
         logging.warning(
             "--group_by=%s gives no group to %d images; each stands alone.",

@@ -303,6 +303,15 @@ def test_a_missing_train_folder_is_named_only_if_it_is_needed(folder, tmp_path):
         divide(root)
 
 
+def test_rows_of_groups_that_fit_no_image_are_named(folder, tmp_path, caplog):
+    path = tmp_path / "groups.csv"
+    path.write_text("path,group\na/000.PNG,x\nb/000.png,x\nc/000.png,x\n")
+    found = places(divide(folder, group_by=str(path)))
+    assert found["a/000.png"] == found["b/000.png"]
+    assert "names 1 images that are not among" in caplog.text
+    assert "gives no group to 22 images" in caplog.text
+
+
 @pytest.fixture
 def uneven(folder, tmp_path):
     """Returns train/{a,b} beside test/b."""
