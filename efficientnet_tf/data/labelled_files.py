@@ -90,7 +90,14 @@ def divide(
     division = _make_division(class_names, total, good)
     _check_all_classes(layout.root, division, splits)
     _log(layout, division, notes)
+    twins = split_duplicates.find(
+        layout.root,
+        division.files,
+        {file: facts.sketch for file, facts in good.items()},
+    )
     if options.workdir is not None:
+        sizes = {split: len(own) for split, own in division.files.items()}
+        split_duplicates.write(options.workdir, twins, sizes)
         _keep(options.workdir, layout.root, divided, division, bad)
     return division
 
@@ -339,7 +346,7 @@ def _log(layout, division, notes):
 
 
 def _keep(workdir, root, divided, division, bad):
-    """Writes a run's list of images, and of those in several splits."""
+    """Writes a run's list of images."""
     rows = [
         (split_list.UNREADABLE if file in bad else split, name, file)
         for split, classes in divided.items()
@@ -347,8 +354,3 @@ def _keep(workdir, root, divided, division, bad):
         for file in sorted(own)
     ]
     split_list.write(workdir, root, rows, division.facts)
-    sketches = {
-        split: {file: division.facts[file].sketch for file, _ in labelled}
-        for split, labelled in division.files.items()
-    }
-    split_duplicates.write(workdir, root, sketches)

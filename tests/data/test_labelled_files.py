@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf.data import damaged_files, decoding, labelled_files
+from efficientnet_tf.data import (
+    damaged_files,
+    decoding,
+    labelled_files,
+    split_duplicates,
+)
 from efficientnet_tf.utils import folder_options, run_folder
 
 SPLITS = ("train", "validation", "test")
@@ -276,6 +281,35 @@ def test_images_of_two_splits_are_counted_and_named(folder, tmp_path, caplog):
     assert f"1 of {list(found.values()).count('test')} test images" in (
         caplog.text
     )
+
+
+def test_images_of_two_classes_are_named(folder, tmp_path, caplog):
+    found = places(divide(folder))
+    (test,) = [n for n, s in found.items() if s == "test" and n[0] == "a"][:1]
+    one, two = [n for n, s in found.items() if s == "train" and n[0] == "a"][:2]
+    same = [n for n, s in found.items() if s == "train" and n[0] == "b"][:2]
+    shutil.copy(folder / one, folder / same[0])  # Within a split.
+    shutil.copy(folder / test, folder / same[1])
+    shutil.copy(folder / two, folder / "a" / "again.png")  # Of one class.
+    workdir = tmp_path / "run"
+    caplog.clear()
+    divide(folder, workdir=workdir)
+    rows = [
+        (row["path"], row["other_path"])
+        for row in read_csv(workdir / run_folder.NEAR_DUPLICATES_FILE)
+        if row["same_class"] == "False"
+    ]
+    assert sorted(rows) == sorted([(same[0], one), (test, same[1])])
+    assert "2 images are, or nearly are, images of another class" in caplog.text
+    assert "flatters" not in caplog.text
+    assert split_duplicates.count(workdir, "test") == {
+        "exact_duplicates": 1,
+        "near_duplicates": 0,
+    }
+    # Alone, too: a score on such images says less than it seems to.
+    caplog.clear()
+    divide(folder, ("all",))
+    assert f"{same[0]} is like {one}" in caplog.text
 
 
 def test_all_labelled_images_are_one_split(folder, tmp_path):
