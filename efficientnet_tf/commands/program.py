@@ -25,13 +25,18 @@ EXPECTED_ERRORS = (
     MemoryError,
 )
 
+# What is said after Ctrl-C or SIGTERM, see `advise`.
+AGAIN = "run the same command again."
+RESUMES = "run the same command again to resume."
+_advice = AGAIN
+
 # What a value of the JSON line may be.
 SCALARS = (str, int, float, bool, type(None))
 
 
 def run(
     main: Callable[[list[str]], None],
-    interrupted: str = "Interrupted; run the same command again to resume.",
+    advice: str = AGAIN,
     *,
     fields: Callable[[], Iterable[str]] = tuple,
 ) -> None:
@@ -42,18 +47,29 @@ def run(
 
     Args:
       main: takes the program's name and the positional arguments.
-      interrupted: the line printed after Ctrl-C.
+      advice: see `advise`.
       fields: returns the fields that --set takes; called only for the message
         about a flag that should have been one.
     """
+    advise(advice)
     signal.signal(signal.SIGTERM, _terminate)
     # Names of old archives may be in no encoding: they are printed as they are.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")
     app.run(
-        lambda argv: _guard(main, argv, interrupted),
+        lambda argv: _guard(main, argv),
         flags_parser=lambda argv: _parse_flags(argv, fields),
     )
+
+
+def advise(text: str) -> None:
+    """Sets what is said after "Interrupted; " or "Terminated; ".
+
+    Args:
+      text: what is kept, or what to do, and a full stop.
+    """
+    global _advice
+    _advice = text
 
 
 def keep_scalars(row: Mapping) -> dict:
@@ -90,7 +106,9 @@ def fail(error: BaseException | str, code: int) -> typing.NoReturn:
     """Prints an error as one line and exits."""
     if isinstance(error, BaseException) and logging.get_verbosity() > 0:
         logging.exception(error)
-    lines = _explain(error).strip().splitlines() or [type(error).__name__]
+    lines = files.explain_error(error).strip().splitlines() or [
+        type(error).__name__
+    ]
     print_error(" ".join(lines))
     sys.exit(code)
 
@@ -115,13 +133,6 @@ def _expand_flags():
             flag.value = [
                 expand_home(v) if isinstance(v, str) else v for v in flag.value
             ]
-
-
-def _explain(error):
-    """Returns an error's message; without a number, if the system raised it."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {error.filename}"
-    return str(error)
 
 
 def _parse_flags(argv, fields):
@@ -165,11 +176,11 @@ def _explain_unknown(error, fields):
     return f"Unknown flag '{name}'; {hint} one of --{', --'.join(sorted(own))}."
 
 
-def _guard(main, argv, interrupted):
+def _guard(main, argv):
     try:
         main(argv)
     except KeyboardInterrupt:
-        fail(interrupted, INTERRUPTED)
+        fail(f"Interrupted; {_advice}", INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output, such as `head`, has enough of it. What is
         # still buffered goes nowhere when Python exits.
@@ -187,4 +198,4 @@ def _guard(main, argv, interrupted):
 
 
 def _terminate(signum, frame):
-    fail("Terminated; run the same command again to resume.", 128 + signum)
+    fail(f"Terminated; {_advice}", 128 + signum)

@@ -199,4 +199,4 @@ def _make_plan():
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, program.RESUMES)
