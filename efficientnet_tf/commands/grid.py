@@ -132,4 +132,4 @@ def _fields():
 
 
 if __name__ == "__main__":
-    program.run(main, fields=_fields)
+    program.run(main, program.RESUMES, fields=_fields)

@@ -77,4 +77,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    program.run(main, interrupted="Interrupted; above is what was measured.")
+    program.run(main, "above is what was measured.")

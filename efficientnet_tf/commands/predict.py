@@ -4,7 +4,7 @@ efficientnet predict --model=efficientnet_lite0 --weights=imagenet \
     IMAGE.jpg FOLDER "photos/*.jpg" --output=predictions.csv
 
 A folder stands for all images below it, and - for a list of files on standard
-input, one a line.
+input, one a line or, as find -print0 writes it, separated by zero bytes.
 """
 
 import contextlib
@@ -52,8 +52,10 @@ def main(argv: list[str]) -> None:
     _check_existing(argv[1:])
     from efficientnet_tf.data import image_files
 
-    lines = sys.stdin if image_files.STDIN in argv else ()
-    paths = image_files.find(argv[1:], lines)
+    listed = b""
+    if image_files.STDIN in argv[1:]:
+        listed = sys.stdin.buffer.read()
+    paths = image_files.find(argv[1:], listed)
     if not paths:
         raise ValueError("Standard input names no files.")
     classifier = shared.load_classifier(
@@ -115,6 +117,7 @@ def _predict(classifier, paths):
         if OUTPUT.value:
             writer = prediction_files.open_writer(OUTPUT.value, top)
             write = stack.enter_context(writer)
+            program.advise(f"{OUTPUT.value} has the predictions so far.")
         bar = tqdm.tqdm(
             desc="Predicting",
             total=len(paths),

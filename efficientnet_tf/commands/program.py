@@ -25,7 +25,6 @@ from efficientnet_tf.utils import (
 )
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
-TERMINATED = "Terminated; run the same command again to resume."
 EXPECTED_ERRORS = (
     OSError,
     RuntimeError,
@@ -34,6 +33,10 @@ EXPECTED_ERRORS = (
     MemoryError,
 )
 
+# What is said after Ctrl-C or SIGTERM, see `advise`.
+AGAIN = "run the same command again."
+RESUMES = "run the same command again to resume."
+_ends: dict[int, str] = {}
 # The signals that were raised as exceptions, and when.
 _received: list[tuple[int, float]] = []
 
@@ -43,7 +46,7 @@ SCALARS = (str, int, float, bool, type(None))
 
 def run(
     main: Callable[[list[str]], None],
-    interrupted: str = "Interrupted; run the same command again to resume.",
+    advice: str = AGAIN,
     *,
     fields: Callable[[], Iterable[str]] = tuple,
 ) -> None:
@@ -55,23 +58,33 @@ def run(
 
     Args:
       main: takes the program's name and the positional arguments.
-      interrupted: the line printed after Ctrl-C.
+      advice: see `advise`.
       fields: returns the fields that --set takes; called only for the message
         about a flag that should have been one.
     """
+    advise(advice)
     signal.signal(signal.SIGTERM, _unwind)
     # A job in a shell's background inherits that it is ignored.
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _unwind)
-    ends = {int(signal.SIGTERM): TERMINATED, int(signal.SIGINT): interrupted}
-    watchdog.start(print_error, ends)
+    watchdog.start(print_error, _ends)
     # Names of old archives may be in no encoding: they are printed as they are.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")
     app.run(
-        lambda argv: _guard(main, argv, ends),
+        lambda argv: _guard(main, argv),
         flags_parser=lambda argv: _parse_flags(argv, fields),
     )
+
+
+def advise(text: str) -> None:
+    """Sets what is said after "Interrupted; " or "Terminated; ".
+
+    Args:
+      text: what is kept, or what to do, and a full stop.
+    """
+    _ends[signal.SIGINT] = f"Interrupted; {text}"
+    _ends[signal.SIGTERM] = f"Terminated; {text}"
 
 
 def keep_scalars(row: Mapping) -> dict:
@@ -108,7 +121,9 @@ def fail(error: BaseException | str, code: int) -> typing.NoReturn:
     """Prints an error as one line and exits."""
     if isinstance(error, BaseException) and logging.get_verbosity() > 0:
         logging.exception(error)
-    lines = _explain(error).strip().splitlines() or [type(error).__name__]
+    lines = files.explain_error(error).strip().splitlines() or [
+        type(error).__name__
+    ]
     print_error(" ".join(lines))
     sys.exit(code)
 
@@ -146,13 +161,6 @@ def _expand_flags():
             flag.value = [
                 expand_home(v) if isinstance(v, str) else v for v in flag.value
             ]
-
-
-def _explain(error):
-    """Returns an error's message; without a number, if the system raised it."""
-    if isinstance(error, OSError) and error.strerror and error.filename:
-        return f"{error.strerror}: {error.filename}"
-    return str(error)
 
 
 def _parse_flags(argv, fields):
@@ -200,20 +208,19 @@ def _explain_unknown(error, fields):
     return f"Unknown flag '{name}'; {hint} one of --{', --'.join(sorted(own))}."
 
 
-def _guard(main, argv, ends):
-    """Calls `main`; `ends` maps a signal to the line of a command it ends."""
+def _guard(main, argv):
     try:
         main(argv)
     except BaseException as error:
-        _fail_by_signal(ends)
+        _fail_by_signal()
         if isinstance(error, KeyboardInterrupt):  # Not raised by `_unwind`.
-            fail(ends[signal.SIGINT], INTERRUPTED)
+            fail(_ends[signal.SIGINT], INTERRUPTED)
         _fail_by_error(error)
         raise
-    _fail_by_signal(ends)
+    _fail_by_signal()
 
 
-def _fail_by_signal(ends):
+def _fail_by_signal():
     """Ends the process by the first signal, if there was one.
 
     Whatever became of its exception: libraries that were in the middle of
@@ -221,7 +228,7 @@ def _fail_by_signal(ends):
     """
     if _received:
         number, _ = _received[0]
-        fail(ends[number], 128 + number)
+        fail(_ends[number], 128 + number)
 
 
 def _fail_by_error(error):

@@ -211,4 +211,4 @@ def _make_plan():
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, program.RESUMES)

@@ -119,4 +119,4 @@ def _make_plan(growths):
 
 
 if __name__ == "__main__":
-    program.run(main)
+    program.run(main, program.RESUMES)

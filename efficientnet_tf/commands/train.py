@@ -140,4 +140,4 @@ def _fields():
 
 
 if __name__ == "__main__":
-    program.run(main, fields=_fields)
+    program.run(main, program.RESUMES, fields=_fields)

@@ -51,39 +51,50 @@ def check_not_repeated(
             )
 
 
-def check_spelling(root: pathlib.Path, classes: Iterable[str]) -> None:
-    """Raises RuntimeError for a class that is there in two spellings."""
+def unify_spelling(place: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
+    """Returns {name: class}, in the encoding of accents that most systems use.
+
+    Raises:
+      RuntimeError: a class is there in two spellings.
+    """
     spelled: dict[str, str] = {}
-    for name in classes:
-        # Another system may encode the same accent differently.
-        plain = unicodedata.normalize("NFC", name).strip()
+    classes = {name: unicodedata.normalize("NFC", name) for name in names}
+    for name, unified in classes.items():
+        plain = unified.strip()
         if plain in spelled:
             raise RuntimeError(
-                f"{root} holds the class {plain!r} twice: as "
+                f"{place} holds the class {plain!r} twice: as "
                 f"{ascii(spelled[plain])} and {ascii(name)}."
             )
         spelled[plain] = name
+    return classes
 
 
-def check_same_classes(
-    root: pathlib.Path, listed: Mapping[str | None, Mapping]
+def check_known_classes(
+    root: pathlib.Path, divided: Mapping[str, Mapping]
 ) -> None:
-    """Raises RuntimeError if two splits have different class folders."""
-    (first, wanted), *others = listed.items()
-    for split, classes in others:
-        differences = [
-            f"{len(names)} only in {place} ({folder_walk.list_names(names)})"
-            for place, names in (
-                (split, sorted(classes.keys() - wanted.keys())),
-                (first, sorted(wanted.keys() - classes.keys())),
-            )
+    """Raises RuntimeError for a split with a class that "train" lacks.
+
+    Args:
+      root: the folder, for messages.
+      divided: {split: its classes}, "train" among them.
+    """
+    known = divided["train"].keys()
+    for split, classes in divided.items():
+        extra = sorted(classes.keys() - known)
+        if not extra:
+            continue
+        sides = {split: extra, "train": sorted(known - classes.keys())}
+        differences = ", ".join(
+            f"{len(names)} only in {place} "
+            f"({folder_walk.list_names(map(repr, names))})"
+            for place, names in sides.items()
             if names
-        ]
-        if differences:
-            raise RuntimeError(
-                f"{root}: {split} and {first} differ in the class folders: "
-                f"{', '.join(differences)}."
-            )
+        )
+        raise RuntimeError(
+            f"{root}: {split} and train differ in the class folders: "
+            f"{differences}."
+        )
 
 
 def _find_inner_names(folder):
@@ -94,7 +105,9 @@ def _find_inner_names(folder):
     """
     if folder.files:
         return set()
-    inner = [f for f in folder.full if f.name.lower() not in folder_names.MASKS]
+    inner = [
+        f for f in folder.full if f.name.lower() not in folder_names.BESIDE
+    ]
     if len(inner) == 1:
         return _find_inner_names(inner[0])
     return {child.name.lower() for child in inner}

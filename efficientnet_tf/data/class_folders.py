@@ -10,7 +10,6 @@ from efficientnet_tf.data import class_checks, folder_names, folder_walk
 # {class name: its image files}.
 Classes = dict[str, list[pathlib.Path]]
 
-_MASKS = "masks or annotations"
 _LOOSE = "images outside any class folder"
 _UNLABELLED = "images of an unlabelled folder"
 
@@ -65,9 +64,6 @@ def read(path: str | os.PathLike) -> Layout:
         splits = {None: folder}
     listed = {s: reader.list_classes(f) for s, f in splits.items()}
     reader.drop_unlabelled(listed, splits)
-    for classes in listed.values():
-        class_checks.check_spelling(top.path, classes)
-    class_checks.check_same_classes(top.path, listed)
     folders = {
         split: splits[split].path.relative_to(top.path).as_posix()
         for split in listed
@@ -86,7 +82,7 @@ class _Reader:
     def unwrap(self, folder):
         """Returns the folder that holds the splits or the classes."""
         for _ in range(_MAX_WRAPPERS):
-            inner = self._leave_masks(folder)
+            inner = self._leave_beside(folder)
             if inner is None:
                 inner = _find_wrapped(folder)
             if inner is None:
@@ -95,18 +91,23 @@ class _Reader:
             folder = inner
         return folder
 
-    def _leave_masks(self, folder):
-        """Returns "images" if "masks" or "annotations" are beside it."""
+    def _leave_beside(self, folder):
+        """Returns "images" if "masks", "thumbs" or the like are beside it."""
         kinds = {child.name.lower(): child for child in folder.folders}
         images = [kinds[n] for n in kinds if n in folder_names.IMAGES]
-        masks = [kinds[n] for n in kinds if n in folder_names.MASKS]
-        if len(images) != 1 or not masks:
+        beside = [kinds[n] for n in kinds if n in folder_names.BESIDE]
+        if len(images) != 1 or not beside:
             return None
-        if len(images) + len(masks) < len(folder.full):
+        if len(images) + len(beside) < len(folder.full):
             return None
-        for child in masks:
-            self.left_out.add(_MASKS, child.walk())
+        for child in beside:
+            self._leave(child)
         return images[0]
+
+    def _leave(self, folder):
+        """Counts a folder of masks or thumbnails."""
+        what = folder_names.BESIDE[folder.name.lower()]
+        self.left_out.add(what, folder.walk())
 
     def leave_loose(self, folder):
         """Counts images that are directly in a folder of folders."""
@@ -198,10 +199,9 @@ class _Reader:
     def list_classes(self, folder):
         """Returns {class name: its image files}."""
         self.leave_loose(folder)
-        masks = _find_mask_folders(folder)
-        left = [child for child in folder.full if child.name in masks]
+        left = _find_beside(folder)
         for child in left:
-            self.left_out.add(_MASKS, child.walk())
+            self._leave(child)
         children = [
             child
             for child in folder.full
@@ -214,24 +214,27 @@ class _Reader:
             )
         class_checks.check_not_turned(self.root, children)
         class_checks.check_not_repeated(self.root, children)
-        return {child.name: self._list_files(child) for child in children}
+        names = class_checks.unify_spelling(
+            folder.path, [child.name for child in children]
+        )
+        return {names[c.name]: self._list_files(c) for c in children}
 
     def _list_files(self, folder):
-        """Returns the images of a class, at any depth, without masks."""
-        stems = {file.stem for file in folder.files}
-        masks = [
-            file
-            for file in folder.files
-            if folder_names.mask_owner(file.stem) in stems
-        ]
-        self.left_out.add(_MASKS, masks)
-        files = [file for file in folder.files if file not in set(masks)]
-        plain = [f for f in folder.full if f.name.lower() in folder_names.MASKS]
-        if len(plain) == len(folder.full) and not files:
-            plain = []  # They are all there is.
+        """Returns the images of a class, at any depth, without copies."""
+        others = folder_names.bare_stems(file.stem for file in folder.files)
+        files = []
+        for file in folder.files:
+            what = folder_names.describe_copy(file.stem, others)
+            if what is None:
+                files.append(file)
+            else:
+                self.left_out.add(what, [file])
+        left = [f for f in folder.full if f.name.lower() in folder_names.BESIDE]
+        if len(left) == len(folder.full) and not files:
+            left = []  # They are all there is.
         for child in folder.full:
-            if child in plain:
-                self.left_out.add(_MASKS, child.walk())
+            if child in left:
+                self._leave(child)
             else:
                 files += self._list_files(child)
         return files
@@ -266,7 +269,7 @@ def _find_wrapped(folder):
 def _is_labelled(folder):
     """Whether a folder holds class folders, perhaps in folders of its own."""
     names = {child.name.lower() for child in folder.full}
-    other = names - folder_names.IMAGES - folder_names.MASKS
+    other = names - folder_names.IMAGES - folder_names.BESIDE.keys()
     if other or not names:
         return bool(other)
     return any(
@@ -276,26 +279,29 @@ def _is_labelled(folder):
     )
 
 
-def _find_mask_folders(folder):
-    """Returns the names of folders of masks beside class folders.
+def _find_beside(folder):
+    """Returns the folders of masks or thumbnails beside class folders.
 
     They hold the classes' names, or images of the names that the classes hold.
     """
-    found = set()
+    found = []
     for child in folder.full:
-        if child.name.lower() not in folder_names.PLAIN_MASKS:
+        if child.name.lower() not in folder_names.BESIDE:
             continue
         others = [f for f in folder.full if f is not child]
         inner = {f.name for f in child.full}
         if inner and inner <= {f.name for f in others}:
-            found.add(child.name)
-            continue
-        stems = {file.stem for other in others for file in other.walk()}
-        own = [file.stem for file in child.walk()]
-        same = sum(
-            stem in stems or folder_names.mask_owner(stem) in stems
-            for stem in own
-        )
-        if 2 * same > len(own):
-            found.add(child.name)
+            found.append(child)
+        elif child.name.lower() in folder_names.PLAIN:
+            stems = folder_names.bare_stems(
+                file.stem for other in others for file in other.walk()
+            )
+            own = [file.stem for file in child.walk()]
+            same = sum(
+                stem.casefold() in stems
+                or folder_names.describe_copy(stem, stems) is not None
+                for stem in own
+            )
+            if 2 * same > len(own):
+                found.append(child)
     return found

@@ -2,7 +2,7 @@
 
 import collections
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 SPLITS = ("train", "validation", "test")
 
@@ -38,13 +38,42 @@ MASKS = {
     *("ground_truth", "gt", "trimap", "trimaps", "bbox", "bboxes", "boxes"),
     *("xml", "xmls", "json", "landmarks", "segmentationclass"),
 }
+THUMBNAILS = {
+    *("thumb", "thumbs", "thumbnail", "thumbnails", "_thumb", "_thumbs"),
+    *("preview", "previews"),
+}
+# {name of a folder: what it holds} that is left out beside photographs.
+BESIDE = {
+    **dict.fromkeys(MASKS, "masks or annotations"),
+    **dict.fromkeys(THUMBNAILS, "thumbnails"),
+}
 # Of these, the names that are no class of photographs, as "mask" may be.
-PLAIN_MASKS = MASKS - {"mask", "label", "gt", "boxes", "segs", "landmarks"}
+PLAIN = BESIDE.keys() - {
+    *("mask", "label", "gt", "boxes", "segs", "landmarks"),
+    *("thumb", "thumbs", "preview", "previews"),
+}
 
-# "x_mask.png" or "x_mask_1.png" beside "x.png".
-_MASK_SUFFIX = re.compile(
-    r"(.+?)[ _.-](masks?|seg|segmentation|gt|ground_?truth|labels?"
-    r"|annotations?|trimap|matte)([ _.-]?\d+)?",
+# "x_mask.png", "x_mask_1.png", "mask_x.png" or "mask_x_1.png" beside "x.png".
+_COPY_WORDS = {
+    "masks or annotations": r"masks?|segm?|segmentation|gt|ground_?truth"
+    r"|labels?|annot|annotations?|trimap|matte",
+    "thumbnails": r"thumbs?|thumbnails?|preview|tn",
+}
+_COPIES = {
+    what: re.compile(
+        rf"(?P<before>.+?)[ _.-]({words})([ _.-]?\d+)?"
+        rf"|({words})[ _.-](?P<after>.+)",
+        re.IGNORECASE,
+    )
+    for what, words in _COPY_WORDS.items()
+}
+_NUMBER = re.compile(r"[ _.-]\d+$")
+# "x-150x150.jpg", as web sites write.
+_SIZED = re.compile(r"(?P<before>.+)[_-]\d+x\d+")
+# "image_1.png" beside "mask_1.png", "x_rgb.png" beside "x_mask.png".
+_IMAGE_WORD = re.compile(
+    r"(images?|img|photo|pic|picture|rgb|orig|original)[ _.-](?P<after>.+)"
+    r"|(?P<before>.+)[ _.-](images?|img|photo|pic|picture|rgb|orig|original)",
     re.IGNORECASE,
 )
 
@@ -68,13 +97,17 @@ _BACKUPS = ("~", ".bak", ".orig", ".swp", ".old")
 
 
 def is_system(name: str) -> bool:
-    """Whether a file or folder is hidden, unfinished or not the user's own."""
+    """Whether a file or folder is hidden, or not the user's own."""
     low = name.lower()
-    return (
-        low.startswith((".", "~$"))
-        or low in _SYSTEM
-        or low.endswith(_UNFINISHED + _BACKUPS)
-    )
+    return low.startswith((".", "~$")) or low in _SYSTEM
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a file is half of a download, or an editor's backup.
+
+    A folder may be called so: "cars.old" is a class.
+    """
+    return name.lower().endswith(_UNFINISHED + _BACKUPS)
 
 
 def find_splits(names: Collection[str]) -> dict[str, str]:
@@ -99,10 +132,34 @@ def find_splits(names: Collection[str]) -> dict[str, str]:
     return named
 
 
-def mask_owner(stem: str) -> str | None:
-    """Returns the image's stem that a mask's belongs to; None: it is none."""
-    match = _MASK_SUFFIX.fullmatch(stem)
-    return match[1] if match else None
+def bare_stems(stems: Iterable[str]) -> set[str]:
+    """Returns the stems, in small letters, with and without "image_"."""
+    found = set()
+    for stem in stems:
+        found.add(stem.casefold())
+        match = _IMAGE_WORD.fullmatch(stem)
+        if match:
+            found.add((match["before"] or match["after"]).casefold())
+    return found
+
+
+def describe_copy(stem: str, others: Collection[str]) -> str | None:
+    """Returns what an image is of another: its mask or thumbnail; None: none.
+
+    Args:
+      stem: the image's.
+      others: `bare_stems` of the images that it may belong to.
+    """
+    for what, pattern in _COPIES.items():
+        match = pattern.fullmatch(stem)
+        if match:
+            owner = (match["before"] or match["after"]).casefold()
+            if owner in others or _NUMBER.sub("", owner) in others:
+                return what
+    sized = _SIZED.fullmatch(stem)
+    if sized and sized["before"].casefold() in others:
+        return "thumbnails"
+    return None
 
 
 def _split_of(name):

@@ -4,7 +4,6 @@ An image's split depends on its own name alone, so adding others moves none.
 """
 
 import collections
-import csv
 import hashlib
 import os
 import pathlib
@@ -12,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
-from efficientnet_tf.data import class_folders, folder_walk
+from efficientnet_tf.data import class_folders, folder_walk, group_files
 from efficientnet_tf.utils import folder_options
 
 VALIDATION_SHARE = 0.1
@@ -96,8 +95,8 @@ def make_group_of(
     options: folder_options.Options,
     root: pathlib.Path,
     files: Mapping[pathlib.Path, pathlib.Path],
-) -> tuple[GroupOf, int]:
-    """Returns a function from a file to its group, and how many have none.
+) -> tuple[GroupOf, int, list[str]]:
+    """Returns a file's group by file, how many have none, and unused rows.
 
     Without `group_by`, and for files that it does not know, a group is
     CLASS/NAME without the suffix of an image, so that a copy in another format
@@ -109,26 +108,31 @@ def make_group_of(
       root: the folder.
       files: {file: the folder of its class folder}.
 
+    Returns:
+      The function; 0 without `group_by`; paths in a .csv file that are of none
+      of the files.
+
     Raises:
       OSError: the .csv file cannot be read.
-      ValueError: it lacks a column, or no file has a group.
+      ValueError: see `group_files.read`; or no file has a group.
     """
-    find: Callable[[str], str | None] = lambda name: None  # noqa: E731
-    if options.group_by and options.reads_csv:
-        table = _read_csv(options.group_by)
-        find = lambda name: (  # noqa: E731
-            table.get(name) or table.get(name.rpartition("/")[2])
-        )
-    elif options.group_by:
-        pattern = re.compile(options.group_by)
-        find = lambda name: _search(pattern, name)  # noqa: E731
     names = {file: name_of(root, file) for file in files}
-    groups = {file: find(name) for file, name in names.items()}
+    known: dict[str, str | None] = {}
+    unused: list[str] = []
+    if options.group_by and options.reads_csv:
+        table = group_files.read(options.group_by, root)
+        known, unused = group_files.assign(table, names.values())
+    elif options.group_by:
+        pattern = re.compile(unicodedata.normalize("NFC", options.group_by))
+        known = {name: _search(pattern, name) for name in names.values()}
+    groups = {file: known.get(name) for file, name in names.items()}
     without = sum(group is None for group in groups.values())
     if options.group_by and without == len(groups):
+        rows = f"; it names {folder_walk.list_names(unused)}" if unused else ""
         raise ValueError(
             f"--group_by={options.group_by} gives no group to any of the "
-            f"{len(groups):,} images, such as {next(iter(names.values()))}."
+            f"{len(groups):,} images, such as {next(iter(names.values()))}"
+            f"{rows}."
         )
 
     def group_of(file):
@@ -137,7 +141,7 @@ def make_group_of(
             return f"{_GROUP}{group}"
         return _stem(name_of(files[file], file))
 
-    return group_of, without if options.group_by else 0
+    return group_of, without if options.group_by else 0, unused
 
 
 def count_straddling(
@@ -231,18 +235,3 @@ def _search(pattern, name):
     if match is None:
         return None
     return match[1] if pattern.groups else match[0]
-
-
-def _read_csv(path):
-    """Returns {path below the root, or file name: group}."""
-    with open(
-        pathlib.Path(path).expanduser(), newline="", encoding="utf-8-sig"
-    ) as stream:
-        rows = csv.DictReader(stream)
-        lacking = {"path", "group"} - set(rows.fieldnames or ())
-        if lacking:
-            raise ValueError(
-                f"{path} lacks the column {sorted(lacking)[0]!r}: expected "
-                "path and group, in a first line."
-            )
-        return {row["path"]: row["group"] for row in rows}

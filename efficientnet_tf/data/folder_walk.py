@@ -24,6 +24,7 @@ _FORMATS = {
     "JPEG 2000",
 }
 
+_SYSTEM = "hidden, system or unfinished files"
 _SHOWN = 3
 
 # Deeper folders are nobody's, and would exhaust Python's stack.
@@ -133,7 +134,7 @@ class _Scanner:
         for entry in entries:
             child = path / entry.name
             if folder_names.is_system(entry.name):
-                self._leave("hidden, system or unfinished files", child)
+                self._leave(_SYSTEM, child)
             elif entry.is_symlink():
                 self.links.append((folder, child))
             elif entry.is_dir():
@@ -166,6 +167,8 @@ class _Scanner:
     def _add_file(self, folder, path):
         if not path.is_file():
             self._leave("pipes or devices", path)
+        elif folder_names.is_unfinished(path.name):
+            self._leave(_SYSTEM, path)
         elif _is_image(path):
             folder.files.append(path)
         else:

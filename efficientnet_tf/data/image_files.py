@@ -1,9 +1,11 @@
 """The image files that arguments of a command line stand for."""
 
+import codecs
 import glob
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 
 from absl import logging
 
@@ -12,9 +14,7 @@ from efficientnet_tf.data import folder_walk
 STDIN = "-"
 
 
-def find(
-    arguments: Sequence[str], lines: Iterable[str] = ()
-) -> list[pathlib.Path]:
+def find(arguments: Sequence[str], listed: bytes = b"") -> list[pathlib.Path]:
     """Returns the files of paths, folders and patterns, in their order.
 
     Of a folder, all images below it, sorted; what is left out, such as hidden
@@ -23,18 +23,18 @@ def find(
 
     Args:
       arguments: paths of files and folders, patterns such as "photos/*.jpg"
-        or "photos/**/*.jpg", and "-", which stands for `lines`.
-      lines: paths of files and folders, one each; empty ones do not count.
+        or "photos/**/*.jpg", and "-", which stands for `listed`.
+      listed: see `read_list`.
 
     Raises:
-      ValueError: a folder or a pattern without any image.
+      ValueError: a folder or a pattern without any image, or a list that is no
+        text.
     """
     found: list[pathlib.Path] = []
     for argument in arguments:
         if argument == STDIN:
-            named = filter(None, (line.rstrip("\r\n") for line in lines))
-            for line in named:
-                found += _find_below(pathlib.Path(line).expanduser())
+            for name in read_list(listed):
+                found += _find_below(pathlib.Path(name).expanduser())
             continue
         path = pathlib.Path(argument).expanduser()
         if path.exists() or not glob.has_magic(argument):
@@ -46,6 +46,25 @@ def find(
         for match in matches:
             found += _find_below(pathlib.Path(match))
     return found
+
+
+def read_list(listed: bytes) -> list[str]:
+    """Returns the paths of a list, without empty ones.
+
+    Args:
+      listed: one path a line, or with zero bytes between them; bytes of no
+        encoding are kept, UTF-16 is read by its mark.
+
+    Raises:
+      ValueError: UTF-16 that is cut.
+    """
+    if listed.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = listed.decode("utf-16")  # Of PowerShell.
+    else:
+        text = os.fsdecode(listed.removeprefix(codecs.BOM_UTF8))
+    if "\0" in text:
+        return list(filter(None, text.split("\0")))
+    return [line for line in re.split(r"\r?\n", text) if line]
 
 
 def _find_below(path):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from absl import logging
 
 from efficientnet_tf.data import (
+    class_checks,
     class_folders,
     damaged_files,
     folder_names,
@@ -54,8 +55,9 @@ def divide(
       ValueError: an unknown split, "all" beside another, or --group_by that
         fits no image.
       FileNotFoundError: there is no such folder.
-      RuntimeError: a folder that is not understood, too small a class, files
-        that cannot be read, or changes that a resumed run cannot go on with.
+      RuntimeError: a folder that is not understood, too small a class, one
+        that is not in "train", files that cannot be read, or changes that a
+        resumed run cannot go on with.
     """
     for split in splits:
         if split not in SPLITS:
@@ -81,11 +83,21 @@ def divide(
         )
     total = {split: divided[split] for split in splits}
     _check_number_of_classes(layout, splits)
+    if "train" in splits:
+        class_checks.check_known_classes(layout.root, divided)
+    class_names = tuple(sorted(set().union(*total.values())))
     good, bad = _examine(layout.root, total, options)
-    division = _make_division(layout.class_names, total, good)
+    division = _make_division(class_names, total, good)
     _check_all_classes(layout.root, division, splits)
     _log(layout, division, notes)
+    twins = split_duplicates.find(
+        layout.root,
+        division.files,
+        {file: facts.sketch for file, facts in good.items()},
+    )
     if options.workdir is not None:
+        sizes = {split: len(own) for split, own in division.files.items()}
+        split_duplicates.write(options.workdir, twins, sizes)
         _keep(options.workdir, layout.root, divided, division, bad)
     return division
 
@@ -190,8 +202,10 @@ def _divide(layout, splits, options, seed):
         for own in classes.values()
         for file in own
     }
-    group_of, without = folder_splits.make_group_of(options, layout.root, bases)
-    _warn_of_groups(listed, group_of, without, options)
+    group_of, *lacking = folder_splits.make_group_of(
+        options, layout.root, bases
+    )
+    _warn_of_groups(listed, group_of, lacking, options)
     if not missing:
         return listed, {}
     divided, given = folder_splits.cut(
@@ -212,7 +226,15 @@ def _divide(layout, splits, options, seed):
     return listed | divided, dict.fromkeys(missing, how)
 
 
-def _warn_of_groups(listed, group_of, without, options):
+def _warn_of_groups(listed, group_of, lacking, options):
+    without, unused = lacking
+    if unused:
+        logging.warning(
+            "%s names %d images that are not among those read: %s.",
+            options.group_by,
+            len(unused),
+            folder_walk.list_names(unused),
+        )
     if without:
         logging.warning(
             "--group_by=%s gives no group to %d images; each stands alone.",
@@ -275,15 +297,32 @@ def _check_number_of_classes(layout, splits):
 
 
 def _check_all_classes(root, division, splits):
-    """Raises RuntimeError if no readable image of a class is left."""
+    """Raises RuntimeError if no readable image to train on is left of a class.
+
+    Other splits may lack classes, which a line names.
+    """
     for split in splits:
         found = {label for _, label in division.files[split]}
-        for label, name in enumerate(division.class_names):
-            if label not in found and split in ("train", ALL):
-                raise RuntimeError(
-                    f"Class {name!r} in {root} has no readable image for "
-                    f"{split}."
-                )
+        absent = [
+            name
+            for label, name in enumerate(division.class_names)
+            if label not in found
+        ]
+        if not found or (absent and split in ("train", ALL)):
+            raise RuntimeError(
+                f"Class {absent[0]!r} in {root} has no readable image for "
+                f"{split}."
+            )
+        if absent:
+            logging.warning(
+                "%s: %s has no images of %d of the %d classes (%s); its scores "
+                "say nothing of them.",
+                root,
+                split,
+                len(absent),
+                len(division.class_names),
+                folder_walk.list_names(absent),
+            )
 
 
 def _log(layout, division, notes):
@@ -307,7 +346,7 @@ def _log(layout, division, notes):
 
 
 def _keep(workdir, root, divided, division, bad):
-    """Writes a run's list of images, and of those in several splits."""
+    """Writes a run's list of images."""
     rows = [
         (split_list.UNREADABLE if file in bad else split, name, file)
         for split, classes in divided.items()
@@ -315,8 +354,3 @@ def _keep(workdir, root, divided, division, bad):
         for file in sorted(own)
     ]
     split_list.write(workdir, root, rows, division.facts)
-    sketches = {
-        split: {file: division.facts[file].sketch for file, _ in labelled}
-        for split, labelled in division.files.items()
-    }
-    split_duplicates.write(workdir, root, sketches)

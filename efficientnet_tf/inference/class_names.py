@@ -2,6 +2,8 @@
 
 import collections
 import dataclasses
+import re
+import string
 import unicodedata
 from collections.abc import Sequence
 
@@ -9,6 +11,13 @@ from efficientnet_tf.data import imagenet
 
 # How many names a message lists of each side.
 LISTED = 5
+
+_WORDNET_ID = re.compile(r"(?<!\w)n\d{8}(?!\w)")
+# A hyphen between letters or digits, of any script; any other is a minus, as in
+# "-30" and "A-".
+_HYPHEN = re.compile(
+    "(?<=[^\\s{0}])-(?=[^\\s{0}])".format(re.escape(string.punctuation))
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +39,9 @@ def match(model: Sequence[str], data: Sequence[str]) -> ClassMap:
     """Matches classes by their names.
 
     Capitals, underscores, hyphens and the encoding of accents do not count
-    where the names stay different without them, and a WordNet id is the same as
-    ImageNet's name for it.
+    where the names stay different without them, but signs do: "-30" is not
+    "30". A WordNet id, alone or beside a name as in "n01440764-tench", is the
+    same as ImageNet's name for it.
 
     Args:
       model: the class names of a classifier, in the order of its outputs.
@@ -39,31 +49,36 @@ def match(model: Sequence[str], data: Sequence[str]) -> ClassMap:
         subset of the model's, in any order.
 
     Raises:
-      ValueError: the data have a class that the model does not have, or a name
-        that stands for two of the model's classes.
+      ValueError: the data have a class that the model does not have, a name
+        that stands for two of the model's classes, or two names for one.
     """
     if tuple(model) == tuple(data):
         return ClassMap(tuple(range(len(model))), (), "")
     _check_ambiguous(model, data)
-    known, wanted = _keys(model), _keys(data)
-    if len(set(known)) < len(known) or len(set(wanted)) < len(wanted):
-        # They differ in what does not count, so it does count here.
-        known, wanted = list(model), list(data)
-    places = {key: output for output, key in enumerate(known)}
+    # Beside a plus, a hyphen is a minus wherever it stands: "yaw+30, yaw-30".
+    signed = any("+" in name for name in (*model, *data))
+    fold = _fold if signed else _simplify
+    known, wanted = _keys(model, fold), _keys(data, fold)
+    places = collections.defaultdict(list)
+    for output, key in enumerate(known):
+        places[key].append(output)
     missing = [i for i, key in enumerate(wanted) if key not in places]
     if missing:
-        wanted = set(wanted)
         unseen = [
-            n for n, k in zip(model, known, strict=True) if k not in wanted
+            n for n, k in zip(model, known, strict=True) if k not in set(wanted)
         ]
         raise ValueError(_explain(model, data, missing, unseen))
-    outputs = tuple(places[key] for key in wanted)
+    outputs = tuple(
+        _choose(name, places[key], model)
+        for name, key in zip(data, wanted, strict=True)
+    )
+    _check_distinct(model, data, outputs)
     seen = set(outputs)
     absent = tuple(n for i, n in enumerate(model) if i not in seen)
     return ClassMap(outputs, absent, _describe(model, data, outputs))
 
 
-def _keys(names):
+def _keys(names, fold):
     """Returns what is compared: a WordNet id, or the name in plain letters."""
     ids = imagenet.wordnet_ids()
     # Two of ImageNet's names stand for two classes each; in the list of all,
@@ -71,11 +86,7 @@ def _keys(names):
     if tuple(names) == imagenet.class_names():
         return list(ids)
     by_name = _wordnet_ids_by_name()
-    plain = [_simplify(name) for name in names]
-    return [
-        found[0] if len(found := by_name.get(name, ())) == 1 else name
-        for name in plain
-    ]
+    return [_find_wordnet_id(name, by_name) or fold(name) for name in names]
 
 
 def _wordnet_ids_by_name():
@@ -88,9 +99,54 @@ def _wordnet_ids_by_name():
     return found
 
 
+def _find_wordnet_id(name, by_name):
+    """Returns the id that a name is, has in it, or stands for; or None."""
+    plain = _simplify(name)
+    match = _WORDNET_ID.search(plain)
+    if match is None or match[0] not in imagenet.wordnet_ids():
+        ids = by_name.get(plain, ())
+        return ids[0] if len(ids) == 1 else None
+    rest = (plain[: match.start()] + plain[match.end() :]).strip(" .,:()")
+    # "n01440764-goldfish" contradicts itself.
+    return match[0] if match[0] in by_name.get(rest, match[0]) else None
+
+
+def _fold(name):
+    """Returns a name in small letters, with spaces for underscores."""
+    text = unicodedata.normalize("NFC", name).casefold().strip()
+    return re.sub(r"[\s_]+", " ", text)
+
+
 def _simplify(name):
-    text = unicodedata.normalize("NFC", name).casefold()
-    return " ".join(text.replace("_", " ").replace("-", " ").split())
+    """Returns `_fold`'s name with spaces for hyphens, but not for a minus."""
+    return _HYPHEN.sub(" ", _fold(name))
+
+
+def _choose(name, outputs, model):
+    """Returns the one of the outputs whose name is meant."""
+    if len(outputs) > 1:
+        # They differ in what does not count, so it does count here.
+        same = [output for output in outputs if model[output] == name]
+        if len(same) != 1:
+            raise ValueError(
+                f"The class {name!r} stands for {len(outputs)} of the model's: "
+                f"{_list([model[output] for output in outputs])}; name it as "
+                "the one that is meant."
+            )
+        outputs = same
+    return outputs[0]
+
+
+def _check_distinct(model, data, outputs):
+    """Raises ValueError if two of the data's classes are one of the model's."""
+    first: dict[int, str] = {}
+    for name, output in zip(data, outputs, strict=True):
+        other = first.setdefault(output, name)
+        if other != name:
+            raise ValueError(
+                f"The data's classes {other!r} and {name!r} are one class of "
+                f"the model's, {model[output]!r}: join them, or rename one."
+            )
 
 
 def _check_ambiguous(model, data):
@@ -119,7 +175,18 @@ def _explain(model, data, missing, unseen):
     return (
         f"{start}: only the data have {_list([data[i] for i in missing])}; "
         f"only the model has {_list(unseen) or 'none'}."
+        + _explain_signs(model, [data[i] for i in missing])
     )
+
+
+def _explain_signs(model, names):
+    """Returns a sentence on a name that is the model's but for its signs."""
+    plain = {re.sub(r"[\s_+-]", "", _fold(name)): name for name in model}
+    for name in names:
+        other = plain.get(re.sub(r"[\s_+-]", "", _fold(name)))
+        if other is not None:
+            return f" {name!r} is not {other!r}: signs and spaces count."
+    return ""
 
 
 def _describe(model, data, outputs):

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
-from efficientnet_tf.utils import tables
+from efficientnet_tf.utils import files, tables
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,8 @@ def make_row(
       the most probable class first; or {"file", "error"}.
     """
     if isinstance(found, OSError):
-        return {"file": os.fspath(path), "error": str(found)}
+        error = files.explain_error(found)
+        return {"file": os.fspath(path), "error": error}
     best = [
         {"class": class_names[i], "probability": float(found[i])}
         for i in found.argsort()[::-1][:top]

@@ -231,6 +231,13 @@ def remove(path: pathlib.Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def explain_error(error: object) -> str:
+    """Returns an error's message; without a number, if the system raised it."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.strerror}: {error.filename}"
+    return str(error)
+
+
 def _parse(data):
     """Returns the value of JSON in bytes; ValueError says what is wrong."""
     try:

@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import signal
 
 import pytest
 
@@ -51,6 +52,30 @@ def test_errors_of_the_system_have_no_numbers(fail, message, capsys):
             program.fail(error, program.FAILURE)
     assert stop.value.code == program.FAILURE
     assert capsys.readouterr().err.endswith(f": {message}\n")
+
+
+def _interrupt(_):
+    program.advise("p.csv has the predictions so far.")
+    raise KeyboardInterrupt
+
+
+def _terminate(_):
+    program.advise("p.csv has the predictions so far.")
+    program._unwind(signal.SIGTERM, None)
+
+
+STOPS = [(_interrupt, "Interrupted", 130), (_terminate, "Terminated", 143)]
+
+
+@pytest.mark.parametrize("main, word, code", STOPS)
+def test_what_a_stop_leaves_is_said(main, word, code, capsys, monkeypatch):
+    monkeypatch.setattr(program, "_ends", {})
+    monkeypatch.setattr(program, "_received", [])
+    with pytest.raises(SystemExit) as stop:
+        program._guard(main, [])
+    assert stop.value.code == code
+    expected = f": {word}; p.csv has the predictions so far.\n"
+    assert capsys.readouterr().err.endswith(expected)
 
 
 SAVER = "Sharding callback duration: 79 microseconds"

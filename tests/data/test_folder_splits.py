@@ -22,7 +22,7 @@ def make_classes(**counts):
 def cut(classes, missing=MISSING, **fields):
     """Returns {file: split}."""
     files = [file for own in classes.values() for file in own]
-    group_of, _ = folder_splits.make_group_of(
+    group_of, *_ = folder_splits.make_group_of(
         folder_options.Options(**fields), ROOT, dict.fromkeys(files, ROOT)
     )
     divided, _ = folder_splits.cut(
@@ -149,16 +149,17 @@ def test_groups_that_fit_no_image_or_file_are_named(tmp_path):
     with pytest.raises(ValueError, match="no group to any of the 10 images"):
         cut(make_classes(cat=5, dog=5), group_by="patient")
     path = tmp_path / "groups.csv"
-    path.write_text("file,group\n")
-    with pytest.raises(ValueError, match="lacks the column 'path'"):
-        cut(make_classes(cat=5, dog=5), group_by=str(path))
+    path.write_text("path,group\nscans/cat/0001.jpg,1\n")
+    message = r"no group to .*, such as cat/0000.jpg; it names scans/cat/0001"
+    with pytest.raises(ValueError, match=message):
+        cut(make_classes(cat=5), group_by=str(path))
     with pytest.raises(ValueError, match="neither a regular expression"):
         folder_options.Options(group_by="(")
 
 
 def test_images_without_a_group_are_counted():
     files = [ROOT / "cat" / "patient1_a.jpg", ROOT / "cat" / "b.jpg"]
-    _, without = folder_splits.make_group_of(
+    _, without, _ = folder_splits.make_group_of(
         folder_options.Options(group_by=PATTERNS[0]),
         ROOT,
         dict.fromkeys(files, ROOT),

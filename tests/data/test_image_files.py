@@ -46,13 +46,32 @@ CASES = {
     "list": (["-"], ["photos/b.jpg", "photos/deep/er/c.webp", "no.jpg"]),
     "missing": (["no.jpg"], ["no.jpg"]),
 }
-LINES = ["photos/b.jpg\n", "\n", "photos/deep/er\r\n", "no.jpg"]
+LINES = b"photos/b.jpg\n\nphotos/deep/er\r\nno.jpg"
 
 
 @pytest.mark.parametrize("arguments, expected", CASES.values(), ids=CASES)
 def test_arguments_stand_for_files(place, arguments, expected):
     found = image_files.find(arguments, LINES)
     assert [os.fspath(path) for path in found] == expected
+
+
+LISTS = {
+    "nothing": (b"", []),
+    "lines": (b"a.jpg\r\n\nb c.jpg\n", ["a.jpg", "b c.jpg"]),
+    "a mark before UTF-8": ("\ufeffcaf\xe9.jpg\n".encode(), ["caf\xe9.jpg"]),
+    "find -print0": (b"a\nb.jpg\0c.jpg\0", ["a\nb.jpg", "c.jpg"]),
+    "PowerShell": ("\ufeffa.jpg\r\nb".encode("utf-16-le"), ["a.jpg", "b"]),
+    "no encoding": (b"caf\xe9.jpg", ["caf\udce9.jpg"]),
+    "no line end of Python's": (
+        "a\u2028b\x0bc.jpg".encode(),
+        ["a\u2028b\x0bc.jpg"],
+    ),
+}
+
+
+@pytest.mark.parametrize("listed, names", LISTS.values(), ids=LISTS)
+def test_lists_are_read_as_they_are_written(listed, names):
+    assert image_files.read_list(listed) == names
 
 
 def test_the_home_folder_is_expanded(place):

@@ -10,7 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from efficientnet_tf.data import damaged_files, decoding, labelled_files
+from efficientnet_tf.data import (
+    damaged_files,
+    decoding,
+    labelled_files,
+    split_duplicates,
+)
 from efficientnet_tf.utils import folder_options, run_folder
 
 SPLITS = ("train", "validation", "test")
@@ -280,6 +285,35 @@ def test_images_of_two_splits_are_counted_and_named(folder, tmp_path, caplog):
     )
 
 
+def test_images_of_two_classes_are_named(folder, tmp_path, caplog):
+    found = places(divide(folder))
+    (test,) = [n for n, s in found.items() if s == "test" and n[0] == "a"][:1]
+    one, two = [n for n, s in found.items() if s == "train" and n[0] == "a"][:2]
+    same = [n for n, s in found.items() if s == "train" and n[0] == "b"][:2]
+    shutil.copy(folder / one, folder / same[0])  # Within a split.
+    shutil.copy(folder / test, folder / same[1])
+    shutil.copy(folder / two, folder / "a" / "again.png")  # Of one class.
+    workdir = tmp_path / "run"
+    caplog.clear()
+    divide(folder, workdir=workdir)
+    rows = [
+        (row["path"], row["other_path"])
+        for row in read_csv(workdir / run_folder.NEAR_DUPLICATES_FILE)
+        if row["same_class"] == "False"
+    ]
+    assert sorted(rows) == sorted([(same[0], one), (test, same[1])])
+    assert "2 images are, or nearly are, images of another class" in caplog.text
+    assert "flatters" not in caplog.text
+    assert split_duplicates.count(workdir, "test") == {
+        "exact_duplicates": 1,
+        "near_duplicates": 0,
+    }
+    # Alone, too: a score on such images says less than it seems to.
+    caplog.clear()
+    divide(folder, ("all",))
+    assert f"{same[0]} is like {one}" in caplog.text
+
+
 def test_all_labelled_images_are_one_split(folder, tmp_path):
     division = divide(folder, ("all",))
     assert len(places(division)) == 24
@@ -303,6 +337,48 @@ def test_a_missing_train_folder_is_named_only_if_it_is_needed(folder, tmp_path):
         match=r"holds test \(Testing\) and no training images, so .*'train'",
     ):
         divide(root)
+
+
+def test_rows_of_groups_that_fit_no_image_are_named(folder, tmp_path, caplog):
+    path = tmp_path / "groups.csv"
+    path.write_text("path,group\na/000.PNG,x\nb/000.png,x\nc/000.png,x\n")
+    found = places(divide(folder, group_by=str(path)))
+    assert found["a/000.png"] == found["b/000.png"]
+    assert "names 1 images that are not among" in caplog.text
+    assert "gives no group to 22 images" in caplog.text
+
+
+@pytest.fixture
+def uneven(folder, tmp_path):
+    """Returns train/{a,b} beside test/b."""
+    root = tmp_path / "uneven"
+    shutil.copytree(folder, root / "train")
+    shutil.copytree(folder / "b", root / "test" / "b")
+    return root
+
+
+def test_a_split_may_lack_a_class(uneven, tmp_path, caplog):
+    # Alone, it has the classes that it has.
+    assert divide(uneven, ("test",)).class_names == ("b",)
+    workdir = tmp_path / "run"
+    found = divide(uneven, workdir=workdir)
+    assert found.class_names == ("a", "b")
+    assert {label for _, label in found.files["test"]} == {1}
+    assert "test has no images of 1 of the 2 classes (a); its" in caplog.text
+    again = divide(uneven, workdir=workdir, resumes=True)
+    assert again.files == found.files
+
+
+def test_a_class_that_train_lacks_is_refused_where_train_is_used(uneven):
+    (uneven / "test" / "b").rename(uneven / "test" / "B")
+    shutil.copytree(uneven / "train" / "a", uneven / "test" / "a ")
+    message = (
+        r"test and train differ .* 2 only in test \('B', 'a '\), 2 only in "
+        r"train \('a', 'b'\)"
+    )
+    with pytest.raises(RuntimeError, match=message):
+        divide(uneven, ("train",))
+    assert divide(uneven, ("test",)).class_names == ("B", "a ")
 
 
 def test_what_was_understood_is_said_in_a_line(folder, tmp_path, caplog):

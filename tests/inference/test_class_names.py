@@ -84,6 +84,34 @@ MATCHED = {
         (),
         "in another order",
     ),
+    "hyphens between words of any script": (
+        ("St._Bernard", "COVID-19", "\u0939\u093f\u0928\u094d_\u092d\u093e"),
+        ("covid_19", "st. bernard", "\u0939\u093f\u0928\u094d-\u092d\u093e"),
+        (1, 0, 2),
+        (),
+        "3 named otherwise",
+    ),
+    "signs, otherwise respelled": (
+        ("grade_-1", "Grade_+1"),
+        ("grade +1", "Grade -1"),
+        (1, 0),
+        (),
+        "in another order",
+    ),
+    "Stanford Dogs' folders": (
+        NAMES,
+        ("n02085936-Maltese_dog", "n02085620-Chihuahua"),
+        (IDS.index("n02085936"), IDS.index("n02085620")),
+        tuple(n for n in NAMES if n not in ("Maltese dog", "Chihuahua")),
+        "2 named otherwise",
+    ),
+    "an id before or behind a name": (
+        ("goldfish", "tench (n01440764)", "n02012849_crane"),
+        ("n02012849", "n01440764.tench", "n01443537"),
+        (2, 1, 0),
+        (),
+        "in another order",
+    ),
 }
 
 
@@ -127,6 +155,43 @@ REFUSED = {
         ("crane", "tench"),
         "'crane' stands for 2 classes of ImageNet; name it by its WordNet id, "
         "n02012849 or n03126707",
+    ),
+    "a minus": (
+        ("-30", "0"),
+        ("30", "0"),
+        "only the data have '30'; only the model has '-30'. '30' is not '-30'",
+    ),
+    "a minus behind": (("A", "B"), ("A-", "B"), "'A-' is not 'A': signs and"),
+    "a minus inside": (
+        ("grade_-1", "x"),
+        ("grade_1",),
+        "'grade_1' is not 'grade_-1'",
+    ),
+    "a minus after a colon": (("yaw: -3",), ("yaw: 3",), "'yaw: 3' is not"),
+    "a minus beside a plus": (
+        ("yaw-30", "yaw+30"),
+        ("yaw_30",),
+        "no class in common",
+    ),
+    "two spellings of one class": (
+        NAMES,
+        ("n01440764", "tench"),
+        "'n01440764' and 'tench' are one class of the model's, 'tench'",
+    ),
+    "one spelling of two classes": (
+        ("Cat", "cat"),
+        ("CAT",),
+        "'CAT' stands for 2 of the model's: 'Cat', 'cat'; name it",
+    ),
+    "an id beside the name of another": (
+        NAMES,
+        ("n01440764-goldfish", "tench"),
+        "only the data have 'n01440764-goldfish'",
+    ),
+    "a name of two classes in another order": (
+        NAMES[::-1],
+        ("crane",),
+        "'crane' stands for 2",
     ),
     "own photographs for an ImageNet network": (
         NAMES,
