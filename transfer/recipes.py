@@ -37,7 +37,7 @@ class FinetuneConfig:
     that many stages.
     """
 
-    epochs: Annotated[int, configs.AtLeast(0, configs.MAX_EPOCHS)] = 12
+    epochs: Annotated[int, configs.EPOCHS] = 12
     # Instead of `epochs`, for protocols that count steps.
     steps: Annotated[int, configs.AtLeast(0)] = 0
     batch_size: Annotated[int, configs.AtLeast(1)] = 32
@@ -53,9 +53,7 @@ class FinetuneConfig:
         str, configs.OneOf("cosine", "constant", "stairs", "tenths")
     ] = "cosine"
     decay_at: tuple[float, ...] = ()  # Shares of the run.
-    warmup_epochs: Annotated[float, configs.AtLeast(0, configs.MAX_EPOCHS)] = (
-        1.0
-    )
+    warmup_epochs: Annotated[float, configs.EPOCHS] = 1.0
     # In addition to `warmup_epochs`.
     warmup_steps: Annotated[int, configs.AtLeast(0)] = 0
     # AdamW: decoupled, per step times learning rate; the others: times half the
@@ -69,7 +67,6 @@ class FinetuneConfig:
     # None: the variant's.
     dropout_rate: Annotated[float | None, configs.Fraction()] = 0.2
     drop_path_rate: Annotated[float, configs.Fraction()] = 0.1
-    # 0: none; the other one, too.
     mixup_alpha: Annotated[float, configs.AtLeast(0, policies.MAX_ALPHA)] = 0.0
     # What has one of its own, see `mixing`.
     mixup_weight: Annotated[str, configs.OneOf(*policies.MIXUP_WEIGHTS)] = (

@@ -59,16 +59,7 @@ def divide(
         that is not in "train", files that cannot be read, or changes that a
         resumed run cannot go on with.
     """
-    for split in splits:
-        if split not in SPLITS:
-            raise ValueError(configs.unknown("split", split, SPLITS))
-    others = [split for split in splits if split != ALL]
-    if others and ALL in splits:
-        raise ValueError(
-            f"The split {ALL!r} is every labelled image, {others[0]!r} among "
-            "them; it stands alone. Choose one of "
-            f"{', '.join(folder_names.SPLITS)} instead."
-        )
+    _check_splits(splits)
     layout = class_folders.read(path)
     if options.resumes and options.workdir is not None:
         rows = split_list.read(options.workdir)
@@ -100,6 +91,19 @@ def divide(
         split_duplicates.write(options.workdir, twins, sizes)
         _keep(options.workdir, layout.root, divided, division, bad)
     return division
+
+
+def _check_splits(splits):
+    for split in splits:
+        if split not in SPLITS:
+            raise ValueError(configs.unknown("split", split, SPLITS))
+    others = [split for split in splits if split != ALL]
+    if others and ALL in splits:
+        raise ValueError(
+            f"The split {ALL!r} is every labelled image, {others[0]!r} among "
+            "them; it stands alone. Choose one of "
+            f"{', '.join(folder_names.SPLITS)} instead."
+        )
 
 
 def warn_of_changes(

@@ -33,9 +33,7 @@ class TrainConfig:
     decay_epochs: Annotated[
         float, configs.AtLeast(0.001, configs.MAX_EPOCHS)
     ] = 2.4
-    warmup_epochs: Annotated[float, configs.AtLeast(0, configs.MAX_EPOCHS)] = (
-        5.0
-    )
+    warmup_epochs: Annotated[float, configs.EPOCHS] = 5.0
     # Multiplies half the sum of squares, in the loss.
     weight_decay: Annotated[float, configs.AtLeast(0)] = 1e-5
     label_smoothing: Annotated[float, configs.Fraction()] = 0.1

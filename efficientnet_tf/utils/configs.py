@@ -56,6 +56,10 @@ class AtLeast:
         return self.low <= value <= self.high and value < math.inf
 
 
+# Of a field: any number of epochs.
+EPOCHS = AtLeast(0, MAX_EPOCHS)
+
+
 @dataclasses.dataclass(frozen=True)
 class Above:
     """Finite numbers above `low`, up to and including `high`."""

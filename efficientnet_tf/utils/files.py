@@ -7,13 +7,14 @@ import json
 import os
 import pathlib
 import shutil
-import stat
 import time
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from absl import logging
+
+from efficientnet_tf.utils import untrusted
 
 # How the name of a data set begins that is a folder of class folders, or a
 # folder of TFRecords.
@@ -161,12 +162,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
       OSError: also for a pipe or a device, which could keep a reader waiting
         for ever.
     """
-    # With this flag, opening a pipe does not wait for a writer, either.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
-    flags |= getattr(os, "O_BINARY", 0)
-    with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(f"{path} is a pipe or a device, not a file.")
+    with untrusted.open_file(path) as file:
         return file.read()
 
 
