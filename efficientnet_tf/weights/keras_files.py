@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from efficientnet_tf.weights import keras_graphs
+
 # Attribute that `loading.save` writes on the root of a .weights.h5.
 NORMALIZATION_ATTRIBUTE = "efficientnet_tf_normalization"
 
@@ -121,11 +123,10 @@ def _read_legacy(root, items):
 
 def _list_layers(model, around=""):
     """Yields the places of the layers in a model's config."""
-    for layer in model["config"].get("layers", ()):
-        place = f"{around}{layer['config'].get('name')}"
+    for layer in keras_graphs.list_inner(model):
+        place = f"{around}{keras_graphs.get_name(layer)}"
         yield place
-        if "layers" in layer["config"]:
-            yield from _list_layers(layer, f"{place}/")
+        yield from _list_layers(layer, f"{place}/")
 
 
 def _read_keras3(root, items):
