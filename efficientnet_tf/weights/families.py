@@ -57,12 +57,28 @@ _HARMLESS_ARGS = {
     "global_pool",
 }
 
-# timm's architectures, as in its files' names and in ids on the hub:
-# efficientnet_b0_ra-3dd342df.pth, tf_efficientnet_b0.ns_jft_in1k.
-_ARCHITECTURE = re.compile(
-    r"(?<![a-z0-9])(tf_)?efficientnet(v2)?_(b\d|lite\d|l2|[a-z]{1,2})(?![a-z0-9])"
-    r"(?P<tag>[._](?P<word>[a-z0-9]+))?"
+# timm's names, of the networks that we have.
+_SIZE = r"efficientnet_(b\d|lite\d|l2)"
+_TAG = r"_(aa|ap|ns|ra2?)(_\d+)?"
+_HUB = r"([\w-]+:)?(timm/|models--timm--)?"
+# As files call their network: timm/tf_efficientnet_b0.ns_jft_in1k; before the
+# hub, tf_efficientnet_b0_ns and efficientnet_b3a.
+_ARCHITECTURE = re.compile(rf"{_HUB}(tf_)?{_SIZE}a?({_TAG})?(\.\w+)?")
+# As timm calls its files and folders. No other name tells: people's files are
+# efficientnet_b0_best.pth, whichever of the two networks is in them, and some
+# end in a date or a commit. So a hash without a tag tells only in TensorFlow's,
+# which nobody calls so by chance, and in the one such file that timm has.
+_HASH = r"-(?!(19|20)\d{6})[0-9a-f]{8}"
+_PUBLISHED = re.compile(
+    # tf_efficientnet_b0.ns_jft_in1k, efficientnet_b0.ra4_e3600_r224_in1k
+    rf"({_HUB}(tf_)?{_SIZE}"
+    r"\.((aa|ap|ft|ns_jft|ra\d?|sw)(_[er]\d+)*_)?in\d+k(_ft_in\d+k)?(_\d+)?"
+    # tf_efficientnet_b0_ns-c0e6a31c.pth, efficientnet_b0_ra-3dd342df.pth
+    rf"|tf_{_SIZE}({_TAG})?{_HASH}|{_SIZE}{_TAG}{_HASH}"
+    r"|efficientnet_b1-533bc792)(\.(pth|pt|bin|safetensors|tar))*"
 )
+# What its tags say of the normalization, in names of anybody's.
+_TAGGED = re.compile(rf"{_HUB}(tf_)?{_SIZE}[._](?P<tag>[a-z0-9]+)")
 _ADVPROP_TAGS = {"ap", "ra4"}
 _PLAIN_TAGS = {"aa", "ft", "in1k", "ns", "ra", "ra2", "sw"}
 
@@ -72,6 +88,12 @@ _ADVPROP = re.compile(r"adv[-_]?prop|^adv-efficientnet")
 _PLAIN = re.compile(
     r"noisy[-_]?student|^ckptsaug$|rand-?aug|auto-?augment|rwightman"
     r"|efficientnet-lite|efficientnet[-_](b\d|l2)(_lukemelas)?-[0-9a-f]{8}\."
+)
+
+
+_NOTHING_TELLS = (
+    "neither its name nor a config.json says which network (a name does as "
+    "timm gives it, such as tf_efficientnet_b0_ns-c0e6a31c.pth)"
 )
 
 
@@ -122,14 +144,16 @@ def identify(
         return Origin(source_family, "as source_family says", stated)
     if layout != "timm":
         return Origin(layout, "by the names of its tensors", stated)
-    found = dict(_list_evidence(path, architecture, config))
-    if len(set(found.values())) == 1:
+    found = _find_evidence(path, architecture, config)
+    if stated is None and _read_tag(architecture or "") == "advprop":
+        stated = variants.NORMALIZATIONS["advprop"]
+    told = set(found.values())
+    if len(told) == 1 and told <= set(FAMILIES):
         evidence, family = next(iter(found.items()))
         return Origin(family, f"by {evidence}", stated)
     seen = " and ".join(f"{k} says {v}" for k, v in found.items())
     raise ValueError(
-        f"{path} has timm's names, and "
-        f"{seen or 'neither its name nor a config.json says which network'}: "
+        f"{path} has timm's names, and {seen or _NOTHING_TELLS}: "
         "efficientnet_* (timm) and tf_efficientnet_* (timm_tf) differ in "
         "padding and epsilon. Say which by --source_family (source_family=): "
         "timm or timm_tf."
@@ -157,39 +181,52 @@ def normalization_by_name(path: str | os.PathLike) -> str | None:
     # A published archive has a folder within a folder that tells.
     for part in reversed(pathlib.Path(os.path.abspath(path)).parts[-4:]):
         part = part.lower()
-        match = _ARCHITECTURE.search(part)
-        word = match and match["word"]
-        if _ADVPROP.search(part) or word in _ADVPROP_TAGS:
+        tagged = _read_tag(part)
+        if tagged == "advprop" or _ADVPROP.search(part):
             return "advprop"
-        if _PLAIN.search(part) or word in _PLAIN_TAGS:
-            return "plain"
-        # timm's first files have a hash in place of a tag.
-        if match and re.search(r"-[0-9a-f]{8}\.", part):
+        if tagged or _PLAIN.search(part):
             return "plain"
     return None
 
 
-def _list_evidence(path, architecture, config):
-    """Yields (what tells, family)."""
+def _read_tag(name):
+    match = _TAGGED.match(name)
+    tag = match and match["tag"]
+    if tag in _ADVPROP_TAGS:
+        return "advprop"
+    # timm's first files have a hash in place of a tag.
+    if tag in _PLAIN_TAGS or _PUBLISHED.fullmatch(name):
+        return "plain"
+    return None
+
+
+def _find_evidence(path, architecture, config):
+    """Returns {what tells: family, or the name of another network}."""
+    found = {}
     if config is not None:
-        yield "config.json", _family_of(config["architecture"])
-    if architecture is not None and _ARCHITECTURE.search(architecture):
-        yield "the network's name in the file", _family_of(architecture)
+        found["config.json"] = _family_of(config["architecture"])
+    if architecture is not None:
+        found["the network's name in the file"] = _family_of(architecture)
     file, *folders = reversed(pathlib.Path(os.path.abspath(path)).parts[-4:])
-    match = _ARCHITECTURE.search(file.lower())
-    if match:
-        yield "the file's name", _family_of(match[0])
-        return
-    for folder in folders:
-        match = _ARCHITECTURE.search(folder.lower())
-        # Only an id of the hub, with its tag: people name folders as they like.
-        if match and match["tag"] and match["tag"].startswith("."):
-            yield "the folder's name", _family_of(match[0])
-            return
+    for what, names in (("file's", [file]), ("folder's", folders)):
+        published = next(filter(_PUBLISHED.fullmatch, names), None)
+        if published is not None:
+            found[f"the {what} name"] = _family_of_published(published)
+            break
+    # By itself a name of the user's tells nothing, but it may contradict.
+    if found and file.startswith("tf_efficientnet"):
+        found["the file's name"] = "timm_tf"
+    return found
 
 
 def _family_of(architecture):
-    return "timm_tf" if architecture.startswith("tf_") else "timm"
+    if _ARCHITECTURE.fullmatch(architecture):
+        return _family_of_published(architecture)
+    return repr(architecture[:80])
+
+
+def _family_of_published(name):
+    return "timm_tf" if "tf_efficientnet" in name else "timm"
 
 
 def _read_config(path):

@@ -2,14 +2,14 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from absl import logging
 
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import untrusted
+from efficientnet_tf.weights import keras_graphs, readers
 
 _IMAGENET = variants.NORMALIZATIONS["imagenet"]
 # Of pixels in [0, 1], as in the Normalization layer of
@@ -19,50 +19,53 @@ _IMAGENET_STD = np.divide(_IMAGENET.std, 255)
 # Layers that leave the values of an image as they are, outside of training.
 _NEUTRAL = re.compile(
     r"InputLayer|Random\w+|Resizing|CenterCrop|ZeroPadding2D|Cropping2D"
-    r"|(Spatial)?Dropout(2D)?|GaussianNoise|Identity|Concatenate|Cast|RandAugment"
-    r"|AugMix|MixUp|CutMix"
+    r"|(Spatial|Gaussian|Alpha)?Dropout(2D)?|GaussianNoise|Identity|Concatenate"
+    r"|Cast|UpSampling2D|RandAugment|AugMix|MixUp|CutMix"
 )
-_STEM = "stem_conv"
+_NORMALIZING = ("Rescaling", "Normalization")
+# Of Keras's classes, in its own configs and in those of tf.keras.
+_MODULES = ("keras", "tf_keras", "tensorflow")
+# Networks see values of a few units. Where pixels would reach more than this, a
+# layer that is not known must have rescaled them.
+_LARGEST_VALUE = 50.0
 
 
 def find_normalization(
-    config: Mapping[str, Any], arrays: Mapping[str, np.ndarray], path: object
+    tensors: readers.Tensors, place: str, path: object
 ) -> variants.Normalization | None:
     """Returns the normalization that all layers before the stem add up to.
 
+    A layer that is not known here is logged, and left out as if it changed
+    nothing: the network's own layers come after it.
+
     Args:
-      config: of a Keras model, with the network in it.
-      arrays: the model's weights, for its Normalization layers.
+      tensors: a Keras file's.
+      place: the network's in it.
       path: the file's name in messages.
 
     Returns:
-      None where no layer normalizes, or where one does what cannot be written
-      as (pixel - mean) / std, which is logged.
+      None without a config, where no layer normalizes, or where its values
+      are not in the file.
+
+    Raises:
+      ValueError: see `read_weights`.
     """
-    scale, offset, normalizes = np.ones(3), np.zeros(3), False
-    for layer in _list_before_stem(config) or ():
-        try:
-            step = _read_step(layer, arrays)
-        except (KeyError, TypeError, ValueError, OverflowError):
-            logging.warning(
-                "%s: the layer %s (%s) before the network is left out; what "
-                "it does to pixels is not known here.",
-                path,
-                layer["config"].get("name"),
-                layer["class_name"],
-            )
-            return None
-        if step is not None:
-            scale, offset = scale * step[0], offset * step[0] + step[1]
-            normalizes = True
-    if not normalizes:
+    if tensors.config is None:
         return None
-    if not np.isfinite([scale, offset]).all() or not scale.all():
-        raise untrusted.DamagedError(
-            f"{path}: its layers make nothing of pixels: they scale them by "
-            f"{scale.tolist()}."
-        )
-    return make_normalization(-offset / scale, 1 / scale)
+    before, reached = keras_graphs.find_before(tensors.config, place)
+    known, unknown = _split(before)
+    found, reason = None, ""
+    try:
+        steps = [_read_step(x, tensors.arrays, around) for around, x in known]
+    except (KeyError, TypeError, ValueError, OverflowError):
+        reason = "the file does not state all their values"
+    else:
+        if not reached:
+            steps.append(_read_inner(tensors, place))
+        found, reason = _add_up(steps, path, doubtful=bool(unknown))
+    left_out = [layer for _, layer in known] if reason else []
+    _warn(unknown, left_out, reason, path)
+    return found
 
 
 def read_weights(
@@ -161,29 +164,109 @@ def make_normalization(
     return variants.Normalization(tuple(mean.tolist()), tuple(std.tolist()))
 
 
-def _read_step(layer, arrays):
-    """Returns (scale, offset) of a layer, [3] each; None if it is neutral.
+def _split(before):
+    """Returns those that normalize, as (models around, layer), and unknown."""
+    known, unknown = [], []
+    for around, layer in before:
+        stock = _is_stock(layer)
+        if stock and layer["class_name"] in _NORMALIZING:
+            known.append((around, layer))
+        elif not stock or not _is_neutral(layer):
+            unknown.append(layer)
+    return known, unknown
 
-    Raises KeyError, TypeError or ValueError for any other layer.
+
+def _is_stock(layer):
+    """Whether a class is Keras's own: names are free to all."""
+    module = str(layer.get("module") or "keras").split(".")[0]
+    registered = layer.get("registered_name") or layer["class_name"]
+    return module in _MODULES and registered == layer["class_name"]
+
+
+def _is_neutral(layer):
+    # Grey images are joined with themselves.
+    one = len(set(keras_graphs.list_sources(layer))) < 2
+    return one and _NEUTRAL.fullmatch(layer["class_name"])
+
+
+def _read_inner(tensors, place):
+    """Returns the step of a network whose layers a config does not hold."""
+    found = read_weights(
+        tensors.arrays,
+        tensors.layers,
+        place,
+        # The published files are in the older layout.
+        maybe_published=not tensors.numbered,
+    )
+    if found is None:
+        return None
+    std = np.asarray(found.std)
+    return 1 / std, -np.asarray(found.mean) / std
+
+
+def _add_up(steps, path, *, doubtful):
+    """Returns the normalization of all steps, and why it is left out.
+
+    `doubtful`: there are others, which are not known.
     """
-    config, kind = layer["config"], layer["class_name"]
-    if kind == "Rescaling":
-        return _spread(config["scale"]), _spread(config["offset"])
-    if kind == "Normalization" and not config.get("invert"):
-        mean, variance = (
-            _spread(
-                config[key]
-                if config.get(key) is not None
-                else _find_weight(arrays, config["name"], key)
-            )
-            for key in ("mean", "variance")
+    if None in steps:
+        return None, "the network's own is not in the file"
+    if not steps:
+        return None, ""
+    scale, offset = np.ones(3), np.zeros(3)
+    for step in steps:
+        scale, offset = scale * step[0], offset * step[0] + step[1]
+    if not np.isfinite([scale, offset]).all() or not scale.all():
+        raise untrusted.DamagedError(
+            f"{path}: its layers make nothing of pixels: they scale them by "
+            f"{scale.tolist()}."
         )
-        # The layer's own guard against a variance of 0.
-        std = np.maximum(np.sqrt(variance), 1e-7)
-        return 1 / std, -mean / std
-    if not _NEUTRAL.fullmatch(kind):
-        raise ValueError(kind)
-    return None
+    reach = np.abs([offset, 255 * scale + offset]).max()
+    if doubtful and reach > _LARGEST_VALUE:
+        return None, f"that alone would take pixels to {reach:,.0f}"
+    return make_normalization(-offset / scale, 1 / scale), ""
+
+
+def _warn(unknown, left_out, reason, path):
+    parts = []
+    if unknown:
+        parts.append(
+            f"left out {_name(unknown)} before the network, as if pixels "
+            "passed unchanged: what happens to them there is not known here"
+        )
+    if left_out:
+        parts.append(f"left out {_name(left_out)} before the stem: {reason}")
+    if parts:
+        logging.warning("%s: %s.", path, "; ".join(parts))
+
+
+def _name(layers):
+    names = [
+        f"{keras_graphs.get_name(x) or 'without a name'} ({x['class_name']})"
+        for x in layers
+    ]
+    return f"the layer{'s' if names[1:] else ''} {', '.join(names)}"
+
+
+def _read_step(layer, arrays, around):
+    """Returns (scale, offset) of a layer, [3] each.
+
+    Raises KeyError, TypeError, ValueError or OverflowError where values lack.
+    """
+    config = layer["config"]
+    if layer["class_name"] == "Rescaling":
+        return _spread(config["scale"]), _spread(config["offset"])
+    mean, variance = (
+        _spread(
+            config[key]
+            if config.get(key) is not None
+            else _find_weight(arrays, around, config["name"], key)
+        )
+        for key in ("mean", "variance")
+    )
+    # The layer's own guard against a variance of 0.
+    std = np.maximum(np.sqrt(variance), 1e-7)
+    return (std, mean) if config.get("invert") else (1 / std, -mean / std)
 
 
 def _spread(value):
@@ -193,77 +276,16 @@ def _spread(value):
     return np.broadcast_to(array, (3,))
 
 
-def _find_weight(arrays, layer, weight):
-    end = f"{layer}/{weight}"
+def _find_weight(arrays, around, layer, weight):
+    exact = f"{around}/{layer}/{weight}".lstrip("/")
+    if exact in arrays:
+        return arrays[exact]
+    # The models in the names of an .h5 are those that the layer was built in.
     found = [
         value
         for name, value in arrays.items()
-        if name == end or name.endswith(f"/{end}")
+        if name.endswith(f"/{layer}/{weight}")
     ]
     if len(found) != 1:
-        raise KeyError(end)
+        raise KeyError(exact)
     return found[0]
-
-
-# A model's config ------------------------------------------------------------
-
-
-def _list_before_stem(model):
-    """Returns the configs of the layers from the input to the stem.
-
-    None: the stem is not in this model.
-    """
-    for layer in model["config"].get("layers", ()):
-        if layer["config"].get("name") == _STEM:
-            return list(_list_upstream(model, layer))
-        if "layers" in layer["config"]:
-            inner = _list_before_stem(layer)
-            if inner is not None:
-                return [*_list_upstream(model, layer), *inner]
-    return None
-
-
-def _list_upstream(model, layer) -> Iterator[dict]:
-    """Yields the layers before one, from the input on; models as their layers.
-
-    Where a layer has several inputs it is followed to the first.
-    """
-    layers = model["config"]["layers"]
-    if model["class_name"] == "Sequential":
-        before = layers[: layers.index(layer)]
-    else:
-        by_name = {x["config"].get("name"): x for x in layers}
-        before = []
-        while (name := _find_source(layer.get("inbound_nodes"))) in by_name:
-            # Each once: a file may name them in a circle.
-            layer = by_name.pop(name)
-            before.append(layer)
-        before.reverse()
-    for each in before:
-        yield from _flatten(each)
-
-
-def _flatten(layer):
-    if "layers" not in layer["config"]:
-        yield layer
-    elif layer["class_name"] == "Sequential":
-        for inner in layer["config"]["layers"]:
-            yield from _flatten(inner)
-    else:
-        nodes = layer["config"].get("output_layers")
-        yield from _list_upstream(layer, {"inbound_nodes": nodes})
-
-
-def _find_source(nodes):
-    """Returns the name of the first layer that a node's inputs come from.
-
-    Keras 3 writes it in "keras_history", Keras 2 in nested lists; both as
-    [name, node, tensor, ...].
-    """
-    if isinstance(nodes, dict):
-        nodes = list(nodes.values())
-    if not isinstance(nodes, list | tuple):
-        return None
-    if len(nodes) >= 3 and isinstance(nodes[0], str) and nodes[1] in range(999):
-        return nodes[0]
-    return next(filter(None, map(_find_source, nodes)), None)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from efficientnet_tf.utils import untrusted, zip_files
-from efficientnet_tf.weights import hdf5_files, keras_configs
+from efficientnet_tf.weights import hdf5_files, keras_configs, keras_graphs
 
 # Attribute that `loading.save` writes on the root of a .weights.h5.
 NORMALIZATION_ATTRIBUTE = "efficientnet_tf_normalization"
@@ -140,8 +140,8 @@ def _read_legacy(root, items, path):
 
 def _list_layers(model, around=""):
     """Yields the places of the layers in a model's config."""
-    for layer in keras_configs.list_layers(model):
-        place = f"{around}{layer['config'].get('name')}"
+    for layer in keras_graphs.list_inner(model):
+        place = f"{around}{keras_graphs.get_name(layer)}"
         yield place
         yield from _list_layers(layer, f"{place}/")
 

@@ -158,9 +158,7 @@ def _find_normalization(tensors, place, label):
         mean, std = np.asarray(tensors.normalization, np.float64)
         return input_layers.make_normalization(mean, std)
     if tensors.config is not None:
-        return input_layers.find_normalization(
-            tensors.config, tensors.arrays, label
-        )
+        return input_layers.find_normalization(tensors, place, label)
     input_layers.warn_of_others(tensors.layers, place, label)
     return input_layers.read_weights(
         tensors.arrays,

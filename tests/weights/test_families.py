@@ -31,7 +31,11 @@ IMAGENET = variants.NORMALIZATIONS["imagenet"]
         ("efficientnet_lite0_ra-37913777.pth", None, "timm", "file's name"),
         ("tf_efficientnet_l2_ns_475-bebbd00a.pth", None, "timm_tf", "file's"),
         ("efficientnet_b3.ra2_in1k.safetensors", None, "timm", "file's name"),
-        ("mine-tf_efficientnet_b4.pt", None, "timm_tf", "file's name"),
+        ("efficientnet_b1-533bc792.pth", None, "timm", "file's name"),
+        ("tf_efficientnet_lite4-741542c3.pth", None, "timm_tf", "file's name"),
+        ("efficientnet_b0.ra4_e3600_r224_in1k.pth", None, "timm", "file's"),
+        ("tf_efficientnet_l2.ns_jft_in1k_475.bin", None, "timm_tf", "file's"),
+        ("efficientnet_b5.sw_in12k_ft_in1k.pth.tar", None, "timm", "file's"),
         (
             "timm/efficientnet_b0.ra_in1k/model.safetensors",
             None,
@@ -45,9 +49,18 @@ IMAGENET = variants.NORMALIZATIONS["imagenet"]
             "timm_tf",
             "folder's name",
         ),
+        (
+            "tf_efficientnet_b0.ns_jft_in1k/efficientnet_b0_best.pth",
+            None,
+            "timm_tf",
+            "folder's name",
+        ),
         # What the file calls its network.
         ("best.pth", "efficientnet_b2", "timm", "name in the file"),
         ("best.pth", "tf_efficientnet_b2", "timm_tf", "name in the file"),
+        ("best.pth", "tf_efficientnet_b2_ns", "timm_tf", "name in the file"),
+        ("best.pth", "efficientnet_b3a", "timm", "name in the file"),
+        ("best.pth", "hf-hub:timm/efficientnet_b2.ra_in1k", "timm", "in the"),
     ],
 )
 def test_timms_networks_are_told_apart(path, architecture, family, evidence):
@@ -70,7 +83,28 @@ def test_others_are_told_by_their_tensors_names(layout):
         "model.safetensors",
         "efficientnet-b0.pth",
         "my_efficientnet.pth",
+        # Names that people give, whichever network they started from.
+        "efficientnet_b0.pth",
+        "tf_efficientnet_b0.pth",
+        "my_efficientnet_b0_finetuned.pth",
+        "efficientnet_b0_best.pth",
+        "efficientnet_b0.best.pth",
+        "efficientnet_b0_tf.pth",
+        "not_tf_efficientnet_b0.pth",
+        "student_from_tf_efficientnet_b7.pth",
+        "efficientnet_b0_distilled_from_tf_efficientnet_b7.pth",
+        "my_efficientnet_b0_ra-3dd342df.pth",
+        "efficientnet_b0_ra-3dd342df_finetuned.pth",
+        "efficientnet_b0.ra_in1k_finetuned.pth",
+        # A commit, a date.
+        "efficientnet_b0-1a2b3c4d.pth",
+        "efficientnet_b0_best-1a2b3c4d.pth",
+        "efficientnet_b0_ra-20240131.pth",
+        # Networks that we do not have.
+        "tf_efficientnetv2_b0-c7cc451f.pth",
+        "efficientnet_blur_b0.in1k.pth",
         # A folder that somebody named so holds anything.
+        "tf_efficientnet_b0_ns/run1.pth",
         "efficientnet_b0/best.pth",
         "efficientnet_tf/best.pth",
     ],
@@ -123,7 +157,34 @@ def test_evidence_that_disagrees_is_not_chosen_from(tmp_path):
     path = tmp_path / "tf_efficientnet_b0.pth"
     with pytest.raises(ValueError, match="config.json says timm and .*timm_tf"):
         families.identify(path, "timm")
+    for name in ("efficientnet_b0_best.pth", "from_tf_efficientnet_b7.pth"):
+        assert families.identify(tmp_path / name, "timm").family == "timm"
+    folder = tmp_path / "efficientnet_b0.ra_in1k"
+    with pytest.raises(ValueError, match="folder's name says timm and"):
+        families.identify(folder / "tf_efficientnet_b0.pth", "timm")
     assert families.identify(path, "timm", None, "timm").family == "timm"
+
+
+@pytest.mark.parametrize("other", ["efficientnet_blur_b0", "resnet50", ""])
+def test_another_network_is_not_taken_for_one_of_ours(tmp_path, other):
+    path = write_config(tmp_path, architecture=other)
+    with pytest.raises(ValueError, match=f"config.json says '{other}': "):
+        families.identify(path, "timm")
+    name = "efficientnet_b0_ra-3dd342df.pth"
+    with pytest.raises(ValueError, match=f"name in the file says '{other}' a"):
+        families.identify(name, "timm", other)
+
+
+def test_a_networks_name_in_the_file_tells_the_normalization():
+    found = [
+        families.identify("x.pth", "timm", name).normalization
+        for name in (
+            "tf_efficientnet_b0_ap",
+            "timm/efficientnet_b0.ra4_e3600_r224_in1k",
+            "tf_efficientnet_b0.ns_jft_in1k",
+        )
+    ]
+    assert found == [ADVPROP, ADVPROP, None]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +223,7 @@ def test_a_config_of_another_graph_is_refused(tmp_path, fields, message):
         ("tf_efficientnet_b0-0af12548.pth", "plain"),
         ("efficientnet_b0.pth", None),
         ("efficientnet_b0_best.pth", None),
+        ("student_of_tf_efficientnet_b7_ap.pth", None),
         # lukemelas, torchvision, qubvel.
         ("adv-efficientnet-b0-b64d5a18.pth", "advprop"),
         ("efficientnet-b0-355c32eb.pth", "plain"),
@@ -269,7 +331,7 @@ def test_a_named_network_gets_the_padding_of_its_weights(
 
 
 def test_a_variant_must_pad_as_its_weights(row, tmp_path):
-    path = write_torch(tmp_path / "tf_efficientnet_b0.pth", row)
+    path = write_torch(tmp_path / "tf_efficientnet_b0_aa-827b6e33.pth", row)
     with pytest.raises(ValueError, match="padding='symmetric', but .*'same'"):
         loading.build(row, weights=path, classes=3, source_family="timm")
     symmetric = dataclasses.replace(row, padding="symmetric")
@@ -300,9 +362,11 @@ def test_keras_itself_loads_no_weights_into_another_padding(row, tmp_path):
 
 
 def test_a_network_within_a_larger_one_is_found(row, tmp_path):
-    alone = write_torch(tmp_path / "tf_efficientnet_b0.safetensors", row)
+    alone = write_torch(tmp_path / "tf_efficientnet_b0.in1k.safetensors", row)
     wanted = name_maps.read(alone, row).arrays
-    inner = write_torch(tmp_path / "tf_efficientnet_b1.pth", row, "net.body.")
+    inner = write_torch(
+        tmp_path / "tf_efficientnet_b1.in1k.pth", row, "net.body."
+    )
     assert set(name_maps.read(inner, row).arrays) == set(wanted)
     both = ["a.conv_stem.weight", "b.conv_stem.weight"]
     with pytest.raises(ValueError, match=r"several networks: a.\*, b.\*"):
@@ -312,7 +376,7 @@ def test_a_network_within_a_larger_one_is_found(row, tmp_path):
 @pytest.mark.parametrize(
     "name,family,given,wanted,note",
     [
-        ("tf_efficientnet_b0.pth", None, None, IMAGENET, "(assumed"),
+        ("tf_efficientnet_b0.pth", "timm_tf", None, IMAGENET, "(assumed"),
         ("tf_efficientnet_b0_ap-f262efe1.pth", None, None, ADVPROP, "name;"),
         ("tf_efficientnet_b0_ap-f262efe1.pth", None, "lite", None, ""),
         ("x.pth", "timm_tf", "advprop", ADVPROP, ""),

@@ -1,6 +1,7 @@
 """Logits of timm and torchvision, where PyTorch is installed."""
 
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -98,6 +99,22 @@ CASES = {
     "torchvision B5": (make_torchvision, "efficientnet_b5"),
     "lukemelas B0": (make_lukemelas, "efficientnet-b0"),
 }
+
+
+def test_all_of_timms_names_tell_its_networks():
+    timm = pytest.importorskip("timm")
+    checked = 0
+    for name in timm.list_models("*efficientnet_*", pretrained=True):
+        network = name.split(".")[0]
+        if network.removeprefix("tf_") not in variants.VARIANTS:
+            continue
+        url = timm.get_pretrained_cfg(name).url or ""
+        for path in (f"{name}/model.safetensors", pathlib.Path(url).name):
+            if path:
+                family = families.identify(f"/data/{path}", "timm").family
+                assert (family == "timm_tf") == network.startswith("tf_"), path
+                checked += 1
+    assert checked > 60
 
 
 @pytest.mark.parametrize("case", CASES)
