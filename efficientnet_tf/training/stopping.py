@@ -78,7 +78,7 @@ def watch_others(
     devices: tf.distribute.Strategy,
 ) -> list[keras.callbacks.Callback]:
     """Returns a callback that notices other workers that hang, if there are."""
-    return [_StepWatch()] if _are_several(devices) else []
+    return [StepWatch()] if _are_several(devices) else []
 
 
 @contextlib.contextmanager
@@ -103,24 +103,26 @@ def _are_several(devices):
     return isinstance(devices, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-class _StepWatch(keras.callbacks.Callback):
+class StepWatch(keras.callbacks.Callback):
     """Makes each step after the first one a `waits.Wait` for other workers.
 
     All workers end a step together, so that those which still run notice one
     that hangs. The first step compiles, which takes however long it takes.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self._longest = None
+        self._longest: float | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         # Weights, two of the optimizer's for each, and an average, in float32.
         self._save_seconds = (
             self.model.count_params() * 4 * 4 / SAVE_BYTES_PER_SECOND
         )
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(
+        self, batch: int, logs: dict | None = None
+    ) -> None:
         self._begin = time.monotonic()
         limit = None
         if self._longest is not None:
@@ -135,7 +137,7 @@ class _StepWatch(keras.callbacks.Callback):
             is_input=False,
         )
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         waits.end(self._key)
         if self._longest is None:
             self._longest = 0.0  # Compilation does not count.

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import line_fit
 from efficientnet_tf.data import watched
-from efficientnet_tf.training import callbacks, checkpoints
+from efficientnet_tf.training import callbacks, checkpoints, stopping
 from efficientnet_tf.utils import addresses, waits
 
 
@@ -129,3 +129,23 @@ def test_a_taken_port_is_named_and_somebody_there_is_found():
         addresses.wait_for(f"localhost:{port}", "somebody")
         assert time.monotonic() - begin < 2
     assert waits.pending() == []
+
+
+def test_each_step_among_workers_but_the_first_has_a_limit():
+    watch = stopping.StepWatch()
+    watch.set_model(line_fit.compile_line())
+    watch.on_train_begin()
+    limits = []
+    for batch in range(3):
+        watch.on_train_batch_begin(batch)
+        limits += [(w.limit, w.code, w.is_input) for w in waits.pending()]
+        watch.on_train_batch_end(batch)
+    # The step that compiles waits as long as for input.
+    assert limits == [(None, 1, False), (30.0, 1, False), (30.0, 1, False)]
+    assert waits.pending() == []
+    # A checkpoint of 1 GB at 20 MB/s is a reason to wait.
+    watch.model.count_params = lambda: 10**9 // 16
+    watch.on_train_begin()
+    watch.on_train_batch_begin(3)
+    assert waits.pending()[0].limit == pytest.approx(50, abs=1)
+    watch.on_train_batch_end(3)
