@@ -20,7 +20,8 @@ Layer = Mapping[str, Any]
 def list_parts(value: Any) -> list[Layer]:
     """Returns the layers in a value from a config, but not those in them."""
     if isinstance(value, dict):
-        if "class_name" in value and isinstance(value.get("config"), dict):
+        named = isinstance(value.get("class_name"), str)
+        if named and isinstance(value.get("config"), dict):
             return [value]
         value = list(value.values())
     if not isinstance(value, list | tuple):
@@ -36,7 +37,8 @@ def list_inner(layer: Layer) -> list[Layer]:
 
 def get_name(layer: Layer) -> str | None:
     """Returns a layer's name, which not every class of the user's has."""
-    return layer.get("name") or layer["config"].get("name")
+    name = layer.get("name") or layer["config"].get("name")
+    return name if isinstance(name, str) else None
 
 
 def find_before(
@@ -53,15 +55,19 @@ def find_before(
       the stem is in the config. If not, the last layer is the one whose code
       builds the network.
     """
-    stems = list(_list_stems(model, ""))
-    # A layer's models in an .h5 are those that it was built in, so that only
-    # the last name is certain.
-    end = f"/{place}".rpartition("/")[2]
-    for fitting in (
-        [before for found, before in stems if found == place],
-        [before for found, before in stems if found.endswith(f"/{end}")],
-        [before for _, before in stems],
+    stems = [
+        (around.split("/"), before) for around, before in _list_stems(model, "")
+    ]
+    outer, inner = place.partition("/")[0], place.rpartition("/")[2]
+    names = {get_name(part) for part in list_inner(model)}
+    for fits in (
+        lambda around: "/".join(around) == place,
+        # An .h5 has the models that a layer was built in around it.
+        lambda around: around[-1] == inner,
+        # Early files of Keras 3 have classes and numbers in place of names.
+        lambda around: around[0] == outer or outer not in names,
     ):
+        fitting = [before for around, before in stems if fits(around)]
         if len(fitting) == 1:
             return fitting[0], True
     return _list_before_builder(model, place), False
@@ -70,7 +76,7 @@ def find_before(
 def list_sources(layer: Layer) -> list[str]:
     """Returns the names of the layers that a layer's first call gets."""
     nodes = layer.get("inbound_nodes")
-    return _list_sources(nodes[0]) if nodes else []
+    return _list_sources(nodes[0]) if nodes and isinstance(nodes, list) else []
 
 
 def _list_stems(model, around) -> Iterator[tuple[str, list]]:
@@ -103,7 +109,7 @@ def _list_upstream(model, layer, around) -> Iterator[tuple[str, Layer]]:
     config, before = model["config"], []
     layers = list_parts(config.get("layers"))
     if model["class_name"] in _CHAINS:
-        before = layers[: layers.index(layer)]
+        before = layers[: layers.index(layer)] if layer in layers else layers
     elif "output_layers" in config:
         by_name = {get_name(x): x for x in layers}
         while (name := next(iter(list_sources(layer)), None)) in by_name:

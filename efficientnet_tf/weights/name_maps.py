@@ -132,7 +132,15 @@ def _read_keras(tensors, variant, label):
         usual = variants.get_normalization(variant.normalization)
         stated = input_layers.average(usual)
     normalization, note = _settle(stated, label, variant.normalization)
-    padding = _find_padding(tensors.layers, place) or variant.padding
+    padding = _find_padding(tensors.layers, place)
+    if padding is None:
+        padding = variant.padding
+        logging.info(
+            "%s does not name all layers, so its network's padding is assumed "
+            "to be %r.",
+            label,
+            padding,
+        )
     return Checkpoint(
         arrays, normalization, note, padding=padding, left_out=left_out
     )

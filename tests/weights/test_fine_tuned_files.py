@@ -293,7 +293,9 @@ def test_our_saved_models_are_read_with_their_normalization(row, tmp_path):
 
 
 @pytest.mark.parametrize("padding", variants.PADDINGS)
-def test_a_network_in_a_model_is_known_by_its_padding(row, tmp_path, padding):
+def test_a_network_in_a_model_is_known_by_its_padding(
+    row, tmp_path, caplog, padding
+):
     row = dataclasses.replace(row, padding=padding)
     network = builder.build(
         row, include_top=False, input_shape=(SIZE, SIZE, 3), name="mine"
@@ -308,11 +310,18 @@ def test_a_network_in_a_model_is_known_by_its_padding(row, tmp_path, padding):
     outer.save_weights(tmp_path / "x.weights.h5")
     outer.export(tmp_path / "exported", verbose=False)
     frames.save(tmp_path / "frames.h5")
+    caplog.set_level("INFO", "absl")
     for file in tmp_path.iterdir():
         # By a variant that does not say it.
         for usual in variants.PADDINGS:
             other = dataclasses.replace(row, padding=usual)
             assert name_maps.read(file, other).padding == padding, file
+    assert "assumed to be" not in caplog.text
+    # Without a config nothing names the layers of an inner model.
+    with h5py.File(tmp_path / "x.h5", "r+") as file:
+        del file.attrs["model_config"]
+    found = name_maps.read(tmp_path / "x.h5", row).padding
+    assert found == padding and f"assumed to be '{padding}'" in caplog.text
     # Checkpoints name no layers without weights: the variant decides.
     tf.train.Checkpoint(model=model).save(str(tmp_path / "ck" / "ck"))
     assert name_maps.read(tmp_path / "ck", row).padding == padding

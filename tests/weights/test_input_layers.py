@@ -310,6 +310,14 @@ def test_of_several_networks_the_one_that_is_taken_counts(tmp_path, caplog):
                 (found.mean, found.std), (wanted.mean, wanted.std), rtol=1e-5
             )
     assert "left out" not in caplog.text
+    # Of a class that does not tell, not its neighbour's.
+    hidden = Bare(make_network(halve(), name="hidden"), name="b")
+    model = keras.Model(inputs, [hidden(inputs), make_network()(inputs)])
+    model.save(tmp_path / "x.keras")
+    tensors = readers.read(tmp_path / "x.keras")
+    assert "b/hidden/stem_conv/kernel" in tensors.arrays
+    found = input_layers.find_normalization(tensors, "b/hidden", "x")
+    assert found is None and "left out the layer b (Bare)" in caplog.text
 
 
 def test_tf_keras_nests_in_the_same_way():
