@@ -16,7 +16,7 @@ import threading
 from absl import flags, logging
 
 from efficientnet_tf.commands import program
-from efficientnet_tf.utils import addresses
+from efficientnet_tf.utils import addresses, watchdog
 
 ROLE = flags.DEFINE_enum(
     "role", None, ["dispatcher", "worker"], "What this process does."
@@ -68,8 +68,10 @@ def main(_: list[str]) -> None:
         result["address"] = server.target
     logging.info("Ready: %s", result)
     program.print_result(result)
-    ended.wait()
-    del server  # It ends with its last reference.
+    # It may take its time to end; a second signal does not wait for it.
+    with watchdog.guarded():
+        ended.wait()
+        del server  # It ends with its last reference.
 
 
 def _start():
