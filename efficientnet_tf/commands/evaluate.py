@@ -8,7 +8,7 @@ from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary, trained_on
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import files, run_folder
+from efficientnet_tf.utils import files, run_folder, words
 from efficientnet_tf.weights import catalog
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
@@ -113,12 +113,12 @@ def _print_summary(name, scores, classes, facts, seen):
     among = None
     if classes.absent:
         among = (
-            f"{summary.percent_text(scores.top1_among)}, if only the "
-            f"{len(classes.outputs):,} classes of the data compete"
+            f"{summary.percent_text(scores.top1_among)}, if only the data's "
+            f"{words.count(len(classes.outputs), 'class')} compete"
         )
     summary.print_summary(
-        f"Evaluated {WORKDIR.value or MODEL.value} on {scores.images:,} images "
-        f"of {name}, {SPLIT.value}.",
+        f"Evaluated {WORKDIR.value or MODEL.value} on "
+        f"{words.count(scores.images, 'image')} of {name}, {SPLIT.value}.",
         {
             "top-1 accuracy": summary.top1_text(
                 scores.top1,

@@ -17,7 +17,7 @@ from absl import flags
 
 from efficientnet_tf.commands import program, shared
 from efficientnet_tf.inference import prediction_files
-from efficientnet_tf.utils import files, tables
+from efficientnet_tf.utils import files, tables, words
 from efficientnet_tf.weights import catalog
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
@@ -75,7 +75,8 @@ def main(argv: list[str]) -> None:
     program.print_result(result)
     if unreadable:
         program.fail(
-            f"{unreadable:,} of {len(paths):,} files could not be read.",
+            f"{unreadable:,} of {words.count(len(paths), 'file')} could not be "
+            "read.",
             program.FAILURE,
         )
 

@@ -7,7 +7,7 @@ import sys
 import typing
 from collections.abc import Mapping, Sequence
 
-from efficientnet_tf.utils import run_folder, tables
+from efficientnet_tf.utils import run_folder, tables, words
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -93,7 +93,7 @@ def accuracy_text(
     if interval is not None:
         low, high = interval
         text += f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
-    return f"{text} on {images:,} {split} images"
+    return f"{text} on {words.count(images, f'{split} image')}"
 
 
 def class_facts(

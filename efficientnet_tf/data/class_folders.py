@@ -6,6 +6,7 @@ import os
 import pathlib
 
 from efficientnet_tf.data import class_checks, folder_names, folder_walk
+from efficientnet_tf.utils import words
 
 # {class name: its image files}.
 Classes = dict[str, list[pathlib.Path]]
@@ -209,8 +210,9 @@ class _Reader:
         ]
         if not children:
             raise RuntimeError(
-                f"{folder.path} holds {len(folder.files):,} images but no "
-                f"class folders: expected {folder.path}/CLASS/IMAGE.jpg."
+                f"{folder.path} holds "
+                f"{words.count(len(folder.files), 'image')} but no class "
+                f"folders: expected {folder.path}/CLASS/IMAGE.jpg."
             )
         class_checks.check_not_turned(self.root, children)
         class_checks.check_not_repeated(self.root, children)

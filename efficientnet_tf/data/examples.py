@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from efficientnet_tf.utils import words
+
 _BLOCK = 256
 
 
@@ -174,7 +176,8 @@ class Examples:
         """
         if not 0 < count < self.size:
             raise ValueError(
-                f"{count} images cannot be held out of {self.size}."
+                f"{words.count(count, 'image')} cannot be held out of "
+                f"{self.size}."
             )
         rest, held = self.source.hold_out(count)
         return (

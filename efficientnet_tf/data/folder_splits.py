@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
 from efficientnet_tf.data import class_folders, folder_walk, group_files
-from efficientnet_tf.utils import folder_options
+from efficientnet_tf.utils import folder_options, words
 
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.2
@@ -130,9 +130,9 @@ def make_group_of(
     if options.group_by and without == len(groups):
         rows = f"; it names {folder_walk.list_names(unused)}" if unused else ""
         raise ValueError(
-            f"--group_by={options.group_by} gives no group to any of the "
-            f"{len(groups):,} images, such as {next(iter(names.values()))}"
-            f"{rows}."
+            f"--group_by={options.group_by} gives no group to any of "
+            f"{words.count(len(groups), 'image')}, such as "
+            f"{next(iter(names.values()))}{rows}."
         )
 
     def group_of(file):
@@ -178,9 +178,9 @@ def _check_all_filled(root, divided):
 
 
 def _explain_small(root, name, classes, groups, missing):
-    count = f"{len(classes[name])} images"
+    count = words.count(len(classes[name]), "image")
     if len(groups) < len(classes[name]):
-        count += f" in {len(groups)} groups"
+        count += f" in {words.count(len(groups), 'group')}"
     return (
         f"Class {name!r} in {root} has {count}; at least {len(missing) + 1} "
         f"are needed to cut {' and '.join(missing)} from it: add images, move "

@@ -17,7 +17,7 @@ from efficientnet_tf.data import (
     split_duplicates,
     split_list,
 )
-from efficientnet_tf.utils import configs, folder_options
+from efficientnet_tf.utils import configs, folder_options, words
 
 # All labelled images, with or without split folders.
 ALL = "all"
@@ -81,11 +81,7 @@ def divide(
     division = _make_division(class_names, total, good)
     _check_all_classes(layout.root, division, splits)
     _log(layout, division, notes)
-    twins = split_duplicates.find(
-        layout.root,
-        division.files,
-        {file: facts.sketch for file, facts in good.items()},
-    )
+    twins = _find_twins(layout.root, division)
     if options.workdir is not None:
         sizes = {split: len(own) for split, own in division.files.items()}
         split_duplicates.write(options.workdir, twins, sizes)
@@ -234,16 +230,16 @@ def _warn_of_groups(listed, group_of, lacking, options):
     without, unused = lacking
     if unused:
         logging.warning(
-            "%s names %d images that are not among those read: %s.",
+            "%s names %s not among those read: %s.",
             options.group_by,
-            len(unused),
+            words.count(len(unused), "image"),
             folder_walk.list_names(unused),
         )
     if without:
         logging.warning(
-            "--group_by=%s gives no group to %d images; each stands alone.",
+            "--group_by=%s gives no group to %s; each stands alone.",
             options.group_by,
-            without,
+            words.count(without, "image"),
         )
     if len(listed) > 1 and options.group_by:
         files_ = {
@@ -287,6 +283,19 @@ def _make_division(class_names, divided, good):
         },
         good,
     )
+
+
+def _check_splits(splits):
+    for split in splits:
+        if split not in SPLITS:
+            raise ValueError(configs.unknown("split", split, SPLITS))
+    others = [split for split in splits if split != ALL]
+    if others and ALL in splits:
+        raise ValueError(
+            f"The split {ALL!r} is every labelled image, {others[0]!r} among "
+            "them; it stands alone. Choose one of "
+            f"{', '.join(folder_names.SPLITS)} instead."
+        )
 
 
 def _check_number_of_classes(layout, splits):
@@ -337,16 +346,22 @@ def _log(layout, division, notes):
         if split in notes:
             place = f"cut {notes[split]}"
         parts.append(
-            f"{split} {len(own):,} images" + (f" ({place})" if place else "")
+            f"{split} {words.count(len(own), 'image')}"
+            + (f" ({place})" if place else "")
         )
     logging.info(
-        "%s: %d classes; %s.",
+        "%s: %s; %s.",
         layout.root,
-        len(division.class_names),
+        words.count(len(division.class_names), "class"),
         ", ".join(parts),
     )
     if layout.left_out:
         logging.warning("Left out in %s: %s.", layout.root, layout.left_out)
+
+
+def _find_twins(root, division):
+    sketches = {file: facts.sketch for file, facts in division.facts.items()}
+    return split_duplicates.find(root, division.files, sketches)
 
 
 def _keep(workdir, root, divided, division, bad):

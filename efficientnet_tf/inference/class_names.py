@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from efficientnet_tf.data import imagenet
+from efficientnet_tf.utils import words
 
 # How many names a message lists of each side.
 LISTED = 5
@@ -170,7 +171,7 @@ def _explain(model, data, missing, unseen):
     else:
         start = (
             f"The model does not know {len(missing)} of the data's "
-            f"{len(data)} classes"
+            f"{words.count(len(data), 'class')}"
         )
     return (
         f"{start}: only the data have {_list([data[i] for i in missing])}; "
@@ -193,7 +194,8 @@ def _describe(model, data, outputs):
     notes = []
     if len(data) < len(model):
         notes.append(
-            f"the data have {len(data):,} of the model's {len(model):,} classes"
+            f"the data have {len(data):,} of the model's "
+            f"{words.count(len(model), 'class')}"
         )
     if list(outputs) != sorted(outputs):
         notes.append("in another order")

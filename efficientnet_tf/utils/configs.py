@@ -21,6 +21,9 @@ from typing import Any
 
 from efficientnet_tf.utils import files
 
+# In letters: a list of choices before which the nearest one is named.
+_LONG = 200
+
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 # What a field or a flag may hold, whatever else its constraint says: TensorFlow
@@ -172,8 +175,8 @@ def show(value: Any) -> str:
 
 def suggest(name: Any, choices: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the choice nearest to a typo, or ""."""
-    near = difflib.get_close_matches(str(name), choices, n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    near = _find_nearest(name, choices)
+    return "" if near is None else f" Did you mean {near!r}?"
 
 
 def unknown(
@@ -199,9 +202,13 @@ def unknown(
     listed = f"one of {', '.join(names)}" if names else ""
     options = ", or ".join(filter(None, (listed, otherwise)))
     place = f" for {owner}" if owner else ""
-    return f"Unknown {what} {value!r}{place}; choose {options}." + suggest(
-        value, names
+    start, near = (
+        f"Unknown {what} {value!r}{place}",
+        _find_nearest(value, names),
     )
+    if near is not None and len(options) > _LONG:  # Nobody reads to its end.
+        return f"{start}; did you mean {near!r}? Choose {options}."
+    return f"{start}; choose {options}.{suggest(value, names)}"
 
 
 def field_names(config: type) -> tuple[str, ...]:
@@ -328,6 +335,16 @@ def _is_a(value, kind):
     if isinstance(value, bool) or kind is bool:
         return isinstance(value, bool) and kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _find_nearest(name, choices):
+    plain = {choice.lower(): choice for choice in choices}
+    low = str(name).lower()
+    near = difflib.get_close_matches(low, plain, n=1)
+    ends = [choice for choice in plain if low and choice.endswith(f"_{low}")]
+    if not near and len(ends) == 1:  # "b4" for "efficientnet_b4".
+        near = ends
+    return plain[near[0]] if near else None
 
 
 def _parse(name, text, kind):

@@ -47,7 +47,7 @@ CASES = {
     "unknown model": (
         [*DIGITS, "--model=efficientnet_b9"],
         2,
-        "Unknown model 'efficientnet_b9'; choose one of efficientnet_b0, ",
+        "Unknown model 'efficientnet_b9'; did you mean 'efficientnet_b8'",
     ),
     "no budget": (["choose"], 2, "Give at least one of max_params, "),
     "explorer into a folder": (
@@ -73,7 +73,7 @@ CASES = {
     "unknown field": (
         [*DIGITS, "--set=epoch=3"],
         2,
-        "Unknown field 'epoch'; choose one of epochs, steps, batch_size",
+        "Unknown field 'epoch'; did you mean 'epochs'. Choose one of epochs, ",
     ),
     "mistyped value": (
         [*DIGITS, "--set=epochs=many"],
@@ -93,7 +93,7 @@ CASES = {
     "training: unknown model": (
         [*TRAIN, "--model=b0"],
         2,
-        "Unknown model 'b0'; choose one of efficientnet_b0, ",
+        "Unknown model 'b0'; did you mean 'efficientnet_b0'. Choose one of ",
     ),
     "training: unknown strategy": (
         [*TRAIN, "--strategy=two"],
@@ -129,7 +129,7 @@ CASES = {
     "search: unknown base": (
         [*SEARCH, "--base=b0"],
         2,
-        "Unknown model 'b0'; choose one of .*, vit, or a .json file",
+        "Unknown model 'b0'; did you mean .* one of .*, vit, or a .json file",
     ),
     "search: phi that is none": (
         [*SEARCH, "--phis=0,one"],
@@ -275,7 +275,7 @@ CASES = {
     "groups that fit no image": (
         [*TUNE, "--task=folder:{tmp}/good", r"--group_by=patient\d+"],
         2,
-        "gives no group to any of the 20 images, such as a/000.png",
+        "gives no group to any of 20 images, such as a/000.png",
     ),
     "groups of a set that is no folder": (
         [*DIGITS, "--group_by=x"],

@@ -132,7 +132,7 @@ TOO_SMALL = {
     "one patient": (
         {**make_patients(["cat"], 9), **make_patients(["dog"], 1)},
         {"group_by": PATTERNS[0]},
-        "Class 'dog' in root has 3 images in 1 groups; at least 3",
+        "Class 'dog' in root has 3 images in 1 group; at least 3",
     ),
 }
 
@@ -146,7 +146,7 @@ def test_too_small_a_class_says_what_to_do(classes, fields, message):
 
 
 def test_groups_that_fit_no_image_or_file_are_named(tmp_path):
-    with pytest.raises(ValueError, match="no group to any of the 10 images"):
+    with pytest.raises(ValueError, match="no group to any of 10 images"):
         cut(make_classes(cat=5, dog=5), group_by="patient")
     path = tmp_path / "groups.csv"
     path.write_text("path,group\nscans/cat/0001.jpg,1\n")

@@ -92,10 +92,17 @@ def cut_jpeg(path):
     path.write_bytes(data[:half] + bytes(len(data) - half))
 
 
+def leave_end_out(path):
+    """Writes a JPEG without its end marker, of which a crop can be decoded."""
+    Image.new("RGB", (64, 48), (9, 99, 199)).save(path, "JPEG")
+    path.write_bytes(path.read_bytes()[:-2])
+
+
 DAMAGES = {
     "a byte in the middle": damage_middle,
     "too few rows": write_bad_length,
     "a JPEG of which half is zeros": cut_jpeg,
+    "a JPEG without its end": leave_end_out,
     "a web page": lambda path: path.write_text("<html>not found</html>"),
     "nothing": lambda path: path.write_bytes(b""),
     "the start alone": lambda path: path.write_bytes(path.read_bytes()[:50]),
@@ -344,7 +351,7 @@ def test_rows_of_groups_that_fit_no_image_are_named(folder, tmp_path, caplog):
     path.write_text("path,group\na/000.PNG,x\nb/000.png,x\nc/000.png,x\n")
     found = places(divide(folder, group_by=str(path)))
     assert found["a/000.png"] == found["b/000.png"]
-    assert "names 1 images that are not among" in caplog.text
+    assert "names 1 image not among those read: c/000.png" in caplog.text
     assert "gives no group to 22 images" in caplog.text
 
 

@@ -234,7 +234,7 @@ def test_results_of_other_networks_and_files_are_candidates(tmp_path):
         (
             [row("resnet18")],
             None,
-            "Unknown model 'resnet18'; choose one of efficientnet_b0",
+            "Unknown model 'resnet18'; did you mean 'resnet50'",
         ),
     ],
 )

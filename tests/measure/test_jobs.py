@@ -9,7 +9,7 @@ from efficientnet_tf.models import published, registry, variants
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model": "b0"}, "Unknown model 'b0'; choose one of efficientnet_b0"),
+        ({"model": "b0"}, "Unknown model 'b0'; did you mean 'efficientnet_b0'"),
         ({"precision": "int8"}, "Unknown precision 'int8'.*mixed_bfloat16"),
         ({"backend": "torch"}, "Unknown backend 'torch'.*tensorflow, jax"),
         ({"resolution": 16}, "resolution=16 must be at least 32"),

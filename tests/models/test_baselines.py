@@ -153,7 +153,7 @@ def test_a_small_one_learns_its_images_and_survives_saving(name, tmp_path):
     ("arguments", "message"),
     [
         ({"model": "resnet18"}, "Unknown model 'resnet18'.*mobilenet_v1"),
-        ({"model": "resnet5"}, "Did you mean 'resnet50'"),
+        ({"model": "resnet5"}, "did you mean 'resnet50'"),
         ({"model": "vit", "depth": 0}, "depth=0 must be above 0"),
         ({"model": "vit", "width": float("nan")}, "width=nan must be"),
         (

@@ -167,13 +167,29 @@ def test_a_choice_is_one_of_those_named():
 
 @pytest.mark.parametrize(
     "name,hint",
-    [("epoch", " Did you mean 'epochs'?"), ("sise", ""), (3, "")],
+    [
+        ("epoch", " Did you mean 'epochs'?"),
+        ("sise", ""),
+        (3, ""),
+        ("", ""),
+        ("EfficientNet-B4", " Did you mean 'efficientnet_b4'?"),
+        ("B4", " Did you mean 'efficientnet_b4'?"),
+        ("b5", ""),  # Of two.
+    ],
 )
 def test_the_nearest_choice_is_suggested_for_a_typo(name, hint):
-    assert configs.suggest(name, ["epochs", "rate"]) == hint
+    choices = ["epochs", "rate", "efficientnet_b4", "first_b5", "other_b5"]
+    assert configs.suggest(name, choices) == hint
 
 
+LETTERS = [f"name_{letter * 20}" for letter in "abcdefgh"]
 UNKNOWN = [
+    (
+        ("model", "name_aaaaaaaaaaaaaaaaaaaaa", LETTERS),
+        {},
+        f"Unknown model 'name_{'a' * 21}'; did you mean 'name_{'a' * 20}'? "
+        f"Choose one of {', '.join(LETTERS)}.",
+    ),
     (
         ("model", "xa", ["xab", "y"]),
         {},
