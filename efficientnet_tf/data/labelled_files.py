@@ -89,19 +89,6 @@ def divide(
     return division
 
 
-def _check_splits(splits):
-    for split in splits:
-        if split not in SPLITS:
-            raise ValueError(configs.unknown("split", split, SPLITS))
-    others = [split for split in splits if split != ALL]
-    if others and ALL in splits:
-        raise ValueError(
-            f"The split {ALL!r} is every labelled image, {others[0]!r} among "
-            "them; it stands alone. Choose one of "
-            f"{', '.join(folder_names.SPLITS)} instead."
-        )
-
-
 def warn_of_changes(
     path: str | os.PathLike, workdir: str | os.PathLike
 ) -> None:

@@ -134,7 +134,7 @@ CASES = {
     "search: phi that is none": (
         [*SEARCH, "--phis=0,one"],
         2,
-        "--phis=0,one must be numbers",
+        "--phis='0,one' must be numbers",
     ),
     "study: coefficient below 1": (
         [*STUDY, "--alpha=0.9"],
@@ -144,7 +144,7 @@ CASES = {
     "study: growth that is none": (
         [*STUDY, "--growths=2,many"],
         2,
-        "--growths=2,many must be numbers",
+        "--growths='2,many' must be numbers",
     ),
     "training: missing variant file": (
         [*TRAIN, "--model={tmp}/nothing.json"],
@@ -153,7 +153,7 @@ CASES = {
     ),
     "training: wrong variant file": (
         [*TRAIN, "--model={tmp}/other/config.json"],
-        2,
+        1,
         '{tmp}/other/config.json: it must be one JSON object with a "base"',
     ),
     "launching nothing": (["launch"], 2, "Nothing to run; write it"),
@@ -561,7 +561,7 @@ CASES = {
     ),
     "report of other things": (
         ["report", "--results={tmp}/other/config.json"],
-        2,
+        1,
         "{tmp}/other/config.json, row 1 lacks model, recipe, metric, score",
     ),
 }

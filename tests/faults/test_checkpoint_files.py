@@ -286,10 +286,11 @@ def test_a_runs_config_is_refused_with(text, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[]\n", "3\n", "null\n", '"x"\n'])
-def test_a_result_that_is_no_object_is_refused(text, tmp_path):
+def test_a_result_that_is_no_object_is_left_out(text, tmp_path, caplog):
     (tmp_path / run_folder.RESULTS_FILE).write_text(text)
-    with pytest.raises(ValueError, match="results.jsonl"):
-        run_folder.last_result(tmp_path)
+    with caplog.at_level("INFO", "absl"):
+        assert run_folder.last_result(tmp_path) is None
+    assert "results.jsonl, line 1 is left out" in caplog.text
 
 
 # SavedModels as teachers -----------------------------------------------------
