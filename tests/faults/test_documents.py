@@ -88,14 +88,14 @@ def test_a_damaged_file_is_a_failure_and_no_wrong_usage(error, code, capsys):
         raise error
 
     with pytest.raises(SystemExit) as stop:
-        program._guard(main, [], "")
+        program._guard(main, [])
     assert stop.value.code == code
     assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_what_moves_the_cursor_of_a_terminal_is_shown_instead(capsys):
     program.print_error("a layer \x1b[2J\udcff of B")
-    assert "a layer \\x1b[2J\\udcff of B" in capsys.readouterr().err
+    assert "a layer \\x1b[2J\udcff of B" in capsys.readouterr().err
 
 
 def test_our_own_mistakes_are_not_called_damage():

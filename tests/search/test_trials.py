@@ -498,7 +498,7 @@ def test_a_study_grows_each_base_in_each_direction_at_one_cost(
         assert row["exact_growth"] == near, row["name"]
         assert row["accuracy"] is not None
     text = reports.write_study(grown, rows, tmp_path)
-    assert "| `resnet50` | width | 1 | 2 | 224 | 14.7 | 16.12 | 77.7 |" in text
+    assert "| resnet50 | width | 1 | 2 | 224 | 14.7 | 16.12 | 77.7 |" in text
     assert (tmp_path / "study.png").stat().st_size > 5_000
 
 
