@@ -95,7 +95,7 @@ def test_a_damaged_file_is_a_failure_and_no_wrong_usage(error, code, capsys):
 
 def test_what_moves_the_cursor_of_a_terminal_is_shown_instead(capsys):
     program.print_error("a layer \x1b[2J\udcff of B")
-    assert "a layer \\x1b[2J\udcff of B" in capsys.readouterr().err
+    assert "a layer \\x1b[2J\\udcff of B" in capsys.readouterr().err
 
 
 def test_our_own_mistakes_are_not_called_damage():
