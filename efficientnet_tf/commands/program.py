@@ -112,8 +112,8 @@ def print_result(result: dict) -> None:
 def print_error(message: str) -> None:
     """Prints "PROGRAM: MESSAGE" on standard error."""
     name = os.path.basename(sys.argv[0])
-    # One write: `print` makes two, between which another worker may write.
     message = tables.to_unicode(tables.to_line(message))
+    # One write: `print` makes two, between which another worker may write.
     sys.stderr.write(f"{name}: {message}\n")
     sys.stderr.flush()
 
