@@ -171,7 +171,7 @@ class Checkpointer(_StepCounter):
             return "" if several else None
         if not self.writes:
             return ""
-        self._save()
+        self.save()
         return f"Saved after step {self.step}."
 
     def on_train_begin(self, logs: dict | None = None) -> None:

@@ -18,6 +18,7 @@ from efficientnet_tf.training import (
     checkpoints,
     inputs,
     recipes,
+    stopping,
     train,
 )
 
@@ -369,7 +370,7 @@ def test_a_stop_after_the_last_epoch_is_not_lost(tmp_path):
     saver = callbacks.Checkpointer(tmp_path, [], first_step=9)
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(callbacks.Preempted, match="after step 9") as stop:
-        with train._stopped_by_signals(saver):
+        with stopping.stopped_by_signals(saver):
             signal.raise_signal(signal.SIGTERM)
     assert stop.value.signal == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
