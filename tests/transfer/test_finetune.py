@@ -280,7 +280,7 @@ def test_nothing_is_written_for_unknown_names(folder, tmp_path):
             **changes,
         }
         (wrong,) = changes.values()
-        with pytest.raises(ValueError, match=f"'{wrong}'.* choose one of"):
+        with pytest.raises(ValueError, match=f"'{wrong}'.* [Cc]hoose one of"):
             finetune.finetune_and_evaluate(
                 config=CONFIG, workdir=tmp_path / "run", **arguments
             )
