@@ -86,7 +86,8 @@ class Corrupt:
         for name in names:
             if name not in self.names:
                 self.names.add(name)
-                logging.warning("%s cannot be read.", name)
+                shown = tables.to_unicode(tables.to_line(name))
+                logging.warning("%s cannot be read.", shown)
         return self.message if self.exceeded else ""
 
     @property

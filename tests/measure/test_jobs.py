@@ -12,7 +12,7 @@ from efficientnet_tf.models import published, registry, variants
         ({"model": "b0"}, "Unknown model 'b0'; did you mean 'efficientnet_b0'"),
         ({"precision": "int8"}, "Unknown precision 'int8'.*mixed_bfloat16"),
         ({"backend": "torch"}, "Unknown backend 'torch'.*tensorflow, jax"),
-        ({"resolution": 16}, "resolution=16 must be at least 32"),
+        ({"resolution": 16}, "resolution=16 must be between 32"),
         ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
         ({"batches": 0}, "batches must be at least 1, got 0"),
         ({"batch_size": "8"}, "batch_size.* must be of type int"),

@@ -55,4 +55,4 @@ if __name__ == "__main__":
     waits.NOTICE_SECONDS = 0.2
     watchdog.set_limit(0.6 if "--short" in sys.argv else 60)
     sys.argv = [a for a in sys.argv if a != "--short"]
-    program.run(_main)
+    program.run(_main, program.RESUMES)
