@@ -12,6 +12,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.data import examples
+from efficientnet_tf.utils import tables
 
 AUTOTUNE = tf.data.AUTOTUNE
 FOREVER = np.iinfo(np.int64).max
