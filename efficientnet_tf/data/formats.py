@@ -68,17 +68,21 @@ def identify(head: bytes) -> str:
 def name_format(image: tf.Tensor) -> tf.Tensor:
     """Returns what `identify` returns, in the graph."""
     names, rows = zip(*MAGIC, strict=True)
-    return tf.gather([*names, ""], _find(image, rows))
-
-
-def read_kind(image: tf.Tensor) -> tf.Tensor:
-    """Returns `JPEG`, `PNG`, `GIF`, `BMP`, `WEBP` or `OTHER`, int32 []."""
-    return _find(image, [parts for _, parts in MAGIC[:OTHER]])
-
-
-def _find(image, rows):
-    """Returns the number of the first row that an image begins with."""
     text = read_text(image, 0, MAGIC_BYTES)
+    return tf.gather([*names, ""], _find(text, rows))
+
+
+def read_kind(text: tf.Tensor) -> tf.Tensor:
+    """Returns `JPEG`, `PNG`, `GIF`, `BMP`, `WEBP` or `OTHER`, int32 [].
+
+    Args:
+      text: `MAGIC_BYTES` of a file, of `read_text`.
+    """
+    return _find(text, [parts for _, parts in MAGIC[:OTHER]])
+
+
+def _find(text, rows):
+    """Returns the number of the first row that a text begins with."""
     found = [begins(text, _to_pattern(parts)) for parts in rows]
     return tf.argmax([*found, True], output_type="int32")
 

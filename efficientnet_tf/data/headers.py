@@ -205,8 +205,9 @@ def outline(function: Callable) -> Callable:
 
 @outline
 def _read_any(image):
-    kind = formats.read_kind(image)
-    parts, complete = _find_parts(image, kind)
+    text = formats.read_text(image, 0, formats.MAGIC_BYTES)
+    kind = formats.read_kind(text)
+    parts, complete = _find_parts(image, text, kind)
     begin, end = parts["exif"]
     begin += _count_matched(
         formats.read_text(image, begin, _PART_BYTES), "exif"
@@ -219,7 +220,7 @@ def _read_any(image):
     few = _count_pixels(image, kind, parts) <= tf.cast(limit, "float64")
     return Header(
         kind,
-        _is_exact(image, kind, parts, exif) & complete & few,
+        _is_exact(image, text, kind, parts, exif) & complete & few,
         exif_lib.find_orientation(exif, xmp),
         deep,
         formats.read_byte(image, parts["used_bits"][0] + 8),
@@ -233,10 +234,9 @@ def _count_matched(text, name):
     return both[0] - both[1]
 
 
-def _is_exact(image, kind, parts, exif):
+def _is_exact(image, text, kind, parts, exif):
     total = tf.strings.length(image)
     has = {name: begin < total for name, (begin, _) in parts.items()}
-    text = formats.read_text(image, 0, formats.MAGIC_BYTES)
     exact = [
         has["frame"] | (has["four_inks"] & has["adobe"]),
         (exif != b"") | ~has["hidden_exif"],
@@ -287,13 +287,13 @@ def _is_exact_gif(image):
     return (tf.strings.length(sizes, "UTF8_CHAR") == 8) & (canvas == frame)
 
 
-def _find_parts(image, kind):
+def _find_parts(image, text, kind):
     """Returns where the first part of each kind of `_PARTS` begins and ends.
 
     A part that there is none of begins where the file ends. The second value
     is whether all parts were looked at.
     """
-    heads, edges, behind, complete = _walk(image, kind)
+    heads, edges, behind, complete = _walk(image, text, kind)
     found = tf.stack([formats.begins(heads, row) for row in _PARTS.values()])
     found = tf.pad(found, [[0, 0], [0, 1]], constant_values=True)
     index = tf.argmax(found, axis=1, output_type="int32")
@@ -303,7 +303,7 @@ def _find_parts(image, kind):
     return dict(zip(_PARTS, parts, strict=True)), complete
 
 
-def _walk(image, kind):
+def _walk(image, text, kind):
     """Goes over the parts of a file up to its pixels or its end.
 
     Returns:
@@ -314,7 +314,6 @@ def _walk(image, kind):
     total = tf.strings.length(image)
     columns = zip(*_LAYOUTS, strict=True)
     layout = _Layout(*(tf.gather(column, kind) for column in columns))
-    text = formats.read_text(image, 0, formats.MAGIC_BYTES)
     plain = (kind == formats.WEBP) & ~formats.begins(text, _TURNED_WEBP)
     start = tf.where((layout.start < 0) | plain, total, layout.start)
 

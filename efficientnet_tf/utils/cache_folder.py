@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from absl import logging
 
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, zip_files
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -98,7 +98,7 @@ def _read(path, columns):
     Not `np.load`, which makes room for whatever a header claims, and reads past
     no check sum where it says fewer bytes.
     """
-    with zipfile.ZipFile(path) as archive:
+    with zip_files.open_zip(path) as archive:
         members = archive.infolist()
         if any(m.compress_type != zipfile.ZIP_STORED for m in members):
             raise ValueError("it is compressed")

@@ -16,6 +16,7 @@ import runpy
 import sys
 import tempfile
 
+import forked
 import paths
 
 
@@ -34,23 +35,17 @@ class _Refuse(importlib.abc.MetaPathFinder):
 def _become(arguments, streams):
     for number, stream in enumerate(streams, start=1):
         os.dup2(stream.fileno(), number)
-    try:
-        if arguments[0].endswith(".py"):
-            script = str(paths.SCRIPTS / arguments[0])
-            sys.argv = [script, *arguments[1:]]
-            runpy.run_path(script, run_name="__main__")
-        else:
-            sys.argv = ["efficientnet", *arguments]
-            main.main()
-        code = 0
-    except SystemExit as done:
-        code = done.code or 0
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        code = 99
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    forked.end_with(lambda: _call(arguments))
+
+
+def _call(arguments):
+    if arguments[0].endswith(".py"):
+        script = str(paths.SCRIPTS / arguments[0])
+        sys.argv = [script, *arguments[1:]]
+        runpy.run_path(script, run_name="__main__")
+    else:
+        sys.argv = ["efficientnet", *arguments]
+        main.main()
 
 
 def _run(arguments):

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import safetensors.numpy
 
+import samples
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder, plan, registry, variants
 from efficientnet_tf.training import recipes
@@ -128,18 +129,6 @@ def write_old_pth(arrays, path):
             file.write(struct.pack("<q", value.size) + value.tobytes())
 
 
-def write_checkpoint(arrays, prefix):
-    """A checkpoint of TensorFlow 1: names and arrays."""
-    import tensorflow as tf
-
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=list(arrays),
-        shape_and_slices=[""] * len(arrays),
-        tensors=[tf.constant(value) for value in arrays.values()],
-    )
-
-
 def make_all(folder):
     """Writes one file of each kind; returns {kind: path}."""
     import tensorflow as tf
@@ -170,7 +159,7 @@ def make_all(folder):
     write_pth(state, made["pth"])
     write_old_pth(state, made["old pth"])
     safetensors.numpy.save_file(state, made["safetensors"])
-    write_checkpoint(arrays, folder / "tf1" / "model.ckpt")
+    samples.write_checkpoint(folder / "tf1" / "model.ckpt", arrays)
     tf.train.Checkpoint(model=network).write(str(folder / "tf2" / "model"))
     classifier.Classifier(network, CLASSES, 32, "bilinear").save(folder / "run")
     config = dataclasses.asdict(recipes.TrainConfig())

@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 
+import forked
 import line_fit
 import samples
 from efficientnet_tf.commands import main
@@ -105,22 +106,10 @@ def _run_commands(lines):
 
 
 def _call(function):
-    """Ends this process with the exit code of a function."""
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        function()
-        code = 0
-    except KeyboardInterrupt:
-        code = 130
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else bool(error.code)
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-        code = 99
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    """Ends this process with a function's exit code; signals are Python's."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    forked.end_with(function)
 
 
 def _start(function, log):

@@ -31,3 +31,16 @@ def make_tiny_row(variants):
     return dataclasses.replace(
         b0, width=0.25, stages=b0.stages[:2], head_filters=128, resolution=32
     )
+
+
+def write_checkpoint(prefix, arrays):
+    """Writes a checkpoint of TensorFlow 1: plain names, no object graph."""
+    import tensorflow as tf
+
+    tf.raw_ops.SaveV2(
+        prefix=str(prefix),
+        tensor_names=list(arrays),
+        shape_and_slices=[""] * len(arrays),
+        tensors=[tf.constant(value) for value in arrays.values()],
+    )
+    return str(prefix)

@@ -5,6 +5,7 @@ import pytest
 import safetensors.numpy
 import tensorflow as tf
 
+import samples
 from efficientnet_tf.models import builder, plan as plan_lib, variants
 from efficientnet_tf.weights import loading, name_maps
 
@@ -113,16 +114,6 @@ def to_tensorflow(name, arrays):
     return variables
 
 
-def save_checkpoint(prefix, arrays):
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=list(arrays),
-        shape_and_slices=[""] * len(arrays),
-        tensors=[tf.constant(value) for value in arrays.values()],
-    )
-    return str(prefix)
-
-
 def assert_same(found, wanted):
     assert set(found) == set(wanted)
     for name, value in wanted.items():
@@ -170,7 +161,7 @@ def test_every_average_of_a_checkpoint_finds_its_place(network, tmp_path):
         saved[name] = np.zeros_like(value)
         saved[f"{name}/RMSProp"] = saved[f"{name}/RMSProp_1"] = saved[name]
         saved[f"{name}/ExponentialMovingAverage"] = value
-    prefix = save_checkpoint(tmp_path / "model.ckpt", saved)
+    prefix = samples.write_checkpoint(tmp_path / "model.ckpt", saved)
     assert_same(name_maps.read(prefix, network.name).arrays, arrays)
 
 
@@ -180,7 +171,7 @@ def test_a_checkpoint_without_averages_or_tpu_is_read_too(network, tmp_path):
         name.replace("tpu_", ""): value
         for name, value in to_tensorflow(network.name, arrays).items()
     }
-    prefix = save_checkpoint(tmp_path / "model.ckpt", saved)
+    prefix = samples.write_checkpoint(tmp_path / "model.ckpt", saved)
     assert_same(name_maps.read(prefix, network.name).arrays, arrays)
 
 

@@ -1,27 +1,16 @@
 import h5py
 import numpy as np
 import pytest
-import tensorflow as tf
 
+import samples
 from efficientnet_tf.weights import readers, tensorflow_files
 
 KERNEL = np.arange(4, dtype=np.float32)
 
 
-def write_checkpoint(prefix, arrays):
-    """Writes a TF1 checkpoint: plain names, no object graph."""
-    tf.raw_ops.SaveV2(
-        prefix=str(prefix),
-        tensor_names=list(arrays),
-        shape_and_slices=[""] * len(arrays),
-        tensors=[tf.constant(value) for value in arrays.values()],
-    )
-    return str(prefix)
-
-
 def test_a_checkpoint_gives_averages_where_it_has_them(tmp_path):
     ema = "net/stem/conv2d/kernel" + tensorflow_files.EMA_SUFFIX
-    prefix = write_checkpoint(
+    prefix = samples.write_checkpoint(
         tmp_path / "model.ckpt",
         {
             "net/stem/conv2d/kernel": KERNEL,
@@ -46,7 +35,7 @@ def test_a_checkpoint_gives_averages_where_it_has_them(tmp_path):
 def test_a_directory_gives_its_last_checkpoint(tmp_path):
     # By number, not by spelling: 9 sorts after 10.
     for step in (9, 10):
-        write_checkpoint(
+        samples.write_checkpoint(
             tmp_path / f"model.ckpt-{step}", {"step": np.int64(step)}
         )
     assert readers.read(tmp_path).arrays["step"] == 10
@@ -58,7 +47,7 @@ def test_a_directory_without_a_checkpoint_is_an_error(tmp_path):
 
 
 def test_a_checkpoint_without_its_data_is_one_line(tmp_path):
-    write_checkpoint(tmp_path / "model.ckpt", {"a": KERNEL})
+    samples.write_checkpoint(tmp_path / "model.ckpt", {"a": KERNEL})
     (tmp_path / "model.ckpt.data-00000-of-00001").unlink()
     with pytest.raises(ValueError, match="model.ckpt is damaged") as caught:
         readers.read(tmp_path)
