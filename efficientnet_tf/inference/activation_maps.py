@@ -72,7 +72,8 @@ def with_activation_map(network: keras.Model) -> keras.Model:
       A network whose output is a dictionary: "probabilities", those of
       `network`, [N, classes]; "activation_map", float32 [N, h, w, classes]
       at the resolution of the last features. The mean of a class's map over
-      its places, plus the dense layer's bias, is its logit.
+      its places, plus the dense layer's bias, is its logit. Exported files have
+      the outputs by these names, sorted, so that the map is the first.
 
     Raises:
       ValueError: the network has another head.
@@ -169,7 +170,8 @@ class GradientMaps:
             input_signature=(
                 tf.TensorSpec(self._network.inputs[0].shape, "float32"),
                 tf.TensorSpec((None,), "int64"),
-            )
+            ),
+            autograph=False,  # It would wrap the error below in its own.
         )
         def differentiate(images, classes):
             with tf.GradientTape() as tape:
