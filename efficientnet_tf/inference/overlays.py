@@ -20,8 +20,9 @@ OUTSIDE = 0.35
 # Pixels between panels, above them for a title, and right of them for what the
 # colours mean.
 _GAP, _TITLE, _SCALE = 10, 24, 64
-# A panel has room for a title; a smaller image is enlarged.
-_NARROWEST = 240
+# A panel has room for a title, and for the colours beside it; a smaller image is
+# enlarged.
+_NARROWEST, _LOWEST = 240, 80
 # Pixels of a letter of a title, more or less.
 _LETTER = 7
 
@@ -103,7 +104,7 @@ def arrange(
     """
     width = max(_NARROWEST, *(image.shape[1] for row in rows for image in row))
     columns = max(map(len, rows))
-    heights = [_TITLE + row[0].shape[0] for row in rows]
+    heights = [_TITLE + max(row[0].shape[0], _LOWEST) for row in rows]
     size = (sum(heights) + _GAP, columns * (width + _GAP) + _GAP + _SCALE)
     canvas = np.full((*size, 3), 255, "uint8")
     texts, top = [], 0
@@ -111,11 +112,12 @@ def arrange(
         for column, (image, name) in enumerate(zip(row, names, strict=True)):
             middle = _GAP + column * (width + _GAP) + width // 2
             left = middle - image.shape[1] // 2
-            part = np.s_[top + _TITLE : top + height]
-            canvas[part, left : left + image.shape[1]] = image
+            begin = top + _TITLE + (height - _TITLE - image.shape[0]) // 2
+            part = canvas[begin : begin + image.shape[0], left:]
+            part[:, : image.shape[1]] = image
             texts.append((middle, top + _TITLE - 8, name))
         top += height
-    texts += _draw_scale(canvas, rows[0][0].shape[0])
+    texts += _draw_scale(canvas, heights[0] - _TITLE)
     return figures.write_texts(canvas, texts)
 
 
@@ -181,7 +183,7 @@ def _enlarge(explained):
 def _draw_scale(canvas, height):
     """Draws the colours at the right; returns their texts."""
     left, top = canvas.shape[1] - _SCALE + 8, _TITLE + 16
-    height = max(height - 40, 2)
+    height -= 40
     steps = np.linspace(1, 0, height)[:, None]
     canvas[top : top + height, left : left + 14] = _colour(steps)
     middle = left + 20
