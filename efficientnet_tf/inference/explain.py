@@ -182,18 +182,22 @@ def explain_each(
 def explain_pixels(
     classifier: classifier_lib.Classifier,
     compute: Maps,
-    pixels: Sequence[np.ndarray],
-    classes: np.ndarray,
-) -> list[Explained]:
-    """Returns the maps of upright pictures uint8 [H, W, 3] of any size.
+    examples: Iterable[tuple[np.ndarray, Sequence[int]]],
+) -> Iterator[Explained]:
+    """Yields `Explained` of upright images, in their order, in small batches.
 
     Args:
-      classes: int [N, K].
+      classifier: prepares the images.
+      compute: from `make_maps`.
+      examples: of uint8 [H, W, 3] of any size, and K classes.
     """
-    read = [_keep(classifier, image) for image in pixels]
-    images = np.stack([image for image, _, _ in read])
-    found = compute(images, lambda _: np.asarray(classes))
-    return list(_zip_explained(read, *found))
+    for batch in classifier_lib.batched(
+        ((_keep(classifier, pixels), row) for pixels, row in examples),
+        BATCH_SIZE,
+    ):
+        read, classes = zip(*batch, strict=True)
+        choose = _choose(np.array(classes, "int64"), 1)
+        yield from _explain_read(compute, read, choose)
 
 
 def find_classes(

@@ -8,7 +8,7 @@ import numpy as np
 from efficientnet_tf.inference import explain
 from efficientnet_tf.utils import chart_text, extras, figures
 
-# From dark blue over green to yellow, each step lighter than the one before, so
+# From violet over green to yellow, each step lighter than the one before, so
 # that it is read alike by the colour-blind and in print; no grey, as in
 # "cividis", which would be taken for the image's.
 COLOURS = "viridis"
@@ -20,7 +20,7 @@ OUTSIDE = 0.35
 # Pixels between panels, above them for a title, and right of them for what the
 # colours mean.
 _GAP, _TITLE, _SCALE = 10, 24, 64
-# A panel has room for a title, and for the colours beside it; a smaller image is
+# A panel has room for a title and for the colours beside it; a smaller image is
 # enlarged.
 _NARROWEST, _LOWEST = 240, 80
 # Pixels of a letter of a title, more or less.
@@ -62,7 +62,11 @@ def overlay(
 
 
 def overlay_maps(explained: explain.Explained) -> list[np.ndarray]:
-    """Returns the image of each of an image's maps, uint8 [H, W, 3]."""
+    """Returns the image of each of an image's maps, uint8 [H, W, 3].
+
+    A small image is enlarged.
+    """
+    explained = _enlarge(explained)
     heats = explain.scale_maps(explained.maps)
     return [overlay(explained.picture, heat, explained.box) for heat in heats]
 

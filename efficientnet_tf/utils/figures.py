@@ -96,13 +96,16 @@ def make_figure(
 
 
 def write_texts(
-    image: np.ndarray, texts: Iterable[tuple[float, float, str]]
+    image: np.ndarray,
+    texts: Iterable[tuple[float, float, str]],
+    align: str = "center",
 ) -> np.ndarray:
     """Writes lines of text on an image, whose other pixels stay as they are.
 
     Args:
       image: uint8 [H, W, 3].
-      texts: (x, y, text): the middle of its line's foot, in pixels.
+      texts: (x, y, text): a point at its line's foot, in pixels.
+      align: what stands at x: "left", "center" or "right".
     """
     extras.require("Charts", "matplotlib")
     from matplotlib import figure
@@ -118,7 +121,7 @@ def write_texts(
             1 - y / height,
             text,
             fontsize=9,
-            ha="center",
+            ha=align,
             va="baseline",
         )
     return rasterize(drawing)
