@@ -66,7 +66,7 @@ def overlay_maps(explained: explain.Explained) -> list[np.ndarray]:
 
     A small image is enlarged.
     """
-    explained = _enlarge(explained)
+    explained = enlarge(explained)
     heats = explain.scale_maps(explained.maps)
     return [overlay(explained.picture, heat, explained.box) for heat in heats]
 
@@ -84,7 +84,7 @@ def draw(
     Returns:
       uint8 [H, W, 3].
     """
-    explained = _enlarge(explained)
+    explained = enlarge(explained)
     width = max(explained.picture.shape[1], _NARROWEST)
     letters = width // _LETTER
     titles = [chart_text.show(title, letters)]
@@ -95,13 +95,16 @@ def draw(
 
 
 def arrange(
-    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[np.ndarray]],
+    titles: Sequence[Sequence[str]],
+    header: Sequence[Sequence[str]] = (),
 ) -> np.ndarray:
     """Draws rows of images, each under its title, beside the colours' meaning.
 
     Args:
       rows: images uint8 [H, W, 3], of one size in a row.
       titles: as many, of a line each.
+      header: lines above all, of a text for each column.
 
     Returns:
       uint8 [H, W, 3].
@@ -109,19 +112,29 @@ def arrange(
     width = max(_NARROWEST, *(image.shape[1] for row in rows for image in row))
     columns = max(map(len, rows))
     heights = [_TITLE + max(row[0].shape[0], _LOWEST) for row in rows]
-    size = (sum(heights) + _GAP, columns * (width + _GAP) + _GAP + _SCALE)
+    top = len(header) * _TITLE
+    size = (
+        top + sum(heights) + _GAP,
+        columns * (width + _GAP) + _GAP + _SCALE,
+    )
     canvas = np.full((*size, 3), 255, "uint8")
-    texts, top = [], 0
+    middles = [
+        _GAP + column * (width + _GAP) + width // 2 for column in range(columns)
+    ]
+    texts = [
+        (x, (i + 1) * _TITLE - 8, text)
+        for i, line in enumerate(header)
+        for x, text in zip(middles, line, strict=True)
+    ]
+    texts += _draw_scale(canvas, top + _TITLE, heights[0] - _TITLE)
     for row, names, height in zip(rows, titles, heights, strict=True):
-        for column, (image, name) in enumerate(zip(row, names, strict=True)):
-            middle = _GAP + column * (width + _GAP) + width // 2
+        for middle, image, name in zip(middles, row, names, strict=False):
             left = middle - image.shape[1] // 2
             begin = top + _TITLE + (height - _TITLE - image.shape[0]) // 2
             part = canvas[begin : begin + image.shape[0], left:]
             part[:, : image.shape[1]] = image
             texts.append((middle, top + _TITLE - 8, name))
         top += height
-    texts += _draw_scale(canvas, heights[0] - _TITLE)
     return figures.write_texts(canvas, texts)
 
 
@@ -140,6 +153,17 @@ def list_titles(
         name = chart_text.show(class_names[output], letters - len(end))
         titles.append(f"{name}{end}")
     return titles
+
+
+def enlarge(explained: explain.Explained) -> explain.Explained:
+    """Returns a small image in larger pixels, a larger one as it is."""
+    height, width = explained.picture.shape[:2]
+    times = max(1, _NARROWEST // max(height, width))
+    return dataclasses.replace(
+        explained,
+        picture=explained.picture.repeat(times, 0).repeat(times, 1),
+        box=tuple(times * side for side in explained.box),
+    )
 
 
 def mark_box(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
@@ -173,20 +197,9 @@ def _round_box(box):
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def _enlarge(explained):
-    """Returns small images in larger pixels."""
-    height, width = explained.picture.shape[:2]
-    times = -(-_NARROWEST // max(height, width))
-    return dataclasses.replace(
-        explained,
-        picture=explained.picture.repeat(times, 0).repeat(times, 1),
-        box=tuple(times * side for side in explained.box),
-    )
-
-
-def _draw_scale(canvas, height):
+def _draw_scale(canvas, top, height):
     """Draws the colours at the right; returns their texts."""
-    left, top = canvas.shape[1] - _SCALE + 8, _TITLE + 16
+    left, top = canvas.shape[1] - _SCALE + 8, top + 16
     height -= 40
     steps = np.linspace(1, 0, height)[:, None]
     canvas[top : top + height, left : left + 14] = _colour(steps)

@@ -18,6 +18,7 @@ MAX_LINES = 8  # More lines in a chart cannot be told apart.
 # Of the gallery of mistakes, in pixels: between an image and its maps, after
 # them, and for a line of text.
 _TILE_GAP, _GROUP_GAP, _TITLE = 4, 12, 24
+_NARROWEST = 600  # A title is as long as 80 letters.
 
 # A colour for each of our recipes, and a style for each kind of its runs.
 OURS = ("tab:red", "tab:green", "tab:purple", "tab:orange", "tab:pink")
@@ -97,11 +98,12 @@ def draw_mistakes(
     """
     groups = [[_read_tiles(path) for path in paths] for _, paths in pairs]
     tiles = max(len(group) for row in groups for group in row)
-    side, columns = diagnostics.THUMBNAIL, diagnostics.IMAGES_PER_PAIR
+    side, columns = diagnostics.THUMBNAIL, max(map(len, groups))
     width = tiles * (side + _TILE_GAP) + _GROUP_GAP
     height = side + _TITLE
     top = _TITLE * (tiles > 1)
-    size = (top + len(pairs) * height + _TILE_GAP, columns * width)
+    wide = max(columns * width, _NARROWEST)
+    size = (top + len(pairs) * height + _TILE_GAP, wide)
     canvas = np.full((*size, 3), 255, "uint8")
     texts = []
     for i, (title, _) in enumerate(pairs):
@@ -114,7 +116,7 @@ def draw_mistakes(
     if tiles > 1:
         texts += [
             (j * width + k * (side + _TILE_GAP), _TITLE - 6, text)
-            for j in range(max(map(len, groups)))
+            for j in range(columns)
             for k, text in enumerate(("image", "for the true", "for predicted"))
         ]
     return figures.encode_png(figures.write_texts(canvas, texts, "left"))
