@@ -159,7 +159,9 @@ def _draw(found, class_names, path, output, taken):
     from efficientnet_tf.utils import figures
 
     picture = output / _name_picture(path, taken)
-    figures.write_png(picture, overlays.draw(found, class_names, path.name))
+    note = f"Grad-CAM, {LAYER.value}" if LAYER.value else ""
+    drawn = overlays.draw(found, class_names, path.name, note)
+    figures.write_png(picture, drawn)
     shown = [
         {"class": class_names[output], "probability": float(probability)}
         for output, probability in zip(

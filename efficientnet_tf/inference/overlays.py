@@ -72,7 +72,10 @@ def overlay_maps(explained: explain.Explained) -> list[np.ndarray]:
 
 
 def draw(
-    explained: explain.Explained, class_names: Sequence[str], title: str
+    explained: explain.Explained,
+    class_names: Sequence[str],
+    title: str,
+    note: str = "",
 ) -> np.ndarray:
     """Draws an image beside its maps, each under its class and probability.
 
@@ -80,6 +83,7 @@ def draw(
       explained: an image with its maps.
       class_names: of all outputs.
       title: what stands above the image, such as its file's name.
+      note: a line above all, such as the layer that the maps are of.
 
     Returns:
       uint8 [H, W, 3].
@@ -91,7 +95,8 @@ def draw(
     titles += list_titles(explained, class_names, letters)
     images = [explained.picture, *overlay_maps(explained)]
     images = [mark_box(image, explained.box) for image in images]
-    return arrange([images], [titles])
+    header = [[note] + [""] * (len(images) - 1)] if note else []
+    return arrange([images], [titles], header)
 
 
 def arrange(

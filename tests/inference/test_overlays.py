@@ -60,6 +60,9 @@ def test_a_picture_has_a_panel_for_the_image_and_each_map():
     assert wide.shape[0] == narrow.shape[0] == 300 + 24 + 10
     # The image as it is, beside what the network did not see.
     np.testing.assert_array_equal(narrow[24:324, 10:52], picture[:, :42])
+    noted = overlays.draw(two, NAMES, "a.jpg", "Grad-CAM, layer")
+    np.testing.assert_array_equal(noted[24:], wide)
+    assert (noted[:24] < 100).any()
     # Texts above.
     assert (wide[:24] < 100).any()
     # The second map is yellow at the right.
