@@ -1,6 +1,7 @@
 """Class activation maps of a Keras network, with and without gradients."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -23,6 +24,10 @@ _NEUTRAL = (
     keras.layers.Flatten,  # Of pooled features [N, 1, 1, C].
     keras.layers.Identity,
 )
+
+# Tracing a graph takes as long as so many batches without one: whoever has only
+# a few images is answered at once.
+_EAGER_CALLS = 4
 
 # Maps probabilities [N, classes] to the classes int [N, K] to make maps of.
 Choose = Callable[[np.ndarray], np.ndarray]
@@ -91,7 +96,7 @@ def with_activation_map(network: keras.Model) -> keras.Model:
     maps = convolution(head.features)
     convolution.set_weights([_read_kernel(head.dense)[None, None]])
     return keras.Model(
-        network.inputs,
+        network.inputs[0],
         {PROBABILITIES: network.outputs[0], ACTIVATION_MAP: maps},
         name=network.name,
     )
@@ -109,15 +114,13 @@ class ExactMaps:
 
     def __init__(self, network: keras.Model):
         head = find_head(network)
-        self._network = keras.Model(
-            network.inputs, [head.features, network.outputs[0]]
-        )
+        self._compute = _make_compute(head.features, network)
         self._kernel = _read_kernel(head.dense)
 
     def __call__(
         self, images: np.ndarray, choose: Choose
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        features, probabilities = _compute(self._network, images)
+        features, probabilities = self._compute(images)
         classes = choose(probabilities)
         # Not the convolution: of many classes a few are wanted.
         count, height, width, channels = features.shape
@@ -150,15 +153,14 @@ class GradientMaps:
             )
         self.layer, features = _find_features(network, layer)
         before, self._to_logits = _find_logits(network)
-        self._network = keras.Model(
-            network.inputs, [features, before, network.outputs[0]]
-        )
+        self._compute = _make_compute(features, network)
+        self._network = keras.Model(network.inputs[0], [features, before])
         self._differentiate = self._make_function()
 
     def __call__(
         self, images: np.ndarray, choose: Choose
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        *_, probabilities = _compute(self._network, images)
+        _, probabilities = self._compute(images)
         classes = choose(probabilities)
         maps = [self._differentiate(images, column) for column in classes.T]
         return np.stack(maps, axis=1), classes, probabilities
@@ -176,7 +178,7 @@ class GradientMaps:
         def differentiate(images, classes):
             with tf.GradientTape() as tape:
                 tape.watch(images)  # Variables may all be frozen.
-                features, before, _ = self._network(images, training=False)
+                features, before = self._network(images, training=False)
                 logits = self._to_logits(before)
                 score = tf.gather(logits, classes, axis=1, batch_dims=1)
             gradient = tape.gradient(score, features)
@@ -198,12 +200,25 @@ def list_layers(network: keras.Model) -> list[str]:
     return [layer.name for layer in network.layers if _has_map(layer)]
 
 
-def _compute(network, images):
-    outputs = network.predict_on_batch(images)
-    outputs = [np.asarray(output).astype("float32") for output in outputs]
-    if not np.isfinite(outputs[-1]).all():
-        raise FloatingPointError("The model's outputs are not finite.")
-    return outputs
+def _make_compute(features, network):
+    """Returns a function from images to arrays: features, finite outputs."""
+    both = keras.Model(network.inputs[0], [features, network.outputs[0]])
+    calls = itertools.count()
+
+    def compute(images):
+        if next(calls) < _EAGER_CALLS:
+            outputs = both(images, training=False)
+        else:
+            outputs = both.predict_on_batch(images)
+        outputs = [
+            keras.ops.convert_to_numpy(keras.ops.cast(output, "float32"))
+            for output in outputs
+        ]
+        if not np.isfinite(outputs[-1]).all():
+            raise FloatingPointError("The model's outputs are not finite.")
+        return outputs
+
+    return compute
 
 
 def _read_kernel(dense):

@@ -212,8 +212,9 @@ def test_errors_stand_in_the_place_of_bad_files(colours, files, tmp_path):
         assert path == expected and item.classes.tolist() == [3, 1]
 
 
-@pytest.mark.parametrize("crop_padding", [0, 8, None])
-@pytest.mark.parametrize("orientation", [1, 6, 3])
+@pytest.mark.parametrize(
+    "crop_padding,orientation", [(0, 1), (8, 6), (None, 6), (8, 3)]
+)
 def test_the_box_is_what_the_network_saw_of_the_upright_image(
     crop_padding, orientation, network, tmp_path
 ):
