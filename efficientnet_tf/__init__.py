@@ -27,6 +27,7 @@ _EXPORTS = {
     "get_variant": "models.registry",
     "grad_cam": "inference.explain",
     "list_models": "models.registry",
+    "load_classifier": "deploy.runtimes",
     "preprocess_input": "weights.applications",
     "profile": "models.profile",
     "with_activation_map": "inference.activation_maps",
