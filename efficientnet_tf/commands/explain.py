@@ -24,6 +24,7 @@ MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
+CLASSIFIER = flags.DEFINE_string("classifier", None, shared.CLASSIFIER_HELP)
 DEEP_PIXELS = flags.DEFINE_string("deep_pixels", None, shared.DEEP_PIXELS_HELP)
 CLASSES = flags.DEFINE_list(
     "classes",
@@ -63,11 +64,10 @@ def main(argv: list[str]) -> None:
         "normalization": NORMALIZATION.value,
         "deep_pixels": DEEP_PIXELS.value,
     }
-    shared.check_classifier(MODEL.value, weights, WORKDIR.value, **reading)
+    trained = (MODEL.value, weights, WORKDIR.value, CLASSIFIER.value)
+    shared.check_classifier(*trained, **reading)
     paths = _leave_out_own(image_arguments.find(argv[1:]), output)
-    classifier = shared.load_classifier(
-        MODEL.value, weights, WORKDIR.value, **reading
-    )
+    classifier = shared.load_classifier(*trained, **reading)
     rows, unreadable = _explain(classifier, paths, output)
     if len(paths) == unreadable == 1:
         sys.exit(program.FAILURE)  # The one file's error is printed.
@@ -116,12 +116,12 @@ def _explain(classifier, paths, output):
     """Draws and lists images; returns (rows of the table, unreadable)."""
     import tqdm
 
-    from efficientnet_tf.inference import explain
+    from efficientnet_tf.inference import explain, map_arguments
 
     compute = explain.make_maps(classifier, LAYER.value)
     classes = None
     if CLASSES.value:
-        classes = explain.find_classes(classifier, CLASSES.value)
+        classes = map_arguments.find_classes(classifier, CLASSES.value)
     output.mkdir(parents=True, exist_ok=True)
     rows, unreadable, taken = [], 0, set()
     with contextlib.ExitStack() as stack:

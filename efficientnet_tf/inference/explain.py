@@ -9,21 +9,18 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from efficientnet_tf.data import decoding, preprocessing
 from efficientnet_tf.inference import (
     activation_maps,
     classifier as classifier_lib,
+    map_arguments,
 )
-from efficientnet_tf.utils import configs
 
 # Pixels of the longer side of a picture that is kept for drawing.
 SHOWN_SIDE = 384
 # Of files: besides the prepared images, as many pictures are in memory, twice.
 BATCH_SIZE = 8
-# So many classes are listed in a message; of more, the nearest name is.
-_LISTED = 30
 
 Maps = activation_maps.ExactMaps | activation_maps.GradientMaps
 
@@ -106,7 +103,7 @@ def grad_cam(
       classifier, images, classes: as for `class_activation_map`.
       layer: the name of a layer with an output [N, h, w, C]; None: the last.
     """
-    network = _get_network(classifier)
+    network = map_arguments.get_network(classifier)
     compute = activation_maps.GradientMaps(network, layer)
     return explain(classifier, compute, images, classes)
 
@@ -119,7 +116,7 @@ def make_maps(
 
     They go to `explain` and `explain_each`, whose calls then share one graph.
     """
-    network = _get_network(classifier)
+    network = map_arguments.get_network(classifier)
     if layer is None:
         return activation_maps.ExactMaps(network)
     return activation_maps.GradientMaps(network, layer)
@@ -134,14 +131,17 @@ def explain(
     """Returns `ActivationMaps` of images by maps of `make_maps`."""
     parts = []
     wanted = None
-    images = _list_images(classifier, images)
+    images = map_arguments.list_images(classifier, images)
     if classes is not None:
-        wanted = _parse_classes(classifier, classes, len(images))
+        wanted = map_arguments.parse_classes(classifier, classes, len(images))
     for start in range(0, len(images), classifier_lib.BATCH_SIZE):
         rows = slice(start, start + classifier_lib.BATCH_SIZE)
         chosen = None if wanted is None else wanted[rows]
         parts.append(
-            compute(_prepare(classifier, images[rows]), _choose(chosen, 1))
+            compute(
+                map_arguments.prepare(classifier, images[rows]),
+                _choose(chosen, 1),
+            )
         )
     maps, found, probabilities = (
         np.concatenate(part) for part in zip(*parts, strict=True)
@@ -200,19 +200,6 @@ def explain_pixels(
         yield from _explain_read(compute, read, choose)
 
 
-def find_classes(
-    classifier: classifier_lib.Classifier | keras.Model, names: Iterable[Any]
-) -> list[int]:
-    """Returns the outputs of classes by index or name.
-
-    Raises:
-      ValueError: an unknown one, with the nearest.
-    """
-    known = getattr(classifier, "class_names", None)
-    count = _get_network(classifier).output_shape[-1]
-    return [_find_class(name, known, count) for name in names]
-
-
 def scale_maps(maps: np.ndarray) -> np.ndarray:
     """Scales maps [..., h, w] to [0, 1], each by its own maximum.
 
@@ -232,106 +219,6 @@ def resize_maps(maps: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     maps = np.asarray(maps, "float32")
     flat = maps.reshape(-1, *maps.shape[-2:], 1)
     return tf.image.resize(flat, size).numpy().reshape(*maps.shape[:-2], *size)
-
-
-def _get_network(classifier):
-    if isinstance(classifier, keras.Model):
-        return classifier
-    if not hasattr(classifier, "model"):
-        raise ValueError(
-            "Activation maps are of a Classifier or a keras.Model, not of a "
-            f"{type(classifier).__name__}."
-        )
-    return classifier.model
-
-
-def _list_images(classifier, images):
-    """Returns a list of paths, or an array [N, H, W, 3]; checks it."""
-    if isinstance(images, str | os.PathLike):
-        images = [images]
-    if isinstance(images, list | tuple) and images:
-        if all(isinstance(image, str | os.PathLike) for image in images):
-            if isinstance(classifier, keras.Model):
-                raise ValueError(
-                    "Files are prepared by a Classifier; give a network the "
-                    "images that it takes, [N, H, W, 3]."
-                )
-            return images
-    images = np.asarray(images)
-    shape = _get_network(classifier).inputs[0].shape
-    fits = images.ndim == 4 and len(images) and images.dtype.kind in "fiu"
-    if not fits or any(
-        side not in (None, found)
-        for side, found in zip(shape[1:], images.shape[1:], strict=True)
-    ):
-        sides = ", ".join(str(side or "any") for side in shape[1:])
-        raise ValueError(
-            f"images {images.dtype}{list(images.shape)} must be paths, or "
-            f"numbers [N, {sides}], which classifier.preprocess makes of one "
-            "image."
-        )
-    if isinstance(classifier, classifier_lib.Classifier):
-        _warn_of_scale(images)
-    return images
-
-
-def _warn_of_scale(images):
-    if images.dtype.kind == "f" and 0 < images.max() <= 1:
-        logging.warning(
-            "All pixels are at most 1; the network takes them in [0, 255]."
-        )
-
-
-def _prepare(classifier, images):
-    """Returns float32 [N, size, size, 3] of a part of `_list_images`."""
-    if isinstance(images, np.ndarray):
-        return images.astype("float32")
-    return np.stack(
-        [
-            classifier.preprocess(
-                decoding.read_image(path, classifier.deep_pixels)
-            )
-            for path in images
-        ]
-    )
-
-
-def _parse_classes(classifier, classes, images):
-    """Returns int [N, K]."""
-    names = np.asarray(classes, dtype=object)
-    if names.ndim == 0:
-        names = np.repeat(names[None], images)
-    if names.ndim == 1:
-        names = names[:, None]
-    if names.ndim != 2 or len(names) != images or not names.size:
-        raise ValueError(
-            f"classes of shape {np.shape(classes)} must be one class, or one "
-            f"or more for each image; there are {images}."
-        )
-    found = find_classes(classifier, names.flat)
-    return np.array(found, "int64").reshape(names.shape)
-
-
-def _find_class(name, known, count):
-    if isinstance(name, str):
-        if known is None:
-            raise ValueError(
-                f"The class {name!r} is a name; of a network without names, "
-                "classes are indices."
-            )
-        if name in known:
-            return known.index(name)
-        if len(known) <= _LISTED:
-            raise ValueError(configs.unknown("class", name, known))
-        raise ValueError(
-            f"Unknown class {name!r} of {len(known):,}."
-            f"{configs.suggest(name, known)}"
-        )
-    if isinstance(name, bool) or not isinstance(name, int | np.integer):
-        raise ValueError(f"The class {name!r} must be an index or a name.")
-    if not 0 <= name < count:
-        raise ValueError(f"The class {name} must be from 0 to {count - 1}.")
-    return int(name)
 
 
 def _choose(classes, top):

@@ -7,7 +7,12 @@ import tensorflow as tf
 from PIL import Image
 
 import image_files
-from efficientnet_tf.inference import activation_maps, classifier, explain
+from efficientnet_tf.inference import (
+    activation_maps,
+    classifier,
+    explain,
+    map_arguments,
+)
 
 SIZE = 24
 NAMES = ("red", "green", "blue", "a, b")
@@ -141,7 +146,7 @@ def test_of_many_classes_the_nearest_is_named_not_all(network):
         classifier.Classifier(network, names, SIZE, "bilinear")
     )
     with pytest.raises(ValueError) as error:
-        explain.find_classes(many, ["clas 42"])
+        map_arguments.find_classes(many, ["clas 42"])
     assert str(error.value) == (
         "Unknown class 'clas 42' of 99. Did you mean 'class 42'?"
     )
