@@ -25,6 +25,7 @@ class Format:
       writers: further packages that write it.
       batch_size: that its files take by default; None: any.
       companions: suffixes of the files that go with the one.
+      has_map: whether its files can have the activation map as an output.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Format:
     writers: tuple[str, ...] = ()
     batch_size: int | None = None
     companions: tuple[str, ...] = ()
+    has_map: bool = False
 
     def load_module(self, *packages: str) -> ModuleType:
         """Returns the format's module, if packages are installed.
@@ -59,6 +61,7 @@ FORMATS = {
             runtime=("ai_edge_litert",),
             # Phones and browsers look at one image at a time.
             batch_size=1,
+            has_map=True,
         ),
         Format(
             "onnx",
@@ -67,6 +70,7 @@ FORMATS = {
             ("float32", "float16", "int8"),
             runtime=("onnxruntime",),
             writers=("onnx", "tf2onnx"),
+            has_map=True,
         ),
         Format(
             "openvino",
@@ -76,6 +80,7 @@ FORMATS = {
             runtime=("openvino",),
             writers=("nncf",),
             companions=(".bin",),
+            has_map=True,
         ),
     )
 }

@@ -38,11 +38,13 @@ class Target:
 class Plan:
     """What is to be written where.
 
-    `folder` is None where there is one target and `output` names it.
+    `folder` is None where there is one target and `output` names it. With
+    `activation_map`, files have the maps of all classes as a second output.
     """
 
     targets: tuple[Target, ...]
     folder: pathlib.Path | None
+    activation_map: bool = False
 
     def table(self, suffix: str) -> pathlib.Path:
         """Returns the path of a file with the table."""
@@ -55,7 +57,11 @@ class Plan:
 
 
 def make_plan(
-    output: str | os.PathLike, names: Sequence[str], precisions: Sequence[str]
+    output: str | os.PathLike,
+    names: Sequence[str],
+    precisions: Sequence[str],
+    *,
+    activation_map: bool = False,
 ) -> Plan:
     """Returns what is to be written.
 
@@ -64,12 +70,14 @@ def make_plan(
     named by their precision. Pairs that do not exist are left out, with a line.
 
     Raises:
-      ValueError: an unknown format or precision, or one that does not go with
-        any of the other.
+      ValueError: an unknown format or precision, one that does not go with
+        any of the other, or a format that has no place for the map.
       ModuleNotFoundError: a package is missing.
     """
     output = pathlib.Path(output)
     pairs = _list_pairs(names, precisions)
+    if activation_map:
+        _check_map(names)
     for name in dict.fromkeys(name for name, _ in pairs):
         row = formats.FORMATS[name]
         packages = (*row.runtime, *row.writers)
@@ -77,7 +85,8 @@ def make_plan(
     (name, precision), more = pairs[0], pairs[1:]
     suffix = formats.FORMATS[name].suffix
     if not more and suffix in ("", output.suffix):
-        return Plan((Target(name, precision, output),), None)
+        target = Target(name, precision, output)
+        return Plan((target,), None, activation_map)
     if output.suffix in formats.SUFFIXES:
         raise ValueError(
             f"{output} must end in {suffix} or be a folder's name."
@@ -90,7 +99,17 @@ def make_plan(
         suffix = formats.FORMATS[name].suffix
         path = output / (f"{precision}{suffix}" if suffix else name)
         targets.append(Target(name, precision, path))
-    return Plan(tuple(targets), output)
+    return Plan(tuple(targets), output, activation_map)
+
+
+def _check_map(names):
+    for name in names:
+        if not formats.FORMATS[name].has_map:
+            have = [row.name for row in formats.FORMATS.values() if row.has_map]
+            raise ValueError(
+                f"{name} has no activation map as a second output; these have: "
+                f"{', '.join(have)}."
+            )
 
 
 def _list_pairs(names, precisions):
