@@ -88,7 +88,7 @@ def main(argv: list[str]) -> None:
             "activation map": "yes" if written.activation_map else "no",
         },
     )
-    address = server and f"http://{server.server_name}:{server.server_port}/"
+    address = server and f"http://127.0.0.1:{server.server_port}/"
     program.print_result(
         {
             "output": str(folder),

@@ -141,7 +141,7 @@ def _write_network(classifier, path):
     with converters.silent():
         litert.write(classifier, made, path, "float32")
         found = litert.load(path)
-    export.check_equal(classifier, {MODEL_FILE: (found, "float32")})
+        export.check_equal(classifier, {MODEL_FILE: (found, "float32")})
     return len(made.network.outputs) > 1
 
 

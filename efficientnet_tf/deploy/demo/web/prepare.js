@@ -20,9 +20,10 @@ const CUBIC_STEPS = 1024;
 // The unsharp mask of "sharpened", see preprocessing.py.
 const SHARPENING_AMOUNT = 1.5;
 const SHARPENING_RADIUS = 1 / 64;
-const MAY_OVERSHOOT = new Set([
-  "bicubic", "gaussian", "lanczos3", "lanczos5", "mitchellcubic", "sharpened",
-]);
+// Those that do not repeat the edge for what lies outside.
+const CUT_OFF = new Set(["bicubic", "sharpened", ...Object.keys(KERNELS)]);
+// Python clips these to [0, 255].
+const MAY_OVERSHOOT = CUT_OFF;
 
 // Returns the part of an image that is resized, in its pixels.
 export function findCrop(height, width, settings) {
@@ -108,35 +109,50 @@ export function resize(image, shape, height, width, method) {
 function listTaps(method, length, size) {
   const scale = Math.fround(length / size);
   const taps = [];
-  for (let i = 0; i < size; i++) taps.push(fold(weigh(method, i, scale, length), length));
+  for (let i = 0; i < size; i++) {
+    const found = KERNELS[method]
+      ? weighByKernel(method, i, Math.fround(1 / Math.fround(size / length)))
+      : weigh(method, i, scale);
+    const inside = CUT_OFF.has(method) ? cutOff(found, length) : found;
+    taps.push(fold(inside, length));
+  }
   return taps;
 }
 
-// Returns [place, weight] of one output; places may lie outside.
-function weigh(method, i, scale, length) {
-  const centre = Math.fround((i + 0.5) * scale - 0.5);
+// Returns [place, weight] of one output; places may lie outside. In float32, as
+// TensorFlow computes it: a sample may lie just at a place.
+function weigh(method, i, scale) {
+  const corner = Math.fround(i * scale);
+  const centre = Math.fround(Math.fround((i + 0.5) * scale) - 0.5);
   switch (method) {
     case "nearest":
-      return [[Math.floor((i + 0.5) * scale), 1]];
+      return [[Math.floor(Math.fround((i + 0.5) * scale)), 1]];
     case "area":
-      return weighArea(i * scale, (i + 1) * scale);
+      return weighArea(corner, Math.fround((i + 1) * scale));
     case "bilinear":
       return weighLinear(centre);
-    case "legacy_bilinear":
-      return weighLinear(Math.fround(i * scale));
-    case "legacy_bicubic":
-      return weighCubic(Math.fround(i * scale), -0.75);
     case "bicubic":
     case "sharpened":
-      return normalize(weighCubic(centre, -0.5), length);
+      return weighCubic(centre, -0.5);
+    case "legacy_bilinear":
+      return weighLinear(corner);
+    case "legacy_bicubic":
+      return weighCubic(corner, -0.75);
   }
+  throw new Error(`unknown interpolation ${method}`);
+}
+
+function weighByKernel(method, i, scale) {
   const [radius, kernel] = KERNELS[method];
+  const sample = Math.fround((i + 0.5) * scale);
+  const last = Math.floor(Math.fround(Math.fround(sample + radius) - 0.5));
   const found = [];
-  const last = Math.floor(centre + radius);
-  for (let place = Math.ceil(centre - radius); place <= last; place++) {
-    found.push([place, kernel(Math.abs(place - centre))]);
+  let place = Math.ceil(Math.fround(Math.fround(sample - radius) - 0.5));
+  for (; place <= last; place++) {
+    const distance = Math.abs(Math.fround(place + 0.5 - sample));
+    found.push([place, distance > radius ? 0 : kernel(distance)]);
   }
-  return normalize(found, length);
+  return found;
 }
 
 function weighLinear(centre) {
@@ -168,8 +184,8 @@ function weighArea(begin, end) {
   return found;
 }
 
-// Leaves out what lies outside, as TensorFlow does.
-function normalize(found, length) {
+// Leaves out what lies outside; the rest then weighs as much as all.
+function cutOff(found, length) {
   const inside = found.filter(([place]) => place >= 0 && place < length);
   const total = inside.reduce((sum, [, weight]) => sum + weight, 0);
   return inside.map(([place, weight]) => [place, weight / total]);
