@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+import samples
 from efficientnet_tf.deploy import (
     export,
     formats,
@@ -20,7 +21,7 @@ from efficientnet_tf.models import builder, variants
 from efficientnet_tf.utils import extras
 
 SIZE = 32
-NAMES = ("a cat", "ein Hund", "日本", "d,\n")
+NAMES = samples.CLASS_NAMES
 
 for package in ("ai_edge_litert", "onnxruntime", "openvino", "tf2onnx", "nncf"):
     pytest.importorskip(package)
@@ -28,30 +29,12 @@ for package in ("ai_edge_litert", "onnxruntime", "openvino", "tf2onnx", "nncf"):
 
 @pytest.fixture(scope="module")
 def original(images):
-    """Of Lite's layers, with outputs that tell images apart."""
-    row = variants.VARIANTS["efficientnet_lite0"]
-    row = variants.dataclasses.replace(
-        row, width=0.25, stages=row.stages[:2], head_filters=64, resolution=SIZE
-    )
-    keras.utils.set_random_seed(0)
-    network = builder.build(row, classes=4, input_shape=(SIZE, SIZE, 3))
-    rng = np.random.default_rng(0)
-    for variable in network.trainable_variables:
-        noise = rng.normal(0, 0.1, variable.shape)
-        variable.assign_add(noise.astype("float32"))
-    head = network.get_layer("predictions")
-    logits = np.log(network.predict_on_batch(images))
-    scale = 2 / logits.std(0).mean()
-    head.kernel.assign(scale * head.kernel)
-    head.bias.assign(scale * (head.bias - logits.mean(0)))
-    return classifier.Classifier(network, NAMES, SIZE, "bilinear", 4)
+    return samples.make_classifier(images)
 
 
 @pytest.fixture(scope="module")
 def images():
-    rng = np.random.default_rng(1)
-    coarse = rng.uniform(0, 255, (40, 4, 4, 3))
-    return np.kron(coarse, np.ones((1, 8, 8, 1))).astype("float32")
+    return samples.make_images(40, SIZE)
 
 
 @pytest.fixture(scope="module")

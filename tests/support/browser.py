@@ -90,6 +90,11 @@ class Page:
         parameters |= {"deviceScaleFactor": 1, "mobile": False}
         self._devtools("Emulation.setDeviceMetricsOverride", parameters)
 
+    def prefer(self, scheme):
+        """Asks for "light" or "dark" colours, as a person's system does."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self._devtools("Emulation.setEmulatedMedia", {"features": [feature]})
+
     def type(self, *keys):
         """Presses keys one after the other on what has the focus."""
         actions = [
