@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import samples
-from efficientnet_tf.deploy import formats, plan, source
+from efficientnet_tf.deploy import converters, formats, plan, source
 from efficientnet_tf.inference import activation_maps
 
 for package in ("ai_edge_litert", "onnxruntime", "openvino", "tf2onnx", "nncf"):
@@ -45,10 +45,14 @@ def run_onnx(path, image):
     return dict(zip(names, session.run(names, {"images": image}), strict=True))
 
 
+# Where a CPU has bfloat16, that is the default.
+EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
+
+
 def run_openvino(path, image):
     import openvino
 
-    found = openvino.Core().compile_model(path, "CPU")
+    found = openvino.Core().compile_model(path, "CPU", EXACT)
     return {port.any_name: value for port, value in found(image).items()}
 
 
@@ -59,8 +63,8 @@ RUNS = {"litert": run_litert, "onnx": run_onnx, "openvino": run_openvino}
     ("name", "precision", "tolerance"),
     [
         *((name, "float32", 1e-4) for name in RUNS),
-        ("onnx", "float16", 0.05),
-        ("litert", "int8", 1.0),
+        ("onnx", "float16", 0.1),
+        ("litert", "int8", 3.0),
     ],
 )
 def test_files_give_both_outputs_and_predict_as_before(
@@ -70,16 +74,16 @@ def test_files_give_both_outputs_and_predict_as_before(
     path = tmp_path / f"{precision}{row.suffix}"
     batch = 1 if name == "litert" else None
     module = row.load_module()
-    module.write(
-        original, dataclasses.replace(made, batch_size=batch), path, precision
-    )
+    taken = dataclasses.replace(made, batch_size=batch)
+    with converters.silent():
+        module.write(original, taken, path, precision)
     both = activation_maps.with_activation_map(original.model)
     expected = both.predict_on_batch(images[:1])
     found = RUNS[name](path, images[:1])
     assert sorted(found) == ["activation_map", "probabilities"]
     maps, wanted = found["activation_map"], expected["activation_map"]
     assert maps.shape == wanted.shape and maps.dtype == np.float32
-    assert wanted.std() > 0.5  # Of an even map nothing could be wrong.
+    assert wanted.std() > 5  # Of an even map nothing could be wrong.
     assert np.abs(maps - wanted).max() <= tolerance
     # The classifier of the file takes the probabilities, not the map.
     probabilities = module.load(path).model.predict_on_batch(images)

@@ -86,8 +86,8 @@ def write(
         packaged.mkdir()
         packages.install(packaged)  # First, since it fails most often.
         shutil.copyfile(WEB / LICENCE, packaged / LICENCE)
-        has_map = _write_network(classifier, temporary / MODEL_FILE)
         shown = _write_examples(classifier, examples, temporary)
+        has_map = _write_network(classifier, temporary / MODEL_FILE)
         settings = dataclasses.asdict(classifier.settings)
         files.write_json(
             temporary / CLASSIFIER_FILE, {**settings, "examples": shown}
