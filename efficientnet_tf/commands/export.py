@@ -1,4 +1,4 @@
-r"""Writes a classifier for phones, browsers, servers and CPUs, and measures it.
+r"""Writes a classifier for other runtimes, and measures each file.
 
 efficientnet export --model=efficientnet_lite0 --output=/tmp/lite0
 efficientnet export --workdir=RUN --format=litert,onnx,openvino \

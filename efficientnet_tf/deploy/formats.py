@@ -7,7 +7,6 @@ import pathlib
 from types import ModuleType
 
 from efficientnet_tf.utils import extras, run_folder, untrusted, words
-from efficientnet_tf.weights import tensorflow_files
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
@@ -126,4 +125,4 @@ def is_run(folder: pathlib.Path) -> bool:
 
 def is_saved_model(folder: pathlib.Path) -> bool:
     """Whether a folder is a SavedModel."""
-    return (folder / tensorflow_files.SAVED_MODEL_FILE).exists()
+    return (folder / run_folder.SAVED_MODEL_FILE).exists()

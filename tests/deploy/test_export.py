@@ -91,7 +91,7 @@ def test_a_file_predicts_as_keras_does(exported, original, images, name):
         # Noise as weights loses more than trained ones, but is no other.
         assert difference > 1e-6
         alike = np.corrcoef(probabilities.ravel(), expected.ravel())[0, 1]
-        assert alike > 0.9
+        assert alike > 0.8
     elif precision == "float16":
         assert 1e-6 < difference <= 0.01
     else:
