@@ -62,6 +62,18 @@ def decode(data: bytes, deep_pixels: str | None = None) -> np.ndarray:
     return _to_rgb(image, kind or image.format, deep, deep_pixels)
 
 
+def read_size(data: bytes) -> tuple[int, int]:
+    """Returns the width and height that a file's header says.
+
+    Raises:
+      ValueError: as from `decode`.
+    """
+    kind = formats.identify(data[: formats.MAGIC_BYTES])
+    if kind == "HEIC":
+        _register_heif()
+    return _open(data, kind)[0].size
+
+
 def read_orientation(data: bytes) -> np.int32:
     """Returns the EXIF orientation that Pillow turns an image by, 1 to 8.
 

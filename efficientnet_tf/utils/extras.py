@@ -3,12 +3,15 @@
 import importlib.util
 
 _TRANSFER = '"efficientnet-tf[transfer]"'
+_SERVE = '"efficientnet-tf[serve]"'
 
 # Import name -> what `pip install` needs to bring it.
 _INSTALLS = {
+    "aiohttp": _SERVE,
     "jax": "jax",
     "matplotlib": _TRANSFER,
     "optuna": _TRANSFER,
+    "prometheus_client": _SERVE,
     "scipy": _TRANSFER,
     "sklearn": _TRANSFER,
     "tensorboard": _TRANSFER,
