@@ -14,8 +14,9 @@ import re
 
 from absl import flags, logging
 
+import efficientnet_tf
 from efficientnet_tf.commands import program, shared
-from efficientnet_tf.utils import addresses, extras, watchdog
+from efficientnet_tf.utils import addresses, extras, files, watchdog
 from efficientnet_tf.weights import catalog
 
 CLASSIFIER = flags.DEFINE_string(
@@ -71,18 +72,24 @@ def main(_: list[str]) -> None:
     extras.require(
         "The server's connections and metrics", "aiohttp", "prometheus_client"
     )
-    from efficientnet_tf.deploy.server import limits as limits_lib, serving
+    from efficientnet_tf.deploy.server import limits as limits_lib
 
     limits = _make_limits(limits_lib.Limits)
     name, version = _choose_name(sources[given[0]])
-    serving.check_name(name)
-    if not CLASSIFIER.value:
+    limits_lib.check_name(name)
+    if CLASSIFIER.value:
+        files.check_exists(CLASSIFIER.value)
+    else:
         shared.check_classifier(
             MODEL.value, catalog.parse(WEIGHTS.value), WORKDIR.value
         )
     # First: TensorFlow takes long to load, and the port may be taken.
     with addresses.bind(HOST.value, PORT.value) as bound:
-        service = serving.Service(_load(), name, version, limits)
+        from efficientnet_tf.deploy.server import serving
+
+        service = serving.Service(
+            _load(), name, version, limits, efficientnet_tf.__version__
+        )
         with watchdog.guarded():
             cut = serving.serve(
                 service,

@@ -12,7 +12,6 @@ import numpy as np
 from absl import logging
 from aiohttp import web
 
-import efficientnet_tf
 from efficientnet_tf.deploy.server import (
     bodies as bodies_lib,
     engine as engine_lib,
@@ -34,10 +33,11 @@ _VERSION = r"/versions/{version:[^/:]+}"
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """What clients call the one model."""
+    """What clients call the one model; `server` is the server's version."""
 
     name: str
     version: str
+    server: str
 
 
 class Server:
@@ -208,7 +208,7 @@ class Server:
 
     async def _get_server(self, _):
         return web.json_response(
-            open_inference.describe_server(efficientnet_tf.__version__)
+            open_inference.describe_server(self._model.server)
         )
 
     async def _get_live(self, _):

@@ -99,13 +99,14 @@ class Engine:
         """
         self._admit(len(images))
         loop = asyncio.get_running_loop()
-        answers, reads = [], []
+        answers: list[asyncio.Future] = []
+        reads: list[concurrent.futures.Future] = []
         for image in images:
             answer = loop.create_future()
             self._reading += 1
             read = self._readers.submit(self._read, image)
             read.add_done_callback(
-                functools.partial(loop.call_soon_threadsafe, self._put, answer)
+                functools.partial(self._pass_on, loop, answer)
             )
             answers.append(answer)
             reads.append(read)
@@ -117,9 +118,10 @@ class Engine:
                 504, f"No answer within {self.limits.timeout_seconds:g} s."
             ) from None
         finally:
-            for future in (*reads, *answers):
-                future.cancel()
+            for read in reads:
+                read.cancel()
             for answer in answers:
+                answer.cancel()
                 # Else asyncio logs that nobody has looked at its error.
                 _ = answer.cancelled() or answer.exception()
 
@@ -136,8 +138,11 @@ class Engine:
                 429, f"The queue of {most} images is full; try again."
             )
 
+    def _pass_on(self, loop, answer, read):
+        loop.call_soon_threadsafe(self._put, answer, read)
+
     def _put(self, answer, read):
-        """Passes an image on that was read, or why it was not."""
+        """Queues an image that was read, or answers why it was not."""
         self._reading -= 1
         if read.cancelled() or answer.done():
             self._batcher.wake()

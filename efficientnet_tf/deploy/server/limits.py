@@ -1,9 +1,9 @@
 """What a server takes on, and how it refuses the rest."""
 
 import dataclasses
+import re
 from typing import Annotated
 
-from efficientnet_tf.data import formats
 from efficientnet_tf.utils import configs
 
 # So many requests of the largest size may be in memory at once.
@@ -28,9 +28,8 @@ class Limits:
     max_wait_ms: Annotated[float, configs.AtLeast(0, 60_000)] = 5.0
     max_queue: Annotated[int, configs.AtLeast(1, 100_000)] = 256
     max_mb: Annotated[float, configs.Above(0, 1024)] = 32.0
-    max_megapixels: Annotated[
-        float, configs.Above(0, formats.MOST_PIXELS / 1e6)
-    ] = 50.0
+    # The decoder has a limit of its own, `formats.MOST_PIXELS`.
+    max_megapixels: Annotated[float, configs.Above(0, 1000)] = 50.0
     timeout_seconds: Annotated[float, configs.Above(0, 3600)] = 30.0
 
     def __post_init__(self):
@@ -58,6 +57,15 @@ class Limits:
             sizes.append(size)
             size *= 2
         return (*sizes, self.max_batch)
+
+
+def check_name(name: str) -> None:
+    """Raises ValueError for a model's name that cannot stand in a path."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
+        raise ValueError(
+            f"name={configs.show(name)} must be of letters, digits, '_', '.' "
+            "and '-'."
+        )
 
 
 class Refused(Exception):

@@ -244,7 +244,7 @@ def answer(
     for asked in request.outputs:
         values = _compute(asked, probabilities, class_names)
         datatype = "FP32" if values.dtype == np.float32 else "BYTES"
-        described = {
+        described: dict[str, Any] = {
             "name": asked.name,
             "datatype": datatype,
             "shape": list(values.shape),

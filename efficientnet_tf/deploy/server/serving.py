@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-import re
 import signal
 import socket
 from collections.abc import Callable
@@ -29,20 +28,16 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """A classifier, the name that clients ask for, and its limits."""
+    """A classifier, the name that clients ask for, and its limits.
+
+    `server` is the version of the server that is said to those who ask.
+    """
 
     classifier: classifier_lib.Classifier
     name: str
     version: str = "1"
     limits: limits_lib.Limits = limits_lib.Limits()
-
-
-def check_name(name: str) -> None:
-    """Raises ValueError for a model's name that cannot stand in a path."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
-        raise ValueError(
-            f"name={name!r} must be of letters, digits, '_', '.' and '-'."
-        )
+    server: str = "0"
 
 
 def serve(
@@ -73,7 +68,7 @@ def serve(
     measured = metrics.Metrics()
     engine = engine_lib.Engine(service.classifier, service.limits, measured)
     engine.warm_up()
-    model = app_lib.Model(service.name, service.version)
+    model = app_lib.Model(service.name, service.version, service.server)
     server = app_lib.Server(engine, model, measured)
     asyncio.run(_serve(server, bound, on_ready, access_log))
     return server.cut
