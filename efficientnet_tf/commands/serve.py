@@ -9,6 +9,7 @@ then it answers what it has begun, and ends with 0.
 
 import dataclasses
 import logging as stdlib_logging
+import os
 import pathlib
 import re
 
@@ -16,7 +17,7 @@ from absl import flags, logging
 
 import efficientnet_tf
 from efficientnet_tf.commands import program, shared
-from efficientnet_tf.utils import addresses, extras, files, watchdog
+from efficientnet_tf.utils import addresses, extras, watchdog
 from efficientnet_tf.weights import catalog
 
 CLASSIFIER = flags.DEFINE_string(
@@ -78,7 +79,8 @@ def main(_: list[str]) -> None:
     name, version = _choose_name(sources[given[0]])
     limits_lib.check_name(name)
     if CLASSIFIER.value:
-        files.check_exists(CLASSIFIER.value)
+        if not os.path.exists(CLASSIFIER.value):
+            raise FileNotFoundError(f"There is no {CLASSIFIER.value}.")
     else:
         shared.check_classifier(
             MODEL.value, catalog.parse(WEIGHTS.value), WORKDIR.value

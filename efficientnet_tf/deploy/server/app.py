@@ -58,15 +58,25 @@ class Server:
         self._bodies = bodies_lib.Bodies(engine.limits)
         self._size = engine.classifier.resolution
         self._names = engine.classifier.class_names
+        self._in_flight = 0
+        self._changed = asyncio.Event()
         self.cut = 0  # Requests that the server's end has cut off.
 
     @property
     def limits(self) -> limits_lib.Limits:
         return self._engine.limits
 
-    def stop(self) -> None:
-        """Says to those who ask that it is not ready any longer."""
+    async def drain(self) -> None:
+        """Returns when all requests are answered, or their time is over.
+
+        From now on it is not ready, and each answer ends its connection.
+        """
         self._engine.ready = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.timeout_seconds):
+                while self._in_flight:
+                    self._changed.clear()
+                    await self._changed.wait()
 
     def make_app(self) -> web.Application:
         """Returns the application, whose engine runs while it does."""
@@ -118,15 +128,20 @@ class Server:
         resource = request.match_info.route.resource
         route = resource.canonical if resource else "other"
         status = 499  # As nginx has it: the client went away.
+        self._in_flight += 1
         try:
             answer = await _answer(request, handler)
             status = answer.status
+            if not self._engine.ready:
+                answer.force_close()
             return answer
         except asyncio.CancelledError:
             if request.transport is not None:  # The client is still there.
                 self.cut += 1
             raise
         finally:
+            self._in_flight -= 1
+            self._changed.set()
             self._measured.requests.labels(route, str(status)).inc()
             self._measured.request_seconds.labels(route).observe(
                 time.monotonic() - begin

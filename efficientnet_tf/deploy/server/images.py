@@ -58,6 +58,8 @@ def make_reader(
 def _check_pixels(data, max_pixels):
     try:
         width, height = pillow_files.read_size(data)
+    except pillow_files.TooLargeError as error:
+        raise limits_lib.Refused(413, f"{_NAME} {error}.") from None
     except ValueError as error:
         raise OSError(f"{_NAME} {error}.") from None
     if width * height > max_pixels:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 
 from aiohttp import web
+from PIL import Image
 
 from efficientnet_tf.deploy.server import (
     app as app_lib,
@@ -21,6 +22,8 @@ from efficientnet_tf.utils import addresses
 
 # Connections without a request, or with half of its headers, are closed then.
 IDLE_SECONDS = 75.0
+# For an answer that is being written, once all requests have one.
+END_SECONDS = 2.0
 _BACKLOG = 128
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -65,6 +68,9 @@ def serve(
       OSError: somebody else has begun to listen at the port.
       RuntimeError: the network does not go with its class names.
     """
+    # An icon may hold a larger image than its header says, and Pillow compares
+    # with twice this number.
+    Image.MAX_IMAGE_PIXELS = service.limits.max_pixels // 2
     measured = metrics.Metrics()
     engine = engine_lib.Engine(service.classifier, service.limits, measured)
     engine.warm_up()
@@ -78,8 +84,7 @@ async def _serve(server, bound, on_ready, access_log):
     runner = web.AppRunner(
         server.make_app(),
         access_log=access_log,
-        # It waits twice: for handlers, and for handlers that it has told.
-        shutdown_timeout=server.limits.timeout_seconds / 2,
+        shutdown_timeout=END_SECONDS,
         keepalive_timeout=IDLE_SECONDS,
         # Nobody waits for the answer of a client that went away.
         handler_cancellation=True,
@@ -87,12 +92,15 @@ async def _serve(server, bound, on_ready, access_log):
     with _caught_signals() as stop:
         try:
             await runner.setup()
+            site = web.SockSite(runner, bound, backlog=_BACKLOG)
             with addresses.explained(bound):
-                await web.SockSite(runner, bound, backlog=_BACKLOG).start()
+                await site.start()
             on_ready(addresses.to_url(bound))
             await stop.wait()
+            await site.stop()
+            # Not by the runner, which drops bodies that are still arriving.
+            await server.drain()
         finally:
-            server.stop()
             await runner.cleanup()
 
 

@@ -1,0 +1,64 @@
+"""Which images are computed together, and how long they wait."""
+
+import pytest
+
+from efficientnet_tf.deploy.server import batching, limits
+
+SIZES = limits.Limits(max_batch=32).batch_sizes
+
+
+@pytest.mark.parametrize(
+    "waiting, taken",
+    [
+        (0, (0, 0)),
+        (1, (1, 1)),
+        (2, (2, 2)),
+        (3, (3, 4)),
+        (5, (4, 4)),
+        (6, (6, 8)),
+        (11, (8, 8)),
+        (12, (12, 16)),
+        (23, (16, 16)),
+        (24, (24, 32)),
+        (32, (32, 32)),
+        (999, (32, 32)),
+    ],
+)
+def test_at_most_a_quarter_of_a_batch_is_padding(waiting, taken):
+    assert batching.choose_size(waiting, SIZES) == taken
+
+
+@pytest.mark.parametrize(
+    "most, sizes",
+    [(1, (1,)), (2, (1, 2)), (6, (1, 2, 4, 6)), (8, (1, 2, 4, 8))],
+)
+def test_batches_are_powers_of_two_and_the_largest(most, sizes):
+    assert limits.Limits(max_batch=most).batch_sizes == sizes
+    for waiting in range(1, 20):
+        count, size = batching.choose_size(waiting, sizes)
+        assert 1 <= count <= size <= most and size in sizes
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"max_batch": 0}, "max_batch=0 must be between 1 and 1024"),
+        ({"max_batch": 2.0}, "max_batch"),
+        ({"max_wait_ms": -1.0}, "max_wait_ms=-1.0 must be between 0"),
+        ({"max_queue": 8}, "max_queue=8 must be at least max_batch=32"),
+        ({"max_mb": 0.0}, "max_mb=0.0 must be above 0"),
+        ({"max_megapixels": 1e4}, "max_megapixels"),
+        ({"timeout_seconds": 0.0}, "timeout_seconds=0.0 must be above 0"),
+    ],
+)
+def test_limits_are_checked(fields, message):
+    with pytest.raises(ValueError, match=message):
+        limits.Limits(**fields)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b", "a:b", "-a", "a b", "ä", "a" * 101]
+)
+def test_a_name_that_cannot_stand_in_a_path_is_refused(name):
+    with pytest.raises(ValueError, match="must be of letters"):
+        limits.check_name(name)
