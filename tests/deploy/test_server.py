@@ -410,6 +410,7 @@ def list_binary():
             "does not go with a bo",
         ),
         "no number": (good, {HEADER: "-1"}, "does not go with a body"),
+        "too many digits": (good, {HEADER: "1" * 5000}, "does not go with a"),
         "bytes missing": (good[:-1], headers, "must have 5 bytes after"),
         "bytes too many": (
             good + b"x",

@@ -56,14 +56,15 @@ class Engine:
         return self._reading + len(self._batcher)
 
     def warm_up(self) -> None:
-        """Computes each size of batch, so that no request waits for graphs.
+        """Reads an image and computes each size of batch.
 
-        Twice: TensorFlow traces a graph for the first shape, and one for all
-        when it meets a second one.
+        So that no request waits for graphs. Twice: TensorFlow traces a graph
+        for the first shape, and one for all when it meets a second one.
 
         Raises:
           RuntimeError: the network does not answer as its class names say.
         """
+        self._read(images_lib.make_example())
         size = self.classifier.resolution
         for count in 2 * self.limits.batch_sizes:
             images = np.zeros((count, size, size, 3), "float32")
@@ -78,7 +79,10 @@ class Engine:
     async def run(self) -> None:
         """Works for ever; to be cancelled."""
         self.ready = True
-        await self._batcher.run()
+        try:
+            await self._batcher.run()
+        finally:
+            self.ready = False
 
     def close(self) -> None:
         """Ends the threads, after what they are doing."""

@@ -4,10 +4,12 @@ Everything here runs in threads: TensorFlow's and Pillow's decoders leave
 Python's lock to others.
 """
 
+import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import tensorflow as tf
 
 from efficientnet_tf.data import decoding, pillow_files
@@ -68,6 +70,13 @@ def _check_pixels(data, max_pixels):
             f"{_NAME} has {width:,} x {height:,} pixels, more than the "
             f"{max_pixels:,} that this server decodes.",
         )
+
+
+def make_example() -> bytes:
+    """Returns a small image file."""
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def check_tensor(values: Any, size: int) -> list[np.ndarray]:
