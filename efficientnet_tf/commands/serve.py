@@ -10,8 +10,6 @@ then it answers what it has begun, and ends with 0.
 import dataclasses
 import logging as stdlib_logging
 import os
-import pathlib
-import re
 
 from absl import flags, logging
 
@@ -73,11 +71,12 @@ def main(_: list[str]) -> None:
     extras.require(
         "The server's connections and metrics", "aiohttp", "prometheus_client"
     )
-    from efficientnet_tf.deploy.server import limits as limits_lib
+    from efficientnet_tf.deploy.server import limits as limits_lib, names
 
     limits = _make_limits(limits_lib.Limits)
-    name, version = _choose_name(sources[given[0]])
-    limits_lib.check_name(name)
+    name, version = names.choose(sources[given[0]])
+    name = NAME.value or name
+    names.check(name)
     if CLASSIFIER.value:
         if not os.path.exists(CLASSIFIER.value):
             raise FileNotFoundError(f"There is no {CLASSIFIER.value}.")
@@ -112,20 +111,6 @@ def _make_limits(kind):
     names = [field.name for field in dataclasses.fields(kind)]
     given = {name: flags.FLAGS[name].value for name in names}
     return kind(**{k: v for k, v in given.items() if v is not None})
-
-
-def _choose_name(source):
-    """Returns a model's name and version, of NAME/3 as in TF Serving."""
-    path = pathlib.Path(source)
-    version = "1"
-    if path.name.isdecimal() and path.parent.name:
-        path, version = path.parent, str(int(path.name))
-    if NAME.value:
-        return NAME.value, version
-    stem = path.stem if path.is_file() else path.name
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", stem).strip(
-        "_.-"
-    ) or "model", version
 
 
 def _load():

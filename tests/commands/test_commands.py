@@ -206,7 +206,7 @@ CASES = {
     "server: a name for no path": (
         ["serve", LITE0, "--name=a/b"],
         2,
-        "name='a/b' must be of letters, digits, '_', '.' and '-'.",
+        "name='a/b' must be of letters, digits, '_', '.' and '-', at most 1",
     ),
     "server: a port too high": (
         ["serve", LITE0, "--port=65536"],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from efficientnet_tf.deploy.server import batching, limits
+from efficientnet_tf.deploy.server import batching, limits, names
 
 SIZES = limits.Limits(max_batch=32).batch_sizes
 
@@ -61,4 +61,27 @@ def test_limits_are_checked(fields, message):
 )
 def test_a_name_that_cannot_stand_in_a_path_is_refused(name):
     with pytest.raises(ValueError, match="must be of letters"):
-        limits.check_name(name)
+        names.check(name)
+
+
+@pytest.mark.parametrize(
+    "source, expected",
+    [
+        ("runs/my photos", ("my_photos", "1")),
+        ("runs/v1.2/", ("v1.2", "1")),
+        ("files/lite0.tflite", ("lite0", "1")),
+        ("served/photos/3", ("photos", "3")),
+        ("served/photos/007/", ("photos", "7")),
+        ("12", ("12", "1")),
+        ("served/photos/0", ("0", "1")),
+        ("efficientnet_lite0", ("efficientnet_lite0", "1")),
+        ("\u732b", ("model", "1")),
+        ("..", ("model", "1")),
+        ("x" * 300, ("x" * 100, "1")),
+    ],
+)
+def test_a_name_and_a_version_are_read_off_a_path(source, expected, tmp_path):
+    (tmp_path / "runs" / "v1.2").mkdir(parents=True)
+    found = names.choose(str(tmp_path / source) if "/" in source else source)
+    assert found == expected
+    names.check(found[0])

@@ -1,5 +1,6 @@
 """Too much, too slow, broken: one line, and the others are answered."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import gzip
@@ -338,3 +339,31 @@ def test_requests_of_many_threads_end(serve, stub):
         each.join(20)
     assert sorted(done) == ["green"] * 20 + ["red"] * 20
     assert set(stub.batches) <= {1, 2, 4}
+
+
+def test_at_the_end_answers_are_waited_for_and_missing_ones_counted(
+    serve, stub
+):
+    server = serve(max_batch=1, timeout_seconds=1)
+
+    def drain():
+        done = server.server.drain()
+        return asyncio.run_coroutine_threadsafe(done, server.loop)
+
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: "
+    picture = image_files.encode(image_files.make_picture(), "PNG")
+    head += f"{len(picture)}\r\n\r\n".encode()
+    for gate, count in ((True, 0), (False, 1)):
+        with socket.create_connection(("127.0.0.1", server.port), 10) as link:
+            link.sendall(head + picture[:9])
+            time.sleep(0.1)
+            drained = drain()
+            time.sleep(0.5)
+            if not gate:
+                stub.gate.clear()
+            link.sendall(picture[9:])  # Its time for an answer begins here.
+            assert drained.result(20) == count
+            answer = link.recv(4096)
+        assert answer.startswith(b"HTTP/1.1 200 " if gate else b"HTTP/1.1 504 ")
+        assert b"Connection: close" in answer
+    assert server.get("/v2/health/ready")[0] == 503

@@ -75,7 +75,7 @@ def test_a_server_from_its_first_line_to_its_end(process, run):
         "resolution": 32,
     }
     port = int(url.rpartition(":")[2])
-    server = servers.Running(port, None, None)
+    server = servers.Running(port)
     picture = image_files.encode(image_files.make_picture(), "PNG")
     assert server.post("/predict", picture)[0] == 200
     for data, code in ((b"words", 400), (make_icon_bomb(), 413)):

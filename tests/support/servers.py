@@ -57,8 +57,9 @@ def make_classifier(model, size=8):
 class Running:
     """A server that listens at `port`."""
 
-    def __init__(self, port, engine, server):
+    def __init__(self, port, engine=None, server=None, loop=None):
         self.port, self.engine, self.server = port, engine, server
+        self.loop = loop
 
     @property
     def url(self):
@@ -114,8 +115,9 @@ def running(served, **limits):
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         ended = asyncio.Event()
-        loops.put((asyncio.get_running_loop(), ended))
-        started.put(Running(runner.addresses[0][1], engine, server))
+        loop = asyncio.get_running_loop()
+        loops.put((loop, ended))
+        started.put(Running(runner.addresses[0][1], engine, server, loop))
         await ended.wait()
         await runner.cleanup()
 

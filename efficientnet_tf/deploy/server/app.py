@@ -60,14 +60,13 @@ class Server:
         self._names = engine.classifier.class_names
         self._in_flight = 0
         self._changed = asyncio.Event()
-        self.cut = 0  # Requests that the server's end has cut off.
 
     @property
     def limits(self) -> limits_lib.Limits:
         return self._engine.limits
 
-    async def drain(self) -> None:
-        """Returns when all requests are answered, or their time is over.
+    async def drain(self) -> int:
+        """Waits for answers; returns how many there were not in time.
 
         From now on it is not ready, and each answer ends its connection.
         """
@@ -77,6 +76,7 @@ class Server:
                 while self._in_flight:
                     self._changed.clear()
                     await self._changed.wait()
+        return self._in_flight
 
     def make_app(self) -> web.Application:
         """Returns the application, whose engine runs while it does."""
@@ -135,10 +135,6 @@ class Server:
             if not self._engine.ready:
                 answer.force_close()
             return answer
-        except asyncio.CancelledError:
-            if request.transport is not None:  # The client is still there.
-                self.cut += 1
-            raise
         finally:
             self._in_flight -= 1
             self._changed.set()

@@ -1,7 +1,6 @@
 """What a server takes on, and how it refuses the rest."""
 
 import dataclasses
-import re
 from typing import Annotated
 
 from efficientnet_tf.utils import configs
@@ -57,15 +56,6 @@ class Limits:
             sizes.append(size)
             size *= 2
         return (*sizes, self.max_batch)
-
-
-def check_name(name: str) -> None:
-    """Raises ValueError for a model's name that cannot stand in a path."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}", name):
-        raise ValueError(
-            f"name={configs.show(name)} must be of letters, digits, '_', '.' "
-            "and '-'."
-        )
 
 
 class Refused(Exception):

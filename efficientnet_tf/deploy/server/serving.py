@@ -76,8 +76,7 @@ def serve(
     engine.warm_up()
     model = app_lib.Model(service.name, service.version, service.server)
     server = app_lib.Server(engine, model, measured)
-    asyncio.run(_serve(server, bound, on_ready, access_log))
-    return server.cut
+    return asyncio.run(_serve(server, bound, on_ready, access_log))
 
 
 async def _serve(server, bound, on_ready, access_log):
@@ -99,7 +98,7 @@ async def _serve(server, bound, on_ready, access_log):
             await stop.wait()
             await site.stop()
             # Not by the runner, which drops bodies that are still arriving.
-            await server.drain()
+            return await server.drain()
         finally:
             await runner.cleanup()
 
