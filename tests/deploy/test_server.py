@@ -266,6 +266,7 @@ def test_models_describe_themselves(server):
         get(path)
 
 
+MANY = b'{"instances": [' + b"[]," * 2**20 + b"[]]}"
 IMAGE = {"b64": base64.b64encode(b"no image").decode()}
 TENSOR = np.zeros((1, 32, 32, 3)).tolist()
 # name: (path, body, status, part of the message)
@@ -276,6 +277,8 @@ REFUSED = {
     "NaN": (V1, b'{"instances": [NaN]}', 400, "NaN is not a finite number"),
     "neither": (V1, {"x": 1}, 400, "either 'instances' or 'inputs', not none"),
     "both": (V1, {"instances": [], "inputs": []}, 400, "not 'instances' and"),
+    "a million lists": (V1, MANY, 413, "more than 1,048,576 values"),
+    "a million lists in V2": (V2, MANY, 413, "more than 1,048,576 values"),
     "no images": (V1, {"instances": []}, 400, "holds no images"),
     "no list": (V1, {"instances": IMAGE}, 400, "'instances' must be a list"),
     "no column": (V1, {"inputs": IMAGE}, 400, "must be a list"),
@@ -422,9 +425,17 @@ def list_binary():
             "cut short",
         ),
         "a cut length": (*binary("encoded", "BYTES", [1], b"abc"), "cut short"),
+        "more files than said": (
+            *binary("encoded", "BYTES", [1], bytes(400)),
+            r"of its N files, not \[1\]",
+        ),
+        "a shape of files": (
+            *binary("encoded", "BYTES", [1, 2], bytes(4)),
+            r"of its N files, not \[1, 2\]",
+        ),
         "other counts": (
             *binary("encoded", "BYTES", [2], good[json_bytes:]),
-            r"shape \[2\] and 1 files",
+            r"shape \[N\] of its N files, not \[2\]",
         ),
         "a cut tensor": (
             *binary("images", "FP32", [1, 32, 32, 3], bytes(8)),

@@ -78,7 +78,9 @@ def parse(body: bytes, header_bytes: str | None, size: int) -> Request:
             )
         text, binary = body[: int(header_bytes)], body[int(header_bytes) :]
     fields = tf_serving.parse_object(
-        text, {"id": str, "inputs": list, "outputs": list, "parameters": dict}
+        text,
+        {"id": str, "inputs": list, "outputs": list, "parameters": dict},
+        size,
     )
     inputs = fields.get("inputs", [])
     if len(inputs) != 1:
@@ -170,8 +172,15 @@ def _read_tensor(data, shape, size):
 
 
 def _read_encoded(data, shape):
+    wrong = limits.Refused(
+        400,
+        f"encoded must have the shape [N] of its N files, not "
+        f"{str(shape[:5])[:60]}.",
+    )
+    if len(shape) not in (1, 2) or shape[1:] not in ([], [1]):
+        raise wrong
     if isinstance(data, bytes):
-        files = _split(data)
+        files = _split(data, shape[0])
     else:
         # JSON has no bytes.
         files = [
@@ -181,18 +190,18 @@ def _read_encoded(data, shape):
             for text in data
         ]
     images_lib.check_count(files)
-    if shape not in ([len(files)], [len(files), 1]):
-        raise limits.Refused(
-            400,
-            f"encoded has the shape {str(shape)[:60]} and {len(files)} files.",
-        )
+    if len(files) != shape[0]:
+        raise wrong
     return files
 
 
-def _split(data):
-    """Returns the elements of a binary BYTES tensor, each after its length."""
+def _split(data, most):
+    """Returns the elements of a binary BYTES tensor, each after its length.
+
+    One more than there may be, if there are more.
+    """
     files, place = [], 0
-    while place < len(data):
+    while place < len(data) and len(files) <= min(most, tf_serving.MOST_VALUES):
         if place + _LENGTH.size > len(data):
             raise limits.Refused(400, "The bytes of encoded are cut short.")
         (length,) = _LENGTH.unpack_from(data, place)
