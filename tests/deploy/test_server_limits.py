@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import gzip
+import re
 import socket
 import struct
 import threading
@@ -74,11 +75,7 @@ def make_bombs(side=20_000):
     frame = jpeg.index(b"\xff\xc0") + 5
     tiff = image_files.encode(picture, "TIFF")
     for tag in (256, 257):
-        place = (
-            tiff.index(struct.pack("<HH", tag, 4))
-            if struct.pack("<HH", tag, 4) in tiff
-            else tiff.index(struct.pack("<HH", tag, 3))
-        )
+        place = re.search(struct.pack("<H", tag) + b"[\3\4]\0", tiff).start()
         entry = struct.pack("<HHII", tag, 4, 1, side)
         tiff = tiff[:place] + entry + tiff[place + 12 :]
     webp = bytearray(image_files.encode(picture, "WEBP", lossless=True))
