@@ -25,6 +25,7 @@ _EXPORTS = {
     "feature_pyramid": "models.features",
     "get_variant": "models.registry",
     "list_models": "models.registry",
+    "load_classifier": "deploy.runtimes",
     "preprocess_input": "weights.applications",
     "profile": "models.profile",
 }

@@ -18,7 +18,7 @@ ROOMS = {
     "weights": ("utils", "models"),
     "data": ("utils",),
     "inference": ("utils", "models", "weights", "data"),
-    "deploy": ("utils", "models", "data", "inference"),
+    "deploy": ("utils", "models", "weights", "data", "inference"),
     "training": ("utils", "models", "data", "inference"),
     "measure": ("utils", "models", "training"),
     "search": ("utils", "models", "data", "training", "measure"),

@@ -15,6 +15,7 @@ MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
+CLASSIFIER = flags.DEFINE_string("classifier", None, shared.CLASSIFIER_HELP)
 DATASET = flags.DEFINE_string(
     "dataset",
     None,
@@ -39,8 +40,9 @@ BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images per step.", 1)
 
 
 def main(_: list[str]) -> None:
-    if WORKDIR.value and not DATASET.value:
-        raise ValueError("--workdir needs --dataset and --split.")
+    if (WORKDIR.value or CLASSIFIER.value) and not DATASET.value:
+        flag = "workdir" if WORKDIR.value else "classifier"
+        raise ValueError(f"--{flag} needs --dataset and --split.")
     name = DATASET.value or "imagenet2012"
     folder = shared.make_folder_options(
         GROUP_BY.value or run_folder.read_group_by(WORKDIR.value, name),
@@ -52,6 +54,7 @@ def main(_: list[str]) -> None:
         MODEL.value,
         catalog.parse(WEIGHTS.value),
         WORKDIR.value,
+        CLASSIFIER.value,
         source_family=SOURCE_FAMILY.value,
         normalization=NORMALIZATION.value,
         resolution=RESOLUTION.value,
@@ -62,7 +65,7 @@ def main(_: list[str]) -> None:
     _print_summary(name, scores, classes, facts, seen)
     program.print_result(
         {
-            "model": WORKDIR.value or MODEL.value,
+            "model": _name(),
             "dataset": name,
             "split": SPLIT.value,
             "top1": scores.top1,
@@ -74,6 +77,10 @@ def main(_: list[str]) -> None:
             "trained_on": seen,
         }
     )
+
+
+def _name():
+    return WORKDIR.value or CLASSIFIER.value or MODEL.value
 
 
 def _evaluate(classifier, name, folder):
@@ -117,7 +124,7 @@ def _print_summary(name, scores, classes, facts, seen):
             f"{words.count(len(classes.outputs), 'class')} compete"
         )
     summary.print_summary(
-        f"Evaluated {WORKDIR.value or MODEL.value} on "
+        f"Evaluated {_name()} on "
         f"{words.count(scores.images, 'image')} of {name}, {SPLIT.value}.",
         {
             "top-1 accuracy": summary.top1_text(

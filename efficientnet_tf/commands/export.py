@@ -1,130 +1,198 @@
-"""Exports a classifier as a SavedModel or in Keras's own layers.
+r"""Writes a classifier for phones, browsers, servers and CPUs, and measures it.
 
 efficientnet export --model=efficientnet_lite0 --output=/tmp/lite0
+efficientnet export --workdir=RUN --format=litert,onnx,openvino \
+    --precision=float32,float16,int8 --output=/tmp/lite0
+
+Preprocessing is inside every file; class names and the preparation of images
+are inside, too. Each is scored on held-out images, a run's own or those of
+--dataset, beside the Keras network, and timed on this machine.
 """
 
-import dataclasses
 import typing
-from collections.abc import Callable
 
-from absl import flags
+from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import configs
+from efficientnet_tf.deploy import formats, plan as plan_lib
+from efficientnet_tf.utils import tables, words
 from efficientnet_tf.weights import catalog
 
 if typing.TYPE_CHECKING:
-    from efficientnet_tf.inference import classifier as classifier_lib
-
-
-@dataclasses.dataclass(frozen=True)
-class Format:
-    """One row: how it is written, how it is used, and how its output ends.
-
-    `decodes`: whether what is written decodes image files.
-    `export` takes a classifier and the output, and returns the largest
-    difference from the classifier's probabilities. `describe` takes the number
-    of pixels a side and returns rows of the summary.
-    """
-
-    export: Callable[["classifier_lib.Classifier", str], float]
-    describe: Callable[[int], dict[str, str]]
-    suffix: str = ""
-    decodes: bool = False
-
-
-def _export_saved_model(classifier, output):
-    from efficientnet_tf.deploy import saved_model
-
-    return saved_model.export_saved_model(classifier, output)
-
-
-def _describe_saved_model(size):
-    from efficientnet_tf.deploy import saved_model
-
-    return {
-        saved_model.TENSOR_SIGNATURE: f"images, [N, {size}, {size}, 3]",
-        saved_model.BYTES_SIGNATURE: "encoded JPEG, PNG, ... files, [N]",
-    }
-
-
-def _export_keras(classifier, output):
-    from efficientnet_tf.deploy import keras_file
-
-    return keras_file.export_keras(classifier, output)
-
-
-def _describe_keras(size):
-    return {
-        "loads with": "keras.models.load_model, without this package",
-        "takes": f"images in [0, 255], [N, {size}, {size}, 3]",
-    }
-
-
-FORMATS = {
-    "saved_model": Format(
-        _export_saved_model, _describe_saved_model, decodes=True
-    ),
-    "keras": Format(_export_keras, _describe_keras, suffix=".keras"),
-}
+    from efficientnet_tf.commands import held_out
 
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 DEEP_PIXELS = flags.DEFINE_string("deep_pixels", None, shared.DEEP_PIXELS_HELP)
-FORMAT = flags.DEFINE_string(
-    "format", "saved_model", f"One of {', '.join(FORMATS)}."
+FORMAT = flags.DEFINE_list(
+    "format",
+    ["saved_model"],
+    f"Some of {', '.join(formats.FORMATS)}.",
+)
+PRECISION = flags.DEFINE_list(
+    "precision", ["float32"], f"Some of {', '.join(formats.PRECISIONS)}."
 )
 OUTPUT = flags.DEFINE_string(
-    "output", None, "The SavedModel's folder, or NAME.keras."
+    "output",
+    None,
+    "One file, or a SavedModel's folder; for several, a folder for them.",
+)
+DATASET = flags.DEFINE_string(
+    "dataset",
+    None,
+    "A TFDS name, folder:PATH or records:PATH to score on and to calibrate "
+    "with; by default a run's own.",
+)
+SPLIT = flags.DEFINE_string(
+    "split", "validation", "What of --dataset to score on."
+)
+CALIBRATION_SPLIT = flags.DEFINE_string(
+    "calibration_split", "train", "What of --dataset to calibrate int8 with."
+)
+CALIBRATION_IMAGES = flags.DEFINE_integer(
+    "calibration_images", 200, "How many, of all classes alike.", 1, 100_000
+)
+DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size",
+    None,
+    "The only number of images that the files take at a time; by default 1 for "
+    "litert, and any for the others.",
+    1,
+    4096,
+)
+MAX_LOSS = flags.DEFINE_float(
+    "max_loss",
+    plan_lib.MAX_LOSS,
+    "Points of top-1 that a file may lose.",
+    0.0,
+    100.0,
 )
 flags.mark_flag_as_required("output")
 
 
 def main(_: list[str]) -> None:
-    row = _get_format(FORMAT.value, OUTPUT.value)
-    if DEEP_PIXELS.value and not row.decodes:
+    weights = catalog.parse(WEIGHTS.value)
+    reading = {
+        "source_family": SOURCE_FAMILY.value,
+        "normalization": NORMALIZATION.value,
+        "deep_pixels": DEEP_PIXELS.value,
+    }
+    shared.check_classifier(MODEL.value, weights, WORKDIR.value, **reading)
+    if DATASET.value:
+        shared.check_dataset(DATASET.value)
+    plan = plan_lib.make_plan(OUTPUT.value, FORMAT.value, PRECISION.value)
+    quantizes = any(target.precision == "int8" for target in plan.targets)
+    if quantizes and not (WORKDIR.value or DATASET.value):
         raise ValueError(
-            f"--deep_pixels={DEEP_PIXELS.value} is without effect for "
-            f"--format={FORMAT.value}, which decodes no files."
+            "--precision=int8 needs images for calibration: --dataset, and "
+            "--calibration_split."
         )
     classifier = shared.load_classifier(
-        MODEL.value,
-        catalog.parse(WEIGHTS.value),
-        WORKDIR.value,
-        source_family=SOURCE_FAMILY.value,
-        normalization=NORMALIZATION.value,
-        deep_pixels=DEEP_PIXELS.value,
+        MODEL.value, weights, WORKDIR.value, **reading
     )
-    difference = row.export(classifier, OUTPUT.value)
+    rows = _export(classifier, plan, quantizes)
+    _print_summary(plan, rows)
+
+
+def _export(classifier, plan, quantizes):
+    import tqdm
+
+    from efficientnet_tf.deploy import calibration, export
+
+    found = _find_images()
+    held, images, total = None, (), None
+    facts = {"network": WORKDIR.value or MODEL.value}
+    if found is None:
+        logging.warning(
+            "Without --dataset, accuracy is not measured, only whether float32 "
+            "files do what the Keras network does."
+        )
+    else:
+        facts |= {"dataset": found.dataset, "split": found.split}
+        held, total = _make_held(classifier, found), found.scored.size
+        if quantizes:
+            images = calibration.pick(
+                found.trained_on,
+                CALIBRATION_IMAGES.value,
+                classifier.preprocess,
+                found.scored,
+            )
+            facts["calibration_images"] = len(images)
+            logging.info(
+                "Calibrating with %s.", words.count(len(images), "image")
+            )
+    with tqdm.tqdm(
+        desc="Scoring", total=total, unit="image", disable=None
+    ) as bar:
+        return export.export(
+            classifier,
+            plan,
+            held=held,
+            calibration=images,
+            batch_size=BATCH_SIZE.value,
+            max_loss=MAX_LOSS.value,
+            facts=facts,
+            progress=bar.update,
+        )
+
+
+def _find_images() -> "held_out.Images | None":
+    from efficientnet_tf.commands import held_out
+
+    if DATASET.value:
+        return held_out.of_dataset(
+            DATASET.value, SPLIT.value, CALIBRATION_SPLIT.value, DATA_DIR.value
+        )
+    if WORKDIR.value:
+        return held_out.of_run(WORKDIR.value, DATA_DIR.value)
+    return None
+
+
+def _make_held(classifier, found):
+    from efficientnet_tf.data import datasets
+    from efficientnet_tf.deploy import scorecard
+    from efficientnet_tf.inference import class_names
+
+    classes = class_names.match(
+        classifier.class_names, found.scored.class_names
+    )
+    batches = datasets.make_eval_dataset(
+        found.scored, classifier.preprocess, batch_size=32
+    )
+    return scorecard.Held(batches, classes.outputs)
+
+
+def _print_summary(plan, rows):
+    from efficientnet_tf.deploy import scorecard
+
+    print(
+        tables.to_text(scorecard.HEADER, scorecard.to_lines(rows), left=(0,)),
+        flush=True,
+    )
+    files = [row for row in rows if row["file"] != scorecard.REFERENCE]
     summary.print_summary(
-        f"Exported {WORKDIR.value or MODEL.value} to {OUTPUT.value}.",
+        f"Exported {WORKDIR.value or MODEL.value}: "
+        f"{words.count(len(files), 'file')}, measured.",
         {
-            **row.describe(classifier.resolution),
-            "checked": f"differs from the Keras model by {difference:.1g}",
+            "in": OUTPUT.value,
+            "table": str(plan.table(".md")),
         },
     )
     program.print_result(
         {
             "output": OUTPUT.value,
-            "format": FORMAT.value,
-            "classes": len(classifier.class_names),
-            "resolution": classifier.resolution,
-            "max_difference": difference,
+            "files": len(files),
+            "table": str(plan.table(".json")),
+            "images": rows[0].get("images"),
+            "top1": rows[0].get("top1"),
+            "largest_loss": max(
+                (row["loss"] for row in files if "loss" in row), default=None
+            ),
         }
     )
-
-
-def _get_format(name, output):
-    if name not in FORMATS:
-        raise ValueError(configs.unknown("format", name, FORMATS))
-    row = FORMATS[name]
-    if not output.endswith(row.suffix):
-        raise ValueError(
-            f"--output={output} must end in {row.suffix} for --format={name}."
-        )
-    return row
 
 
 if __name__ == "__main__":

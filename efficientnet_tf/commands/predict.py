@@ -24,6 +24,7 @@ MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
+CLASSIFIER = flags.DEFINE_string("classifier", None, shared.CLASSIFIER_HELP)
 DEEP_PIXELS = flags.DEFINE_string("deep_pixels", None, shared.DEEP_PIXELS_HELP)
 TOP = flags.DEFINE_integer("top", 5, "How many classes to name per image.", 1)
 OUTPUT = flags.DEFINE_string(
@@ -48,7 +49,8 @@ def main(argv: list[str]) -> None:
         "normalization": NORMALIZATION.value,
         "deep_pixels": DEEP_PIXELS.value,
     }
-    shared.check_classifier(MODEL.value, weights, WORKDIR.value, **reading)
+    trained = (MODEL.value, weights, WORKDIR.value, CLASSIFIER.value)
+    shared.check_classifier(*trained, **reading)
     _check_existing(argv[1:])
     from efficientnet_tf.data import image_files
 
@@ -58,9 +60,7 @@ def main(argv: list[str]) -> None:
     paths = image_files.find(argv[1:], listed)
     if not paths:
         raise ValueError("Standard input names no files.")
-    classifier = shared.load_classifier(
-        MODEL.value, weights, WORKDIR.value, **reading
-    )
+    classifier = shared.load_classifier(*trained, **reading)
     shown, unreadable = _predict(classifier, paths)
     if len(paths) == unreadable == 1:
         sys.exit(program.FAILURE)  # The one file's error is printed.

@@ -9,7 +9,6 @@ then it answers what it has begun, and ends with 0.
 
 import dataclasses
 import logging as stdlib_logging
-import os
 
 from absl import flags, logging
 
@@ -18,9 +17,7 @@ from efficientnet_tf.commands import program, shared
 from efficientnet_tf.utils import addresses, extras, watchdog
 from efficientnet_tf.weights import catalog
 
-CLASSIFIER = flags.DEFINE_string(
-    "classifier", None, "A run, or a file or folder that `export` has written."
-)
+CLASSIFIER = flags.DEFINE_string("classifier", None, shared.CLASSIFIER_HELP)
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
@@ -57,39 +54,34 @@ ACCESS_LOG = flags.DEFINE_boolean(
 
 
 def main(_: list[str]) -> None:
-    sources = {
-        "classifier": CLASSIFIER.value,
-        "model": MODEL.value,
-        "workdir": WORKDIR.value,
-    }
-    given = [flag for flag, value in sources.items() if value]
-    if len(given) != 1:
-        raise ValueError(
-            "Pass one of --classifier, --workdir and --model; got "
-            f"{' and '.join(f'--{flag}' for flag in given) or 'none of them'}."
-        )
     extras.require(
         "The server's connections and metrics", "aiohttp", "prometheus_client"
     )
     from efficientnet_tf.deploy.server import limits as limits_lib, names
 
     limits = _make_limits(limits_lib.Limits)
-    name, version = names.choose(sources[given[0]])
+    trained = (
+        MODEL.value,
+        catalog.parse(WEIGHTS.value),
+        WORKDIR.value,
+        CLASSIFIER.value,
+    )
+    shared.check_classifier(*trained)
+    name, version = names.choose(
+        CLASSIFIER.value or WORKDIR.value or MODEL.value
+    )
     name = NAME.value or name
     names.check(name)
-    if CLASSIFIER.value:
-        if not os.path.exists(CLASSIFIER.value):
-            raise FileNotFoundError(f"There is no {CLASSIFIER.value}.")
-    else:
-        shared.check_classifier(
-            MODEL.value, catalog.parse(WEIGHTS.value), WORKDIR.value
-        )
     # First: TensorFlow takes long to load, and the port may be taken.
     with addresses.bind(HOST.value, PORT.value) as bound:
         from efficientnet_tf.deploy.server import serving
 
         service = serving.Service(
-            _load(), name, version, limits, efficientnet_tf.__version__
+            shared.load_classifier(*trained),
+            name,
+            version,
+            limits,
+            efficientnet_tf.__version__,
         )
         with watchdog.guarded():
             cut = serving.serve(
@@ -111,16 +103,6 @@ def _make_limits(kind):
     names = [field.name for field in dataclasses.fields(kind)]
     given = {name: flags.FLAGS[name].value for name in names}
     return kind(**{k: v for k, v in given.items() if v is not None})
-
-
-def _load():
-    if CLASSIFIER.value:
-        from efficientnet_tf.inference import classifier
-
-        return classifier.from_run(CLASSIFIER.value)
-    return shared.load_classifier(
-        MODEL.value, catalog.parse(WEIGHTS.value), WORKDIR.value
-    )
 
 
 def _announce(service, url):

@@ -11,6 +11,7 @@ from absl import flags
 
 from efficientnet_tf.commands import program
 from efficientnet_tf.data import policies
+from efficientnet_tf.deploy import formats
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import (
     configs,
@@ -37,6 +38,10 @@ DATA_DIR_HELP = (
 )
 MODEL_HELP = "A network's name, or a variant file."
 WORKDIR_HELP = "In place of --model: a training or fine-tuning run."
+CLASSIFIER_HELP = (
+    "In place of --model: a run, or what `efficientnet export` wrote: a "
+    "SavedModel, .keras, .tflite, .onnx or OpenVINO's .xml."
+)
 TRAIN_SPLIT_HELP = "What to train on, e.g. train[:90%]."
 SET_HELP = "field=value: changes a field of the recipe."
 PRECISION_HELP = f"One of {', '.join(configs.PRECISIONS)}."
@@ -103,22 +108,28 @@ def load_classifier(
     model: str | None,
     weights: str | None,
     workdir: str | None,
+    exported: str | None = None,
     **reading: typing.Any,
 ) -> "classifier_lib.Classifier":
-    """Returns the `Classifier` of a run, or of a network and its weights.
+    """Returns the `Classifier` of a run, a file, or a network and its weights.
 
     Args:
       model: --model, a name or a variant file.
       weights: --weights, None for random ones.
       workdir: --workdir, a training or fine-tuning run, in place of both.
+      exported: --classifier, a run or an exported file, in place of all.
       reading: flags of `model`: --source_family, --normalization,
         --resolution, --deep_pixels; None: as the weights have it.
 
     Raises:
-      ValueError: both or neither of `model` and `workdir`, or a flag of
-        `model` with `workdir`.
+      ValueError: none or several of `model`, `workdir` and `exported`, or a
+        flag of `model` with another.
     """
-    check_classifier(model, weights, workdir, **reading)
+    check_classifier(model, weights, workdir, exported, **reading)
+    if exported:
+        from efficientnet_tf.deploy import runtimes
+
+        return runtimes.load_classifier(exported)
     from efficientnet_tf.inference import classifier
 
     if workdir:
@@ -130,6 +141,7 @@ def check_classifier(
     model: str | None,
     weights: str | None,
     workdir: str | None,
+    exported: str | None = None,
     *,
     resolution: int | None = None,
     deep_pixels: str | None = None,
@@ -139,8 +151,12 @@ def check_classifier(
 
     Before TensorFlow is imported, which is slow.
     """
-    if bool(model) == bool(workdir):
-        raise ValueError("Pass either --model (and --weights) or --workdir.")
+    if sum(map(bool, (model, workdir, exported))) != 1:
+        raise ValueError(
+            "Pass one of --model (and --weights), --workdir and --classifier."
+            if exported
+            else "Pass either --model (and --weights) or --workdir."
+        )
     if deep_pixels not in (None, *policies.DEEP_PIXELS):
         raise ValueError(
             configs.unknown("deep_pixels", deep_pixels, policies.DEEP_PIXELS)
@@ -152,9 +168,13 @@ def check_classifier(
     for flag, value in given.items():
         if value is not None:
             raise ValueError(
-                f"--{flag}={value} goes with --model; a run has its own."
+                f"--{flag}={value} goes with --model; what is trained has its "
+                "own."
             )
-    files.check_exists(workdir)
+    if workdir:
+        files.check_exists(workdir)
+    if exported:
+        formats.find(exported)
 
 
 def check_weights(

@@ -38,7 +38,7 @@ def count(
 def _count_files(folder, config, examples):
     from efficientnet_tf.data import split_list
 
-    rows = split_list.read(_find_list(folder, config))
+    rows = split_list.read(find_list(folder, config))
     if rows is None:
         return None
     return split_list.count_listed(
@@ -46,7 +46,7 @@ def _count_files(folder, config, examples):
     )
 
 
-def _find_list(folder, config):
+def find_list(folder: pathlib.Path, config: dict) -> pathlib.Path:
     """Returns the folder with a run's list of images: its own or its grid's."""
     from transfer.sweep import image_lists
 

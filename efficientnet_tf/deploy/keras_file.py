@@ -12,9 +12,11 @@ import zipfile
 import keras
 import numpy as np
 
+from efficientnet_tf.deploy import metadata
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.models import layers
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, untrusted, zip_files
+from efficientnet_tf.weights import former_names, keras_files
 
 SUFFIX = ".keras"
 
@@ -51,6 +53,11 @@ def export_keras(
     with files.atomic(pathlib.Path(path)) as temporary:
         to_keras_layers(classifier.model).save(temporary)
         _check_config(temporary)
+        with zipfile.ZipFile(temporary, "a") as archive:
+            archive.writestr(
+                keras_files.SETTINGS_FILE,
+                metadata.to_text(classifier.settings, "float32"),
+            )
         difference = _largest_difference(classifier, temporary)
         if not difference <= TOLERANCE:
             raise RuntimeError(
@@ -58,6 +65,36 @@ def export_keras(
                 f"{difference:.2g}, more than {TOLERANCE:g}."
             )
     return difference
+
+
+def write(
+    classifier: classifier_lib.Classifier,
+    source: object,
+    path: pathlib.Path,
+    precision: str,
+) -> None:
+    """Does `export_keras`, which needs no other source."""
+    export_keras(classifier, path)
+
+
+def load(path: str | os.PathLike) -> classifier_lib.Classifier | None:
+    """Returns the classifier of a file, or None if it does not name classes.
+
+    Raises:
+      OSError: there is no such file.
+      untrusted.DamagedError: it is damaged, or holds what no network of ours
+        has.
+    """
+    path = pathlib.Path(path)
+    with zip_files.open_zip(path) as archive:
+        if keras_files.SETTINGS_FILE not in archive.namelist():
+            return None
+        with untrusted.reading(path):
+            text = archive.read(keras_files.SETTINGS_FILE)
+    settings = metadata.parse(text, path).settings
+    network = former_names.load_network(path)
+    classifier_lib.check_network(path, network, settings)
+    return classifier_lib.Classifier(network, **settings)
 
 
 def to_keras_layers(network: keras.Model) -> keras.Model:

@@ -1,17 +1,16 @@
 """A classifier as a SavedModel that takes tensors or encoded images."""
 
-import io
 import os
 import pathlib
 
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import ExifTags, Image
 
 from efficientnet_tf.data import decoding
-from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import files
+from efficientnet_tf.deploy import metadata, sample_files
+from efficientnet_tf.inference import classifier as classifier_lib, signatures
+from efficientnet_tf.utils import documents, files, run_folder, untrusted
 
 TENSOR_SIGNATURE = "serving_default"
 BYTES_SIGNATURE = "serving_bytes"
@@ -46,7 +45,7 @@ def export_saved_model(
       FileExistsError: the folder holds something else.
       RuntimeError: that difference is above 1e-4; nothing is written.
     """
-    _check_replaceable(pathlib.Path(directory))
+    check_replaceable(pathlib.Path(directory))
     with files.atomic(pathlib.Path(directory)) as temporary:
         _write(classifier, temporary)
         differences = _compare(classifier, temporary)
@@ -63,7 +62,45 @@ def export_saved_model(
     return differences[worst]
 
 
-def _check_replaceable(directory):
+def write(
+    classifier: classifier_lib.Classifier,
+    source: object,
+    path: pathlib.Path,
+    precision: str,
+) -> None:
+    """Does `export_saved_model`, which needs no other source."""
+    export_saved_model(classifier, path)
+
+
+def load(directory: str | os.PathLike) -> classifier_lib.Classifier:
+    """Returns the classifier of a SavedModel.
+
+    Raises:
+      FileNotFoundError: nothing in the folder says how images are prepared.
+      OSError: a file is missing.
+      untrusted.DamagedError: it is damaged, or maps other things than images to
+        probabilities.
+    """
+    directory = pathlib.Path(directory)
+    path = directory / run_folder.SETTINGS_FILE
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{directory} has no {path.name}, which names its classes and the "
+            "preparation of images."
+        )
+    settings = documents.read(path, metadata.Metadata).settings
+    network = signatures.SavedModel(directory)
+    classes = len(settings["class_names"])
+    if network.output_shape[-1] != classes:
+        raise untrusted.DamagedError(
+            f"{directory} gives {network.output_shape[-1]} probabilities, but "
+            f"{path.name} names {classes} classes."
+        )
+    return classifier_lib.Classifier(network, **settings)
+
+
+def check_replaceable(directory: pathlib.Path) -> None:
+    """Raises FileExistsError if a folder holds anything but a SavedModel."""
     files.check_folder(directory)
     if not directory.exists() or not any(directory.iterdir()):
         return
@@ -98,7 +135,6 @@ def _write(classifier, path):
         return serve(images)
 
     archive = keras.export.ExportArchive()
-    archive.track(classifier.model)
     archive.add_endpoint(
         _TENSOR_ENDPOINT,
         serve,
@@ -110,6 +146,10 @@ def _write(classifier, path):
         [tf.TensorSpec((None,), tf.string, name="encoded")],
     )
     archive.write_out(str(path), verbose=False)
+    files.write_text(
+        path / run_folder.SETTINGS_FILE,
+        metadata.to_text(classifier.settings, "float32"),
+    )
 
 
 def _compare(classifier, path):
@@ -117,7 +157,7 @@ def _compare(classifier, path):
 
     The Keras model gets pixels as in training and evaluation.
     """
-    made = _make_files(classifier.resolution)
+    made = sample_files.make(classifier.resolution)
     images = tf.stack(
         [classifier.preprocess(tf.constant(data)) for data in made.values()]
     )
@@ -133,35 +173,3 @@ def _compare(classifier, path):
         for kind, difference in zip(made, found, strict=True):
             differences[f"the {name} of {kind}"] = float(difference)
     return differences
-
-
-def _make_files(size):
-    """Returns {kind: bytes} of what people send: each is decoded otherwise."""
-    noise = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
-    # Larger than the network's input, wider than high, and the same nowhere.
-    shape = (size + 65, size + 33)
-    image = Image.fromarray(noise).resize(shape, Image.Resampling.BICUBIC)
-    deep = np.asarray(image.convert("L"), "uint16") << 4  # 12 bits.
-    turned = Image.Exif()
-    turned[ExifTags.Base.Orientation] = 6
-    clear = image.copy()
-    clear.putalpha(image.convert("L"))
-    kinds = (
-        ("a PNG", image, "PNG", {}),
-        ("a JPEG", image, "JPEG", {}),
-        ("a turned JPEG", image, "JPEG", {"exif": turned}),
-        ("a turned PNG", image, "PNG", {"exif": turned}),
-        ("a CMYK JPEG", image.convert("CMYK"), "JPEG", {}),
-        ("a grey JPEG", image.convert("L"), "JPEG", {}),
-        ("a palette PNG", image.quantize(64), "PNG", {"transparency": 3}),
-        ("a PNG of 16 bits", Image.fromarray(deep), "PNG", {}),
-        ("a GIF", image.quantize(64), "GIF", {}),
-        ("a BMP", image, "BMP", {}),
-        ("a transparent WebP", clear, "WEBP", {"lossless": True}),
-    )
-    made = {}
-    for kind, picture, suffix, options in kinds:
-        buffer = io.BytesIO()
-        picture.save(buffer, suffix, **options)
-        made[kind] = buffer.getvalue()
-    return made

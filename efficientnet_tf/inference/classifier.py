@@ -26,9 +26,9 @@ from efficientnet_tf.utils import (
     run_folder,
     untrusted,
 )
-from efficientnet_tf.weights import catalog, former_names, hub, loading
+from efficientnet_tf.weights import catalog, former_names, loading
 
-SETTINGS_FILE = hub.SETTINGS_FILE
+SETTINGS_FILE = run_folder.SETTINGS_FILE
 # Images in memory at a time are at most two batches: one that the network
 # computes on and one that is read meanwhile.
 BATCH_SIZE = 32
@@ -55,7 +55,11 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Classifier:
-    """A model, its class names, and the settings of image preparation."""
+    """A model, its class names, and the settings of image preparation.
+
+    `model` is a network of Keras, or of another runtime one with
+    `predict_on_batch`.
+    """
 
     model: keras.Model
     class_names: tuple[str, ...]
@@ -63,6 +67,12 @@ class Classifier:
     interpolation: str
     crop_padding: int | None = preprocessing.CROP_PADDING
     deep_pixels: str = "used"  # One of `policies.DEEP_PIXELS`.
+
+    @property
+    def settings(self) -> Settings:
+        """All but the model."""
+        names = [field.name for field in dataclasses.fields(Settings)]
+        return Settings(**{name: getattr(self, name) for name in names})
 
     def preprocess(self, image: tf.Tensor) -> tf.Tensor:
         """Maps encoded bytes or [H, W, 3] to float32 [size, size, 3]."""
@@ -131,13 +141,7 @@ class Classifier:
         directory = pathlib.Path(directory)
         with files.atomic(directory / run_folder.MODEL_FILE) as temporary:
             self.model.save(temporary)
-        settings = {
-            "class_names": self.class_names,
-            "resolution": self.resolution,
-            "interpolation": self.interpolation,
-            "crop_padding": self.crop_padding,
-            "deep_pixels": self.deep_pixels,
-        }
+        settings = dataclasses.asdict(self.settings)
         files.write_json(directory / SETTINGS_FILE, settings)
 
 
@@ -190,11 +194,17 @@ def _read_settings_beside(model, weights):
     if weights is None or weights in catalog.names(model):
         return {}
     path = pathlib.Path(loading.locate(weights)).with_name(SETTINGS_FILE)
-    return _read_settings(path) if path.exists() else {}
+    return vars(read_settings(path)) if path.exists() else {}
 
 
-def _read_settings(path):
-    return vars(documents.read(path, Settings))
+def read_settings(path: str | os.PathLike) -> Settings:
+    """Returns what `SETTINGS_FILE` says.
+
+    Raises:
+      OSError: there is no such file.
+      untrusted.DamagedError: it is damaged.
+    """
+    return documents.read(path, Settings)
 
 
 def load_imagenet_network(
@@ -243,15 +253,17 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
             raise FileNotFoundError(
                 f"{workdir} holds no finished run: {name} is missing."
             )
-    settings = _read_settings(workdir / SETTINGS_FILE)
+    settings = vars(read_settings(workdir / SETTINGS_FILE))
     path = workdir / run_folder.MODEL_FILE
     network = former_names.load_network(path)
-    _check_outputs(path, network, settings)
+    check_network(path, network, settings)
     return Classifier(network, **settings)
 
 
-def _check_outputs(path, network, settings):
-    """Raises DamagedError unless a network goes with a run's settings."""
+def check_network(
+    path: pathlib.Path, network: keras.Model, settings: dict[str, Any]
+) -> None:
+    """Raises DamagedError unless a file's network goes with its settings."""
     size, classes = settings["resolution"], len(settings["class_names"])
     shapes = []
     for tensors in (network.inputs, network.outputs):

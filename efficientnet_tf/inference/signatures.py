@@ -4,6 +4,7 @@ import pathlib
 from typing import Any
 
 import keras
+import numpy as np
 from absl import logging
 
 from efficientnet_tf.utils import untrusted
@@ -14,6 +15,15 @@ SIGNATURE = "serving_default"
 # Outputs of our own exports.
 PROBABILITIES = "probabilities"
 NAMES = "class_names"
+
+
+def warn(path: pathlib.Path) -> None:
+    """Says, of a SavedModel that a user has named, that it is a program."""
+    logging.warning(
+        "%s is a SavedModel, a program whose operations can read and write "
+        "files; load only what you trust.",
+        path,
+    )
 
 
 class SavedModel:
@@ -31,11 +41,6 @@ class SavedModel:
     def __init__(self, path: pathlib.Path):
         import tensorflow as tf  # Not installed for a student under JAX.
 
-        logging.warning(
-            "%s is a SavedModel, a program whose operations can read and write "
-            "files; load only what you trust.",
-            path,
-        )
         untrusted.check_file(path / SAVED_MODEL_FILE)
         prefix = path / "variables" / "variables"
         if prefix.with_suffix(".index").exists():
@@ -72,6 +77,10 @@ class SavedModel:
         if None not in self._size:
             images = keras.ops.image.resize(images, self._size)
         return self._serve(**{self._input: images})[self._output]
+
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+        """Returns the probabilities [N, classes] of images [N, H, W, 3]."""
+        return np.asarray(self(keras.ops.convert_to_tensor(images)))
 
 
 def _check_inputs(path, serve):

@@ -10,7 +10,7 @@ import time
 from absl import logging
 
 from efficientnet_tf.measure import cost_table, jobs, latency
-from efficientnet_tf.utils import cache_folder, configs, files
+from efficientnet_tf.utils import cache_folder, configs, files, processor
 
 CACHE_FILE = "measurements.jsonl"
 
@@ -122,7 +122,7 @@ def _machine():
     """Returns what a measurement depends on besides its job."""
     return {
         "host": platform.node(),
-        "processor": _processor(),
+        "processor": processor.name(),
         "cores": os.cpu_count(),
         "allowed_cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -137,12 +137,3 @@ def _version(package):
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _processor():
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(": ")[2] for line in lines if "model name" in line]
-    return names[0] if names else platform.processor()

@@ -54,6 +54,7 @@ def load(
     elif file.name == run_folder.MODEL_FILE:
         network, known = _from_run(file.parent)
     else:
+        signatures.warn(file.parent)
         network = signatures.SavedModel(file.parent)
         known = network.class_names
     network.trainable = False

@@ -24,6 +24,7 @@ RESULTS_FILE = "results.jsonl"
 METRICS_FILE = "metrics.jsonl"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
+SETTINGS_FILE = "classifier.json"  # Its classes and image preparation.
 EXAMPLES = "examples"  # A few images that the run was scored on.
 
 # What each of its rows has.

@@ -14,7 +14,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from efficientnet_tf.utils import documents, untrusted
+from efficientnet_tf.utils import documents, run_folder, untrusted
 from efficientnet_tf.weights import downloads, http_files
 
 PREFIX = "hf://"
@@ -25,7 +25,6 @@ TOKEN_VARIABLE = "HF_TOKEN"
 TIMM_FILE = "model.safetensors"
 OWN_FILES = ("model.weights.h5", "model.keras")
 CONFIG_FILE = "config.json"
-SETTINGS_FILE = "classifier.json"
 
 _NAME = re.compile(r"hf://([\w-][\w.-]*/[\w-][\w.-]*)(?:@(\w[\w.-]*))?")
 
@@ -64,7 +63,7 @@ def fetch(name: str) -> str:
     if config is not None and _is_timm(config):
         files = [TIMM_FILE]
     else:
-        _fetch_file(name, SETTINGS_FILE)
+        _fetch_file(name, run_folder.SETTINGS_FILE)
         files = list(OWN_FILES)
     for file in files:
         path = _fetch_file(name, file)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientnet_tf.utils import untrusted, zip_files
+from efficientnet_tf.utils import run_folder, untrusted, zip_files
 from efficientnet_tf.weights import hdf5_files, keras_configs, keras_graphs
 
 # Attribute that `loading.save` writes on the root of a .weights.h5.
@@ -22,6 +22,9 @@ NORMALIZATION_ATTRIBUTE = "efficientnet_tf_normalization"
 CONFIG_FILE = "config.json"
 METADATA_FILE = "metadata.json"
 WEIGHTS_FILE = "model.weights.h5"
+_MEMBERS = sorted((CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE))
+# What our exports have in addition: classes and image preparation.
+SETTINGS_FILE = run_folder.SETTINGS_FILE
 
 # Groups in the layout of Keras 3 that are no layers; the second is that of its
 # first release and of late tf.keras.
@@ -82,7 +85,7 @@ def read_loadable(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
     """
     with zip_files.open_zip(path) as archive:
         found = archive.namelist()
-        if sorted(found) != sorted((CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE)):
+        if sorted({*found} - {SETTINGS_FILE}) != _MEMBERS:
             raise untrusted.DamagedError(
                 f"{os.fspath(path)} holds "
                 f"{untrusted.shorten(', '.join(found)) or 'nothing'}, not the "

@@ -176,12 +176,12 @@ CASES = {
     "server: of nothing": (
         ["serve"],
         2,
-        "Pass one of --classifier, --workdir and --model; got none of them.",
+        "Pass either --model (and --weights) or --workdir.",
     ),
     "server: of two things": (
         ["serve", LITE0, "--classifier={tmp}/model"],
         2,
-        "--model; got --classifier and --model.",
+        "Pass one of --model (and --weights), --workdir and --classifier.",
     ),
     "server: of a missing file": (
         ["serve", "--classifier={tmp}/nothing"],

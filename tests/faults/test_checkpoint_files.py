@@ -237,7 +237,7 @@ def test_settings_are_refused_when(name, tmp_path):
     path = tmp_path / classifier.SETTINGS_FILE
     path.write_bytes(SETTINGS[name].encode())
     with pytest.raises(untrusted.DamagedError) as caught:
-        classifier._read_settings(path)
+        classifier.read_settings(path)
     text = str(caught.value)
     assert str(path) in text and "\n" not in text and len(text) < 1000
 

@@ -211,7 +211,7 @@ def make_reader(kind, network):
     weights = network.weights
     return {
         "run": lambda path: classifier.from_run(path.parent),
-        "settings": lambda path: classifier._read_settings(path),
+        "settings": lambda path: classifier.read_settings(path),
         "config": read_config,
         "variant": registry.get_variant,
         "state": lambda path: checkpoints.load(path.parent, weights),

@@ -1,0 +1,71 @@
+"""Which images an export is scored on, and which calibrate it."""
+
+import dataclasses
+import pathlib
+import typing
+
+from efficientnet_tf.commands import trained_on
+from efficientnet_tf.utils import folder_options, run_folder
+
+if typing.TYPE_CHECKING:
+    from efficientnet_tf.data import examples as examples_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Images:
+    """Two sets of labelled images, and what they are called in a table."""
+
+    scored: "examples_lib.Examples"
+    trained_on: "examples_lib.Examples"
+    dataset: str
+    split: str
+
+
+def of_dataset(
+    name: str, split: str, train_split: str, data_dir: str | None
+) -> Images:
+    """Returns a data set's images; see `sources.load_splits`."""
+    from efficientnet_tf.data import sources
+
+    loaded = sources.load_splits(name, (split, train_split), data_dir)
+    return Images(loaded[split], loaded[train_split], name, split)
+
+
+def of_run(workdir: str, data_dir: str | None) -> Images:
+    """Returns the images that a run was scored on, and trained on.
+
+    Raises:
+      FileNotFoundError: the run does not say which.
+      OSError, RuntimeError: the data are missing or damaged.
+    """
+    folder = pathlib.Path(workdir)
+    config = run_folder.read_config(folder / run_folder.CONFIG_FILE)
+    place = trained_on.find_list(folder, config)
+    listed = (place / run_folder.IMAGES_FILE).exists()
+    options = folder_options.Options(
+        config.get("group_by"),
+        bool(config.get("skip_bad")),
+        workdir=place if listed else None,
+        resumes=listed,
+    )
+    if "task" in config:
+        return _of_task(config, data_dir, options)
+    from efficientnet_tf.data import sources
+
+    train, validation = config["splits"][:2]
+    loaded = sources.load_splits(
+        config["dataset"], (validation, train), data_dir, options
+    )
+    return Images(
+        loaded[validation], loaded[train], config["dataset"], validation
+    )
+
+
+def _of_task(config, data_dir, options):
+    from transfer import tasks
+
+    loaded = tasks.load_examples(
+        tasks.get_task(config["task"]), data_dir, options
+    )
+    split = config.get("evaluate_on", "test")
+    return Images(loaded[split], loaded["train"], config["task"], split)

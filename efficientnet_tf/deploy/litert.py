@@ -1,0 +1,139 @@
+"""LiteRT files (.tflite), for phones and browsers: written, read, run."""
+
+import os
+import pathlib
+import threading
+from typing import Any
+
+import numpy as np
+
+from efficientnet_tf.deploy import (
+    converters,
+    metadata,
+    network,
+    source as source_lib,
+)
+from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.utils import untrusted
+
+_ANY_SIDE = -1
+
+
+def write(
+    classifier: classifier_lib.Classifier,
+    source: source_lib.Source,
+    path: pathlib.Path,
+    precision: str,
+) -> None:
+    """Writes a file of LiteRT's own operations, with float32 at its ends.
+
+    LiteRT.js takes no other ends, at any precision.
+
+    Args:
+      source: the network; for int8 with calibration images.
+      path: the file.
+      precision: "float32"; "float16", of the stored weights alone; or "int8",
+        of weights, by channel, and activations.
+    """
+    import tensorflow as tf
+
+    options: dict[str, Any] = {}
+    target: dict[str, Any] = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
+    if precision != "float32":
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        target["supported_types"] = [tf.float16]
+    if precision == "int8":
+        target["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        options["representative_dataset"] = lambda: (
+            [image[None]] for image in source.calibration
+        )
+    source.network.export(
+        path,
+        format="litert",
+        input_signature=source.signature,
+        verbose=False,
+        target_spec=target,
+        **options,
+    )
+    _add_metadata(path, metadata.to_text(source.settings, precision))
+
+
+def _add_metadata(path, text):
+    """Writes text into a file, under the name `metadata.KEY`."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = np.frombuffer(text.encode(), np.uint8)
+    entry.name, entry.buffer = metadata.KEY, len(model.buffers)
+    model.buffers.append(buffer)
+    model.metadata = [*(model.metadata or ()), entry]
+    flatbuffer_utils.write_model(model, str(path))
+
+
+def load(path: pathlib.Path) -> classifier_lib.Classifier | None:
+    """Returns the classifier of a file; see `network.to_classifier`."""
+    return network.to_classifier(Network(path))
+
+
+class Network(network.Network):
+    """A LiteRT file as a network.
+
+    Raises:
+      OSError: there is no such file.
+      untrusted.DamagedError: it is no LiteRT file, or see `network.Network`.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        from ai_edge_litert import interpreter
+
+        untrusted.check_file(path)
+        with (
+            untrusted.reading(path, "not a readable LiteRT file"),
+            converters.silent(),
+        ):
+            self._interpreter = interpreter.Interpreter(
+                os.fspath(path), num_threads=os.cpu_count()
+            )
+            # By the signature: the names of tensors are the converter's own.
+            (signature,) = self._interpreter.get_signature_list()
+            self._runner = self._interpreter.get_signature_runner(signature)
+            inputs = _list_ends(self._runner.get_input_details())
+            outputs = _list_ends(self._runner.get_output_details())
+            text = _read_metadata(path)
+        super().__init__(path, inputs, outputs, text)
+        self._input = inputs[0].name
+        self._name = outputs[self.output].name
+        self._lock = threading.Lock()  # An interpreter is of one thread.
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        with self._lock:
+            return self._runner(**{self._input: images})[self._name]
+
+
+def _list_ends(details):
+    return [
+        network.End(
+            name,
+            np.dtype(detail["dtype"]).name,
+            tuple(
+                None if side == _ANY_SIDE else int(side)
+                for side in detail["shape_signature"]
+            ),
+        )
+        for name, detail in details.items()
+    ]
+
+
+def _read_metadata(path):
+    """Returns the bytes under the name `metadata.KEY`, or None."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(pathlib.Path(path).read_bytes())
+    for place in range(model.MetadataLength()):
+        entry = model.Metadata(place)
+        if entry.Name() == metadata.KEY.encode():
+            return model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()
+    return None

@@ -1,0 +1,130 @@
+"""Which files an export writes, and where."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+from types import ModuleType
+
+from absl import logging
+
+from efficientnet_tf.deploy import formats
+from efficientnet_tf.utils import configs, extras, words
+
+# The table's files, in a folder; beside one file they begin with its name.
+TABLE = "exports"
+MAX_LOSS = 1.0  # Points of top-1 that a file may lose, by default.
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A file, or a SavedModel's folder, to write."""
+
+    format: str
+    precision: str
+    path: pathlib.Path
+
+    @property
+    def row(self) -> formats.Format:
+        """The format's row."""
+        return formats.FORMATS[self.format]
+
+    def load_module(self) -> ModuleType:
+        """Returns the format's module; see `Format.load_module`."""
+        return self.row.load_module(*self.row.runtime, *self.row.writers)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be written where.
+
+    `folder` is None where there is one target and `output` names it.
+    """
+
+    targets: tuple[Target, ...]
+    folder: pathlib.Path | None
+
+    def table(self, suffix: str) -> pathlib.Path:
+        """Returns the path of a file with the table."""
+        if self.folder is not None:
+            return self.folder / f"{TABLE}{suffix}"
+        (target,) = self.targets
+        if not target.row.suffix:
+            return target.path / f"{TABLE}{suffix}"
+        return target.path.with_suffix(f".{TABLE}{suffix}")
+
+
+def make_plan(
+    output: str | os.PathLike, names: Sequence[str], precisions: Sequence[str]
+) -> Plan:
+    """Returns what is to be written.
+
+    One format in one precision is `output` itself, where that ends as its files
+    do or is to be a SavedModel; else `output` is a folder, in which files are
+    named by their precision. Pairs that do not exist are left out, with a line.
+
+    Raises:
+      ValueError: an unknown format or precision, or one that does not go with
+        any of the other.
+      ModuleNotFoundError: a package is missing.
+    """
+    output = pathlib.Path(output)
+    pairs = _list_pairs(names, precisions)
+    for name in dict.fromkeys(name for name, _ in pairs):
+        row = formats.FORMATS[name]
+        packages = (*row.runtime, *row.writers)
+        extras.require(f"Files of the format {name}", *packages)
+    (name, precision), more = pairs[0], pairs[1:]
+    suffix = formats.FORMATS[name].suffix
+    if not more and suffix in ("", output.suffix):
+        return Plan((Target(name, precision, output),), None)
+    if output.suffix in formats.SUFFIXES:
+        raise ValueError(
+            f"{output} must end in {suffix} or be a folder's name."
+            if not more
+            else f"{output} must be a folder's name for "
+            f"{words.count(len(pairs), 'file')}."
+        )
+    targets = []
+    for name, precision in pairs:
+        suffix = formats.FORMATS[name].suffix
+        path = output / (f"{precision}{suffix}" if suffix else name)
+        targets.append(Target(name, precision, path))
+    return Plan(tuple(targets), output)
+
+
+def _list_pairs(names, precisions):
+    """Returns the (format, precision) that exist, of all combinations."""
+    for name in names:
+        if name not in formats.FORMATS:
+            raise ValueError(configs.unknown("format", name, formats.FORMATS))
+    for precision in precisions:
+        if precision not in formats.PRECISIONS:
+            raise ValueError(
+                configs.unknown("precision", precision, formats.PRECISIONS)
+            )
+    pairs, missing = [], []
+    for name in dict.fromkeys(names):
+        has = formats.FORMATS[name].precisions
+        found = [p for p in dict.fromkeys(precisions) if p in has]
+        if not found:
+            raise ValueError(
+                f"{name} has no {' or '.join(precisions)}; choose from "
+                f"{', '.join(has)}."
+            )
+        pairs += [(name, precision) for precision in found]
+        missing += [f"{name} in {p}" for p in precisions if p not in has]
+    for precision in precisions:
+        if precision not in [p for _, p in pairs]:
+            have = [
+                name
+                for name, row in formats.FORMATS.items()
+                if precision in row.precisions
+            ]
+            raise ValueError(
+                f"None of {', '.join(names)} has {precision}; these have: "
+                f"{', '.join(have)}."
+            )
+    if missing:
+        logging.info("There is no %s.", ", no ".join(missing))
+    return pairs

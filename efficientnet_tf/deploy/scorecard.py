@@ -1,0 +1,198 @@
+"""What an exported file loses and gains, measured beside the Keras network."""
+
+import dataclasses
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from efficientnet_tf.data import resumable
+from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.utils import intervals, tables
+
+# The row that the others are compared with.
+REFERENCE = "keras"
+LARGE_BATCH = 16
+# Of latencies: rounds over all files, each with some calls.
+ROUNDS, CALLS = 5, 10
+LARGE_CALLS = 3
+
+HEADER = (
+    "file",
+    "top-1",
+    "loss in points (95 %)",
+    "equal predictions",
+    "largest difference",
+    "MB",
+    "ms, p50 / p95",
+    f"images/s at {LARGE_BATCH}",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """Labelled images that a network was not trained on.
+
+    Attributes:
+      batches: (images [N, size, size, 3], labels [N]) of one pass.
+      outputs: the classifier's output of each label.
+    """
+
+    batches: Iterable[tuple[Any, Any]]
+    outputs: Sequence[int]
+
+
+class _Counts:
+    """One network's predictions beside those of the reference."""
+
+    def __init__(self):
+        self.images = self.hits = self.lost = self.gained = self.equal = 0
+        self.difference = 0.0
+
+    def add(self, found, expected, labels):
+        right = found.argmax(-1) == labels
+        wanted = expected.argmax(-1) == labels
+        self.images += len(labels)
+        self.hits += int(right.sum())
+        self.lost += int((wanted & ~right).sum())
+        self.gained += int((right & ~wanted).sum())
+        self.equal += int((found.argmax(-1) == expected.argmax(-1)).sum())
+        # So that NaN is the largest.
+        largest = np.nan_to_num(np.abs(found - expected), nan=np.inf).max()
+        self.difference = max(self.difference, float(largest))
+
+    def to_row(self):
+        low, high = intervals.paired_loss(self.lost, self.gained, self.images)
+        return {
+            "images": self.images,
+            "top1": self.hits / self.images,
+            "loss": (self.lost - self.gained) / self.images,
+            "loss_low": low,
+            "loss_high": high,
+            "equal_predictions": self.equal / self.images,
+            "max_difference": self.difference,
+        }
+
+
+def score(
+    classifiers: Mapping[str, classifier_lib.Classifier],
+    held: Held,
+    progress: Callable[[int], object] | None = None,
+) -> dict[str, dict]:
+    """Scores classifiers on the same images, in one pass over them.
+
+    Args:
+      classifiers: {name: classifier}; the first is what the others are compared
+        with.
+      held: the images.
+      progress: called with the number of images of each batch, or None.
+
+    Returns:
+      {name: "images", "top1", "loss" and its interval, "equal_predictions" and
+      "max_difference"}; rates are in [0, 1].
+
+    Raises:
+      ValueError: there are no images.
+    """
+    counts = {name: _Counts() for name in classifiers}
+    places = np.asarray(held.outputs)
+    with resumable.explained():
+        for images, labels in held.batches:
+            labels = places[np.asarray(labels)]
+            expected = None
+            for name, classifier in classifiers.items():
+                found = np.asarray(
+                    classifier.model.predict_on_batch(np.asarray(images))
+                )
+                expected = found if expected is None else expected
+                counts[name].add(found, expected, labels)
+            if progress is not None:
+                progress(len(labels))
+    if not next(iter(counts.values())).images:
+        raise ValueError("There are no images to score on.")
+    return {name: count.to_row() for name, count in counts.items()}
+
+
+def time_all(
+    classifiers: Mapping[str, classifier_lib.Classifier],
+) -> dict[str, dict]:
+    """Times prediction on this machine, the classifiers in turn.
+
+    Returns:
+      {name: "p50_ms" and "p95_ms" of one image, "images_per_second" of batches
+      of `LARGE_BATCH`}; images in and probabilities out are NumPy arrays.
+    """
+    times: dict[str, list] = {name: [] for name in classifiers}
+    rates: dict[str, list] = {name: [] for name in classifiers}
+    for turn in range(ROUNDS + 1):  # The first one warms up.
+        for name, classifier in classifiers.items():
+            size = classifier.resolution
+            images = np.full((LARGE_BATCH, size, size, 3), 127, np.float32)
+            singles = [
+                _time(classifier.model, images[:1]) for _ in range(CALLS)
+            ]
+            batches = [
+                _time(classifier.model, images) for _ in range(LARGE_CALLS)
+            ]
+            if turn:
+                times[name] += singles
+                rates[name] += batches
+    return {
+        name: {
+            "p50_ms": 1e3 * float(np.percentile(times[name], 50)),
+            "p95_ms": 1e3 * float(np.percentile(times[name], 95)),
+            "images_per_second": LARGE_BATCH / float(np.median(rates[name])),
+        }
+        for name in classifiers
+    }
+
+
+def _time(model, images):
+    begin = time.perf_counter()
+    model.predict_on_batch(images)
+    return time.perf_counter() - begin
+
+
+def count_megabytes(path: str | os.PathLike) -> float:
+    """Returns the size of a file, or of all in a folder, in 10^6 bytes."""
+    path = pathlib.Path(path)
+    inside = path.rglob("*") if path.is_dir() else (path,)
+    return sum(file.stat().st_size for file in inside if file.is_file()) / 1e6
+
+
+def to_lines(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """Returns the cells of a table with `HEADER`."""
+    return [_to_line(row) for row in rows]
+
+
+def to_markdown(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Returns the table."""
+    return tables.to_markdown(HEADER, to_lines(rows))
+
+
+def _to_line(row):
+    scores = ("–",) * 4
+    if "top1" in row:
+        loss = (
+            "–"
+            if row["file"] == REFERENCE
+            else f"{100 * row['loss']:.2f} ({100 * row['loss_low']:.2f} to "
+            f"{100 * row['loss_high']:.2f})"
+        )
+        scores = (
+            f"{row['top1']:.4f}",
+            loss,
+            f"{row['equal_predictions']:.4f}",
+            f"{row['max_difference']:.1e}",
+        )
+    size = row.get("megabytes")
+    return (
+        row["file"],
+        *scores,
+        "–" if size is None else f"{size:.2f}",
+        f"{row['p50_ms']:.1f} / {row['p95_ms']:.1f}",
+        f"{row['images_per_second']:.0f}",
+    )

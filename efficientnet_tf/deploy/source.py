@@ -1,0 +1,53 @@
+"""What the exporters take: a classifier's network in Keras's own layers."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+
+from efficientnet_tf.deploy import keras_file, metadata
+from efficientnet_tf.inference import classifier as classifier_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A network to export.
+
+    Attributes:
+      network: from images float32 [N, size, size, 3] in [0, 255] to
+        {"probabilities": [N, classes]}; preprocessing is inside.
+      settings: the classifier's.
+      batch_size: the only N that the exported network takes; None: any.
+      calibration: images [M, size, size, 3] whose activations set the ranges
+        of int8; none where it is not asked for.
+    """
+
+    network: keras.Model
+    settings: classifier_lib.Settings
+    batch_size: int | None = None
+    calibration: np.ndarray | Sequence[np.ndarray] = ()
+
+    @property
+    def signature(self) -> Sequence[keras.InputSpec]:
+        """What `keras.Model.export` is to take."""
+        size = self.settings.resolution
+        shape = (self.batch_size, size, size, 3)
+        return [
+            keras.InputSpec(shape=shape, dtype="float32", name=metadata.INPUT)
+        ]
+
+
+def prepare(
+    classifier: classifier_lib.Classifier,
+    calibration: np.ndarray | Sequence[np.ndarray] = (),
+) -> Source:
+    """Returns the source of all exports of a classifier of Keras."""
+    network = keras_file.to_keras_layers(classifier.model)
+    network = keras.Model(
+        network.inputs[0], {metadata.PROBABILITIES: network.outputs[0]}
+    )
+    size = classifier.resolution
+    # Keras exports to ONNX only what was called.
+    network(np.zeros((1, size, size, 3), "float32"))
+    return Source(network, classifier.settings, calibration=calibration)

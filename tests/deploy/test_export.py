@@ -1,0 +1,283 @@
+"""Every format and precision of one small network, written, read, run."""
+
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+
+from efficientnet_tf.deploy import (
+    export,
+    formats,
+    keras_file,
+    plan,
+    runtimes,
+    scorecard,
+)
+from efficientnet_tf.inference import classifier
+from efficientnet_tf.models import builder, variants
+from efficientnet_tf.utils import extras
+
+SIZE = 32
+NAMES = ("a cat", "ein Hund", "日本", "d,\n")
+
+for package in ("ai_edge_litert", "onnxruntime", "openvino", "tf2onnx", "nncf"):
+    pytest.importorskip(package)
+
+
+@pytest.fixture(scope="module")
+def original(images):
+    """Of Lite's layers, with outputs that tell images apart."""
+    row = variants.VARIANTS["efficientnet_lite0"]
+    row = variants.dataclasses.replace(
+        row, width=0.25, stages=row.stages[:2], head_filters=64, resolution=SIZE
+    )
+    keras.utils.set_random_seed(0)
+    network = builder.build(row, classes=4, input_shape=(SIZE, SIZE, 3))
+    rng = np.random.default_rng(0)
+    for variable in network.trainable_variables:
+        noise = rng.normal(0, 0.1, variable.shape)
+        variable.assign_add(noise.astype("float32"))
+    head = network.get_layer("predictions")
+    logits = np.log(network.predict_on_batch(images))
+    scale = 2 / logits.std(0).mean()
+    head.kernel.assign(scale * head.kernel)
+    head.bias.assign(scale * (head.bias - logits.mean(0)))
+    return classifier.Classifier(network, NAMES, SIZE, "bilinear", 4)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(1)
+    coarse = rng.uniform(0, 255, (40, 4, 4, 3))
+    return np.kron(coarse, np.ones((1, 8, 8, 1))).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def exported(original, images, tmp_path_factory):
+    """(folder, rows) of all formats in all precisions."""
+    folder = tmp_path_factory.mktemp("exported") / "out"
+    made = plan.make_plan(folder, list(formats.FORMATS), formats.PRECISIONS)
+    labels = original.model.predict_on_batch(images[:20]).argmax(-1)
+    held = scorecard.Held([(images[:20], labels)], range(4))
+    rows = export.export(
+        original, made, held=held, calibration=images[20:], max_loss=100,
+        facts={"network": "small"},
+    )  # fmt: skip
+    return folder, rows
+
+
+FILES = [
+    (f"{precision}{row.suffix}" if row.suffix else name)
+    for name, row in formats.FORMATS.items()
+    for precision in row.precisions
+]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_predicts_as_keras_does(exported, original, images, name):
+    found = runtimes.load_classifier(exported[0] / name)
+    assert found.settings == original.settings
+    expected = original.model.predict_on_batch(images)
+    spread = expected.max(0) - expected.min(0)
+    assert spread.max() > 0.2  # It tells images apart.
+    probabilities = found.model.predict_on_batch(images)
+    assert probabilities.shape == (40, 4)
+    assert np.asarray(probabilities).dtype == np.float32
+    difference = np.abs(probabilities - expected).max()
+    precision = name.split(".")[0]
+    if precision in ("int8", "bfloat16"):
+        # Noise as weights loses more than trained ones, but is no other.
+        assert difference > 1e-6
+        alike = np.corrcoef(probabilities.ravel(), expected.ravel())[0, 1]
+        assert alike > 0.9
+    elif precision == "float16":
+        assert 1e-6 < difference <= 0.01
+    else:
+        assert difference <= 1e-4
+    # One image, and as many as are no multiple of anything.
+    for count in (1, 7):
+        some = found.model.predict_on_batch(images[:count])
+        np.testing.assert_allclose(some, probabilities[:count], atol=1e-4)
+
+
+def test_the_table_has_a_row_for_keras_and_each_file(exported):
+    folder, rows = exported
+    assert [row["file"] for row in rows] == ["keras", *FILES]
+    table = json.loads((folder / "exports.json").read_text())
+    assert table["rows"] == rows
+    assert table["network"] == "small"
+    assert table["processor"]["cores"] >= 1
+    for row in rows:
+        assert row["images"] == 20
+        assert row["top1"] == pytest.approx(1 - row["loss"])
+        assert row["p95_ms"] >= row["p50_ms"] > 0
+    sizes = {row["file"]: row.get("megabytes") for row in rows}
+    assert sizes["int8.xml"] > (folder / "int8.bin").stat().st_size / 1e6
+    assert len((folder / "exports.md").read_text().splitlines()) == 2 + len(
+        rows
+    )
+    assert (folder / "labels.txt").read_text().splitlines()[:3] == [*NAMES[:3]]
+    left = {path.name for path in folder.iterdir()}
+    assert not [name for name in left if name.startswith(".")]
+
+
+def test_files_have_one_input_and_the_named_output(exported):
+    import onnxruntime
+
+    folder = exported[0]
+    for precision in formats.FORMATS["onnx"].precisions:
+        session = onnxruntime.InferenceSession(folder / f"{precision}.onnx")
+        (image,) = session.get_inputs()
+        (output,) = session.get_outputs()
+        assert (image.name, output.name) == ("images", "probabilities")
+        assert image.shape == ["N", SIZE, SIZE, 3]
+        assert output.shape == ["N", 4]
+
+
+def test_litert_has_only_its_own_operations_and_int8_only_integers(exported):
+    from ai_edge_litert import interpreter
+
+    for precision in formats.FORMATS["litert"].precisions:
+        path = str(exported[0] / f"{precision}.tflite")
+        found = interpreter.Interpreter(path)
+        operations = {op["op_name"] for op in found._get_ops_details()}
+        assert not [name for name in operations if name.startswith("Flex")]
+        kinds = {np.dtype(t["dtype"]).name for t in found.get_tensor_details()}
+        assert ("int8" in kinds) == (precision == "int8")
+
+
+def test_a_sound_file_of_others_is_asked_for_its_classes(exported, tmp_path):
+    import onnx
+
+    model = onnx.load(exported[0] / "float32.onnx")
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(FileNotFoundError, match="a.onnx does not say what its"):
+        runtimes.load_classifier(tmp_path / "a.onnx")
+
+
+def _change_names(text, count):
+    settings = json.loads(text)
+    settings["class_names"] = settings["class_names"][:count]
+    return json.dumps(settings)
+
+
+def test_a_file_with_other_classes_than_its_names_is_refused(
+    exported, tmp_path
+):
+    import onnx
+
+    path = tmp_path / "a.onnx"
+    model = onnx.load(exported[0] / "float32.onnx")
+    (entry,) = model.metadata_props
+    entry.value = _change_names(entry.value, 3)
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match="gives 4 probabilities, but names 3"):
+        runtimes.load_classifier(path)
+    text = exported[0] / "saved_model" / "classifier.json"
+    sound = text.read_text()
+    text.write_text(_change_names(sound, 3))
+    try:
+        with pytest.raises(ValueError, match="4 probabilities, but classifier"):
+            runtimes.load_classifier(text.parent)
+    finally:
+        text.write_text(sound)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if name.startswith("float32")]
+)
+@pytest.mark.parametrize("damage", ["cut", "empty", "other"])
+def test_a_damaged_file_is_refused_in_a_line(exported, tmp_path, name, damage):
+    path = tmp_path / name
+    data = (exported[0] / name).read_bytes()
+    path.write_bytes(
+        {"cut": data[: len(data) // 2], "empty": b"", "other": b"x" * 999}[
+            damage
+        ]
+    )
+    weights = (exported[0] / name).with_suffix(".bin")
+    if name.endswith(".xml"):
+        (tmp_path / weights.name).write_bytes(weights.read_bytes())
+    with pytest.raises(ValueError) as caught:
+        runtimes.load_classifier(path)
+    message = str(caught.value)
+    assert name in message
+    assert "\n" not in message and len(message) < 600
+
+
+def test_a_batch_size_is_fixed_on_request(original, images, tmp_path):
+    path = tmp_path / "a.onnx"
+    made = plan.make_plan(path, ["onnx"], ["float32"])
+    export.export(original, made, batch_size=3)
+    found = runtimes.load_classifier(path)
+    assert found.model.batch_size == 3
+    expected = original.model.predict_on_batch(images[:7])
+    np.testing.assert_allclose(
+        found.model.predict_on_batch(images[:7]), expected, atol=1e-4
+    )
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "a.onnx", "a.exports.json", "a.exports.md"
+    }  # fmt: skip
+
+
+class _Wrong:
+    """A network that always sees the first class."""
+
+    def predict_on_batch(self, images):
+        return np.eye(4, dtype="float32")[np.zeros(len(images), int)]
+
+
+def test_a_file_that_loses_too_much_is_not_kept_but_the_table_is(
+    original, images, tmp_path, monkeypatch
+):
+    labels = original.model.predict_on_batch(images).argmax(-1)
+    assert len(set(labels)) > 1
+    monkeypatch.setattr(
+        keras_file,
+        "load",
+        lambda _: classifier.Classifier(_Wrong(), **vars(original.settings)),
+    )
+    monkeypatch.setattr(export, "_compare", lambda *_: None)
+    made = plan.make_plan(
+        tmp_path / "out", ["keras", "saved_model"], ["float32"]
+    )
+    held = scorecard.Held([(images, labels)], range(4))
+    with pytest.raises(
+        export.TooLossyError, match="float32.keras loses .* poi"
+    ):
+        export.export(original, made, held=held)
+    left = {path.name for path in pathlib.Path(tmp_path, "out").iterdir()}
+    assert "saved_model" in left and "exports.md" in left
+    assert "float32.keras" not in left
+
+
+def test_a_float32_file_that_differs_is_not_written(
+    original, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        keras_file,
+        "load",
+        lambda _: classifier.Classifier(_Wrong(), **vars(original.settings)),
+    )
+    made = plan.make_plan(tmp_path / "a.keras", ["keras"], ["float32"])
+    with pytest.raises(RuntimeError, match="a.keras differs from the Keras"):
+        export.export(original, made)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_int8_needs_images(original, tmp_path):
+    made = plan.make_plan(tmp_path / "a.tflite", ["litert"], ["int8"])
+    with pytest.raises(ValueError, match="needs images for calibration"):
+        export.export(original, made)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_runtime_is_named_with_its_installation(
+    exported, monkeypatch
+):
+    monkeypatch.setattr(extras, "is_installed", lambda _: False)
+    with pytest.raises(ModuleNotFoundError, match=r"efficientnet-tf\[deploy\]"):
+        runtimes.load_classifier(exported[0] / "float32.onnx")
