@@ -1,4 +1,4 @@
-"""Answers images over HTTP: TF Serving's REST, Open Inference, curl.
+"""Serves a classifier over HTTP, for existing clients and curl.
 
 efficientnet serve --classifier=RUN --port=8000
 curl -F image=@cat.jpg http://127.0.0.1:8000/predict
