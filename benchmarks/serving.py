@@ -91,10 +91,11 @@ def main(_):
 
 def time_network():
     """Returns the images a second of the network alone."""
+    from efficientnet_tf.deploy import runtimes
     from efficientnet_tf.inference import classifier
 
     served = (
-        classifier.from_run(CLASSIFIER.value)
+        runtimes.load_classifier(CLASSIFIER.value)
         if CLASSIFIER.value
         else classifier.from_weights(MODEL.value, WEIGHTS.value)
     )
