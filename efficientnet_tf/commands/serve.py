@@ -66,6 +66,8 @@ def main(_: list[str]) -> None:
         WORKDIR.value,
         CLASSIFIER.value,
     )
+    if not (MODEL.value or WORKDIR.value or CLASSIFIER.value):
+        raise ValueError("Pass one of --classifier, --workdir and --model.")
     shared.check_classifier(*trained)
     name, version = names.choose(
         CLASSIFIER.value or WORKDIR.value or MODEL.value

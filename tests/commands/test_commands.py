@@ -176,17 +176,17 @@ CASES = {
     "server: of nothing": (
         ["serve"],
         2,
-        "Pass either --model (and --weights) or --workdir.",
+        "Pass one of --classifier, --workdir and --model.",
     ),
     "server: of two things": (
         ["serve", LITE0, "--classifier={tmp}/model"],
         2,
-        "Pass one of --model (and --weights), --workdir and --classifier.",
+        "Pass one of --model .*, --workdir and --classifier.",
     ),
     "server: of a missing file": (
         ["serve", "--classifier={tmp}/nothing"],
         1,
-        "There is no {tmp}/nothing.",
+        "There is no file or folder {tmp}/nothing.",
     ),
     "server: empty batches": (
         ["serve", "--classifier={tmp}/model", "--max_batch=0"],
