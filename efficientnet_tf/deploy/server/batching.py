@@ -11,11 +11,6 @@ import numpy as np
 
 from efficientnet_tf.deploy.server import limits as limits_lib, metrics
 
-# At most such a part of a batch is padding; otherwise a smaller one is computed
-# and the rest of the images stay for the next. On a CPU padding costs as much
-# as images do.
-MOST_PADDING = 0.25
-
 
 @dataclasses.dataclass
 class _Waiting:
@@ -72,13 +67,13 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while True:
             await self._wait_for_batch()
-            batch, size = self._take()
+            batch = self._take()
             if not batch:
                 continue
             self._computing = len(batch)
             try:
                 found = await loop.run_in_executor(
-                    self._thread, self._compute, batch, size
+                    self._thread, self._compute, batch
                 )
             finally:
                 self._computing = 0
@@ -107,43 +102,38 @@ class Batcher:
             pass
 
     def _take(self):
-        """Returns the next images that are still asked for, and the batch."""
+        """Returns the next images that are still asked for."""
         alive = collections.deque(
             each for each in self._waiting if not each.answer.done()
         )
-        count, size = choose_size(len(alive), self._limits.batch_sizes)
+        count = choose_size(len(alive), self._limits.batch_sizes)
         batch = [alive.popleft() for _ in range(count)]
         self._waiting = alive
-        return batch, size
+        return batch
 
-    def _compute(self, batch, size):
+    def _compute(self, batch):
         """Returns probabilities, or errors, one for each image."""
-        images = [each.image for each in batch]
-        images += images[-1:] * (size - len(batch))
+        images = np.stack([each.image for each in batch])
         begin = time.monotonic()
         try:
-            found = check_output(self._network(np.stack(images)), size)
+            found = check_output(self._network(images), len(batch))
         except Exception as error:  # Any: the server must go on.
             return [error] * len(batch)
         self._measured.batch_seconds.observe(time.monotonic() - begin)
         self._measured.batch_images.observe(len(batch))
-        return list(found[: len(batch)])
+        return list(found)
 
 
-def choose_size(waiting: int, sizes: Sequence[int]) -> tuple[int, int]:
-    """Returns how many images to take, and the size of their batch.
+def choose_size(waiting: int, sizes: Sequence[int]) -> int:
+    """Returns how many images to compute on; the others stay for the next call.
+
+    Never more, by padding: on a CPU it costs as much as images do.
 
     Args:
-      waiting: how many there are.
+      waiting: how many images there are.
       sizes: the batches that may be computed, ascending from 1 on.
     """
-    if not waiting:
-        return 0, 0
-    above = next((size for size in sizes if size >= waiting), sizes[-1])
-    if waiting >= (1 - MOST_PADDING) * above:
-        return min(waiting, above), above
-    below = max(size for size in sizes if size <= waiting)
-    return below, below
+    return max((size for size in sizes if size <= waiting), default=0)
 
 
 def check_output(found: np.ndarray, size: int) -> np.ndarray:
