@@ -17,6 +17,7 @@ COMMANDS = (
     "predict",
     "evaluate",
     "export",
+    "serve",
     "convert",
     "prepare",
     "grid",

@@ -173,6 +173,51 @@ CASES = {
         "A worker needs --dispatcher=HOST:PORT, and only it; got "
         "--role=worker and no --dispatcher",
     ),
+    "server: of nothing": (
+        ["serve"],
+        2,
+        "Pass one of --classifier, --workdir and --model.",
+    ),
+    "server: of two things": (
+        ["serve", LITE0, "--classifier={tmp}/model"],
+        2,
+        "Pass one of --model .*, --workdir and --classifier.",
+    ),
+    "server: of a missing file": (
+        ["serve", "--classifier={tmp}/nothing"],
+        1,
+        "There is no file or folder {tmp}/nothing.",
+    ),
+    "server: empty batches": (
+        ["serve", "--classifier={tmp}/model", "--max_batch=0"],
+        2,
+        "max_batch=0 must be between 1 and 1024.",
+    ),
+    "server: a queue below a batch": (
+        ["serve", "--classifier={tmp}/model", "--max_queue=3"],
+        2,
+        "max_queue=3 must be at least max_batch=32.",
+    ),
+    "server: no time": (
+        ["serve", LITE0, "--timeout_seconds=0"],
+        2,
+        "timeout_seconds=0.0 must be above 0 and at most 3600.",
+    ),
+    "server: a name for no path": (
+        ["serve", LITE0, "--name=a/b"],
+        2,
+        "name='a/b' must be of letters, digits, '_', '.' and '-', at most 1",
+    ),
+    "server: a port too high": (
+        ["serve", LITE0, "--port=65536"],
+        2,
+        "flag --port=65536",
+    ),
+    "server: another machine's address": (
+        ["serve", LITE0, "--weights=none", "--host=192.0.2.1"],
+        1,
+        "Port 8000 of 192.0.2.1 cannot be used: Cannot assign requested addr",
+    ),
     "random weights for a linear classifier": (
         [*DIGITS, "--model=vit", "--weights=none", "--recipe=linear"],
         2,
