@@ -21,13 +21,16 @@ _CONSTRUCTORS = (
 _EXPORTS = {
     **dict.fromkeys(_CONSTRUCTORS, "weights.applications"),
     "build": "weights.loading",
+    "class_activation_map": "inference.explain",
     "decode_predictions": "data.imagenet",
     "feature_pyramid": "models.features",
     "get_variant": "models.registry",
+    "grad_cam": "inference.explain",
     "list_models": "models.registry",
     "load_classifier": "deploy.runtimes",
     "preprocess_input": "weights.applications",
     "profile": "models.profile",
+    "with_activation_map": "inference.activation_maps",
 }
 # Public module -> its room.
 _MODULES = {
@@ -38,6 +41,7 @@ _MODULES = {
     "datasets": "data",
     "imagenet": "data",
     "evaluate": "inference",
+    "explain": "inference",
     "features": "models",
     "layers": "models",
     "preprocessing": "data",

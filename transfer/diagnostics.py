@@ -1,5 +1,6 @@
 """What a run records beside its score: confusion, mistakes, curves."""
 
+import collections
 import math
 import os
 import pathlib
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from absl import logging
+from PIL import Image
 
 from efficientnet_tf.utils import files, messages, run_folder
 
@@ -22,9 +24,18 @@ MISTAKES = "mistakes"
 MISTAKEN_PAIRS = 8
 IMAGES_PER_PAIR = 4
 THUMBNAIL = 96  # Pixels of the longer side.
+# Begins the names of pictures of what the network looked at: for the true class
+# at the left and for the predicted one at the right.
+MAPS = "maps_"
 
 # Begins the names of batch-norm statistics, which the paper does not count.
 STATISTICS = "moving_"
+
+# Maps (image, (true class, predicted)) of images to pictures of two maps each.
+DrawMaps = Callable[
+    [Iterable[tuple[np.ndarray, tuple[int, int]]]],
+    Iterable[Sequence[np.ndarray]],
+]
 
 # Columns of metrics.jsonl.
 CURVES = ("epoch", "top1", "val_top1", "val_ema_top1", "loss", "val_loss")
@@ -124,8 +135,9 @@ def save_mistakes(
     scores: "evaluate.Scores",
     workdir: str | os.PathLike,
     decode: Callable[[Any], Any],
+    draw_maps: DrawMaps | None = None,
 ) -> None:
-    """Saves thumbnails of the most frequent mistakes.
+    """Saves thumbnails of the most frequent mistakes, and maps of them.
 
     An image that cannot be read any more ends it with a warning: a run that has
     come this far does not fail by it.
@@ -135,31 +147,51 @@ def save_mistakes(
       scores: of these examples.
       workdir: the run's folder.
       decode: maps an image to a uint8 tensor [H, W, 3].
+      draw_maps: maps (uint8 [H, W, 3], (true class, predicted)) of each image
+        to pictures of two maps; None: no maps.
     """
     import tensorflow as tf
-    from PIL import Image
 
     pairs = worst_pairs(scores.confusion, MISTAKEN_PAIRS)
-    missing = dict.fromkeys(pairs, IMAGES_PER_PAIR)
     if not pairs:
         return
     rows = zip(examples, scores.predicted, strict=True)
     with files.atomic(pathlib.Path(workdir) / MISTAKES) as folder:
         folder.mkdir()
+        names: list[str] = []
+        kept = _keep_mistakes(rows, pairs, decode, folder, names)
         try:
-            for (image, label), predicted in rows:
-                pair = int(label), int(predicted)
-                if missing.get(pair):
-                    missing[pair] -= 1
-                    thumbnail = Image.fromarray(np.asarray(decode(image)))
-                    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
-                    name = _name(*pair, IMAGES_PER_PAIR - 1 - missing[pair])
-                    thumbnail.save(folder / name)
+            if draw_maps is None:
+                collections.deque(kept, maxlen=0)
+                return
+            for i, maps in enumerate(draw_maps(kept)):
+                tiles = [np.asarray(_shrink(picture)) for picture in maps]
+                path = folder / f"{MAPS}{names[i]}"
+                Image.fromarray(np.concatenate(tiles, axis=1)).save(path)
         except tf.errors.OpError as error:
             logging.warning(
                 "Not all mistakes are shown: %s",
                 messages.without_graph(error.message),
             )
+
+
+def _keep_mistakes(rows, pairs, decode, folder, names):
+    """Saves thumbnails; yields their (pixels, pair), and adds their names."""
+    missing = dict.fromkeys(pairs, IMAGES_PER_PAIR)
+    for (image, label), predicted in rows:
+        pair = int(label), int(predicted)
+        if missing.get(pair):
+            missing[pair] -= 1
+            names.append(_name(*pair, IMAGES_PER_PAIR - 1 - missing[pair]))
+            pixels = np.asarray(decode(image))
+            _shrink(pixels).save(folder / names[-1])
+            yield pixels, pair
+
+
+def _shrink(pixels):
+    thumbnail = Image.fromarray(pixels)
+    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+    return thumbnail
 
 
 def find_mistakes(
@@ -182,6 +214,15 @@ def find_mistakes(
             # Another seed may have mistaken the same image.
             found.setdefault(path.read_bytes(), path)
     return list(found.values())[:IMAGES_PER_PAIR]
+
+
+def find_maps(path: pathlib.Path) -> pathlib.Path | None:
+    """Returns the picture of the maps of an image of `find_mistakes`.
+
+    None if the run is of an earlier version, or its network has no such maps.
+    """
+    maps = path.with_name(f"{MAPS}{path.name}")
+    return maps if maps.exists() else None
 
 
 def _name(true, predicted, number):

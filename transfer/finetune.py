@@ -16,6 +16,7 @@ from efficientnet_tf.data import (
     example_files,
     split_duplicates,
 )
+from efficientnet_tf.inference import explain, overlays
 from efficientnet_tf.models import registry
 from efficientnet_tf.training import distribution, progress, summaries
 from efficientnet_tf.utils import (
@@ -168,6 +169,7 @@ def _keep(classifier, examples, scores, workdir):
         scores,
         workdir,
         functools.partial(decoding.decode, deep_pixels=deep_pixels),
+        _make_drawer(classifier),
     )
     classifier.save(workdir)
     return diagnostics.collect(
@@ -175,6 +177,22 @@ def _keep(classifier, examples, scores, workdir):
         classifier.class_names,
         scores,
         workdir / run_folder.METRICS_FILE,
+    )
+
+
+def _make_drawer(classifier):
+    """Returns what draws the maps of mistakes; None if there are none.
+
+    Here, because the images are at hand as they are, not as thumbnails.
+    """
+    try:
+        compute = explain.make_maps(classifier)
+    except ValueError as error:
+        logging.info("No maps of the mistakes: %s", error)
+        return None
+    return lambda examples: map(
+        overlays.overlay_maps,
+        explain.explain_pixels(classifier, compute, examples),
     )
 
 

@@ -15,6 +15,7 @@ USAGE = 2
 COMMANDS = (
     "finetune",
     "predict",
+    "explain",
     "evaluate",
     "export",
     "serve",

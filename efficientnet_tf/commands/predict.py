@@ -8,14 +8,12 @@ input, one a line or, as find -print0 writes it, separated by zero bytes.
 """
 
 import contextlib
-import glob
-import os
 import pathlib
 import sys
 
 from absl import flags
 
-from efficientnet_tf.commands import program, shared
+from efficientnet_tf.commands import image_arguments, program, shared
 from efficientnet_tf.inference import prediction_files
 from efficientnet_tf.utils import files, tables, words
 from efficientnet_tf.weights import catalog
@@ -40,7 +38,7 @@ IN_TABLE = 20
 
 def main(argv: list[str]) -> None:
     weights = catalog.parse(WEIGHTS.value)
-    _check_files(argv[1:])
+    image_arguments.check(argv[1:])
     if OUTPUT.value:
         prediction_files.check(OUTPUT.value)
         files.check_folder(pathlib.Path(OUTPUT.value).parent)
@@ -51,15 +49,7 @@ def main(argv: list[str]) -> None:
     }
     trained = (MODEL.value, weights, WORKDIR.value, CLASSIFIER.value)
     shared.check_classifier(*trained, **reading)
-    _check_existing(argv[1:])
-    from efficientnet_tf.data import image_files
-
-    listed = b""
-    if image_files.STDIN in argv[1:]:
-        listed = sys.stdin.buffer.read()
-    paths = image_files.find(argv[1:], listed)
-    if not paths:
-        raise ValueError("Standard input names no files.")
+    paths = image_arguments.find(argv[1:])
     classifier = shared.load_classifier(*trained, **reading)
     shown, unreadable = _predict(classifier, paths)
     if len(paths) == unreadable == 1:
@@ -79,28 +69,6 @@ def main(argv: list[str]) -> None:
             "read.",
             program.FAILURE,
         )
-
-
-def _check_files(arguments):
-    if not arguments:
-        raise ValueError(
-            "Name image files, folders, or patterns such as 'photos/*.jpg'; - "
-            "reads names from standard input."
-        )
-
-
-def _check_existing(arguments):
-    """Raises FileNotFoundError if nothing that is named exists."""
-    missing = [
-        argument
-        for argument in arguments
-        if argument != "-"
-        and not glob.has_magic(argument)
-        and not os.path.exists(os.path.expanduser(argument))
-    ]
-    if len(missing) == len(arguments):
-        more = f" (nor {len(missing) - 1} others)" if missing[1:] else ""
-        raise FileNotFoundError(f"There is no file {missing[0]}{more}.")
 
 
 def _predict(classifier, paths):

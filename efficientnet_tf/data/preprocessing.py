@@ -61,8 +61,28 @@ def preprocess_for_eval(
     """
     image = decoding.decode(image, deep_pixels)
     if crop_padding is not None:
-        image = _crop_center(image, size / (size + crop_padding))
+        box = find_crop(tf.shape(image), size, crop_padding)
+        image = tf.image.crop_to_bounding_box(image, *box)
     return _resize(image, size, interpolation)
+
+
+def find_crop(
+    shape: Sequence[int] | tf.Tensor, size: int, crop_padding: int | None
+) -> tuple[tf.Tensor, ...]:
+    """Returns the part of an image that `preprocess_for_eval` resizes.
+
+    Args:
+      shape: of the image, [H, W] or [H, W, 3].
+      size, crop_padding: as there.
+
+    Returns:
+      (top, left, height, width) in pixels of the image.
+    """
+    shape = tf.convert_to_tensor(shape)
+    if crop_padding is None:
+        return tf.constant(0), tf.constant(0), shape[0], shape[1]
+    top, left, side = _center(shape, size / (size + crop_padding))
+    return top, left, side, side
 
 
 def preprocess_for_train(
@@ -151,11 +171,6 @@ def _flip_half(image, seed):
         lambda: tf.reverse(image, [1]),
         lambda: tf.identity(image),
     )
-
-
-def _crop_center(image, share):
-    top, left, side = _center(tf.shape(image), share)
-    return tf.image.crop_to_bounding_box(image, top, left, side, side)
 
 
 def _center(shape, share):

@@ -110,7 +110,7 @@ class Classifier:
         """
         with concurrent.futures.ThreadPoolExecutor() as pool:
             waiting: list = []
-            for batch in _batched(paths, batch_size):
+            for batch in batched(paths, batch_size):
                 waiting.append(
                     (batch, [pool.submit(self._read, p) for p in batch])
                 )
@@ -288,7 +288,8 @@ def _list_shapes(shapes):
     return untrusted.shorten(", ".join(map(str, shapes)) or "nothing")
 
 
-def _batched(items: Iterable, size: int) -> Iterator[Sequence]:
+def batched(items: Iterable, size: int) -> Iterator[Sequence]:
+    """Yields lists of up to `size` items."""
     iterator = iter(items)  # `itertools.batched` came with Python 3.12.
     while batch := list(itertools.islice(iterator, size)):
         yield batch

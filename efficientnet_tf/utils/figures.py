@@ -16,6 +16,8 @@ if typing.TYPE_CHECKING:
 MAX_NAMED_CLASSES = 30
 # Characters of a class name that fit on a small image.
 MAX_CAPTION = 24
+# Pixels an inch.
+DPI = 100
 
 
 def image_grid(images: np.ndarray, columns: int = 4) -> np.ndarray:
@@ -93,13 +95,45 @@ def make_figure(
     return drawing, list(panels.flat)
 
 
+def write_texts(
+    image: np.ndarray,
+    texts: Iterable[tuple[float, float, str]],
+    align: str = "center",
+) -> np.ndarray:
+    """Writes lines of text on an image, whose other pixels stay as they are.
+
+    Args:
+      image: uint8 [H, W, 3].
+      texts: (x, y, text): a point at its line's foot, in pixels.
+      align: what stands at x: "left", "center" or "right".
+    """
+    extras.require("Charts", "matplotlib")
+    from matplotlib import figure
+    from matplotlib.backends import backend_agg
+
+    height, width = image.shape[:2]
+    drawing = figure.Figure((width / DPI, height / DPI), dpi=DPI)
+    backend_agg.FigureCanvasAgg(drawing)
+    drawing.figimage(image)
+    for x, y, text in texts:
+        drawing.text(
+            x / width,
+            1 - y / height,
+            text,
+            fontsize=9,
+            ha=align,
+            va="baseline",
+        )
+    return rasterize(drawing)
+
+
 def rasterize(drawing: "mpl_figure.Figure") -> np.ndarray:
     """Returns a figure as uint8 [H, W, 3]."""
     from PIL import Image
 
     chart_text.prepare(drawing)
     buffer = io.BytesIO()
-    drawing.savefig(buffer, format="png", dpi=100)
+    drawing.savefig(buffer, format="png", dpi=DPI)
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 

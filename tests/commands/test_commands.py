@@ -34,6 +34,7 @@ SEARCH = [
     "--workdir={tmp}/run",
 ]
 STUDY = ["study", *SEARCH[1:]]
+EXPLAIN = ["explain", "--workdir={tmp}/model"]
 
 # name: (arguments, exit code, what the one line says)
 TRAIN = [
@@ -604,6 +605,42 @@ CASES = {
         1,
         "There is no {tmp}/nothing.jsonl; `efficientnet finetune` and .* write",
     ),
+    "explain nothing": (["explain", LITE0], 2, "Name image files, folders"),
+    "explain a typo of a class": (
+        [*EXPLAIN, "--classes=A", "{tmp}/cmyk.jpg"],
+        2,
+        "Unknown class 'A'; choose one of a, b. Did you mean 'a'",
+    ),
+    "explain too many classes": (
+        [*EXPLAIN, "--top=13", "{tmp}/cmyk.jpg"],
+        2,
+        "13 classes are too many for a picture; show at most 12",
+    ),
+    "explain two kinds of classes": (
+        [*EXPLAIN, "--top=1", "--classes=a", "{tmp}/cmyk.jpg"],
+        2,
+        "--top and --classes exclude each other",
+    ),
+    "explain a typo of a layer": (
+        [*EXPLAIN, "--layer=top_activatoin", "{tmp}/cmyk.jpg"],
+        2,
+        "has no layer 'top_activatoin'; .* Did you mean 'top_activation'",
+    ),
+    "explain its own pictures": (
+        [*EXPLAIN, "--output={tmp}/good", "{tmp}/good/a"],
+        2,
+        "All images are in --output={tmp}/good; choose another folder",
+    ),
+    "explain into a file": (
+        [*EXPLAIN, "--output={tmp}/file", "{tmp}/cmyk.jpg"],
+        1,
+        "{tmp}/file is a file, not a folder",
+    ),
+    "explain one bad image": (
+        [*EXPLAIN, "--output={tmp}/study/bad", "{tmp}/zero.jpg"],
+        1,
+        "{tmp}/zero.jpg is empty",
+    ),
     "report of other things": (
         ["report", "--results={tmp}/other/config.json"],
         1,
@@ -661,6 +698,23 @@ GOOD = {
         lambda r: (
             (r["images"], r["unreadable"]) == (3, 0)
             and r["output"].endswith("predictions.jsonl")
+        ),
+    ),
+    "explain": (
+        [
+            "explain",
+            "--workdir={tmp}/model",
+            "{tmp}/one_pixel.png",
+            "{tmp}/wide.png",
+            "{tmp}/cmyk.jpg",
+            "{tmp}/good/a/000.png",
+            "{tmp}/good/b/000.png",
+            "--classes=b,a",
+            "--output={tmp}/study/maps",
+        ],
+        lambda r: (
+            (r["images"], r["unreadable"]) == (5, 0)
+            and r["output"].endswith("study/maps")
         ),
     ),
     "study": (
@@ -826,6 +880,27 @@ def test_predictions_are_shown_and_written(results, place):
     assert header.split() == ["image", "class"]
     # The image stands beside its first class only.
     assert [len(line.split()) for line in lines] == [3, 2] * 3
+
+
+def test_maps_are_drawn_and_listed_under_names_of_their_own(results, place):
+    rows = files.read_json_lines(place / "study/maps/pictures.jsonl")
+    names = [pathlib.Path(row["picture"]).name for row in rows]
+    assert names == [
+        "one_pixel.png",
+        "wide.png",
+        "cmyk.png",
+        "000.png",
+        "000_2.png",
+    ]
+    for row in rows:
+        assert [shown["class"] for shown in row["maps"]] == ["b", "a"]
+        total = sum(shown["probability"] for shown in row["maps"])
+        assert abs(total - 1) < 1e-5
+        with Image.open(row["picture"]) as image:
+            assert image.width >= 3 * 240  # The image and two maps.
+    header, *lines = results["explain"][1].splitlines()[:-1]
+    assert header.split() == ["image", "class", "picture"]
+    assert len(lines) == 10
 
 
 def test_predictions_go_on_after_a_bad_file(results, place):

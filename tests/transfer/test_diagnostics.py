@@ -166,6 +166,37 @@ def test_mistaken_images_are_kept_small_under_their_pair(tmp_path):
     assert len(list((tmp_path / "mistakes").iterdir())) == 6
 
 
+def test_maps_are_kept_beside_the_image_that_they_are_of(tmp_path):
+    labels, predicted = _expand(CELLS)
+    seen = []
+
+    def draw_maps(images):
+        for pixels, pair in images:
+            seen.append(pair)
+            yield [pixels + 1 + pair[0], pixels + 4 + pair[1]]
+
+    diagnostics.save_mistakes(
+        enumerate(labels),
+        _scores(labels, predicted),
+        tmp_path,
+        _image,
+        draw_maps,
+    )
+    wrong = [p for p in zip(labels, predicted, strict=True) if p[0] != p[1]]
+    assert seen == wrong
+    for pair in set(wrong):
+        names = [NAMES[i] for i in pair]
+        paths = diagnostics.find_mistakes([_run(tmp_path)], *names)
+        assert len(paths) == wrong.count(pair)
+        for path in paths:
+            colour = np.asarray(Image.open(path))[0, 0, 0]
+            maps = np.asarray(Image.open(diagnostics.find_maps(path)))
+            assert maps.shape == (48, 192, 3)
+            left, right = maps[0, 0, 0], maps[0, -1, 0]
+            assert left == colour + 1 + pair[0]
+            assert right == colour + 4 + pair[1]
+
+
 def test_of_each_pair_only_the_first_images_are_kept(tmp_path):
     labels, predicted = np.zeros(9, int), np.ones(9, int)
     scores = _scores(labels, predicted)

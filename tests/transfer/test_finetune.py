@@ -533,3 +533,47 @@ def test_predict_reads_the_examples_of_a_run(digits_run, tmp_path):
     for result, scores in zip(results, expected, strict=True):
         assert result["class"] == str(scores.argmax())
         assert result["probability"] == pytest.approx(scores.max(), abs=1e-4)
+
+
+def _make_classifier(row):
+    from efficientnet_tf.models import builder
+
+    network = builder.build(row, classes=3, input_shape=(32, 32, 3))
+    return classifier.Classifier(network, ("a", "b", "c"), 32, "bilinear", 4)
+
+
+def test_maps_of_mistakes_are_of_the_true_and_the_predicted_class(
+    tiny_row, tmp_path
+):
+    from efficientnet_tf.inference import explain, overlays
+
+    trained = _make_classifier(tiny_row)
+    images = np.random.default_rng(0).integers(0, 256, (9, 90, 60, 3), "uint8")
+    drawn = list(
+        finetune._make_drawer(trained)((image, (2, 1)) for image in images)
+    )
+    prepared = np.stack([trained.preprocess(image) for image in images])
+    maps, *_ = explain.class_activation_map(trained, prepared, [[2, 1]] * 9)
+    for image, pictures, heats in zip(images, drawn, maps, strict=True):
+        box = (4, 19, 57, 72)  # A square of 60 * 32 / 36 in the middle.
+        larger = image.repeat(2, 0).repeat(2, 1)
+        for picture, heat in zip(
+            pictures, explain.scale_maps(heats), strict=True
+        ):
+            assert picture.shape == (180, 120, 3)
+            expected = overlays.overlay(larger, heat, [2 * s for s in box])
+            different = np.abs(picture.astype(int) - expected).max(-1) > 3
+            assert not different.any()
+
+
+def test_a_network_without_maps_is_said_once(monkeypatch, caplog):
+    import dataclasses
+
+    from efficientnet_tf.models import baselines
+
+    vit = dataclasses.replace(
+        baselines.VIT, depth=1 / 12, width=1 / 6, resolution=32
+    )
+    with caplog.at_level("INFO"):
+        assert finetune._make_drawer(_make_classifier(vit)) is None
+    assert "No maps of the mistakes: " in caplog.text

@@ -2,17 +2,23 @@
 
 import collections
 import itertools
-import os
+import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from efficientnet_tf.utils import figures
 from transfer import diagnostics, published as published_lib
 
 COLUMNS = 4  # Panels in a row.
 MAX_LINES = 8  # More lines in a chart cannot be told apart.
+
+# Of the gallery of mistakes, in pixels: between an image and its maps, after
+# them, and for a line of text.
+_TILE_GAP, _GROUP_GAP, _TITLE = 4, 12, 24
+_NARROWEST = 600  # A title is as long as 80 letters.
 
 # A colour for each of our recipes, and a style for each kind of its runs.
 OURS = ("tab:red", "tab:green", "tab:purple", "tab:orange", "tab:pink")
@@ -83,27 +89,54 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str]) -> bytes:
 
 
 def draw_mistakes(
-    pairs: Sequence[tuple[str, Sequence[str | os.PathLike]]],
+    pairs: Sequence[tuple[str, Sequence[pathlib.Path]]],
 ) -> bytes:
-    """Draws [(title, paths of images)], a row of images for each pair."""
-    from PIL import Image, ImageOps
+    """Draws [(title, paths of images)], a row of images for each pair.
 
-    columns = diagnostics.IMAGES_PER_PAIR
-    size = (1.5 * columns, 1.75 * len(pairs))
-    drawing, panels = figures.make_figure(len(pairs), columns, size)
-    for axes in panels:
-        axes.set_axis_off()
-    for i, (title, paths) in enumerate(pairs):
-        row = panels[i * columns : (i + 1) * columns]
-        row[0].set_title(title, fontsize=9, loc="left")
-        for axes, path in zip(row, paths, strict=False):
-            with Image.open(path) as image:
-                side = diagnostics.THUMBNAIL
-                square = ImageOps.pad(
-                    image.convert("RGB"), (side, side), color="white"
-                )
-                axes.imshow(np.asarray(square))
-    return figures.encode_png(figures.rasterize(drawing))
+    If there are any, beside each image its maps, for the true class and for the
+    predicted one.
+    """
+    groups = [[_read_tiles(path) for path in paths] for _, paths in pairs]
+    tiles = max(len(group) for row in groups for group in row)
+    side, columns = diagnostics.THUMBNAIL, max(map(len, groups))
+    width = tiles * (side + _TILE_GAP) + _GROUP_GAP
+    height = side + _TITLE
+    top = _TITLE * (tiles > 1)
+    wide = max(columns * width, _NARROWEST)
+    size = (top + len(pairs) * height + _TILE_GAP, wide)
+    canvas = np.full((*size, 3), 255, "uint8")
+    texts = []
+    for i, (title, _) in enumerate(pairs):
+        texts.append((0, top + i * height + _TITLE - 6, title))
+        for j, group in enumerate(groups[i]):
+            for k, tile in enumerate(group):
+                y = top + i * height + _TITLE
+                x = j * width + k * (side + _TILE_GAP)
+                canvas[y : y + side, x : x + side] = tile
+    if tiles > 1:
+        texts += [
+            (j * width + k * (side + _TILE_GAP), _TITLE - 6, text)
+            for j in range(columns)
+            for k, text in enumerate(("image", "for the true", "for predicted"))
+        ]
+    return figures.encode_png(figures.write_texts(canvas, texts, "left"))
+
+
+def _read_tiles(path):
+    """Returns squares of an image and of its maps, if it has any."""
+    with Image.open(path) as image:
+        pictures = [image.convert("RGB")]
+    maps = diagnostics.find_maps(path)
+    if maps is not None:
+        with Image.open(maps) as image:
+            both, half = image.convert("RGB"), image.width // 2
+        for left in (0, half):
+            pictures.append(both.crop((left, 0, left + half, both.height)))
+    side = (diagnostics.THUMBNAIL, diagnostics.THUMBNAIL)
+    return [
+        np.asarray(ImageOps.pad(picture, side, color="white"))
+        for picture in pictures
+    ]
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]]) -> bytes:

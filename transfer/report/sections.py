@@ -1,6 +1,7 @@
 """The report's sections: paragraphs, tables and pictures of a summary."""
 
 import collections
+import itertools
 import re
 
 from transfer import diagnostics, published as published_lib
@@ -216,6 +217,14 @@ def _mistakes(row, counts, name):
     if found:
         png = figures.draw_mistakes(found)
         caption = f"{row['task']}: some images of the most frequent mistakes."
+        if any(
+            map(diagnostics.find_maps, itertools.chain(*dict(found).values()))
+        ):
+            caption += (
+                " Beside each, in colour, what of the part that the network "
+                "saw spoke for the true class and for the predicted one: from "
+                "violet, nothing, to yellow, the most of that map."
+            )
         parts.append(html.Picture(f"mistakes_{name}.png", png, caption))
     if len(found) < len(pairs):
         parts.append(

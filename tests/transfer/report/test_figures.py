@@ -129,17 +129,29 @@ def test_mistakes_are_drawn_at_their_place(tmp_path):
     Image.new("RGB", (8, 8), "blue").save(blue)
     pairs = [("a → b", [red]), ("b → a", [red, blue])]
     image = _decode(figures.draw_mistakes(pairs))
-    height, width, _ = image.shape
-    # Centres of the four columns in two rows; titles take the upper part.
+    # Centres of the tiles; before each row stands its title.
     centers = [
-        [
-            tuple(image[int((y + 0.55) * height / 2), int(x * width)])
-            for x in (0.125, 0.375, 0.625)
-        ]
-        for y in (0, 1)
+        [tuple(image[y, x]) for x in (48, 160, 272)]
+        for y in (24 + 48, 168 + 24)
     ]
     red, blue, white = (255, 0, 0), (0, 0, 255), (255, 255, 255)
     assert centers == [[red, white, white], [red, blue, white]]
+    assert image.shape[0] < 2 * 96 + 3 * 24
+
+
+def test_maps_stand_beside_their_mistakes(tmp_path):
+    with_maps, without = tmp_path / "0__1__0.png", tmp_path / "0__1__1.png"
+    for path in (with_maps, without):
+        Image.new("RGB", (96, 96), "red").save(path)
+    both = np.zeros((48, 192, 3), "uint8")
+    both[:, :96, 1] = both[:, 96:, 2] = 255  # Green, then blue.
+    Image.fromarray(both).save(tmp_path / f"maps_{with_maps.name}")
+    image = _decode(figures.draw_mistakes([("a", [with_maps, without])]))
+    y = 2 * 24 + 48
+    tiles = [tuple(image[y, x]) for x in (48, 148, 248, 360, 460)]
+    red, green, blue = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    assert tiles == [red, green, blue, red, (255, 255, 255)]
+    assert (image[:24] < 100).any()  # What the columns are.
 
 
 CURVES = {"epoch": [1, 2, 3], "top1": [0.1, 0.5, 0.9]}
