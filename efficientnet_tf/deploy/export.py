@@ -14,6 +14,7 @@ from absl import logging
 
 from efficientnet_tf.deploy import (
     converters,
+    layouts,
     plan as plan_lib,
     sample_files,
     saved_model,
@@ -89,7 +90,7 @@ def export(
         lossy = [row for row in rows if row.get("loss", 0) * 100 > max_loss]
         for target, path in written.items():
             if not any(row["file"] == target.path.name for row in lossy):
-                _publish(target, path)
+                _publish(target, path, classifier.class_names)
     _write_table(plan, classifier, rows, facts)
     if lossy:
         raise TooLossyError(_explain_loss(lossy, max_loss, plan))
@@ -104,9 +105,9 @@ def _check(plan, calibration):
                     f"{target.format} in int8 needs images for calibration."
                 )
     for target in plan.targets:
-        if target.row.suffix and target.path.is_dir():
+        if not target.row.names_folder and target.path.is_dir():
             raise FileExistsError(f"{target.path} is a folder.")
-        if not target.row.suffix:
+        if target.row.names_folder and not target.row.layout:
             saved_model.check_replaceable(target.path)
 
 
@@ -193,7 +194,10 @@ def _compare(written, opened):
             )
 
 
-def _publish(target, path):
+def _publish(target, path, class_names):
+    if target.row.layout:
+        getattr(layouts, target.row.layout)(path, target.path, class_names)
+        return
     for suffix in target.row.companions:
         os.replace(path.with_suffix(suffix), target.path.with_suffix(suffix))
     with files.atomic(target.path) as temporary:

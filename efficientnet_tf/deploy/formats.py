@@ -24,6 +24,8 @@ class Format:
       writers: further packages that write it.
       batch_size: that its files take by default; None: any.
       companions: suffixes of the files that go with the one.
+      layout: the function of `layouts` that copies what was written into a
+        folder of versions; "" for none.
     """
 
     name: str
@@ -34,6 +36,12 @@ class Format:
     writers: tuple[str, ...] = ()
     batch_size: int | None = None
     companions: tuple[str, ...] = ()
+    layout: str = ""
+
+    @property
+    def names_folder(self) -> bool:
+        """Whether a user names a folder, not a file."""
+        return bool(self.layout) or not self.suffix
 
     def load_module(self, *packages: str) -> ModuleType:
         """Returns the format's module, if packages are installed.
@@ -76,16 +84,26 @@ FORMATS = {
             writers=("nncf",),
             companions=(".bin",),
         ),
+        Format("tf_serving", "saved_model", "", layout="write_tf_serving"),
+        Format(
+            "triton",
+            "onnx",
+            ".onnx",
+            ("float32", "float16", "int8"),
+            runtime=("onnxruntime",),
+            writers=("onnx", "tf2onnx"),
+            layout="write_triton",
+        ),
     )
 }
-SUFFIXES = {row.suffix: row for row in FORMATS.values() if row.suffix}
+SUFFIXES = {row.suffix: row for row in FORMATS.values() if not row.names_folder}
 
 
 def find(path: str | os.PathLike) -> pathlib.Path:
     """Returns the run, SavedModel or file that a path names.
 
     Args:
-      path: one of these, or a folder with one such file.
+      path: one of these, or a folder with one such file or with versions.
 
     Raises:
       OSError: there is none, or several.
@@ -104,6 +122,9 @@ def find(path: str | os.PathLike) -> pathlib.Path:
         return path
     if is_run(path) or is_saved_model(path):
         return path
+    versions = [each for each in path.iterdir() if each.name.isdecimal()]
+    if versions:  # Of a served model.
+        return find(max(versions, key=lambda version: int(version.name)))
     found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
     if len(found) == 1:
         return found[0]

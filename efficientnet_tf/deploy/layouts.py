@@ -6,9 +6,8 @@ import pathlib
 import shutil
 from collections.abc import Sequence
 
-from efficientnet_tf.utils import files, tables, untrusted
+from efficientnet_tf.utils import files, run_folder, tables, untrusted
 
-SAVED_MODEL_FILE = "saved_model.pb"
 TRITON_CONFIG = "config.pbtxt"
 TRITON_MODEL = "model.onnx"
 LABELS_FILE = "labels.txt"
@@ -47,15 +46,15 @@ def write_tf_serving(
       ValueError: BASE is a SavedModel itself.
     """
     exported, base = pathlib.Path(exported), pathlib.Path(base)
-    untrusted.check_file(exported / SAVED_MODEL_FILE)
-    if (base / SAVED_MODEL_FILE).exists():
+    untrusted.check_file(exported / run_folder.SAVED_MODEL_FILE)
+    if (base / run_folder.SAVED_MODEL_FILE).exists():
         raise ValueError(
             f"{base} is a SavedModel; choose a folder for its versions."
         )
 
     def fill(folder):
         shutil.copytree(exported, folder)
-        _keep_outputs_by_image(folder / SAVED_MODEL_FILE)
+        _keep_outputs_by_image(folder / run_folder.SAVED_MODEL_FILE)
         (folder / EXTRAS).mkdir(exist_ok=True)
         _write_labels(folder / EXTRAS / LABELS_FILE, class_names)
 
@@ -64,30 +63,29 @@ def write_tf_serving(
 
 def write_triton(
     exported: str | os.PathLike,
-    repository: str | os.PathLike,
-    name: str,
+    base: str | os.PathLike,
     class_names: Sequence[str],
     *,
     max_batch: int = MAX_BATCH,
 ) -> pathlib.Path:
-    """Copies an ONNX file into a Triton model repository as NAME/N.
+    """Copies an ONNX file into a Triton model repository as BASE/N.
 
-    NAME/config.pbtxt says what it takes and gives, and that requests are
-    batched if its batch is dynamic; NAME/labels.txt names the classes. Both
+    BASE/config.pbtxt says what it takes and gives, and that requests are
+    batched if its batch is dynamic; BASE/labels.txt names the classes. Both
     hold for all versions, so that they are never changed.
 
     Args:
       exported: an ONNX file with its weights inside.
-      repository: the folder of models.
-      name: the model's; what clients ask for.
+      base: the model's folder in the repository; its name is what clients ask
+        for.
       class_names: of the classes.
       max_batch: images that Triton computes on at once.
 
     Returns:
-      NAME/N/model.onnx.
+      BASE/N/model.onnx.
 
     Raises:
-      FileExistsError: NAME has other settings or classes.
+      FileExistsError: BASE has other settings or classes.
       OSError: there is no such file, or no room.
       untrusted.DamagedError: the file is damaged.
       ValueError: its weights are in other files, or `max_batch` is below 1.
@@ -95,8 +93,9 @@ def write_triton(
     if max_batch < 1:
         raise ValueError(f"max_batch={max_batch} must be at least 1.")
     exported = pathlib.Path(exported)
+    base = pathlib.Path(base)
+    name = base.absolute().name
     config = make_triton_config(exported, name, max_batch, len(class_names))
-    base = pathlib.Path(repository) / name
 
     def fill(folder):
         folder.mkdir()

@@ -49,7 +49,9 @@ class Plan:
         if self.folder is not None:
             return self.folder / f"{TABLE}{suffix}"
         (target,) = self.targets
-        if not target.row.suffix:
+        if target.row.layout:  # Only versions belong into the folder.
+            return target.path.with_name(f"{target.path.name}.{TABLE}{suffix}")
+        if target.row.names_folder:
             return target.path / f"{TABLE}{suffix}"
         return target.path.with_suffix(f".{TABLE}{suffix}")
 
@@ -75,22 +77,26 @@ def make_plan(
         packages = (*row.runtime, *row.writers)
         extras.require(f"Files of the format {name}", *packages)
     (name, precision), more = pairs[0], pairs[1:]
-    suffix = formats.FORMATS[name].suffix
-    if not more and suffix in ("", output.suffix):
+    row = formats.FORMATS[name]
+    if not more and (row.names_folder or row.suffix == output.suffix):
         return Plan((Target(name, precision, output),), None)
     if output.suffix in formats.SUFFIXES:
         raise ValueError(
-            f"{output} must end in {suffix} or be a folder's name."
+            f"{output} must end in {row.suffix} or be a folder's name."
             if not more
             else f"{output} must be a folder's name for "
             f"{words.count(len(pairs), 'file')}."
         )
-    targets = []
-    for name, precision in pairs:
-        suffix = formats.FORMATS[name].suffix
-        path = output / (f"{precision}{suffix}" if suffix else name)
-        targets.append(Target(name, precision, path))
+    targets = [Target(a, b, output / _name(a, b)) for a, b in pairs]
     return Plan(tuple(targets), output)
+
+
+def _name(name, precision):
+    """Returns the name of one of several outputs."""
+    row = formats.FORMATS[name]
+    if not row.names_folder:
+        return f"{precision}{row.suffix}"
+    return name if precision == "float32" else f"{name}_{precision}"
 
 
 def _list_pairs(names, precisions):

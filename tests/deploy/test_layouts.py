@@ -79,7 +79,7 @@ def parse_config(text):
 @pytest.mark.parametrize("batch", ["N", 4])
 def test_a_triton_config_is_what_its_definition_says(tmp_path, batch):
     path = write_onnx(tmp_path / "net.onnx", batch, name='im"äges')
-    written = layouts.write_triton(path, tmp_path / "models", "net", NAMES)
+    written = layouts.write_triton(path, tmp_path / "models" / "net", NAMES)
     folder = tmp_path / "models" / "net"
     assert written == folder / "1" / "model.onnx"
     assert written.read_bytes() == path.read_bytes()
@@ -107,11 +107,11 @@ def test_a_triton_config_is_what_its_definition_says(tmp_path, batch):
 def test_a_second_version_goes_beside_the_first_if_it_is_alike(tmp_path):
     path = write_onnx(tmp_path / "net.onnx")
     for number in (1, 2):
-        found = layouts.write_triton(path, tmp_path, "net", NAMES)
+        found = layouts.write_triton(path, tmp_path / "net", NAMES)
         assert found == tmp_path / "net" / str(number) / "model.onnx"
     for names, batch in ((NAMES[::-1], 32), (NAMES, 8)):
         with pytest.raises(FileExistsError, match="other|not that of"):
-            layouts.write_triton(path, tmp_path, "net", names, max_batch=batch)
+            layouts.write_triton(path, tmp_path / "net", names, max_batch=batch)
     assert {p.name for p in (tmp_path / "net").iterdir()} == {
         "1",
         "2",
@@ -129,9 +129,7 @@ def test_what_triton_cannot_serve_is_refused_and_leaves_nothing(tmp_path):
     }
     for path, message in cases.items():
         with pytest.raises(ValueError, match=message):
-            layouts.write_triton(path, tmp_path / "models", "net", NAMES)
+            layouts.write_triton(path, tmp_path / "models" / "net", NAMES)
     with pytest.raises(ValueError, match="max_batch=0 must be at least 1"):
-        layouts.write_triton(
-            bad, tmp_path / "models", "net", NAMES, max_batch=0
-        )
+        layouts.write_triton(bad, tmp_path / "models/net", NAMES, max_batch=0)
     assert not (tmp_path / "models").exists()
