@@ -9,17 +9,20 @@ are inside, too. Each is scored on held-out images, a run's own or those of
 --dataset, beside the Keras network, and timed on this machine.
 """
 
+import os
 import typing
 
 from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.deploy import formats, plan as plan_lib
-from efficientnet_tf.utils import tables, words
+from efficientnet_tf.utils import run_folder, tables, words
 from efficientnet_tf.weights import catalog
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.commands import held_out
+
+NO_DATASET = "none"
 
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
@@ -43,7 +46,7 @@ DATASET = flags.DEFINE_string(
     "dataset",
     None,
     "A TFDS name, folder:PATH or records:PATH to score on and to calibrate "
-    "with; by default a run's own.",
+    f"with, or {NO_DATASET}; by default a run's own.",
 )
 SPLIT = flags.DEFINE_string(
     "split", "validation", "What of --dataset to score on."
@@ -81,11 +84,12 @@ def main(_: list[str]) -> None:
         "deep_pixels": DEEP_PIXELS.value,
     }
     shared.check_classifier(MODEL.value, weights, WORKDIR.value, **reading)
-    if DATASET.value:
+    if DATASET.value not in (None, NO_DATASET):
         shared.check_dataset(DATASET.value)
     plan = plan_lib.make_plan(OUTPUT.value, FORMAT.value, PRECISION.value)
+    plan_lib.check_paths(plan)
     quantizes = any(target.precision == "int8" for target in plan.targets)
-    if quantizes and not (WORKDIR.value or DATASET.value):
+    if quantizes and not _knows_images():
         raise ValueError(
             "--precision=int8 needs images for calibration: --dataset, and "
             "--calibration_split."
@@ -107,8 +111,8 @@ def _export(classifier, plan, quantizes):
     facts = {"network": WORKDIR.value or MODEL.value}
     if found is None:
         logging.warning(
-            "Without --dataset, accuracy is not measured, only whether float32 "
-            "files do what the Keras network does."
+            "Without images, accuracy is not measured, only whether float32 "
+            "files do what the Keras network does; --dataset names some."
         )
     else:
         facts |= {"dataset": found.dataset, "split": found.split}
@@ -142,13 +146,22 @@ def _export(classifier, plan, quantizes):
 def _find_images() -> "held_out.Images | None":
     from efficientnet_tf.commands import held_out
 
+    if not _knows_images():
+        return None
     if DATASET.value:
         return held_out.of_dataset(
             DATASET.value, SPLIT.value, CALIBRATION_SPLIT.value, DATA_DIR.value
         )
-    if WORKDIR.value:
-        return held_out.of_run(WORKDIR.value, DATA_DIR.value)
-    return None
+    return held_out.of_run(WORKDIR.value, DATA_DIR.value)
+
+
+def _knows_images():
+    """Whether there are images to score on; those of a run, by its config."""
+    if DATASET.value:
+        return DATASET.value != NO_DATASET
+    return bool(WORKDIR.value) and os.path.exists(
+        os.path.join(WORKDIR.value, run_folder.CONFIG_FILE)
+    )
 
 
 def _make_held(classifier, found):

@@ -17,7 +17,6 @@ from efficientnet_tf.deploy import (
     layouts,
     plan as plan_lib,
     sample_files,
-    saved_model,
     scorecard,
     source as source_lib,
 )
@@ -104,11 +103,7 @@ def _check(plan, calibration):
                 raise ValueError(
                     f"{target.format} in int8 needs images for calibration."
                 )
-    for target in plan.targets:
-        if not target.row.names_folder and target.path.is_dir():
-            raise FileExistsError(f"{target.path} is a folder.")
-        if target.row.names_folder and not target.row.layout:
-            saved_model.check_replaceable(target.path)
+    plan_lib.check_paths(plan)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,13 @@ from types import ModuleType
 from absl import logging
 
 from efficientnet_tf.deploy import formats
-from efficientnet_tf.utils import configs, extras, words
+from efficientnet_tf.utils import (
+    configs,
+    extras,
+    files,
+    run_folder,
+    words,
+)
 
 # The table's files, in a folder; beside one file they begin with its name.
 TABLE = "exports"
@@ -54,6 +60,34 @@ class Plan:
         if target.row.names_folder:
             return target.path / f"{TABLE}{suffix}"
         return target.path.with_suffix(f".{TABLE}{suffix}")
+
+
+def check_paths(plan: Plan) -> None:
+    """Checks that everything can be written where it is to be.
+
+    Raises:
+      OSError: something else is there.
+    """
+    if plan.folder is not None:
+        files.check_folder(plan.folder)
+    for target in plan.targets:
+        if not target.row.names_folder and target.path.is_dir():
+            raise FileExistsError(f"{target.path} is a folder.")
+        if target.row.names_folder and not target.row.layout:
+            check_replaceable(target.path)
+        files.check_folder(target.path.parent)
+
+
+def check_replaceable(directory: pathlib.Path) -> None:
+    """Raises FileExistsError if a folder holds anything but a SavedModel."""
+    files.check_folder(directory)
+    if not directory.exists() or not any(directory.iterdir()):
+        return
+    if not (directory / run_folder.SAVED_MODEL_FILE).exists():
+        raise FileExistsError(
+            f"{directory} holds something other than a SavedModel; choose "
+            "another folder."
+        )
 
 
 def make_plan(
