@@ -21,7 +21,13 @@ from efficientnet_tf.commands import (
     summary,
 )
 from efficientnet_tf.deploy import formats
-from efficientnet_tf.utils import addresses, extras, run_folder, words
+from efficientnet_tf.utils import (
+    addresses,
+    extras,
+    run_folder,
+    watchdog,
+    words,
+)
 from efficientnet_tf.weights import catalog
 
 CLASSIFIER = flags.DEFINE_string(
@@ -138,14 +144,12 @@ def _bind(folder):
     return server.bind(folder, PORT.value)
 
 
-def _serve(server, address):
-    """Serves until Ctrl-C, which is the usual end and no fault."""
+def _serve(bound, address):
+    from efficientnet_tf.deploy.demo import server
+
     program.print_error(f"serving at {address}; Ctrl-C ends it.")
-    with server:
-        try:
-            server.serve_forever()
-        except KeyboardInterrupt:
-            pass
+    with watchdog.guarded():
+        server.serve(bound)
 
 
 if __name__ == "__main__":

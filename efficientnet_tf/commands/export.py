@@ -1,4 +1,4 @@
-r"""Writes a classifier for phones, browsers, servers and CPUs, and measures it.
+r"""Writes a classifier for other runtimes, and measures each file.
 
 efficientnet export --model=efficientnet_lite0 --output=/tmp/lite0
 efficientnet export --workdir=RUN --format=litert,onnx,openvino \
@@ -9,17 +9,20 @@ are inside, too. Each is scored on held-out images, a run's own or those of
 --dataset, beside the Keras network, and timed on this machine.
 """
 
+import os
 import typing
 
 from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.deploy import formats, plan as plan_lib
-from efficientnet_tf.utils import tables, words
+from efficientnet_tf.utils import run_folder, tables, words
 from efficientnet_tf.weights import catalog
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.commands import held_out
+
+NO_DATASET = "none"
 
 WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
@@ -43,7 +46,7 @@ DATASET = flags.DEFINE_string(
     "dataset",
     None,
     "A TFDS name, folder:PATH or records:PATH to score on and to calibrate "
-    "with; by default a run's own.",
+    f"with, or {NO_DATASET}; by default a run's own.",
 )
 SPLIT = flags.DEFINE_string(
     "split", "validation", "What of --dataset to score on."
@@ -66,8 +69,8 @@ BATCH_SIZE = flags.DEFINE_integer(
 ACTIVATION_MAP = flags.DEFINE_bool(
     "activation_map",
     False,
-    "Files of litert, onnx and openvino also give what speaks for each class at "
-    "each place: activation_map [N, h, w, classes].",
+    "Files of litert, onnx, openvino and triton also give what speaks for each "
+    "class at each place: activation_map [N, h, w, classes].",
 )
 MAX_LOSS = flags.DEFINE_float(
     "max_loss",
@@ -87,7 +90,7 @@ def main(_: list[str]) -> None:
         "deep_pixels": DEEP_PIXELS.value,
     }
     shared.check_classifier(MODEL.value, weights, WORKDIR.value, **reading)
-    if DATASET.value:
+    if DATASET.value not in (None, NO_DATASET):
         shared.check_dataset(DATASET.value)
     plan = plan_lib.make_plan(
         OUTPUT.value,
@@ -95,8 +98,9 @@ def main(_: list[str]) -> None:
         PRECISION.value,
         activation_map=ACTIVATION_MAP.value,
     )
+    plan_lib.check_paths(plan)
     quantizes = any(target.precision == "int8" for target in plan.targets)
-    if quantizes and not (WORKDIR.value or DATASET.value):
+    if quantizes and not _knows_images():
         raise ValueError(
             "--precision=int8 needs images for calibration: --dataset, and "
             "--calibration_split."
@@ -118,8 +122,8 @@ def _export(classifier, plan, quantizes):
     facts = {"network": WORKDIR.value or MODEL.value}
     if found is None:
         logging.warning(
-            "Without --dataset, accuracy is not measured, only whether float32 "
-            "files do what the Keras network does."
+            "Without images, accuracy is not measured, only whether float32 "
+            "files do what the Keras network does; --dataset names some."
         )
     else:
         facts |= {"dataset": found.dataset, "split": found.split}
@@ -153,13 +157,22 @@ def _export(classifier, plan, quantizes):
 def _find_images() -> "held_out.Images | None":
     from efficientnet_tf.commands import held_out
 
+    if not _knows_images():
+        return None
     if DATASET.value:
         return held_out.of_dataset(
             DATASET.value, SPLIT.value, CALIBRATION_SPLIT.value, DATA_DIR.value
         )
-    if WORKDIR.value:
-        return held_out.of_run(WORKDIR.value, DATA_DIR.value)
-    return None
+    return held_out.of_run(WORKDIR.value, DATA_DIR.value)
+
+
+def _knows_images():
+    """Whether there are images to score on; those of a run, by its config."""
+    if DATASET.value:
+        return DATASET.value != NO_DATASET
+    return bool(WORKDIR.value) and os.path.exists(
+        os.path.join(WORKDIR.value, run_folder.CONFIG_FILE)
+    )
 
 
 def _make_held(classifier, found):

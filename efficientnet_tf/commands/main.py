@@ -19,6 +19,7 @@ COMMANDS = (
     "evaluate",
     "export",
     "demo",
+    "serve",
     "convert",
     "prepare",
     "grid",

@@ -152,11 +152,7 @@ def decode_file(
     data: bytes, path: str | os.PathLike, deep_pixels: str | None = None
 ) -> tf.Tensor:
     """Decodes what `read_image` reads: the content of the file `path`."""
-    if not data:
-        raise OSError(f"{path} is empty.")
-    scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 0
-    if scans > _MOST_SCANS + len(data) // _SCAN_BYTES and b"\xff\xc2" in data:
-        raise OSError(f"{path} is a JPEG of {scans:,} scans, far too many.")
+    check_file(data, path)
     try:
         header = headers.read_header(tf.constant(data))
         by_tensorflow = header.exact & (header.kind != formats.GIF)
@@ -172,6 +168,15 @@ def decode_file(
         raise OSError(f"{path} is a damaged or truncated {kind}.") from None
     except ValueError as error:
         raise OSError(f"{path} {error}.") from None
+
+
+def check_file(data: bytes, path: str | os.PathLike) -> None:
+    """Raises OSError for a file that is empty, or takes far too long."""
+    if not data:
+        raise OSError(f"{path} is empty.")
+    scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 0
+    if scans > _MOST_SCANS + len(data) // _SCAN_BYTES and b"\xff\xc2" in data:
+        raise OSError(f"{path} is a JPEG of {scans:,} scans, far too many.")
 
 
 def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:

@@ -41,6 +41,10 @@ _STRIP_PIXELS = 2**22
 _BITS_PER_SAMPLE = 258
 
 
+class TooLargeError(ValueError):
+    """An image of more pixels than are decoded."""
+
+
 def decode(data: bytes, deep_pixels: str | None = None) -> np.ndarray:
     """Decodes the bytes of a file to upright uint8 [H, W, 3].
 
@@ -60,6 +64,19 @@ def decode(data: bytes, deep_pixels: str | None = None) -> np.ndarray:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
     return _to_rgb(image, kind or image.format, deep, deep_pixels)
+
+
+def read_size(data: bytes) -> tuple[int, int]:
+    """Returns the width and height that a file's header says.
+
+    Raises:
+      TooLargeError: so many pixels are not decoded.
+      ValueError: as from `decode`.
+    """
+    kind = formats.identify(data[: formats.MAGIC_BYTES])
+    if kind == "HEIC":
+        _register_heif()
+    return _open(data, kind)[0].size
 
 
 def read_orientation(data: bytes) -> np.int32:
@@ -113,7 +130,7 @@ def _open(data, kind):
     wide |= kind == "WebP" or (kind == "PNG" and data[24] == 16)
     limit = formats.MOST_WIDE_PIXELS if wide else formats.MOST_PIXELS
     if image.width * image.height > limit:
-        raise ValueError(_say_large(kind, image.width * image.height, limit))
+        raise TooLargeError(_say_large(kind, image.width * image.height, limit))
     return image, deep
 
 
@@ -129,9 +146,10 @@ def _explained(kind):
         except Image.DecompressionBombError as error:
             count = re.search(r"\d+", str(error))
             pixels = int(count[0]) if count else formats.MOST_PIXELS + 1
-            raise ValueError(
-                _say_large(kind, pixels, formats.MOST_PIXELS)
-            ) from None
+            # Pillow's limit is twice what it warns at; a program may lower it.
+            limit = 2 * (Image.MAX_IMAGE_PIXELS or formats.MOST_PIXELS)
+            limit = min(limit, formats.MOST_PIXELS)
+            raise TooLargeError(_say_large(kind, pixels, limit)) from None
         # Pillow's plugins raise what they like on damaged files.
         except Exception as error:
             reason = str(error).strip().split("\n")[0] or type(error).__name__

@@ -14,9 +14,9 @@ from absl import logging
 
 from efficientnet_tf.deploy import (
     converters,
+    layouts,
     plan as plan_lib,
     sample_files,
-    saved_model,
     scorecard,
     source as source_lib,
 )
@@ -92,7 +92,7 @@ def export(
         lossy = [row for row in rows if row.get("loss", 0) * 100 > max_loss]
         for target, path in written.items():
             if not any(row["file"] == target.path.name for row in lossy):
-                _publish(target, path)
+                _publish(target, path, classifier.class_names)
     _write_table(plan, classifier, rows, facts)
     if lossy:
         raise TooLossyError(_explain_loss(lossy, max_loss, plan))
@@ -106,11 +106,7 @@ def _check(plan, calibration):
                 raise ValueError(
                     f"{target.format} in int8 needs images for calibration."
                 )
-    for target in plan.targets:
-        if target.row.suffix and target.path.is_dir():
-            raise FileExistsError(f"{target.path} is a folder.")
-        if not target.row.suffix:
-            saved_model.check_replaceable(target.path)
+    plan_lib.check_paths(plan)
 
 
 @contextlib.contextmanager
@@ -210,7 +206,10 @@ def check_equal(
             )
 
 
-def _publish(target, path):
+def _publish(target, path, class_names):
+    if target.row.layout:
+        getattr(layouts, target.row.layout)(path, target.path, class_names)
+        return
     for suffix in target.row.companions:
         os.replace(path.with_suffix(suffix), target.path.with_suffix(suffix))
     with files.atomic(target.path) as temporary:

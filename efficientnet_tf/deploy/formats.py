@@ -7,7 +7,6 @@ import pathlib
 from types import ModuleType
 
 from efficientnet_tf.utils import extras, run_folder, untrusted, words
-from efficientnet_tf.weights import tensorflow_files
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
@@ -26,6 +25,8 @@ class Format:
       batch_size: that its files take by default; None: any.
       companions: suffixes of the files that go with the one.
       has_map: whether its files can have the activation map as an output.
+      layout: the function of `layouts` that copies what was written into a
+        folder of versions; "" for none.
     """
 
     name: str
@@ -37,6 +38,12 @@ class Format:
     batch_size: int | None = None
     companions: tuple[str, ...] = ()
     has_map: bool = False
+    layout: str = ""
+
+    @property
+    def names_folder(self) -> bool:
+        """Whether a user names a folder, not a file."""
+        return bool(self.layout) or not self.suffix
 
     def load_module(self, *packages: str) -> ModuleType:
         """Returns the format's module, if packages are installed.
@@ -82,16 +89,27 @@ FORMATS = {
             companions=(".bin",),
             has_map=True,
         ),
+        Format("tf_serving", "saved_model", "", layout="write_tf_serving"),
+        Format(
+            "triton",
+            "onnx",
+            ".onnx",
+            ("float32", "float16", "int8"),
+            runtime=("onnxruntime",),
+            writers=("onnx", "tf2onnx"),
+            has_map=True,
+            layout="write_triton",
+        ),
     )
 }
-SUFFIXES = {row.suffix: row for row in FORMATS.values() if row.suffix}
+SUFFIXES = {row.suffix: row for row in FORMATS.values() if not row.names_folder}
 
 
 def find(path: str | os.PathLike) -> pathlib.Path:
     """Returns the run, SavedModel or file that a path names.
 
     Args:
-      path: one of these, or a folder with one such file.
+      path: one of these, or a folder with one such file or with versions.
 
     Raises:
       OSError: there is none, or several.
@@ -110,6 +128,9 @@ def find(path: str | os.PathLike) -> pathlib.Path:
         return path
     if is_run(path) or is_saved_model(path):
         return path
+    versions = [each for each in path.iterdir() if each.name.isdecimal()]
+    if versions:  # Of a served model.
+        return find(max(versions, key=lambda version: int(version.name)))
     found = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
     if len(found) == 1:
         return found[0]
@@ -131,4 +152,4 @@ def is_run(folder: pathlib.Path) -> bool:
 
 def is_saved_model(folder: pathlib.Path) -> bool:
     """Whether a folder is a SavedModel."""
-    return (folder / tensorflow_files.SAVED_MODEL_FILE).exists()
+    return (folder / run_folder.SAVED_MODEL_FILE).exists()

@@ -9,7 +9,13 @@ from types import ModuleType
 from absl import logging
 
 from efficientnet_tf.deploy import formats
-from efficientnet_tf.utils import configs, extras, words
+from efficientnet_tf.utils import (
+    configs,
+    extras,
+    files,
+    run_folder,
+    words,
+)
 
 # The table's files, in a folder; beside one file they begin with its name.
 TABLE = "exports"
@@ -51,9 +57,39 @@ class Plan:
         if self.folder is not None:
             return self.folder / f"{TABLE}{suffix}"
         (target,) = self.targets
-        if not target.row.suffix:
+        if target.row.layout:  # Only versions belong into the folder.
+            return target.path.with_name(f"{target.path.name}.{TABLE}{suffix}")
+        if target.row.names_folder:
             return target.path / f"{TABLE}{suffix}"
         return target.path.with_suffix(f".{TABLE}{suffix}")
+
+
+def check_paths(plan: Plan) -> None:
+    """Checks that everything can be written where it is to be.
+
+    Raises:
+      OSError: something else is there.
+    """
+    if plan.folder is not None:
+        files.check_folder(plan.folder)
+    for target in plan.targets:
+        if not target.row.names_folder and target.path.is_dir():
+            raise FileExistsError(f"{target.path} is a folder.")
+        if target.row.names_folder and not target.row.layout:
+            check_replaceable(target.path)
+        files.check_folder(target.path.parent)
+
+
+def check_replaceable(directory: pathlib.Path) -> None:
+    """Raises FileExistsError if a folder holds anything but a SavedModel."""
+    files.check_folder(directory)
+    if not directory.exists() or not any(directory.iterdir()):
+        return
+    if not (directory / run_folder.SAVED_MODEL_FILE).exists():
+        raise FileExistsError(
+            f"{directory} holds something other than a SavedModel; choose "
+            "another folder."
+        )
 
 
 def make_plan(
@@ -83,22 +119,18 @@ def make_plan(
         packages = (*row.runtime, *row.writers)
         extras.require(f"Files of the format {name}", *packages)
     (name, precision), more = pairs[0], pairs[1:]
-    suffix = formats.FORMATS[name].suffix
-    if not more and suffix in ("", output.suffix):
+    row = formats.FORMATS[name]
+    if not more and (row.names_folder or row.suffix == output.suffix):
         target = Target(name, precision, output)
         return Plan((target,), None, activation_map)
     if output.suffix in formats.SUFFIXES:
         raise ValueError(
-            f"{output} must end in {suffix} or be a folder's name."
+            f"{output} must end in {row.suffix} or be a folder's name."
             if not more
             else f"{output} must be a folder's name for "
             f"{words.count(len(pairs), 'file')}."
         )
-    targets = []
-    for name, precision in pairs:
-        suffix = formats.FORMATS[name].suffix
-        path = output / (f"{precision}{suffix}" if suffix else name)
-        targets.append(Target(name, precision, path))
+    targets = [Target(a, b, output / _name(a, b)) for a, b in pairs]
     return Plan(tuple(targets), output, activation_map)
 
 
@@ -110,6 +142,14 @@ def _check_map(names):
                 f"{name} has no activation map as a second output; these have: "
                 f"{', '.join(have)}."
             )
+
+
+def _name(name, precision):
+    """Returns the name of one of several outputs."""
+    row = formats.FORMATS[name]
+    if not row.names_folder:
+        return f"{precision}{row.suffix}"
+    return name if precision == "float32" else f"{name}_{precision}"
 
 
 def _list_pairs(names, precisions):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import decoding
-from efficientnet_tf.deploy import metadata, sample_files
+from efficientnet_tf.deploy import metadata, plan, sample_files
 from efficientnet_tf.inference import classifier as classifier_lib, signatures
 from efficientnet_tf.utils import documents, files, run_folder, untrusted
 
@@ -45,7 +45,7 @@ def export_saved_model(
       FileExistsError: the folder holds something else.
       RuntimeError: that difference is above 1e-4; nothing is written.
     """
-    check_replaceable(pathlib.Path(directory))
+    plan.check_replaceable(pathlib.Path(directory))
     with files.atomic(pathlib.Path(directory)) as temporary:
         _write(classifier, temporary)
         differences = _compare(classifier, temporary)
@@ -97,18 +97,6 @@ def load(directory: str | os.PathLike) -> classifier_lib.Classifier:
             f"{path.name} names {classes} classes."
         )
     return classifier_lib.Classifier(network, **settings)
-
-
-def check_replaceable(directory: pathlib.Path) -> None:
-    """Raises FileExistsError if a folder holds anything but a SavedModel."""
-    files.check_folder(directory)
-    if not directory.exists() or not any(directory.iterdir()):
-        return
-    if not (directory / "saved_model.pb").exists():
-        raise FileExistsError(
-            f"{directory} holds something other than a SavedModel; choose "
-            "another folder."
-        )
 
 
 def _write(classifier, path):

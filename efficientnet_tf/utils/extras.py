@@ -4,10 +4,12 @@ import importlib.util
 
 _TRANSFER = '"efficientnet-tf[transfer]"'
 _DEPLOY = '"efficientnet-tf[deploy]"'
+_SERVE = '"efficientnet-tf[serve]"'
 
 # Import name -> what `pip install` needs to bring it.
 _INSTALLS = {
     "ai_edge_litert": _DEPLOY,
+    "aiohttp": _SERVE,
     "jax": "jax",
     "matplotlib": _TRANSFER,
     "nncf": _DEPLOY,
@@ -15,6 +17,7 @@ _INSTALLS = {
     "onnxruntime": _DEPLOY,
     "openvino": _DEPLOY,
     "optuna": _TRANSFER,
+    "prometheus_client": _SERVE,
     "scipy": _TRANSFER,
     "sklearn": _TRANSFER,
     "tensorboard": _TRANSFER,

@@ -24,6 +24,7 @@ RESULTS_FILE = "results.jsonl"
 METRICS_FILE = "metrics.jsonl"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
+SAVED_MODEL_FILE = "saved_model.pb"  # In place of it, of other origin.
 SETTINGS_FILE = "classifier.json"  # Its classes and image preparation.
 EXAMPLES = "examples"  # A few images that the run was scored on.
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from efficientnet_tf.utils import untrusted
+from efficientnet_tf.utils import run_folder, untrusted
 from efficientnet_tf.weights import checkpoint_index
 
 EMA_SUFFIX = "/ExponentialMovingAverage"
-SAVED_MODEL_FILE = "saved_model.pb"
+SAVED_MODEL_FILE = run_folder.SAVED_MODEL_FILE
 
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"

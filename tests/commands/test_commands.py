@@ -174,6 +174,51 @@ CASES = {
         "A worker needs --dispatcher=HOST:PORT, and only it; got "
         "--role=worker and no --dispatcher",
     ),
+    "server: of nothing": (
+        ["serve"],
+        2,
+        "Pass one of --classifier, --workdir and --model.",
+    ),
+    "server: of two things": (
+        ["serve", LITE0, "--classifier={tmp}/model"],
+        2,
+        "Pass one of --model .*, --workdir and --classifier.",
+    ),
+    "server: of a missing file": (
+        ["serve", "--classifier={tmp}/nothing"],
+        1,
+        "There is no file or folder {tmp}/nothing.",
+    ),
+    "server: empty batches": (
+        ["serve", "--classifier={tmp}/model", "--max_batch=0"],
+        2,
+        "max_batch=0 must be between 1 and 1024.",
+    ),
+    "server: a queue below a batch": (
+        ["serve", "--classifier={tmp}/model", "--max_queue=3"],
+        2,
+        "max_queue=3 must be at least max_batch=32.",
+    ),
+    "server: no time": (
+        ["serve", LITE0, "--timeout_seconds=0"],
+        2,
+        "timeout_seconds=0.0 must be above 0 and at most 3600.",
+    ),
+    "server: a name for no path": (
+        ["serve", LITE0, "--name=a/b"],
+        2,
+        "name='a/b' must be of letters, digits, '_', '.' and '-', at most 1",
+    ),
+    "server: a port too high": (
+        ["serve", LITE0, "--port=65536"],
+        2,
+        "flag --port=65536",
+    ),
+    "server: another machine's address": (
+        ["serve", LITE0, "--weights=none", "--host=192.0.2.1"],
+        1,
+        "Port 8000 of 192.0.2.1 cannot be used: Cannot assign requested addr",
+    ),
     "random weights for a linear classifier": (
         [*DIGITS, "--model=vit", "--weights=none", "--recipe=linear"],
         2,
@@ -403,7 +448,7 @@ CASES = {
             "--resolution=64",
         ],
         2,
-        "--resolution=64 goes with --model; a run has its own",
+        "--resolution=64 goes with --model; what is trained has its own",
     ),
     "evaluation on other classes": (
         [
@@ -460,33 +505,55 @@ CASES = {
             "{tmp}/cmyk.jpg",
         ],
         2,
-        "--deep_pixels=full goes with --model; a run has its own",
+        "--deep_pixels=full goes with --model; what is trained has its own",
     ),
     "16 bits scaled in an unknown way": (
         ["evaluate", LITE0, "--deep_pixels=ful"],
         2,
         "Unknown deep_pixels 'ful'; .* Did you mean 'full'",
     ),
-    "16 bits where no file is decoded": (
-        [
-            "export",
-            LITE0,
-            "--format=keras",
-            "--deep_pixels=full",
-            "--output={tmp}/x.keras",
-        ],
-        2,
-        "without effect for --format=keras, which decodes no files",
-    ),
     "export in an unknown format": (
         ["export", LITE0, "--format=kears", "--output={tmp}/x.keras"],
         2,
         "Unknown format 'kears'; choose one of .*Did you mean 'keras'?",
     ),
-    "export to Keras under another name": (
-        ["export", LITE0, "--format=keras", "--output={tmp}/x"],
+    "export to a file of another kind": (
+        ["export", LITE0, "--format=keras", "--output={tmp}/x.onnx"],
         2,
-        "--output={tmp}/x must end in .keras for --format=keras.",
+        "{tmp}/x.onnx must end in .keras or be a folder's name",
+    ),
+    "export in an unknown precision": (
+        ["export", LITE0, "--format=onnx", "--precision=int4"]
+        + ["--output={tmp}/x.onnx"],
+        2,
+        "Unknown precision 'int4'; choose one of .*Did you mean 'int8'?",
+    ),
+    "export in a precision that a format lacks": (
+        ["export", LITE0, "--format=onnx", "--precision=bfloat16"]
+        + ["--output={tmp}/x.onnx"],
+        2,
+        "onnx has no bfloat16; choose from float32, float16, int8.",
+    ),
+    "int8 without images": (
+        ["export", LITE0, "--format=litert", "--precision=int8"]
+        + ["--output={tmp}/x.tflite"],
+        2,
+        "--precision=int8 needs images for calibration: --dataset",
+    ),
+    "a classifier of no known kind": (
+        ["predict", "--classifier={tmp}/cut.jpg", "{tmp}/cmyk.jpg"],
+        2,
+        "{tmp}/cut.jpg ends in none of .keras, .tflite, .onnx, .xml",
+    ),
+    "a classifier that is not there": (
+        ["predict", "--classifier={tmp}/no.tflite", "{tmp}/cmyk.jpg"],
+        1,
+        "There is no file or folder {tmp}/no.tflite",
+    ),
+    "a classifier beside a network": (
+        ["predict", LITE0, "--classifier={tmp}/model", "{tmp}/cmyk.jpg"],
+        2,
+        "Pass one of --model .and --weights., --workdir and --classifier",
     ),
     "converted under a wrong name": (
         ["convert", LITE0, "--source=imagenet", "--output={tmp}/a.h5"],
@@ -542,7 +609,7 @@ CASES = {
         ["export", "--workdir={tmp}/model", "--normalization=lite"]
         + ["--output={tmp}/exported"],
         2,
-        "--normalization=lite goes with --model; a run has its own",
+        "--normalization=lite goes with --model; what is trained has its own",
     ),
     "grid with an unknown source family": (
         [*GRID, "--source_family=lukas"],

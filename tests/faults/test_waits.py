@@ -149,3 +149,18 @@ def test_each_step_among_workers_but_the_first_has_a_limit():
     watch.on_train_batch_begin(3)
     assert waits.pending()[0].limit == pytest.approx(50, abs=1)
     watch.on_train_batch_end(3)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_bound_port_is_taken_once_somebody_listens(host):
+    try:
+        bound = addresses.bind(host, 0)
+    except OSError:
+        pytest.skip(f"this machine has no {host}")
+    with bound:
+        url = addresses.to_url(bound)
+        port = bound.getsockname()[1]
+        assert url == f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        bound.listen()
+        with pytest.raises(OSError, match=f"Port {port} of {host} cannot be"):
+            addresses.bind(host, port)

@@ -1,14 +1,18 @@
 """Serves the page's folder on this machine, with the headers for threads."""
 
-import errno
 import functools
 import http.server
 import os
+import signal
+import threading
 from typing import Any
 
 from absl import logging
 
+from efficientnet_tf.utils import addresses
+
 HOST = "127.0.0.1"
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # What a browser asks for before a page's threads may share memory.
 HEADERS = {
@@ -59,13 +63,32 @@ def bind(
       OSError: the port cannot be had.
     """
     handler = functools.partial(_Handler, directory=os.fspath(folder))
+    made = http.server.ThreadingHTTPServer(
+        (HOST, port), handler, bind_and_activate=False
+    )
+    made.socket.close()
+    made.socket = addresses.bind(HOST, port)
+    made.server_name, made.server_port = made.socket.getsockname()
     try:
-        return http.server.ThreadingHTTPServer((HOST, port), handler)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno == errno.EADDRINUSE:
-            reason = "another program listens there"
-        raise OSError(
-            f"Cannot serve at {HOST}:{port} ({reason}); choose another --port, "
-            "or 0 for any free one."
-        ) from None
+        with addresses.explained(made.socket):
+            made.server_activate()
+    except BaseException:
+        made.server_close()
+        raise
+    return made
+
+
+def serve(server: http.server.ThreadingHTTPServer) -> None:
+    """Serves until SIGTERM or SIGINT; call it in the main thread."""
+
+    def stop(*_):
+        # In another thread, since it waits for `serve_forever` to end.
+        threading.Thread(target=server.shutdown).start()
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        with server:
+            server.serve_forever()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

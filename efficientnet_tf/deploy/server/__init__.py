@@ -1,0 +1,4 @@
+"""A classifier behind HTTP: TF Serving's REST, Open Inference Protocol, curl.
+
+Others use `serving.serve` and `limits.Limits`.
+"""
