@@ -1,4 +1,4 @@
-r"""Writes a page that runs a classifier in the browser, with all it needs.
+r"""Writes a page that runs a classifier in the browser.
 
 efficientnet demo --workdir=RUN --output=site --serve
 efficientnet demo --model=efficientnet_lite0 --output=site cat.jpg dog.jpg
