@@ -2,9 +2,12 @@
 
 import base64
 import dataclasses
+import functools
 import http.server
 import io
 import json
+import os
+import signal
 import threading
 import time
 import urllib.error
@@ -355,6 +358,17 @@ def test_the_server_gives_out_the_folder_alone(served, folder):
     port = int(served.rstrip("/").rpartition(":")[2])
     with pytest.raises(OSError, match=f"Port {port} of 127.0.0.1 cannot be"):
         server.bind(folder, port)
+
+
+def test_a_signal_ends_the_server(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    bound = server.bind(tmp_path, 0)
+    kill = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
+    threading.Timer(0.2, kill).start()
+    server.serve(bound)
+    assert signal.getsignal(signal.SIGTERM) is before
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{bound.server_port}/")
 
 
 def test_packages_come_from_the_registry_that_is_named(tmp_path, monkeypatch):
