@@ -63,7 +63,6 @@ RUNS = {"litert": run_litert, "onnx": run_onnx, "openvino": run_openvino}
     ("name", "precision", "tolerance"),
     [
         *((name, "float32", 1e-4) for name in RUNS),
-        ("onnx", "float16", 0.1),
         ("litert", "int8", 3.0),
     ],
 )
