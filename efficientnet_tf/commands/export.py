@@ -66,6 +66,12 @@ BATCH_SIZE = flags.DEFINE_integer(
     1,
     4096,
 )
+ACTIVATION_MAP = flags.DEFINE_bool(
+    "activation_map",
+    False,
+    "Files of litert, onnx, openvino and triton also give what speaks for each "
+    "class at each place: activation_map [N, h, w, classes].",
+)
 MAX_LOSS = flags.DEFINE_float(
     "max_loss",
     plan_lib.MAX_LOSS,
@@ -86,7 +92,12 @@ def main(_: list[str]) -> None:
     shared.check_classifier(MODEL.value, weights, WORKDIR.value, **reading)
     if DATASET.value not in (None, NO_DATASET):
         shared.check_dataset(DATASET.value)
-    plan = plan_lib.make_plan(OUTPUT.value, FORMAT.value, PRECISION.value)
+    plan = plan_lib.make_plan(
+        OUTPUT.value,
+        FORMAT.value,
+        PRECISION.value,
+        activation_map=ACTIVATION_MAP.value,
+    )
     plan_lib.check_paths(plan)
     quantizes = any(target.precision == "int8" for target in plan.targets)
     if quantizes and not _knows_images():

@@ -18,6 +18,7 @@ COMMANDS = (
     "explain",
     "evaluate",
     "export",
+    "demo",
     "serve",
     "convert",
     "prepare",

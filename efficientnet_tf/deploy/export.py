@@ -72,7 +72,8 @@ def export(
       A row for Keras, then one for each file, as in the table's JSON.
 
     Raises:
-      ValueError: int8 without calibration images.
+      ValueError: int8 without calibration images, or a map is asked for that
+        the network's head does not have.
       OSError: the output holds something else, or cannot be written.
       RuntimeError: a float32 file differs from the Keras network by more than
         1e-4.
@@ -80,7 +81,9 @@ def export(
     """
     _check(plan, calibration)
     with _temporary_folder(plan) as folder:
-        source = source_lib.prepare(classifier, calibration)
+        source = source_lib.prepare(
+            classifier, calibration, activation_map=plan.activation_map
+        )
         written = {
             target: _write(classifier, source, target, folder, batch_size)
             for target in plan.targets
@@ -133,7 +136,13 @@ def _measure(classifier, written, held, progress):
     for target, path in written.items():
         with converters.silent():
             opened[target.path.name] = target.load_module().load(path)
-    _compare(written, opened)
+    check_equal(
+        classifier,
+        {
+            target.path.name: (opened[target.path.name], target.precision)
+            for target in written
+        },
+    )
     scores: dict[str, dict] = {name: {} for name in opened}
     if held is not None:
         logging.info("Scoring.")
@@ -167,25 +176,33 @@ def _measure(classifier, written, held, progress):
     return rows
 
 
-def _compare(written, opened):
-    """Raises RuntimeError if a float32 file is another function than Keras's.
+def check_equal(
+    reference: classifier_lib.Classifier,
+    opened: Mapping[str, tuple[classifier_lib.Classifier, str]],
+) -> None:
+    """Compares exported files with the Keras network on a few images.
 
-    Or if any file's output is not a number.
+    Args:
+      reference: the Keras network's.
+      opened: {name: (the file's classifier, its precision)}.
+
+    Raises:
+      RuntimeError: a float32 file is another function, or the output of any
+        is not a number.
     """
-    reference = opened[scorecard.REFERENCE]
     made = sample_files.make(reference.resolution)
     images = np.stack(
         [reference.preprocess(tf.constant(made[kind])) for kind in _COMPARED]
     )
     expected = np.asarray(reference.model.predict_on_batch(images))
-    for target in written:
-        found = opened[target.path.name].model.predict_on_batch(images)
-        difference = float(np.abs(np.asarray(found) - expected).max())
-        allowed = TOLERANCE if target.precision == "float32" else np.inf
+    for name, (classifier, precision) in opened.items():
+        found = np.asarray(classifier.model.predict_on_batch(images))
+        difference = float(np.abs(found - expected).max())
+        allowed = TOLERANCE if precision == "float32" else np.inf
         if not difference <= allowed:  # As it stands, NaN is too large.
             raise RuntimeError(
-                f"{target.path.name} differs from the Keras network by "
-                f"{difference:.2g}; nothing is written."
+                f"{name} differs from the Keras network by {difference:.2g}; "
+                "nothing is written."
             )
 
 

@@ -24,6 +24,7 @@ class Format:
       writers: further packages that write it.
       batch_size: that its files take by default; None: any.
       companions: suffixes of the files that go with the one.
+      has_map: whether its files can have the activation map as an output.
       layout: the function of `layouts` that copies what was written into a
         folder of versions; "" for none.
     """
@@ -36,6 +37,7 @@ class Format:
     writers: tuple[str, ...] = ()
     batch_size: int | None = None
     companions: tuple[str, ...] = ()
+    has_map: bool = False
     layout: str = ""
 
     @property
@@ -66,6 +68,7 @@ FORMATS = {
             runtime=("ai_edge_litert",),
             # Phones and browsers look at one image at a time.
             batch_size=1,
+            has_map=True,
         ),
         Format(
             "onnx",
@@ -74,6 +77,7 @@ FORMATS = {
             ("float32", "float16", "int8"),
             runtime=("onnxruntime",),
             writers=("onnx", "tf2onnx"),
+            has_map=True,
         ),
         Format(
             "openvino",
@@ -83,6 +87,7 @@ FORMATS = {
             runtime=("openvino",),
             writers=("nncf",),
             companions=(".bin",),
+            has_map=True,
         ),
         Format("tf_serving", "saved_model", "", layout="write_tf_serving"),
         Format(
@@ -92,6 +97,7 @@ FORMATS = {
             ("float32", "float16", "int8"),
             runtime=("onnxruntime",),
             writers=("onnx", "tf2onnx"),
+            has_map=True,
             layout="write_triton",
         ),
     )

@@ -6,7 +6,10 @@ import os
 from typing import Annotated, Any
 
 from efficientnet_tf.deploy import formats
-from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.inference import (
+    activation_maps,
+    classifier as classifier_lib,
+)
 from efficientnet_tf.utils import configs, documents
 
 # A file has the text of `Metadata` under this name.
@@ -14,7 +17,7 @@ KEY = "efficientnet_tf"
 
 # The ends of an exported network.
 INPUT = "images"
-PROBABILITIES = "probabilities"
+PROBABILITIES = activation_maps.PROBABILITIES
 
 
 @dataclasses.dataclass(frozen=True)

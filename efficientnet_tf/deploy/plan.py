@@ -44,11 +44,13 @@ class Target:
 class Plan:
     """What is to be written where.
 
-    `folder` is None where there is one target and `output` names it.
+    `folder` is None where there is one target and `output` names it. With
+    `activation_map`, files have the maps of all classes as a second output.
     """
 
     targets: tuple[Target, ...]
     folder: pathlib.Path | None
+    activation_map: bool = False
 
     def table(self, suffix: str) -> pathlib.Path:
         """Returns the path of a file with the table."""
@@ -91,7 +93,11 @@ def check_replaceable(directory: pathlib.Path) -> None:
 
 
 def make_plan(
-    output: str | os.PathLike, names: Sequence[str], precisions: Sequence[str]
+    output: str | os.PathLike,
+    names: Sequence[str],
+    precisions: Sequence[str],
+    *,
+    activation_map: bool = False,
 ) -> Plan:
     """Returns what is to be written.
 
@@ -100,12 +106,14 @@ def make_plan(
     named by their precision. Pairs that do not exist are left out, with a line.
 
     Raises:
-      ValueError: an unknown format or precision, or one that does not go with
-        any of the other.
+      ValueError: an unknown format or precision, one that does not go with
+        any of the other, or a format that has no place for the map.
       ModuleNotFoundError: a package is missing.
     """
     output = pathlib.Path(output)
     pairs = _list_pairs(names, precisions)
+    if activation_map:
+        _check_map(names)
     for name in dict.fromkeys(name for name, _ in pairs):
         row = formats.FORMATS[name]
         packages = (*row.runtime, *row.writers)
@@ -113,7 +121,8 @@ def make_plan(
     (name, precision), more = pairs[0], pairs[1:]
     row = formats.FORMATS[name]
     if not more and (row.names_folder or row.suffix == output.suffix):
-        return Plan((Target(name, precision, output),), None)
+        target = Target(name, precision, output)
+        return Plan((target,), None, activation_map)
     if output.suffix in formats.SUFFIXES:
         raise ValueError(
             f"{output} must end in {row.suffix} or be a folder's name."
@@ -122,7 +131,17 @@ def make_plan(
             f"{words.count(len(pairs), 'file')}."
         )
     targets = [Target(a, b, output / _name(a, b)) for a, b in pairs]
-    return Plan(tuple(targets), output)
+    return Plan(tuple(targets), output, activation_map)
+
+
+def _check_map(names):
+    for name in names:
+        if not formats.FORMATS[name].has_map:
+            have = [row.name for row in formats.FORMATS.values() if row.has_map]
+            raise ValueError(
+                f"{name} has no activation map as a second output; these have: "
+                f"{', '.join(have)}."
+            )
 
 
 def _name(name, precision):

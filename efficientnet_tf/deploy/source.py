@@ -7,7 +7,10 @@ import keras
 import numpy as np
 
 from efficientnet_tf.deploy import keras_file, metadata
-from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.inference import (
+    activation_maps,
+    classifier as classifier_lib,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +19,8 @@ class Source:
 
     Attributes:
       network: from images float32 [N, size, size, 3] in [0, 255] to
-        {"probabilities": [N, classes]}; preprocessing is inside.
+        {"probabilities": [N, classes]}, and "activation_map" where that is
+        asked for; preprocessing is inside.
       settings: the classifier's.
       batch_size: the only N that the exported network takes; None: any.
       calibration: images [M, size, size, 3] whose activations set the ranges
@@ -41,12 +45,27 @@ class Source:
 def prepare(
     classifier: classifier_lib.Classifier,
     calibration: np.ndarray | Sequence[np.ndarray] = (),
+    *,
+    activation_map: bool = False,
 ) -> Source:
-    """Returns the source of all exports of a classifier of Keras."""
+    """Returns the source of all exports of a classifier of Keras.
+
+    Args:
+      classifier: with a functional network.
+      calibration: see `Source`.
+      activation_map: whether the network also gives the maps of all classes,
+        see `activation_maps.with_activation_map`.
+
+    Raises:
+      ValueError: a map is asked for, and the network's head has none.
+    """
     network = keras_file.to_keras_layers(classifier.model)
-    network = keras.Model(
-        network.inputs[0], {metadata.PROBABILITIES: network.outputs[0]}
-    )
+    if activation_map:
+        network = activation_maps.with_activation_map(network)
+    else:
+        network = keras.Model(
+            network.inputs[0], {metadata.PROBABILITIES: network.outputs[0]}
+        )
     size = classifier.resolution
     # Keras exports to ONNX only what was called.
     network(np.zeros((1, size, size, 3), "float32"))

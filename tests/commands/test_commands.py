@@ -512,6 +512,21 @@ CASES = {
         2,
         "Unknown deep_pixels 'ful'; .* Did you mean 'full'",
     ),
+    "a page over other things": (
+        ["demo", "--workdir={tmp}/model", "--output={tmp}/good"],
+        1,
+        "{tmp}/good holds something other than such a page",
+    ),
+    "a page of nothing": (
+        ["demo", "--output={tmp}/x"],
+        2,
+        "Pass either --model",
+    ),
+    "the map of a format that has none": (
+        ["export", LITE0, "--activation_map", "--output={tmp}/x"],
+        2,
+        "saved_model has no activation map as a second output",
+    ),
     "export in an unknown format": (
         ["export", LITE0, "--format=kears", "--output={tmp}/x.keras"],
         2,

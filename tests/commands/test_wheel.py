@@ -76,6 +76,12 @@ def test_packages_that_type_checkers_read_are_marked(run):
         assert (run.packages / package / "py.typed").exists()
 
 
+def test_the_page_of_the_demo_is_there(run):
+    web = "efficientnet_tf/deploy/demo/web"
+    for path in (paths.ROOT / web).iterdir():
+        assert (run.packages / web / path.name).is_file()
+
+
 def test_the_command_lists_its_commands_and_its_version(run):
     assert "  finetune " in run("efficientnet")
     assert run("efficientnet", "--version").startswith("efficientnet 0.")

@@ -32,8 +32,11 @@ def find():
 
 
 @contextlib.contextmanager
-def start(browser, driver):
-    """Yields a `Page` in a browser that ends with the block."""
+def start(browser, driver, *flags):
+    """Yields a `Page` in a browser that ends with the block.
+
+    `flags` are further ones of the browser's.
+    """
     process = subprocess.Popen(
         [driver, "--port=0"], stdout=subprocess.PIPE, text=True
     )
@@ -46,7 +49,7 @@ def start(browser, driver):
             )
             options = {
                 "binary": browser,
-                "args": [*FLAGS, f"--user-data-dir={profile}"],
+                "args": [*FLAGS, *flags, f"--user-data-dir={profile}"],
             }
             page = Page(f"http://127.0.0.1:{port}/session", options)
             yield page
@@ -67,11 +70,17 @@ class Page:
         self._address = f"{address}/{session}"
 
     def open(self, path):
-        url = pathlib.Path(path).resolve().as_uri()
+        """Opens a file, or an address that begins with http."""
+        url = str(path)
+        if not url.startswith("http"):
+            url = pathlib.Path(path).resolve().as_uri()
         self._post("url", {"url": url})
 
     def run(self, script, *arguments):
-        """Runs the body of a JavaScript function; returns what it returns."""
+        """Runs the body of a JavaScript function; returns what it returns.
+
+        A promise is waited for.
+        """
         body = {"script": script, "args": arguments}
         return self._post("execute/sync", body)
 
@@ -80,6 +89,11 @@ class Page:
         parameters = {"width": width, "height": height}
         parameters |= {"deviceScaleFactor": 1, "mobile": False}
         self._devtools("Emulation.setDeviceMetricsOverride", parameters)
+
+    def prefer(self, scheme):
+        """Asks for "light" or "dark" colours, as a person's system does."""
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        self._devtools("Emulation.setEmulatedMedia", {"features": [feature]})
 
     def type(self, *keys):
         """Presses keys one after the other on what has the focus."""

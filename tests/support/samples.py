@@ -44,3 +44,46 @@ def write_checkpoint(prefix, arrays):
         tensors=[tf.constant(value) for value in arrays.values()],
     )
     return str(prefix)
+
+
+CLASS_NAMES = ("a cat", "ein Hund", "日本", "d,\n")
+
+
+def make_images(count, size=32):
+    """Returns images [count, size, size, 3] in [0, 255], of coarse patches."""
+    import numpy as np
+
+    coarse = np.random.default_rng(1).uniform(0, 255, (count, 4, 4, 3))
+    side = size // 4
+    return np.kron(coarse, np.ones((1, side, side, 1))).astype("float32")
+
+
+def make_classifier(images):
+    """Of Lite's layers, random, with outputs that tell the images apart."""
+    import dataclasses
+
+    import keras
+    import numpy as np
+
+    from efficientnet_tf.inference import classifier
+    from efficientnet_tf.models import builder, variants
+
+    size = images.shape[1]
+    row = variants.VARIANTS["efficientnet_lite0"]
+    row = dataclasses.replace(
+        row, width=0.25, stages=row.stages[:2], head_filters=64, resolution=size
+    )
+    keras.utils.set_random_seed(0)
+    network = builder.build(
+        row, classes=len(CLASS_NAMES), input_shape=(size, size, 3)
+    )
+    rng = np.random.default_rng(0)
+    for variable in network.trainable_variables:
+        noise = rng.normal(0, 0.1, variable.shape)
+        variable.assign_add(noise.astype("float32"))
+    head = network.get_layer("predictions")
+    logits = np.log(network.predict_on_batch(images))
+    scale = 2 / logits.std(0).mean()
+    head.kernel.assign(scale * head.kernel)
+    head.bias.assign(scale * (head.bias - logits.mean(0)))
+    return classifier.Classifier(network, CLASS_NAMES, size, "bilinear", 4)

