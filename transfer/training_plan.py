@@ -6,8 +6,9 @@ from transfer import hyper_rule, recipes
 
 # Up to 16 pixels a side, 64 pixels show all that there is.
 TINY_AREA = 16**2
-# With fewer images the epochs of `fast` are too few steps: on 20 classes of Cars
-# with 10 images each it reaches 0.39, `full` 0.53, the linear classifier 0.38.
+# With fewer images the epochs of `fast` are too few steps: on 20 classes of
+# Cars with 10 images each it reaches 0.39, `full` 0.53, the linear classifier
+# 0.38.
 FEW_IMAGES = 500
 # From a linear classifier this good on, its weights are a better start than
 # noise, and few photographs need no more than `GENTLE`: Flowers gain by both,
