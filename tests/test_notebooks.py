@@ -78,9 +78,9 @@ def _printed(cells):
     )
 
 
-def test_both_notebooks_are_there():
+def test_the_notebooks_are_there():
     names = {path.name for path in NOTEBOOKS}
-    assert {"quickstart.ipynb", "transfer.ipynb"} <= names
+    assert {"deploy.ipynb", "quickstart.ipynb", "transfer.ipynb"} == names
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
@@ -127,6 +127,25 @@ def test_quickstart_goes_from_photos_to_a_saved_model(execute, tmp_path):
     # The exported model's answer on one test photo, from its bytes.
     assert "digit 0 → digit" in printed and "probability: " in printed
     assert len(printed.splitlines()) < 15
+
+
+def test_deploy_exports_measures_and_shows(
+    execute, tmp_path, make_folder, monkeypatch
+):
+    for package in ("ai_edge_litert", "onnxruntime", "tf2onnx"):
+        pytest.importorskip(package)
+    photos = make_folder(tmp_path / "photos", {"reddish": 24, "green": 24})
+    monkeypatch.setenv("EFFICIENTNET_TF_TASKS", f"folder:{photos}")
+    cells = execute("deploy.ipynb")
+    folder = tmp_path / "runs" / "notebook-deploy" / "files"
+    rows = {row["file"]: row for row in _read(folder / "exports.json")["rows"]}
+    assert rows["keras"]["top1"] > GOOD
+    assert rows["float32.onnx"]["equal_predictions"] == 1
+    assert rows["int8.tflite"]["megabytes"] < 6
+    printed = _printed(cells)
+    for name in ("float32.tflite", "float32.onnx"):
+        assert printed.count(f"{name}: ") >= 2  # Each of its examples.
+    assert _pictures(cells) >= 2
 
 
 @pytest.mark.slow

@@ -97,6 +97,8 @@ class Network(network.Network):
             self._interpreter = interpreter.Interpreter(
                 os.fspath(path), num_threads=os.cpu_count()
             )
+            # Here it says, on standard error, how it will compute.
+            self._interpreter.allocate_tensors()
             # By the signature: the names of tensors are the converter's own.
             (signature,) = self._interpreter.get_signature_list()
             self._runner = self._interpreter.get_signature_runner(signature)

@@ -9,7 +9,7 @@ FULL = recipes.RECIPES["full"]
 PLANS = [
     (100, PHOTO, False, 0.9, (160, 12, 3e-4, "linear", "frozen", 0)),
     (100, PHOTO, True, 0.9, (160, 12, 3e-4, "linear", "frozen", 0)),
-    (499, PHOTO, False, 0.4, (160, 12, 3e-4, "linear", "frozen", 0)),
+    (499, PHOTO, False, 0.4, (0, 20, 2e-3, "random", "train", 0)),
     (500, PHOTO, False, 0.4, (160, 20, 2e-3, "random", "train", 0)),
     (2_040, PHOTO, False, 0.9, (160, 20, 2e-3, "linear", "train", 0)),
     (2_040, PHOTO, True, 0.9, (0, 20, 2e-3, "linear", "train", 0)),
@@ -18,9 +18,9 @@ PLANS = [
     (6_000, 32**2, False, 0.7, (192, 12, 0.01, "linear", "train", 4)),
     (1_437, 8**2, False, 0.97, (64, 8, 1e-3, "linear", "frozen", 0)),
     (10, 16**2, False, 0.0, (64, 8, 1e-3, "linear", "frozen", 0)),
-    (10, 17**2, False, 0.0, (160, 12, 3e-4, "linear", "frozen", 0)),
+    (10, 17**2, False, 0.0, (0, 20, 2e-3, "random", "train", 0)),
     (500, 17**2, False, 0.0, (192, 12, 0.01, "linear", "train", 4)),
-    (10, 96**2, False, 0.0, (160, 12, 3e-4, "linear", "frozen", 0)),
+    (10, 96**2, False, 0.9, (160, 12, 3e-4, "linear", "frozen", 0)),
 ]
 
 
