@@ -256,6 +256,9 @@ def test_people_choose_by_keyboard_and_see_what_speaks_for_a_class(
     assert sorted(names) == sorted(original.class_names)
     picture = 'return document.getElementById("picture").toDataURL()'
     pictures = {page.run(picture)}
+    # The example has 97 x 65 pixels, turned: too few to see anything.
+    size = 'const { width, height } = document.getElementById("picture");'
+    assert page.run(f"{size} return [width, height]") == [130, 194]
     pressed = 'return document.querySelector("[aria-pressed=true] span")'
     assert page.run(f"{pressed}.textContent") == names[0]
     page.run('document.getElementById("show-map").focus()')

@@ -5,7 +5,9 @@ import { load } from "./network.js";
 import { decode, findCrop, prepare } from "./prepare.js";
 
 const TOP = 5;
-const SHOWN_SIDE = 512; // Pixels of the longer side of the picture.
+// Pixels of the longer side of the picture; a smaller one gets larger pixels.
+const LEAST_SIDE = 240;
+const MOST_SIDE = 512;
 const PNG = [137, 80, 78, 71, 13, 10, 26, 10];
 const PNG_DEPTH = 24; // Where a PNG says how many bits a sample has.
 
@@ -132,11 +134,15 @@ function makeAnswer(output, probability) {
 // Draws the last image, with the map of the chosen class if that is wanted.
 function draw() {
   const { bitmap, map, output } = shown;
-  const scale = Math.min(1, SHOWN_SIDE / Math.max(bitmap.width, bitmap.height));
+  const side = Math.max(bitmap.width, bitmap.height);
+  const scale = side < MOST_SIDE
+    ? Math.max(1, Math.floor(LEAST_SIDE / side))
+    : MOST_SIDE / side;
   const canvas = byId("picture");
   canvas.width = Math.max(1, Math.round(bitmap.width * scale));
   canvas.height = Math.max(1, Math.round(bitmap.height * scale));
   const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingEnabled = scale < 1;
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const name = settings.class_names[output];
