@@ -142,6 +142,12 @@ def test_a_sound_file_of_others_is_asked_for_its_classes(exported, tmp_path):
         runtimes.load_classifier(tmp_path / "a.onnx")
 
 
+def test_a_saved_model_is_called_a_program_once(exported, caplog):
+    with caplog.at_level("WARNING", "absl"):
+        runtimes.load_classifier(exported[0] / "saved_model")
+    assert caplog.text.count("can read and write files") == 1
+
+
 def _change_names(text, count):
     settings = json.loads(text)
     settings["class_names"] = settings["class_names"][:count]

@@ -327,7 +327,7 @@ SIGNATURES = {
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
-def test_a_signature_is_checked_before_training(name, tmp_path, caplog):
+def test_a_signature_is_checked_before_training(name, tmp_path):
     spec, function, message = SIGNATURES[name]
     module = tf.Module()
     made = tf.function(function, input_signature=[spec])
@@ -335,7 +335,6 @@ def test_a_signature_is_checked_before_training(name, tmp_path, caplog):
     with pytest.raises(untrusted.DamagedError, match=message) as caught:
         signatures.SavedModel(tmp_path)
     assert str(tmp_path) in str(caught.value)
-    assert sum("can read and write" in r.message for r in caplog.records) == 1
 
 
 def test_a_damaged_saved_model_is_one_line(tmp_path):

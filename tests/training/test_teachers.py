@@ -34,10 +34,13 @@ def images():
 
 @pytest.mark.parametrize("place", ["", "saved"])
 def test_a_runs_folder_and_a_saved_model_say_what_the_network_says(
-    run, images, place
+    run, images, place, caplog
 ):
     made, folder = run
-    teacher = teachers.load(str(folder / place), CLASSES)
+    with caplog.at_level("WARNING", "absl"):
+        teacher = teachers.load(str(folder / place), CLASSES)
+    # A SavedModel is a program.
+    assert caplog.text.count("can read and write") == (place == "saved")
     assert not teacher.trainable
     np.testing.assert_allclose(
         teacher(images, training=False), made.model(images), atol=1e-5
