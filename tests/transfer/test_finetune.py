@@ -574,6 +574,6 @@ def test_a_network_without_maps_is_said_once(monkeypatch, caplog):
     vit = dataclasses.replace(
         baselines.VIT, depth=1 / 12, width=1 / 6, resolution=32
     )
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", "absl"):
         assert finetune._make_drawer(_make_classifier(vit)) is None
     assert "No maps of the mistakes: " in caplog.text
