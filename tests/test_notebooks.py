@@ -139,7 +139,7 @@ def test_deploy_exports_measures_and_shows(
     cells = execute("deploy.ipynb")
     folder = tmp_path / "runs" / "notebook-deploy" / "files"
     rows = {row["file"]: row for row in _read(folder / "exports.json")["rows"]}
-    assert rows["keras"]["top1"] > GOOD
+    assert rows["Keras network"]["top1"] > GOOD
     assert rows["float32.onnx"]["equal_predictions"] == 1
     assert rows["int8.tflite"]["megabytes"] < 6
     printed = _printed(cells)

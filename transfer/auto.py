@@ -142,7 +142,7 @@ def _plan(setup, changed, image_area, accuracy):
         baseline=accuracy,
     )
     if changed.get("steps"):
-        plan = dataclasses.replace(plan, epochs=0)  # They exclude each other.
+        changed = {"epochs": 0, **changed}  # They exclude each other.
     return dataclasses.replace(plan, **changed)
 
 

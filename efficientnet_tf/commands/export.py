@@ -109,7 +109,7 @@ def main(_: list[str]) -> None:
         MODEL.value, weights, WORKDIR.value, **reading
     )
     rows = _export(classifier, plan, quantizes)
-    _print_summary(plan, rows)
+    _print_summary(plan, classifier, rows)
 
 
 def _export(classifier, plan, quantizes):
@@ -189,7 +189,7 @@ def _make_held(classifier, found):
     return scorecard.Held(batches, classes.outputs)
 
 
-def _print_summary(plan, rows):
+def _print_summary(plan, classifier, rows):
     from efficientnet_tf.deploy import scorecard
 
     print(
@@ -210,6 +210,16 @@ def _print_summary(plan, rows):
             "output": OUTPUT.value,
             "files": len(files),
             "table": str(plan.table(".json")),
+            "classes": len(classifier.class_names),
+            "resolution": classifier.resolution,
+            "max_difference": max(
+                (
+                    row["max_difference"]
+                    for row in files
+                    if row["precision"] == "float32"
+                ),
+                default=None,
+            ),
             "images": rows[0].get("images"),
             "top1": rows[0].get("top1"),
             "largest_loss": max(

@@ -136,7 +136,7 @@ def _measure(classifier, written, held, progress):
     for target, path in written.items():
         with converters.silent():
             opened[target.path.name] = target.load_module().load(path)
-    check_equal(
+    differences = check_equal(
         classifier,
         {
             target.path.name: (opened[target.path.name], target.precision)
@@ -168,6 +168,7 @@ def _measure(classifier, written, held, progress):
                 "file": name,
                 "format": target.format,
                 "precision": target.precision,
+                "max_difference": differences[name],
                 **scores[name],
                 "megabytes": size,
                 **times[name],
@@ -179,12 +180,15 @@ def _measure(classifier, written, held, progress):
 def check_equal(
     reference: classifier_lib.Classifier,
     opened: Mapping[str, tuple[classifier_lib.Classifier, str]],
-) -> None:
+) -> dict[str, float]:
     """Compares exported files with the Keras network on a few images.
 
     Args:
       reference: the Keras network's.
       opened: {name: (the file's classifier, its precision)}.
+
+    Returns:
+      {name: the largest difference of probabilities}.
 
     Raises:
       RuntimeError: a float32 file is another function, or the output of any
@@ -195,6 +199,7 @@ def check_equal(
         [reference.preprocess(tf.constant(made[kind])) for kind in _COMPARED]
     )
     expected = np.asarray(reference.model.predict_on_batch(images))
+    differences = {}
     for name, (classifier, precision) in opened.items():
         found = np.asarray(classifier.model.predict_on_batch(images))
         difference = float(np.abs(found - expected).max())
@@ -204,6 +209,8 @@ def check_equal(
                 f"{name} differs from the Keras network by {difference:.2g}; "
                 "nothing is written."
             )
+        differences[name] = difference
+    return differences
 
 
 def _publish(target, path, class_names):

@@ -14,7 +14,7 @@ from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import intervals, tables
 
 # The row that the others are compared with.
-REFERENCE = "keras"
+REFERENCE = "Keras network"
 LARGE_BATCH = 16
 # Of latencies: rounds over all files, each with some calls.
 ROUNDS, CALLS = 5, 10

@@ -59,6 +59,6 @@ def test_what_is_scored_is_not_taken(make_folder, tmp_path):
         return tf.io.decode_image(image, 3)
 
     images = calibration.pick(train, 100, preprocess, scored)
-    assert len(images) == 12 - shared
+    assert len(images) == train.size - shared > 0
     with pytest.raises(ValueError, match="would be scored, too"):
         calibration.pick(scored, 100, preprocess, scored)
