@@ -1,12 +1,13 @@
 """The page's server, and where its packages come from."""
 
-import functools
 import os
-import signal
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
 
+import paths
 import pytest
 
 from efficientnet_tf.deploy.demo import packages, server
@@ -46,15 +47,32 @@ def test_the_server_gives_out_the_folder_alone(served, tmp_path):
         server.bind(tmp_path, port)
 
 
-def test_a_signal_ends_the_server(tmp_path):
-    before = signal.getsignal(signal.SIGTERM)
-    bound = server.bind(tmp_path, 0)
-    kill = functools.partial(os.kill, os.getpid(), signal.SIGTERM)
-    threading.Timer(0.2, kill).start()
-    server.serve(bound)
-    assert signal.getsignal(signal.SIGTERM) is before
-    with pytest.raises(OSError):
-        urllib.request.urlopen(f"http://127.0.0.1:{bound.server_port}/")
+SERVE = """
+import sys
+from efficientnet_tf.deploy.demo import server
+bound = server.bind(sys.argv[1], 0)
+print(bound.server_port, flush=True)
+server.serve(bound)
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("number", server.SIGNALS)
+def test_a_signal_ends_the_server(tmp_path, number):
+    (tmp_path / "page.js").write_text("text")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(paths.ROOT)},
+    )
+    port = int(process.stdout.readline())
+    url = f"http://127.0.0.1:{port}/page.js"
+    with urllib.request.urlopen(url) as answer:
+        assert answer.read() == b"text"
+    process.send_signal(number)
+    printed, _ = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (0, "ended\n")
 
 
 def test_packages_come_from_the_registry_that_is_named(tmp_path, monkeypatch):
