@@ -7,9 +7,9 @@ import threading
 import urllib.error
 import urllib.request
 
-import paths
 import pytest
 
+import paths
 from efficientnet_tf.deploy.demo import packages, server
 
 
