@@ -79,12 +79,7 @@ def main(argv: list[str]) -> None:
             "output": OUTPUT.value,
         }
     )
-    if unreadable:
-        program.fail(
-            f"{unreadable:,} of {words.count(len(paths), 'file')} could not be "
-            "read.",
-            program.FAILURE,
-        )
+    image_arguments.fail_if_unreadable(unreadable, len(paths))
 
 
 def _check_classes():

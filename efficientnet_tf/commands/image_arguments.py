@@ -6,6 +6,9 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from efficientnet_tf.commands import program
+from efficientnet_tf.utils import words
+
 
 def check(arguments: Sequence[str]) -> None:
     """Raises ValueError if there are none. Before anything is imported."""
@@ -33,6 +36,16 @@ def find(arguments: Sequence[str]) -> list[pathlib.Path]:
     if not paths:
         raise ValueError("Standard input names no files.")
     return paths
+
+
+def fail_if_unreadable(unreadable: int, files: int) -> None:
+    """Ends the command with a count, if some of its files could not be read."""
+    if unreadable:
+        program.fail(
+            f"{unreadable:,} of {words.count(files, 'file')} could not be "
+            "read.",
+            program.FAILURE,
+        )
 
 
 def _check_existing(arguments):

@@ -15,7 +15,7 @@ from absl import flags
 
 from efficientnet_tf.commands import image_arguments, program, shared
 from efficientnet_tf.inference import prediction_files
-from efficientnet_tf.utils import files, tables, words
+from efficientnet_tf.utils import files, tables
 from efficientnet_tf.weights import catalog
 
 MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
@@ -63,12 +63,7 @@ def main(argv: list[str]) -> None:
         result["prediction"] = shown[0]["class"]
         result["probability"] = shown[0]["probability"]
     program.print_result(result)
-    if unreadable:
-        program.fail(
-            f"{unreadable:,} of {words.count(len(paths), 'file')} could not be "
-            "read.",
-            program.FAILURE,
-        )
+    image_arguments.fail_if_unreadable(unreadable, len(paths))
 
 
 def _predict(classifier, paths):

@@ -25,14 +25,11 @@ from efficientnet_tf.utils import (
     files,
     processor,
     run_folder,
-    tables,
     words,
 )
 
 # The largest difference of probabilities between a float32 file and Keras.
 TOLERANCE = 1e-4
-
-LABELS_FILE = "labels.txt"
 
 # Pictures that files are compared with Keras on; see `sample_files`.
 _COMPARED = ("a PNG", "a turned JPEG", "a CMYK JPEG")
@@ -229,8 +226,9 @@ def _write_table(plan, classifier, rows, facts):
             plan.folder / run_folder.SETTINGS_FILE,
             dataclasses.asdict(classifier.settings),
         )
-        names = [tables.to_line(name) for name in classifier.class_names]
-        files.write_text(plan.folder / LABELS_FILE, "\n".join(names) + "\n")
+        layouts.write_labels(
+            plan.folder / layouts.LABELS_FILE, classifier.class_names
+        )
     table = {**facts, "processor": processor.describe(), "rows": rows}
     files.write_json(plan.table(".json"), table)
     files.write_text(plan.table(".md"), scorecard.to_markdown(rows) + "\n")

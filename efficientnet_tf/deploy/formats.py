@@ -55,10 +55,21 @@ class Format:
         return importlib.import_module(f"{__package__}.{self.module}")
 
 
+_SAVED_MODEL = Format("saved_model", "saved_model", "")
+_ONNX = Format(
+    "onnx",
+    "onnx",
+    ".onnx",
+    ("float32", "float16", "int8"),
+    runtime=("onnxruntime",),
+    writers=("onnx", "tf2onnx"),
+    has_map=True,
+)
+
 FORMATS = {
     row.name: row
     for row in (
-        Format("saved_model", "saved_model", ""),
+        _SAVED_MODEL,
         Format("keras", "keras_file", ".keras"),
         Format(
             "litert",
@@ -70,15 +81,7 @@ FORMATS = {
             batch_size=1,
             has_map=True,
         ),
-        Format(
-            "onnx",
-            "onnx",
-            ".onnx",
-            ("float32", "float16", "int8"),
-            runtime=("onnxruntime",),
-            writers=("onnx", "tf2onnx"),
-            has_map=True,
-        ),
+        _ONNX,
         Format(
             "openvino",
             "openvino",
@@ -89,17 +92,10 @@ FORMATS = {
             companions=(".bin",),
             has_map=True,
         ),
-        Format("tf_serving", "saved_model", "", layout="write_tf_serving"),
-        Format(
-            "triton",
-            "onnx",
-            ".onnx",
-            ("float32", "float16", "int8"),
-            runtime=("onnxruntime",),
-            writers=("onnx", "tf2onnx"),
-            has_map=True,
-            layout="write_triton",
+        dataclasses.replace(
+            _SAVED_MODEL, name="tf_serving", layout="write_tf_serving"
         ),
+        dataclasses.replace(_ONNX, name="triton", layout="write_triton"),
     )
 }
 SUFFIXES = {row.suffix: row for row in FORMATS.values() if not row.names_folder}

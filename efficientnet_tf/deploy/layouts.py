@@ -56,7 +56,7 @@ def write_tf_serving(
         shutil.copytree(exported, folder)
         _keep_outputs_by_image(folder / run_folder.SAVED_MODEL_FILE)
         (folder / EXTRAS).mkdir(exist_ok=True)
-        _write_labels(folder / EXTRAS / LABELS_FILE, class_names)
+        write_labels(folder / EXTRAS / LABELS_FILE, class_names)
 
     return _add_version(base, fill)
 
@@ -108,7 +108,7 @@ def write_triton(
     with files.atomic(base) as folder:
         folder.mkdir()
         fill(folder / "1")
-        _write_labels(folder / LABELS_FILE, class_names)
+        write_labels(folder / LABELS_FILE, class_names)
         files.write_text(folder / TRITON_CONFIG, config)
     return base / "1" / TRITON_MODEL
 
@@ -265,7 +265,8 @@ def _check_same(path, text):
         )
 
 
-def _write_labels(path, class_names):
+def write_labels(path: pathlib.Path, class_names: Sequence[str]) -> None:
+    """Writes class names, a line each."""
     files.write_text(path, _to_lines(class_names))
 
 

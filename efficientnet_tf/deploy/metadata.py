@@ -33,8 +33,7 @@ class Metadata(classifier_lib.Settings):
     @property
     def settings(self) -> dict[str, Any]:
         """The fields of a `Classifier` without its model."""
-        names = [f.name for f in dataclasses.fields(classifier_lib.Settings)]
-        return {name: getattr(self, name) for name in names}
+        return classifier_lib.pick_settings(self)
 
 
 def to_text(settings: classifier_lib.Settings, precision: str) -> str:

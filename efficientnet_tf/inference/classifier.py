@@ -53,6 +53,12 @@ class Settings:
             raise ValueError("class_names=[] must name at least one class.")
 
 
+def pick_settings(holder: Any) -> dict[str, Any]:
+    """Returns those attributes of an object that are fields of `Settings`."""
+    names = [field.name for field in dataclasses.fields(Settings)]
+    return {name: getattr(holder, name) for name in names}
+
+
 @dataclasses.dataclass(frozen=True)
 class Classifier:
     """A model, its class names, and the settings of image preparation.
@@ -71,8 +77,7 @@ class Classifier:
     @property
     def settings(self) -> Settings:
         """All but the model."""
-        names = [field.name for field in dataclasses.fields(Settings)]
-        return Settings(**{name: getattr(self, name) for name in names})
+        return Settings(**pick_settings(self))
 
     def preprocess(self, image: tf.Tensor) -> tf.Tensor:
         """Maps encoded bytes or [H, W, 3] to float32 [size, size, 3]."""
