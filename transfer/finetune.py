@@ -34,6 +34,7 @@ from transfer import (
     hyper_rule,
     inputs,
     recipes,
+    starts,
     tasks,
 )
 
@@ -87,6 +88,7 @@ def finetune_and_evaluate(
     task = tasks.get_task(task_name)
     if weights is not None:
         catalog.check_name(model_name, weights)
+    start = _find_start(task_name, model_name, weights, config, folder)
     origin = {"weights": weights, "source_family": source_family}
     origin["normalization"] = normalization
     run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
@@ -95,7 +97,7 @@ def finetune_and_evaluate(
         if finished is not None:
             tasks.warn_of_changes(task, data_dir, workdir)
             return finished
-        folder = folder.begin(workdir, run_folder.has_begun(workdir))
+        folder = _begin_folder(folder, workdir, start)
         _set_up(workdir, config)
         examples = tasks.load_examples(task, data_dir, folder)
         inputs.warn_of_imbalance(examples["train"], config.class_weights)
@@ -104,7 +106,26 @@ def finetune_and_evaluate(
             fitting.Setup(task, model_name, origin, config, examples, workdir),
             watchers,
         )
+        if start is not None:
+            row |= start.describe(config.evaluate_on)
         return _record(row, workdir, begin, folder.workdir or workdir)
+
+
+def _find_start(task, model, weights, config, folder):
+    """Returns the run that a quantized one starts from; None for others."""
+    if config.quantization == "none":
+        return None
+    start = starts.find_start(weights)
+    starts.check_start(start, task, model, config, folder)
+    return start
+
+
+def _begin_folder(folder, workdir, start):
+    begun = run_folder.has_begun(workdir)
+    if start is not None:
+        starts.copy_lists(start, workdir)
+        begun = True  # The start's list of images holds.
+    return folder.begin(workdir, begun)
 
 
 def _record(row, workdir, begin, lists):

@@ -25,6 +25,7 @@ from transfer import (
     inputs,
     linear_head,
     optimizers,
+    qat,
     recipes,
     schedules,
     tasks,
@@ -74,6 +75,9 @@ def build(setup: Setup) -> classifier_lib.Classifier:
       ValueError: the config does not suit the network.
     """
     config = setup.config
+    if config.quantization != "none":
+        folder = pathlib.Path(setup.weights).expanduser()
+        return qat.build(folder, setup.examples["train"], setup.workdir)
     variant = registry.get_variant(setup.model)
     size = config.resolution or variant.resolution
     if config.resize and config.resize < size:

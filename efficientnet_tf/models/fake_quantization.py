@@ -111,9 +111,7 @@ class QuantizedDepthwiseConv2D(_OfStep, keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D` with a bias, and rounded weights."""
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        kernel, bias = _round_depthwise(
-            self.kernel, self.bias, self.input_step
-        )
+        kernel, bias = _round_depthwise(self.kernel, self.bias, self.input_step)
         outputs = keras.ops.depthwise_conv(
             inputs,
             kernel,

@@ -72,7 +72,9 @@ def _apply_linear(layer, norm, inputs):
     if layer.activation is keras.activations.linear:
         return outputs
     activation = keras.layers.Activation(
-        layer.activation, dtype=layer.dtype_policy, name=f"{layer.name}_activation"
+        layer.activation,
+        dtype=layer.dtype_policy,
+        name=f"{layer.name}_activation",
     )
     return activation(outputs)
 

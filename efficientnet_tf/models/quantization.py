@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import keras
 import numpy as np
 
-from efficientnet_tf.models import fake_quantization, folding, graphs, layers
+from efficientnet_tf.models import fake_quantization, graphs, layers
 
 # Pixels, if the network itself normalizes them.
 PIXELS = (0.0, 255.3)
