@@ -3,9 +3,9 @@
     python tests/support/fuzz.py KIND SECONDS SEED
 
 A reader may end in an error that names the file in one line; anything else, ten
-seconds of processor time, a minute, or a gigabyte is a failure. It is a program so that a case which ends
-the process is found as well: the file that was read last is left behind. The
-last line of output is a JSON object.
+seconds of processor time, a minute, or a gigabyte is a failure. It is a program
+so that a case which ends the process is found as well: the file that was read
+last is left behind. The last line of output is a JSON object.
 """
 
 import collections
