@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest  # noqa: E402
+from absl import flags  # noqa: E402
 
 import paths  # noqa: E402
 import samples  # noqa: E402
@@ -41,9 +42,14 @@ def read_hdf5_here(request, monkeypatch):
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def load_benchmark():
-    """A function that imports a file of benchmarks/ without running it."""
+    """A function that imports a file of benchmarks/ without running it.
+
+    The flags that it defines go with the module of tests: two of these programs
+    may use one name.
+    """
+    before = set(flags.FLAGS)
 
     def load(name):
         path = paths.ROOT / "benchmarks" / f"{name}.py"
@@ -53,7 +59,9 @@ def load_benchmark():
         spec.loader.exec_module(module)
         return module
 
-    return load
+    yield load
+    for name in set(flags.FLAGS) - before:
+        delattr(flags.FLAGS, name)
 
 
 @pytest.fixture(scope="session")
