@@ -27,6 +27,7 @@ if typing.TYPE_CHECKING:
     from efficientnet_tf.commands import held_out
 
 NO_DATASET = "none"
+_REFERENCE = "the Keras network with its own fake quantization"
 
 CLASSIFIER = classifier_flags.ClassifierFlags(exported=None)
 FORMAT = flags.DEFINE_list(
@@ -93,18 +94,21 @@ def main(_: list[str]) -> None:
         activation_map=ACTIVATION_MAP.value,
     )
     plan_lib.check_paths(plan)
-    quantizes = any(target.precision == "int8" for target in plan.targets)
-    if quantizes and not _knows_images():
+    calibrates = any(target.precision == "int8" for target in plan.targets)
+    if _is_quantized():
+        plan_lib.check_quantized(plan)
+        calibrates = False
+    if calibrates and not _knows_images():
         raise ValueError(
             "--precision=int8 needs images for calibration: --dataset, and "
             "--calibration_split."
         )
     classifier = CLASSIFIER.load()
-    rows = _export(classifier, plan, quantizes)
+    rows = _export(classifier, plan, calibrates)
     _print_summary(plan, classifier, rows)
 
 
-def _export(classifier, plan, quantizes):
+def _export(classifier, plan, calibrates):
     import tqdm
 
     from efficientnet_tf.deploy import calibration, export
@@ -112,6 +116,8 @@ def _export(classifier, plan, quantizes):
     found = _find_images()
     held, images, total = None, (), None
     facts = {"network": CLASSIFIER.name}
+    if _is_quantized():
+        facts["reference"] = _REFERENCE
     if found is None:
         logging.warning(
             "Without images, accuracy is not measured, only whether float32 "
@@ -120,7 +126,7 @@ def _export(classifier, plan, quantizes):
     else:
         facts |= {"dataset": found.dataset, "split": found.split}
         held, total = _make_held(classifier, found), found.scored.size
-        if quantizes:
+        if calibrates:
             images = calibration.pick(
                 found.trained_on,
                 CALIBRATION_IMAGES.value,
@@ -156,6 +162,14 @@ def _find_images() -> "held_out.Images | None":
             DATASET.value, SPLIT.value, CALIBRATION_SPLIT.value, DATA_DIR.value
         )
     return held_out.of_run(CLASSIFIER.workdir, DATA_DIR.value)
+
+
+def _is_quantized():
+    """Whether a run was trained for int8, so that it has its own ranges."""
+    path = os.path.join(CLASSIFIER.workdir or "", run_folder.CONFIG_FILE)
+    if not CLASSIFIER.workdir or not os.path.exists(path):
+        return False
+    return run_folder.read_config(path).get("quantization", "none") != "none"
 
 
 def _knows_images():
@@ -194,6 +208,7 @@ def _print_summary(plan, classifier, rows):
         f"{words.count(len(files), 'file')}, measured.",
         {
             "in": OUTPUT.value,
+            "compared with": _REFERENCE if _is_quantized() else None,
             "table": str(plan.table(".md")),
         },
     )

@@ -21,6 +21,7 @@ from efficientnet_tf.deploy import (
     source as source_lib,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.models import quantization
 from efficientnet_tf.utils import (
     files,
     processor,
@@ -58,7 +59,8 @@ def export(
       classifier: of a Keras network.
       plan: see `plan`.
       held: images to score on, or None, which leaves accuracy out.
-      calibration: images [M, size, size, 3] for int8, none of them in `held`.
+      calibration: images [M, size, size, 3] for int8, none of them in `held`;
+        a network with fake quantization needs none.
       batch_size: the only one that files take; by default 1 for LiteRT, and
         any for the others.
       max_loss: of top-1, in points.
@@ -69,14 +71,14 @@ def export(
       A row for Keras, then one for each file, as in the table's JSON.
 
     Raises:
-      ValueError: int8 without calibration images, or a map is asked for that
-        the network's head does not have.
+      ValueError: int8 without calibration images, of a network without fake
+        quantization; or a format or a map that the network cannot have.
       OSError: the output holds something else, or cannot be written.
       RuntimeError: a float32 file differs from the Keras network by more than
         1e-4.
       TooLossyError: a file lost too much; the others and the table are there.
     """
-    _check(plan, calibration)
+    _check(classifier, plan, calibration)
     with _temporary_folder(plan) as folder:
         source = source_lib.prepare(
             classifier, calibration, activation_map=plan.activation_map
@@ -96,8 +98,10 @@ def export(
     return rows
 
 
-def _check(plan, calibration):
-    if not len(calibration):
+def _check(classifier, plan, calibration):
+    if quantization.is_quantized(classifier.model):
+        plan_lib.check_quantized(plan)
+    elif not len(calibration):
         for target in plan.targets:
             if target.precision == "int8":
                 raise ValueError(

@@ -14,9 +14,11 @@ from efficientnet_tf.deploy import (
     source as source_lib,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.models import quantization
 from efficientnet_tf.utils import untrusted
 
 _ANY_SIDE = -1
+_ENDS = ("QUANTIZE", "DEQUANTIZE")
 
 
 def write(
@@ -33,17 +35,28 @@ def write(
       source: the network; for int8 with calibration images.
       path: the file.
       precision: "float32"; "float16", of the stored weights alone; or "int8",
-        of weights, by channel, and activations.
+        of weights, by channel, and activations. A network with fake
+        quantization has int8 alone, by its own ranges.
+
+    Raises:
+      ValueError: another precision of such a network.
+      RuntimeError: some of it would be computed in float32.
     """
     import tensorflow as tf
 
     options: dict[str, Any] = {}
+    is_quantized = quantization.is_quantized(source.network)
+    if is_quantized and precision != "int8":
+        raise ValueError(
+            f"LiteRT in {precision} cannot hold a network that was trained for "
+            "int8."
+        )
     target: dict[str, Any] = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
     if precision != "float32":
         options["optimizations"] = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         target["supported_types"] = [tf.float16]
-    if precision == "int8":
+    if precision == "int8" and not is_quantized:
         target["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         options["representative_dataset"] = lambda: (
             [image[None]] for image in source.calibration
@@ -56,7 +69,43 @@ def write(
         target_spec=target,
         **options,
     )
+    if (
+        is_quantized
+    ):  # Only with calibration images can strict int8 be asked for.
+        _check_int8(path)
     _add_metadata(path, metadata.to_text(source.settings, precision))
+
+
+def _check_int8(path):
+    found = list_float_operations(path)
+    if found:
+        raise RuntimeError(
+            f"LiteRT's converter left operations in float32: "
+            f"{', '.join(sorted(set(found)))}."
+        )
+
+
+def list_float_operations(path: str | os.PathLike) -> list[str]:
+    """Returns the names of a file's operations on floats.
+
+    Without those at its ends, which make int8 of floats and back.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(
+        schema.Model.GetRootAs(pathlib.Path(path).read_bytes())
+    )
+    names = {v: k for k, v in vars(schema.BuiltinOperator).items()}
+    floats = (schema.TensorType.FLOAT16, schema.TensorType.FLOAT32)
+    found = []
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            code = model.operatorCodes[operator.opcodeIndex].builtinCode
+            tensors = [*operator.inputs, *operator.outputs]
+            types = {graph.tensors[i].type for i in tensors if i >= 0}
+            if types & {*floats} and names[code] not in _ENDS:
+                found.append(names[code])
+    return found
 
 
 def _add_metadata(path, text):
