@@ -133,9 +133,9 @@ RECIPES = {
         label_smoothing=0.0,
         min_area=1.0,
     ),
-    # Ours: a finished run in the arithmetic of int8.
+    # Ours: a finished run in the arithmetic of int8 (docs/RESULTS.md).
     "qat": FinetuneConfig(
-        epochs=4,
+        epochs=2,
         learning_rate=1e-4,
         warmup_epochs=0.5,
         weight_decay=0.0,
