@@ -75,7 +75,7 @@ def test_the_gradient_passes_and_dead_channels_keep_it_finite():
 
 def test_only_rounded_values_leave_a_quantized_network(quantized):
     images = samples.make_images(4)
-    steps = quantized.predict_on_batch(images) * 256
+    steps = np.asarray(quantized(images)) * 256
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-4)
     # In training a probability of 0 would have no gradient.
     steps = np.asarray(quantized(images, training=True)) * 256
@@ -84,8 +84,7 @@ def test_only_rounded_values_leave_a_quantized_network(quantized):
 
 def test_it_is_near_the_network_that_it_was_made_of(network, quantized):
     images = samples.make_images(8)
-    expected = network.predict_on_batch(images)
-    difference = np.abs(quantized.predict_on_batch(images) - expected).max()
+    difference = np.abs(quantized(images) - network(images)).max()
     assert 1e-4 < difference < 0.1
 
 
@@ -130,9 +129,7 @@ def test_a_saved_network_loads(quantized, tmp_path):
     # As runs are opened: nothing in it is refused as foreign.
     again = former_names.load_network(tmp_path / "quantized.keras")
     images = samples.make_images(4)
-    np.testing.assert_array_equal(
-        again.predict_on_batch(images), quantized.predict_on_batch(images)
-    )
+    np.testing.assert_array_equal(again(images), quantized(images))
 
 
 def test_layers_without_int8_are_named(quantized):
