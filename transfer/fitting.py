@@ -28,6 +28,7 @@ from transfer import (
     qat,
     recipes,
     schedules,
+    starts,
     tasks,
 )
 
@@ -76,8 +77,8 @@ def build(setup: Setup) -> classifier_lib.Classifier:
     """
     config = setup.config
     if config.quantization != "none":
-        folder = pathlib.Path(setup.weights).expanduser()
-        return qat.build(folder, setup.examples["train"], setup.workdir)
+        start = starts.find_start(setup.weights)
+        return qat.build(start.folder, setup.examples["train"], setup.workdir)
     variant = registry.get_variant(setup.model)
     size = config.resolution or variant.resolution
     if config.resize and config.resize < size:

@@ -6,6 +6,8 @@ efficientnet finetune --task=digits --model=efficientnet_lite0 \
 After an interrupt, the same command resumes from the last finished epoch.
 """
 
+import typing
+
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
@@ -59,9 +61,7 @@ def main(_: list[str]) -> None:
     )
     model = MODEL.value
     if config.quantization != "none":
-        _check_reading(reading)
-        start = starts.find_start(weights)
-        model = MODEL.value if MODEL.present else start.model
+        model = _find_model(starts.find_start(weights), reading)
     shared.check_weights(model, weights, **reading)
     shared.check_finetuning([task])
     # TensorFlow is slow to import, so the flags are checked before.
@@ -82,13 +82,14 @@ def main(_: list[str]) -> None:
     program.print_result(program.keep_scalars(row))
 
 
-def _check_reading(reading):
-    """Raises ValueError for flags of weights that are no run."""
+def _find_model(start, reading) -> typing.Any:
+    """Returns --model, or the network of the run that --weights names."""
     for flag, value in reading.items():
         if value is not None:
             raise ValueError(
                 f"--{flag}={value} is for weights; a run has its own."
             )
+    return MODEL.value if MODEL.present else start.model
 
 
 def _print_summary(row):

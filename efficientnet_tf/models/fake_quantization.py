@@ -82,7 +82,7 @@ class FakeQuantProbabilities(FakeQuant):
         return inputs if training else super().call(inputs)
 
 
-class _OfStep:
+class _OfStep(keras.layers.Layer):
     """A layer with weights whose input has been rounded in steps.
 
     Args:
