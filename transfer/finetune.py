@@ -86,9 +86,7 @@ def finetune_and_evaluate(
     """
     begin, workdir = time.perf_counter(), pathlib.Path(workdir)
     task = tasks.get_task(task_name)
-    if weights is not None:
-        catalog.check_name(model_name, weights)
-    start = _find_start(task_name, model_name, weights, config, folder)
+    start = _check_weights(task_name, model_name, weights, config, folder)
     origin = {"weights": weights, "source_family": source_family}
     origin["normalization"] = normalization
     run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
@@ -106,13 +104,13 @@ def finetune_and_evaluate(
             fitting.Setup(task, model_name, origin, config, examples, workdir),
             watchers,
         )
-        if start is not None:
-            row |= start.describe(config.evaluate_on)
         return _record(row, workdir, begin, folder.workdir or workdir)
 
 
-def _find_start(task, model, weights, config, folder):
+def _check_weights(task, model, weights, config, folder):
     """Returns the run that a quantized one starts from; None for others."""
+    if weights is not None:
+        catalog.check_name(model, weights)
     if config.quantization == "none":
         return None
     start = starts.find_start(weights)
@@ -174,11 +172,19 @@ def _run(run, setup, watchers):
     return {
         **_result_row(run, setup, scores),
         **choice,
+        **_describe_start(setup),
         **_keep(classifier, tested, scores, setup.workdir),
         "resolution": classifier.resolution,
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
     }
+
+
+def _describe_start(setup):
+    if setup.config.quantization == "none":
+        return {}
+    start = starts.find_start(setup.weights)
+    return start.describe(setup.config.evaluate_on)
 
 
 def _keep(classifier, examples, scores, workdir):

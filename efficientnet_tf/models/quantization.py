@@ -7,7 +7,9 @@ import numpy as np
 
 from efficientnet_tf.models import fake_quantization, graphs, layers
 
-# Pixels, if the network itself normalizes them.
+# Pixels, if the network itself normalizes them. Not to 255, with steps of 1: of
+# resized images many values are halfway between two of these, and of such ones
+# some runtimes take the lower, others the upper.
 PIXELS = (0.0, 255.3)
 UNIT_RANGE = fake_quantization.UNIT_RANGE
 # Of a range of activations that are all 0.

@@ -50,8 +50,14 @@ def images():
     return np.repeat(np.asarray(large), 3, axis=3), labels[:60]
 
 
-def make_quantized(name, images):
+def make_quantized(name, images, seed=0):
+    keras.utils.set_random_seed(seed)
     network = samples.make_trained_network(ROWS[name], classes=10, size=SIZE)
+    # Statistics of these images, so that values use their ranges.
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    network(images, training=True)
     # Logits about 0 and of such a size that one of their steps moves no
     # probability by more than one of its own.
     head = network.get_layer("predictions")
