@@ -6,7 +6,12 @@ import tempfile
 
 import numpy as np
 
-from efficientnet_tf.deploy import metadata, network, source as source_lib
+from efficientnet_tf.deploy import (
+    converters,
+    metadata,
+    network,
+    source as source_lib,
+)
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import untrusted
 
@@ -80,7 +85,10 @@ class Network(network.Network):
             untrusted.check_file(file)
         with untrusted.reading(path, "not a readable OpenVINO file"):
             core = openvino.Core()
-            model = core.read_model(path)
+            # A damaged file is given to readers of other formats too, which
+            # write to standard error.
+            with converters.silent():
+                model = core.read_model(path)
             text = None
             if model.has_rt_info([metadata.KEY]):
                 text = model.get_rt_info([metadata.KEY]).astype(str)
