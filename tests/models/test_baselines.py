@@ -122,7 +122,16 @@ def test_depth_width_and_resolution_each_add_to_the_cost(name):
     assert (large.params > base.params) is grows
 
 
-@pytest.mark.parametrize("name", baselines.BASELINES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Its blocks are those of EfficientNet, which learns elsewhere.
+        pytest.param(name, marks=pytest.mark.slow)
+        if name == "mobilenet_v2"
+        else name
+        for name in baselines.BASELINES
+    ],
+)
 def test_a_small_one_learns_its_images_and_survives_saving(name, tmp_path):
     network = builder.build(
         registry.get_variant(name, depth=0.1, width=0.25, resolution=32),

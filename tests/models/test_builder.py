@@ -17,6 +17,7 @@ from efficientnet_tf.models import (
     layers,
     plan as plan_lib,
     profile as profile_lib,
+    registry,
     scaling,
     variants,
 )
@@ -360,7 +361,7 @@ def test_dropout_and_drop_path_vary_in_training_only():
 
 def test_training_lowers_the_loss():
     network = make_logits(
-        "efficientnet_b0",
+        registry.get_variant("efficientnet_b0", depth=0.3, width=0.5),
         input_shape=(64, 64, 3),
         dropout_rate=0.0,
         drop_path_rate=0.0,
@@ -566,7 +567,9 @@ def test_mixed_precision_trains(policy):
 # Files.
 
 
-@pytest.mark.parametrize("name", marked(variants.VARIANTS, SMALL))
+@pytest.mark.parametrize(
+    "name", marked(variants.VARIANTS, ("efficientnet_b0",))
+)
 def test_a_network_survives_every_kind_of_file(name, tmp_path):
     shape = (64, 64, 3)
     network = settle(make_logits(name, input_shape=shape))
