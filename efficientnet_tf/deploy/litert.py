@@ -9,6 +9,7 @@ import numpy as np
 
 from efficientnet_tf.deploy import (
     converters,
+    int8 as int8_lib,
     metadata,
     network,
     source as source_lib,
@@ -33,7 +34,7 @@ def write(
       source: the network; for int8 with calibration images.
       path: the file.
       precision: "float32"; "float16", of the stored weights alone; or "int8",
-        of weights, by channel, and activations.
+        of weights and activations, see `int8.Int8`.
     """
     import tensorflow as tf
 
@@ -48,6 +49,10 @@ def write(
         options["representative_dataset"] = lambda: (
             [image[None]] for image in source.calibration
         )
+        per_tensor = source.int8.weights == "tensor"
+        options["_experimental_disable_per_channel"] = per_tensor
+        # What stays float is told to the second step.
+        options["_experimental_calibrate_only"] = bool(source.int8.keep_float)
     source.network.export(
         path,
         format="litert",
@@ -56,7 +61,43 @@ def write(
         target_spec=target,
         **options,
     )
+    if precision == "int8" and source.int8.keep_float:
+        _quantize_rest(path, source)
     _add_metadata(path, metadata.to_text(source.settings, precision))
+
+
+def _quantize_rest(path, source):
+    """Quantizes a calibrated file, but for what stays float."""
+    from tensorflow.lite.python import convert
+
+    int8 = source.int8
+    quantized = convert.mlir_quantize(
+        path.read_bytes(),
+        disable_per_channel=int8.weights == "tensor",
+        denylisted_nodes=int8_lib.find_nodes(
+            source.network, int8.keep_float, _list_nodes(path)
+        ),
+    )
+    path.write_bytes(quantized)
+
+
+def _list_nodes(path):
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    (graph,) = model.subgraphs
+    kinds = schema.BuiltinOperator
+    with_kernel = (
+        kinds.CONV_2D,
+        kinds.DEPTHWISE_CONV_2D,
+        kinds.FULLY_CONNECTED,
+    )
+    for operation in graph.operators:
+        # The quantizer, too, names operations by their outputs.
+        name = graph.tensors[operation.outputs[0]].name.decode()
+        kind = model.operatorCodes[operation.opcodeIndex].builtinCode
+        yield int8_lib.Node(name, name, kind in with_kernel)
 
 
 def _add_metadata(path, text):

@@ -6,12 +6,19 @@ import tempfile
 
 import numpy as np
 
-from efficientnet_tf.deploy import metadata, network, source as source_lib
+from efficientnet_tf.deploy import (
+    int8 as int8_lib,
+    metadata,
+    network,
+    source as source_lib,
+)
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import untrusted
 
 # How the CPU computes; by itself it takes bfloat16 where it can.
 _COMPUTED_IN = {"bfloat16": "bf16", "float16": "f32"}
+# Operations with a kernel.
+_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 
 
 def write(
@@ -40,7 +47,7 @@ def write(
         )
         model = openvino.Core().read_model(plain)
         if precision == "int8":
-            model = _quantize(model, source.calibration)
+            model = _quantize(model, source)
         model.set_rt_info(
             metadata.to_text(source.settings, precision), [metadata.KEY]
         )
@@ -49,14 +56,73 @@ def write(
         )
 
 
-def _quantize(model, images):
+def _quantize(model, source):
     import nncf
+    from nncf.quantization import advanced_parameters as advanced
 
+    int8, images = source.int8, source.calibration
     return nncf.quantize(
         model,
         nncf.Dataset([image[None] for image in images]),
         subset_size=len(images),
+        preset=nncf.QuantizationPreset(int8.preset),
+        ignored_scope=nncf.IgnoredScope(names=_find_float(model, source)),
+        advanced_parameters=advanced.AdvancedQuantizationParameters(
+            weights_quantization_params=advanced.QuantizationParameters(
+                per_channel=int8.weights == "channel"
+            )
+        ),
     )
+
+
+def _find_float(model, source):
+    """Returns the names of the operations that stay float."""
+    parts = source.int8.keep_float
+    found = {
+        op.get_friendly_name(): op.get_type_name()
+        for part in parts
+        for op in _find_part(model, part)
+    }
+    kernels = [kind for kind in found.values() if kind in _WEIGHTED]
+    int8_lib.check_kernels(source.network, parts, len(kernels))
+    return [*found]
+
+
+def _find_part(model, part):
+    """Returns a part's operations, see `int8.PARTS`.
+
+    By the shape of the graph: OpenVINO's operations do not keep our names.
+    """
+    operations = model.get_ordered_ops()
+    weighted = [op for op in operations if op.get_type_name() in _WEIGHTED]
+    pools = [op for op in operations if op.get_type_name() == "ReduceMean"]
+    if part == "first":
+        return weighted[:1]
+    if part == "gates":
+        return [op for pool in pools[:-1] for op in _follow(pool, "Multiply")]
+    begin = weighted[-1]
+    if part == "head":
+        begin = pools[-1].input_value(0).get_node()
+        while begin.get_type_name() not in _WEIGHTED:
+            begin = begin.input_value(0).get_node()
+    return _follow(begin, "Result")
+
+
+def _follow(operation, end):
+    """Returns an operation, and what follows it, to a type."""
+    found, following = [], [operation]
+    while following:
+        operation = following.pop()
+        if operation.get_type_name() == "Result":
+            continue
+        found.append(operation)
+        if operation.get_type_name() != end:
+            following += [
+                port.get_node()
+                for output in operation.outputs()
+                for port in output.get_target_inputs()
+            ]
+    return found
 
 
 def load(path: pathlib.Path) -> classifier_lib.Classifier | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from efficientnet_tf.deploy import keras_file, metadata
+from efficientnet_tf.deploy import int8 as int8_lib, keras_file, metadata
 from efficientnet_tf.inference import (
     activation_maps,
     classifier as classifier_lib,
@@ -25,12 +25,14 @@ class Source:
       batch_size: the only N that the exported network takes; None: any.
       calibration: images [M, size, size, 3] whose activations set the ranges
         of int8; none where it is not asked for.
+      int8: how int8 is made.
     """
 
     network: keras.Model
     settings: classifier_lib.Settings
     batch_size: int | None = None
     calibration: np.ndarray | Sequence[np.ndarray] = ()
+    int8: int8_lib.Int8 = int8_lib.Int8()
 
     @property
     def signature(self) -> Sequence[keras.InputSpec]:
