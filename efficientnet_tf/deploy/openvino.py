@@ -1,8 +1,10 @@
 """OpenVINO's files (.xml and .bin), for Intel's and AMD's CPUs."""
 
+import contextlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from efficientnet_tf.utils import untrusted
 
 # How the CPU computes; by itself it takes bfloat16 where it can.
 _COMPUTED_IN = {"bfloat16": "bf16", "float16": "f32"}
+_MOST_TEXT = 4 << 20  # Bytes that an .xml file surely does not exceed.
 # Operations with a kernel.
 _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 
@@ -33,11 +36,14 @@ def write(
       source: the network; for int8 with calibration images.
       path: the .xml file.
       precision: "float32"; "float16", of the stored weights alone; "bfloat16",
-        in which `Network` computes; or "int8", weights by channel.
+        in which `Network` computes; or "int8", see `int8.Int8`.
     """
     import openvino
 
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent) as folder,
+        _explained(source, folder),
+    ):
         plain = pathlib.Path(folder, path.name)
         source.network.export(
             str(plain),
@@ -54,6 +60,20 @@ def write(
         openvino.save_model(
             model, path, compress_to_fp16=precision == "float16"
         )
+
+
+@contextlib.contextmanager
+def _explained(source, folder) -> Iterator[None]:
+    """Raises the system's error where OpenVINO cannot write."""
+    try:
+        yield
+    except RuntimeError as error:
+        # Its message, "iostream error", says no more; what is wrong with the
+        # disk shows again.
+        if "iostream" in str(error):
+            size = 4 * source.network.count_params() + _MOST_TEXT
+            pathlib.Path(folder, "again").write_bytes(bytes(size))
+        raise
 
 
 def _quantize(model, source):

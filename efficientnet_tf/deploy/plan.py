@@ -75,8 +75,10 @@ def check_paths(plan: Plan) -> None:
     for target in plan.targets:
         if not target.row.names_folder and target.path.is_dir():
             raise FileExistsError(f"{target.path} is a folder.")
-        if target.row.names_folder and not target.row.layout:
-            check_replaceable(target.path)
+        if target.row.names_folder:
+            files.check_folder(target.path)
+            if not target.row.layout:
+                check_replaceable(target.path)
         files.check_folder(target.path.parent)
 
 
