@@ -15,9 +15,9 @@ import pathlib
 from absl import flags
 
 from efficientnet_tf.commands import (
+    classifier_flags,
     image_arguments,
     program,
-    shared,
     summary,
 )
 from efficientnet_tf.deploy import formats
@@ -28,16 +28,10 @@ from efficientnet_tf.utils import (
     watchdog,
     words,
 )
-from efficientnet_tf.weights import catalog
 
-CLASSIFIER = flags.DEFINE_string(
-    "classifier", None, "In place of --model: a run, or a .keras file."
+CLASSIFIER = classifier_flags.ClassifierFlags(
+    exported="In place of --model: a run, or a .keras file."
 )
-WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
-MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
-WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
-SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
-DEEP_PIXELS = flags.DEFINE_string("deep_pixels", None, shared.DEEP_PIXELS_HELP)
 OUTPUT = flags.DEFINE_string("output", None, "The page's folder.")
 TITLE = flags.DEFINE_string(
     "title", None, "The page's title; by default what the network is called."
@@ -56,14 +50,7 @@ flags.mark_flag_as_required("output")
 
 
 def main(argv: list[str]) -> None:
-    weights = catalog.parse(WEIGHTS.value)
-    reading = {
-        "source_family": SOURCE_FAMILY.value,
-        "normalization": NORMALIZATION.value,
-        "deep_pixels": DEEP_PIXELS.value,
-    }
-    trained = (MODEL.value, weights, WORKDIR.value, CLASSIFIER.value)
-    shared.check_classifier(*trained, **reading)
+    CLASSIFIER.check()
     _check_kind()
     extras.require("The page's files", "ai_edge_litert")
     examples = _find_examples(argv[1:])
@@ -74,7 +61,7 @@ def main(argv: list[str]) -> None:
     from efficientnet_tf.deploy.demo import site
 
     site.check_replaceable(folder)
-    classifier = shared.load_classifier(*trained, **reading)
+    classifier = CLASSIFIER.load()
     name = _name()
     count = words.count(len(classifier.class_names), "class")
     written = site.write(
@@ -109,13 +96,13 @@ def main(argv: list[str]) -> None:
 
 
 def _check_kind():
-    if not CLASSIFIER.value:
+    if not CLASSIFIER.exported:
         return
-    path = formats.find(CLASSIFIER.value)
+    path = formats.find(CLASSIFIER.exported)
     if not (path.suffix == ".keras" or formats.is_run(path)):
         raise ValueError(
-            f"--classifier={CLASSIFIER.value} is exported already; the page is "
-            "made of a run or a .keras file."
+            f"--classifier={CLASSIFIER.exported} is exported already; the page "
+            "is made of a run or a .keras file."
         )
 
 
@@ -123,7 +110,7 @@ def _find_examples(arguments):
     """Returns the image files that are named, or a run's own."""
     if arguments:
         return image_arguments.find(arguments)
-    run = WORKDIR.value or CLASSIFIER.value
+    run = CLASSIFIER.trained
     if not run:
         return []
     path = pathlib.Path(run).expanduser()
@@ -133,9 +120,8 @@ def _find_examples(arguments):
 
 def _name():
     """Returns what the page calls the network."""
-    if MODEL.value:
-        return pathlib.Path(MODEL.value).stem
-    return pathlib.Path(WORKDIR.value or CLASSIFIER.value).resolve().stem
+    path = pathlib.Path(CLASSIFIER.name)
+    return path.resolve().stem if CLASSIFIER.trained else path.stem
 
 
 def _bind(folder):

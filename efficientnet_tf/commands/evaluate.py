@@ -6,16 +6,17 @@ efficientnet evaluate --model=efficientnet_lite0 --weights=imagenet \
 
 from absl import flags, logging
 
-from efficientnet_tf.commands import program, shared, summary, trained_on
+from efficientnet_tf.commands import (
+    classifier_flags,
+    program,
+    shared,
+    summary,
+    trained_on,
+)
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import files, run_folder, words
-from efficientnet_tf.weights import catalog
 
-MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
-WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
-SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
-WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
-CLASSIFIER = flags.DEFINE_string("classifier", None, shared.CLASSIFIER_HELP)
+CLASSIFIER = classifier_flags.ClassifierFlags()
 DATASET = flags.DEFINE_string(
     "dataset",
     None,
@@ -35,37 +36,27 @@ RESOLUTION = flags.DEFINE_integer(
     "Pixels a side, with --model; the variant's own if unset.",
     variants.MIN_SIZE,
 )
-DEEP_PIXELS = flags.DEFINE_string("deep_pixels", None, shared.DEEP_PIXELS_HELP)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images per step.", 1)
 
 
 def main(_: list[str]) -> None:
-    if (WORKDIR.value or CLASSIFIER.value) and not DATASET.value:
-        flag = "workdir" if WORKDIR.value else "classifier"
+    if CLASSIFIER.trained and not DATASET.value:
+        flag = "workdir" if CLASSIFIER.workdir else "classifier"
         raise ValueError(f"--{flag} needs --dataset and --split.")
     name = DATASET.value or "imagenet2012"
     folder = shared.make_folder_options(
-        GROUP_BY.value or run_folder.read_group_by(WORKDIR.value, name),
+        GROUP_BY.value or run_folder.read_group_by(CLASSIFIER.workdir, name),
         SKIP_BAD.value,
         reads_folder=name.startswith(files.FOLDER_PREFIX),
     )
     shared.check_dataset(name)
-    classifier = shared.load_classifier(
-        MODEL.value,
-        catalog.parse(WEIGHTS.value),
-        WORKDIR.value,
-        CLASSIFIER.value,
-        source_family=SOURCE_FAMILY.value,
-        normalization=NORMALIZATION.value,
-        resolution=RESOLUTION.value,
-        deep_pixels=DEEP_PIXELS.value,
-    )
+    classifier = CLASSIFIER.load(RESOLUTION.value)
     scores, classes, seen = _evaluate(classifier, name, folder)
     facts = summary.class_facts(scores.confusion, classifier.class_names)
     _print_summary(name, scores, classes, facts, seen)
     program.print_result(
         {
-            "model": _name(),
+            "model": CLASSIFIER.name,
             "dataset": name,
             "split": SPLIT.value,
             "top1": scores.top1,
@@ -79,10 +70,6 @@ def main(_: list[str]) -> None:
     )
 
 
-def _name():
-    return WORKDIR.value or CLASSIFIER.value or MODEL.value
-
-
 def _evaluate(classifier, name, folder):
     """Returns (`Scores`, `ClassMap`, how many images were trained on)."""
     import tqdm
@@ -93,8 +80,10 @@ def _evaluate(classifier, name, folder):
     examples = sources.load(name, SPLIT.value, DATA_DIR.value, folder)
     classes = class_names.match(classifier.class_names, examples.class_names)
     seen = None
-    if WORKDIR.value:
-        seen = trained_on.count(WORKDIR.value, name, examples, DATA_DIR.value)
+    if CLASSIFIER.workdir:
+        seen = trained_on.count(
+            CLASSIFIER.workdir, name, examples, DATA_DIR.value
+        )
     if seen:
         logging.warning(
             "The network was trained on %d of these %d images.",
@@ -124,7 +113,7 @@ def _print_summary(name, scores, classes, facts, seen):
             f"{words.count(len(classes.outputs), 'class')} compete"
         )
     summary.print_summary(
-        f"Evaluated {_name()} on "
+        f"Evaluated {CLASSIFIER.name} on "
         f"{words.count(scores.images, 'image')} of {name}, {SPLIT.value}.",
         {
             "top-1 accuracy": summary.top1_text(

@@ -15,17 +15,11 @@ import sys
 
 from absl import flags
 
-from efficientnet_tf.commands import image_arguments, program, shared
+from efficientnet_tf.commands import classifier_flags, image_arguments, program
 from efficientnet_tf.inference import prediction_files
 from efficientnet_tf.utils import extras, files, tables, words
-from efficientnet_tf.weights import catalog
 
-MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
-WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
-SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
-WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
-CLASSIFIER = flags.DEFINE_string("classifier", None, shared.CLASSIFIER_HELP)
-DEEP_PIXELS = flags.DEFINE_string("deep_pixels", None, shared.DEEP_PIXELS_HELP)
+CLASSIFIER = classifier_flags.ClassifierFlags()
 CLASSES = flags.DEFINE_list(
     "classes",
     None,
@@ -53,21 +47,14 @@ IN_TABLE = 20
 
 
 def main(argv: list[str]) -> None:
-    weights = catalog.parse(WEIGHTS.value)
     image_arguments.check(argv[1:])
     _check_classes()
     extras.require("Overlays", "matplotlib")
     output = pathlib.Path(OUTPUT.value)
     files.check_folder(output)
-    reading = {
-        "source_family": SOURCE_FAMILY.value,
-        "normalization": NORMALIZATION.value,
-        "deep_pixels": DEEP_PIXELS.value,
-    }
-    trained = (MODEL.value, weights, WORKDIR.value, CLASSIFIER.value)
-    shared.check_classifier(*trained, **reading)
+    CLASSIFIER.check()
     paths = _leave_out_own(image_arguments.find(argv[1:]), output)
-    classifier = shared.load_classifier(*trained, **reading)
+    classifier = CLASSIFIER.load()
     rows, unreadable = _explain(classifier, paths, output)
     if len(paths) == unreadable == 1:
         sys.exit(program.FAILURE)  # The one file's error is printed.

@@ -14,21 +14,21 @@ import typing
 
 from absl import flags, logging
 
-from efficientnet_tf.commands import program, shared, summary
+from efficientnet_tf.commands import (
+    classifier_flags,
+    program,
+    shared,
+    summary,
+)
 from efficientnet_tf.deploy import formats, plan as plan_lib
 from efficientnet_tf.utils import run_folder, tables, words
-from efficientnet_tf.weights import catalog
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.commands import held_out
 
 NO_DATASET = "none"
 
-WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
-MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
-WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
-SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
-DEEP_PIXELS = flags.DEFINE_string("deep_pixels", None, shared.DEEP_PIXELS_HELP)
+CLASSIFIER = classifier_flags.ClassifierFlags(exported=None)
 FORMAT = flags.DEFINE_list(
     "format",
     ["saved_model"],
@@ -83,13 +83,7 @@ flags.mark_flag_as_required("output")
 
 
 def main(_: list[str]) -> None:
-    weights = catalog.parse(WEIGHTS.value)
-    reading = {
-        "source_family": SOURCE_FAMILY.value,
-        "normalization": NORMALIZATION.value,
-        "deep_pixels": DEEP_PIXELS.value,
-    }
-    shared.check_classifier(MODEL.value, weights, WORKDIR.value, **reading)
+    CLASSIFIER.check()
     if DATASET.value not in (None, NO_DATASET):
         shared.check_dataset(DATASET.value)
     plan = plan_lib.make_plan(
@@ -105,9 +99,7 @@ def main(_: list[str]) -> None:
             "--precision=int8 needs images for calibration: --dataset, and "
             "--calibration_split."
         )
-    classifier = shared.load_classifier(
-        MODEL.value, weights, WORKDIR.value, **reading
-    )
+    classifier = CLASSIFIER.load()
     rows = _export(classifier, plan, quantizes)
     _print_summary(plan, classifier, rows)
 
@@ -119,7 +111,7 @@ def _export(classifier, plan, quantizes):
 
     found = _find_images()
     held, images, total = None, (), None
-    facts = {"network": WORKDIR.value or MODEL.value}
+    facts = {"network": CLASSIFIER.name}
     if found is None:
         logging.warning(
             "Without images, accuracy is not measured, only whether float32 "
@@ -163,15 +155,15 @@ def _find_images() -> "held_out.Images | None":
         return held_out.of_dataset(
             DATASET.value, SPLIT.value, CALIBRATION_SPLIT.value, DATA_DIR.value
         )
-    return held_out.of_run(WORKDIR.value, DATA_DIR.value)
+    return held_out.of_run(CLASSIFIER.workdir, DATA_DIR.value)
 
 
 def _knows_images():
     """Whether there are images to score on; those of a run, by its config."""
     if DATASET.value:
         return DATASET.value != NO_DATASET
-    return bool(WORKDIR.value) and os.path.exists(
-        os.path.join(WORKDIR.value, run_folder.CONFIG_FILE)
+    return bool(CLASSIFIER.workdir) and os.path.exists(
+        os.path.join(CLASSIFIER.workdir, run_folder.CONFIG_FILE)
     )
 
 
@@ -198,7 +190,7 @@ def _print_summary(plan, classifier, rows):
     )
     files = [row for row in rows if row["file"] != scorecard.REFERENCE]
     summary.print_summary(
-        f"Exported {WORKDIR.value or MODEL.value}: "
+        f"Exported {CLASSIFIER.name}: "
         f"{words.count(len(files), 'file')}, measured.",
         {
             "in": OUTPUT.value,

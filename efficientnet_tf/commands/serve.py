@@ -13,14 +13,10 @@ import logging as stdlib_logging
 from absl import flags, logging
 
 import efficientnet_tf
-from efficientnet_tf.commands import program, shared
+from efficientnet_tf.commands import classifier_flags, program
 from efficientnet_tf.utils import addresses, extras, watchdog
-from efficientnet_tf.weights import catalog
 
-CLASSIFIER = flags.DEFINE_string("classifier", None, shared.CLASSIFIER_HELP)
-MODEL = flags.DEFINE_string("model", None, shared.MODEL_HELP)
-WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
-WORKDIR = flags.DEFINE_string("workdir", None, shared.WORKDIR_HELP)
+CLASSIFIER = classifier_flags.ClassifierFlags()
 NAME = flags.DEFINE_string(
     "name", None, "What clients call the model; by default its file's name."
 )
@@ -60,18 +56,8 @@ def main(_: list[str]) -> None:
     from efficientnet_tf.deploy.server import limits as limits_lib, names
 
     limits = _make_limits(limits_lib.Limits)
-    trained = (
-        MODEL.value,
-        catalog.parse(WEIGHTS.value),
-        WORKDIR.value,
-        CLASSIFIER.value,
-    )
-    if not (MODEL.value or WORKDIR.value or CLASSIFIER.value):
-        raise ValueError("Pass one of --classifier, --workdir and --model.")
-    shared.check_classifier(*trained)
-    name, version = names.choose(
-        CLASSIFIER.value or WORKDIR.value or MODEL.value
-    )
+    CLASSIFIER.check()
+    name, version = names.choose(CLASSIFIER.name)
     name = NAME.value or name
     names.check(name)
     # First: TensorFlow takes long to load, and the port may be taken.
@@ -79,7 +65,7 @@ def main(_: list[str]) -> None:
         from efficientnet_tf.deploy.server import serving
 
         service = serving.Service(
-            shared.load_classifier(*trained),
+            CLASSIFIER.load(),
             name,
             version,
             limits,

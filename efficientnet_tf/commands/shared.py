@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from absl import flags
 
 from efficientnet_tf.commands import program
-from efficientnet_tf.data import policies
-from efficientnet_tf.deploy import formats
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import (
     configs,
@@ -24,7 +22,6 @@ from efficientnet_tf.utils import (
 from efficientnet_tf.weights import families
 
 if typing.TYPE_CHECKING:
-    from efficientnet_tf.inference import classifier as classifier_lib
     from efficientnet_tf.search import trials as trials_lib
     from transfer import tasks as tasks_lib
 
@@ -37,11 +34,6 @@ DATA_DIR_HELP = (
     "Where TensorFlow Datasets keeps its sets; ~/tensorflow_datasets if unset."
 )
 MODEL_HELP = "A network's name, or a variant file."
-WORKDIR_HELP = "In place of --model: a training or fine-tuning run."
-CLASSIFIER_HELP = (
-    "In place of --model: a run, or what `efficientnet export` wrote: a "
-    "SavedModel, .keras, .tflite, .onnx or OpenVINO's .xml."
-)
 TRAIN_SPLIT_HELP = "What to train on, e.g. train[:90%]."
 SET_HELP = "field=value: changes a field of the recipe."
 PRECISION_HELP = f"One of {', '.join(configs.PRECISIONS)}."
@@ -49,10 +41,6 @@ SKIP_BAD_HELP = "Of folder:PATH: leave unreadable images out."
 GROUP_BY_HELP = (
     "Of folder:PATH: what stays in one split, by a regular expression on the "
     "path below PATH (its first group), or a .csv file of path and group."
-)
-DEEP_PIXELS_HELP = (
-    "With --model, how images of 16 bits a sample become 8: used, by the bits "
-    "that each one uses, which is the default, or full, by all 16."
 )
 WORKERS_HELP = "Processes on this machine that share the work."
 MAX_WORKERS = 1024
@@ -102,79 +90,6 @@ def check_seconds(flag: str, seconds: float) -> None:
         raise ValueError(
             f"--{flag}={seconds} must be a number of seconds from 0 on."
         )
-
-
-def load_classifier(
-    model: str | None,
-    weights: str | None,
-    workdir: str | None,
-    exported: str | None = None,
-    **reading: typing.Any,
-) -> "classifier_lib.Classifier":
-    """Returns the `Classifier` of a run, a file, or a network and its weights.
-
-    Args:
-      model: --model, a name or a variant file.
-      weights: --weights, None for random ones.
-      workdir: --workdir, a training or fine-tuning run, in place of both.
-      exported: --classifier, a run or an exported file, in place of all.
-      reading: flags of `model`: --source_family, --normalization,
-        --resolution, --deep_pixels; None: as the weights have it.
-
-    Raises:
-      ValueError: none or several of `model`, `workdir` and `exported`, or a
-        flag of `model` with another.
-    """
-    check_classifier(model, weights, workdir, exported, **reading)
-    if exported:
-        from efficientnet_tf.deploy import runtimes
-
-        return runtimes.load_classifier(exported)
-    from efficientnet_tf.inference import classifier
-
-    if workdir:
-        return classifier.from_run(workdir)
-    return classifier.from_weights(model, weights, **reading)
-
-
-def check_classifier(
-    model: str | None,
-    weights: str | None,
-    workdir: str | None,
-    exported: str | None = None,
-    *,
-    resolution: int | None = None,
-    deep_pixels: str | None = None,
-    **reading: str | None,
-) -> None:
-    """Raises ValueError for flags that `load_classifier` cannot take.
-
-    Before TensorFlow is imported, which is slow.
-    """
-    if sum(map(bool, (model, workdir, exported))) != 1:
-        raise ValueError(
-            "Pass one of --model (and --weights), --workdir and --classifier."
-            if exported
-            else "Pass either --model (and --weights) or --workdir."
-        )
-    if deep_pixels not in (None, *policies.DEEP_PIXELS):
-        raise ValueError(
-            configs.unknown("deep_pixels", deep_pixels, policies.DEEP_PIXELS)
-        )
-    if model:
-        check_weights(model, weights, **reading)
-        return
-    given = {"resolution": resolution, "deep_pixels": deep_pixels, **reading}
-    for flag, value in given.items():
-        if value is not None:
-            raise ValueError(
-                f"--{flag}={value} goes with --model; what is trained has its "
-                "own."
-            )
-    if workdir:
-        files.check_exists(workdir)
-    if exported:
-        formats.find(exported)
 
 
 def check_weights(

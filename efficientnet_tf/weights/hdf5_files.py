@@ -5,6 +5,7 @@ import io
 import math
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,8 +21,12 @@ _MAX_DEPTH = 32
 _MAX_ITEMS = 50_000
 # Of an attribute with numbers.
 _MAX_NUMBERS = 1000
-# For all that is in a file; one of 2 GB takes five.
-_SECONDS = 120
+# Processor time for all that is in a file: so much, and for these bytes one
+# more; a file of 2 GB takes five.
+_SECONDS = 6
+_BYTES_A_SECOND = 50_000_000
+# On the clock; only a disk that does not answer takes so long.
+_MAX_SECONDS = 600
 
 
 @contextlib.contextmanager
@@ -44,10 +49,11 @@ def open_items(
         set is outside of it.
     """
     size = _count(file)
+    seconds = _SECONDS + size // _BYTES_A_SECOND
     if isinstance(file, io.BytesIO):
-        _try_apart("", path, file.getvalue())
+        _try_apart("", path, seconds, file.getvalue())
     else:
-        _try_apart(os.fspath(file), path)
+        _try_apart(os.fspath(file), path, seconds)
     with _open_here(file, path, size) as found:
         yield found
 
@@ -92,17 +98,21 @@ def _count(file):
     return untrusted.check_file(file)
 
 
-def _try_apart(file, path, content=None):
+def _try_apart(file, path, seconds, content=None):
     """Reads a file in another process first.
 
     Where bytes are damaged, HDF5's library may follow them to anywhere, and end
-    the process: a text of an attribute is enough.
+    the process, or in circles: a text of an attribute is enough.
+
+    Args:
+      seconds: of processor time, since other work may slow a sound file.
     """
     root = str(pathlib.Path(__file__).parents[2])
     found = os.environ.get("PYTHONPATH")
+    is_over = False
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", _PROGRAM, file],
+            [sys.executable, "-P", "-c", _LIMIT + _PROGRAM, str(seconds), file],
             input=content,
             env={
                 **os.environ,
@@ -110,12 +120,15 @@ def _try_apart(file, path, content=None):
             },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            timeout=_SECONDS,
+            timeout=_MAX_SECONDS,
         )
+        is_over = done.returncode == -_OUT_OF_TIME
     except subprocess.TimeoutExpired:
+        seconds, is_over = _MAX_SECONDS, True
+    if is_over:
         raise untrusted.DamagedError(
-            f"{os.fspath(path)} takes more than {_SECONDS} s to read; refused."
-        ) from None
+            f"{os.fspath(path)} takes more than {seconds} s to read; refused."
+        )
     if done.returncode < 0:
         raise untrusted.DamagedError(
             f"{os.fspath(path)} is damaged: HDF5's library fails on it (signal "
@@ -123,10 +136,23 @@ def _try_apart(file, path, content=None):
         )
 
 
+# Windows has neither the limits nor the signal.
+_OUT_OF_TIME = getattr(signal, "SIGXCPU", 0) or math.inf
+_LIMIT = """
+import sys
+seconds = int(sys.argv[1])
+try:
+    import resource
+except ImportError:
+    pass
+else:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+"""
 _PROGRAM = """
-import io, sys
+import io
 from efficientnet_tf.weights import hdf5_files
-name = sys.argv[1]
+name = sys.argv[2]
 hdf5_files.read_everything(name or io.BytesIO(sys.stdin.buffer.read()))
 """
 

@@ -177,7 +177,7 @@ CASES = {
     "server: of nothing": (
         ["serve"],
         2,
-        "Pass one of --classifier, --workdir and --model.",
+        "Pass one of --model .*, --workdir and --classifier.",
     ),
     "server: of two things": (
         ["serve", LITE0, "--classifier={tmp}/model"],
@@ -403,11 +403,11 @@ CASES = {
         2,
         "Name image files, folders, or pat",
     ),
-    "no model named": (["predict", "a.jpg"], 2, "either --model .* or --work"),
+    "no model named": (["predict", "a.jpg"], 2, "one of --model .* --work"),
     "two models named": (
         ["predict", LITE0, "--workdir={tmp}/model", "a.jpg"],
         2,
-        "either --model .* or --workdir",
+        "one of --model .*, --workdir",
     ),
     "unfinished run": (
         ["predict", "--workdir={tmp}", "{tmp}/cmyk.jpg"],
@@ -520,7 +520,7 @@ CASES = {
     "a page of nothing": (
         ["demo", "--output={tmp}/x"],
         2,
-        "Pass either --model",
+        "Pass one of --model .*, --workdir and --classifier",
     ),
     "the map of a format that has none": (
         ["export", LITE0, "--activation_map", "--output={tmp}/x"],

@@ -321,8 +321,12 @@ def test_a_text_that_lies_nowhere_ends_another_process(tmp_path, monkeypatch):
         file["layers/conv2d/vars/0"] = np.zeros(3)
     assert "fails on it (signal 11)" in check_refused(path)
     monkeypatch.setattr(hdf5_files, "_PROGRAM", "while True: pass")
-    monkeypatch.setattr(hdf5_files, "_SECONDS", 0.5)
-    assert "takes more than" in check_refused(path)
+    monkeypatch.setattr(hdf5_files, "_SECONDS", 1)
+    assert "takes more than 1 s" in check_refused(path)
+    program = "import time; time.sleep(60)"
+    monkeypatch.setattr(hdf5_files, "_PROGRAM", program)
+    monkeypatch.setattr(hdf5_files, "_MAX_SECONDS", 0.5)
+    assert "takes more than 0.5 s" in check_refused(path)
 
 
 def test_groups_that_contain_themselves_end(tmp_path):

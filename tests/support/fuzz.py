@@ -3,9 +3,9 @@
     python tests/support/fuzz.py KIND SECONDS SEED
 
 A reader may end in an error that names the file in one line; anything else, ten
-seconds, or a gigabyte is a failure. It is a program so that a case which ends
-the process is found as well: the file that was read last is left behind. The
-last line of output is a JSON object.
+seconds of processor time, a minute, or a gigabyte is a failure. It is a program
+so that a case which ends the process is found as well: the file that was read
+last is left behind. The last line of output is a JSON object.
 """
 
 import collections
@@ -24,7 +24,9 @@ import time
 import traceback
 import zipfile
 
+# Of processor time, and on the clock, where other work may slow it.
 SECONDS_PER_CASE = 10
+MAX_SECONDS_PER_CASE = 60
 MEMORY_BYTES = 1 << 30
 
 # Numbers on which sizes, counts and offsets break.
@@ -218,7 +220,7 @@ def make_reader(kind, network):
     }.get(kind, read_weights)
 
 
-def try_by_fork(file, path, content=None):
+def try_by_fork(file, path, seconds, content=None):
     """Reads an HDF5 file as `hdf5_files._try_apart` does, but faster.
 
     It forks, which only a process like this one may do.
@@ -229,9 +231,15 @@ def try_by_fork(file, path, content=None):
     child = os.fork()
     if not child:
         faulthandler.disable()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
         hdf5_files.read_everything(file or io.BytesIO(content))
         os._exit(0)
-    _, status = os.waitpid(child, 0)
+    try:
+        _, status = os.waitpid(child, 0)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
     if status:
         raise untrusted.DamagedError(f"{path} ends the process.")
 
@@ -251,8 +259,14 @@ def explain_fault(error, path):
     return None
 
 
-def _out_of_time(*_):
-    raise BaseException("took longer than ten seconds")
+def _out_of_time(number, _):
+    clock = "a minute" if number == signal.SIGALRM else "ten seconds of work"
+    raise BaseException(f"took longer than {clock}")
+
+
+def _set_alarms(work, clock):
+    signal.setitimer(signal.ITIMER_PROF, work)
+    signal.alarm(clock)
 
 
 def run(kind, seconds, seed):
@@ -269,7 +283,8 @@ def run(kind, seconds, seed):
     read, noise = make_reader(kind, network), random.Random(seed)
     read(path)  # The sound file is read.
     cases, refused, failures = 0, 0, collections.Counter()
-    signal.signal(signal.SIGALRM, _out_of_time)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, _out_of_time)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         target = path if noise.randrange(6) else noise.choice(list(sound))
@@ -279,7 +294,7 @@ def run(kind, seconds, seed):
         content = damage(sound[target], noise)
         target.write_bytes(content)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        signal.alarm(SECONDS_PER_CASE)
+        _set_alarms(SECONDS_PER_CASE, MAX_SECONDS_PER_CASE)
         fault = None
         try:
             read(path)
@@ -292,7 +307,7 @@ def run(kind, seconds, seed):
         except BaseException as error:
             fault = str(error)
         finally:
-            signal.alarm(0)
+            _set_alarms(0, 0)
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         if (after - before) * 1024 > MEMORY_BYTES:
             fault = f"took {(after - before) >> 10} MiB"
