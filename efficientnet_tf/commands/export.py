@@ -20,7 +20,11 @@ from efficientnet_tf.commands import (
     shared,
     summary,
 )
-from efficientnet_tf.deploy import formats, plan as plan_lib
+from efficientnet_tf.deploy import (
+    formats,
+    int8 as int8_lib,
+    plan as plan_lib,
+)
 from efficientnet_tf.utils import run_folder, tables, words
 
 if typing.TYPE_CHECKING:
@@ -56,6 +60,12 @@ CALIBRATION_SPLIT = flags.DEFINE_string(
 )
 CALIBRATION_IMAGES = flags.DEFINE_integer(
     "calibration_images", 200, "How many, of all classes alike.", 1, 100_000
+)
+KEEP_FLOAT = flags.DEFINE_list(
+    "keep_float",
+    [],
+    "What of the network stays float32 in int8: some of first (convolution), "
+    "gates (of squeeze-and-excitation), head, last (layer).",
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 BATCH_SIZE = flags.DEFINE_integer(
@@ -93,18 +103,20 @@ def main(_: list[str]) -> None:
         activation_map=ACTIVATION_MAP.value,
     )
     plan_lib.check_paths(plan)
-    quantizes = any(target.precision == "int8" for target in plan.targets)
-    if quantizes and not _knows_images():
+    if plan.quantizes and not _knows_images():
         raise ValueError(
             "--precision=int8 needs images for calibration: --dataset, and "
             "--calibration_split."
         )
+    int8 = int8_lib.Int8(keep_float=tuple(KEEP_FLOAT.value))
+    if int8.keep_float and not plan.quantizes:
+        raise ValueError("--keep_float goes with --precision=int8.")
     classifier = CLASSIFIER.load()
-    rows = _export(classifier, plan, quantizes)
+    rows = _export(classifier, plan, int8)
     _print_summary(plan, classifier, rows)
 
 
-def _export(classifier, plan, quantizes):
+def _export(classifier, plan, int8):
     import tqdm
 
     from efficientnet_tf.deploy import calibration, export
@@ -120,7 +132,7 @@ def _export(classifier, plan, quantizes):
     else:
         facts |= {"dataset": found.dataset, "split": found.split}
         held, total = _make_held(classifier, found), found.scored.size
-        if quantizes:
+        if plan.quantizes:
             images = calibration.pick(
                 found.trained_on,
                 CALIBRATION_IMAGES.value,
@@ -128,6 +140,7 @@ def _export(classifier, plan, quantizes):
                 found.scored,
             )
             facts["calibration_images"] = len(images)
+            facts["keep_float"] = int8.keep_float
             logging.info(
                 "Calibrating with %s.", words.count(len(images), "image")
             )
@@ -139,6 +152,7 @@ def _export(classifier, plan, quantizes):
             plan,
             held=held,
             calibration=images,
+            int8=int8,
             batch_size=BATCH_SIZE.value,
             max_loss=MAX_LOSS.value,
             facts=facts,

@@ -15,6 +15,7 @@ from absl import logging
 
 from efficientnet_tf.deploy import (
     converters,
+    int8 as int8_lib,
     layouts,
     plan as plan_lib,
     sample_files,
@@ -46,6 +47,7 @@ def export(
     *,
     held: scorecard.Held | None = None,
     calibration: np.ndarray | Sequence[np.ndarray] = (),
+    int8: int8_lib.Int8 = int8_lib.STANDARD,
     batch_size: int | None = None,
     max_loss: float = plan_lib.MAX_LOSS,
     facts: Mapping[str, Any] = files.NOTHING,
@@ -60,6 +62,7 @@ def export(
       plan: see `plan`.
       held: images to score on, or None, which leaves accuracy out.
       calibration: images [M, size, size, 3] for int8, none of them in `held`.
+      int8: how int8 is made.
       batch_size: the only one that files take; by default 1 for LiteRT, and
         any for the others.
       max_loss: of top-1, in points.
@@ -80,7 +83,10 @@ def export(
     _check(plan, calibration)
     with _temporary_folder(plan) as folder, _explained(plan, folder):
         source = source_lib.prepare(
-            classifier, calibration, activation_map=plan.activation_map
+            classifier,
+            calibration,
+            activation_map=plan.activation_map,
+            int8=int8,
         )
         written = {
             target: _write(classifier, source, target, folder, batch_size)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import re
+import typing
 from collections.abc import Iterable
 from typing import Annotated
 
-import keras
+from efficientnet_tf.utils import configs, words
 
-from efficientnet_tf.utils import configs
+if typing.TYPE_CHECKING:
+    import keras
 
 # Parts of a network, by how the names of their layers begin or go on.
 PARTS = {
@@ -45,6 +47,9 @@ class Int8:
                 raise ValueError(configs.unknown("part", part, PARTS))
 
 
+STANDARD = Int8()
+
+
 @dataclasses.dataclass(frozen=True)
 class Node:
     """Of an exported graph: a name, and all names, between ";", that tell what
@@ -55,7 +60,7 @@ class Node:
     has_kernel: bool
 
 
-def find_layers(network: keras.Model, parts: Iterable[str]) -> set[str]:
+def find_layers(network: "keras.Model", parts: Iterable[str]) -> set[str]:
     """Returns the names of a network's layers that belong to `PARTS`.
 
     Raises:
@@ -75,7 +80,7 @@ def find_layers(network: keras.Model, parts: Iterable[str]) -> set[str]:
 
 
 def find_nodes(
-    network: keras.Model, parts: Iterable[str], nodes: Iterable[Node]
+    network: "keras.Model", parts: Iterable[str], nodes: Iterable[Node]
 ) -> list[str]:
     """Returns the names of the nodes that came from a network's `PARTS`.
 
@@ -91,24 +96,17 @@ def find_nodes(
 
 
 def check_kernels(
-    network: keras.Model, parts: Iterable[str], found: int
+    network: "keras.Model", parts: Iterable[str], found: int
 ) -> None:
     """Raises RuntimeError if the layers of parts have not so many kernels."""
     layers = find_layers(network, parts)
-    kernels = [name for name in layers if _has_kernel(network.get_layer(name))]
+    kernels = [n for n in layers if hasattr(network.get_layer(n), "kernel")]
     if len(kernels) != found:
         raise RuntimeError(
-            f"{', '.join(parts)}: the network has {len(kernels)} layers with "
-            f"weights there, but {found} were found in the exported graph; "
-            "keep nothing in float."
+            f"{', '.join(parts)}: the network has "
+            f"{words.count(len(kernels), 'layer')} with weights there, but "
+            f"the exported graph {found}; keep nothing in float."
         )
-
-
-def _has_kernel(layer):
-    return isinstance(
-        layer,
-        keras.layers.Conv2D | keras.layers.DepthwiseConv2D | keras.layers.Dense,
-    )
 
 
 def _is_of(text, layers):

@@ -52,6 +52,11 @@ class Plan:
     folder: pathlib.Path | None
     activation_map: bool = False
 
+    @property
+    def quantizes(self) -> bool:
+        """Whether any of it is int8."""
+        return any(target.precision == "int8" for target in self.targets)
+
     def table(self, suffix: str) -> pathlib.Path:
         """Returns the path of a file with the table."""
         if self.folder is not None:
