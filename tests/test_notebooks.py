@@ -129,7 +129,6 @@ def test_quickstart_goes_from_photos_to_a_saved_model(execute, tmp_path):
     assert len(printed.splitlines()) < 15
 
 
-@pytest.mark.slow
 def test_deploy_exports_measures_and_shows(
     execute, tmp_path, make_folder, monkeypatch
 ):

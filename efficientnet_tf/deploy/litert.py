@@ -1,5 +1,6 @@
 """LiteRT files (.tflite), for phones and browsers: written, read, run."""
 
+import math
 import os
 import pathlib
 import threading
@@ -18,6 +19,11 @@ from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import untrusted
 
 _ANY_SIDE = -1
+
+# What one tensor that is computed may have, as a multiple of the input: 53 for
+# L2. Small inputs may have so many values whatever they are.
+_MOST_OF_INPUT = 256
+_MOST_VALUES = 1 << 24
 
 
 def write(
@@ -138,6 +144,7 @@ class Network(network.Network):
             self._interpreter = interpreter.Interpreter(
                 os.fspath(path), num_threads=os.cpu_count()
             )
+            _check_sizes(path)
             # Here it says, on standard error, how it will compute.
             self._interpreter.allocate_tensors()
             # By the signature: the names of tensors are the converter's own.
@@ -154,6 +161,32 @@ class Network(network.Network):
     def run(self, images: np.ndarray) -> np.ndarray:
         with self._lock:
             return self._runner(**{self._input: images})[self._name]
+
+
+def _check_sizes(path):
+    """Raises DamagedError if a tensor claims far more memory than the input.
+
+    The runtime would ask for it at once.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(pathlib.Path(path).read_bytes())
+    for place in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(place)
+        computed = {}
+        for number in range(graph.TensorsLength()):
+            tensor = graph.Tensors(number)
+            if not model.Buffers(tensor.Buffer()).DataLength():
+                sides = (tensor.Shape(i) for i in range(tensor.ShapeLength()))
+                computed[number] = math.prod(sides)
+        inputs = (graph.Inputs(i) for i in range(graph.InputsLength()))
+        most = _MOST_OF_INPUT * sum(computed.get(i, 0) for i in inputs)
+        largest = max(computed.values(), default=0)
+        if largest > max(most, _MOST_VALUES):
+            raise untrusted.DamagedError(
+                f"{os.fspath(path)} claims a tensor of {largest:,} values; "
+                "refused."
+            )
 
 
 def _list_ends(details):

@@ -154,6 +154,8 @@ class Network(network.Network):
                 os.fspath(path),
                 options,
                 providers=onnxruntime.get_available_providers(),
+                # Without others it would say so at length, and try again.
+                enable_fallback=False,
             )
             inputs = [_make_end(end) for end in self._session.get_inputs()]
             outputs = [_make_end(end) for end in self._session.get_outputs()]

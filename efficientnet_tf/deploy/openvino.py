@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from efficientnet_tf.deploy import (
+    converters,
     int8 as int8_lib,
     metadata,
     network,
@@ -166,7 +167,10 @@ class Network(network.Network):
             untrusted.check_file(file)
         with untrusted.reading(path, "not a readable OpenVINO file"):
             core = openvino.Core()
-            model = core.read_model(path)
+            # A damaged file is given to readers of other formats too, which
+            # write to standard error.
+            with converters.silent():
+                model = core.read_model(path)
             text = None
             if model.has_rt_info([metadata.KEY]):
                 text = model.get_rt_info([metadata.KEY]).astype(str)

@@ -198,6 +198,19 @@ def test_a_damaged_file_is_refused_in_a_line(exported, tmp_path, name, damage):
     assert "\n" not in message and len(message) < 600
 
 
+def test_a_tensor_that_claims_gigabytes_is_refused(exported, tmp_path):
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(exported[0] / "float32.tflite")
+    (graph,) = model.subgraphs
+    computed = graph.operators[len(graph.operators) // 2].outputs[0]
+    graph.tensors[computed].shape[-1] = 1 << 26
+    path = tmp_path / "x.tflite"
+    flatbuffer_utils.write_model(model, path)
+    with pytest.raises(ValueError, match="x.tflite claims a tensor of"):
+        runtimes.load_classifier(path)
+
+
 def test_a_batch_size_is_fixed_on_request(original, images, tmp_path):
     path = tmp_path / "a.onnx"
     made = plan.make_plan(path, ["onnx"], ["float32"])

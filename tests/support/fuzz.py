@@ -24,6 +24,8 @@ import time
 import traceback
 import zipfile
 
+import numpy as np
+
 # Of processor time, and on the clock, where other work may slow it.
 SECONDS_PER_CASE = 10
 MAX_SECONDS_PER_CASE = 60
@@ -184,6 +186,9 @@ DAMAGES = {
     "variant": damage_json,
     "state": damage_zip,
 }
+# What `efficientnet export` writes, and runtimes of other people read.
+EXPORTED = ("tflite", "onnx", "xml")
+DAMAGES |= dict.fromkeys(EXPORTED, damage_bytes)
 
 
 def make_reader(kind, network):
@@ -210,6 +215,13 @@ def make_reader(kind, network):
         run_folder.read_group_by(path.parent, "folder:x")
         run_folder.check_run(path, {"epochs": 350}, upgrade)
 
+    def read_exported(path):
+        from efficientnet_tf.deploy import runtimes
+
+        found = runtimes.load_classifier(path)
+        shape = (1, found.resolution, found.resolution, 3)
+        found.model.predict_on_batch(np.zeros(shape, "float32"))
+
     weights = network.weights
     return {
         "run": lambda path: classifier.from_run(path.parent),
@@ -217,6 +229,7 @@ def make_reader(kind, network):
         "config": read_config,
         "variant": registry.get_variant,
         "state": lambda path: checkpoints.load(path.parent, weights),
+        **dict.fromkeys(EXPORTED, read_exported),
     }.get(kind, read_weights)
 
 
@@ -275,10 +288,12 @@ def run(kind, seconds, seed):
 
     folder = pathlib.Path(tempfile.mkdtemp(prefix="fuzz-"))
     network = hostile_files.build()
-    paths = hostile_files.make_all(folder)
-    path = paths[kind]
+    if kind in EXPORTED:
+        path = hostile_files.write_exported(folder, kind)
+    else:
+        path = hostile_files.make_all(folder)[kind]
     sound = {path: path.read_bytes()}
-    for data in path.parent.glob("*.data-*"):
+    for data in (*path.parent.glob("*.data-*"), *path.parent.glob("*.bin")):
         sound[data] = data.read_bytes()
     read, noise = make_reader(kind, network), random.Random(seed)
     read(path)  # The sound file is read.

@@ -172,3 +172,16 @@ def make_all(folder):
     )
     keras.backend.clear_session()
     return made
+
+
+def write_exported(folder, kind):
+    """Writes the network for another runtime; returns the file."""
+    from efficientnet_tf.deploy import formats, source
+
+    row = formats.SUFFIXES[f".{kind}"]
+    path = pathlib.Path(folder) / f"a.{kind}"
+    made = classifier.Classifier(build(), CLASSES, 32, "bilinear")
+    row.load_module(*row.runtime).write(
+        made, source.prepare(made), path, "float32"
+    )
+    return path
