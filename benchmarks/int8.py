@@ -32,10 +32,12 @@ from efficientnet_tf.utils import processor
 IMAGES = flags.DEFINE_integer("calibration_images", 200, "How many.", 1)
 FORMATS = flags.DEFINE_list("formats", ["litert", "onnx", "openvino"], "Which.")
 
+# nncf leaves the gates in float by itself.
 WAYS = {
     "by channel": int8.Int8(),
     "by tensor": int8.Int8(weights="tensor"),
     "mixed preset": int8.Int8(preset="mixed"),
+    "first in float": int8.Int8(keep_float=("first",)),
     "first and last in float": int8.Int8(keep_float=("first", "last")),
     "gates in float": int8.Int8(keep_float=("gates",)),
     "head in float": int8.Int8(keep_float=("head",)),

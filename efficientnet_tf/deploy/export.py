@@ -296,6 +296,6 @@ def _explain_loss(lossy, max_loss, plan):
     ]
     return (
         f"{'; '.join(parts)}: more than the {max_loss:g} allowed, so it is not "
-        f"kept; {plan.table('.md')} has the figures. Take float16, or more "
-        "images for calibration."
+        f"kept; {plan.table('.md')} has the figures. Take float16, or keep "
+        "the first layer of int8 in float (--keep_float=first)."
     )

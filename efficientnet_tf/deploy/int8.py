@@ -73,7 +73,7 @@ def find_layers(network: "keras.Model", parts: Iterable[str]) -> set[str]:
             for layer in network.layers
             if re.match(PARTS[part], layer.name)
         }
-        if not names:
+        if not any(hasattr(network.get_layer(n), "kernel") for n in names):
             raise ValueError(f"The network has no {part} to keep in float.")
         found |= names
     return found
