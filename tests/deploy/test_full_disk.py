@@ -19,14 +19,15 @@ def original():
     return samples.make_classifier(samples.make_images(20))
 
 
-# (format, KiB of the disk): less than the file takes.
+# (format, KiB of the disk): less than the file takes. Those that write by
+# Python alone differ little.
 DISKS = [
     ("saved_model", 200),
     ("keras", 60),
-    ("litert", 20),
-    ("onnx", 20),
     ("openvino", 60),
-    ("triton", 60),
+    pytest.param("litert", 20, marks=pytest.mark.slow),
+    pytest.param("onnx", 20, marks=pytest.mark.slow),
+    pytest.param("triton", 60, marks=pytest.mark.slow),
 ]
 
 
