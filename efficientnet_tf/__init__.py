@@ -83,6 +83,9 @@ def __dir__() -> list[str]:
 
 # `keras.models.load_model` finds the layers of our networks only once they are
 # registered; importing this package is meant to be enough.
-import_hooks.after_import(
-    "keras", lambda: importlib.import_module(f"{__name__}.models.layers")
-)
+def _register_layers() -> None:
+    for module in ("layers", "fake_quantization"):
+        importlib.import_module(f"{__name__}.models.{module}")
+
+
+import_hooks.after_import("keras", _register_layers)

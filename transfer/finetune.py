@@ -34,6 +34,7 @@ from transfer import (
     hyper_rule,
     inputs,
     recipes,
+    starts,
     tasks,
 )
 
@@ -85,8 +86,7 @@ def finetune_and_evaluate(
     """
     begin, workdir = time.perf_counter(), pathlib.Path(workdir)
     task = tasks.get_task(task_name)
-    if weights is not None:
-        catalog.check_name(model_name, weights)
+    start = _check_weights(task_name, model_name, weights, config, folder)
     origin = {"weights": weights, "source_family": source_family}
     origin["normalization"] = normalization
     run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
@@ -95,7 +95,7 @@ def finetune_and_evaluate(
         if finished is not None:
             tasks.warn_of_changes(task, data_dir, workdir)
             return finished
-        folder = folder.begin(workdir, run_folder.has_begun(workdir))
+        folder = _begin_folder(folder, workdir, start)
         _set_up(workdir, config)
         examples = tasks.load_examples(task, data_dir, folder)
         inputs.warn_of_imbalance(examples["train"], config.class_weights)
@@ -105,6 +105,25 @@ def finetune_and_evaluate(
             watchers,
         )
         return _record(row, workdir, begin, folder.workdir or workdir)
+
+
+def _check_weights(task, model, weights, config, folder):
+    """Returns the run that a quantized one starts from; None for others."""
+    if weights is not None:
+        catalog.check_name(model, weights)
+    if config.quantization == "none":
+        return None
+    start = starts.find_start(weights)
+    starts.check_start(start, task, model, config, folder)
+    return start
+
+
+def _begin_folder(folder, workdir, start):
+    begun = run_folder.has_begun(workdir)
+    if start is not None:
+        starts.copy_lists(start, workdir)
+        begun = True  # The start's list of images holds.
+    return folder.begin(workdir, begun)
 
 
 def _record(row, workdir, begin, lists):
@@ -153,11 +172,19 @@ def _run(run, setup, watchers):
     return {
         **_result_row(run, setup, scores),
         **choice,
+        **_describe_start(setup),
         **_keep(classifier, tested, scores, setup.workdir),
         "resolution": classifier.resolution,
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
     }
+
+
+def _describe_start(setup):
+    if setup.config.quantization == "none":
+        return {}
+    start = starts.find_start(setup.weights)
+    return start.describe(setup.config.evaluate_on)
 
 
 def _keep(classifier, examples, scores, workdir):

@@ -25,8 +25,10 @@ from transfer import (
     inputs,
     linear_head,
     optimizers,
+    qat,
     recipes,
     schedules,
+    starts,
     tasks,
 )
 
@@ -74,6 +76,9 @@ def build(setup: Setup) -> classifier_lib.Classifier:
       ValueError: the config does not suit the network.
     """
     config = setup.config
+    if config.quantization != "none":
+        start = starts.find_start(setup.weights)
+        return qat.build(start.folder, setup.examples["train"], setup.workdir)
     variant = registry.get_variant(setup.model)
     size = config.resolution or variant.resolution
     if config.resize and config.resize < size:

@@ -31,6 +31,7 @@ if typing.TYPE_CHECKING:
     from efficientnet_tf.commands import held_out
 
 NO_DATASET = "none"
+_REFERENCE = "the Keras network with its own fake quantization"
 
 CLASSIFIER = classifier_flags.ClassifierFlags(exported=None)
 FORMAT = flags.DEFINE_list(
@@ -103,20 +104,26 @@ def main(_: list[str]) -> None:
         activation_map=ACTIVATION_MAP.value,
     )
     plan_lib.check_paths(plan)
-    if plan.quantizes and not _knows_images():
+    int8 = int8_lib.Int8(keep_float=tuple(KEEP_FLOAT.value))
+    calibrates = plan.quantizes
+    if _is_quantized():
+        plan_lib.check_quantized(plan)
+        calibrates = False
+    if int8.keep_float and not calibrates:
+        raise ValueError(
+            "--keep_float goes with --precision=int8 that is calibrated."
+        )
+    if calibrates and not _knows_images():
         raise ValueError(
             "--precision=int8 needs images for calibration: --dataset, and "
             "--calibration_split."
         )
-    int8 = int8_lib.Int8(keep_float=tuple(KEEP_FLOAT.value))
-    if int8.keep_float and not plan.quantizes:
-        raise ValueError("--keep_float goes with --precision=int8.")
     classifier = CLASSIFIER.load()
-    rows = _export(classifier, plan, int8)
+    rows = _export(classifier, plan, int8, calibrates)
     _print_summary(plan, classifier, rows)
 
 
-def _export(classifier, plan, int8):
+def _export(classifier, plan, int8, calibrates):
     import tqdm
 
     from efficientnet_tf.deploy import calibration, export
@@ -124,6 +131,8 @@ def _export(classifier, plan, int8):
     found = _find_images()
     held, images, total = None, (), None
     facts = {"network": CLASSIFIER.name}
+    if _is_quantized():
+        facts["reference"] = _REFERENCE
     if found is None:
         logging.warning(
             "Without images, accuracy is not measured, only whether float32 "
@@ -132,7 +141,7 @@ def _export(classifier, plan, int8):
     else:
         facts |= {"dataset": found.dataset, "split": found.split}
         held, total = _make_held(classifier, found), found.scored.size
-        if plan.quantizes:
+        if calibrates:
             images = calibration.pick(
                 found.trained_on,
                 CALIBRATION_IMAGES.value,
@@ -172,6 +181,14 @@ def _find_images() -> "held_out.Images | None":
     return held_out.of_run(CLASSIFIER.workdir, DATA_DIR.value)
 
 
+def _is_quantized():
+    """Whether a run was trained for int8, so that it has its own ranges."""
+    path = os.path.join(CLASSIFIER.workdir or "", run_folder.CONFIG_FILE)
+    if not CLASSIFIER.workdir or not os.path.exists(path):
+        return False
+    return run_folder.read_config(path).get("quantization", "none") != "none"
+
+
 def _knows_images():
     """Whether there are images to score on; those of a run, by its config."""
     if DATASET.value:
@@ -208,6 +225,7 @@ def _print_summary(plan, classifier, rows):
         f"{words.count(len(files), 'file')}, measured.",
         {
             "in": OUTPUT.value,
+            "compared with": _REFERENCE if _is_quantized() else None,
             "table": str(plan.table(".md")),
         },
     )

@@ -6,6 +6,8 @@ efficientnet finetune --task=digits --model=efficientnet_lite0 \
 After an interrupt, the same command resumes from the last finished epoch.
 """
 
+import typing
+
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
@@ -22,7 +24,8 @@ RECIPE = flags.DEFINE_string(
     "recipe",
     "auto",
     "auto: a linear classifier, and training if it is better; or another row "
-    "of transfer/recipes.py, e.g. linear or full.",
+    "of transfer/recipes.py, e.g. linear or full; qat: the run --weights=RUN, "
+    "for int8.",
 )
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
@@ -40,7 +43,7 @@ METRICS = {"top1": "top-1 accuracy", "mean_per_class": "mean per class"}
 
 def main(_: list[str]) -> None:
     shared.set_input_wait(INPUT_WAIT.value)
-    from transfer import recipes, tasks
+    from transfer import recipes, starts, tasks
 
     task = tasks.get_task(TASK.value)
     folder = shared.make_folder_options(
@@ -53,17 +56,20 @@ def main(_: list[str]) -> None:
         "source_family": SOURCE_FAMILY.value,
         "normalization": NORMALIZATION.value,
     }
-    shared.check_weights(MODEL.value, weights, **reading)
     config = recipes.get_recipe(
         RECIPE.value, SET.value, TASK.value, pretrained=weights is not None
     )
+    model = MODEL.value
+    if config.quantization != "none":
+        model = _find_model(starts.find_start(weights), reading)
+    shared.check_weights(model, weights, **reading)
     shared.check_finetuning([task])
     # TensorFlow is slow to import, so the flags are checked before.
     from transfer import finetune
 
     row = finetune.finetune_and_evaluate(
         TASK.value,
-        MODEL.value,
+        model,
         weights=weights,
         config=config,
         workdir=WORKDIR.value,
@@ -74,6 +80,16 @@ def main(_: list[str]) -> None:
     )
     _print_summary(row)
     program.print_result(program.keep_scalars(row))
+
+
+def _find_model(start, reading) -> typing.Any:
+    """Returns --model, or the network of the run that --weights names."""
+    for flag, value in reading.items():
+        if value is not None:
+            raise ValueError(
+                f"--{flag}={value} is for weights; a run has its own."
+            )
+    return MODEL.value if MODEL.present else start.model
 
 
 def _print_summary(row):
@@ -97,6 +113,7 @@ def _print_summary(row):
             ),
             "near-duplicates": _duplicates_text(row),
             **_class_facts(row, counts),
+            **_start_facts(row),
             "tried": row.get("tried"),
             "kept": _kept_text(row),
             "time": summary.duration_text(row["seconds"]),
@@ -131,6 +148,17 @@ def _class_facts(row, counts):
         facts["top-1 accuracy"] = summary.percent_text(row["top1"])
         del facts["mean per class"]
     return facts
+
+
+def _start_facts(row):
+    """Returns how good the run was that this one starts from, if it does."""
+    if row.get("start_score") is None:
+        return {}
+    return {
+        f"before, by {row['start_recipe'] or 'its own recipe'}, in float32": (
+            summary.percent_text(row["start_score"])
+        )
+    }
 
 
 def _kept_text(row):

@@ -23,6 +23,7 @@ from efficientnet_tf.deploy import (
     source as source_lib,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.models import quantization
 from efficientnet_tf.utils import (
     files,
     processor,
@@ -61,7 +62,8 @@ def export(
       classifier: of a Keras network.
       plan: see `plan`.
       held: images to score on, or None, which leaves accuracy out.
-      calibration: images [M, size, size, 3] for int8, none of them in `held`.
+      calibration: images [M, size, size, 3] for int8, none of them in `held`;
+        a network with fake quantization needs none.
       int8: how int8 is made.
       batch_size: the only one that files take; by default 1 for LiteRT, and
         any for the others.
@@ -73,14 +75,14 @@ def export(
       A row for Keras, then one for each file, as in the table's JSON.
 
     Raises:
-      ValueError: int8 without calibration images, or a map is asked for that
-        the network's head does not have.
+      ValueError: int8 without calibration images, of a network without fake
+        quantization; or a format or a map that the network cannot have.
       OSError: the output holds something else, or cannot be written.
       RuntimeError: a float32 file differs from the Keras network by more than
         1e-4.
       TooLossyError: a file lost too much; the others and the table are there.
     """
-    _check(plan, calibration)
+    _check(classifier, plan, calibration, int8)
     with _temporary_folder(plan) as folder, _explained(plan, folder):
         source = source_lib.prepare(
             classifier,
@@ -103,8 +105,15 @@ def export(
     return rows
 
 
-def _check(plan, calibration):
-    if not len(calibration):
+def _check(classifier, plan, calibration, int8):
+    if quantization.is_quantized(classifier.model):
+        plan_lib.check_quantized(plan)
+        if int8.keep_float:
+            raise ValueError(
+                f"keep_float={int8.keep_float} is for int8 that is calibrated; "
+                "this network was trained for int8 as a whole."
+            )
+    elif not len(calibration):
         for target in plan.targets:
             if target.precision == "int8":
                 raise ValueError(

@@ -20,6 +20,7 @@ class Format:
       module: in this room, with `write` and `load`.
       suffix: of its file; "" for a folder.
       precisions: those that it has.
+      quantized: those that it has of a network with fake quantization.
       runtime: packages that run it, as in `import`.
       writers: further packages that write it.
       batch_size: that its files take by default; None: any.
@@ -33,6 +34,7 @@ class Format:
     module: str
     suffix: str
     precisions: tuple[str, ...] = ("float32",)
+    quantized: tuple[str, ...] = ()
     runtime: tuple[str, ...] = ()
     writers: tuple[str, ...] = ()
     batch_size: int | None = None
@@ -55,7 +57,7 @@ class Format:
         return importlib.import_module(f"{__package__}.{self.module}")
 
 
-_SAVED_MODEL = Format("saved_model", "saved_model", "")
+_SAVED_MODEL = Format("saved_model", "saved_model", "", quantized=("float32",))
 _ONNX = Format(
     "onnx",
     "onnx",
@@ -76,6 +78,7 @@ FORMATS = {
             "litert",
             ".tflite",
             ("float32", "float16", "int8"),
+            quantized=("int8",),
             runtime=("ai_edge_litert",),
             # Phones and browsers look at one image at a time.
             batch_size=1,

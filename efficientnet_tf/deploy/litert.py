@@ -16,9 +16,11 @@ from efficientnet_tf.deploy import (
     source as source_lib,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.models import quantization
 from efficientnet_tf.utils import untrusted
 
 _ANY_SIDE = -1
+_ENDS = ("QUANTIZE", "DEQUANTIZE")
 
 # What one tensor that is computed may have, as a multiple of the input: 53 for
 # L2. Small inputs may have so many values whatever they are.
@@ -40,25 +42,30 @@ def write(
       source: the network; for int8 with calibration images.
       path: the file.
       precision: "float32"; "float16", of the stored weights alone; or "int8",
-        of weights and activations, see `int8.Int8`.
+        of weights and activations, see `int8.Int8`. A network with fake
+        quantization has int8 alone, by its own ranges.
+
+    Raises:
+      ValueError: another precision of such a network.
+      RuntimeError: some of it would be computed in float32.
     """
     import tensorflow as tf
 
     options: dict[str, Any] = {}
+    is_quantized = quantization.is_quantized(source.network)
+    if is_quantized and precision != "int8":
+        raise ValueError(
+            f"LiteRT in {precision} cannot hold a network that was trained for "
+            "int8."
+        )
     target: dict[str, Any] = {"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]}
     if precision != "float32":
         options["optimizations"] = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":
         target["supported_types"] = [tf.float16]
-    if precision == "int8":
+    if precision == "int8" and not is_quantized:
         target["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        options["representative_dataset"] = lambda: (
-            [image[None]] for image in source.calibration
-        )
-        per_tensor = source.int8.weights == "tensor"
-        options["_experimental_disable_per_channel"] = per_tensor
-        # What stays float is told to the second step.
-        options["_experimental_calibrate_only"] = bool(source.int8.keep_float)
+        options |= _make_options(source)
     source.network.export(
         path,
         format="litert",
@@ -69,7 +76,22 @@ def write(
     )
     if precision == "int8" and source.int8.keep_float:
         _quantize_rest(path, source)
+    if is_quantized:
+        # Only with calibration images can strict int8 be asked for.
+        _check_int8(path)
     _add_metadata(path, metadata.to_text(source.settings, precision))
+
+
+def _make_options(source):
+    """Returns the converter's options of int8 by calibration images."""
+    return {
+        "representative_dataset": lambda: (
+            [image[None]] for image in source.calibration
+        ),
+        "_experimental_disable_per_channel": source.int8.weights == "tensor",
+        # What stays float is told to the second step.
+        "_experimental_calibrate_only": bool(source.int8.keep_float),
+    }
 
 
 def _quantize_rest(path, source):
@@ -104,6 +126,38 @@ def _list_nodes(path):
         name = graph.tensors[operation.outputs[0]].name.decode()
         kind = model.operatorCodes[operation.opcodeIndex].builtinCode
         yield int8_lib.Node(name, name, kind in with_kernel)
+
+
+def _check_int8(path):
+    found = list_float_operations(path)
+    if found:
+        raise RuntimeError(
+            f"LiteRT's converter left operations in float32: "
+            f"{', '.join(sorted(set(found)))}."
+        )
+
+
+def list_float_operations(path: str | os.PathLike) -> list[str]:
+    """Returns the names of a file's operations on floats.
+
+    Without those at its ends, which make int8 of floats and back.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(
+        schema.Model.GetRootAs(pathlib.Path(path).read_bytes())
+    )
+    names = {v: k for k, v in vars(schema.BuiltinOperator).items()}
+    floats = (schema.TensorType.FLOAT16, schema.TensorType.FLOAT32)
+    found = []
+    for graph in model.subgraphs:
+        for operator in graph.operators:
+            code = model.operatorCodes[operator.opcodeIndex].builtinCode
+            tensors = [*operator.inputs, *operator.outputs]
+            types = {graph.tensors[i].type for i in tensors if i >= 0}
+            if types & {*floats} and names[code] not in _ENDS:
+                found.append(names[code])
+    return found
 
 
 def _add_metadata(path, text):

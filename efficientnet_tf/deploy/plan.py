@@ -87,6 +87,30 @@ def check_paths(plan: Plan) -> None:
         files.check_folder(target.path.parent)
 
 
+def check_quantized(plan: Plan) -> None:
+    """Checks that all files of a plan can hold a network for int8.
+
+    Raises:
+      ValueError: names the first that cannot, and those that can.
+    """
+    for target in plan.targets:
+        if target.precision not in target.row.quantized:
+            have = [
+                f"{row.name} in {precision}"
+                for row in formats.FORMATS.values()
+                for precision in row.quantized
+            ]
+            raise ValueError(
+                f"{target.format} in {target.precision} cannot hold a network "
+                f"that was trained for int8; these can: {', '.join(have)}. "
+                "Export the run that it started from."
+            )
+    if plan.activation_map:
+        raise ValueError(
+            "A network that was trained for int8 has no activation map."
+        )
+
+
 def check_replaceable(directory: pathlib.Path) -> None:
     """Raises FileExistsError if a folder holds anything but a SavedModel."""
     files.check_folder(directory)

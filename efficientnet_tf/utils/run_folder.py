@@ -48,6 +48,7 @@ _CONFIG_KINDS = {
     "group_by": str | None,
     "network": dict,
     "pipeline": int,
+    "quantization": str,
     "splits": list,
     "task": str,
     "train_on": str,
@@ -136,10 +137,10 @@ def read_group_by(
         return None
     config = read_config(path)
     own = config.get("task") or config.get("dataset") or ""
-    return config.get("group_by") if _is_same(own, dataset) else None
+    return config.get("group_by") if is_same_data(own, dataset) else None
 
 
-def _is_same(one, other):
+def is_same_data(one: str, other: str) -> bool:
     """Whether two names stand for one data set, however a path is spelled."""
     real = [
         os.path.realpath(os.path.expanduser(name.partition(":")[2]))

@@ -7,7 +7,11 @@ import tempfile
 import keras
 from absl import logging
 
-from efficientnet_tf.models import layers, plan  # noqa: F401  Registers layers.
+from efficientnet_tf.models import (  # Registers layers.
+    fake_quantization,  # noqa: F401
+    layers,  # noqa: F401
+    plan,
+)
 from efficientnet_tf.utils import untrusted
 from efficientnet_tf.weights import keras_configs, keras_files
 

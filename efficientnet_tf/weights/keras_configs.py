@@ -52,7 +52,17 @@ _ALLOWED = {
     "keras.src.ops.numpy": ("GetItem",),
     None: ("__keras_tensor__", "__slice__"),
 }
-_OWN_LAYERS = ("BatchNormalization", "ClassToken", "Dropout")
+_OWN_LAYERS = (
+    "BatchNormalization",
+    "ClassToken",
+    "Dropout",
+    "FakeQuant",
+    "FakeQuantProbabilities",
+    "QuantizedConv2D",
+    "QuantizedDense",
+    "QuantizedDepthwiseConv2D",
+    "QuantizedRescaling",
+)
 
 # Layers with weights, whose input's shape must be stated: Keras allocates them
 # by it.
@@ -64,6 +74,9 @@ _WEIGHTED = {
     "DepthwiseConv2D",
     "LayerNormalization",
     "MultiHeadAttention",
+    "QuantizedConv2D",
+    "QuantizedDense",
+    "QuantizedDepthwiseConv2D",
 }
 # Fields that multiply the number of a layer's weights.
 _SIZES = (

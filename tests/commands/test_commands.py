@@ -71,6 +71,11 @@ CASES = {
         2,
         "Unknown recipe 'ful'; choose one of auto, linear, full, ",
     ),
+    "qat of published weights": (
+        [*DIGITS, "--recipe=qat"],
+        2,
+        "starts from a finished fine-tuning run: weights='imagenet' must be",
+    ),
     "unknown field": (
         [*DIGITS, "--set=epoch=3"],
         2,

@@ -19,6 +19,7 @@ from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import (
     builder,
     costs,
+    fake_quantization,
     features,
     plan,
     profile,
@@ -140,18 +141,21 @@ def test_a_saved_network_loads(name, built, tmp_path):
 
 
 def test_importing_the_package_registers_its_layers(built, tmp_path):
-    path = tmp_path / "network.keras"
-    built["vit"].save(path)
+    saved = [tmp_path / "network.keras", tmp_path / "quantized.keras"]
+    built["vit"].save(saved[0])
+    inputs = keras.Input((2,))
+    outputs = fake_quantization.FakeQuant(0, 1)(inputs)
+    keras.Model(inputs, outputs).save(saved[1])
     for first, second in (
         ("efficientnet_tf", "keras"),
         ("keras", "efficientnet_tf"),
     ):
         program = (
             f"import {first}\nimport {second}\nimport sys, keras\n"
-            "keras.models.load_model(sys.argv[1])\n"
+            "[keras.models.load_model(path) for path in sys.argv[1:]]\n"
         )
         done = subprocess.run(
-            [sys.executable, "-c", program, path],
+            [sys.executable, "-c", program, *saved],
             cwd=paths.ROOT,
             capture_output=True,
             text=True,

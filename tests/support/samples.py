@@ -87,3 +87,24 @@ def make_classifier(images, name="efficientnet_lite0"):
     head.kernel.assign(scale * head.kernel)
     head.bias.assign(scale * (head.bias - logits.mean(0)))
     return classifier.Classifier(network, CLASS_NAMES, size, "bilinear", 4)
+
+
+def make_trained_network(variant, classes=4, size=32):
+    """A network whose weights and batch statistics are like trained ones."""
+    import keras
+    import numpy as np
+
+    from efficientnet_tf.models import builder
+
+    network = builder.build(
+        variant, classes=classes, input_shape=(size, size, 3)
+    )
+    rng = np.random.default_rng(0)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.gamma.shape
+            layer.gamma.assign(rng.uniform(0.5, 1.5, shape))
+            layer.beta.assign(rng.normal(0, 0.3, shape))
+            layer.moving_mean.assign(rng.normal(0, 0.3, shape))
+            layer.moving_variance.assign(rng.uniform(0.5, 2, shape))
+    return network

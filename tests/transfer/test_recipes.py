@@ -39,6 +39,7 @@ OUTSIDE = [
     ("deep_pixels", "half"),
     ("frozen_stages", 8),
     ("frozen_stages", -1),
+    ("quantization", "int4"),
     ("crop", "left"),
     ("head", "none"),
     ("batch_norm", "thaw"),
@@ -111,6 +112,29 @@ def test_scores_on_images_that_were_trained_on_are_refused():
 def test_a_run_that_trains_nothing_is_refused():
     with pytest.raises(ValueError, match="trains nothing"):
         recipes.get_recipe("linear", ["head=random"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "head=linear",
+        "resolution=64",
+        "dropout_rate=0.2",
+        "precision=mixed_bfloat16",
+        "interpolation=bilinear",
+    ],
+)
+def test_what_the_start_of_qat_decides_cannot_be_set(change):
+    with pytest.raises(ValueError, match=f"{change.split('=')[0]}=.* must be"):
+        recipes.get_recipe("qat", [change])
+
+
+def test_qat_needs_a_run_and_a_kept_head_needs_qat():
+    with pytest.raises(ValueError, match="starts from a finished run"):
+        recipes.get_recipe("qat", pretrained=False)
+    for name in ("full", "linear"):
+        with pytest.raises(ValueError, match="needs quantization='int8'"):
+            recipes.get_recipe(name, ["head=kept"])
 
 
 # What the recipes' own codes do to images: input_pipeline_tf2_or_jax.py of

@@ -73,7 +73,12 @@ class Plan:
             )
         for cell in self.cells:  # All configs are checked before any work.
             for point in points(self, cell.recipe):
-                make_config(self, cell, point)
+                config = make_config(self, cell, point)
+                if config.quantization != "none":
+                    raise ValueError(
+                        f"recipe={cell.recipe} starts from one finished run; "
+                        "use efficientnet finetune for it."
+                    )
         for recipe in self.recipes:
             if self.sampler == "tpe":
                 self._check_ranges(points(self, recipe))

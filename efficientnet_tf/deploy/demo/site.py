@@ -18,6 +18,7 @@ from efficientnet_tf.data import decoding
 from efficientnet_tf.deploy import converters, export, litert, source
 from efficientnet_tf.deploy.demo import packages
 from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.models import quantization
 from efficientnet_tf.utils import figures, files
 
 WEB = pathlib.Path(__file__).parent / "web"
@@ -138,10 +139,13 @@ def _write_network(classifier, path):
         logging.warning("The page shows no activation map: %s", error)
         made = source.prepare(classifier)
     made = dataclasses.replace(made, batch_size=1)
+    # LiteRT has no other of a network with fake quantization.
+    is_quantized = quantization.is_quantized(classifier.model)
+    precision = "int8" if is_quantized else "float32"
     with converters.silent():
-        litert.write(classifier, made, path, "float32")
+        litert.write(classifier, made, path, precision)
         found = litert.load(path)
-        export.check_equal(classifier, {MODEL_FILE: (found, "float32")})
+        export.check_equal(classifier, {MODEL_FILE: (found, precision)})
     return len(made.network.outputs) > 1
 
 
