@@ -21,6 +21,9 @@ import subprocess
 import sys
 import types
 
+# Else this folder would come first, and hide the packages.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
 import numpy as np
 import peers
 from absl import app, flags

@@ -20,7 +20,11 @@ from efficientnet_tf.commands import (
     shared,
     summary,
 )
-from efficientnet_tf.deploy import formats, plan as plan_lib
+from efficientnet_tf.deploy import (
+    formats,
+    int8 as int8_lib,
+    plan as plan_lib,
+)
 from efficientnet_tf.utils import run_folder, tables, words
 
 if typing.TYPE_CHECKING:
@@ -58,6 +62,12 @@ CALIBRATION_SPLIT = flags.DEFINE_string(
 CALIBRATION_IMAGES = flags.DEFINE_integer(
     "calibration_images", 200, "How many, of all classes alike.", 1, 100_000
 )
+KEEP_FLOAT = flags.DEFINE_list(
+    "keep_float",
+    [],
+    "What of the network stays float32 in int8: some of first (convolution), "
+    "gates (of squeeze-and-excitation), head, last (layer).",
+)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size",
@@ -94,21 +104,26 @@ def main(_: list[str]) -> None:
         activation_map=ACTIVATION_MAP.value,
     )
     plan_lib.check_paths(plan)
-    calibrates = any(target.precision == "int8" for target in plan.targets)
+    int8 = int8_lib.Int8(keep_float=tuple(KEEP_FLOAT.value))
+    calibrates = plan.quantizes
     if _is_quantized():
         plan_lib.check_quantized(plan)
         calibrates = False
+    if int8.keep_float and not calibrates:
+        raise ValueError(
+            "--keep_float goes with --precision=int8 that is calibrated."
+        )
     if calibrates and not _knows_images():
         raise ValueError(
             "--precision=int8 needs images for calibration: --dataset, and "
             "--calibration_split."
         )
     classifier = CLASSIFIER.load()
-    rows = _export(classifier, plan, calibrates)
+    rows = _export(classifier, plan, int8, calibrates)
     _print_summary(plan, classifier, rows)
 
 
-def _export(classifier, plan, calibrates):
+def _export(classifier, plan, int8, calibrates):
     import tqdm
 
     from efficientnet_tf.deploy import calibration, export
@@ -134,6 +149,7 @@ def _export(classifier, plan, calibrates):
                 found.scored,
             )
             facts["calibration_images"] = len(images)
+            facts["keep_float"] = int8.keep_float
             logging.info(
                 "Calibrating with %s.", words.count(len(images), "image")
             )
@@ -145,6 +161,7 @@ def _export(classifier, plan, calibrates):
             plan,
             held=held,
             calibration=images,
+            int8=int8,
             batch_size=BATCH_SIZE.value,
             max_loss=MAX_LOSS.value,
             facts=facts,

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import os
 import pathlib
 import tempfile
@@ -14,6 +15,7 @@ from absl import logging
 
 from efficientnet_tf.deploy import (
     converters,
+    int8 as int8_lib,
     layouts,
     plan as plan_lib,
     sample_files,
@@ -46,6 +48,7 @@ def export(
     *,
     held: scorecard.Held | None = None,
     calibration: np.ndarray | Sequence[np.ndarray] = (),
+    int8: int8_lib.Int8 = int8_lib.STANDARD,
     batch_size: int | None = None,
     max_loss: float = plan_lib.MAX_LOSS,
     facts: Mapping[str, Any] = files.NOTHING,
@@ -61,6 +64,7 @@ def export(
       held: images to score on, or None, which leaves accuracy out.
       calibration: images [M, size, size, 3] for int8, none of them in `held`;
         a network with fake quantization needs none.
+      int8: how int8 is made.
       batch_size: the only one that files take; by default 1 for LiteRT, and
         any for the others.
       max_loss: of top-1, in points.
@@ -72,16 +76,17 @@ def export(
 
     Raises:
       ValueError: int8 without calibration images, of a network without fake
-        quantization; or a format or a map that the network cannot have.
+        quantization; or a format, map or float part that it cannot have.
       OSError: the output holds something else, or cannot be written.
       RuntimeError: a float32 file differs from the Keras network by more than
         1e-4.
       TooLossyError: a file lost too much; the others and the table are there.
     """
-    _check(classifier, plan, calibration)
-    with _temporary_folder(plan) as folder:
+    _check(classifier, plan, calibration, int8)
+    maps = plan.activation_map
+    with _temporary_folder(plan) as folder, _explained(plan, folder):
         source = source_lib.prepare(
-            classifier, calibration, activation_map=plan.activation_map
+            classifier, calibration, activation_map=maps, int8=int8
         )
         written = {
             target: _write(classifier, source, target, folder, batch_size)
@@ -89,18 +94,23 @@ def export(
         }
         rows = _measure(classifier, written, held, progress)
         lossy = [row for row in rows if row.get("loss", 0) * 100 > max_loss]
-        for target, path in written.items():
-            if not any(row["file"] == target.path.name for row in lossy):
-                _publish(target, path, classifier.class_names)
-    _write_table(plan, classifier, rows, facts)
+        names = {row["file"] for row in lossy}
+        kept = {t: p for t, p in written.items() if t.path.name not in names}
+        made = _write_table(plan, folder / "table", classifier, rows, facts)
+        _publish(kept, made, classifier.class_names)
     if lossy:
         raise TooLossyError(_explain_loss(lossy, max_loss, plan))
     return rows
 
 
-def _check(classifier, plan, calibration):
+def _check(classifier, plan, calibration, int8):
     if quantization.is_quantized(classifier.model):
         plan_lib.check_quantized(plan)
+        if int8.keep_float:
+            raise ValueError(
+                f"keep_float={int8.keep_float} is for int8 that is calibrated; "
+                "this network was trained for int8 as a whole."
+            )
     elif not len(calibration):
         for target in plan.targets:
             if target.precision == "int8":
@@ -114,9 +124,38 @@ def _check(classifier, plan, calibration):
 def _temporary_folder(plan) -> Iterator[pathlib.Path]:
     """Yields a folder on the file system of the plan's paths."""
     parent = plan.targets[0].path.absolute().parent
+    new = [each for each in (parent, *parent.parents) if not each.exists()]
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=parent, prefix=files.PREFIX) as path:
-        yield pathlib.Path(path)
+    try:
+        with tempfile.TemporaryDirectory(
+            dir=parent, prefix=files.PREFIX
+        ) as path:
+            yield pathlib.Path(path)
+    except BaseException:
+        for each in new:
+            with contextlib.suppress(OSError):  # It holds something.
+                each.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _explained(plan, folder) -> Iterator[None]:
+    """Turns any library's error about a full disk into one that names it."""
+    try:
+        yield
+    except Exception as error:
+        message = str(error)
+        for number in (errno.ENOSPC, errno.EDQUOT):
+            if os.strerror(number) in message:
+                place = plan.targets[0].path.absolute().parent
+                # Converters put files there, too.
+                temporary = tempfile.gettempdir()
+                if str(folder) not in message and temporary in message:
+                    place = pathlib.Path(temporary)
+                raise OSError(
+                    number, os.strerror(number), os.fspath(place)
+                ) from error
+        raise
 
 
 def _write(classifier, source, target, folder, batch_size):
@@ -214,28 +253,45 @@ def check_equal(
     return differences
 
 
-def _publish(target, path, class_names):
-    if target.row.layout:
-        getattr(layouts, target.row.layout)(path, target.path, class_names)
-        return
-    for suffix in target.row.companions:
-        os.replace(path.with_suffix(suffix), target.path.with_suffix(suffix))
-    with files.atomic(target.path) as temporary:
-        os.replace(path, temporary)
+def _publish(written, made, class_names):
+    """Puts files where they belong, once all are written.
+
+    Args:
+      written: {target: its path}.
+      made: {path of another file: where it belongs}.
+      class_names: of the classes.
+    """
+    moves = {}
+    for target, path in written.items():
+        if target.row.layout:  # Copies, for which there may be no room.
+            getattr(layouts, target.row.layout)(path, target.path, class_names)
+            continue
+        for suffix in (*target.row.companions, target.row.suffix):
+            belongs = target.path.with_suffix(suffix) if suffix else target.path
+            moves[path.with_suffix(suffix)] = belongs
+    for path, belongs in (moves | made).items():
+        with files.atomic(belongs) as temporary:
+            os.replace(path, temporary)
 
 
-def _write_table(plan, classifier, rows, facts):
-    if plan.folder is not None:
-        files.write_json(
-            plan.folder / run_folder.SETTINGS_FILE,
-            dataclasses.asdict(classifier.settings),
-        )
-        layouts.write_labels(
-            plan.folder / layouts.LABELS_FILE, classifier.class_names
-        )
+def _write_table(plan, folder, classifier, rows, facts):
+    """Writes the table into a folder; returns {path: where it belongs}."""
     table = {**facts, "processor": processor.describe(), "rows": rows}
-    files.write_json(plan.table(".json"), table)
-    files.write_text(plan.table(".md"), scorecard.to_markdown(rows) + "\n")
+    json_table, text_table = plan.table(".json"), plan.table(".md")
+    files.write_json(folder / json_table.name, table)
+    files.write_text(
+        folder / text_table.name, scorecard.to_markdown(rows) + "\n"
+    )
+    belong = [json_table, text_table]
+    if plan.folder is not None:
+        settings = plan.folder / run_folder.SETTINGS_FILE
+        labels = plan.folder / layouts.LABELS_FILE
+        files.write_json(
+            folder / settings.name, dataclasses.asdict(classifier.settings)
+        )
+        layouts.write_labels(folder / labels.name, classifier.class_names)
+        belong += [settings, labels]
+    return {folder / path.name: path for path in belong}
 
 
 def _explain_loss(lossy, max_loss, plan):
@@ -247,6 +303,6 @@ def _explain_loss(lossy, max_loss, plan):
     ]
     return (
         f"{'; '.join(parts)}: more than the {max_loss:g} allowed, so it is not "
-        f"kept; {plan.table('.md')} has the figures. Take float16, or more "
-        "images for calibration."
+        f"kept; {plan.table('.md')} has the figures. Take float16, or keep "
+        "the first layer of int8 in float (--keep_float=first)."
     )

@@ -1,5 +1,6 @@
 """The folders that TensorFlow Serving and Triton look for models in."""
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -234,8 +235,17 @@ def _keep_outputs_by_image(path):
 
 def _add_version(base, fill):
     """Returns a new folder BASE/N that `fill` has written."""
-    with files.atomic(base / f"{files.PREFIX}version-{os.getpid()}") as folder:
-        fill(folder)
+    new = not base.exists()
+    try:
+        with files.atomic(
+            base / f"{files.PREFIX}version-{os.getpid()}"
+        ) as folder:
+            fill(folder)
+    except BaseException:
+        if new:
+            with contextlib.suppress(OSError):
+                base.rmdir()
+        raise
     written = base / f"{files.PREFIX}version-{os.getpid()}"
     try:
         while True:

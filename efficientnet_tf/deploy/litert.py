@@ -10,6 +10,7 @@ import numpy as np
 
 from efficientnet_tf.deploy import (
     converters,
+    int8 as int8_lib,
     metadata,
     network,
     source as source_lib,
@@ -41,7 +42,7 @@ def write(
       source: the network; for int8 with calibration images.
       path: the file.
       precision: "float32"; "float16", of the stored weights alone; or "int8",
-        of weights, by channel, and activations. A network with fake
+        of weights and activations, see `int8.Int8`. A network with fake
         quantization has int8 alone, by its own ranges.
 
     Raises:
@@ -64,9 +65,7 @@ def write(
         target["supported_types"] = [tf.float16]
     if precision == "int8" and not is_quantized:
         target["supported_ops"] = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        options["representative_dataset"] = lambda: (
-            [image[None]] for image in source.calibration
-        )
+        options |= _make_options(source)
     source.network.export(
         path,
         format="litert",
@@ -75,11 +74,58 @@ def write(
         target_spec=target,
         **options,
     )
-    if (
-        is_quantized
-    ):  # Only with calibration images can strict int8 be asked for.
+    if precision == "int8" and source.int8.keep_float:
+        _quantize_rest(path, source)
+    if is_quantized:
+        # Only with calibration images can strict int8 be asked for.
         _check_int8(path)
     _add_metadata(path, metadata.to_text(source.settings, precision))
+
+
+def _make_options(source):
+    """Returns the converter's options of int8 by calibration images."""
+    return {
+        "representative_dataset": lambda: (
+            [image[None]] for image in source.calibration
+        ),
+        "_experimental_disable_per_channel": source.int8.weights == "tensor",
+        # What stays float is told to the second step.
+        "_experimental_calibrate_only": bool(source.int8.keep_float),
+    }
+
+
+def _quantize_rest(path, source):
+    """Quantizes a calibrated file, but for what stays float."""
+    from tensorflow.lite.python import convert
+
+    int8 = source.int8
+    quantized = convert.mlir_quantize(
+        path.read_bytes(),
+        disable_per_channel=int8.weights == "tensor",
+        denylisted_nodes=int8_lib.find_nodes(
+            source.network, int8.keep_float, _list_nodes(path)
+        ),
+    )
+    path.write_bytes(quantized)
+
+
+def _list_nodes(path):
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    (graph,) = model.subgraphs
+    kinds = schema.BuiltinOperator
+    with_kernel = (
+        kinds.CONV_2D,
+        kinds.DEPTHWISE_CONV_2D,
+        kinds.FULLY_CONNECTED,
+    )
+    for operation in graph.operators:
+        # The quantizer, too, names operations by their outputs.
+        name = graph.tensors[operation.outputs[0]].name.decode()
+        kind = model.operatorCodes[operation.opcodeIndex].builtinCode
+        yield int8_lib.Node(name, name, kind in with_kernel)
 
 
 def _check_int8(path):

@@ -7,7 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from efficientnet_tf.deploy import metadata, network, source as source_lib
+from efficientnet_tf.deploy import (
+    int8 as int8_lib,
+    metadata,
+    network,
+    source as source_lib,
+)
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import untrusted
 
@@ -26,7 +31,7 @@ def write(
       source: the network; for int8 with calibration images.
       path: the file.
       precision: "float32"; "float16", of weights and activations; or "int8",
-        as pairs of QuantizeLinear and DequantizeLinear, weights by channel.
+        as pairs of QuantizeLinear and DequantizeLinear, see `int8.Int8`.
     """
     import onnx
 
@@ -74,17 +79,34 @@ def _to_int8(source, path):
         path, folded, skip_symbolic_shape=True
     )
     quantized = path.with_name(f"int8-{path.name}")
+    int8 = source.int8
     quantization.quantize_static(
         folded,
         quantized,
         _make_reader(source),
         quant_format=quantization.QuantFormat.QDQ,
-        per_channel=True,
+        per_channel=int8.weights == "channel",
+        nodes_to_exclude=int8_lib.find_nodes(
+            source.network, int8.keep_float, _list_nodes(onnx.load(folded))
+        ),
         # CPUs multiply unsigned by signed bytes.
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
     )
     return onnx.load(quantized)
+
+
+def _list_nodes(model):
+    weights = {each.name for each in model.graph.initializer}
+    return [
+        int8_lib.Node(
+            node.name,
+            # Of fused convolutions only the weights have our names.
+            ";".join([node.name, *(i for i in node.input if i in weights)]),
+            node.op_type in ("Conv", "Gemm", "MatMul"),
+        )
+        for node in model.graph.node
+    ]
 
 
 _WRITERS = {"float32": _read, "float16": _to_float16, "int8": _to_int8}

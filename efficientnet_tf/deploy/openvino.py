@@ -1,13 +1,16 @@
 """OpenVINO's files (.xml and .bin), for Intel's and AMD's CPUs."""
 
+import contextlib
 import os
 import pathlib
 import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 
 from efficientnet_tf.deploy import (
     converters,
+    int8 as int8_lib,
     metadata,
     network,
     source as source_lib,
@@ -17,6 +20,9 @@ from efficientnet_tf.utils import untrusted
 
 # How the CPU computes; by itself it takes bfloat16 where it can.
 _COMPUTED_IN = {"bfloat16": "bf16", "float16": "f32"}
+_MOST_TEXT = 4 << 20  # Bytes that an .xml file surely does not exceed.
+# Operations with a kernel.
+_WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 
 
 def write(
@@ -31,11 +37,14 @@ def write(
       source: the network; for int8 with calibration images.
       path: the .xml file.
       precision: "float32"; "float16", of the stored weights alone; "bfloat16",
-        in which `Network` computes; or "int8", weights by channel.
+        in which `Network` computes; or "int8", see `int8.Int8`.
     """
     import openvino
 
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with (
+        tempfile.TemporaryDirectory(dir=path.parent) as folder,
+        _explained(source, folder),
+    ):
         plain = pathlib.Path(folder, path.name)
         source.network.export(
             str(plain),
@@ -45,7 +54,7 @@ def write(
         )
         model = openvino.Core().read_model(plain)
         if precision == "int8":
-            model = _quantize(model, source.calibration)
+            model = _quantize(model, source)
         model.set_rt_info(
             metadata.to_text(source.settings, precision), [metadata.KEY]
         )
@@ -54,14 +63,87 @@ def write(
         )
 
 
-def _quantize(model, images):
-    import nncf
+@contextlib.contextmanager
+def _explained(source, folder) -> Iterator[None]:
+    """Raises the system's error where OpenVINO cannot write."""
+    try:
+        yield
+    except RuntimeError as error:
+        # Its message, "iostream error", says no more; what is wrong with the
+        # disk shows again.
+        if "iostream" in str(error):
+            size = 4 * source.network.count_params() + _MOST_TEXT
+            pathlib.Path(folder, "again").write_bytes(bytes(size))
+        raise
 
+
+def _quantize(model, source):
+    import nncf
+    from nncf.quantization import advanced_parameters as advanced
+
+    int8, images = source.int8, source.calibration
     return nncf.quantize(
         model,
         nncf.Dataset([image[None] for image in images]),
         subset_size=len(images),
+        preset=nncf.QuantizationPreset(int8.preset),
+        ignored_scope=nncf.IgnoredScope(names=_find_float(model, source)),
+        advanced_parameters=advanced.AdvancedQuantizationParameters(
+            weights_quantization_params=advanced.QuantizationParameters(
+                per_channel=int8.weights == "channel"
+            )
+        ),
     )
+
+
+def _find_float(model, source):
+    """Returns the names of the operations that stay float."""
+    parts = source.int8.keep_float
+    found = {
+        op.get_friendly_name(): op.get_type_name()
+        for part in parts
+        for op in _find_part(model, part)
+    }
+    kernels = [kind for kind in found.values() if kind in _WEIGHTED]
+    int8_lib.check_kernels(source.network, parts, len(kernels))
+    return [*found]
+
+
+def _find_part(model, part):
+    """Returns a part's operations, see `int8.PARTS`.
+
+    By the shape of the graph: OpenVINO's operations do not keep our names.
+    """
+    operations = model.get_ordered_ops()
+    weighted = [op for op in operations if op.get_type_name() in _WEIGHTED]
+    pools = [op for op in operations if op.get_type_name() == "ReduceMean"]
+    if part == "first":
+        return weighted[:1]
+    if part == "gates":
+        return [op for pool in pools[:-1] for op in _follow(pool, "Multiply")]
+    begin = weighted[-1]
+    if part == "head":
+        begin = pools[-1].input_value(0).get_node()
+        while begin.get_type_name() not in _WEIGHTED:
+            begin = begin.input_value(0).get_node()
+    return _follow(begin, "Result")
+
+
+def _follow(operation, end):
+    """Returns an operation, and what follows it, to a type."""
+    found, following = [], [operation]
+    while following:
+        operation = following.pop()
+        if operation.get_type_name() == "Result":
+            continue
+        found.append(operation)
+        if operation.get_type_name() != end:
+            following += [
+                port.get_node()
+                for output in operation.outputs()
+                for port in output.get_target_inputs()
+            ]
+    return found
 
 
 def load(path: pathlib.Path) -> classifier_lib.Classifier | None:

@@ -52,6 +52,11 @@ class Plan:
     folder: pathlib.Path | None
     activation_map: bool = False
 
+    @property
+    def quantizes(self) -> bool:
+        """Whether any of it is int8."""
+        return any(target.precision == "int8" for target in self.targets)
+
     def table(self, suffix: str) -> pathlib.Path:
         """Returns the path of a file with the table."""
         if self.folder is not None:
@@ -75,8 +80,10 @@ def check_paths(plan: Plan) -> None:
     for target in plan.targets:
         if not target.row.names_folder and target.path.is_dir():
             raise FileExistsError(f"{target.path} is a folder.")
-        if target.row.names_folder and not target.row.layout:
-            check_replaceable(target.path)
+        if target.row.names_folder:
+            files.check_folder(target.path)
+            if not target.row.layout:
+                check_replaceable(target.path)
         files.check_folder(target.path.parent)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from efficientnet_tf.deploy import keras_file, metadata
+from efficientnet_tf.deploy import int8 as int8_lib, keras_file, metadata
 from efficientnet_tf.inference import (
     activation_maps,
     classifier as classifier_lib,
@@ -25,12 +25,14 @@ class Source:
       batch_size: the only N that the exported network takes; None: any.
       calibration: images [M, size, size, 3] whose activations set the ranges
         of int8; none where it is not asked for.
+      int8: how int8 is made.
     """
 
     network: keras.Model
     settings: classifier_lib.Settings
     batch_size: int | None = None
     calibration: np.ndarray | Sequence[np.ndarray] = ()
+    int8: int8_lib.Int8 = int8_lib.STANDARD
 
     @property
     def signature(self) -> Sequence[keras.InputSpec]:
@@ -47,6 +49,7 @@ def prepare(
     calibration: np.ndarray | Sequence[np.ndarray] = (),
     *,
     activation_map: bool = False,
+    int8: int8_lib.Int8 = int8_lib.STANDARD,
 ) -> Source:
     """Returns the source of all exports of a classifier of Keras.
 
@@ -55,10 +58,13 @@ def prepare(
       calibration: see `Source`.
       activation_map: whether the network also gives the maps of all classes,
         see `activation_maps.with_activation_map`.
+      int8: see `Source`.
 
     Raises:
-      ValueError: a map is asked for, and the network's head has none.
+      ValueError: a map is asked for, and the network's head has none; or what
+        is to stay float is not there.
     """
+    int8_lib.find_layers(classifier.model, int8.keep_float)
     network = keras_file.to_keras_layers(classifier.model)
     if activation_map:
         network = activation_maps.with_activation_map(network)
@@ -69,4 +75,6 @@ def prepare(
     size = classifier.resolution
     # Keras exports to ONNX only what was called.
     network(np.zeros((1, size, size, 3), "float32"))
-    return Source(network, classifier.settings, calibration=calibration)
+    return Source(
+        network, classifier.settings, calibration=calibration, int8=int8
+    )

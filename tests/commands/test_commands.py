@@ -560,6 +560,28 @@ CASES = {
         2,
         "--precision=int8 needs images for calibration: --dataset",
     ),
+    "int8 with a part in float that there is not": (
+        ["export", LITE0, "--format=onnx", "--precision=int8"]
+        + ["--dataset=folder:{tmp}/good", "--keep_float=first,gate"]
+        + ["--output={tmp}/x.onnx"],
+        2,
+        "Unknown part 'gate'; choose one of .*Did you mean 'gates'?",
+    ),
+    "a part in float of a float file": (
+        ["export", LITE0, "--keep_float=head", "--output={tmp}/x"],
+        2,
+        "--keep_float goes with --precision=int8",
+    ),
+    "export to where nobody may write": (
+        ["export", LITE0, "--format=onnx", "--output={tmp}/read_only/x.onnx"],
+        1,
+        "{tmp}/read_only cannot be written to",
+    ),
+    "export of versions into a file": (
+        ["export", LITE0, "--format=tf_serving", "--output={tmp}/file"],
+        1,
+        "{tmp}/file is a file, not a folder",
+    ),
     "a classifier of no known kind": (
         ["predict", "--classifier={tmp}/cut.jpg", "{tmp}/cmyk.jpg"],
         2,

@@ -58,8 +58,8 @@ def make_images(count, size=32):
     return np.kron(coarse, np.ones((1, side, side, 1))).astype("float32")
 
 
-def make_classifier(images):
-    """Of Lite's layers, random, with outputs that tell the images apart."""
+def make_classifier(images, name="efficientnet_lite0"):
+    """Of a network's layers, random, with outputs that tell images apart."""
     import dataclasses
 
     import keras
@@ -69,7 +69,7 @@ def make_classifier(images):
     from efficientnet_tf.models import builder, variants
 
     size = images.shape[1]
-    row = variants.VARIANTS["efficientnet_lite0"]
+    row = variants.VARIANTS[name]
     row = dataclasses.replace(
         row, width=0.25, stages=row.stages[:2], head_filters=64, resolution=size
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import disks
 import paths
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import variants
@@ -388,13 +389,8 @@ def test_jax_fine_tunes_from_end_to_end(
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 24 MiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(path)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    yield path
-    subprocess.run(["umount", str(path)], check=True)
+    with disks.mount(tmp_path / "disk", 24 << 10) as path:
+        yield path
 
 
 @pytest.mark.slow
