@@ -70,7 +70,8 @@ def read_pickled(path: str | os.PathLike) -> StateDict:
                 arrays = _materialize_all(tensors, load)
             return StateDict(arrays, _architecture(content))
     except pickles.RefusedError as error:
-        raise pickles.RefusedError(f"{path} {error}; refused.") from None
+        reason = untrusted.shorten(error)  # It quotes names of any length.
+        raise pickles.RefusedError(f"{path} {reason}; refused.") from None
 
 
 def read_safetensors(path: str | os.PathLike) -> StateDict:

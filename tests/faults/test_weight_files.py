@@ -94,6 +94,7 @@ PICKLES = {
     "a frame of a terabyte": b"\x95" + TERABYTE + b"}",
     "a set of hashed pairs": b"\x8f(" + DOUBLED + b"\x90",
     "a number of 10,000 digits": b"I" + b"9" * 10_000 + b"\n",
+    "a name of 100,000 letters": b"c" + b"a" * 100_000 + b"\nb\n",
     "a name without an end": b"c" + b"a" * 100_000,
     "an empty stack": b"0000",
     "a negative shape": shaped(b"J\xff\xff\xff\xff"),
