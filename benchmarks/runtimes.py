@@ -16,7 +16,6 @@ their rows are about speed alone. Exports are kept in the workdir.
 
 import json
 import pathlib
-import resource
 import subprocess
 import sys
 import types
@@ -39,7 +38,8 @@ from efficientnet_tf.deploy import (
     scorecard,
 )
 from efficientnet_tf.inference import class_names, classifier as classifier_lib
-from efficientnet_tf.utils import files, processor, tables
+from efficientnet_tf.training import memory
+from efficientnet_tf.utils import files, processor, run_folder, tables
 
 NETWORKS = flags.DEFINE_list(
     "networks", ["efficientnet_lite0", "efficientnet_b0"], "Names, and runs."
@@ -61,6 +61,11 @@ def main(_):
         return
     if not WORKDIR.value:
         raise app.UsageError("--workdir=DIR is needed.")
+    shorts = [pathlib.Path(name).name for name in NETWORKS.value]
+    if len(set(shorts)) < len(shorts):
+        raise app.UsageError(
+            f"--networks={','.join(NETWORKS.value)}: two have one name."
+        )
     result = {"benchmark": "runtimes", "processor": processor.name()}
     for name in NETWORKS.value:
         short = pathlib.Path(name).name
@@ -74,7 +79,7 @@ def main(_):
 def measure(name, folder):
     """Returns the rows of a network's files and of its peers."""
     classifier = load(name)
-    if not (folder / "exports.json").exists():
+    if not is_written(name, folder):
         write(classifier, name, folder)
     table = json.loads((folder / "exports.json").read_text())
     rows = {row["file"]: row for row in table["rows"]}
@@ -89,6 +94,16 @@ def measure(name, folder):
         rows[file] = {"file": file, **rows.get(file, {}), **times}
     files.write_json(folder / "runtimes.json", list(rows.values()))
     return list(rows.values())
+
+
+def is_written(name, folder):
+    """Whether a folder has the files of a network as it is now."""
+    table = folder / "exports.json"
+    if not table.exists() or json.loads(table.read_text())["network"] != name:
+        return False
+    model = pathlib.Path(name, run_folder.MODEL_FILE)
+    trained = model.stat().st_mtime if model.exists() else 0
+    return table.stat().st_mtime > trained
 
 
 def load(name):
@@ -204,13 +219,12 @@ def start_process(path):
 
 def measure_memory(path):
     """Returns the peak memory of this process with a file, in megabytes."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory.peak_mb()
     classifier = runtimes.load_classifier(path)
     size = classifier.resolution
     classifier.model.predict_on_batch(np.zeros((16, size, size, 3), "float32"))
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Without what importing TensorFlow took, which all share.
-    return (after - before) / 1024
+    return memory.peak_mb() - before
 
 
 def make_table(rows):
