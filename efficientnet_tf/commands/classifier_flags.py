@@ -1,5 +1,6 @@
 """The flags by which a command is told its classifier."""
 
+import os
 import typing
 
 from absl import flags
@@ -7,7 +8,7 @@ from absl import flags
 from efficientnet_tf.commands import shared
 from efficientnet_tf.data import policies
 from efficientnet_tf.deploy import formats
-from efficientnet_tf.utils import configs, files
+from efficientnet_tf.utils import configs, files, run_folder
 from efficientnet_tf.weights import catalog
 
 if typing.TYPE_CHECKING:
@@ -72,6 +73,16 @@ class ClassifierFlags:
         return self.workdir or self.exported
 
     @property
+    def run(self) -> str | None:
+        """The folder of a run, whichever flag names it."""
+        if self.workdir or not self.exported:
+            return self.workdir
+        path = formats.find(self.exported)
+        if path.name == run_folder.MODEL_FILE:
+            path = path.parent
+        return os.fspath(path) if formats.is_run(path) else None
+
+    @property
     def name(self) -> str:
         """What names the classifier, as the user wrote it."""
         return self.trained or self.model or ""
@@ -95,7 +106,8 @@ class ClassifierFlags:
                 "--classifier."
             )
         if self.trained:
-            _refuse(reading)
+            given = {"weights": weights} if self._weights.present else {}
+            _refuse(given | reading)
         if self.workdir:
             files.check_exists(self.workdir)
         elif self.exported:

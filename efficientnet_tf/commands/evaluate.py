@@ -45,7 +45,7 @@ def main(_: list[str]) -> None:
         raise ValueError(f"--{flag} needs --dataset and --split.")
     name = DATASET.value or "imagenet2012"
     folder = shared.make_folder_options(
-        GROUP_BY.value or run_folder.read_group_by(CLASSIFIER.workdir, name),
+        GROUP_BY.value or run_folder.read_group_by(CLASSIFIER.run, name),
         SKIP_BAD.value,
         reads_folder=name.startswith(files.FOLDER_PREFIX),
     )
@@ -80,10 +80,8 @@ def _evaluate(classifier, name, folder):
     examples = sources.load(name, SPLIT.value, DATA_DIR.value, folder)
     classes = class_names.match(classifier.class_names, examples.class_names)
     seen = None
-    if CLASSIFIER.workdir:
-        seen = trained_on.count(
-            CLASSIFIER.workdir, name, examples, DATA_DIR.value
-        )
+    if CLASSIFIER.run:
+        seen = trained_on.count(CLASSIFIER.run, name, examples, DATA_DIR.value)
     if seen:
         logging.warning(
             "The network was trained on %d of these %d images.",

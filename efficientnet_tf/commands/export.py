@@ -19,6 +19,7 @@ from efficientnet_tf.commands import (
     program,
     shared,
     summary,
+    trained_on,
 )
 from efficientnet_tf.deploy import (
     formats,
@@ -97,6 +98,9 @@ def main(_: list[str]) -> None:
     CLASSIFIER.check()
     if DATASET.value not in (None, NO_DATASET):
         shared.check_dataset(DATASET.value)
+    for flag in (SPLIT, CALIBRATION_SPLIT):
+        if flag.present and DATASET.value in (None, NO_DATASET):
+            raise ValueError(f"--{flag.name}={flag.value} goes with --dataset.")
     plan = plan_lib.make_plan(
         OUTPUT.value,
         FORMAT.value,
@@ -140,6 +144,7 @@ def _export(classifier, plan, int8, calibrates):
         )
     else:
         facts |= {"dataset": found.dataset, "split": found.split}
+        facts |= _count_trained_on(found)
         held, total = _make_held(classifier, found), found.scored.size
         if calibrates:
             images = calibration.pick(
@@ -176,9 +181,30 @@ def _find_images() -> "held_out.Images | None":
         return None
     if DATASET.value:
         return held_out.of_dataset(
-            DATASET.value, SPLIT.value, CALIBRATION_SPLIT.value, DATA_DIR.value
+            DATASET.value,
+            SPLIT.value,
+            CALIBRATION_SPLIT.value,
+            DATA_DIR.value,
+            CLASSIFIER.workdir,
         )
     return held_out.of_run(CLASSIFIER.workdir, DATA_DIR.value)
+
+
+def _count_trained_on(found):
+    """Returns how many scored images a run has seen, and warns of them."""
+    if not (CLASSIFIER.workdir and DATASET.value):
+        return {}
+    seen = trained_on.count(
+        CLASSIFIER.workdir, DATASET.value, found.scored, DATA_DIR.value
+    )
+    if seen:
+        logging.warning(
+            "The network was trained on %d of these %d images, which cannot "
+            "measure what a file loses.",
+            seen,
+            found.scored.size,
+        )
+    return {"trained_on": seen}
 
 
 def _is_quantized():

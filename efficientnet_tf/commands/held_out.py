@@ -22,12 +22,21 @@ class Images:
 
 
 def of_dataset(
-    name: str, split: str, train_split: str, data_dir: str | None
+    name: str,
+    split: str,
+    train_split: str,
+    data_dir: str | None,
+    workdir: str | None = None,
 ) -> Images:
-    """Returns a data set's images; see `sources.load_splits`."""
+    """Returns a data set's images; see `sources.load_splits`.
+
+    Args:
+      workdir: a run on the same folder, whose division is taken over.
+    """
     from efficientnet_tf.data import sources
 
-    loaded = sources.load_splits(name, (split, train_split), data_dir)
+    options = folder_options.Options(run_folder.read_group_by(workdir, name))
+    loaded = sources.load_splits(name, (split, train_split), data_dir, options)
     return Images(loaded[split], loaded[train_split], name, split)
 
 

@@ -26,7 +26,8 @@ def pick(
       scored: what an export will be scored on; none of these is taken.
 
     Raises:
-      ValueError: all of them are also scored, or it cannot be told which.
+      ValueError: images that are also scored would be among them, or none is
+        left.
     """
     shared = 0 if scored is None else examples.count_shared(scored)
     if shared:
@@ -34,18 +35,22 @@ def pick(
             f"{words.count(shared, 'image')} for calibration would be scored, "
             "too; name splits without common images."
         )
-    looked_at = examples.size
-    if not isinstance(examples.source, examples_lib.Indexed):
-        looked_at = min(looked_at, _LOOKED_AT)
-    dataset = examples.dataset.take(looked_at)
-    labels = np.fromiter(
-        dataset.map(lambda _, label: label).as_numpy_iterator(), "int64"
-    )
+    is_indexed = isinstance(examples.source, examples_lib.Indexed)
+    looked_at = examples.dataset.take(_LOOKED_AT)
+    if is_indexed:  # Without reading the images.
+        labels = examples.read_labels()
+    else:
+        labels = looked_at.map(lambda _, label: label)
+        labels = np.fromiter(labels.as_numpy_iterator(), "int64")
     places = _balance(labels, _find_unscored(examples, labels, scored), count)
     if not len(places):
         raise ValueError("All images for calibration would be scored, too.")
-    wanted = np.isin(np.arange(looked_at), places)
-    rows = zip(wanted, dataset, strict=True)
+    if is_indexed:
+        return np.stack(
+            [preprocess(image) for image, _ in examples.pick(places)]
+        )
+    wanted = np.isin(np.arange(len(labels)), places)
+    rows = zip(wanted, looked_at, strict=True)
     return np.stack([preprocess(image) for keep, (image, _) in rows if keep])
 
 

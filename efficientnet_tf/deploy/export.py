@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import json
 import os
 import pathlib
 import tempfile
@@ -25,6 +26,7 @@ from efficientnet_tf.deploy import (
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.models import quantization
 from efficientnet_tf.utils import (
+    documents,
     files,
     processor,
     run_folder,
@@ -99,7 +101,7 @@ def export(
         made = _write_table(plan, folder / "table", classifier, rows, facts)
         _publish(kept, made, classifier.class_names)
     if lossy:
-        raise TooLossyError(_explain_loss(lossy, max_loss, plan))
+        raise TooLossyError(_explain_loss(lossy, max_loss, plan, classifier))
     return rows
 
 
@@ -118,6 +120,25 @@ def _check(classifier, plan, calibration, int8):
                     f"{target.format} in int8 needs images for calibration."
                 )
     plan_lib.check_paths(plan)
+    _check_same_classes(classifier, plan)
+
+
+def _check_same_classes(classifier, plan):
+    """Checks that a folder's other files are not those of another classifier.
+
+    They share its description.
+    """
+    path = plan.folder and plan.folder / run_folder.SETTINGS_FILE
+    if path and path.exists():
+        found = documents.read_object(path, {})
+        settings = json.loads(
+            json.dumps(dataclasses.asdict(classifier.settings))
+        )
+        if {name: found.get(name) for name in settings} != settings:
+            raise FileExistsError(
+                f"{path} is of another classifier, and would be of none of the "
+                "files there; choose another folder."
+            )
 
 
 @contextlib.contextmanager
@@ -187,6 +208,9 @@ def _measure(classifier, written, held, progress):
     if held is not None:
         logging.info("Scoring.")
         scores = scorecard.score(opened, held, progress)
+        for target in written:
+            found = scores[target.path.name]["max_difference"]
+            _check_difference(target.path.name, target.precision, found)
     times = scorecard.time_all(opened)
     rows = [
         {
@@ -243,14 +267,18 @@ def check_equal(
     for name, (classifier, precision) in opened.items():
         found = np.asarray(classifier.model.predict_on_batch(images))
         difference = float(np.abs(found - expected).max())
-        allowed = TOLERANCE if precision == "float32" else np.inf
-        if not difference <= allowed:  # As it stands, NaN is too large.
-            raise RuntimeError(
-                f"{name} differs from the Keras network by {difference:.2g}; "
-                "nothing is written."
-            )
+        _check_difference(name, precision, difference)
         differences[name] = difference
     return differences
+
+
+def _check_difference(name, precision, difference):
+    allowed = TOLERANCE if precision == "float32" else np.inf
+    if not difference <= allowed:  # As it stands, NaN is too large.
+        raise RuntimeError(
+            f"{name} differs from the Keras network by {difference:.2g}; "
+            "nothing is written."
+        )
 
 
 def _publish(written, made, class_names):
@@ -294,15 +322,34 @@ def _write_table(plan, folder, classifier, rows, facts):
     return {folder / path.name: path for path in belong}
 
 
-def _explain_loss(lossy, max_loss, plan):
+def _explain_loss(lossy, max_loss, plan, classifier):
     parts = [
         f"{row['file']} loses {100 * row['loss']:.2f} points "
         f"({100 * row['loss_low']:.2f} to {100 * row['loss_high']:.2f}) on "
         f"{words.count(row['images'], 'image')}"
         for row in lossy
     ]
+    names = {row["file"] for row in lossy}
+    earlier = [
+        str(target.path)
+        for target in plan.targets
+        if target.path.name in names and target.path.exists()
+    ]
+    if earlier:
+        parts[-1] += f" ({', '.join(earlier)} is of an earlier export)"
     return (
         f"{'; '.join(parts)}: more than the {max_loss:g} allowed, so it is not "
-        f"kept; {plan.table('.md')} has the figures. Take float16, or keep "
-        "the first layer of int8 in float (--keep_float=first)."
+        f"kept; {plan.table('.md')} has the figures. "
+        f"{_advise(lossy, classifier)}"
     )
+
+
+def _advise(lossy, classifier):
+    if quantization.is_quantized(classifier.model):
+        return "Train it for longer, or export the run that it started from."
+    if any(row["precision"] == "int8" for row in lossy):
+        return (
+            "Take float16, keep the first layer of int8 in float "
+            "(--keep_float=first), or fine-tune for int8 (--recipe=qat)."
+        )
+    return "Take float32."

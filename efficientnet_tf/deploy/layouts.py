@@ -44,14 +44,11 @@ def write_tf_serving(
     Raises:
       OSError: there is no such SavedModel, or no room.
       untrusted.DamagedError: it is damaged.
-      ValueError: BASE is a SavedModel itself.
+      FileExistsError: BASE is a SavedModel itself.
     """
     exported, base = pathlib.Path(exported), pathlib.Path(base)
     untrusted.check_file(exported / run_folder.SAVED_MODEL_FILE)
-    if (base / run_folder.SAVED_MODEL_FILE).exists():
-        raise ValueError(
-            f"{base} is a SavedModel; choose a folder for its versions."
-        )
+    check_base(base)
 
     def fill(folder):
         shutil.copytree(exported, folder)
@@ -60,6 +57,14 @@ def write_tf_serving(
         write_labels(folder / EXTRAS / LABELS_FILE, class_names)
 
     return _add_version(base, fill)
+
+
+def check_base(base: pathlib.Path) -> None:
+    """Raises FileExistsError where a folder cannot be for versions."""
+    if (base / run_folder.SAVED_MODEL_FILE).exists():
+        raise FileExistsError(
+            f"{base} is a SavedModel; choose a folder for its versions."
+        )
 
 
 def write_triton(
@@ -102,7 +107,7 @@ def write_triton(
         folder.mkdir()
         shutil.copyfile(exported, folder / TRITON_MODEL)
 
-    if base.exists():
+    if base.exists() and any(base.iterdir()):
         _check_same(base / TRITON_CONFIG, config)
         _check_same(base / LABELS_FILE, _to_lines(class_names))
         return _add_version(base, fill) / TRITON_MODEL

@@ -86,7 +86,7 @@ def _make_options(source):
     """Returns the converter's options of int8 by calibration images."""
     return {
         "representative_dataset": lambda: (
-            [image[None]] for image in source.calibration
+            [images] for images in source.batches()
         ),
         "_experimental_disable_per_channel": source.int8.weights == "tensor",
         # What stays float is told to the second step.

@@ -63,7 +63,7 @@ class Network(abc.ABC):
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
         """Returns probabilities [N, classes] of images [N, size, size, 3]."""
         images = np.asarray(images, np.float32)
-        with untrusted.reading(self._path, "does not run"):
+        with untrusted.reading(self._path, "not runnable"):
             if self.batch_size is None:
                 return self.run(images)
             return self._run_parts(images)

@@ -115,12 +115,7 @@ _WRITERS = {"float32": _read, "float16": _to_float16, "int8": _to_int8}
 def _make_reader(source):
     from onnxruntime import quantization
 
-    batch = source.batch_size or 1
-    images = source.calibration
-    parts = iter(
-        images[begin : begin + batch]
-        for begin in range(0, len(images) - batch + 1, batch)
-    )
+    parts = source.batches()
 
     class Reader(quantization.CalibrationDataReader):
         def get_next(self):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pathlib
 import tempfile
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -81,11 +82,11 @@ def _quantize(model, source):
     import nncf
     from nncf.quantization import advanced_parameters as advanced
 
-    int8, images = source.int8, source.calibration
+    int8, batches = source.int8, [*source.batches()]
     return nncf.quantize(
         model,
-        nncf.Dataset([image[None] for image in images]),
-        subset_size=len(images),
+        nncf.Dataset(batches),
+        subset_size=len(batches),
         preset=nncf.QuantizationPreset(int8.preset),
         ignored_scope=nncf.IgnoredScope(names=_find_float(model, source)),
         advanced_parameters=advanced.AdvancedQuantizationParameters(
@@ -114,30 +115,54 @@ def _find_part(model, part):
 
     By the shape of the graph: OpenVINO's operations do not keep our names.
     """
-    operations = model.get_ordered_ops()
+    # Without the activation map, which is a branch of its own.
+    before = _list_before(model)
+    operations = [
+        op for op in model.get_ordered_ops() if op.get_friendly_name() in before
+    ]
     weighted = [op for op in operations if op.get_type_name() in _WEIGHTED]
     pools = [op for op in operations if op.get_type_name() == "ReduceMean"]
     if part == "first":
         return weighted[:1]
     if part == "gates":
-        return [op for pool in pools[:-1] for op in _follow(pool, "Multiply")]
+        return [op for p in pools[:-1] for op in _follow(p, "Multiply", before)]
     begin = weighted[-1]
     if part == "head":
         begin = pools[-1].input_value(0).get_node()
         while begin.get_type_name() not in _WEIGHTED:
             begin = begin.input_value(0).get_node()
-    return _follow(begin, "Result")
+    return _follow(begin, "Result", before)
 
 
-def _follow(operation, end):
-    """Returns an operation, and what follows it, to a type."""
+def _list_before(model):
+    """Returns the names of all operations that the probabilities come from."""
+    named = [
+        output
+        for output in model.outputs
+        if metadata.PROBABILITIES in output.names
+    ]
+    following = [(named or model.outputs)[0].get_node()]
+    found = set()
+    while following:
+        operation = following.pop()
+        if operation.get_friendly_name() not in found:
+            found.add(operation.get_friendly_name())
+            following += [
+                value.get_node() for value in operation.input_values()
+            ]
+    return found
+
+
+def _follow(operation, end, among):
+    """Returns an operation, and what follows it among some, to a type."""
     found, following = [], [operation]
     while following:
         operation = following.pop()
-        if operation.get_type_name() == "Result":
+        name, kind = operation.get_friendly_name(), operation.get_type_name()
+        if kind == "Result" or name not in among:
             continue
         found.append(operation)
-        if operation.get_type_name() != end:
+        if kind != end:
             following += [
                 port.get_node()
                 for output in operation.outputs()
@@ -184,8 +209,11 @@ class Network(network.Network):
             }
             self._compiled = core.compile_model(model, "CPU", hint)
 
+        self._lock = threading.Lock()  # All calls share one request.
+
     def run(self, images: np.ndarray) -> np.ndarray:
-        return self._compiled(images)[self.output]
+        with self._lock:
+            return self._compiled(images)[self.output]
 
 
 def _make_end(port):

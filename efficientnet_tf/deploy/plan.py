@@ -8,7 +8,7 @@ from types import ModuleType
 
 from absl import logging
 
-from efficientnet_tf.deploy import formats
+from efficientnet_tf.deploy import formats, layouts
 from efficientnet_tf.utils import (
     configs,
     extras,
@@ -82,7 +82,9 @@ def check_paths(plan: Plan) -> None:
             raise FileExistsError(f"{target.path} is a folder.")
         if target.row.names_folder:
             files.check_folder(target.path)
-            if not target.row.layout:
+            if target.row.layout:
+                layouts.check_base(target.path)
+            else:
                 check_replaceable(target.path)
         files.check_folder(target.path.parent)
 

@@ -96,6 +96,12 @@ def load(directory: str | os.PathLike) -> classifier_lib.Classifier:
             f"{directory} gives {network.output_shape[-1]} probabilities, but "
             f"{path.name} names {classes} classes."
         )
+    size = settings["resolution"]
+    if network.size not in ((None, None), (size, size)):
+        raise untrusted.DamagedError(
+            f"{directory} takes images of {network.size[0]} x "
+            f"{network.size[1]} pixels, but {path.name} says {size}."
+        )
     return classifier_lib.Classifier(network, **settings)
 
 

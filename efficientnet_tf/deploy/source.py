@@ -1,7 +1,7 @@
 """What the exporters take: a classifier's network in Keras's own layers."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import keras
 import numpy as np
@@ -33,6 +33,14 @@ class Source:
     batch_size: int | None = None
     calibration: np.ndarray | Sequence[np.ndarray] = ()
     int8: int8_lib.Int8 = int8_lib.STANDARD
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """Yields the calibration images, as many at a time as it takes."""
+        size = self.batch_size or 1
+        for begin in range(0, len(self.calibration), size):
+            images = np.asarray(self.calibration[begin : begin + size])
+            missing = size - len(images)
+            yield np.concatenate([images, images[:1].repeat(missing, 0)])
 
     @property
     def signature(self) -> Sequence[keras.InputSpec]:

@@ -53,15 +53,15 @@ class SavedModel:
                 f"{path} has no signature {SIGNATURE!r}."
             )
         self._serve = self._loaded.signatures[SIGNATURE]
-        self._input, self._size = _check_inputs(path, self._serve)
+        self._input, self.size = _check_inputs(path, self._serve)
         self._output, classes = _check_outputs(path, self._serve)
         self.output_shape = (None, classes)
         self.class_names = None
-        if NAMES in self._serve.structured_outputs and None not in self._size:
+        if NAMES in self._serve.structured_outputs and None not in self.size:
             self.class_names = self._read_names(path)
 
     def _read_names(self, path):
-        images = keras.ops.zeros((1, *self._size, 3))
+        images = keras.ops.zeros((1, *self.size, 3))
         with untrusted.reading(path, "not a readable SavedModel"):
             names = self._serve(**{self._input: images})[NAMES].numpy()
             names = tuple(name.decode() for name in names.tolist())
@@ -74,8 +74,8 @@ class SavedModel:
 
     def __call__(self, images: Any, training: bool = False) -> Any:
         """Returns the probabilities [N, classes] of images [N, H, W, 3]."""
-        if None not in self._size:
-            images = keras.ops.image.resize(images, self._size)
+        if None not in self.size:
+            images = keras.ops.image.resize(images, self.size)
         return self._serve(**{self._input: images})[self._output]
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:

@@ -592,6 +592,21 @@ CASES = {
         1,
         "There is no file or folder {tmp}/no.tflite",
     ),
+    "weights beside a run": (
+        [
+            "predict",
+            "--workdir={tmp}/model",
+            "--weights=x.h5",
+            "{tmp}/cmyk.jpg",
+        ],
+        2,
+        "--weights=x.h5 goes with --model",
+    ),
+    "a split of no data set": (
+        ["export", LITE0, "--split=test", "--output={tmp}/x"],
+        2,
+        "--split=test goes with --dataset",
+    ),
     "a classifier beside a network": (
         ["predict", LITE0, "--classifier={tmp}/model", "{tmp}/cmyk.jpg"],
         2,

@@ -1,7 +1,9 @@
 """Every format and precision of one small network, written, read, run."""
 
+import dataclasses
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -132,6 +134,16 @@ def test_litert_has_only_its_own_operations_and_int8_only_integers(exported):
         assert ("int8" in kinds) == (precision == "int8")
 
 
+def test_a_saved_model_of_another_resolution_is_refused(exported, tmp_path):
+    folder = tmp_path / "x"
+    shutil.copytree(exported[0] / "saved_model", folder)
+    text = folder / "classifier.json"
+    settings = json.loads(text.read_text())
+    text.write_text(json.dumps({**settings, "resolution": SIZE + 1}))
+    with pytest.raises(ValueError, match="32 x 32 pixels, but classifier.json"):
+        runtimes.load_classifier(folder)
+
+
 def test_a_sound_file_of_others_is_asked_for_its_classes(exported, tmp_path):
     import onnx
 
@@ -226,6 +238,22 @@ def test_a_batch_size_is_fixed_on_request(original, images, tmp_path):
     }  # fmt: skip
 
 
+def test_int8_is_calibrated_by_batches_of_the_files_size(
+    original, images, tmp_path
+):
+    # More than there are images, which are then repeated.
+    names = ["litert", "onnx", "openvino"]
+    made = plan.make_plan(tmp_path / "out", names, ["int8"])
+    export.export(original, made, calibration=images[:4], batch_size=6)
+    expected = original.model.predict_on_batch(images)
+    for path in (tmp_path / "out").glob("int8.*"):
+        if path.suffix != ".bin":
+            found = runtimes.load_classifier(path)
+            assert found.model.batch_size == 6
+            found = found.model.predict_on_batch(images)
+            assert np.abs(found - expected).mean() < 0.05, path
+
+
 class _Wrong:
     """A network that always sees the first class."""
 
@@ -243,9 +271,7 @@ def test_a_file_that_loses_too_much_is_not_kept_but_the_table_is(
         "load",
         lambda _: classifier.Classifier(_Wrong(), **vars(original.settings)),
     )
-    monkeypatch.setattr(
-        export, "check_equal", lambda _, opened: dict.fromkeys(opened, 0.0)
-    )
+    monkeypatch.setattr(export, "_check_difference", lambda *_: None)
     made = plan.make_plan(
         tmp_path / "out", ["keras", "saved_model"], ["float32"]
     )
@@ -254,9 +280,49 @@ def test_a_file_that_loses_too_much_is_not_kept_but_the_table_is(
         export.TooLossyError, match="float32.keras loses .* poi"
     ):
         export.export(original, made, held=held)
+    monkeypatch.undo()
     left = {path.name for path in pathlib.Path(tmp_path, "out").iterdir()}
     assert "saved_model" in left and "exports.md" in left
     assert "float32.keras" not in left
+    # Its description would be of other classes than the files have.
+    other = dataclasses.replace(original, class_names=("w", "x", "y", "z"))
+    with pytest.raises(FileExistsError, match="is of another classifier"):
+        export.export(other, made)
+
+
+def test_what_is_said_of_a_lossy_file_fits_it(original, tmp_path):
+    made = plan.make_plan(tmp_path / "x.keras", ["keras"], ["float32"])
+    row = {"file": "x.keras", "loss": 0.1, "loss_low": 0, "loss_high": 0.2}
+    row["images"] = 10
+
+    def explain(precision):
+        rows = [{**row, "precision": precision}]
+        return export._explain_loss(rows, 1, made, original)
+
+    assert explain("int8").endswith("or fine-tune for int8 (--recipe=qat).")
+    assert explain("float16").endswith("Take float32.")
+    assert "of an earlier export" not in explain("int8")
+    (tmp_path / "x.keras").write_bytes(b"")
+    assert "x.keras is of an earlier export" in explain("int8")
+
+
+def test_all_scored_images_must_agree_in_float32(
+    original, images, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(
+        keras_file,
+        "load",
+        lambda _: classifier.Classifier(_Wrong(), **vars(original.settings)),
+    )
+    # The first images, which are compared before, agree.
+    monkeypatch.setattr(
+        export, "check_equal", lambda _, opened: dict.fromkeys(opened, 0.0)
+    )
+    made = plan.make_plan(tmp_path / "a.keras", ["keras"], ["float32"])
+    held = scorecard.Held([(images, np.zeros(len(images), int))], range(4))
+    with pytest.raises(RuntimeError, match="a.keras differs from the Keras"):
+        export.export(original, made, held=held, max_loss=100)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_float32_file_that_differs_is_not_written(

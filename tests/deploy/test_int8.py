@@ -121,6 +121,26 @@ def test_parts_stay_float_and_the_others_have_a_scale_for_each_tensor(
             assert kind == "float32"
 
 
+@pytest.mark.parametrize(("part", "kept"), [("last", 1), ("head", 2)])
+def test_the_activation_map_is_no_part_in_openvino(
+    original, tmp_path, part, kept
+):
+    source = source_lib.prepare(
+        original,
+        samples.make_images(4, SIZE),
+        activation_map=True,
+        int8=int8.Int8(keep_float=(part,)),
+    )
+    path = tmp_path / "a.xml"
+    with converters.silent():
+        formats.FORMATS["openvino"].load_module().write(
+            original, source, path, "int8"
+        )
+    found = [kind for kind, _ in _read_openvino(path)]
+    assert len(found) == len(KERNELS) + 1
+    assert found.count("float32") == KERNELS.count("gates") + kept
+
+
 def test_kernels_have_a_scale_for_each_channel_by_default():
     assert int8.Int8() == int8.Int8("channel", (), "performance")
     with pytest.raises(ValueError, match="'chanel'.* Did you mean 'channel'"):

@@ -53,7 +53,9 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 def bind(
     folder: str | os.PathLike, port: int
 ) -> http.server.ThreadingHTTPServer:
-    """Returns a server of a folder that listens on 127.0.0.1.
+    """Returns a server of a folder that has a port of 127.0.0.1.
+
+    It listens once it serves: nobody is to wait for a page being made.
 
     Args:
       folder: need not be there yet.
@@ -69,12 +71,6 @@ def bind(
     made.socket.close()
     made.socket = addresses.bind(HOST, port)
     made.server_name, made.server_port = made.socket.getsockname()
-    try:
-        with addresses.explained(made.socket):
-            made.server_activate()
-    except BaseException:
-        made.server_close()
-        raise
     return made
 
 
@@ -88,6 +84,8 @@ def serve(server: http.server.ThreadingHTTPServer) -> None:
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         with server:
+            with addresses.explained(server.socket):
+                server.server_activate()
             server.serve_forever()
     finally:
         for number, handler in before.items():

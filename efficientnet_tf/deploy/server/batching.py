@@ -113,9 +113,9 @@ class Batcher:
 
     def _compute(self, batch):
         """Returns probabilities, or errors, one for each image."""
-        images = np.stack([each.image for each in batch])
         begin = time.monotonic()
         try:
+            images = np.stack([each.image for each in batch])
             found = check_output(self._network(images), len(batch))
         except Exception as error:  # Any: the server must go on.
             return [error] * len(batch)

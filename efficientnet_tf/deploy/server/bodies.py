@@ -74,7 +74,7 @@ class Bodies:
                         raise self._too_large()
                     content += chunk
                 name = part.filename or part.name or ""
-                if name in files:
+                while name in files:
                     name = f"{name} ({len(files) + 1})"
                 files[name] = bytes(content)
                 if len(files) > self._limits.max_queue:
