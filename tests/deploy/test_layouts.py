@@ -40,7 +40,7 @@ def test_what_is_no_saved_model_leaves_nothing(exported, tmp_path):
     with pytest.raises(FileNotFoundError):
         layouts.write_tf_serving(tmp_path / "no", base, NAMES)
     assert not base.exists() or not list(base.iterdir())
-    with pytest.raises(ValueError, match="choose a folder for its versions"):
+    with pytest.raises(FileExistsError, match="folder for its versions"):
         layouts.write_tf_serving(exported, exported, NAMES)
 
 

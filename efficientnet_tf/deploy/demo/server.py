@@ -55,7 +55,7 @@ def bind(
 ) -> http.server.ThreadingHTTPServer:
     """Returns a server of a folder that has a port of 127.0.0.1.
 
-    It listens once it serves: nobody is to wait for a page being made.
+    Nobody can connect before `listen`, and wait for a page being made.
 
     Args:
       folder: need not be there yet.
@@ -74,8 +74,22 @@ def bind(
     return made
 
 
+def listen(server: http.server.ThreadingHTTPServer) -> None:
+    """Lets people connect to a server of `bind`.
+
+    Raises:
+      OSError: somebody else listens at its port by now.
+    """
+    with addresses.explained(server.socket):
+        server.server_activate()
+
+
 def serve(server: http.server.ThreadingHTTPServer) -> None:
-    """Serves until SIGTERM or SIGINT; call it in the main thread."""
+    """Serves until SIGTERM or SIGINT; call it in the main thread.
+
+    Args:
+      server: one that listens, see `listen`.
+    """
 
     def stop(*_):
         # In another thread, since it waits for `serve_forever` to end.
@@ -84,8 +98,6 @@ def serve(server: http.server.ThreadingHTTPServer) -> None:
     before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         with server:
-            with addresses.explained(server.socket):
-                server.server_activate()
             server.serve_forever()
     finally:
         for number, handler in before.items():
