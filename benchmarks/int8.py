@@ -34,10 +34,10 @@ FORMATS = flags.DEFINE_list("formats", ["litert", "onnx", "openvino"], "Which.")
 
 # nncf leaves the gates in float by itself.
 WAYS = {
-    "by channel": int8.Int8(),
-    "by tensor": int8.Int8(weights="tensor"),
-    "mixed preset": int8.Int8(preset="mixed"),
-    "first in float": int8.Int8(keep_float=("first",)),
+    "by channel": int8.Int8(keep_float=()),
+    "by tensor": int8.Int8(weights="tensor", keep_float=()),
+    "mixed preset": int8.Int8(preset="mixed", keep_float=()),
+    "first in float": int8.Int8(),
     "first and last in float": int8.Int8(keep_float=("first", "last")),
     "gates in float": int8.Int8(keep_float=("gates",)),
     "head in float": int8.Int8(keep_float=("head",)),

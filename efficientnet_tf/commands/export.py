@@ -31,7 +31,7 @@ from efficientnet_tf.utils import run_folder, tables, words
 if typing.TYPE_CHECKING:
     from efficientnet_tf.commands import held_out
 
-NO_DATASET = "none"
+NO_DATASET = NOTHING = "none"
 _REFERENCE = "the Keras network with its own fake quantization"
 
 CLASSIFIER = classifier_flags.ClassifierFlags(exported=None)
@@ -65,9 +65,9 @@ CALIBRATION_IMAGES = flags.DEFINE_integer(
 )
 KEEP_FLOAT = flags.DEFINE_list(
     "keep_float",
-    [],
+    list(int8_lib.STANDARD.keep_float),
     "What of the network stays float32 in int8: some of first (convolution), "
-    "gates (of squeeze-and-excitation), head, last (layer).",
+    f"gates (of squeeze-and-excitation), head, last (layer), or {NOTHING}.",
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 BATCH_SIZE = flags.DEFINE_integer(
@@ -108,12 +108,13 @@ def main(_: list[str]) -> None:
         activation_map=ACTIVATION_MAP.value,
     )
     plan_lib.check_paths(plan)
-    int8 = int8_lib.Int8(keep_float=tuple(KEEP_FLOAT.value))
+    kept = KEEP_FLOAT.value if KEEP_FLOAT.value != [NOTHING] else ()
+    int8 = int8_lib.Int8(keep_float=tuple(kept))
     calibrates = plan.quantizes
     if _is_quantized():
         plan_lib.check_quantized(plan)
         calibrates = False
-    if int8.keep_float and not calibrates:
+    if KEEP_FLOAT.present and not calibrates:
         raise ValueError(
             "--keep_float goes with --precision=int8 that is calibrated."
         )

@@ -108,10 +108,10 @@ def export(
 def _check(classifier, plan, calibration, int8):
     if quantization.is_quantized(classifier.model):
         plan_lib.check_quantized(plan)
-        if int8.keep_float:
+        if int8 != int8_lib.STANDARD:
             raise ValueError(
-                f"keep_float={int8.keep_float} is for int8 that is calibrated; "
-                "this network was trained for int8 as a whole."
+                f"{int8} is for int8 that is calibrated; this network was "
+                "trained for int8 as a whole."
             )
     elif not len(calibration):
         for target in plan.targets:
@@ -348,8 +348,5 @@ def _advise(lossy, classifier):
     if quantization.is_quantized(classifier.model):
         return "Train it for longer, or export the run that it started from."
     if any(row["precision"] == "int8" for row in lossy):
-        return (
-            "Take float16, keep the first layer of int8 in float "
-            "(--keep_float=first), or fine-tune for int8 (--recipe=qat)."
-        )
+        return "Take float16, or fine-tune for int8 (--recipe=qat)."
     return "Take float32."

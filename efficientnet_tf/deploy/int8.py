@@ -31,13 +31,14 @@ class Int8:
         "tensor".
       keep_float: which of `PARTS` stay float32: the first convolution, the
         gates of squeeze-and-excitation, the head (last convolution, pooling and
-        dense layer), or the last (dense) layer alone.
+        dense layer), or the last (dense) layer alone. The first one costs no
+        time, and wins back half of the predictions that change.
       preset: nncf's, of OpenVINO alone: activations from -a to a
         ("performance"), or from a to b where they have both signs ("mixed").
     """
 
     weights: Annotated[str, configs.OneOf(*SCALES)] = "channel"
-    keep_float: tuple[str, ...] = ()
+    keep_float: tuple[str, ...] = ("first",)
     preset: Annotated[str, configs.OneOf(*PRESETS)] = "performance"
 
     def __post_init__(self):

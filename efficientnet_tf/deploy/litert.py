@@ -74,11 +74,11 @@ def write(
         target_spec=target,
         **options,
     )
-    if precision == "int8" and source.int8.keep_float:
-        _quantize_rest(path, source)
     if is_quantized:
         # Only with calibration images can strict int8 be asked for.
         _check_int8(path)
+    elif precision == "int8" and source.int8.keep_float:
+        _quantize_rest(path, source)
     _add_metadata(path, metadata.to_text(source.settings, precision))
 
 

@@ -72,7 +72,8 @@ def prepare(
       ValueError: a map is asked for, and the network's head has none; or what
         is to stay float is not there.
     """
-    int8_lib.find_layers(classifier.model, int8.keep_float)
+    if len(calibration):
+        int8_lib.find_layers(classifier.model, int8.keep_float)
     network = keras_file.to_keras_layers(classifier.model)
     if activation_map:
         network = activation_maps.with_activation_map(network)

@@ -299,7 +299,7 @@ def test_what_is_said_of_a_lossy_file_fits_it(original, tmp_path):
         rows = [{**row, "precision": precision}]
         return export._explain_loss(rows, 1, made, original)
 
-    assert explain("int8").endswith("or fine-tune for int8 (--recipe=qat).")
+    assert explain("int8").endswith("fine-tune for int8 (--recipe=qat).")
     assert explain("float16").endswith("Take float32.")
     assert "of an earlier export" not in explain("int8")
     (tmp_path / "x.keras").write_bytes(b"")

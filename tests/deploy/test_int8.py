@@ -142,7 +142,7 @@ def test_the_activation_map_is_no_part_in_openvino(
 
 
 def test_kernels_have_a_scale_for_each_channel_by_default():
-    assert int8.Int8() == int8.Int8("channel", (), "performance")
+    assert int8.Int8() == int8.Int8("channel", ("first",), "performance")
     with pytest.raises(ValueError, match="'chanel'.* Did you mean 'channel'"):
         int8.Int8(weights="chanel")
     with pytest.raises(ValueError, match="part 'gate'.* Did you mean 'gates'"):
@@ -152,7 +152,11 @@ def test_kernels_have_a_scale_for_each_channel_by_default():
 def test_a_part_that_a_network_does_not_have_is_named():
     lite = samples.make_classifier(samples.make_images(4, SIZE))
     with pytest.raises(ValueError, match="has no gates to keep in float"):
-        source_lib.prepare(lite, int8=int8.Int8(keep_float=("gates",)))
+        source_lib.prepare(
+            lite,
+            samples.make_images(1, SIZE),
+            int8=int8.Int8(keep_float=("gates",)),
+        )
 
 
 def test_a_part_that_is_not_found_in_the_graph_is_not_passed_over(original):
