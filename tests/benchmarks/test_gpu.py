@@ -92,6 +92,7 @@ def test_the_program_prints_its_table_without_tensorflow(start):
         ]
 
 
+@pytest.mark.slow  # Of a program for GPUs.
 def test_a_step_does_to_every_variable_what_fit_does(start):
     result, _ = start(
         """

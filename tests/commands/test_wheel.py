@@ -92,6 +92,7 @@ def test_the_explorer_finds_its_files(run):
     assert result["output"] == str(run.folder / "explorer.html")
 
 
+@pytest.mark.slow  # As from a checkout.
 def test_digits_are_learned(run):
     flags = ["--task=digits", "--recipe=linear", "--workdir=run"]
     changes = ["--set=resolution=32", "--set=l2_sweep=0.01"]

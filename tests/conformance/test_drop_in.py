@@ -256,7 +256,8 @@ CASES = (
     clone,
     part_of_a_larger_graph,
     mixed_precision,
-    weighted_fit,
+    # `tune` fits as well.
+    pytest.param(weighted_fit, marks=pytest.mark.slow),
 )
 
 

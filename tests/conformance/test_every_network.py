@@ -240,6 +240,7 @@ JAX_PROGRAM = textwrap.dedent(
 )
 
 
+@pytest.mark.slow  # test_backends.py has the family.
 def test_jax_predicts_the_same_where_tensorflow_is_missing(built, tmp_path):
     """The others; test_backends.py trains the family's under both."""
     pytest.importorskip("jax")

@@ -544,7 +544,13 @@ def test_mixed_precision_computes_low_and_answers_in_float32(policy):
     assert error < (0.2 if compute == "bfloat16" else 0.03)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "mixed_bfloat16",
+        pytest.param("mixed_float16", marks=pytest.mark.slow),
+    ],
+)
 def test_mixed_precision_trains(policy):
     keras.config.set_dtype_policy(policy)
     try:

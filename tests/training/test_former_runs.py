@@ -61,6 +61,7 @@ def test_a_finished_run_gives_its_result(place, caplog):
     assert WARNING not in caplog.text
 
 
+@pytest.mark.slow  # Of runs before a release.
 def test_an_interrupted_run_ends_nearly_as_it_would_have_and_says_so(
     place, caplog
 ):

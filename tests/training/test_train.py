@@ -261,9 +261,12 @@ class _StopAt(callbacks.StopOnBadLoss):
 @pytest.mark.parametrize(
     "changes",
     [
-        # This has all: RMSprop, a policy, several sizes.
-        pytest.param({"stage_resolutions": (32, 48)}, id="progressive"),
-        pytest.param({}, id="rmsprop", marks=pytest.mark.slow),
+        pytest.param({}, id="rmsprop"),
+        pytest.param(
+            {"stage_resolutions": (32, 48)},
+            id="progressive",
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             {
                 "optimizer": "sgd",
@@ -297,6 +300,7 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_undisturbed_one(
     assert parts["ema_loss"] == whole["ema_loss"]
 
 
+@pytest.mark.slow  # A whole run for one choice.
 def test_images_held_out_choose_the_best_and_are_not_trained_on(
     folder, tmp_path
 ):
@@ -390,6 +394,7 @@ def test_a_loss_that_explodes_ends_the_run_with_its_step(folder, tmp_path):
             assert all(np.isfinite(archive[n]).all() for n in archive.files)
 
 
+@pytest.mark.slow  # test_teachers.py has the losses.
 def test_the_teacher_is_learned_from(folder, tmp_path):
     _train(folder, tmp_path / "teacher")
     row = _train(folder, tmp_path / "student", teacher=f"{tmp_path}/teacher")

@@ -21,7 +21,7 @@ NETWORKS = {
     "vit": {"width": 0.16, "depth": 0.2},
 }
 # Those that commands are run for: a convolutional one and a transformer.
-TUNED = ("resnet50", "vit")
+TUNED = ("vit",)
 SETTINGS = ("epochs=1", "batch_size=4", "frozen_stages=1")
 
 

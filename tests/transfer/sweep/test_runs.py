@@ -538,6 +538,7 @@ def _work(plan, workdir, killed_at):
     )
 
 
+@pytest.mark.slow  # Kills at any moment are above.
 def test_two_workers_of_which_one_is_killed_repeat_no_finished_run(
     plan, tmp_path
 ):
@@ -555,7 +556,7 @@ def test_two_workers_of_which_one_is_killed_repeat_no_finished_run(
     assert len(files.read_json_lines(tmp_path / run_folder.RESULTS_FILE)) == 2
 
 
-@pytest.mark.slow  # The two workers above are killed alike.
+@pytest.mark.slow  # Kills at any moment are above.
 def test_killed_alone_it_goes_on_where_it_was(plan, tmp_path):
     worker = _work(plan, tmp_path, 5)
     assert worker.wait() == -9
