@@ -17,7 +17,6 @@ import tempfile
 import runtimes
 from absl import app, flags
 
-from efficientnet_tf.data import datasets
 from efficientnet_tf.deploy import (
     calibration,
     converters,
@@ -26,7 +25,6 @@ from efficientnet_tf.deploy import (
     scorecard,
     source as source_lib,
 )
-from efficientnet_tf.inference import class_names
 from efficientnet_tf.utils import processor
 
 IMAGES = flags.DEFINE_integer("calibration_images", 200, "How many.", 1)
@@ -90,18 +88,8 @@ def measure(name, folder):
             with converters.silent():
                 module.write(classifier, made, path, "int8")
                 opened[label] = module.load(path)
-            sizes[label] = sum(
-                scorecard.count_megabytes(path.with_suffix(suffix))
-                for suffix in (row.suffix, *row.companions)
-            )
-    held = scorecard.Held(
-        datasets.make_eval_dataset(
-            found.scored, classifier.preprocess, batch_size=32
-        ),
-        class_names.match(
-            classifier.class_names, found.scored.class_names
-        ).outputs,
-    )
+            sizes[label] = scorecard.count_megabytes(path, row.companions)
+    held = scorecard.hold(classifier, found.scored)
     scores, times = scorecard.score(opened, held), scorecard.time_all(opened)
     return [
         {

@@ -28,7 +28,6 @@ import peers
 from absl import app, flags
 
 from efficientnet_tf.commands import held_out
-from efficientnet_tf.data import datasets
 from efficientnet_tf.deploy import (
     calibration,
     export,
@@ -37,7 +36,7 @@ from efficientnet_tf.deploy import (
     runtimes,
     scorecard,
 )
-from efficientnet_tf.inference import class_names, classifier as classifier_lib
+from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.training import memory
 from efficientnet_tf.utils import files, processor, run_folder, tables
 
@@ -124,14 +123,7 @@ def write(classifier, name, folder):
     held, images = None, peers.make_batches(1, 50, classifier.resolution)[0][0]
     found = find_images(name)
     if found is not None:
-        held = scorecard.Held(
-            datasets.make_eval_dataset(
-                found.scored, classifier.preprocess, batch_size=32
-            ),
-            class_names.match(
-                classifier.class_names, found.scored.class_names
-            ).outputs,
-        )
+        held = scorecard.hold(classifier, found.scored)
         images = calibration.pick(
             found.trained_on,
             CALIBRATION_IMAGES,

@@ -4,7 +4,7 @@ efficientnet evaluate --model=efficientnet_lite0 --weights=imagenet \
     --dataset=imagenet2012 --split=validation --data_dir=~/tensorflow_datasets
 """
 
-from absl import flags, logging
+from absl import flags
 
 from efficientnet_tf.commands import (
     classifier_flags,
@@ -81,13 +81,7 @@ def _evaluate(classifier, name, folder):
     classes = class_names.match(classifier.class_names, examples.class_names)
     seen = None
     if CLASSIFIER.run:
-        seen = trained_on.count(CLASSIFIER.run, name, examples, DATA_DIR.value)
-    if seen:
-        logging.warning(
-            "The network was trained on %d of these %d images.",
-            seen,
-            examples.size,
-        )
+        seen = trained_on.warn(CLASSIFIER.run, name, examples, DATA_DIR.value)
     dataset = datasets.make_eval_dataset(
         examples, classifier.preprocess, batch_size=BATCH_SIZE.value
     )

@@ -131,7 +131,7 @@ def main(_: list[str]) -> None:
 def _export(classifier, plan, int8, calibrates):
     import tqdm
 
-    from efficientnet_tf.deploy import calibration, export
+    from efficientnet_tf.deploy import calibration, export, scorecard
 
     found = _find_images()
     held, images, total = None, (), None
@@ -146,7 +146,10 @@ def _export(classifier, plan, int8, calibrates):
     else:
         facts |= {"dataset": found.dataset, "split": found.split}
         facts |= _count_trained_on(found)
-        held, total = _make_held(classifier, found), found.scored.size
+        held, total = (
+            scorecard.hold(classifier, found.scored),
+            found.scored.size,
+        )
         if calibrates:
             images = calibration.pick(
                 found.trained_on,
@@ -195,16 +198,9 @@ def _count_trained_on(found):
     """Returns how many scored images a run has seen, and warns of them."""
     if not (CLASSIFIER.workdir and DATASET.value):
         return {}
-    seen = trained_on.count(
+    seen = trained_on.warn(
         CLASSIFIER.workdir, DATASET.value, found.scored, DATA_DIR.value
     )
-    if seen:
-        logging.warning(
-            "The network was trained on %d of these %d images, which cannot "
-            "measure what a file loses.",
-            seen,
-            found.scored.size,
-        )
     return {"trained_on": seen}
 
 
@@ -223,20 +219,6 @@ def _knows_images():
     return bool(CLASSIFIER.workdir) and os.path.exists(
         os.path.join(CLASSIFIER.workdir, run_folder.CONFIG_FILE)
     )
-
-
-def _make_held(classifier, found):
-    from efficientnet_tf.data import datasets
-    from efficientnet_tf.deploy import scorecard
-    from efficientnet_tf.inference import class_names
-
-    classes = class_names.match(
-        classifier.class_names, found.scored.class_names
-    )
-    batches = datasets.make_eval_dataset(
-        found.scored, classifier.preprocess, batch_size=32
-    )
-    return scorecard.Held(batches, classes.outputs)
 
 
 def _print_summary(plan, classifier, rows):

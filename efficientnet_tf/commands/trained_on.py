@@ -3,6 +3,8 @@
 import pathlib
 import typing
 
+from absl import logging
+
 from efficientnet_tf.utils import files, run_folder
 
 if typing.TYPE_CHECKING:
@@ -33,6 +35,20 @@ def count(
     if dataset.startswith(files.FOLDER_PREFIX):
         return _count_files(path.parent, config, examples)
     return _count_records(config, dataset, examples, data_dir)
+
+
+def warn(
+    workdir: str, dataset: str, examples: "examples_lib.Examples", data_dir: str
+) -> int | None:
+    """Does `count`, and says so if there are any."""
+    seen = count(workdir, dataset, examples, data_dir)
+    if seen:
+        logging.warning(
+            "The network was trained on %d of these %d images.",
+            seen,
+            examples.size,
+        )
+    return seen
 
 
 def _count_files(folder, config, examples):

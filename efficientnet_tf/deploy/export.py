@@ -223,10 +223,7 @@ def _measure(classifier, written, held, progress):
     ]
     for target, path in written.items():
         name = target.path.name
-        size = scorecard.count_megabytes(path) + sum(
-            scorecard.count_megabytes(path.with_suffix(suffix))
-            for suffix in target.row.companions
-        )
+        size = scorecard.count_megabytes(path, target.row.companions)
         rows.append(
             {
                 "file": name,

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -83,15 +83,16 @@ class Network(abc.ABC):
 
     def _run_parts(self, images):
         """Runs a file of a fixed batch size; the last part is filled up."""
-        size, count = self.batch_size, len(images)
-        missing = -count % size
-        if missing:
-            images = np.concatenate([images, images[:1].repeat(missing, 0)])
-        parts = [
-            self.run(images[begin : begin + size])
-            for begin in range(0, len(images), size)
-        ]
-        return np.concatenate(parts)[:count]
+        parts = [self.run(part) for part in split(images, self.batch_size)]
+        return np.concatenate(parts)[: len(images)]
+
+
+def split(images: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Yields images [N, ...], `size` at a time, the last ones filled up."""
+    for begin in range(0, len(images), size):
+        part = images[begin : begin + size]
+        missing = size - len(part)
+        yield np.concatenate([part, part[:1].repeat(missing, 0)])
 
 
 def to_classifier(found: Network) -> classifier_lib.Classifier | None:

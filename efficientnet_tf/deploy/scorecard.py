@@ -9,8 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from efficientnet_tf.data import resumable
-from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.data import (
+    datasets,
+    examples as examples_lib,
+    resumable,
+)
+from efficientnet_tf.inference import (
+    class_names,
+    classifier as classifier_lib,
+)
 from efficientnet_tf.utils import intervals, tables
 
 # The row that the others are compared with.
@@ -19,6 +26,8 @@ LARGE_BATCH = 16
 # Of latencies: rounds over all files, each with some calls.
 ROUNDS, CALLS = 5, 10
 LARGE_CALLS = 3
+# Images that are scored at a time.
+_SCORED_BATCH = 32
 
 HEADER = (
     "file",
@@ -43,6 +52,21 @@ class Held:
 
     batches: Iterable[tuple[Any, Any]]
     outputs: Sequence[int]
+
+
+def hold(
+    classifier: classifier_lib.Classifier, examples: examples_lib.Examples
+) -> Held:
+    """Returns labelled images as a classifier takes them.
+
+    Raises:
+      ValueError: their classes are not the classifier's.
+    """
+    classes = class_names.match(classifier.class_names, examples.class_names)
+    batches = datasets.make_eval_dataset(
+        examples, classifier.preprocess, batch_size=_SCORED_BATCH
+    )
+    return Held(batches, classes.outputs)
 
 
 class _Counts:
@@ -156,10 +180,17 @@ def _time(model, images):
     return time.perf_counter() - begin
 
 
-def count_megabytes(path: str | os.PathLike) -> float:
-    """Returns the size of a file, or of all in a folder, in 10^6 bytes."""
+def count_megabytes(
+    path: str | os.PathLike, companions: Iterable[str] = ()
+) -> float:
+    """Returns the size of a file, or of all in a folder, in 10^6 bytes.
+
+    Args:
+      companions: the suffixes of files beside it that are counted, too.
+    """
     path = pathlib.Path(path)
-    inside = path.rglob("*") if path.is_dir() else (path,)
+    inside = [*path.rglob("*")] if path.is_dir() else [path]
+    inside += [path.with_suffix(suffix) for suffix in companions]
     return sum(file.stat().st_size for file in inside if file.is_file()) / 1e6
 
 

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Sequence
 import keras
 import numpy as np
 
-from efficientnet_tf.deploy import int8 as int8_lib, keras_file, metadata
+from efficientnet_tf.deploy import (
+    int8 as int8_lib,
+    keras_file,
+    metadata,
+    network as network_lib,
+)
 from efficientnet_tf.inference import (
     activation_maps,
     classifier as classifier_lib,
@@ -35,12 +40,10 @@ class Source:
     int8: int8_lib.Int8 = int8_lib.STANDARD
 
     def batches(self) -> Iterator[np.ndarray]:
-        """Yields the calibration images, as many at a time as it takes."""
-        size = self.batch_size or 1
-        for begin in range(0, len(self.calibration), size):
-            images = np.asarray(self.calibration[begin : begin + size])
-            missing = size - len(images)
-            yield np.concatenate([images, images[:1].repeat(missing, 0)])
+        """Returns the calibration images, as many at a time as it takes."""
+        return network_lib.split(
+            np.asarray(self.calibration), self.batch_size or 1
+        )
 
     @property
     def signature(self) -> Sequence[keras.InputSpec]:
