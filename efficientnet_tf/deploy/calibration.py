@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.utils import words
@@ -42,6 +43,12 @@ def pick(
     else:
         labels = looked_at.map(lambda _, label: label)
         labels = np.fromiter(labels.as_numpy_iterator(), "int64")
+        if examples.size > len(labels):
+            logging.warning(
+                "Calibrated on the first %d of %s.",
+                len(labels),
+                words.count(examples.size, "record"),
+            )
     places = _balance(labels, _find_unscored(examples, labels, scored), count)
     if not len(places):
         raise ValueError("All images for calibration would be scored, too.")

@@ -1,9 +1,19 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from efficientnet_tf.data import sources
 from efficientnet_tf.deploy import calibration
+
+
+class Stream:
+    """A source that can only be read from its beginning, such as records."""
+
+    def __init__(self, source):
+        self.size = source.size
+        self.epoch, self.open = source.epoch, source.open
 
 
 def identity(image):
@@ -62,3 +72,18 @@ def test_what_is_scored_is_not_taken(make_folder, tmp_path):
     assert len(images) == train.size - shared > 0
     with pytest.raises(ValueError, match="would be scored, too"):
         calibration.pick(scored, 100, preprocess, scored)
+
+
+def test_records_beyond_those_looked_at_are_named(monkeypatch, caplog):
+    labels = np.arange(30) % 3
+    found = make_examples(labels)
+    stream = dataclasses.replace(found, source=Stream(found.source))
+    monkeypatch.setattr(calibration, "_LOOKED_AT", 12)
+    images = calibration.pick(stream, 9, identity)
+    numbers = images[:, 0, 0, 0].astype(int)
+    assert len(numbers) == 9 and numbers.max() < 12
+    assert "Calibrated on the first 12 of 30 records." in caplog.text
+    monkeypatch.setattr(calibration, "_LOOKED_AT", 30)
+    caplog.clear()
+    calibration.pick(stream, 9, identity)
+    assert not caplog.text

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import gzip
+import json
 import re
 import socket
 import struct
@@ -364,3 +365,26 @@ def test_at_the_end_answers_are_waited_for_and_missing_ones_counted(
         assert answer.startswith(b"HTTP/1.1 200 " if gate else b"HTTP/1.1 504 ")
         assert b"Connection: close" in answer
     assert server.get("/v2/health/ready")[0] == 503
+
+
+def test_a_server_that_can_compute_nothing_says_that_it_is_not_alive(
+    serve, stub, monkeypatch
+):
+    server = serve(timeout_seconds=1)
+    assert server.get("/v2/health/live")[0] == 200
+
+    def fail(*_):
+        raise RuntimeError("no batch")
+
+    monkeypatch.setattr(server.engine._batcher, "_take", fail)
+    # The request that meets it is not answered before its time is over.
+    with concurrent.futures.ThreadPoolExecutor(1) as other:
+        met = other.submit(server.post, V1, ask(RED))
+        wait_until(lambda: not server.engine.alive)
+        status, body, _ = server.get("/v2/health/live")
+        assert (status, json.loads(body)) == (503, {"live": False})
+        assert server.get("/v2/health/ready")[0] == 503
+        status, answer, _ = server.post(V1, ask(RED))
+        assert status == 503
+        assert answer["error"] == "The server must be started anew."
+        assert met.result(20)[0] == 504

@@ -223,7 +223,8 @@ class Server:
         )
 
     async def _get_live(self, _):
-        return web.json_response({"live": True})
+        alive = self._engine.alive
+        return web.json_response({"live": alive}, status=200 if alive else 503)
 
     async def _get_ready(self, request):
         self._check_model(request)

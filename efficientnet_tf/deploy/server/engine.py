@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from absl import logging
 
 from efficientnet_tf.deploy.server import (
     batching,
@@ -38,6 +39,7 @@ class Engine:
         self.classifier = classifier
         self.limits = limits
         self.ready = False
+        self.alive = True  # False: it must be started anew.
         self._read = images_lib.make_reader(classifier, limits.max_pixels)
         self._reading = 0
         self._readers = concurrent.futures.ThreadPoolExecutor(
@@ -81,6 +83,9 @@ class Engine:
         self.ready = True
         try:
             await self._batcher.run()
+        except Exception:  # Any: whoever watches the server is to know.
+            self.alive = False
+            logging.exception("The server can compute nothing any more.")
         finally:
             self.ready = False
 
@@ -99,8 +104,11 @@ class Engine:
 
         Raises:
           limits.Refused: 413 or 429 for more images than there is room for, 400
-            or 413 for a bad one, 504 if it takes too long.
+            or 413 for a bad one, 503 after a failure that ended all computing,
+            504 if it takes too long.
         """
+        if not self.alive:
+            raise limits_lib.Refused(503, "The server must be started anew.")
         self._admit(len(images))
         loop = asyncio.get_running_loop()
         answers: list[asyncio.Future] = []
