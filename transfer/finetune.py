@@ -66,7 +66,7 @@ def finetune_and_evaluate(
     a finished run it returns the row.
 
     Args:
-      task_name: a name in `tasks.TASKS`, or "folder:PATH".
+      task_name: a name in `tasks.TASKS`, or one of `data_names.FORMS`.
       model_name: a name, a variant file or a `Variant`.
       weights: the initial ones, see `loading.resolve`; None: random.
       config: the recipe.

@@ -11,11 +11,11 @@ import typing
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import configs, run_folder
+from efficientnet_tf.utils import configs, data_names, run_folder
 from efficientnet_tf.weights import catalog
 
 TASK = flags.DEFINE_string(
-    "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
+    "task", None, f"E.g. cifar10, digits; or your own: {data_names.FORMS}."
 )
 MODEL = flags.DEFINE_string("model", "efficientnet_lite0", shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
@@ -49,7 +49,7 @@ def main(_: list[str]) -> None:
     folder = shared.make_folder_options(
         GROUP_BY.value,
         SKIP_BAD.value,
-        reads_folder=task.source == "folder",
+        divides=task.divides,
     )
     weights = catalog.parse(WEIGHTS.value)
     reading = {

@@ -86,9 +86,7 @@ def main(_: list[str]) -> None:
     shared.make_folder_options(
         plan.group_by,
         plan.skip_bad,
-        reads_folder=any(
-            tasks.get_task(task).source == "folder" for task in plan.tasks
-        ),
+        divides=any(tasks.get_task(task).divides for task in plan.tasks),
     )
     if plan.needs_optuna:  # A plain grid does not.
         extras.require("Searches by TPE or with a pruner", "optuna")

@@ -10,6 +10,7 @@ _SERVE = '"efficientnet-tf[serve]"'
 _INSTALLS = {
     "ai_edge_litert": _DEPLOY,
     "aiohttp": _SERVE,
+    "datasets": "datasets",
     "jax": "jax",
     "matplotlib": _TRANSFER,
     "nncf": _DEPLOY,

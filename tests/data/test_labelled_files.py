@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from efficientnet_tf.data import (
+    class_folders,
     damaged_files,
     decoding,
     labelled_files,
+    run_images,
     split_duplicates,
 )
 from efficientnet_tf.utils import folder_options, run_folder
@@ -39,7 +41,7 @@ def folder(pristine, tmp_path):
 
 def divide(folder, splits=SPLITS, **fields):
     return labelled_files.divide(
-        folder, splits, folder_options.Options(**fields)
+        class_folders.read(folder), splits, folder_options.Options(**fields)
     )
 
 
@@ -258,11 +260,15 @@ def test_touched_files_have_not_changed(folder, tmp_path):
 
 def test_a_finished_run_says_what_changed(folder, tmp_path, caplog):
     divide(folder, workdir=tmp_path / "run")
-    labelled_files.warn_of_changes(folder, tmp_path / "run")
+    run_images.warn_of_changes(
+        lambda: class_folders.read(folder), tmp_path / "run"
+    )
     assert "have changed" not in caplog.text
     add(folder)
     remove(folder)
-    labelled_files.warn_of_changes(folder, tmp_path / "run")
+    run_images.warn_of_changes(
+        lambda: class_folders.read(folder), tmp_path / "run"
+    )
     assert (
         "changed since this run: 2 added (a/zzz.png, b/zzz.png); 1 remov"
         in (caplog.text)
