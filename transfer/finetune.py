@@ -29,6 +29,7 @@ from efficientnet_tf.utils import (
 from efficientnet_tf.weights import catalog
 from transfer import (
     auto,
+    class_weights,
     diagnostics,
     fitting,
     hyper_rule,
@@ -98,7 +99,8 @@ def finetune_and_evaluate(
         folder = _begin_folder(folder, workdir, start)
         _set_up(workdir, config)
         examples = tasks.load_examples(task, data_dir, folder)
-        inputs.warn_of_imbalance(examples["train"], config.class_weights)
+        config.weigh(examples["train"].class_names)  # Checks the names.
+        inputs.warn_of_imbalance(examples["train"], config)
         row = _run(
             run,
             fitting.Setup(task, model_name, origin, config, examples, workdir),
@@ -139,7 +141,7 @@ def _upgrade(stored):
     # A run of an earlier version lacks later fields; their defaults are what it
     # did.
     defaults = configs.list_defaults(recipes.FinetuneConfig)
-    return registry.upgrade(defaults | stored)
+    return registry.upgrade(defaults | class_weights.upgrade(stored))
 
 
 def _set_up(workdir, config):
@@ -249,8 +251,9 @@ def _summarize(scores, classifier, task):
 
 def _result_row(run, setup, scores):
     task, config, examples = setup.task, setup.config, setup.examples
-    used = [examples[split].size for split in config.train_on.split("+")]
-    tested = examples[config.evaluate_on].size
+    parts = [examples[split] for split in config.train_on.split("+")]
+    used = [part.size for part in parts]
+    tested = examples[config.evaluate_on]
     return {
         **{k: run[k] for k in ("task", "model", "weights", "recipe")},
         "changed": recipes.list_changes(run["recipe"], run, task=run["task"]),
@@ -266,9 +269,12 @@ def _result_row(run, setup, scores):
         "weight_decay": config.weight_decay,
         "seed": config.seed,
         "train_images": sum(used),
-        "test_images": tested,
+        "test_images": tested.size,
+        # In the order of class_names.
+        "train_per_class": sum(map(inputs.count_classes, parts)).tolist(),
+        "test_per_class": inputs.count_classes(tested).tolist(),
         # Whether these are all of the paper's images.
-        "complete": task.is_complete(sum(used), tested),
+        "complete": task.is_complete(sum(used), tested.size),
         "published": task.published,
         "published_model": task.published_model,
     }

@@ -13,7 +13,7 @@ from absl import logging
 from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import files, intervals
-from transfer import frozen_features, recipes
+from transfer import class_weights, frozen_features, recipes
 
 # Describes a run's linear head: "C", the inverse L2 strength;
 # "validation_top1", measured before it was fitted on these images too, with
@@ -76,8 +76,8 @@ def initialize_head(
     pairs = frozen_features.extract_splits(
         classifier, examples, config.precision, cache_key
     )
-    weights = config.class_weights
-    chosen = choose_strength(*pairs, config.l2_sweep, class_weights=weights)
+    weighing = config.weigh(classifier.class_names)
+    chosen = choose_strength(*pairs, config.l2_sweep, weighing=weighing)
     logging.info("Linear classifier: %s.", chosen)
     tf.summary.scalar("linear_head/validation_top1", chosen.accuracy)
     about = dataclasses.asdict(chosen)
@@ -91,7 +91,7 @@ def initialize_head(
         fitted = frozen_features.concatenate(pairs)
     classes = len(classifier.class_names)
     head.set_weights(
-        fit_classifier(fitted, classes, chosen.C, class_weights=weights)
+        fit_classifier(fitted, classes, chosen.C, weighing=weighing)
     )
 
 
@@ -100,7 +100,7 @@ def choose_strength(
     validation: Features,
     sweep: Sequence[float],
     *,
-    class_weights: str = "none",
+    weighing: class_weights.Weighing = class_weights.ALIKE,
 ) -> Strength:
     """Returns the inverse L2 strength of the best accuracy.
 
@@ -113,11 +113,11 @@ def choose_strength(
       validation: the same, to choose on; if they are few, both are divided for
         a cross-validation.
       sweep: inverse L2 strengths, tried in rising order.
-      class_weights: "none" or "balanced".
+      weighing: how much the classes count.
     """
     divisions = [
-        _Division(fitted, scored, class_weights)
-        for fitted, scored in _divide(train, validation)
+        _Division(fitted, scored, weighing)
+        for fitted, scored in _divide(Features(*train), Features(*validation))
     ]
     images = sum(len(division.labels) for division in divisions)
     tried: list[tuple[Strength, np.ndarray]] = []
@@ -145,7 +145,7 @@ def fit_classifier(
     classes: int,
     strength: float,
     *,
-    class_weights: str = "none",
+    weighing: class_weights.Weighing = class_weights.ALIKE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fits a logistic regression.
 
@@ -153,23 +153,25 @@ def fit_classifier(
       examples: (features [N, C], labels [N]).
       classes: how many classes the kernel covers.
       strength: the inverse L2 strength.
-      class_weights: "none" or "balanced".
+      weighing: how much the classes count.
 
     Returns:
       (kernel [C, classes], bias [classes]) of a softmax layer.
     """
+    examples = _weigh(Features(*examples), weighing)
     scaler, examples = _standardize(examples)
-    solver = _make_solver(class_weights).set_params(C=strength)
+    solver = _make_solver().set_params(C=strength)
     return _as_dense(_fit(solver, examples), scaler, classes)
 
 
 class _Division:
     """Images to fit on, and others to score on, for any strength."""
 
-    def __init__(self, fitted, scored, class_weights):
-        scaler, self._fitted = _standardize(fitted)
-        self._features, self.labels = scaler.transform(scored[0]), scored[1]
-        self._solver = _make_solver(class_weights)
+    def __init__(self, fitted, scored, weighing):
+        scaler, self._fitted = _standardize(_weigh(fitted, weighing))
+        self._features = scaler.transform(scored.features)
+        self.labels = scored.labels
+        self._solver = _make_solver()
 
     def score(self, C):
         """Returns whether each scored image is right, and its log-loss."""
@@ -189,19 +191,19 @@ def _divide(train, validation):
     """Returns the pairs (images to fit on, images to score on)."""
     from sklearn import model_selection
 
-    images = len(train[1]) + len(validation[1])
-    features, labels = frozen_features.concatenate([train, validation])
-    counts = np.bincount(labels)
+    images = len(train.labels) + len(validation.labels)
+    both = frozen_features.concatenate([train, validation])
+    counts = np.bincount(both.labels)
     folds = min(FOLDS, counts[counts > 0].min())
-    enough = len(validation[1]) >= ENOUGH_TO_CHOOSE
+    enough = len(validation.labels) >= ENOUGH_TO_CHOOSE
     if enough or images > MOST_TO_CROSS_VALIDATE or folds < 2:
         return [(train, validation)]
     divider = model_selection.StratifiedKFold(
         folds, shuffle=True, random_state=0
     )
     return [
-        tuple((features[rows], labels[rows]) for rows in pair)
-        for pair in divider.split(features, labels)
+        tuple(both.select(rows) for rows in pair)
+        for pair in divider.split(both.features, both.labels)
     ]
 
 
@@ -217,14 +219,16 @@ def _is_worse(hits, best):
     return intervals.is_better(wins, losses)
 
 
-def _make_solver(class_weights):
+def _weigh(examples, weighing):
+    """Returns examples with what each counts, by its class too."""
+    weights = weighing.weigh(examples.labels, examples.weights)
+    return examples._replace(weights=weights)
+
+
+def _make_solver():
     from sklearn import linear_model
 
-    return linear_model.LogisticRegression(
-        warm_start=True,
-        max_iter=300,
-        class_weight=None if class_weights == "none" else class_weights,
-    )
+    return linear_model.LogisticRegression(warm_start=True, max_iter=300)
 
 
 def _fit(solver, examples):
@@ -270,11 +274,11 @@ def _standardize(examples):
     """
     from sklearn import preprocessing
 
-    features, labels = examples
-    scaler = preprocessing.StandardScaler().fit(features)
+    scaler = preprocessing.StandardScaler().fit(examples.features)
     least = LEAST_DEVIATION * np.sqrt(scaler.var_.max())
     scaler.scale_ = np.maximum(scaler.scale_, least)
-    return scaler, (scaler.transform(features), labels)
+    scaled = scaler.transform(examples.features)
+    return scaler, examples._replace(features=scaled)
 
 
 def _as_dense(solver, scaler, classes):

@@ -28,6 +28,9 @@ RECIPE = flags.DEFINE_string(
     "for int8.",
 )
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
+CLASS_WEIGHT = flags.DEFINE_string(
+    "class_weight", None, shared.CLASS_WEIGHT_HELP
+)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
 SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
@@ -57,7 +60,10 @@ def main(_: list[str]) -> None:
         "normalization": NORMALIZATION.value,
     }
     config = recipes.get_recipe(
-        RECIPE.value, SET.value, TASK.value, pretrained=weights is not None
+        RECIPE.value,
+        shared.add_setting(SET.value, CLASS_WEIGHT),
+        TASK.value,
+        pretrained=weights is not None,
     )
     model = MODEL.value
     if config.quantization != "none":

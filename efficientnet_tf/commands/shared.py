@@ -44,6 +44,10 @@ GROUP_BY_HELP = (
     "expression on the path below PATH (its first group), or a .csv file of "
     "path and group."
 )
+CLASS_WEIGHT_HELP = (
+    "What images count in the loss: auto (each class alike), none, or "
+    "NAME=WEIGHT,...; short for --set=class_weight=..."
+)
 WORKERS_HELP = "Processes on this machine that share the work."
 MAX_WORKERS = 1024
 
@@ -84,6 +88,13 @@ def set_input_wait(seconds: float) -> None:
     """Sets how long this command waits for input, see `define_input_wait`."""
     check_seconds("input_wait_seconds", seconds)
     watchdog.set_limit(seconds)
+
+
+def add_setting(settings: Sequence[str], flag: flags.FlagHolder) -> list[str]:
+    """Returns values of --set, and that of a flag that is short for another."""
+    if flag.value is None:
+        return list(settings)
+    return [*settings, f"{flag.name}={flag.value}"]
 
 
 def check_seconds(flag: str, seconds: float) -> None:

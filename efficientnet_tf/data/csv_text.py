@@ -47,7 +47,7 @@ def read(path: str | os.PathLike) -> Table:
         rows = [(reader.line_num, row) for row in reader if any(row)]
     except csv.Error as error:
         raise ValueError(
-            f"{path} is no .csv file: line {reader.line_num}: {error}."
+            f"{path} is no .csv file: {error}, in line {reader.line_num}."
         ) from None
     return Table(path, rows[0][1] if rows else [], rows[1:])
 

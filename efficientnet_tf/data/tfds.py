@@ -124,7 +124,10 @@ def find_features(library: Any, builder: Any) -> tuple[str, str]:
     Raises:
       ValueError: there are none, or several; the message names the features.
     """
-    features = builder.info.features or {}
+    features = builder.info.features
+    # Of a set that is no table, another kind of feature.
+    is_table = isinstance(features, library.features.FeaturesDict)
+    features = dict(features.items()) if is_table else {}
     kinds = (library.features.Image, library.features.ClassLabel)
     own: tuple = builder.info.supervised_keys or ()
     if len(own) == 2 and all(

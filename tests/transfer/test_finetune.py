@@ -58,6 +58,8 @@ FIELDS = {
     "curves",
     "exact_duplicates",
     "near_duplicates",
+    "train_per_class",
+    "test_per_class",
 }
 
 
@@ -107,7 +109,8 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     assert [line["epoch"] for line in metrics] == [1, 2]
     # Of an earlier version, without what came later.
     run = json.loads((tmp_path / "config.json").read_text())
-    del run["deep_pixels"], run["class_weights"]
+    del run["deep_pixels"], run["sampling"]
+    run["class_weights"] = run.pop("class_weight")
     (tmp_path / "config.json").write_text(json.dumps(run))
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     monkeypatch.setattr(fitting, "build", None)
