@@ -5,6 +5,8 @@ import pathlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+from absl import logging
+
 from efficientnet_tf.data import folder_names, folder_walk
 
 
@@ -73,8 +75,8 @@ def unify_spelling(place: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
 def check_spelling(source: str | pathlib.Path, labels: Iterable[str]) -> None:
     """Raises RuntimeError for labels that differ in case or in spaces around.
 
-    They would be two classes, which nobody means; one letter may be another
-    class in capitals.
+    They would be two classes, which nobody means. One letter may be another
+    class in capitals, which a line says.
 
     Args:
       source: where they are from, for messages.
@@ -85,6 +87,14 @@ def check_spelling(source: str | pathlib.Path, labels: Iterable[str]) -> None:
     for label in sorted(counts):
         plain = " ".join(label.split())
         spelled[plain if len(plain) == 1 else plain.casefold()].append(label)
+    letters = [n for n in spelled if len(n) == 1 and n.upper() != n]
+    both = [n for n in letters if n.upper() in spelled]
+    if both:
+        logging.warning(
+            "%s: capitals are classes of their own: %s.",
+            source,
+            folder_walk.list_names(f"{n.upper()} beside {n}" for n in both),
+        )
     several = [own for own in spelled.values() if len(own) > 1]
     if several:
         shown = "; ".join(

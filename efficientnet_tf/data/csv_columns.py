@@ -108,11 +108,15 @@ def _is_number_of_fold(table, place):
 
 
 def _explain_missing(table, role):
-    several = [n.strip() for n in table.header if _SEVERAL.fullmatch(n.lower())]
+    several = [
+        name.strip()
+        for i, name in enumerate(table.header)
+        if _SEVERAL.fullmatch(table.names[i]) or _has_numbers(table, i)
+    ]
     if role == "label" and several:
         return (
             f"{table.path} has no column label, but "
-            f"{folder_walk.list_names(several)}; {_NOT_YET}."
+            f"{folder_walk.list_names(several)}; {_NOT_YET}, in a column label."
         )
     spellings = ", ".join(ROLES[role][:5])
     return (
@@ -120,6 +124,11 @@ def _explain_missing(table, role):
         f"{spellings}, ... Its first line has "
         f"{', '.join(repr(name) for name in table.header)}."
     )
+
+
+def _has_numbers(table, place):
+    cells = [row[place] for _, row in table.rows if place < len(row)]
+    return all(_is_number(cell) for cell in cells)
 
 
 def _is_number(text):

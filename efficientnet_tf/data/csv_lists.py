@@ -127,12 +127,11 @@ class _Rows:
                 repeated.append(file)
         if differ:
             role, i, both = differ[0]
-            what = {"label": "two labels", "split": "two splits"}
             raise RuntimeError(
-                f"{self._path}: {words.count(len(differ), 'row')} put an image "
-                f"into {what.get(role, f'two values of {role}')} that another "
-                f"row has, such as line {self.lines[i]}, "
-                f"{self.raw('path')[i].strip()}: {both}."
+                f"{self._path} says different things of the same image in "
+                f"{words.count(len(differ), 'row')}, such as line "
+                f"{self.lines[i]}, {self.raw('path')[i].strip()}: two "
+                f"{role}s, {both}."
             )
         left_out.add(_REPEATED, repeated)
         return sorted(first.values())
@@ -142,9 +141,10 @@ def _check_lengths(table):
     longer = [n for n, row in table.rows if len(row) != len(table.header)]
     if longer:
         raise RuntimeError(
-            f"{table.path}: {words.count(len(longer), 'row')} have more or "
-            f"fewer cells than the first line's {len(table.header)}, such as "
-            f"line {longer[0]}; text with a delimiter in it needs quotes."
+            f"{table.path} has more or fewer than the first line's "
+            f"{len(table.header)} cells in {words.count(len(longer), 'row')}, "
+            f"such as line {longer[0]}; text with a delimiter in it needs "
+            "quotes."
         )
 
 
@@ -160,15 +160,14 @@ def _find_files(table, root, rows):
         below.append(name)
     if empty:
         raise RuntimeError(
-            f"{table.path}: {words.count(len(empty), 'row')} have no path, "
+            f"{table.path} has no path in {words.count(len(empty), 'row')}, "
             f"such as line {rows.lines[empty[0]]}."
         )
     if outside:
         raise RuntimeError(
-            f"{table.path}: {words.count(len(outside), 'path')} lead out of "
-            f"the table's folder, {root} "
-            f"({rows.list_some(outside, 'path')}); put it into a folder that "
-            "holds all images."
+            f"{table.path} has {words.count(len(outside), 'path')} out of its "
+            f"own folder, {root} ({rows.list_some(outside, 'path')}); put it "
+            "into a folder that holds all images."
         )
     found = [_find_file(root, name) for name in below]
     missing = [i for i, file in enumerate(found) if file is None]
@@ -203,9 +202,10 @@ def _find_splits(table, rows, columns):
     name = _name(table, columns["split"])
     if unknown:
         raise RuntimeError(
-            f"{table.path}: {words.count(len(unknown), 'row')} name no split "
-            f"in the column {name} ({rows.list_some(unknown, 'split')}); "
-            f"expected {', '.join(folder_names.SPLITS)}."
+            f"{table.path} names no split in the column {name} of "
+            f"{words.count(len(unknown), 'row')} "
+            f"({rows.list_some(unknown, 'split')}); expected "
+            f"{', '.join(folder_names.SPLITS)}."
         )
     spelled: dict[str, dict[str, str]] = collections.defaultdict(dict)
     for cell, split in sorted(named.items()):
@@ -213,7 +213,7 @@ def _find_splits(table, rows, columns):
     for split, spellings in spelled.items():
         if len(spellings) > 1:
             raise RuntimeError(
-                f"{table.path}: the column {name} has "
+                f"{table.path} has in the column {name} "
                 f"{' and '.join(spellings.values())}, which both mean "
                 f"{split!r}; keep one of them."
             )
@@ -235,7 +235,7 @@ def _find_names(table, rows, kept):
     empty = [i for i in kept if not labels[i].strip()]
     if empty:
         raise RuntimeError(
-            f"{table.path}: {words.count(len(empty), 'row')} have no label "
+            f"{table.path} has no label in {words.count(len(empty), 'row')} "
             f"({rows.list_some(empty, 'path')})."
         )
     csv_columns.check_one_class(table, (labels[i].strip() for i in kept))
@@ -256,8 +256,9 @@ def _find_weights(table, rows, files, kept):
             wrong.append(i)
     if wrong:
         raise RuntimeError(
-            f"{table.path}: {words.count(len(wrong), 'weight')} are no numbers "
-            f"from 0 on ({rows.list_some(wrong, 'weight')})."
+            f"{table.path} has no weight from 0 on in "
+            f"{words.count(len(wrong), 'row')} "
+            f"({rows.list_some(wrong, 'weight')})."
         )
     if weights and not any(weights.values()):
         raise RuntimeError(f"{table.path}: all weights are 0.")

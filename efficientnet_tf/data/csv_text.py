@@ -39,6 +39,11 @@ def read(path: str | os.PathLike) -> Table:
     """
     path = pathlib.Path(path).expanduser()
     text = unicodedata.normalize("NFC", _decode(path, path.read_bytes()))
+    if "\0" in text:
+        raise ValueError(
+            f"{path} is no text: it has zero bytes. If it is UTF-16, save it "
+            "as CSV UTF-8."
+        )
     first = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=first.count)
     lines = io.StringIO(text, newline="")

@@ -1,7 +1,9 @@
 """Sets of Hugging Face's `datasets`: from the hub, or a folder: "hf:NAME"."""
 
+import logging
 import os
 import pathlib
+import sys
 import textwrap
 from typing import Any
 
@@ -51,8 +53,11 @@ def read(name: str) -> layouts.Layout:
 
 def _load(name, path) -> dict[str, Any]:
     """Returns {split: its rows}."""
+    logging.getLogger("datasets").setLevel(logging.WARNING)
     import datasets
 
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
     try:
         if (path / "dataset_dict.json").exists() or (
             path / "state.json"

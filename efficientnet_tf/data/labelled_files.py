@@ -94,7 +94,10 @@ def _divide(layout, splits, options, seed):
     if source not in listed:
         lacking = [split for split in splits if split not in listed]
         if lacking:
-            seen = ", ".join(f"{s} ({layout.places[s]})" for s in listed)
+            seen = ", ".join(
+                f"{s} ({layout.places[s]})" if layout.places[s] else str(s)
+                for s in listed
+            )
             raise RuntimeError(
                 f"{layout.name} holds {seen} and no training images, so there "
                 f"is no split {lacking[0]!r}."

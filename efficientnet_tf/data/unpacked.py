@@ -49,7 +49,7 @@ class Image:
     `label` is the place of its class, or the class; None: it has none.
     """
 
-    split: str | None  # As the archive calls it; None: there are no splits.
+    split: str  # As the archive calls it.
     label: int | str | None
     data: bytes
     name: str  # For messages.
@@ -143,12 +143,11 @@ def _write(root, archive, splits):
     if others:
         left_out[_OTHER_SPLITS] += others
     for image in _show(archive):
-        if image.split not in splits and image.split is not None:
+        if image.split not in splits:
             continue
-        label = _name_label(archive, image)
-        split = None if image.split is None else splits[image.split]
+        label, split = _name_label(archive, image), splits[image.split]
         if label is None:
-            left_out[_UNLABELLED].append(image.name)
+            left_out[f"{_UNLABELLED} in {image.split}"].append(image.name)
             continue
         path = _name_file(split, label, image.data)
         if path in seen:
