@@ -9,9 +9,6 @@ import tensorflow as tf
 
 from efficientnet_tf.data import examples as examples_lib, mixing
 
-# Beside the seed of an epoch, of an image's turn.
-_TURNS = 1 << 32
-
 
 def attach_weights(
     examples: examples_lib.Examples, weights: np.ndarray
@@ -124,10 +121,11 @@ class Balanced(examples_lib.Indexed):
         own, turn = places % classes, places // classes
         counts = tf.gather(tf.constant(self.counts, "int64"), own)
         # The images of a class in one order, then in another one.
-        rounds = turn // counts
-        seeds = tf.stack([seed[0] + own, seed[1] + rounds * _TURNS], axis=1)
-        inside = tf.random.experimental.index_shuffle(
-            turn % counts, seeds, counts - 1
+        epoch = tf.fill(tf.shape(own), seed[1])
+        seeds = tf.stack([seed[0] + own, epoch, 1 + turn // counts], axis=1)
+        # Not `index_shuffle`, which fails with a seed for each.
+        inside = tf.raw_ops.RandomIndexShuffle(
+            index=turn % counts, seed=seeds, max_index=counts - 1, rounds=4
         )
         first = tf.cumsum(tf.constant(self.counts, "int64"), exclusive=True)
         place = tf.gather(first, own) + inside

@@ -294,7 +294,7 @@ CASES = {
     "mistyped flag's name": (
         [*DIGITS, "--recip=full"],
         2,
-        "flag 'recip'; did you mean --recipe\\? Choose one of --data_dir, ",
+        "flag 'recip'; did you mean --recipe\\? Choose one of --class_weight, ",
     ),
     "missing flag": (
         ["finetune", "--task=digits"],
@@ -331,12 +331,12 @@ CASES = {
     "groups of a set that is no folder": (
         [*DIGITS, "--group_by=x"],
         2,
-        "--group_by is for images in a folder, folder:PATH",
+        "--group_by is for folder:PATH, csv:FILE",
     ),
     "unreadable images of a set that is no folder": (
         [*GRID, "--skip_bad"],
         2,
-        "--skip_bad is for images in a folder, folder:PATH",
+        "--skip_bad is for folder:PATH, csv:FILE",
     ),
     "groups by a bad expression": (
         [*TRAIN, "--group_by=("],

@@ -12,6 +12,7 @@ from PIL import Image
 
 from efficientnet_tf.data import (
     class_folders,
+    csv_lists,
     damaged_files,
     decoding,
     labelled_files,
@@ -421,3 +422,82 @@ def test_a_name_in_no_encoding_is_read(folder, tmp_path):
     before = divide(folder, **fields)
     assert f"a/{name}" in places(before)
     assert divide(folder, resumes=True, **fields).files == before.files
+
+
+@pytest.fixture
+def table(folder):
+    """A table of the folder's images with splits, groups and weights."""
+    path = folder / "table.csv"
+    lines = [
+        f"{file.relative_to(folder)};{file.parent.name};{i % 2 + 0.5};{i // 2}"
+        for i, file in enumerate(sorted(folder.rglob("*.png")))
+    ]
+    path.write_text("\n".join(["path;label;weight;group", *lines]))
+    return path
+
+
+def divide_table(table, **fields):
+    return labelled_files.divide(
+        csv_lists.read(table), SPLITS, folder_options.Options(**fields)
+    )
+
+
+def test_a_table_is_divided_by_its_groups_and_keeps_its_weights(
+    table, tmp_path
+):
+    begun = divide_table(table, workdir=tmp_path / "run")
+    files = [own for labelled in begun.files.values() for own in labelled]
+    assert len(files) == 24
+    by_split = {
+        file: split for split, own in begun.files.items() for file, _ in own
+    }
+    ordered = sorted(by_split)
+    assert all(
+        by_split[ordered[i]] == by_split[ordered[i + 1]]
+        for i in range(0, 24, 2)
+    )
+    assert [begun.weights[file] for file in ordered] == [0.5, 1.5] * 12
+    # The run's list holds, though rows of the table are edited since.
+    text = table.read_text()
+    table.write_text(text.replace(";0.5;", ";9;"))
+    resumed = divide_table(table, workdir=tmp_path / "run", resumes=True)
+    assert (resumed.files, resumed.weights) == (begun.files, begun.weights)
+    table.write_text(text.replace("a/003.png;a", "a/003.png;b"))
+    with pytest.raises(
+        RuntimeError, match=r"1 with another label \(a/003.png\)"
+    ):
+        divide_table(table, workdir=tmp_path / "run", resumes=True)
+
+
+def test_a_table_has_the_checks_of_folders(table, tmp_path, caplog):
+    folder = table.parent
+    damage_middle(folder / "a" / "001.png")
+    with pytest.raises(RuntimeError, match="1 of 24 images cannot be read"):
+        divide_table(table)
+    twin = shutil.copy(folder / "b" / "000.png", folder / "twin.png")
+    text = table.read_text().replace("group", "split")
+    rows = [line.rpartition(";")[0] for line in text.splitlines()[1:]]
+    rows = [f"{row};{'test' if '/00' in row else 'train'}" for row in rows]
+    head = text.splitlines()[0]
+    rows.append(f"{twin.name};b;1;train")
+    table.write_text("\n".join([head, *rows]))
+    divide_table(table, skip_bad=True, workdir=tmp_path / "run")
+    assert "1 of 25 images cannot be read and are left out" in caplog.text
+    (found,) = read_csv(tmp_path / "run" / "near_duplicates.csv")
+    assert (found["path"], found["other_path"]) == ("b/000.png", "twin.png")
+    table.write_text(text.replace("split", "group"))
+    with pytest.raises(ValueError, match="goes with images that have no group"):
+        divide_table(table, group_by="(.)/")
+
+
+def test_a_class_in_test_only_is_refused(table):
+    rows = [
+        f"{name}/{i:03d}.png,{name if i else 'c'},{'train' if i else 'test'}"
+        for name in "ab"
+        for i in range(4)
+    ]
+    table.write_text("\n".join(["path,label,split", *rows]))
+    with pytest.raises(
+        RuntimeError, match="test and train .* only in test .'c"
+    ):
+        divide_table(table)

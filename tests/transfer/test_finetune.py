@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -576,3 +577,39 @@ def test_a_network_without_maps_is_said_once(monkeypatch, caplog):
     with caplog.at_level("INFO", "absl"):
         assert finetune._make_drawer(_make_classifier(vit)) is None
     assert "No maps of the mistakes: " in caplog.text
+
+
+def test_a_run_on_a_table_counts_and_weighs_its_classes(
+    folder, tmp_path, caplog
+):
+    photos = shutil.copytree(folder, tmp_path / "photos")
+    lines = [
+        f"{path.relative_to(photos)},{path.parent.name},{i % 3}"
+        for i, path in enumerate(sorted(photos.rglob("*.png"))[:-3])
+    ]
+    (photos / "table.csv").write_text("\n".join(["file,class,weight", *lines]))
+
+    def run(**changes):
+        changes |= {"epochs": 1, "head": "random"}
+        changes["train_on"] = "train+validation"
+        return finetune.finetune_and_evaluate(
+            f"csv:{photos}/table.csv",
+            "tiny",
+            weights=None,
+            config=dataclasses.replace(CONFIG, **changes),
+            workdir=tmp_path / "run",
+        )
+
+    with pytest.raises(ValueError, match="'c'; choose one of a, b"):
+        run(class_weight="c=2")
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    chosen = {"class_weight": "b=2", "sampling": "balanced"}
+    row = run(**chosen)
+    assert row["class_names"] == ["a", "b"]
+    counts = np.array([row["train_per_class"], row["test_per_class"]])
+    np.testing.assert_array_equal(counts.sum(axis=0), [10, 7])
+    assert list(counts.sum(axis=1)) == [row["train_images"], row["test_images"]]
+    assert chosen.items() <= row["changed"].items()
+    (photos / "table.csv").write_text("path,label\na/000.png,b")
+    assert run(**chosen) == row
+    assert "1 with another label (a/000.png)" in caplog.text

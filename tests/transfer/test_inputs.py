@@ -168,6 +168,25 @@ def test_each_class_has_the_same_weight_in_an_epoch():
     np.testing.assert_allclose(labels.T @ weights, [20 / 3] * 3, rtol=1e-5)
 
 
+def test_weights_of_images_go_with_them(examples):
+    own = np.arange(COUNT) + 1.0
+    source = dataclasses.replace(examples.source, weights=own)
+    examples = dataclasses.replace(examples, source=source)
+    config = dataclasses.replace(CONFIG, class_weight="b=3")
+    feed = inputs.Feed(examples, CLASSIFIER, config, flip=False)
+    batches = list(feed.make_dataset(BATCH).take(COUNT // BATCH))
+    labels = np.concatenate([batch[1] for batch in batches]).argmax(axis=1)
+    weights = np.concatenate([batch[2] for batch in batches])
+    expected = own * np.where(np.arange(COUNT) % 3 == 1, 3, 1)
+    expected /= expected.mean()
+    for label in range(3):
+        np.testing.assert_allclose(
+            sorted(weights[labels == label]),
+            sorted(expected[np.arange(COUNT) % 3 == label]),
+            rtol=1e-5,
+        )
+
+
 TOLD = [
     ((75, 5, 20), "none", "from 5 of 'b' to 75 of 'a': small classes .*=auto"),
     ((3, 0, 9), "none", "from 0 of 'b' to 9 of 'c'"),
