@@ -99,8 +99,7 @@ def finetune_and_evaluate(
         folder = _begin_folder(folder, workdir, start)
         _set_up(workdir, config)
         examples = tasks.load_examples(task, data_dir, folder)
-        config.weigh(examples["train"].class_names)  # Checks the names.
-        inputs.warn_of_imbalance(examples["train"], config)
+        inputs.check_balance(examples["train"], config)
         row = _run(
             run,
             fitting.Setup(task, model_name, origin, config, examples, workdir),

@@ -52,10 +52,18 @@ def median_area(examples: examples_lib.Examples) -> int:
     return int(np.median(areas))
 
 
-def warn_of_imbalance(
+def check_balance(
     examples: examples_lib.Examples, config: recipes.FinetuneConfig
 ) -> None:
-    """Says before training if some classes have far fewer images."""
+    """Says before training if some classes have far fewer images.
+
+    Raises:
+      ValueError: the config weighs a class that there is not, or draws evenly
+        from images that cannot be read in any order.
+    """
+    config.weigh(examples.class_names)
+    if config.sampling == class_weights.BALANCED:
+        sampling.check_indexed(examples)
     counts = count_classes(examples)
     least, most = int(counts.argmin()), int(counts.argmax())
     if counts[most] < UNBALANCED * max(counts[least], 1):

@@ -53,7 +53,9 @@ def read(name: str) -> layouts.Layout:
 
 def _load(name, path) -> dict[str, Any]:
     """Returns {split: its rows}."""
-    logging.getLogger("datasets").setLevel(logging.WARNING)
+    for library in ("datasets", "huggingface_hub"):
+        # They tell of each retry; that it failed is an error of its own.
+        logging.getLogger(library).setLevel(logging.ERROR)
     import datasets
 
     if not sys.stderr.isatty():

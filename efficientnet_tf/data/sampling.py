@@ -19,7 +19,7 @@ def attach_weights(
       examples: of an `Indexed` source.
       weights: of the images in the loss, [N].
     """
-    source = _check_indexed(examples.source)
+    source = check_indexed(examples)
     read = source.read
 
     def read_weighted(*row):
@@ -70,7 +70,7 @@ def balance(
     Raises:
       ValueError: they are records, which cannot be read in any order.
     """
-    source = _check_indexed(examples.source)
+    source = check_indexed(examples)
     labels = examples.read_labels()
     fields = {
         field.name: getattr(source, field.name)
@@ -83,7 +83,13 @@ def balance(
     return dataclasses.replace(examples, source=balanced)
 
 
-def _check_indexed(source: Any) -> examples_lib.Indexed:
+def check_indexed(examples: examples_lib.Examples) -> examples_lib.Indexed:
+    """Returns the source of examples that can be read in any order.
+
+    Raises:
+      ValueError: they cannot.
+    """
+    source: Any = examples.source
     if not isinstance(source, examples_lib.Indexed):
         raise ValueError(
             "sampling='balanced' needs images that can be read in any order; "

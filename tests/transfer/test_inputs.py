@@ -199,7 +199,7 @@ TOLD = [
 def test_unbalanced_classes_are_told(counts, class_weight, message, caplog):
     with caplog.at_level("WARNING", "absl"):
         config = dataclasses.replace(CONFIG, class_weight=class_weight)
-        inputs.warn_of_imbalance(_unbalanced(*counts), config)
+        inputs.check_balance(_unbalanced(*counts), config)
     if message is None:
         assert not caplog.text
     else:
