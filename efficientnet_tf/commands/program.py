@@ -24,6 +24,8 @@ from efficientnet_tf.utils import (
     watchdog,
 )
 
+# When this process began to work, for time limits.
+BEGAN = time.perf_counter()
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 EXPECTED_ERRORS = (
     OSError,
