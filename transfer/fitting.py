@@ -212,7 +212,12 @@ def _fit_to(feed, setup, watchers):
     steps_per_epoch = feed.size / batch_size
     rounds, steps = schedules.plan_rounds(config, steps_per_epoch)
     ahead = pacing.make_ahead() if setup.pacing else None
-    state = compile_network(classifier.model, config, steps_per_epoch, ahead)
+    state = compile_network(
+        classifier.model,
+        config,
+        steps_per_epoch,
+        optimizers.make_optimizer(config, steps_per_epoch, ahead),
+    )
     folder = setup.workdir / run_folder.CHECKPOINTS
     restored = state.restore(folder)
     done = restored // steps
@@ -271,7 +276,7 @@ def compile_network(
     network: keras.Model,
     config: recipes.FinetuneConfig,
     steps_per_epoch: float,
-    ahead: keras.Variable | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
 ) -> train_state.TrainState:
     """Compiles a network for fine-tuning, some of its layers frozen.
 
@@ -279,13 +284,15 @@ def compile_network(
       network: that `build` has returned.
       config: a recipe without a rule.
       steps_per_epoch: optimizer steps in an epoch, not necessarily whole.
-      ahead: see `optimizers.make_optimizer`.
+      optimizer: in place of the recipe's.
     """
+    if optimizer is None:
+        optimizer = optimizers.make_optimizer(config, steps_per_epoch)
     _set_trainable(network, config, steps_per_epoch)
     decoupled = config.optimizer == "adamw"
     return train_state.create(
         network,
-        optimizers.make_optimizer(config, steps_per_epoch, ahead),
+        optimizer,
         ema_decay=config.ema_decay,
         label_smoothing=config.label_smoothing,
         metrics=[keras.metrics.CategoricalAccuracy("top1")],

@@ -22,18 +22,21 @@ def make_optimizer(
     schedule = schedules.make_schedule(config, steps_per_epoch)
     if ahead is not None:
         schedule = pacing.Paced(schedule, ahead)
-    optimizer = _make_optimizer(config, schedule)
+    optimizer = from_rate(config, schedule)
     if ahead is not None:
         optimizer.ahead = ahead  # Keras tracks it, so checkpoints hold it.
     return optimizer
 
 
-def _make_optimizer(config, schedule):
+def from_rate(
+    config: recipes.FinetuneConfig, learning_rate: optimizers_lib.LearningRate
+) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of a recipe, with another learning rate."""
     if config.optimizer == "adamw":
         return optimizers_lib.make_adamw(
-            schedule, weight_decay=config.weight_decay
+            learning_rate, weight_decay=config.weight_decay
         )
     if config.optimizer in ("sgd", "momentum"):
         nesterov = config.optimizer == "sgd"
-        return optimizers_lib.make_sgd(schedule, nesterov=nesterov)
-    return optimizers_lib.RMSprop(schedule)
+        return optimizers_lib.make_sgd(learning_rate, nesterov=nesterov)
+    return optimizers_lib.RMSprop(learning_rate)
