@@ -11,7 +11,7 @@ import typing
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import configs, data_names, run_folder
+from efficientnet_tf.utils import configs, data_names, durations, run_folder
 from efficientnet_tf.weights import catalog
 
 TASK = flags.DEFINE_string(
@@ -37,6 +37,12 @@ SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs, model and results."
 )
+TIME_LIMIT = flags.DEFINE_string(
+    "time_limit",
+    None,
+    "E.g. 30m or 1h30m: epochs, resolution and frozen stages are chosen so "
+    "that the run ends within it, evaluation included.",
+)
 INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["task", "workdir"])
 
@@ -59,11 +65,10 @@ def main(_: list[str]) -> None:
         "source_family": SOURCE_FAMILY.value,
         "normalization": NORMALIZATION.value,
     }
+    overrides = shared.add_setting(SET.value, CLASS_WEIGHT)
+    overrides += _time_limit()
     config = recipes.get_recipe(
-        RECIPE.value,
-        shared.add_setting(SET.value, CLASS_WEIGHT),
-        TASK.value,
-        pretrained=weights is not None,
+        RECIPE.value, overrides, TASK.value, pretrained=weights is not None
     )
     model = MODEL.value
     if config.quantization != "none":
@@ -82,10 +87,22 @@ def main(_: list[str]) -> None:
         data_dir=DATA_DIR.value,
         recipe=RECIPE.value,
         folder=folder,
+        began=program.BEGAN,
         **reading,
     )
     _print_summary(row)
     program.print_result(program.keep_scalars(row))
+
+
+def _time_limit() -> list[str]:
+    """Returns --time_limit as an override of the recipe."""
+    if TIME_LIMIT.value is None:
+        return []
+    try:
+        seconds = durations.parse(TIME_LIMIT.value)
+    except ValueError as error:
+        raise ValueError(f"--time_limit: {error}") from None
+    return [f"time_limit={seconds / 60}"]
 
 
 def _find_model(start, reading) -> typing.Any:
@@ -120,9 +137,10 @@ def _print_summary(row):
             "near-duplicates": _duplicates_text(row),
             **_class_facts(row, counts),
             **_start_facts(row),
+            "within the limit": row.get("within_limit"),
             "tried": row.get("tried"),
             "kept": _kept_text(row),
-            "time": summary.duration_text(row["seconds"]),
+            "time": durations.show(row["seconds"]),
         },
         WORKDIR.value,
         [

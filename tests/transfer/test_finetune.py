@@ -613,3 +613,15 @@ def test_a_run_on_a_table_counts_and_weighs_its_classes(
     (photos / "table.csv").write_text("path,label\na/000.png,b")
     assert run(**chosen) == row
     assert "1 with another label (a/000.png)" in caplog.text
+
+
+def test_a_run_with_a_time_limit_ends_in_it_and_says_what_was_chosen(
+    folder, tmp_path
+):
+    row = _run(folder, tmp_path, time_limit=30.0)
+    assert row["within_limit"] == "2 epochs at 32 pixels"
+    assert set(row) == FIELDS | {"within_limit"}
+    chosen = json.loads((tmp_path / "time_limit.json").read_text())
+    assert (chosen["epochs"], chosen["resolution"]) == (2, 32)
+    with pytest.raises(ValueError, match="are too short: after"):
+        _run(folder, tmp_path / "short", time_limit=0.001)
