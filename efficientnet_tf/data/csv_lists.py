@@ -173,12 +173,19 @@ def _find_files(table, root, rows):
     missing = [i for i, file in enumerate(found) if file is None]
     if missing:
         raise RuntimeError(
-            f"{table.path}: {len(missing):,} of "
-            f"{words.count(len(found), 'file')} are not in {root} "
-            f"({rows.list_some(missing, 'path')}); paths begin at the table's "
-            "folder."
+            f"{table.path}: {len(missing):,} of its {len(found):,} images are "
+            f"not there ({rows.list_some(missing, 'path')}); paths begin at "
+            f"{_find_place(root, below[missing[0]])}."
         )
     return found
+
+
+def _find_place(root, name):
+    """Returns where paths begin, and where the first missing one would."""
+    for folder in sorted(root.iterdir()):
+        if folder.is_dir() and (folder / name).is_file():
+            return f"{root}, but {name} is in {folder.name}"
+    return str(root)
 
 
 def _find_file(root, name):

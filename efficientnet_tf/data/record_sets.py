@@ -106,6 +106,7 @@ def _find_splits(root, found):
                 f"{file} may be of {' or '.join(sorted(own))}; rename it."
             )
         splits[file] = own.pop() if own else None
+    _check_one_set(root, splits)
     without = [file for file, split in splits.items() if split is None]
     if without and len(without) < len(found):
         raise RuntimeError(
@@ -114,6 +115,21 @@ def _find_splits(root, found):
             "name all, as in train-00.tfrec, or none."
         )
     return splits
+
+
+def _check_one_set(root, splits):
+    """Raises RuntimeError for a folder of sets, as one a resolution."""
+    sets: dict[str, set] = {}
+    for file, split in splits.items():
+        top, *rest = file.relative_to(root).parts
+        if rest and not folder_names.find_splits([top]):
+            sets.setdefault(top, set()).add(split)
+    several = [name for name, own in sets.items() if len(own) > 1]
+    if len(several) > 1:
+        raise RuntimeError(
+            f"{root} holds several sets, {folder_walk.list_names(several)}, "
+            "each with splits of its own; give the path of one."
+        )
 
 
 def _read_all(found, splits) -> Iterator[unpacked.Image]:

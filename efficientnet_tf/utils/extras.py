@@ -10,7 +10,7 @@ _SERVE = '"efficientnet-tf[serve]"'
 _INSTALLS = {
     "ai_edge_litert": _DEPLOY,
     "aiohttp": _SERVE,
-    "datasets": "datasets",
+    "datasets": '"efficientnet-tf[hf]"',
     "jax": "jax",
     "matplotlib": _TRANSFER,
     "nncf": _DEPLOY,

@@ -338,6 +338,21 @@ CASES = {
         1,
         "{tmp}/flat holds Training and val, which hold images but no class",
     ),
+    "a table of images that are not there": (
+        [*TUNE, "--task=csv:{tmp}/table.csv"],
+        1,
+        "1 of its 2 images are not there .line 3: 'b/none.png'.; paths begin",
+    ),
+    "a folder for a table": (
+        [*TUNE, "--task=csv:{tmp}/good"],
+        1,
+        "{tmp}/good is a folder, not a .csv file; .* write folder:{tmp}/good",
+    ),
+    "a weight of no class": (
+        [*TUNE, "--task=folder:{tmp}/good", "--class_weight=c=2"],
+        2,
+        "class in class_weight 'c'; choose one of a, b",
+    ),
     "groups that fit no image": (
         [*TUNE, "--task=folder:{tmp}/good", r"--group_by=patient\d+"],
         2,
@@ -848,6 +863,9 @@ def place(tmp_path_factory, make_folder, tiny_row):
     make_folder(tmp / "bad", {"a": 10, "b": 10})
     (tmp / "bad" / "a" / "text.jpg").write_text("words")
     make_folder(tmp / "flat", {"Training": 3, "val": 3})
+    (tmp / "table.csv").write_text(
+        "path,label\ngood/a/000.png,a\nb/none.png,b\n"
+    )
     for name in ("none", "tfds", "read_only"):
         (tmp / name).mkdir()
     for name in ("file", "zero.jpg"):

@@ -136,9 +136,10 @@ REFUSED = {
     "regression": ([HEAD, "a/1.jpg,0.5", "a/2.jpg,2"], "such as 0.5; several"),
     "missing files": (
         [HEAD, "a/1.jpg,x", *(f"a/{i}9.jpg,x" for i in range(5))],
-        "5 of 6 files are not in .*line 3: 'a/09.jpg', .*, \\.\\.\\.",
+        "5 of its 6 images are not .*line 3: 'a/09.jpg', .*, \\.\\.\\.",
     ),
-    "a folder": ([HEAD, "a,x"], "1 of 1 file are not in"),
+    "a folder": ([HEAD, "a,x"], "1 of its 1 images are not there"),
+    "images in a folder beside": ([HEAD, "1.jpg,x"], "but 1.jpg is in a"),
     "outside": ([HEAD, "../x.jpg,x", "a/../../x,x"], "has 2 paths out of its"),
     "absolute": ([HEAD, "/etc/hosts,x"], "1 path out .*line 2: '/etc/hosts'"),
     "no path": ([HEAD, " ,x"], "no path in 1 row, such as line 2"),

@@ -176,6 +176,14 @@ REFUSED = {
         {"train.tfrec": rows(0, [1]), "more.tfrec": rows(1, [0])},
         "1 of 2 files name no split .more.tfrec",
     ),
+    "a set in two resolutions": (
+        {
+            f"{size}/{split}/0.tfrec": rows(0, [1])
+            for size in ("jpeg-192", "jpeg-224")
+            for split in ("train", "val")
+        },
+        "several sets, jpeg-192, jpeg-224, each",
+    ),
     "two splits in a name": (
         {"train/test.tfrec": rows(0, [1])},
         "may be of test or train",
