@@ -64,7 +64,7 @@ def read(path: str | os.PathLike) -> layouts.Layout:
         listed,
         dict.fromkeys(listed, how),
         left_out,
-        order=layouts.sort_labels(names[i] for i in kept),
+        sort=layouts.sort_labels,
         groups={
             files[i]: group
             for i, group in zip(kept, rows.pick("group", kept), strict=False)

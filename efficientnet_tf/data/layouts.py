@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from efficientnet_tf.data import folder_walk
@@ -14,6 +14,10 @@ Classes = dict[str, list[pathlib.Path]]
 def _field() -> Any:
     """Returns what a field is that a source need not have."""
     return dataclasses.field(default_factory=dict)
+
+
+def _sort_alphabetically(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(names))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +37,8 @@ class Layout:
     left_out: folder_walk.LeftOut
     # If not `root`.
     bases: Mapping[str | None, pathlib.Path] = _field()
-    # The classes in the order of their labels; None: in alphabetical order.
-    order: tuple[str, ...] | None = None
+    # Returns names of classes in the order of their labels.
+    sort: Callable[[Iterable[str]], tuple[str, ...]] = _sort_alphabetically
     groups: Mapping[pathlib.Path, str] = _field()  # See `folder_splits`.
     weights: Mapping[pathlib.Path, float] = _field()  # In the loss.
     # What a missing split could be, before its name; what to do about a single
@@ -46,16 +50,6 @@ class Layout:
     def class_names(self) -> tuple[str, ...]:
         """The names of all classes, in the order of their labels."""
         return self.sort(set().union(*self.listed.values()))
-
-    def sort(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Returns names of classes in the order of their labels."""
-        if self.order is None:
-            return tuple(sorted(names))
-        places = {name: place for place, name in enumerate(self.order)}
-        # Those of a run's list may be gone by now.
-        return tuple(
-            sorted(names, key=lambda n: (places.get(n, len(places)), n))
-        )
 
     def base(self, split: str | None) -> pathlib.Path:
         """Returns what the names of a split's files begin after."""
@@ -79,6 +73,12 @@ def list_files(divided: Mapping[Any, Classes]) -> list[pathlib.Path]:
         for own in classes.values()
         for file in own
     ]
+
+
+def sort_by(order: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:
+    """Returns class names in a given order."""
+    names = set(names)
+    return tuple(name for name in order if name in names)
 
 
 def sort_labels(names: Iterable[str]) -> tuple[str, ...]:

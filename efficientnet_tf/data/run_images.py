@@ -9,6 +9,7 @@ from absl import logging
 from efficientnet_tf.data import (
     damaged_files,
     divisions,
+    folder_names,
     layouts,
     split_list,
 )
@@ -68,7 +69,8 @@ def resume(
             layout.name,
             changes,
         )
-    class_names = layout.sort({row.label for row in rows})
+    # Of the list, not of the source, which may have other classes by now.
+    class_names = tuple(dict.fromkeys(row.label for row in rows))
     divided: dict[str, layouts.Classes] = {
         split: {name: [] for name in class_names} for split in splits
     }
@@ -99,7 +101,7 @@ def keep(
     division: divisions.Division,
     bad: Mapping[pathlib.Path, str],
 ) -> None:
-    """Writes a run's list of images.
+    """Writes a run's list of images, its classes in the order of their labels.
 
     Args:
       workdir: the run's folder.
@@ -108,10 +110,15 @@ def keep(
       division: of the splits that are used.
       bad: {file: why it cannot be read}.
     """
-    rows = [
-        (split_list.UNREADABLE if file in bad else split, name, file)
-        for split, classes in divided.items()
-        for name, own in sorted(classes.items())
-        for file in sorted(own)
-    ]
+    # Training images first, which have all classes: `resume` goes by the order.
+    order = [*folder_names.SPLITS, *sorted(divided.keys())]
+    rows = []
+    for split in sorted(divided, key=order.index):
+        classes = divided[split]
+        others = sorted(classes.keys() - set(division.class_names))
+        rows += [
+            (split_list.UNREADABLE if file in bad else split, name, file)
+            for name in (*division.class_names, *others)
+            for file in sorted(classes.get(name, ()))
+        ]
     split_list.write(workdir, root, rows, division.facts, division.weights)

@@ -6,6 +6,7 @@ found again by its content, shuffled wholly, and kept in one split.
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -247,9 +248,9 @@ def _make_layout(root, archive, index):
     used = set().union(*listed.values())
     if archive.class_names is None:
         class_checks.check_spelling(archive.name, (r[1] for r in index["rows"]))
-        order = layouts.sort_labels(used)
+        sort = layouts.sort_labels
     else:
-        order = tuple(archive.class_names)
+        sort = functools.partial(layouts.sort_by, archive.class_names)
         _say_unused(archive, used)
     return layouts.Layout(
         archive.name,
@@ -258,7 +259,7 @@ def _make_layout(root, archive, index):
         dict.fromkeys(listed, ""),
         left_out,
         {split: root / (split or "images") for split in listed},
-        order,
+        sort,
     )
 
 

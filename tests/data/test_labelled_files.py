@@ -501,3 +501,26 @@ def test_a_class_in_test_only_is_refused(table):
         RuntimeError, match="test and train .* only in test .'c"
     ):
         divide_table(table)
+
+
+def test_a_resumed_run_keeps_the_order_of_its_classes(folder, tmp_path):
+    names = {"a": "10", "b": "9"}
+    # The test rows are first, and have one class.
+    rows = sorted(folder.rglob("*.png"), reverse=True)
+    lines = [
+        f"{file.relative_to(folder)},{names[file.parent.name]},"
+        + ("test" if file.parent.name == "b" and i < 4 else "train")
+        for i, file in enumerate(rows)
+    ]
+    (folder / "table.csv").write_text("\n".join(["path,label,split", *lines]))
+    begun = divide_table(folder / "table.csv", workdir=tmp_path / "run")
+    assert begun.class_names == ("9", "10")
+    # Not all are numbers now.
+    shutil.copy(rows[0], folder / "more.png")
+    with (folder / "table.csv").open("a") as stream:
+        stream.write("\nmore.png,other,train")
+    resumed = divide_table(
+        folder / "table.csv", workdir=tmp_path / "run", resumes=True
+    )
+    assert resumed.class_names == begun.class_names
+    assert resumed.files == begun.files
