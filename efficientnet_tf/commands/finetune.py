@@ -27,6 +27,11 @@ RECIPE = flags.DEFINE_string(
     "of transfer/recipes.py, e.g. linear or full; qat: the run --weights=RUN, "
     "for int8.",
 )
+PRESET = flags.DEFINE_string(
+    "preset",
+    None,
+    "In place of --model and --recipe: fast, good, or best (takes longest).",
+)
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
 CLASS_WEIGHT = flags.DEFINE_string(
     "class_weight", None, shared.CLASS_WEIGHT_HELP
@@ -65,12 +70,12 @@ def main(_: list[str]) -> None:
         "source_family": SOURCE_FAMILY.value,
         "normalization": NORMALIZATION.value,
     }
+    model, recipe = _choose_network()
     overrides = shared.add_setting(SET.value, CLASS_WEIGHT)
     overrides += _time_limit()
     config = recipes.get_recipe(
-        RECIPE.value, overrides, TASK.value, pretrained=weights is not None
+        recipe, overrides, TASK.value, pretrained=weights is not None
     )
-    model = MODEL.value
     if config.quantization != "none":
         model = _find_model(starts.find_start(weights), reading)
     shared.check_weights(model, weights, **reading)
@@ -85,13 +90,29 @@ def main(_: list[str]) -> None:
         config=config,
         workdir=WORKDIR.value,
         data_dir=DATA_DIR.value,
-        recipe=RECIPE.value,
+        recipe=recipe,
         folder=folder,
         began=program.BEGAN,
         **reading,
     )
     _print_summary(row)
     program.print_result(program.keep_scalars(row))
+
+
+def _choose_network() -> tuple[str, str]:
+    """Returns the network and the recipe, by --preset or by their own flags."""
+    if PRESET.value is None:
+        return MODEL.value, RECIPE.value
+    for flag in (MODEL, RECIPE):
+        if flag.present:
+            raise ValueError(
+                f"--preset={PRESET.value} chooses the {flag.name}; leave out "
+                f"--{flag.name}={flag.value}."
+            )
+    from transfer import presets
+
+    chosen = presets.get_preset(PRESET.value)
+    return chosen.model, chosen.recipe
 
 
 def _time_limit() -> list[str]:
