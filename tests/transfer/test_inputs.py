@@ -179,6 +179,13 @@ def test_weights_of_images_go_with_them(examples):
     weights = np.concatenate([batch[2] for batch in batches])
     expected = own * np.where(np.arange(COUNT) % 3 == 1, 3, 1)
     expected /= expected.mean()
+    drawn = dataclasses.replace(config, sampling="balanced")
+    drawn = inputs.Feed(examples, CLASSIFIER, drawn, flip=False)
+    # 7 of each class, their weights as they were.
+    assert drawn.size == 21
+    np.testing.assert_array_equal(
+        drawn._drawn.source.columns[-1], expected.astype("float32")
+    )
     for label in range(3):
         np.testing.assert_allclose(
             sorted(weights[labels == label]),
