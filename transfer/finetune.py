@@ -101,6 +101,7 @@ def finetune_and_evaluate(
             return finished
         folder = _begin_folder(folder, workdir, start)
         _set_up(workdir, config)
+        _check_class_weight(task, data_dir, config)
         examples = tasks.load_examples(task, data_dir, folder)
         inputs.check_balance(examples["train"], config)
         setup = fitting.Setup(
@@ -119,6 +120,14 @@ def _check_weights(task, model, weights, config, folder):
     start = starts.find_start(weights)
     starts.check_start(start, task, model, config, folder)
     return start
+
+
+def _check_class_weight(task, data_dir, config):
+    """Raises ValueError for a weight of no class, before a list is written."""
+    if class_weights.parse(config.class_weight):
+        names = tasks.list_class_names(task, data_dir)
+        if names is not None:
+            config.weigh(names)
 
 
 def _begin_folder(folder, workdir, start):

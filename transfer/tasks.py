@@ -191,6 +191,20 @@ def reads_files(task: Task, data_dir: str | None) -> bool:
     return task.source == "folder" and not is_prepared(task.dataset, data_dir)
 
 
+def list_class_names(
+    task: Task, data_dir: str | None
+) -> tuple[str, ...] | None:
+    """Returns a task's classes before its images are read; None: not known."""
+    from efficientnet_tf.data import readers, sources
+
+    if not reads_files(task, data_dir):
+        return None
+    name = _name_files(task, data_dir)
+    if sources.is_imagenet(name):
+        return None
+    return readers.read(name, data_dir).class_names
+
+
 def warn_of_changes(
     task: Task, data_dir: str | None, workdir: str | os.PathLike
 ) -> None:
