@@ -26,7 +26,9 @@ from efficientnet_tf.utils import (
 from transfer import (
     fitting,
     frozen_features,
+    image_names,
     linear_head,
+    predictions,
     recipes,
     training_plan,
 )
@@ -308,5 +310,10 @@ def _find_trained_hits(setup, accuracy):
     except FloatingPointError as error:
         logging.warning("The training diverged: %s", error)
         return np.zeros(held.size, bool)
-    scores = fitting.score(classifier, held)
+    collector = predictions.Collector(held.size)
+    scores = fitting.score(classifier, held, collector.keep)
+    predictions.write(
+        setup.workdir / predictions.HELD_OUT_FILE,
+        collector.collect(image_names.describe(held)),
+    )
     return scores.predicted == held.read_labels()

@@ -29,13 +29,19 @@ from efficientnet_tf.utils import (
 from efficientnet_tf.weights import catalog
 from transfer import (
     auto,
+    calibration,
     diagnostics,
+    environment,
     fitting,
+    gallery,
     hyper_rule,
+    image_names,
     inputs,
+    predictions,
     recipes,
     starts,
     tasks,
+    temperature,
 )
 
 # What is shown of a finished run.
@@ -166,14 +172,23 @@ def _run(run, setup, watchers):
         keras.utils.set_random_seed(setup.config.seed)
         classifier = fitting.build(setup)
         fitting.train(setup, classifier, watchers)
+        classifier, calibrated = temperature.calibrate(setup, classifier)
         tested = setup.examples[setup.config.evaluate_on]
-        scores = fitting.score(classifier, tested)
+        collector = predictions.Collector(tested.size, classifier.temperature)
+        scores = fitting.score(classifier, tested, collector.keep)
         _summarize(scores, classifier, setup.task)
     return {
         **_result_row(run, setup, scores),
         **choice,
         **_describe_start(setup),
+        **calibrated,
         **_keep(classifier, tested, scores, setup.workdir),
+        **_keep_predictions(
+            classifier,
+            tested,
+            collector.collect(image_names.describe(tested)),
+            setup.workdir,
+        ),
         "resolution": classifier.resolution,
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
@@ -189,13 +204,14 @@ def _describe_start(setup):
 
 def _keep(classifier, examples, scores, workdir):
     """Writes the model and its mistakes; returns diagnostics for the row."""
-    deep_pixels = classifier.deep_pixels
-    example_files.save(examples, workdir / run_folder.EXAMPLES, deep_pixels)
+    example_files.save(
+        examples, workdir / run_folder.EXAMPLES, classifier.deep_pixels
+    )
     diagnostics.save_mistakes(
         examples.dataset,
         scores,
         workdir,
-        functools.partial(decoding.decode, deep_pixels=deep_pixels),
+        _make_decoder(classifier),
         _make_drawer(classifier),
     )
     classifier.save(workdir)
@@ -204,6 +220,35 @@ def _keep(classifier, examples, scores, workdir):
         classifier.class_names,
         scores,
         workdir / run_folder.METRICS_FILE,
+    )
+
+
+def _keep_predictions(classifier, examples, found, workdir):
+    """Writes what the run's report is drawn from; returns fields of the row."""
+    predictions.write(workdir / predictions.PREDICTIONS_FILE, found)
+    gallery.save(
+        examples,
+        found,
+        workdir,
+        _make_decoder(classifier),
+        _make_drawer(classifier),
+    )
+    files.write_json(
+        workdir / environment.ENVIRONMENT_FILE,
+        environment.describe(distribution.describe_device()),
+    )
+    return {
+        name: calibration.bin_confidence(sure, found.hits).error
+        for name, sure in (
+            ("ece_before", found.before),
+            ("ece", found.probabilities[:, 0]),
+        )
+    }
+
+
+def _make_decoder(classifier):
+    return functools.partial(
+        decoding.decode, deep_pixels=classifier.deep_pixels
     )
 
 

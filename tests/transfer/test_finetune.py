@@ -58,6 +58,11 @@ FIELDS = {
     "curves",
     "exact_duplicates",
     "near_duplicates",
+    "temperature",
+    "calibrated_on",
+    "calibration",
+    "ece",
+    "ece_before",
 }
 
 
