@@ -33,9 +33,9 @@ def describe(device: str) -> dict:
     """
     found = processor.describe()
     return {
-        "finished": datetime.datetime.now().astimezone().isoformat(
-            timespec="seconds"
-        ),
+        "finished": datetime.datetime.now()
+        .astimezone()
+        .isoformat(timespec="seconds"),
         "command": _find_command(),
         "device": device,
         "processor": str(found["name"]),

@@ -64,9 +64,7 @@ def save(
         (_name(i), np.asarray(decode(image)), compared_classes(found, i))
         for i, (image, _) in rows
     )
-    diagnostics.save_pictures(
-        pictures, workdir / GALLERY, draw_maps, THUMBNAIL
-    )
+    diagnostics.save_pictures(pictures, workdir / GALLERY, draw_maps, THUMBNAIL)
 
 
 def find(workdir: pathlib.Path, place: int) -> list[pathlib.Path]:

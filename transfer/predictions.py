@@ -163,7 +163,9 @@ def write(path: str | os.PathLike, found: Predictions) -> None:
     texts = {
         # Names of old archives may be in no encoding.
         "names": np.frombuffer(os.fsencode(names), "uint8"),
-        "fingerprint": np.frombuffer(found.images.fingerprint.encode(), "uint8"),
+        "fingerprint": np.frombuffer(
+            found.images.fingerprint.encode(), "uint8"
+        ),
         "sha256": found.images.sha256,
     }
     arrays = {
@@ -199,7 +201,9 @@ def read(path: str | os.PathLike, classes: int) -> Predictions | None:
 def _check(found, classes):
     count, kept = found.classes.shape
     if not count or len(found.images.names) != count:
-        raise ValueError(f"it names {len(found.images.names)} of {count} images")
+        raise ValueError(
+            f"it names {len(found.images.names)} of {count} images"
+        )
     if len(found.images.sha256) not in (0, count):
         raise ValueError(f"it has hashes of {len(found.images.sha256)} images")
     if not 1 <= kept <= classes:

@@ -113,4 +113,3 @@ def _predict_some(
     collector = predictions_lib.Collector(examples.size)
     fitting.score(classifier, examples, collector.keep)
     return collector.collect(image_names.describe(examples))
-

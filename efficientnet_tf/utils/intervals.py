@@ -109,9 +109,7 @@ def bootstrap_difference(
             drawn = random.multinomial(count, np.maximum(shares, 0), DRAWS)
             total += (drawn[:, 1] - drawn[:, 0]) / count
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(
-        total / np.count_nonzero(images), [tail, 1 - tail]
-    )
+    low, high = np.quantile(total / np.count_nonzero(images), [tail, 1 - tail])
     return float(low), float(high)
 
 
