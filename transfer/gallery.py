@@ -23,9 +23,12 @@ def find_most_wrong(found: predictions_lib.Predictions) -> np.ndarray:
 
 
 def find_least_sure(found: predictions_lib.Predictions) -> np.ndarray:
-    """Returns the places of images of the lowest probability, lowest first."""
+    """Returns the places of images of the lowest probability, lowest first.
+
+    Without those of `find_most_wrong`, which are shown already.
+    """
     order = np.argsort(found.probabilities[:, 0], kind="stable")
-    return order[:LEAST_SURE]
+    return order[~np.isin(order, find_most_wrong(found))][:LEAST_SURE]
 
 
 def compared_classes(

@@ -54,6 +54,10 @@ def calibrate(
         matrix = held.found.to_matrix(len(classifier.class_names))
     if held.found is None or matrix is None:
         return classifier, facts
+    # For the report, which also looks for wrong labels among them.
+    predictions_lib.write(
+        setup.workdir / predictions_lib.HELD_OUT_FILE, held.found
+    )
     temperature = calibration.fit_temperature(matrix, held.found.labels)
     head = classifier.model.get_layer("predictions")
     head.set_weights([value / temperature for value in head.get_weights()])

@@ -24,6 +24,7 @@ COMMANDS = (
     "prepare",
     "grid",
     "report",
+    "compare",
     "choose",
     "measure",
     "train",

@@ -76,6 +76,12 @@ figcaption { font-size: 13px; color: var(--muted); }
   display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; }
 pre { background: var(--card); border: 1px solid var(--line);
   border-radius: 6px; padding: .7rem; white-space: pre-wrap; }
+.matrix th.row { position: sticky; left: 0; background: var(--page); }
+@media (max-width: 520px) { th, td { padding: 3px 5px; font-size: 12px; }
+  th.number { white-space: normal; } td.text { min-width: 5rem; }
+  .matrix td { width: 1.5rem; min-width: 1.5rem; height: 1.6rem; }
+  .matrix th.column span { line-height: 1.5rem; }
+  .matrix th.row { max-width: 6rem; } }
 .note { border-left: 3px solid var(--other); padding-left: .8rem; }
 """
 
@@ -143,7 +149,7 @@ def table(
     """Returns a table of plain texts.
 
     Args:
-      header: names of the columns.
+      header: names of the columns; () for none.
       rows: cells.
       words: how many of the first columns are names; the others are numbers.
     """
@@ -156,9 +162,10 @@ def table(
         )
 
     body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
+    head = f"<thead><tr>{line('th', header)}</tr></thead>" if header else ""
     return (
-        f'<div class="wide"><table><thead><tr>{line("th", header)}</tr>'
-        f"</thead>\n<tbody>\n{body}\n</tbody></table></div>"
+        f'<div class="wide"><table>{head}\n<tbody>\n{body}\n</tbody></table>'
+        "</div>"
     )
 
 

@@ -81,7 +81,7 @@ def show_training(run: run_files.Run) -> str:
         "time": _describe_time(row.get("seconds")),
     }
     rows = [(name, text) for name, text in lines.items() if text]
-    return page.table(("what", ""), rows, words=2)
+    return page.table((), rows, words=2)
 
 
 def show_environment(run: run_files.Run) -> str:
@@ -103,7 +103,7 @@ def show_environment(run: run_files.Run) -> str:
             ),
         }
     rows = [(name, text) for name, text in lines.items() if text]
-    table = page.table(("what", ""), rows, words=2) if rows else ""
+    table = page.table((), rows, words=2) if rows else ""
     command = found.get("command")
     text = "The command:"
     if not command:

@@ -1,5 +1,8 @@
 """Images of a run to look at: mistakes, doubts, labels, duplicates."""
 
+import pathlib
+from collections.abc import Sequence
+
 from efficientnet_tf.utils import extras, run_folder, tables, untrusted, words
 from transfer import diagnostics, gallery, predictions as predictions_lib
 from transfer.report import page, run_files, wrong_labels
@@ -29,7 +32,9 @@ def show_least_sure(run: run_files.Run) -> str:
     if run.found is None:
         return ""
     places = gallery.find_least_sure(run.found)
-    text = "Right or wrong: those of the lowest probability, lowest first."
+    if not len(places):
+        return ""
+    text = "Right or wrong, those of the lowest probability that are not above."
     return page.paragraph(text, "muted") + _make_cards(run, places)
 
 
@@ -94,6 +99,29 @@ def show_duplicates(run: run_files.Run) -> str:
     header = ("image", "split", "is like", "of split", "how", "same class")
     return page.paragraph(text, "muted") + page.table(
         header, lines[:MOST_ROWS], words=6
+    )
+
+
+def draw_card(
+    title: str, paths: Sequence[pathlib.Path], pair: Sequence[str], text: str
+) -> str:
+    """Returns a card of an image and, if there are any, its two maps, as HTML.
+
+    Args:
+      title: the image's name.
+      paths: files of the image and of its maps.
+      pair: the classes that the maps are of.
+      text: HTML below.
+    """
+    pictures = "".join(page.image_file(path, title) for path in paths)
+    under = ""
+    if len(paths) > 1:
+        cells = "".join(f"<span>for {page.name(each)}</span>" for each in pair)
+        under = f'<div class="under"><span></span>{cells}</div>'
+    return (
+        f'<figure class="card"><div class="images">{pictures}</div>{under}'
+        f'<div class="clip" title="{page.escape(title)}">'
+        f"{page.name(title)}</div><div>{text}</div></figure>"
     )
 
 
@@ -163,22 +191,8 @@ def _make_card(run, place):
             f"predicted: <b>{page.name(best)}</b> {sure}"
             f"<br>true: <b>{page.name(label)}</b> {own}"
         )
-    return _draw_card(
+    return draw_card(
         found.images.names[place], gallery.find(run.folder, place), pair, text
-    )
-
-
-def _draw_card(title, paths, pair, text):
-    """Returns a card of an image and, if there are any, its two maps."""
-    pictures = "".join(page.image_file(path, title) for path in paths)
-    under = ""
-    if len(paths) > 1:
-        cells = "".join(f"<span>for {page.name(each)}</span>" for each in pair)
-        under = f'<div class="under"><span></span>{cells}</div>'
-    return (
-        f'<figure class="card"><div class="images">{pictures}</div>{under}'
-        f'<div class="clip" title="{page.escape(title)}">'
-        f"{page.name(title)}</div><div>{text}</div></figure>"
     )
 
 
@@ -195,7 +209,7 @@ def _show_former_mistakes(run):
         for path in diagnostics.find_mistakes([row], *pair):
             both = [path, diagnostics.find_maps(path)]
             cards.append(
-                _draw_card(
+                draw_card(
                     path.name,
                     [each for each in both if each is not None],
                     pair,

@@ -123,7 +123,7 @@ def _show_calibration(run):
         f"Images of like confidence, in at most {calibration.BINS} bins of "
         "equal width: on the dashed line, as many are right as the "
         "probabilities say; below it, the network is too sure. Larger dots: "
-        "more images."
+        "more images; small ones say little."
     )
     axes = charts.share_axis("confidence, %"), charts.share_axis("right, %")
     chart = charts.draw(
@@ -151,7 +151,7 @@ def _show_coverage(run):
         least = float(sorted(confidence, reverse=True)[kept - 1])
         lines.append(
             (
-                f"{share:.0%}",
+                f"{100 * share:.0f} %",
                 page.percent(least),
                 f"{kept:,}",
                 page.percent(float(accuracy[kept - 1])),
