@@ -133,7 +133,7 @@ def _show_classes(found):
     text = "Right of each class; the largest changes first."
     if len(rows) < len(found.classes):
         text += f" {len(found.classes) - len(rows):,} more are left out."
-    return page.paragraph(text, "muted") + page.table(CLASSES_HEADER, rows)
+    return page.paragraph(text, "muted") + page.long_table(CLASSES_HEADER, rows)
 
 
 def _show_changed(found, numbers, wrong):
@@ -147,7 +147,7 @@ def _show_changed(found, numbers, wrong):
     )
     if len(numbers) > MOST_ROWS:
         text += f" {len(numbers) - MOST_ROWS:,} of them are left out below."
-    table = page.table(
+    table = page.long_table(
         IMAGES_HEADER, image_rows(found, numbers[:MOST_ROWS]), words=4
     )
     run = found.runs[wrong]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from efficientnet_tf.utils import tables
 
+OPEN_ROWS = 20  # Of a long table.
+
 # Narrow screens scroll wide tables, never the page; colours are the reader's
 # own, light or dark.
 STYLE = """
@@ -34,7 +36,8 @@ a { color: var(--main); }
 table { border-collapse: collapse; font-size: 13px; }
 th, td { padding: 4px 9px; border-bottom: 1px solid var(--line);
   text-align: left; vertical-align: top; font-variant-numeric: tabular-nums; }
-th { border-bottom: 2px solid var(--muted); }
+th { border-bottom: 2px solid var(--muted); overflow-wrap: normal; }
+summary { cursor: pointer; color: var(--main); }
 td.number, th.number { text-align: right; white-space: nowrap; }
 td.text { min-width: 7rem; max-width: 22rem; }
 .charts { display: flex; flex-wrap: wrap; gap: 1.2rem; }
@@ -167,6 +170,18 @@ def table(
         f'<div class="wide"><table>{head}\n<tbody>\n{body}\n</tbody></table>'
         "</div>"
     )
+
+
+def long_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 1
+) -> str:
+    """Returns a `table` of which only the beginning is open."""
+    first = table(header, rows[:OPEN_ROWS], words)
+    if len(rows) <= OPEN_ROWS:
+        return first
+    rest = table(header, rows[OPEN_ROWS:], words)
+    count = f"{len(rows) - OPEN_ROWS:,} more"
+    return f"{first}<details><summary>{count}</summary>{rest}</details>"
 
 
 def image(data: bytes, kind: str, about: str, style: str = "") -> str:

@@ -94,7 +94,7 @@ def show_environment(run: run_files.Run) -> str:
             "finished": str(found.get("finished", "")).replace("T", " "),
             "computed on": found.get("device", ""),
             "processor": f"{found.get('processor', '?')}, "
-            f"{words.count(found.get('cores', 0), 'core')}"
+            f"{words.count(found.get('cores', 0), 'core')} of it used"
             + (f", {memory:g} GB of memory" if memory else ""),
             "system": found.get("system", ""),
             "versions": ", ".join(

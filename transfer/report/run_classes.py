@@ -6,7 +6,6 @@ import numpy as np
 from PIL import Image
 
 from efficientnet_tf.utils import words
-from transfer import diagnostics
 from transfer.report import page, run_files
 
 MOST_CLASSES = 200  # Of the table; the worst ones are shown.
@@ -19,17 +18,19 @@ _RIGHT, _WRONG = (9, 105, 218), (219, 80, 30)
 _MOST_OPAQUE = 0.6
 
 
-def measure(counts: np.ndarray) -> dict[str, np.ndarray]:
+def measure(cells: np.ndarray, classes: int) -> dict[str, np.ndarray]:
     """Returns precision, recall and F1 of each class; NaN: not defined.
 
     Precision needs an image that was predicted as the class, recall one that
     is of it, F1 either.
 
     Args:
-      counts: image counts [true class, predicted class].
+      cells: rows [true class, predicted class, images].
+      classes: how many there are.
     """
-    hits = counts.diagonal()
-    true, predicted = counts.sum(axis=1), counts.sum(axis=0)
+    true, predicted = _sum_cells(cells, classes)
+    right = cells[cells[:, 0] == cells[:, 1]]
+    hits = np.bincount(right[:, 0], right[:, 2], classes)
     return {
         name: np.where(below > 0, above / np.maximum(below, 1), np.nan)
         for name, above, below in (
@@ -40,13 +41,23 @@ def measure(counts: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def show_classes(run: run_files.Run, counts: np.ndarray | None) -> str:
+def _sum_cells(cells, classes):
+    """Returns images [classes] by true class, and by predicted class."""
+    true, predicted = (
+        np.bincount(cells[:, column], cells[:, 2], classes).astype(int)
+        for column in (0, 1)
+    )
+    return true, predicted
+
+
+def show_classes(run: run_files.Run) -> str:
     """Returns the table of classes, the lowest F1 first, as HTML."""
-    if counts is None:
+    if run.cells is None:
         return page.paragraph("The run's row has no confusion matrix.")
-    rates = measure(counts)
+    classes = len(run.class_names)
+    rates = measure(run.cells, classes)
     trained = run_files.count_train_images(run)
-    tested = counts.sum(axis=1)
+    tested, _ = _sum_cells(run.cells, classes)
     # What is not defined stands last: nothing is wrong with it.
     order = np.argsort(np.nan_to_num(rates["F1"], nan=2), kind="stable")
     rows = [
@@ -69,39 +80,42 @@ def show_classes(run: run_files.Run, counts: np.ndarray | None) -> str:
             f" {len(order) - MOST_CLASSES:,} classes with a higher F1 are left "
             "out."
         )
-    return page.paragraph(text, "muted") + page.table(header, rows)
+    return page.paragraph(text, "muted") + page.long_table(header, rows)
 
 
-def show_confusion(run: run_files.Run, counts: np.ndarray | None) -> str:
+def show_confusion(run: run_files.Run) -> str:
     """Returns the confusion matrix and the most confused pairs, as HTML."""
-    if counts is None:
+    cells, names = run.cells, run.class_names
+    if cells is None:
         return ""
-    names = run.class_names
     if len(names) <= MOST_CELLS:
-        matrix = _draw_matrix(counts, names)
+        matrix = _draw_matrix(cells, names)
     else:
-        matrix = _draw_heat(counts)
-    pairs = diagnostics.worst_pairs(counts, MOST_PAIRS)
-    if not pairs:
+        matrix = _draw_heat(cells, len(names))
+    wrong = cells[cells[:, 0] != cells[:, 1]]
+    wrong = wrong[np.argsort(-wrong[:, 2], kind="stable")]
+    if not len(wrong):
         return matrix + page.paragraph("No image was misclassified.")
-    totals = counts.sum(axis=1)
+    totals, _ = _sum_cells(cells, len(names))
     rows = [
-        (names[i], names[j], f"{counts[i, j]:,}", f"{totals[i]:,}")
-        for i, j in pairs
+        (names[i], names[j], f"{images:,}", f"{totals[i]:,}")
+        for i, j, images in wrong[:MOST_PAIRS]
     ]
     header = ("true class", "taken for", "images", "of")
-    kinds = np.count_nonzero(counts) - np.count_nonzero(counts.diagonal())
     more = ""
-    if kinds > len(pairs):
+    if len(wrong) > MOST_PAIRS:
         more = page.paragraph(
-            f"{words.count(kinds - len(pairs), 'rarer pair')} left out.",
+            f"{words.count(len(wrong) - MOST_PAIRS, 'pair')} with no more "
+            "images are left out.",
             "muted",
         )
     title = "<h3>Most confused</h3>"
     return matrix + title + page.table(header, rows, words=2) + more
 
 
-def _draw_matrix(counts, names):
+def _draw_matrix(cells, names):
+    counts = np.zeros((len(names), len(names)), int)
+    counts[cells[:, 0], cells[:, 1]] = cells[:, 2]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     head = "".join(
         f'<th class="column" title="{page.escape(name)}">'
@@ -142,15 +156,12 @@ def _draw_cell(count, share, right):
     )
 
 
-def _draw_heat(counts):
+def _draw_heat(cells, classes):
     """Returns a picture of a matrix that has no room for numbers."""
-    joined = -(-len(counts) // MOST_PIXELS)
-    size = -(-len(counts) // joined)
+    joined = -(-classes // MOST_PIXELS)
+    size = -(-classes // joined)
     blocks = np.zeros((size, size))
-    true, predicted = np.nonzero(counts)
-    np.add.at(
-        blocks, (true // joined, predicted // joined), counts[true, predicted]
-    )
+    np.add.at(blocks, tuple(cells[:, :2].T // joined), cells[:, 2])
     shares = blocks / np.maximum(blocks.sum(axis=1, keepdims=True), 1)
     pixels = np.zeros((size, size, 4), "uint8")
     pixels[..., :3] = _WRONG
@@ -161,7 +172,7 @@ def _draw_heat(counts):
     Image.fromarray(pixels).save(buffer, format="png", optimize=True)
     text = (
         "True classes from top to bottom, predicted ones from left to right, "
-        "in alphabetical order of the class names; the diagonal, in blue, is "
+        "in the order of the classes; the diagonal, in blue, is "
         "right."
     )
     if joined > 1:

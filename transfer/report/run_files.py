@@ -40,6 +40,15 @@ class Run:
         return self.row.get("class_names") or []
 
     @property
+    def cells(self) -> np.ndarray | None:
+        """Rows [true class, predicted class, images]; None: not recorded.
+
+        Of many classes the whole matrix would fill the memory.
+        """
+        cells = self.row.get("confusion")
+        return np.array(cells) if cells else None
+
+    @property
     def title(self) -> str:
         """What its data set is called: a folder by its name."""
         task = self.row["task"]

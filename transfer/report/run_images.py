@@ -3,6 +3,8 @@
 import pathlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from efficientnet_tf.utils import extras, run_folder, tables, untrusted, words
 from transfer import diagnostics, gallery, predictions as predictions_lib
 from transfer.report import page, run_files, wrong_labels
@@ -198,12 +200,13 @@ def _make_card(run, place):
 
 def _show_former_mistakes(run):
     """Returns images of the most confused pairs, which earlier runs keep."""
-    counts = diagnostics.confusion([run.row])
-    if counts is None:
+    names, cells = run.class_names, run.cells
+    if cells is None:
         return ""
-    names = run.class_names
+    wrong = cells[cells[:, 0] != cells[:, 1]]
+    wrong = wrong[np.argsort(-wrong[:, 2], kind="stable")]
     cards = []
-    for i, j in diagnostics.worst_pairs(counts, diagnostics.MISTAKEN_PAIRS):
+    for i, j, _ in wrong[: diagnostics.MISTAKEN_PAIRS]:
         pair = names[i], names[j]
         row = {"folder": str(run.folder), "class_names": names}
         for path in diagnostics.find_mistakes([row], *pair):

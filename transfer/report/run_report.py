@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from efficientnet_tf.utils import files, words
-from transfer import calibration, diagnostics
+from transfer import calibration
 from transfer.report import (
     charts,
     page,
@@ -41,11 +41,10 @@ def write(
 
 def compose(run: run_files.Run) -> str:
     """Returns the report of a run as HTML."""
-    counts = diagnostics.confusion([run.row])
     sections = [
-        ("", _summarize(run, counts)),
-        ("Classes", run_classes.show_classes(run, counts)),
-        ("Confusion", run_classes.show_confusion(run, counts)),
+        ("", _summarize(run)),
+        ("Classes", run_classes.show_classes(run)),
+        ("Confusion", run_classes.show_confusion(run)),
         ("Calibration", _show_calibration(run)),
         ("Accuracy over confidence", _show_coverage(run)),
         ("Most wrong", run_images.show_most_wrong(run)),
@@ -59,8 +58,8 @@ def compose(run: run_files.Run) -> str:
     return page.make_page(run.title, sections)
 
 
-def _summarize(run, counts):
-    row = run.row
+def _summarize(run):
+    row, cells = run.row, run.cells
     low_high = results.find_interval([row], row["score"])
     metric = METRICS.get(row["metric"], row["metric"])
     if low_high is not None:
@@ -69,11 +68,12 @@ def _summarize(run, counts):
     items = [(page.percent(row["score"]), metric)]
     if row["metric"] == "top1" and row.get("mean_per_class") is not None:
         items.append((page.percent(row["mean_per_class"]), "mean per class"))
-    elif row.get("top1") is not None:
+    elif row["metric"] != "top1" and row.get("top1") is not None:
         items.append((page.percent(row["top1"]), "accuracy"))
-    if counts is not None:
-        wrong = int(counts.sum() - counts.trace())
-        items.append((f"{wrong:,}", f"wrong of {counts.sum():,} images"))
+    if cells is not None:
+        true, predicted, images = cells.T
+        wrong = images[true != predicted].sum()
+        items.append((f"{wrong:,}", f"wrong of {images.sum():,} images"))
     items.append((f"{len(run.class_names):,}", "classes"))
     if row.get("ece") is not None:
         items.append((page.percent(row["ece"]), "calibration error"))

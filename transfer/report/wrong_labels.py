@@ -1,5 +1,6 @@
 """Labels that may be wrong, by confident learning."""
 
+import logging
 import warnings
 
 import numpy as np
@@ -33,7 +34,12 @@ def find(found: predictions.Predictions, classes: int) -> np.ndarray | None:
         return np.zeros(0, int)
     with warnings.catch_warnings(), untrusted.reading("The predictions"):
         warnings.simplefilter("ignore")
-        from cleanlab import filter as cleanlab_filter
+        # Packages that it imports say what else they have found.
+        logging.disable(logging.INFO)
+        try:
+            from cleanlab import filter as cleanlab_filter
+        finally:
+            logging.disable(logging.NOTSET)
 
         shares = matrix[:, present].astype("float64") + 1e-12
         return cleanlab_filter.find_label_issues(
