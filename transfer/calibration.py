@@ -70,12 +70,11 @@ def bin_confidence(confidence: np.ndarray, hits: np.ndarray) -> Bins:
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
     images = np.bincount(place, minlength=BINS)
     filled = images > 0
-    sums = [
-        np.bincount(place, values, minlength=BINS)[filled]
+    sure, right = (
+        np.bincount(place, values, minlength=BINS)[filled] / images[filled]
         for values in (confidence, hits)
-    ]
-    means = [values / images[filled] for values in sums]
-    return Bins(*means, images[filled])
+    )
+    return Bins(sure, right, images[filled])
 
 
 def cover(confidence: np.ndarray, hits: np.ndarray) -> np.ndarray:

@@ -183,12 +183,7 @@ def _run(run, setup, watchers):
         **_describe_start(setup),
         **calibrated,
         **_keep(classifier, tested, scores, setup.workdir),
-        **_keep_predictions(
-            classifier,
-            tested,
-            collector.collect(image_names.describe(tested)),
-            setup.workdir,
-        ),
+        **_keep_predictions(classifier, tested, collector, setup.workdir),
         "resolution": classifier.resolution,
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
@@ -223,20 +218,27 @@ def _keep(classifier, examples, scores, workdir):
     )
 
 
-def _keep_predictions(classifier, examples, found, workdir):
-    """Writes what the run's report is drawn from; returns fields of the row."""
-    predictions.write(workdir / predictions.PREDICTIONS_FILE, found)
-    gallery.save(
-        examples,
-        found,
-        workdir,
-        _make_decoder(classifier),
-        _make_drawer(classifier),
-    )
-    files.write_json(
-        workdir / environment.ENVIRONMENT_FILE,
-        environment.describe(distribution.describe_device()),
-    )
+def _keep_predictions(classifier, examples, collector, workdir):
+    """Writes what the run's report is drawn from; returns fields of the row.
+
+    Whatever the images are called: a run is not lost by it.
+    """
+    found = collector.collect(image_names.describe(examples))
+    try:
+        predictions.write(workdir / predictions.PREDICTIONS_FILE, found)
+        gallery.save(
+            examples,
+            found,
+            workdir,
+            _make_decoder(classifier),
+            _make_drawer(classifier),
+        )
+        files.write_json(
+            workdir / environment.ENVIRONMENT_FILE,
+            environment.describe(distribution.describe_device()),
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        logging.warning("The run's report will lack images: %s", error)
     return {
         name: calibration.bin_confidence(sure, found.hits).error
         for name, sure in (

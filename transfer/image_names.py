@@ -20,7 +20,8 @@ def describe(examples: examples_lib.Examples) -> predictions.Images:
         root = os.path.commonpath(map(os.path.dirname, paths))
         names = [os.path.relpath(name, root) for name in names]
     hashes = np.zeros((0, 32), "uint8")
-    if getattr(source, "sha256", None):
-        digests = bytes.fromhex("".join(source.sha256))
+    known = getattr(source, "sha256", None)
+    if known:
+        digests = bytes.fromhex("".join(known))
         hashes = np.frombuffer(digests, "uint8").reshape(-1, 32)
     return predictions.Images(tuple(names), hashes, examples.fingerprint)

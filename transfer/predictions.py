@@ -29,6 +29,8 @@ _COLUMNS = {
     "sha256": cache_folder.Column("uint8", ("hashed", 32)),
     "fingerprint": cache_folder.Column("uint8", ("letters",)),
 }
+# The columns that have a row for each image, in the order of `Predictions`.
+_OF_IMAGES = ("labels", "classes", "probabilities", "own", "before")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,8 +126,9 @@ class Collector:
         Args:
           images: what they are called, in the same order.
         """
-        columns = map(np.concatenate, zip(*self._parts, strict=True))
-        return Predictions(*columns, images)
+        columns = zip(_OF_IMAGES, zip(*self._parts, strict=True), strict=True)
+        joined = {name: np.concatenate(parts) for name, parts in columns}
+        return Predictions(**joined, images=images)
 
     def _undo(self, scores):
         """Returns the highest probabilities before calibration."""
@@ -146,15 +149,15 @@ def from_matrix(
 
 def concatenate(parts: Sequence[Predictions]) -> Predictions:
     """Joins predictions of different images over the same classes."""
-    columns = [
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("labels", "classes", "probabilities", "own", "before")
-    ]
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in _OF_IMAGES
+    }
     names = tuple(name for part in parts for name in part.images.names)
     hashes = np.concatenate([part.images.sha256 for part in parts])
     if len(hashes) != len(names):
         hashes = hashes[:0]
-    return Predictions(*columns, Images(names, hashes))
+    return Predictions(**columns, images=Images(names, hashes))
 
 
 def write(path: str | os.PathLike, found: Predictions) -> None:
@@ -168,11 +171,9 @@ def write(path: str | os.PathLike, found: Predictions) -> None:
         ),
         "sha256": found.images.sha256,
     }
-    arrays = {
-        name: getattr(found, name) for name in _COLUMNS if name not in texts
-    }
+    arrays = {name: getattr(found, name) for name in _OF_IMAGES}
     with files.atomic(path) as temporary:
-        np.savez(temporary, **arrays, **texts)
+        np.savez(temporary, allow_pickle=False, **arrays, **texts)
 
 
 def read(path: str | os.PathLike, classes: int) -> Predictions | None:

@@ -12,7 +12,7 @@ from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import words
+from efficientnet_tf.utils import untrusted, words
 from transfer import (
     auto,
     calibration,
@@ -52,6 +52,10 @@ def calibrate(
     matrix = None
     if held.found is not None:
         matrix = held.found.to_matrix(len(classifier.class_names))
+        if matrix is None:
+            facts["calibration"] = (
+                "of so many held-out images and classes only a part is kept"
+            )
     if held.found is None or matrix is None:
         return classifier, facts
     # For the report, which also looks for wrong labels among them.
@@ -77,27 +81,34 @@ def _find_held_out(setup, classifier):
         )
     if not config.trains:
         path = setup.workdir / predictions_lib.HELD_OUT_FILE
-        found = predictions_lib.read(path, classes)
-        return _make_held(found, "that the linear classifier was chosen on")
+        return _make_held(
+            _read(path, classes), "that the linear classifier was chosen on"
+        )
     if config.train_on == "train":
         found = _predict_some(setup.examples["validation"], classifier)
         return _make_held(found, "of the validation split")
-    parts = [
-        predictions_lib.read(path, classes)
-        for path in sorted(
-            setup.workdir.glob(
-                f"{auto.FOLDER}/*/{predictions_lib.HELD_OUT_FILE}"
-            )
-        )
-    ]
+    paths = setup.workdir.glob(
+        f"{auto.FOLDER}/*/{predictions_lib.HELD_OUT_FILE}"
+    )
+    parts = [_read(path, classes) for path in sorted(paths)]
     if parts:
-        found = predictions_lib.concatenate(parts)
+        known = [part for part in parts if part is not None]
+        found = predictions_lib.concatenate(known) if known else None
         return _make_held(found, "that the training was compared on")
     return _Held(
         None,
         "no images were held out; --set=train_on=train keeps the validation "
         "images for it",
     )
+
+
+def _read(path, classes):
+    """Returns predictions; None: they are missing or damaged."""
+    try:
+        return predictions_lib.read(path, classes)
+    except (OSError, untrusted.DamagedError) as error:
+        logging.warning("Not calibrated on it: %s", error)
+        return None
 
 
 def _make_held(found, note):

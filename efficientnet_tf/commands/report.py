@@ -32,12 +32,13 @@ def main(_: list[str]) -> None:
         )
     from transfer.report import run_files
 
+    paths = RESULTS.value or []
     if WORKDIR.value:
         _report_run(WORKDIR.value)
-    elif len(RESULTS.value) == 1 and run_files.is_run(RESULTS.value[0]):
-        _report_run(RESULTS.value[0])
+    elif len(paths) == 1 and run_files.is_run(paths[0]):
+        _report_run(paths[0])
     else:
-        _report_results()
+        _report_results(paths)
 
 
 def _report_run(workdir):
@@ -58,14 +59,14 @@ def _report_run(workdir):
     )
 
 
-def _report_results():
+def _report_results(paths):
     from efficientnet_tf.utils import extras, files
     from transfer.report import results, write
 
     if OUTPUT.value:
         extras.require("Charts", "matplotlib")
         files.check_folder(OUTPUT.value)
-    rows = results.read_results(RESULTS.value)
+    rows = results.read_results(paths)
     joined = results.summarize(rows)
     print(results.render(joined))
     written = write.write(joined, OUTPUT.value) if OUTPUT.value else []

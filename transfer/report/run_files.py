@@ -64,7 +64,7 @@ def is_run(folder: str | os.PathLike) -> bool:
     if not (path / run_folder.CONFIG_FILE).is_file():
         return False
     row = run_folder.last_result(path)
-    return bool(row) and "recipe" in row and not row.get("published")
+    return row is not None and "recipe" in row and not row.get("published")
 
 
 def read(folder: str | os.PathLike) -> Run:

@@ -42,11 +42,13 @@ def show_least_sure(run: run_files.Run) -> str:
 
 def show_wrong_labels(run: run_files.Run) -> str:
     """Returns tables of labels to look at, as HTML."""
+    scored = f"{run.row.get('evaluated_on', 'test')} images"
+    held_out = "held-out training and validation images"
     sets = {
-        f"{run.row.get('evaluated_on', 'test')} images": run.found,
-        "held-out training and validation images": run.held_out,
+        name: found
+        for name, found in ((scored, run.found), (held_out, run.held_out))
+        if found is not None
     }
-    sets = {name: found for name, found in sets.items() if found is not None}
     if not sets:
         return ""
     if not extras.is_installed("cleanlab"):
