@@ -11,6 +11,11 @@ BINS = 15
 # the network can be sure of everything.
 _PRIOR_SD = np.log(2)
 _RANGE = (0.05, 20.0)
+# Ours: held-out images tell of a network if those who predicted them were
+# trained on so large a share of its images. Linear heads on half of Flowers'
+# 2,040 images gave a temperature of 0.77, which doubled the error of the head
+# on all of them; on two thirds 0.99, on four fifths 1.00, where 1.06 was best.
+LEAST_SHARE = 0.6
 _LEAST = 1e-30  # A probability of 0 has no logarithm.
 
 

@@ -13,7 +13,13 @@ from absl import logging
 from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import files, intervals
-from transfer import frozen_features, image_names, predictions, recipes
+from transfer import (
+    calibration,
+    frozen_features,
+    image_names,
+    predictions,
+    recipes,
+)
 
 # Describes a run's linear head: "C", the inverse L2 strength;
 # "validation_top1", measured before it was fitted on these images too, with
@@ -87,7 +93,14 @@ def initialize_head(
     )
     classes = len(classifier.class_names)
     if not config.trains:  # What has been trained needs others.
-        _keep_held_out(divisions, chosen.C, classes, examples, workdir)
+        _keep_held_out(
+            divisions,
+            chosen.C,
+            pairs,
+            config,
+            examples=examples,
+            workdir=workdir,
+        )
     fitted = pairs[0]
     if config.train_on == "train+validation":
         logging.info("Refitting on training and validation images.")
@@ -172,11 +185,12 @@ def fit_classifier(
 class _Division:
     """Images to fit on, and others to score on, for any strength.
 
-    `places` are those of the others among training and validation images.
+    `size` is how many are fitted on; `places` are those of the others among
+    training and validation images.
     """
 
     def __init__(self, fitted, scored, places, class_weights):
-        self.places = places
+        self.size, self.places = len(fitted[1]), places
         self._last = None
         scaler, self._fitted = _standardize(fitted)
         self._features, self.labels = scaler.transform(scored[0]), scored[1]
@@ -202,9 +216,17 @@ class _Division:
         return self._last[1]
 
 
-def _keep_held_out(divisions, C, classes, examples, workdir):
+def _keep_held_out(divisions, C, pairs, config, *, examples, workdir):
     """Writes what classifiers said of images that they were not fitted on."""
-    both = examples["train"].concatenate(examples["validation"])
+    classes = len(examples["train"].class_names)
+    final = len(pairs[0][1])
+    if config.train_on == "train+validation":
+        final += len(pairs[1][1])
+    if divisions[0].size < calibration.LEAST_SHARE * final:
+        parts = _cross_validate(*frozen_features.concatenate(pairs))
+        divisions = [_Division(*part, config.class_weights) for part in parts]
+    if not divisions or divisions[0].size < calibration.LEAST_SHARE * final:
+        return  # Some class has too few images.
     places = np.concatenate([division.places for division in divisions])
     labels = np.concatenate([division.labels for division in divisions])
     matrix = np.zeros((len(places), classes), "float32")
@@ -219,6 +241,7 @@ def _keep_held_out(divisions, C, classes, examples, workdir):
     if len(places) > most:
         some = np.arange(most) * len(places) // most
         places, labels, matrix = places[some], labels[some], matrix[some]
+    both = examples["train"].concatenate(examples["validation"])
     found = predictions.from_matrix(
         matrix, labels, image_names.describe(both).pick(places)
     )
@@ -227,16 +250,25 @@ def _keep_held_out(divisions, C, classes, examples, workdir):
 
 def _divide(train, validation):
     """Returns parts: images to fit on, others to score on, their places."""
+    images = len(train[1]) + len(validation[1])
+    enough = len(validation[1]) >= ENOUGH_TO_CHOOSE
+    if not enough and images <= MOST_TO_CROSS_VALIDATE:
+        parts = _cross_validate(
+            *frozen_features.concatenate([train, validation])
+        )
+        if parts:
+            return parts
+    return [(train, validation, np.arange(len(train[1]), images))]
+
+
+def _cross_validate(features, labels):
+    """Returns the parts of `_divide` by folds; []: a class has one image."""
     from sklearn import model_selection
 
-    images = len(train[1]) + len(validation[1])
-    features, labels = frozen_features.concatenate([train, validation])
     counts = np.bincount(labels)
     folds = min(FOLDS, counts[counts > 0].min())
-    enough = len(validation[1]) >= ENOUGH_TO_CHOOSE
-    if enough or images > MOST_TO_CROSS_VALIDATE or folds < 2:
-        places = np.arange(len(train[1]), images)
-        return [(train, validation, places)]
+    if folds < 2:
+        return []
     divider = model_selection.StratifiedKFold(
         folds, shuffle=True, random_state=0
     )

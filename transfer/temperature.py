@@ -82,7 +82,7 @@ def _find_held_out(setup, classifier):
     if not config.trains:
         path = setup.workdir / predictions_lib.HELD_OUT_FILE
         return _make_held(
-            _read(path, classes), "that the linear classifier was chosen on"
+            _read(path, classes), "of classifiers like it, fitted on the others"
         )
     if config.train_on == "train":
         found = _predict_some(setup.examples["validation"], classifier)
@@ -91,9 +91,18 @@ def _find_held_out(setup, classifier):
         f"{auto.FOLDER}/*/{predictions_lib.HELD_OUT_FILE}"
     )
     parts = [_read(path, classes) for path in sorted(paths)]
-    if parts:
-        known = [part for part in parts if part is not None]
-        found = predictions_lib.concatenate(known) if known else None
+    known = [part for part in parts if part is not None]
+    if known:
+        total = setup.examples["train"].size + setup.examples["validation"].size
+        # Each training had the images that its fold did not hold out.
+        used = total - max(part.size for part in known)
+        if used < calibration.LEAST_SHARE * total:
+            return _Held(
+                None,
+                f"what was compared had been trained on {used:,} of the "
+                f"{total:,} images, too few to tell of this one",
+            )
+        found = predictions_lib.concatenate(known)
         return _make_held(found, "that the training was compared on")
     return _Held(
         None,
@@ -113,7 +122,7 @@ def _read(path, classes):
 
 def _make_held(found, note):
     if found is None:
-        return _Held(None, "the predictions of held-out images are gone")
+        return _Held(None, "too few images of some classes to hold out")
     return _Held(found, f"{words.count(found.size, 'held-out image')} {note}")
 
 
