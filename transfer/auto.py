@@ -30,6 +30,7 @@ from transfer import (
     linear_head,
     predictions,
     recipes,
+    time_budget,
     training_plan,
 )
 
@@ -58,6 +59,7 @@ _OF_BASELINE = (
     "train_on",
     "evaluate_on",
     "precision",
+    "time_limit",
     "seed",
 )
 
@@ -113,6 +115,12 @@ def choose(
     )
     path = setup.workdir / CHOICE_FILE
     if not path.exists():
+        if setup.config.time_limit:
+            linear = time_budget.limit_features(
+                dataclasses.replace(setup, config=linear),
+                fixed=changed,
+                alone=False,
+            )
         found = _compare(setup, linear, changed, image_area)
         files.write_json(path, found)
     config, found = read_choice(path)
@@ -177,16 +185,39 @@ def _compare(setup, linear, changed, image_area):
         found |= {"compared_on": 0, "wins": 0, "losses": 0}
     else:
         plan = _plan(setup, changed, image_area, chosen.accuracy)
-        found["tried"] = training_plan.describe(plan)
-        found |= _train(setup, plan, baseline)
-        kept = plan if found["kept"] == TRAINING else kept
+        pairs = _divide(setup.examples)
+        try:
+            plan = _limit(setup, plan, changed, len(pairs))
+        except time_budget.TooShort as error:
+            logging.info("No training: %s", error)
+            found |= {"tried": "no training", "why": "there was no time for it"}
+            found |= {"compared_on": 0, "wins": 0, "losses": 0}
+        else:
+            found["tried"] = training_plan.describe(plan)
+            found |= _train(setup, plan, baseline, pairs)
+            kept = plan if found["kept"] == TRAINING else kept
     return {**found, "config": dataclasses.asdict(kept)}
 
 
-def _train(setup, plan, baseline):
+def _limit(setup, plan, changed, folds):
+    """Returns a plan that ends in time, if there is a limit."""
+    if not plan.time_limit:
+        return plan
+    chosen = time_budget.choose(
+        dataclasses.replace(setup, config=plan),
+        fixed=changed,
+        trainings=folds + 1,
+    )
+    return chosen.apply(plan)
+
+
+def _train(setup, plan, baseline, pairs):
     """Returns how the planned training compares with the baseline."""
     compared, wins, losses = 0, 0, 0
-    for number, (train, held) in enumerate(_divide(setup.examples)):
+    for number, (train, held) in enumerate(pairs):
+        if plan.time_limit:
+            left = len(pairs) - number + 1
+            setup = time_budget.hold(setup, trainings=left)
         examples = {"train": train, "validation": held}
         linear = baseline.find_hits(examples)
         trained = _train_fold(setup, plan, number, examples, linear.mean())

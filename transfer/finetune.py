@@ -42,6 +42,7 @@ from transfer import (
     starts,
     tasks,
     temperature,
+    time_budget,
 )
 
 # What is shown of a finished run.
@@ -65,6 +66,7 @@ def finetune_and_evaluate(
     watchers: Iterable[keras.callbacks.Callback] = (),
     source_family: str | None = None,
     normalization: str | None = None,
+    began: float | None = None,
 ) -> dict:
     """Fine-tunes a network on a task and returns its row of results.
 
@@ -84,6 +86,7 @@ def finetune_and_evaluate(
         epoch is saved.
       source_family: of the weights, see `loading.resolve`.
       normalization: of the weights, see `loading.build`.
+      began: when a time limit began, by `time.perf_counter()`; None: now.
 
     Raises:
       ValueError: an unknown name, or a workdir of another run.
@@ -105,11 +108,10 @@ def finetune_and_evaluate(
         _set_up(workdir, config)
         examples = tasks.load_examples(task, data_dir, folder)
         inputs.warn_of_imbalance(examples["train"], config.class_weights)
-        row = _run(
-            run,
-            fitting.Setup(task, model_name, origin, config, examples, workdir),
-            watchers,
+        setup = fitting.Setup(
+            task, model_name, origin, config, examples, workdir
         )
+        row = _run(run, _begin_clock(setup, began or begin), watchers)
         return _record(row, workdir, begin, folder.workdir or workdir)
 
 
@@ -135,10 +137,22 @@ def _begin_folder(folder, workdir, start):
 def _record(row, workdir, begin, lists):
     """Adds time and duplicates, by the lists there, to a row; writes it."""
     row |= split_duplicates.count(lists, row["evaluated_on"])
-    paths = [workdir / run_folder.METRICS_FILE, *auto.metrics_files(workdir)]
-    row["seconds"] = round(progress.total_seconds(paths, begin), 1)
+    row["seconds"] = round(_total_seconds(workdir, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
     return row
+
+
+def _total_seconds(workdir, begin):
+    paths = [workdir / run_folder.METRICS_FILE, *auto.metrics_files(workdir)]
+    return progress.total_seconds(paths, begin)
+
+
+def _begin_clock(setup, began):
+    """Returns a setup that knows when its run must be over."""
+    if not setup.config.time_limit:
+        return setup
+    left = 60 * setup.config.time_limit - _total_seconds(setup.workdir, began)
+    return dataclasses.replace(setup, end=time.perf_counter() + left)
 
 
 def _upgrade(stored):
@@ -167,7 +181,7 @@ def _describe_network(model, origin):
 def _run(run, setup, watchers):
     """Trains, scores and saves; returns the row without its time."""
     with summaries.writing(setup.workdir, run):
-        setup, choice = _resolve(setup)
+        setup, choice = _resolve(setup, run)
         # So that a search before leaves no trace in the random numbers.
         keras.utils.set_random_seed(setup.config.seed)
         classifier = fitting.build(setup)
@@ -270,19 +284,37 @@ def _make_drawer(classifier):
     )
 
 
-def _resolve(setup):
+def _resolve(setup, run):
     """Returns the setup with what its rule decides, and fields of the row."""
     config, examples = setup.config, setup.examples
     if config.rule == "none":
-        return setup, {}
+        return _limit(setup, run)
     area = inputs.median_area(examples["train"])
     if config.rule == "auto":
         config, choice = auto.choose(setup, area)
-        return dataclasses.replace(setup, config=config), choice
+        setup = dataclasses.replace(setup, config=config)
+        if config.trains and config.time_limit:
+            setup = time_budget.hold(setup)
+        return setup, choice
     images = sum(examples[part].size for part in config.train_on.split("+"))
     config = hyper_rule.resolve(config, images, area)
     logging.info("The rule's choice: %s.", config)
     return dataclasses.replace(setup, config=config), {}
+
+
+def _limit(setup, run):
+    """Returns the setup of a run that ends in time, and fields of the row."""
+    if not setup.config.time_limit:
+        return setup, {}
+    name = run["recipe"]
+    fixed = recipes.list_changes(name, run, task=run["task"]) if name else ()
+    if not setup.config.trains:
+        config = time_budget.limit_features(setup, fixed=fixed, alone=True)
+        return dataclasses.replace(setup, config=config), {}
+    chosen = time_budget.choose(setup, fixed=fixed)
+    config = chosen.apply(setup.config)
+    setup = dataclasses.replace(setup, config=config)
+    return time_budget.hold(setup), {"within_limit": str(chosen)}
 
 
 def _summarize(scores, classifier, task):
@@ -296,7 +328,8 @@ def _summarize(scores, classifier, task):
 
 def _result_row(run, setup, scores):
     task, config, examples = setup.task, setup.config, setup.examples
-    used = [examples[split].size for split in config.train_on.split("+")]
+    used = [examples[split] for split in config.train_on.split("+")]
+    images = sum(part.size for part in used)
     tested = examples[config.evaluate_on].size
     return {
         **{k: run[k] for k in ("task", "model", "weights", "recipe")},
@@ -312,10 +345,12 @@ def _result_row(run, setup, scores):
         "learning_rate": config.learning_rate,
         "weight_decay": config.weight_decay,
         "seed": config.seed,
-        "train_images": sum(used),
+        "train_images": images,
+        # Of each class, in the order of "class_names".
+        "train_counts": sum(map(inputs.count_classes, used)).tolist(),
         "test_images": tested,
         # Whether these are all of the paper's images.
-        "complete": task.is_complete(sum(used), tested),
+        "complete": task.is_complete(images, tested),
         "published": task.published,
         "published_model": task.published_model,
     }

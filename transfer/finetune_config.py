@@ -124,6 +124,9 @@ class FinetuneConfig:
     evaluate_on: Annotated[str, configs.OneOf("test", "validation")] = "test"
     precision: Annotated[str, configs.OneOf(*configs.PRECISIONS)] = "float32"
     seed: Annotated[int, configs.AtLeast(0)] = 0
+    # Minutes that the run may take, evaluation included; 0: any. See
+    # `time_budget`.
+    time_limit: Annotated[float, configs.AtLeast(0)] = 0.0
     # Inverse L2 strengths to choose from for the linear head.
     l2_sweep: Annotated[tuple[float, ...], configs.Above(0)] = L2_SWEEP
 
@@ -135,6 +138,7 @@ class FinetuneConfig:
         self._check_decay()
         self._check_resize()
         self._check_quantization()
+        self._check_time_limit()
         if not self.trains and self.head != "linear":
             raise ValueError(
                 f"epochs=0 with head={self.head!r} trains nothing."
@@ -190,6 +194,20 @@ class FinetuneConfig:
             raise ValueError(
                 f"resize={self.resize} must be 0 with train_crop='inception', "
                 "and at least the resolution with train_crop='random'."
+            )
+
+    def _check_time_limit(self):
+        if not self.time_limit:
+            return
+        if self.steps or self.rule == "bit" or self.quantization != "none":
+            raise ValueError(
+                f"time_limit={self.time_limit:g} goes with recipes whose "
+                "epochs may change, such as auto, linear, full and fast."
+            )
+        if self.schedule not in ("cosine", "constant"):
+            raise ValueError(
+                f"time_limit={self.time_limit:g} needs schedule='cosine', not "
+                f"{self.schedule!r}."
             )
 
     def _check_quantization(self):

@@ -1,6 +1,7 @@
 """Builds a network for a task, trains it by a config, and scores it."""
 
 import dataclasses
+import math
 import pathlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from efficientnet_tf.training import (
     callbacks,
     checkpoints,
     distribution,
+    pacing,
     train_state,
 )
 from efficientnet_tf.utils import figures, run_folder
@@ -35,12 +37,25 @@ from transfer import (
 
 
 @dataclasses.dataclass(frozen=True)
+class Pacing:
+    """When the steps must be over, by `time.perf_counter()`.
+
+    `round` has the seconds that each epoch takes besides its steps.
+    """
+
+    end: float
+    round: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Setup:
     """What a training works with: network, images, config and folder.
 
     `origin` has the arguments of `loading.build` for the initial weights:
     "weights", "source_family" and "normalization". `workdir` gets checkpoints,
-    logs and what the linear head was.
+    logs and what the linear head was. With a time limit, `end` is when the run
+    must be over, by `time.perf_counter()`, and `pacing` how its training is
+    held to that.
     """
 
     task: tasks.Task
@@ -49,6 +64,8 @@ class Setup:
     config: recipes.FinetuneConfig
     examples: Mapping[str, examples_lib.Examples]
     workdir: pathlib.Path
+    end: float = math.inf
+    pacing: "Pacing | None" = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -205,10 +222,22 @@ def _fit_to(feed, setup, watchers):
     batch_size = min(config.batch_size, feed.size)
     steps_per_epoch = feed.size / batch_size
     rounds, steps = schedules.plan_rounds(config, steps_per_epoch)
-    _set_trainable(classifier.model, config, steps_per_epoch)
-    state = _compile(classifier.model, config, steps_per_epoch)
+    ahead = pacing.make_ahead() if setup.pacing else None
+    state = compile_network(classifier.model, config, steps_per_epoch, ahead)
     folder = setup.workdir / run_folder.CHECKPOINTS
-    done = state.restore(folder) // steps
+    restored = state.restore(folder)
+    done = restored // steps
+    if setup.pacing:
+        pacer = pacing.Pacer(
+            pacing.Length(rounds * steps, steps),
+            first_step=restored,
+            ahead=ahead,
+            end=setup.pacing.end,
+            round_seconds=setup.pacing.round,
+        )
+        watchers = [*watchers, pacer]
+        if pacer.is_over:
+            done = rounds
     evaluation = None
     if config.train_on == "train":
         dataset = _validation_set(classifier, setup.examples["validation"])
@@ -249,12 +278,25 @@ def _set_trainable(network, config, steps_per_epoch):
             )
 
 
-def _compile(network, config, steps_per_epoch):
-    """Compiles a network for fine-tuning; returns its `TrainState`."""
+def compile_network(
+    network: keras.Model,
+    config: recipes.FinetuneConfig,
+    steps_per_epoch: float,
+    ahead: keras.Variable | None = None,
+) -> train_state.TrainState:
+    """Compiles a network for fine-tuning, some of its layers frozen.
+
+    Args:
+      network: that `build` has returned.
+      config: a recipe without a rule.
+      steps_per_epoch: optimizer steps in an epoch, not necessarily whole.
+      ahead: see `optimizers.make_optimizer`.
+    """
+    _set_trainable(network, config, steps_per_epoch)
     decoupled = config.optimizer == "adamw"
     return train_state.create(
         network,
-        optimizers.make_optimizer(config, steps_per_epoch),
+        optimizers.make_optimizer(config, steps_per_epoch, ahead),
         ema_decay=config.ema_decay,
         label_smoothing=config.label_smoothing,
         metrics=[keras.metrics.CategoricalAccuracy("top1")],

@@ -21,9 +21,6 @@ from transfer import (
     predictions as predictions_lib,
 )
 
-# One number needs no more images, which cost a pass of the network.
-MOST_IMAGES = 500
-
 
 @dataclasses.dataclass(frozen=True)
 class _Held:
@@ -131,7 +128,7 @@ def _predict_some(
 ) -> predictions_lib.Predictions:
     """Returns the predictions of images from all over a set."""
     classes = len(classifier.class_names)
-    most = min(MOST_IMAGES, predictions_lib.MOST_NUMBERS // classes)
+    most = min(calibration.MOST_IMAGES, predictions_lib.MOST_NUMBERS // classes)
     if examples.size > most:
         _, examples = examples.hold_out(most)
     collector = predictions_lib.Collector(examples.size)

@@ -8,7 +8,7 @@ from absl import flags
 from efficientnet_tf.commands import shared
 from efficientnet_tf.data import policies
 from efficientnet_tf.deploy import formats
-from efficientnet_tf.utils import configs, files, run_folder
+from efficientnet_tf.utils import configs, files
 from efficientnet_tf.weights import catalog
 
 if typing.TYPE_CHECKING:
@@ -74,13 +74,14 @@ class ClassifierFlags:
 
     @property
     def run(self) -> str | None:
-        """The folder of a run, whichever flag names it."""
+        """The folder of a run, whichever flag names it.
+
+        Of an exported file it is the run in whose folder it lies.
+        """
         if self.workdir or not self.exported:
             return self.workdir
-        path = formats.find(self.exported)
-        if path.name == run_folder.MODEL_FILE:
-            path = path.parent
-        return os.fspath(path) if formats.is_run(path) else None
+        found = formats.find_run(formats.find(self.exported))
+        return None if found is None else os.fspath(found)
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ efficientnet evaluate --model=efficientnet_lite0 --weights=imagenet \
     --dataset=imagenet2012 --split=validation --data_dir=~/tensorflow_datasets
 """
 
-from absl import flags
+from absl import flags, logging
 
 from efficientnet_tf.commands import (
     classifier_flags,
@@ -82,6 +82,12 @@ def _evaluate(classifier, name, folder):
     seen = None
     if CLASSIFIER.run:
         seen = trained_on.warn(CLASSIFIER.run, name, examples, DATA_DIR.value)
+    elif CLASSIFIER.exported:
+        logging.info(
+            "Whether it was trained on these images is not known: %s lies in "
+            "no run's folder.",
+            CLASSIFIER.exported,
+        )
     dataset = datasets.make_eval_dataset(
         examples, classifier.preprocess, batch_size=BATCH_SIZE.value
     )

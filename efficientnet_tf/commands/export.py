@@ -124,6 +124,8 @@ def main(_: list[str]) -> None:
             "--calibration_split."
         )
     classifier = CLASSIFIER.load()
+    if calibrates:  # Before any image is read.
+        int8_lib.find_layers(classifier.model, int8.keep_float)
     rows = _export(classifier, plan, int8, calibrates)
     _print_summary(plan, classifier, rows)
 

@@ -12,7 +12,7 @@ import typing
 from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import configs, run_folder
+from efficientnet_tf.utils import configs, durations, run_folder
 from efficientnet_tf.weights import catalog
 
 TASK = flags.DEFINE_string(
@@ -34,6 +34,12 @@ GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
 SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs, model and results."
+)
+TIME_LIMIT = flags.DEFINE_string(
+    "time_limit",
+    None,
+    "E.g. 30m or 1h30m: epochs, resolution and frozen stages are chosen so "
+    "that the run ends within it, evaluation included.",
 )
 INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["task", "workdir"])
@@ -57,8 +63,9 @@ def main(_: list[str]) -> None:
         "source_family": SOURCE_FAMILY.value,
         "normalization": NORMALIZATION.value,
     }
+    overrides = [*SET.value, *_time_limit()]
     config = recipes.get_recipe(
-        RECIPE.value, SET.value, TASK.value, pretrained=weights is not None
+        RECIPE.value, overrides, TASK.value, pretrained=weights is not None
     )
     model = MODEL.value
     if config.quantization != "none":
@@ -77,11 +84,23 @@ def main(_: list[str]) -> None:
         data_dir=DATA_DIR.value,
         recipe=RECIPE.value,
         folder=folder,
+        began=program.BEGAN,
         **reading,
     )
     report = _write_report(WORKDIR.value)
     _print_summary(row, report)
     program.print_result(program.keep_scalars({**row, "report": report}))
+
+
+def _time_limit() -> list[str]:
+    """Returns --time_limit as an override of the recipe."""
+    if TIME_LIMIT.value is None:
+        return []
+    try:
+        seconds = durations.parse(TIME_LIMIT.value)
+    except ValueError as error:
+        raise ValueError(f"--time_limit: {error}") from None
+    return [f"time_limit={seconds / 60}"]
 
 
 def _find_model(start, reading) -> typing.Any:
@@ -135,10 +154,11 @@ def _print_summary(row, report):
             "near-duplicates": _duplicates_text(row),
             **_class_facts(row, counts),
             **_start_facts(row),
+            "within the limit": row.get("within_limit"),
             "tried": row.get("tried"),
             "kept": _kept_text(row),
             "report": report,
-            "time": summary.duration_text(row["seconds"]),
+            "time": durations.show(row["seconds"]),
         },
         WORKDIR.value,
         [

@@ -24,6 +24,8 @@ from efficientnet_tf.utils import (
     watchdog,
 )
 
+# When this process began to work, for time limits.
+BEGAN = time.perf_counter()
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 EXPECTED_ERRORS = (
     OSError,
@@ -176,6 +178,12 @@ def _parse_flags(argv, fields):
         missing = re.findall(r"--(\w+) must have a value", str(error))
         if missing:
             error = f"--{missing[0]} is required; --help says what it is."
+        number = re.search(
+            r"flag (--\w+=.*): (?:invalid literal|could not convert)",
+            str(error),
+        )
+        if number:
+            error = f"{number[1]} must be a number."
         fail(error, USAGE)
     except SystemExit:
         # absl exits with 1 after --help, but nothing has failed.

@@ -45,7 +45,20 @@ def quietly(function: Callable, *args) -> None:
                     os.write(2, line)
 
 
+def keeping_handlers(function: Callable, *args) -> None:
+    """Calls a function, and takes back what it changes in logging's root."""
+    root = stdlib_logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        function(*args)
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
 import_hooks.wrap_import("tensorflow", quietly)
+# It removes all handlers, after which Python's own prefix stands before lines.
+import_hooks.wrap_import("openvino", keeping_handlers)
 
 
 def quieten_others() -> None:

@@ -1,4 +1,4 @@
-"""Writes the report of a run, or of many beside the paper's figures.
+"""Writes the report of a run, or of many beside the paper's.
 
 efficientnet report --workdir=runs/photos
 efficientnet report --results=runs/grid --output=runs/report

@@ -149,17 +149,6 @@ def percent_text(rate: float) -> str:
     return f"{100 * rate:.1f} %"
 
 
-def duration_text(seconds: float | None) -> str | None:
-    """Returns "52 s", "3 min 5 s" or "2 h 7 min"."""
-    if seconds is None:
-        return None
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 1:
-        return f"{rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
 def _to_line(command):
     """Returns a command as a shell takes it, by the path that works here."""
     program, *rest = command

@@ -10,6 +10,7 @@ undisturbed run on the same devices.
 from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
+from efficientnet_tf.utils import durations
 
 MODEL = flags.DEFINE_string("model", "efficientnet_b0", shared.MODEL_HELP)
 DATASET = flags.DEFINE_string(
@@ -105,7 +106,7 @@ def _print_summary(row):
                 top1, row["test_images"], EVAL_SPLIT.value
             ),
             "note": _smoke_note(row),
-            "time": summary.duration_text(row["seconds"]),
+            "time": durations.show(row["seconds"]),
         },
         WORKDIR.value,
         ["efficientnet", "evaluate", f"--workdir={WORKDIR.value}", *source],

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import errno
-import json
 import os
 import pathlib
 import tempfile
@@ -22,16 +21,11 @@ from efficientnet_tf.deploy import (
     sample_files,
     scorecard,
     source as source_lib,
+    table as table_lib,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.models import quantization
-from efficientnet_tf.utils import (
-    documents,
-    files,
-    processor,
-    run_folder,
-    words,
-)
+from efficientnet_tf.utils import files, words
 
 # The largest difference of probabilities between a float32 file and Keras.
 TOLERANCE = 1e-4
@@ -79,7 +73,8 @@ def export(
     Raises:
       ValueError: int8 without calibration images, of a network without fake
         quantization; or a format, map or float part that it cannot have.
-      OSError: the output holds something else, or cannot be written.
+      OSError: the output holds something else, such as files of another
+        network, or cannot be written.
       RuntimeError: a float32 file differs from the Keras network by more than
         1e-4.
       TooLossyError: a file lost too much; the others and the table are there.
@@ -98,7 +93,7 @@ def export(
         lossy = [row for row in rows if row.get("loss", 0) * 100 > max_loss]
         names = {row["file"] for row in lossy}
         kept = {t: p for t, p in written.items() if t.path.name not in names}
-        made = _write_table(plan, folder / "table", classifier, rows, facts)
+        made = table_lib.write(plan, folder / "table", classifier, rows, facts)
         _publish(kept, made, classifier.class_names)
     if lossy:
         raise TooLossyError(_explain_loss(lossy, max_loss, plan, classifier))
@@ -120,25 +115,7 @@ def _check(classifier, plan, calibration, int8):
                     f"{target.format} in int8 needs images for calibration."
                 )
     plan_lib.check_paths(plan)
-    _check_same_classes(classifier, plan)
-
-
-def _check_same_classes(classifier, plan):
-    """Checks that a folder's other files are not those of another classifier.
-
-    They share its description.
-    """
-    path = plan.folder and plan.folder / run_folder.SETTINGS_FILE
-    if path and path.exists():
-        found = documents.read_object(path, {})
-        settings = json.loads(
-            json.dumps(dataclasses.asdict(classifier.settings))
-        )
-        if {name: found.get(name) for name in settings} != settings:
-            raise FileExistsError(
-                f"{path} is of another classifier, and would be of none of the "
-                "files there; choose another folder."
-            )
+    table_lib.check_same(classifier, plan)
 
 
 @contextlib.contextmanager
@@ -297,26 +274,6 @@ def _publish(written, made, class_names):
     for path, belongs in (moves | made).items():
         with files.atomic(belongs) as temporary:
             os.replace(path, temporary)
-
-
-def _write_table(plan, folder, classifier, rows, facts):
-    """Writes the table into a folder; returns {path: where it belongs}."""
-    table = {**facts, "processor": processor.describe(), "rows": rows}
-    json_table, text_table = plan.table(".json"), plan.table(".md")
-    files.write_json(folder / json_table.name, table)
-    files.write_text(
-        folder / text_table.name, scorecard.to_markdown(rows) + "\n"
-    )
-    belong = [json_table, text_table]
-    if plan.folder is not None:
-        settings = plan.folder / run_folder.SETTINGS_FILE
-        labels = plan.folder / layouts.LABELS_FILE
-        files.write_json(
-            folder / settings.name, dataclasses.asdict(classifier.settings)
-        )
-        layouts.write_labels(folder / labels.name, classifier.class_names)
-        belong += [settings, labels]
-    return {folder / path.name: path for path in belong}
 
 
 def _explain_loss(lossy, max_loss, plan, classifier):

@@ -8,6 +8,8 @@ from types import ModuleType
 
 from efficientnet_tf.utils import extras, run_folder, untrusted, words
 
+# Exported files are so many folders below their run, if they lie in it.
+_EXPORT_LEVELS = 3
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
 
@@ -147,6 +149,13 @@ def is_run(folder: pathlib.Path) -> bool:
     """Whether a folder is a run with a network."""
     needed = (run_folder.MODEL_FILE, run_folder.SETTINGS_FILE)
     return all((folder / name).exists() for name in needed)
+
+
+def find_run(path: pathlib.Path) -> pathlib.Path | None:
+    """Returns a run, or the run in whose folder a file lies; None: in none."""
+    path = path.absolute()
+    folders = (path, *path.parents[:_EXPORT_LEVELS])
+    return next(filter(is_run, folders), None)
 
 
 def is_saved_model(folder: pathlib.Path) -> bool:

@@ -12,6 +12,11 @@ from efficientnet_tf.utils import files, run_folder, tables, untrusted
 TRITON_CONFIG = "config.pbtxt"
 TRITON_MODEL = "model.onnx"
 LABELS_FILE = "labels.txt"
+# What a version's folder holds.
+_FILES = {
+    "write_tf_serving": run_folder.SAVED_MODEL_FILE,
+    "write_triton": TRITON_MODEL,
+}
 # TensorFlow's place for what others put beside a SavedModel.
 EXTRAS = "assets.extra"
 
@@ -44,11 +49,11 @@ def write_tf_serving(
     Raises:
       OSError: there is no such SavedModel, or no room.
       untrusted.DamagedError: it is damaged.
-      FileExistsError: BASE is a SavedModel itself.
+      FileExistsError: BASE holds something other than such versions.
     """
     exported, base = pathlib.Path(exported), pathlib.Path(base)
     untrusted.check_file(exported / run_folder.SAVED_MODEL_FILE)
-    check_base(base)
+    check_base(base, "write_tf_serving")
 
     def fill(folder):
         shutil.copytree(exported, folder)
@@ -59,11 +64,31 @@ def write_tf_serving(
     return _add_version(base, fill)
 
 
-def check_base(base: pathlib.Path) -> None:
-    """Raises FileExistsError where a folder cannot be for versions."""
+def check_base(base: pathlib.Path, layout: str) -> None:
+    """Checks that a folder is for a layout's versions, and nothing else.
+
+    Args:
+      base: the folder; it need not exist.
+      layout: the name of a function here.
+
+    Raises:
+      FileExistsError: it holds something else.
+    """
     if (base / run_folder.SAVED_MODEL_FILE).exists():
         raise FileExistsError(
             f"{base} is a SavedModel; choose a folder for its versions."
+        )
+    found = sorted(base.iterdir()) if base.exists() else []
+    found = [path for path in found if not path.name.startswith(".")]
+    versions = [path for path in found if path.name.isdecimal()]
+    others = [p for p in versions if not (p / _FILES[layout]).exists()]
+    triton = base / TRITON_CONFIG
+    if triton.exists() != (layout == "write_triton"):
+        others += [path for path in found if path not in versions]
+    if found and (others or not versions):
+        raise FileExistsError(
+            f"{base} holds {(others or found)[0].name}, which is no version of "
+            "such a model; choose another folder."
         )
 
 
@@ -91,7 +116,8 @@ def write_triton(
       BASE/N/model.onnx.
 
     Raises:
-      FileExistsError: BASE has other settings or classes.
+      FileExistsError: BASE has other settings or classes, or holds something
+        other than such versions.
       OSError: there is no such file, or no room.
       untrusted.DamagedError: the file is damaged.
       ValueError: its weights are in other files, or `max_batch` is below 1.
@@ -100,6 +126,7 @@ def write_triton(
         raise ValueError(f"max_batch={max_batch} must be at least 1.")
     exported = pathlib.Path(exported)
     base = pathlib.Path(base)
+    check_base(base, "write_triton")
     name = base.absolute().name
     config = make_triton_config(exported, name, max_batch, len(class_names))
 

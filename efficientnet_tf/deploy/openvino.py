@@ -188,8 +188,13 @@ class Network(network.Network):
         import openvino
 
         path = pathlib.Path(path)
-        for file in (path, path.with_suffix(".bin")):
-            untrusted.check_file(file)
+        untrusted.check_file(path)
+        weights = path.with_suffix(".bin")
+        if not weights.exists():
+            raise FileNotFoundError(
+                f"{path} needs {weights.name} beside it, which has its weights."
+            )
+        untrusted.check_file(weights)
         with untrusted.reading(path, "not a readable OpenVINO file"):
             core = openvino.Core()
             # A damaged file is given to readers of other formats too, which

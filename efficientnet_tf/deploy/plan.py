@@ -77,16 +77,27 @@ def check_paths(plan: Plan) -> None:
     """
     if plan.folder is not None:
         files.check_folder(plan.folder)
+        _check_own(plan)
     for target in plan.targets:
         if not target.row.names_folder and target.path.is_dir():
             raise FileExistsError(f"{target.path} is a folder.")
         if target.row.names_folder:
             files.check_folder(target.path)
             if target.row.layout:
-                layouts.check_base(target.path)
+                layouts.check_base(target.path, target.row.layout)
             else:
                 check_replaceable(target.path)
         files.check_folder(target.path.parent)
+
+
+def _check_own(plan):
+    """Checks that a folder is empty, or holds earlier exports."""
+    found = plan.folder.exists() and sorted(plan.folder.iterdir())
+    if found and not plan.table(".json").exists():
+        raise FileExistsError(
+            f"{plan.folder} holds {found[0].name}, which is no export; choose "
+            "another folder, or name one file."
+        )
 
 
 def check_quantized(plan: Plan) -> None:

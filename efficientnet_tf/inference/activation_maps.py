@@ -230,9 +230,9 @@ def _check_network(network):
         network, "outputs", None
     ):
         raise ValueError(
-            "Activation maps need a functional Keras network, not a "
-            f"{type(network).__name__}; take a run or a .keras file, or export "
-            "the network with its map as a second output."
+            "Activation maps need a functional Keras network, which an "
+            "exported file or another model is not; take a run or a .keras "
+            "file, or export the network with its map as a second output."
         )
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise ValueError(

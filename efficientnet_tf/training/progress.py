@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tqdm
 
-from efficientnet_tf.utils import files, run_folder
+from efficientnet_tf.utils import durations, files, run_folder
 
 # The logs that are shown to people: name, and format.
 SHOWN = {
@@ -173,12 +173,12 @@ class Progress(keras.callbacks.Callback):
         self.on_train_end()
         self._seconds.append(time.monotonic() - self._begin)
         line = f"Epoch {epoch + 1}/{self.epochs}: {_text(logs)}"
-        line += f", {_duration(self._seconds[-1])}"
+        line += f", {durations.show(self._seconds[-1])}"
         left = self.epochs - epoch - 1
         if left:
             # The first epoch is longer, because it compiles.
             mean = np.mean(self._seconds[1:] or self._seconds)
-            line += f"; about {_duration(left * mean)} left"
+            line += f"; about {durations.show(float(left * mean))} left"
         print(line, flush=True)
 
     def on_train_end(self, logs: dict | None = None) -> None:
@@ -211,11 +211,3 @@ def _text(logs):
         for name, form in SHOWN.items()
         if name in logs
     )
-
-
-def _duration(seconds):
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"

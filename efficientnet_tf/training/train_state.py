@@ -72,7 +72,7 @@ def create(
     ema_decay: float,
     label_smoothing: float,
     metrics: Sequence[keras.metrics.Metric],
-    jit_compile: bool,
+    jit_compile: bool | str,
     steps_per_execution: int = 1,
     **options: Any,
 ) -> TrainState:

@@ -190,6 +190,11 @@ CASES = {
         2,
         "Pass one of --model .*, --workdir and --classifier.",
     ),
+    "server: a port that is no number": (
+        ["serve", "--classifier={tmp}/model", "--port=80x"],
+        2,
+        "--port=80x must be a number.",
+    ),
     "server: of a missing file": (
         ["serve", "--classifier={tmp}/nothing"],
         1,

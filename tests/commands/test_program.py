@@ -111,3 +111,17 @@ RECORDS = [
 def test_notes_for_developers_are_hidden(level, path, message, seen):
     record = logging.LogRecord("x", level, path, 1, message, (), None)
     assert quiet._is_for_users(record) == seen
+
+
+def test_a_package_that_takes_away_logs_handlers_gives_them_back():
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+
+    def load(name):
+        root.handlers.clear()
+        root.setLevel(logging.CRITICAL)
+        raise ImportError(name)
+
+    with pytest.raises(ImportError, match="some"):
+        quiet.keeping_handlers(load, "some package")
+    assert (root.handlers, root.level) == before

@@ -9,14 +9,6 @@ import pytest
 
 from efficientnet_tf.commands import summary
 
-TIMES = [(0.4, "0 s"), (59.4, "59 s"), (112, "1 min 52 s")]
-TIMES += [(7_620, "2 h 7 min"), (None, None)]
-
-
-@pytest.mark.parametrize("seconds,text", TIMES)
-def test_a_duration_is_told_in_two_units(seconds, text):
-    assert summary.duration_text(seconds) == text
-
 
 def test_an_accuracy_is_told_with_its_interval_and_images():
     # 81 of 263: Newcombe, 1998, table I.

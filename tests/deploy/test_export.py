@@ -5,6 +5,7 @@ import json
 import pathlib
 import shutil
 
+import keras
 import numpy as np
 import pytest
 
@@ -254,6 +255,53 @@ def test_int8_is_calibrated_by_batches_of_the_files_size(
             assert np.abs(found - expected).mean() < 0.05, path
 
 
+def test_a_folders_files_are_of_one_network_and_one_table_has_them_all(
+    original, images, tmp_path, caplog
+):
+    labels = original.model.predict_on_batch(images).argmax(-1)
+    held = scorecard.Held([(images, labels)], range(4))
+    facts = {"dataset": "folder:photos", "split": "test"}
+    folder = tmp_path / "out"
+
+    def write(names, classifier=original, **changed):
+        made = plan.make_plan(folder, names, ["float32"])
+        export.export(classifier, made, held=held, facts=facts | changed)
+        return json.loads((folder / "exports.json").read_text())["rows"]
+
+    write(["keras", "litert"])
+    names = [scorecard.REFERENCE, "float32.keras", "float32.tflite"]
+    assert [row["file"] for row in write(["keras"])] == names
+    assert "float32.tflite" in (folder / "exports.md").read_text()
+    # Measured on other images, or gone.
+    rows = write(["keras"], split="train")
+    assert [row["file"] for row in rows] == names[:2]
+    assert "The table no longer has float32.tflite" in caplog.text
+    rows = write(["litert"], split="train")
+    assert [row["file"] for row in rows] == [*names[::2], names[1]]
+    (folder / "float32.keras").unlink()
+    rows = write(["litert"], split="train")
+    assert [row["file"] for row in rows] == names[::2]
+    # The same classes and image preparation, other weights.
+    network = keras.models.clone_model(original.model)
+    other = dataclasses.replace(original, model=network)
+    before = {p: p.read_bytes() for p in folder.iterdir()}
+    with pytest.raises(FileExistsError, match="files of another network"):
+        write(["litert"], other)
+    assert {p: p.read_bytes() for p in folder.iterdir()} == before
+
+
+def test_a_folder_of_other_things_is_no_place_for_files(tmp_path):
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    made = plan.make_plan(tmp_path / "photos", ["litert", "onnx"], ["float32"])
+    with pytest.raises(FileExistsError, match="holds cats, which is no export"):
+        plan.check_paths(made)
+    path = tmp_path / "photos" / "cat.tflite"
+    plan.check_paths(plan.make_plan(path, ["litert"], ["float32"]))
+    made = plan.make_plan(tmp_path / "photos", ["tf_serving"], ["float32"])
+    with pytest.raises(FileExistsError, match="holds cats, which is no vers"):
+        plan.check_paths(made)
+
+
 class _Wrong:
     """A network that always sees the first class."""
 
@@ -372,3 +420,9 @@ def test_servers_get_versions_and_these_open_too(original, images, tmp_path):
         np.testing.assert_allclose(
             found.model.predict_on_batch(images[:3]), expected, atol=1e-4
         )
+
+
+def test_openvinos_weights_are_missed_by_name(exported, tmp_path):
+    shutil.copy(exported[0] / "float32.xml", tmp_path / "net.xml")
+    with pytest.raises(FileNotFoundError, match="net.xml needs net.bin beside"):
+        runtimes.load_classifier(tmp_path / "net.xml")

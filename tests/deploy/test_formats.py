@@ -102,3 +102,23 @@ def test_what_is_no_classifier_is_refused(tmp_path, names, path, message):
     _touch(tmp_path, *names)
     with pytest.raises((OSError, ValueError), match=message):
         formats.find(tmp_path / path)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("runs/a", "runs/a"),
+        ("runs/a/model.keras", "runs/a"),
+        ("runs/a/files/int8.tflite", "runs/a"),
+        ("runs/a/served/net/3", "runs/a"),
+        ("runs/b.onnx", None),
+        ("elsewhere/x/y/z/int8.tflite", None),
+    ],
+)
+def test_a_file_belongs_to_the_run_in_whose_folder_it_lies(
+    tmp_path, path, found
+):
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    _touch(tmp_path / "runs" / "a", "model.keras", "classifier.json")
+    run = formats.find_run(tmp_path / path)
+    assert run == (None if found is None else tmp_path / found)

@@ -1,5 +1,7 @@
 """The folders of TensorFlow Serving and Triton, read as they read them."""
 
+import shutil
+
 import pytest
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -22,7 +24,7 @@ def exported(tmp_path):
 def test_versions_follow_each_other(exported, tmp_path):
     base = tmp_path / "net"
     for name in ("2", "9", "old", "10.bak"):
-        (base / name).mkdir(parents=True)
+        shutil.copytree(exported, base / name)
     for number in (10, 11):
         path = layouts.write_tf_serving(exported, base, NAMES)
         assert path == base / str(number)
@@ -42,6 +44,30 @@ def test_what_is_no_saved_model_leaves_nothing(exported, tmp_path):
     assert not base.exists() or not list(base.iterdir())
     with pytest.raises(FileExistsError, match="folder for its versions"):
         layouts.write_tf_serving(exported, exported, NAMES)
+
+
+@pytest.mark.parametrize(
+    "layout,held,named",
+    [
+        # Another server's versions, with and without what stands beside them.
+        ("write_tf_serving", ["1/model.onnx", "config.pbtxt"], "1"),
+        ("write_tf_serving", ["config.pbtxt", "1/saved_model.pb"], "config"),
+        ("write_triton", ["1/saved_model.pb"], "1"),
+        ("write_triton", ["1/saved_model.pb", "2/model.onnx"], "1"),
+        # Photos, and a version among them.
+        ("write_tf_serving", ["cats/1.jpg", "dogs/1.jpg"], "cats"),
+        ("write_triton", ["cats/1.jpg"], "cats"),
+        ("write_tf_serving", ["1/cat.jpg", "1/saved_model.pbtxt"], "1"),
+    ],
+)
+def test_a_folder_of_anything_else_is_refused(tmp_path, layout, held, named):
+    for name in held:
+        path = tmp_path / "net" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    with pytest.raises(FileExistsError, match=f"holds {named}") as error:
+        layouts.check_base(tmp_path / "net", layout)
+    assert "no version of such a model" in str(error.value)
 
 
 def write_onnx(path, batch="N", classes=3, name="images", dtype=1):

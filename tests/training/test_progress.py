@@ -48,19 +48,6 @@ def test_a_terminal_sees_a_bar_of_each_epoch(monkeypatch, capsys):
     assert capsys.readouterr().out.count("Epoch") == 2
 
 
-@pytest.mark.parametrize(
-    "seconds,text",
-    [
-        (0.4, "0 s"),
-        (59.7, "1 min 00 s"),
-        (125, "2 min 05 s"),
-        (7260, "2 h 01 min"),
-    ],
-)
-def test_durations_read_well(seconds, text):
-    assert progress._duration(seconds) == text
-
-
 def test_logs_say_the_learning_rate_and_the_images_a_second(tmp_path):
     network = line_fit.compile_line()
     path = tmp_path / "metrics.jsonl"

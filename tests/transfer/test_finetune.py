@@ -45,6 +45,7 @@ FIELDS = {
     "weight_decay",
     "seed",
     "train_images",
+    "train_counts",
     "test_images",
     "complete",
     "published",
@@ -105,6 +106,7 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     row = _run(folder, tmp_path)
     assert set(row) == FIELDS
     assert (row["train_images"], row["test_images"]) == (14, 4)
+    assert row["train_counts"] == [7, 7]
     assert row["complete"] is None and row["published"] is None
     assert row["score"] == row["top1"] <= row["top5"] == 1.0
     assert _lines(tmp_path / finetune.run_folder.RESULTS_FILE) == [row]
@@ -611,3 +613,15 @@ def test_a_network_without_maps_is_said_once(monkeypatch, caplog):
     with caplog.at_level("INFO", "absl"):
         assert finetune._make_drawer(_make_classifier(vit)) is None
     assert "No maps of the mistakes: " in caplog.text
+
+
+def test_a_run_with_a_time_limit_ends_in_it_and_says_what_was_chosen(
+    folder, tmp_path
+):
+    row = _run(folder, tmp_path, time_limit=30.0)
+    assert row["within_limit"] == "2 epochs at 32 pixels"
+    assert set(row) == FIELDS | {"within_limit"}
+    chosen = json.loads((tmp_path / "time_limit.json").read_text())
+    assert (chosen["epochs"], chosen["resolution"]) == (2, 32)
+    with pytest.raises(ValueError, match="are too short: after"):
+        _run(folder, tmp_path / "short", time_limit=0.001)

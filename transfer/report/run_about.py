@@ -2,7 +2,7 @@
 
 import shlex
 
-from efficientnet_tf.utils import untrusted, words
+from efficientnet_tf.utils import durations, untrusted, words
 from transfer.report import charts, page, run_files
 
 # {title: (column of training, columns of validation: the first one counts)}
@@ -78,7 +78,7 @@ def show_training(run: run_files.Run) -> str:
         "kept": f"{row['kept']}: {row.get('why')}" if "kept" in row else "",
         "tried": row.get("tried") or "",
         "seed": str(row.get("seed", "–")),
-        "time": _describe_time(row.get("seconds")),
+        "time": durations.show(row["seconds"]) if row.get("seconds") else "–",
     }
     rows = [(name, text) for name, text in lines.items() if text]
     return page.table((), rows, words=2)
@@ -152,10 +152,3 @@ def _describe_length(row):
     if row.get("epochs"):
         return words.count(row["epochs"], "epoch")
     return "a linear classifier on the frozen network, no epochs"
-
-
-def _describe_time(seconds):
-    if seconds is None:
-        return "–"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -121,6 +121,11 @@ def read(folder: str | os.PathLike) -> Run:
 
 def count_train_images(run: Run) -> np.ndarray | None:
     """Returns how many images of each class were trained on; None: unknown."""
+    counts = run.row.get("train_counts")
+    if counts and len(counts) == len(run.class_names):
+        if all(files.is_a(count, int) for count in counts):
+            return np.array(counts)
+    # Of an earlier version; the list of a folder's images is known.
     path = run.folder / run_folder.IMAGES_FILE
     if not path.exists():
         return None

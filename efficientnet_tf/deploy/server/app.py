@@ -200,7 +200,9 @@ class Server:
         with self._bodies.held(request):
             files = await self._bodies.read_files(request)
             images_lib.check_count(files)
-            found = await self._engine.predict(list(files.values()))
+            found = await self._engine.predict(
+                list(files.values()), list(files)
+            )
         return web.json_response(
             {"predictions": self._make_rows(files, found, int(top[:9]))}
         )

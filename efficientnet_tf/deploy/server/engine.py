@@ -66,7 +66,7 @@ class Engine:
         Raises:
           RuntimeError: the network does not answer as its class names say.
         """
-        self._read(images_lib.make_example())
+        self._read(images_lib.make_example(), "")
         size = self.classifier.resolution
         for count in 2 * self.limits.batch_sizes:
             images = np.zeros((count, size, size, 3), "float32")
@@ -99,8 +99,14 @@ class Engine:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, function, *arguments)
 
-    async def predict(self, images: Sequence[images_lib.Image]) -> np.ndarray:
+    async def predict(
+        self, images: Sequence[images_lib.Image], names: Sequence[str] = ()
+    ) -> np.ndarray:
         """Returns probabilities [N, classes].
+
+        Args:
+          images: to answer.
+          names: what messages call them, if they have names.
 
         Raises:
           limits.Refused: 413 or 429 for more images than there is room for, 400
@@ -113,10 +119,11 @@ class Engine:
         loop = asyncio.get_running_loop()
         answers: list[asyncio.Future] = []
         reads: list[concurrent.futures.Future] = []
-        for image in images:
+        names = names or [""] * len(images)
+        for image, name in zip(images, names, strict=True):
             answer = loop.create_future()
             self._reading += 1
-            read = self._readers.submit(self._read, image)
+            read = self._readers.submit(self._read, image, name)
             read.add_done_callback(
                 functools.partial(self._pass_on, loop, answer)
             )

@@ -19,16 +19,14 @@ from efficientnet_tf.inference import classifier as classifier_lib
 # An encoded file, or an image as the network takes it.
 Image = bytes | np.ndarray
 
-_NAME = "The image"
-
 
 def make_reader(
     classifier: classifier_lib.Classifier, max_pixels: int
-) -> Callable[[Image], np.ndarray]:
-    """Returns a function from an `Image` to float32 [size, size, 3].
+) -> Callable[[Image, str], np.ndarray]:
+    """Returns a function from an `Image` and its name to [size, size, 3].
 
-    It raises `limits.Refused`: 413 for more pixels than `max_pixels`, which its
-    header says, and 400 for what cannot be decoded.
+    That is float32. It raises `limits.Refused`: 413 for more pixels than
+    `max_pixels`, which its header says, and 400 for what cannot be decoded.
     """
     # One graph, because op by op it takes seven times as long as to decode a
     # small JPEG.
@@ -38,18 +36,19 @@ def make_reader(
         autograph=False,
     )
 
-    def read(image: Image) -> np.ndarray:
+    def read(image: Image, name: str) -> np.ndarray:
         if isinstance(image, np.ndarray):
             return image
+        name = name or "The image"
         try:
-            decoding.check_file(image, _NAME)
-            _check_pixels(image, max_pixels)
+            decoding.check_file(image, name)
+            _check_pixels(image, name, max_pixels)
             try:
                 return prepare(image).numpy()
             except (tf.errors.OpError, ValueError):
                 # Once more, for the reason in words that a user understands.
                 return classifier.preprocess(
-                    decoding.decode_file(image, _NAME, classifier.deep_pixels)
+                    decoding.decode_file(image, name, classifier.deep_pixels)
                 ).numpy()
         except OSError as error:
             raise limits_lib.Refused(400, str(error)) from None
@@ -57,17 +56,17 @@ def make_reader(
     return read
 
 
-def _check_pixels(data, max_pixels):
+def _check_pixels(data, name, max_pixels):
     try:
         width, height = pillow_files.read_size(data)
     except pillow_files.TooLargeError as error:
-        raise limits_lib.Refused(413, f"{_NAME} {error}.") from None
+        raise limits_lib.Refused(413, f"{name} {error}.") from None
     except ValueError as error:
-        raise OSError(f"{_NAME} {error}.") from None
+        raise OSError(f"{name} {error}.") from None
     if width * height > max_pixels:
         raise limits_lib.Refused(
             413,
-            f"{_NAME} has {width:,} x {height:,} pixels, more than the "
+            f"{name} has {width:,} x {height:,} pixels, more than the "
             f"{max_pixels:,} that this server decodes.",
         )
 
