@@ -235,7 +235,7 @@ def test_a_run_killed_after_its_last_epoch_ends_with_averaged_weights(
     changes = {"ema_decay": 0.9, "train_on": "train+validation"}
     results = []
 
-    def stop_before_evaluation(result, examples):
+    def stop_before_evaluation(result, examples, keep):
         results.append(result.model.get_weights())
         raise KeyboardInterrupt
 
