@@ -113,6 +113,11 @@ class FinetuneConfig:
     # 0: max(1 - 10 / steps per epoch, 0.9), Kornblith et al., 2019: in short
     # runs the statistics must adapt faster.
     batch_norm_momentum: Annotated[float, configs.Fraction()] = 0.0
+    # Times the rate of the stage above, from the classifier down; 1: all alike.
+    layer_decay: Annotated[float, configs.Above(0, 1)] = 1.0
+    # Stages begin to train one by one, from the classifier down, over so many
+    # epochs; 0: at once.
+    unfreeze_epochs: Annotated[float, configs.EPOCHS] = 0.0
     frozen_stages: Annotated[int, configs.AtLeast(0, MAX_STAGES)] = 0
     quantization: Annotated[str, configs.OneOf("none", "int8")] = "none"
     # "balanced": scikit-learn's, in the loss: each class counts alike, however
@@ -124,6 +129,9 @@ class FinetuneConfig:
     evaluate_on: Annotated[str, configs.OneOf("test", "validation")] = "test"
     precision: Annotated[str, configs.OneOf(*configs.PRECISIONS)] = "float32"
     seed: Annotated[int, configs.AtLeast(0)] = 0
+    # Epochs without a better validation score after which training stops, and
+    # the best epoch is taken; 0: it trains to the end. Needs train_on="train".
+    patience: Annotated[int, configs.AtLeast(0)] = 0
     # Minutes that the run may take, evaluation included; 0: any. See
     # `time_budget`.
     time_limit: Annotated[float, configs.AtLeast(0)] = 0.0
@@ -139,6 +147,12 @@ class FinetuneConfig:
         self._check_resize()
         self._check_quantization()
         self._check_time_limit()
+        if self.patience and (self.train_on != "train" or not self.trains):
+            raise ValueError(
+                f"patience={self.patience} needs train_on='train' and a recipe "
+                "that trains the network: it goes by validation images that "
+                "are not trained on."
+            )
         if not self.trains and self.head != "linear":
             raise ValueError(
                 f"epochs=0 with head={self.head!r} trains nothing."

@@ -180,6 +180,16 @@ CASES = {
         "A worker needs --dispatcher=HOST:PORT, and only it; got "
         "--role=worker and no --dispatcher",
     ),
+    "learning rates: none": (
+        ["find-lr", "--task=digits", "--lowest=1", "--highest=0.1"],
+        2,
+        "--lowest=1 must be above 0 and below --highest=0.1.",
+    ),
+    "learning rates: of a linear classifier": (
+        ["find-lr", "--task=digits", "--recipe=linear"],
+        2,
+        "A learning rate is found for recipes that train the network",
+    ),
     "server: of nothing": (
         ["serve"],
         2,

@@ -625,3 +625,15 @@ def test_a_run_with_a_time_limit_ends_in_it_and_says_what_was_chosen(
     assert (chosen["epochs"], chosen["resolution"]) == (2, 32)
     with pytest.raises(ValueError, match="are too short: after"):
         _run(folder, tmp_path / "short", time_limit=0.001)
+
+
+def test_training_that_gets_no_better_stops_and_its_best_epoch_is_kept(
+    folder, tmp_path
+):
+    # Without a learning rate every epoch is as good as the first.
+    row = _run(folder, tmp_path, epochs=6, patience=2, learning_rate=0.0)
+    metrics = _lines(tmp_path / finetune.run_folder.METRICS_FILE)
+    assert [line["epoch"] for line in metrics] == [1, 2, 3]
+    assert row["epochs"] == 6
+    with pytest.raises(ValueError, match="needs train_on='train'"):
+        recipes.get_recipe("full", ["patience=3"])
