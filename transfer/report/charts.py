@@ -38,7 +38,12 @@ class Series:
 
 
 def draw(
-    series: Sequence[Series], x: Axis, y: Axis, caption: str, *, ideal=False
+    series: Sequence[Series],
+    x: Axis,
+    y: Axis,
+    caption: str,
+    *,
+    ideal: bool = False,
 ) -> str:
     """Returns a figure of lines.
 
@@ -72,15 +77,9 @@ def draw(
 
 def share_axis(label: str, low: float = 0.0) -> Axis:
     """Returns an axis from a share, rounded down, to all of it, in percent."""
-    step = next(
-        s
-        for s in (0.01, 0.02, 0.05, 0.1, 0.2)
-        if low >= 1 - 5.5 * s or s == 0.2
-    )
-    first = math.floor(low / step + 1e-9)
-    last = round(1 / step)
-    first = min(first, last - 1)
-    ticks = [i * step for i in range(first, last + 1)]
+    step = _nice((1 - min(low, 0.95)) / 5)
+    first, last = math.floor(low / step + 1e-9), round(1 / step)
+    ticks = [i * step for i in range(min(first, last - 1), last + 1)]
     return Axis(label, ticks[0], 1.0, ticks)
 
 

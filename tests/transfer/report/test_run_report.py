@@ -229,6 +229,13 @@ def test_ticks_are_whole_epochs(epochs):
     assert axis.low < axis.high
 
 
+@pytest.mark.parametrize("low", [0, 0.1, 0.25, 0.62, 0.77, 0.949, 0.996, 1])
+def test_an_axis_of_shares_begins_below_the_lowest_and_ends_at_all(low):
+    axis = charts.share_axis("right, %", low)
+    assert axis.low <= low <= axis.high == 1
+    assert axis.show(axis.ticks[-1]) == "100" and 2 <= len(axis.ticks) <= 7
+
+
 def test_labels_are_looked_for_by_cleanlab_if_it_is_there(
     tmp_path, monkeypatch
 ):
