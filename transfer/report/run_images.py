@@ -72,6 +72,14 @@ def show_wrong_labels(run: run_files.Run) -> str:
 def show_duplicates(run: run_files.Run) -> str:
     """Returns the images that two splits have in common, as HTML."""
     path = run.folder / run_folder.NEAR_DUPLICATES_FILE
+    if not path.exists() and "near_duplicates" in run.row:
+        # Its lists are in the grid's folder.
+        row = run.row
+        count = row["near_duplicates"] + row.get("exact_duplicates", 0)
+        return page.paragraph(
+            f"{count:,} of the scored images are, or nearly are, in another "
+            "split; the list is in the folder of the grid that the run is of."
+        )
     if not path.exists():
         return page.paragraph(
             "Not looked for: the run has no list of duplicates. Files in "
