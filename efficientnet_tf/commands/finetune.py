@@ -28,6 +28,11 @@ RECIPE = flags.DEFINE_string(
     "of transfer/recipes.py, e.g. linear or full; qat: the run --weights=RUN, "
     "for int8.",
 )
+PRESET = flags.DEFINE_string(
+    "preset",
+    None,
+    "In place of --model and --recipe: fast, good, or best, which takes longest.",
+)
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
@@ -63,11 +68,11 @@ def main(_: list[str]) -> None:
         "source_family": SOURCE_FAMILY.value,
         "normalization": NORMALIZATION.value,
     }
+    model, recipe = _choose_network()
     overrides = [*SET.value, *_time_limit()]
     config = recipes.get_recipe(
-        RECIPE.value, overrides, TASK.value, pretrained=weights is not None
+        recipe, overrides, TASK.value, pretrained=weights is not None
     )
-    model = MODEL.value
     if config.quantization != "none":
         model = _find_model(starts.find_start(weights), reading)
     shared.check_weights(model, weights, **reading)
@@ -82,7 +87,7 @@ def main(_: list[str]) -> None:
         config=config,
         workdir=WORKDIR.value,
         data_dir=DATA_DIR.value,
-        recipe=RECIPE.value,
+        recipe=recipe,
         folder=folder,
         began=program.BEGAN,
         **reading,
@@ -90,6 +95,22 @@ def main(_: list[str]) -> None:
     report = _write_report(WORKDIR.value)
     _print_summary(row, report)
     program.print_result(program.keep_scalars({**row, "report": report}))
+
+
+def _choose_network() -> tuple[str, str]:
+    """Returns the network and the recipe, by --preset or by their own flags."""
+    if PRESET.value is None:
+        return MODEL.value, RECIPE.value
+    for flag in (MODEL, RECIPE):
+        if flag.present:
+            raise ValueError(
+                f"--preset={PRESET.value} chooses the {flag.name}; leave out "
+                f"--{flag.name}={flag.value}."
+            )
+    from transfer import presets
+
+    chosen = presets.get_preset(PRESET.value)
+    return chosen.model, chosen.recipe
 
 
 def _time_limit() -> list[str]:

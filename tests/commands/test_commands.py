@@ -180,6 +180,33 @@ CASES = {
         "A worker needs --dispatcher=HOST:PORT, and only it; got "
         "--role=worker and no --dispatcher",
     ),
+    "an unknown preset": (
+        ["finetune", "--task=digits", "--workdir={tmp}/x", "--preset=beast"],
+        2,
+        "Unknown preset 'beast'; choose one of fast, good, best. Did you mean 'best'?",
+    ),
+    "a preset and a network": (
+        [
+            "finetune",
+            "--task=digits",
+            "--workdir={tmp}/x",
+            "--preset=best",
+            LITE0,
+        ],
+        2,
+        "--preset=best chooses the model; leave out --model=efficientnet_lite0.",
+    ),
+    "a time limit without a unit": (
+        ["finetune", "--task=digits", "--workdir={tmp}/x", "--time_limit=30"],
+        2,
+        "--time_limit: '30' is no length of time such as 90s, 30m or 1h30m.",
+    ),
+    "a time limit of a published protocol": (
+        ["finetune", "--task=digits", "--workdir={tmp}/x", "--recipe=bit"]
+        + ["--time_limit=5m"],
+        2,
+        "time_limit=5 goes with recipes whose epochs may change, such as auto",
+    ),
     "learning rates: none": (
         ["find-lr", "--task=digits", "--lowest=1", "--highest=0.1"],
         2,
