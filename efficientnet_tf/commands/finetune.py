@@ -31,7 +31,7 @@ RECIPE = flags.DEFINE_string(
 PRESET = flags.DEFINE_string(
     "preset",
     None,
-    "In place of --model and --recipe: fast, good, or best, which takes longest.",
+    "In place of --model and --recipe: fast, good, or best (takes longest).",
 )
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
