@@ -84,7 +84,8 @@ def _summarize(run):
     if trained is not None and images is not None:
         text += (
             f": trained on {words.count(trained, 'image')}, scored on "
-            f"{words.count(images, f'{split} image')} that it was not trained on"
+            f"{words.count(images, f'{split} image')} that it was not "
+            "trained on"
         )
     twins = row.get("exact_duplicates", 0) + row.get("near_duplicates", 0)
     if twins:
