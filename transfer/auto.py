@@ -27,7 +27,9 @@ from transfer import (
     class_weights,
     fitting,
     frozen_features,
+    image_names,
     linear_head,
+    predictions,
     recipes,
     time_budget,
     training_plan,
@@ -342,5 +344,10 @@ def _find_trained_hits(setup, accuracy):
     except FloatingPointError as error:
         logging.warning("The training diverged: %s", error)
         return np.zeros(held.size, bool)
-    scores = fitting.score(classifier, held)
+    collector = predictions.Collector(held.size)
+    scores = fitting.score(classifier, held, collector.keep)
+    predictions.write(
+        setup.workdir / predictions.HELD_OUT_FILE,
+        collector.collect(image_names.describe(held)),
+    )
     return scores.predicted == held.read_labels()

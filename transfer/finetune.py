@@ -29,14 +29,20 @@ from efficientnet_tf.utils import (
 from efficientnet_tf.weights import catalog
 from transfer import (
     auto,
+    calibration,
     class_weights,
     diagnostics,
+    environment,
     fitting,
+    gallery,
     hyper_rule,
+    image_names,
     inputs,
+    predictions,
     recipes,
     starts,
     tasks,
+    temperature,
     time_budget,
 )
 
@@ -190,14 +196,18 @@ def _run(run, setup, watchers):
         keras.utils.set_random_seed(setup.config.seed)
         classifier = fitting.build(setup)
         fitting.train(setup, classifier, watchers)
+        classifier, calibrated = temperature.calibrate(setup, classifier)
         tested = setup.examples[setup.config.evaluate_on]
-        scores = fitting.score(classifier, tested)
+        collector = predictions.Collector(tested.size, classifier.temperature)
+        scores = fitting.score(classifier, tested, collector.keep)
         _summarize(scores, classifier, setup.task)
     return {
         **_result_row(run, setup, scores),
         **choice,
         **_describe_start(setup),
+        **calibrated,
         **_keep(classifier, tested, scores, setup.workdir),
+        **_keep_predictions(classifier, tested, collector, setup.workdir),
         "resolution": classifier.resolution,
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
@@ -213,13 +223,14 @@ def _describe_start(setup):
 
 def _keep(classifier, examples, scores, workdir):
     """Writes the model and its mistakes; returns diagnostics for the row."""
-    deep_pixels = classifier.deep_pixels
-    example_files.save(examples, workdir / run_folder.EXAMPLES, deep_pixels)
+    example_files.save(
+        examples, workdir / run_folder.EXAMPLES, classifier.deep_pixels
+    )
     diagnostics.save_mistakes(
         examples.dataset,
         scores,
         workdir,
-        functools.partial(decoding.decode, deep_pixels=deep_pixels),
+        _make_decoder(classifier),
         _make_drawer(classifier),
     )
     classifier.save(workdir)
@@ -228,6 +239,42 @@ def _keep(classifier, examples, scores, workdir):
         classifier.class_names,
         scores,
         workdir / run_folder.METRICS_FILE,
+    )
+
+
+def _keep_predictions(classifier, examples, collector, workdir):
+    """Writes what the run's report is drawn from; returns fields of the row.
+
+    Whatever the images are called: a run is not lost by it.
+    """
+    found = collector.collect(image_names.describe(examples))
+    try:
+        predictions.write(workdir / predictions.PREDICTIONS_FILE, found)
+        gallery.save(
+            examples,
+            found,
+            workdir,
+            _make_decoder(classifier),
+            _make_drawer(classifier),
+        )
+        files.write_json(
+            workdir / environment.ENVIRONMENT_FILE,
+            environment.describe(distribution.describe_device()),
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        logging.warning("The run's report will lack images: %s", error)
+    return {
+        name: calibration.bin_confidence(sure, found.hits).error
+        for name, sure in (
+            ("ece_before", found.before),
+            ("ece", found.probabilities[:, 0]),
+        )
+    }
+
+
+def _make_decoder(classifier):
+    return functools.partial(
+        decoding.decode, deep_pixels=classifier.deep_pixels
     )
 
 
@@ -291,8 +338,8 @@ def _summarize(scores, classifier, task):
 
 def _result_row(run, setup, scores):
     task, config, examples = setup.task, setup.config, setup.examples
-    parts = [examples[split] for split in config.train_on.split("+")]
-    used = [part.size for part in parts]
+    used = [examples[split] for split in config.train_on.split("+")]
+    images = sum(part.size for part in used)
     tested = examples[config.evaluate_on]
     return {
         **{k: run[k] for k in ("task", "model", "weights", "recipe")},
@@ -308,13 +355,13 @@ def _result_row(run, setup, scores):
         "learning_rate": config.learning_rate,
         "weight_decay": config.weight_decay,
         "seed": config.seed,
-        "train_images": sum(used),
+        "train_images": images,
         "test_images": tested.size,
-        # In the order of class_names.
-        "train_per_class": sum(map(inputs.count_classes, parts)).tolist(),
-        "test_per_class": inputs.count_classes(tested).tolist(),
+        # Of each class, in the order of "class_names".
+        "train_counts": sum(map(inputs.count_classes, used)).tolist(),
+        "test_counts": inputs.count_classes(tested).tolist(),
         # Whether these are all of the paper's images.
-        "complete": task.is_complete(sum(used), tested.size),
+        "complete": task.is_complete(images, tested.size),
         "published": task.published,
         "published_model": task.published_model,
     }

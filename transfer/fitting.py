@@ -3,10 +3,11 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tqdm
 from absl import logging
@@ -161,15 +162,25 @@ def cache_key(setup: Setup) -> str:
 
 
 def score(
-    classifier: classifier_lib.Classifier, examples: examples_lib.Examples
+    classifier: classifier_lib.Classifier,
+    examples: examples_lib.Examples,
+    keep: Callable[[np.ndarray, np.ndarray], object] | None = None,
 ) -> evaluate.Scores:
-    """Scores a classifier on all images of a split."""
+    """Scores a classifier on all images of a split.
+
+    Args:
+      classifier: a trained one.
+      examples: the split.
+      keep: see `evaluate.evaluate`.
+    """
     logging.info("Evaluating on %d images.", examples.size)
     dataset = inputs.make_eval_dataset(examples, classifier)
     with tqdm.tqdm(
         desc="Evaluating", total=examples.size, unit="image", disable=None
     ) as bar:
-        return evaluate.evaluate(classifier.model, dataset, progress=bar.update)
+        return evaluate.evaluate(
+            classifier.model, dataset, progress=bar.update, keep=keep
+        )
 
 
 def _drop_path_rate(setup):

@@ -6,9 +6,10 @@ efficientnet finetune --task=digits --model=efficientnet_lite0 \
 After an interrupt, the same command resumes from the last finished epoch.
 """
 
+import os
 import typing
 
-from absl import flags
+from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.utils import configs, data_names, durations, run_folder
@@ -95,8 +96,9 @@ def main(_: list[str]) -> None:
         began=program.BEGAN,
         **reading,
     )
-    _print_summary(row)
-    program.print_result(program.keep_scalars(row))
+    report = _write_report(WORKDIR.value)
+    _print_summary(row, report)
+    program.print_result(program.keep_scalars({**row, "report": report}))
 
 
 def _choose_network() -> tuple[str, str]:
@@ -136,7 +138,26 @@ def _find_model(start, reading) -> typing.Any:
     return MODEL.value if MODEL.present else start.model
 
 
-def _print_summary(row):
+def _write_report(workdir):
+    """Writes the run's report, if it has none; returns its path, or None."""
+    from transfer.report import run_files, run_report
+
+    path = os.path.join(workdir, run_report.REPORT_FILE)
+    if os.path.exists(path):
+        return path
+    try:
+        return str(run_report.write(run_files.read(workdir)))
+    # Of any kind: the run itself is finished and saved.
+    except Exception as error:
+        logging.warning(
+            "The run is complete, but its report could not be made: %s: %s",
+            type(error).__name__,
+            error,
+        )
+        return None
+
+
+def _print_summary(row, report):
     from transfer import diagnostics
     from transfer.report import results
 
@@ -161,6 +182,7 @@ def _print_summary(row):
             "within the limit": row.get("within_limit"),
             "tried": row.get("tried"),
             "kept": _kept_text(row),
+            "report": report,
             "time": durations.show(row["seconds"]),
         },
         WORKDIR.value,

@@ -25,6 +25,7 @@ COMMANDS = (
     "prepare",
     "grid",
     "report",
+    "compare",
     "choose",
     "measure",
     "train",

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import paths
+import reported
 from efficientnet_tf.commands import main, program
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder, registry
@@ -777,6 +778,41 @@ CASES = {
         1,
         "{tmp}/zero.jpg is empty",
     ),
+    "report of nothing": (
+        ["report", "--output={tmp}/run"],
+        2,
+        "Give --workdir, one run, or --results, several, and not both",
+    ),
+    "report of a run that has not finished": (
+        ["report", "--workdir={tmp}/other"],
+        1,
+        "{tmp}/other holds no finished fine-tuning run: results.jsonl is miss",
+    ),
+    "report into a file": (
+        ["report", "--workdir={tmp}/runs/1", "--output={tmp}/file"],
+        1,
+        "{tmp}/file is a file, not a folder",
+    ),
+    "compare one run": (
+        ["compare", "{tmp}/runs/1"],
+        2,
+        "Give two finished runs, as in `efficientnet compare RUN RUN`, not 1",
+    ),
+    "compare a run with itself": (
+        ["compare", "{tmp}/runs/1", "{tmp}/runs/../runs/1"],
+        2,
+        "{tmp}/runs/1 and {tmp}/runs/../runs/1 are one run",
+    ),
+    "compare with nothing": (
+        ["compare", "{tmp}/runs/1", "{tmp}/nothing"],
+        1,
+        "There is no folder {tmp}/nothing",
+    ),
+    "compare runs on other images": (
+        ["compare", "{tmp}/runs/1", "{tmp}/runs/3", "--output={tmp}/run"],
+        2,
+        "{tmp}/runs/1 and {tmp}/runs/3 were scored on no image that both have",
+    ),
     "report of other things": (
         ["report", "--results={tmp}/other/config.json"],
         1,
@@ -876,7 +912,42 @@ GOOD = {
         ],
         lambda r: r["rows"] == 1 and r["compared"] == 1,
     ),
+    "report of a run": (
+        ["report", "--workdir={tmp}/runs/1"],
+        lambda r: (
+            r["page"].endswith("runs/1/report.html")
+            and (r["task"], r["score"], r["left_out"]) == ("folder:/a", 0.5, 1)
+        ),
+    ),
+    "report of a run by its results": (
+        ["report", "--results={tmp}/runs/2", "--output={tmp}/study/2"],
+        lambda r: r["page"].endswith("study/2/report.html"),
+    ),
+    "compare": (
+        ["compare", "{tmp}/runs/1", "{tmp}/runs/2", "--output={tmp}/study"],
+        lambda r: (
+            (r["images"], r["lost"], r["gained"]) == (4, 1, 2)
+            and r["difference"] == 0.25
+            and r["page"].endswith("study/compare.html")
+        ),
+    ),
 }
+
+
+def _write_runs(folder):
+    """Two runs on the same four images, and one on others."""
+    labels = np.array([0, 0, 1, 1])
+    other = reported.name_images(8).pick(np.arange(4, 8))
+    runs = {"1": [0, 1, 1, 0], "2": [1, 0, 1, 1], "3": [0, 0, 1, 1]}
+    for name, predicted in runs.items():
+        reported.write_run(
+            folder / name,
+            labels,
+            0.2 + 0.6 * np.eye(2, dtype="float32")[predicted],
+            ("a", "b"),
+            images=other if name == "3" else None,
+            task="folder:/a",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -912,6 +983,7 @@ def place(tmp_path_factory, make_folder, tiny_row):
     Image.new("CMYK", (9, 9)).save(tmp / "cmyk.jpg")
     row = {"task": "cifar10", "model": "efficientnet_lite0", "recipe": "full"}
     row |= {"metric": "top1", "score": 0.95, "published": 0.989}
+    _write_runs(tmp / "runs")
     row = json.dumps(row)
     (tmp / "rows.jsonl").write_text(f'{row}\n{{"task": "ci')
     network = builder.build(tiny_row, classes=2, input_shape=(32, 32, 3))

@@ -17,7 +17,7 @@ from efficientnet_tf.models import variants
 from efficientnet_tf.training import checkpoints, schedules
 from efficientnet_tf.utils import figures
 from efficientnet_tf.weights import loading
-from transfer import finetune, fitting, recipes
+from transfer import finetune, fitting, predictions, recipes
 
 CONFIG = recipes.FinetuneConfig(
     epochs=2,
@@ -46,6 +46,7 @@ FIELDS = {
     "weight_decay",
     "seed",
     "train_images",
+    "train_counts",
     "test_images",
     "complete",
     "published",
@@ -59,8 +60,12 @@ FIELDS = {
     "curves",
     "exact_duplicates",
     "near_duplicates",
-    "train_per_class",
-    "test_per_class",
+    "test_counts",
+    "temperature",
+    "calibrated_on",
+    "calibration",
+    "ece",
+    "ece_before",
 }
 
 
@@ -103,6 +108,7 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     row = _run(folder, tmp_path)
     assert set(row) == FIELDS
     assert (row["train_images"], row["test_images"]) == (14, 4)
+    assert row["train_counts"] == [7, 7]
     assert row["complete"] is None and row["published"] is None
     assert row["score"] == row["top1"] <= row["top5"] == 1.0
     assert _lines(tmp_path / finetune.run_folder.RESULTS_FILE) == [row]
@@ -147,6 +153,31 @@ def test_the_saved_classifier_scores_what_the_row_says(folder, tmp_path):
     scores = _score(tmp_path, folder)
     assert scores.images == 4
     assert scores.top1 == row["top1"]
+    _check_calibration(tmp_path, row, folder)
+
+
+def _check_calibration(workdir, row, folder):
+    """The saved head has its temperature, once, also if the run ends again."""
+    saved = classifier.from_run(workdir)
+    assert row["temperature"] == saved.temperature != 1
+    assert row["calibrated_on"] == 2
+    assert row["calibration"] == "2 held-out images of the validation split"
+    found = predictions.read(workdir / predictions.PREDICTIONS_FILE, 2)
+    paths_ = [folder / name for name in found.images.names]
+    shares = saved.predict(paths_)
+    np.testing.assert_allclose(found.to_matrix(2), shares, atol=1e-5)
+    assert found.labels.tolist() == [0, 0, 1, 1]
+    before = shares**saved.temperature
+    before = before.max(axis=1) / before.sum(axis=1)
+    np.testing.assert_allclose(found.before, before, atol=1e-5)
+    assert len(list((workdir / "gallery").glob("maps_*.jpg"))) == 4
+    (workdir / finetune.run_folder.RESULTS_FILE).unlink()
+    changes = {"epochs": 1, "ema_decay": 0.5, "deep_pixels": "full"}
+    again = _run(folder, workdir, **changes)
+    assert again["temperature"] == pytest.approx(row["temperature"], rel=1e-4)
+    np.testing.assert_allclose(
+        classifier.from_run(workdir).predict(paths_), shares, atol=1e-5
+    )
 
 
 def test_another_configuration_is_refused_with_both_values(folder, tmp_path):
@@ -183,6 +214,8 @@ def test_a_batch_larger_than_the_set_trains_on_all_of_it(folder, tmp_path):
         folder, tmp_path, batch_size=500, epochs=1, train_on="train+validation"
     )
     assert row["train_images"] == 16
+    assert row["temperature"] is None and row["ece"] == row["ece_before"]
+    assert row["calibration"].startswith("no images were held out")
     (line,) = _lines(tmp_path / finetune.run_folder.METRICS_FILE)
     assert line["images_per_second"] * line["seconds"] >= 16
 
@@ -190,6 +223,12 @@ def test_a_batch_larger_than_the_set_trains_on_all_of_it(folder, tmp_path):
 def test_colours_are_learned_by_the_linear_head_alone(folder, tmp_path):
     row = _run(folder, tmp_path, epochs=0, train_on="train+validation")
     assert row["top1"] == 1.0
+    # Each of 16 images was held out in one of 5 folds.
+    assert row["calibrated_on"] == 16 and row["temperature"] < 1
+    held_out = predictions.read(tmp_path / predictions.HELD_OUT_FILE, 2)
+    classes = [name[0] for name in held_out.images.names]
+    assert classes == ["ab"[label] for label in held_out.labels]
+    assert len(set(held_out.images.names)) == 16
     assert not (tmp_path / finetune.run_folder.METRICS_FILE).exists()
 
 
@@ -199,7 +238,7 @@ def test_a_run_killed_after_its_last_epoch_ends_with_averaged_weights(
     changes = {"ema_decay": 0.9, "train_on": "train+validation"}
     results = []
 
-    def stop_before_evaluation(result, examples):
+    def stop_before_evaluation(result, examples, keep):
         results.append(result.model.get_weights())
         raise KeyboardInterrupt
 
@@ -606,7 +645,7 @@ def test_a_run_on_a_table_counts_and_weighs_its_classes(
     chosen = {"class_weight": "b=2", "sampling": "balanced"}
     row = run(**chosen)
     assert row["class_names"] == ["a", "b"]
-    counts = np.array([row["train_per_class"], row["test_per_class"]])
+    counts = np.array([row["train_counts"], row["test_counts"]])
     np.testing.assert_array_equal(counts.sum(axis=0), [10, 7])
     assert list(counts.sum(axis=1)) == [row["train_images"], row["test_images"]]
     assert chosen.items() <= row["changed"].items()
