@@ -106,10 +106,9 @@ def finetune_and_evaluate(
             tasks.warn_of_changes(task, data_dir, workdir)
             return finished
         folder = _begin_folder(folder, workdir, start)
-        _set_up(workdir, config)
         _check_class_weight(task, data_dir, config)
+        _set_up(workdir, config)
         examples = tasks.load_examples(task, data_dir, folder)
-        inputs.check_balance(examples["train"], config)
         setup = fitting.Setup(
             task, model_name, origin, config, examples, workdir
         )
@@ -190,6 +189,7 @@ def _describe_network(model, origin):
 
 def _run(run, setup, watchers):
     """Trains, scores and saves; returns the row without its time."""
+    inputs.check_balance(setup.examples["train"], setup.config)
     with summaries.writing(setup.workdir, run):
         setup, choice = _resolve(setup, run)
         # So that a search before leaves no trace in the random numbers.
