@@ -612,7 +612,7 @@ def test_a_network_without_maps_is_said_once(monkeypatch, caplog):
     )
     with caplog.at_level("INFO", "absl"):
         assert finetune._make_drawer(_make_classifier(vit)) is None
-    assert "No maps of the mistakes: " in caplog.text
+    assert "No activation maps: " in caplog.text
 
 
 def test_a_run_with_a_time_limit_ends_in_it_and_says_what_was_chosen(
