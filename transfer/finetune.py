@@ -201,13 +201,14 @@ def _run(run, setup, watchers):
         collector = predictions.Collector(tested.size, classifier.temperature)
         scores = fitting.score(classifier, tested, collector.keep)
         _summarize(scores, classifier, setup.task)
+    draw = _make_drawer(classifier)
     return {
         **_result_row(run, setup, scores),
         **choice,
         **_describe_start(setup),
         **calibrated,
-        **_keep(classifier, tested, scores, setup.workdir),
-        **_keep_predictions(classifier, tested, collector, setup.workdir),
+        **_keep(classifier, tested, scores, setup.workdir, draw),
+        **_keep_predictions(classifier, tested, collector, setup.workdir, draw),
         "resolution": classifier.resolution,
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
@@ -221,7 +222,7 @@ def _describe_start(setup):
     return start.describe(setup.config.evaluate_on)
 
 
-def _keep(classifier, examples, scores, workdir):
+def _keep(classifier, examples, scores, workdir, draw):
     """Writes the model and its mistakes; returns diagnostics for the row."""
     example_files.save(
         examples, workdir / run_folder.EXAMPLES, classifier.deep_pixels
@@ -231,7 +232,7 @@ def _keep(classifier, examples, scores, workdir):
         scores,
         workdir,
         _make_decoder(classifier),
-        _make_drawer(classifier),
+        draw,
     )
     classifier.save(workdir)
     return diagnostics.collect(
@@ -242,7 +243,7 @@ def _keep(classifier, examples, scores, workdir):
     )
 
 
-def _keep_predictions(classifier, examples, collector, workdir):
+def _keep_predictions(classifier, examples, collector, workdir, draw):
     """Writes what the run's report is drawn from; returns fields of the row.
 
     Whatever the images are called: a run is not lost by it.
@@ -255,7 +256,7 @@ def _keep_predictions(classifier, examples, collector, workdir):
             found,
             workdir,
             _make_decoder(classifier),
-            _make_drawer(classifier),
+            draw,
         )
         files.write_json(
             workdir / environment.ENVIRONMENT_FILE,
@@ -279,14 +280,14 @@ def _make_decoder(classifier):
 
 
 def _make_drawer(classifier):
-    """Returns what draws the maps of mistakes; None if there are none.
+    """Returns what draws activation maps; None if there are none.
 
     Here, because the images are at hand as they are, not as thumbnails.
     """
     try:
         compute = explain.make_maps(classifier)
     except ValueError as error:
-        logging.info("No maps of the mistakes: %s", error)
+        logging.info("No activation maps: %s", error)
         return None
     return lambda examples: map(
         overlays.overlay_maps,

@@ -615,7 +615,7 @@ def test_a_network_without_maps_is_said_once(monkeypatch, caplog):
     )
     with caplog.at_level("INFO", "absl"):
         assert finetune._make_drawer(_make_classifier(vit)) is None
-    assert "No maps of the mistakes: " in caplog.text
+    assert "No activation maps: " in caplog.text
 
 
 def test_a_run_on_a_table_counts_and_weighs_its_classes(
