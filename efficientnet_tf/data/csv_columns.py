@@ -1,7 +1,7 @@
 """Which column of a table of images is what."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from efficientnet_tf.data import csv_text, folder_names, folder_walk
 
@@ -17,24 +17,30 @@ ROLES = {
         *("label", "class", "target", "category", "class_name", "label_name"),
         *("classname", "labelname", "class_label"),
     ),
+    "labels": ("labels", "tags"),
     "split": ("split", "set", "subset", "partition", "fold"),
     "group": ("group", "groups", "group_id"),
     "weight": ("weight", "weights", "sample_weight"),
 }
-_NEEDED = ("path", "label")
-# Of several labels an image, or several numbers.
-_SEVERAL = re.compile(r"labels|tags|targets|classes|(label|target|class)_?\d+")
 _FOLD = "fold"
-_NOT_YET = (
-    "several labels an image, or numbers to predict, are not read yet: it "
-    "takes one class an image"
+_ADVICE = (
+    "a column labels has several labels an image, --labels names columns of 0 "
+    "and 1, and --targets columns of numbers to predict"
 )
 
 
-def find(table: csv_text.Table) -> dict[str, int]:
+def find(
+    table: csv_text.Table, taken: Collection[int] = ()
+) -> dict[str, int]:
     """Returns {role: the place of its column}, of those that are there.
 
-    A column "fold" of numbers is none of splits.
+    A column "fold" of numbers is none of splits. Of "label" and "labels", the
+    former counts.
+
+    Args:
+      table: the table.
+      taken: columns that the user has named as labels or numbers; with any,
+        none is searched for.
 
     Raises:
       RuntimeError: no path or no label, or two columns for one role; the
@@ -42,8 +48,19 @@ def find(table: csv_text.Table) -> dict[str, int]:
     """
     _check_header(table)
     found = {}
-    for role, spellings in ROLES.items():
-        places = [i for i, n in enumerate(table.names) if n in spellings]
+    roles = {
+        role: spellings
+        for role, spellings in ROLES.items()
+        if not (taken and role in ("label", "labels"))
+    }
+    for role, spellings in roles.items():
+        if role == "labels" and "label" in found:
+            continue
+        places = [
+            i
+            for i, n in enumerate(table.names)
+            if n in spellings and i not in taken
+        ]
         exact = [i for i in places if table.names[i] == role]
         if role == "split":
             places = [i for i in places if not _is_number_of_fold(table, i)]
@@ -56,9 +73,10 @@ def find(table: csv_text.Table) -> dict[str, int]:
             )
         if places:
             found[role] = places[0]
-    for role in _NEEDED:
-        if role not in found:
-            raise RuntimeError(_explain_missing(table, role))
+    if "path" not in found:
+        raise RuntimeError(_explain_missing(table, "path"))
+    if not (taken or {"label", "labels"} & found.keys()):
+        raise RuntimeError(_explain_missing(table, "label"))
     return found
 
 
@@ -72,15 +90,17 @@ def list_unused(table: csv_text.Table, found: Iterable[int]) -> list[str]:
     ]
 
 
-def check_one_class(table: csv_text.Table, cells: Iterable[str]) -> None:
+def check_one_class(
+    table: csv_text.Table, cells: Iterable[str], column: str
+) -> None:
     """Raises RuntimeError for labels that are numbers to predict, as 0.53."""
     cells = list(cells)
     numbers = [cell for cell in cells if re.fullmatch(r"[-+]?\d*\.\d+", cell)]
     parts = [cell for cell in numbers if float(cell) % 1]
     if parts and all(_is_number(cell) for cell in cells):
         raise RuntimeError(
-            f"{table.path}: the labels are numbers such as {parts[0]}; "
-            f"{_NOT_YET}."
+            f"{table.path}: the labels are numbers such as {parts[0]}; name "
+            f"their column to predict numbers: --targets={column}."
         )
 
 
@@ -108,15 +128,15 @@ def _is_number_of_fold(table, place):
 
 
 def _explain_missing(table, role):
-    several = [
+    numbers = [
         name.strip()
         for i, name in enumerate(table.header)
-        if _SEVERAL.fullmatch(table.names[i]) or _has_numbers(table, i)
+        if _has_numbers(table, i)
     ]
-    if role == "label" and several:
+    if role == "label" and numbers:
         return (
             f"{table.path} has no column label, but "
-            f"{folder_walk.list_names(several)}; {_NOT_YET}, in a column label."
+            f"{folder_walk.list_names(numbers)}: {_ADVICE}."
         )
     spellings = ", ".join(ROLES[role][:5])
     return (

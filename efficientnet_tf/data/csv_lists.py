@@ -12,34 +12,44 @@ from absl import logging
 from efficientnet_tf.data import (
     class_checks,
     csv_columns,
+    csv_targets,
     csv_text,
     folder_names,
     folder_walk,
     group_files,
     layouts,
 )
-from efficientnet_tf.utils import words
+from efficientnet_tf.utils import folder_options, words
 
 _REPEATED = "rows that repeat another"
 _UNLABELLED = "images of an unlabelled split"
+_VALUE = "value of "
 
 
-def read(path: str | os.PathLike) -> layouts.Layout:
+def read(
+    path: str | os.PathLike,
+    options: folder_options.Options = folder_options.DEFAULT,
+) -> layouts.Layout:
     """Reads a table of images: path and label, perhaps split, group, weight.
 
     Paths are relative to the table's folder. See `csv_columns` for the names of
     columns.
 
+    Args:
+      path: the table.
+      options: which columns are labels or numbers.
+
     Raises:
       OSError: there is no such file.
-      ValueError: it is no table, see `csv_text.read`.
+      ValueError: it is no table, see `csv_text.read`; or it lacks a column.
       RuntimeError: its rows cannot be used; the message names the first ones.
     """
     table = csv_text.read(path)
-    columns = csv_columns.find(table)
+    wanted = csv_targets.find_columns(table, options)
+    columns = csv_columns.find(table, wanted.values())
     _check_lengths(table)
     root = table.path.parent
-    rows = _Rows(table, columns)
+    rows = _Rows(table, columns, wanted)
     files = _find_files(table, root, rows)
     left_out = folder_walk.LeftOut(root)
     kept = rows.drop_repeated(files, left_out)
@@ -47,8 +57,15 @@ def read(path: str | os.PathLike) -> layouts.Layout:
     kept = _drop_unlabelled(rows, splits, files, kept, left_out)
     if not kept:
         raise RuntimeError(f"{table.path} has no row with a label.")
-    names = _find_names(table, rows, kept)
-    unused = csv_columns.list_unused(table, columns.values())
+    values = None
+    if "label" in columns:
+        names = _find_names(table, rows, kept)
+    else:
+        names, values = csv_targets.read(
+            table, wanted, columns.get("labels"), options, kept
+        )
+    used = (*columns.values(), *wanted.values())
+    unused = csv_columns.list_unused(table, used)
     if unused:
         logging.info(
             "%s: not used: the columns %s.", table.path, ", ".join(unused)
@@ -72,26 +89,46 @@ def read(path: str | os.PathLike) -> layouts.Layout:
         },
         weights=_find_weights(table, rows, files, kept),
         how_to_split="rows of a column split with",
+        values=values,
     )
 
 
 class _Rows:
     """The rows of a table by role, and how messages name them."""
 
-    def __init__(self, table, columns):
+    def __init__(self, table, columns, wanted):
         self.lines = [line for line, _ in table.rows]
+        self._places = columns
         self._cells = {
             role: [row[place] for _, row in table.rows]
             for role, place in columns.items()
         }
+        # Of labels or numbers: by their own names, which may be roles.
+        self._targets = {
+            f"{_VALUE}{name}": [row[place] for _, row in table.rows]
+            for name, place in wanted.items()
+        }
+        self._cells |= self._targets
         self._path = table.path
 
     def __len__(self):
         return len(self.lines)
 
+    def place(self, role) -> int:
+        """Returns the place of a role's column."""
+        return self._places[role]
+
     def raw(self, role) -> Sequence[str]:
         """Returns a role's cells as they are written; [] without a column."""
         return self._cells.get(role, [])
+
+    @property
+    def labelled(self) -> list[bool]:
+        """Whether each row says anything of its image."""
+        columns = [self.raw(role) for role in ("label", "labels")]
+        columns += self._targets.values()
+        cells = zip(*(column for column in columns if column), strict=True)
+        return [any(cell.strip() for cell in row) for row in cells]
 
     def pick(self, role, numbers):
         """Returns a role's cells, without spaces around, of some rows."""
@@ -131,10 +168,16 @@ class _Rows:
                 f"{self._path} says different things of the same image in "
                 f"{words.count(len(differ), 'row')}, such as line "
                 f"{self.lines[i]}, {self.raw('path')[i].strip()}: two "
-                f"{role}s, {both}."
+                f"{_to_plural(role)}, {both}."
             )
         left_out.add(_REPEATED, repeated)
         return sorted(first.values())
+
+
+def _to_plural(role):
+    if role.startswith(_VALUE):
+        return role.replace("value", "values", 1)
+    return role if role.endswith("s") else f"{role}s"
 
 
 def _check_lengths(table):
@@ -229,15 +272,15 @@ def _find_splits(table, rows, columns):
 
 def _drop_unlabelled(rows, splits, files, kept, left_out):
     """Returns the rows that are not of a test split without any label."""
-    labels = rows.raw("label")
-    labelled = {splits[i] for i in kept if labels[i].strip()}
+    is_labelled = rows.labelled
+    labelled = {splits[i] for i in kept if is_labelled[i]}
     bare = {splits[i] for i in kept} - labelled - {None, "train"}
     left_out.add(_UNLABELLED, [files[i] for i in kept if splits[i] in bare])
     return [i for i in kept if splits[i] not in bare]
 
 
 def _find_names(table, rows, kept):
-    """Returns each row's class name."""
+    """Returns {row: its class name}."""
     labels = rows.raw("label")
     empty = [i for i in kept if not labels[i].strip()]
     if empty:
@@ -245,9 +288,12 @@ def _find_names(table, rows, kept):
             f"{table.path} has no label in {words.count(len(empty), 'row')} "
             f"({rows.list_some(empty, 'path')})."
         )
-    csv_columns.check_one_class(table, (labels[i].strip() for i in kept))
+    column = _name(table, rows.place("label"))
+    csv_columns.check_one_class(
+        table, (labels[i].strip() for i in kept), column
+    )
     class_checks.check_spelling(table.path, (labels[i] for i in kept))
-    return [label.strip() for label in labels]
+    return {i: labels[i].strip() for i in kept}
 
 
 def _find_weights(table, rows, files, kept):

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 
 from absl import logging
 
-from efficientnet_tf.data import damaged_files, layouts
-from efficientnet_tf.utils import words
+from efficientnet_tf.data import damaged_files, layouts, target_values
+from efficientnet_tf.utils import targets, words
+
+
+Label = int | tuple[float, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +21,11 @@ class Division:
     """
 
     class_names: tuple[str, ...]
-    files: Mapping[str, list[tuple[pathlib.Path, int]]]  # With their labels.
+    # With their labels, each the place of a class or a vector.
+    files: Mapping[str, list[tuple[pathlib.Path, Label]]]
     facts: Mapping[pathlib.Path, damaged_files.Facts]
     weights: Mapping[pathlib.Path, float]
+    target: str = targets.CLASS
 
 
 def make(
@@ -28,9 +33,15 @@ def make(
     divided: Mapping[str, layouts.Classes],
     good: Mapping[pathlib.Path, damaged_files.Facts],
     weights: Mapping[pathlib.Path, float],
+    values: target_values.Values | None = None,
 ) -> Division:
     """Returns a `Division` of the readable files among {split: classes}."""
-    labels = {name: label for label, name in enumerate(class_names)}
+    labels: dict[str, Label]
+    if values is None:
+        labels = {name: label for label, name in enumerate(class_names)}
+    else:
+        texts = {text for classes in divided.values() for text in classes}
+        labels = {text: values.to_vector(text) for text in texts}
     return Division(
         class_names,
         {
@@ -44,6 +55,7 @@ def make(
         },
         good,
         weights,
+        targets.CLASS if values is None else values.kind,
     )
 
 
@@ -69,7 +81,7 @@ def log(
     logging.info(
         "%s: %s; %s.",
         layout.name,
-        words.count(len(division.class_names), "class"),
+        layout.values or words.count(len(division.class_names), "class"),
         ", ".join(parts),
     )
     if layout.left_out:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf.utils import words
+from efficientnet_tf.utils import targets, words
 
 _BLOCK = 256
 
@@ -136,6 +136,7 @@ class Examples:
     source: Source
     class_names: tuple[str, ...]
     fingerprint: str
+    target: str = targets.CLASS  # One of `targets.KINDS`.
 
     @property
     def size(self) -> int:
@@ -146,7 +147,8 @@ class Examples:
     def dataset(self) -> tf.data.Dataset:
         """All (image, label) in a fixed order.
 
-        An image is encoded bytes or uint8 [H, W, 3], a label int64 [].
+        An image is encoded bytes or uint8 [H, W, 3], a label int64 []; of
+        labels or numbers, it is float32 [names].
         """
         rows = self.source.epoch(None, 0).take(self.size)
         return rows.map(
@@ -155,10 +157,12 @@ class Examples:
         )
 
     def read_labels(self) -> np.ndarray:
-        """Returns the labels [N], in the order of `dataset`."""
+        """Returns the labels [N] or [N, names], in the order of `dataset`."""
         rows = self.source.epoch(None, 0).take(self.size)
         # TensorFlow drops the image, which nobody asks for, from the graph.
         labels = rows.map(lambda _, row: self.source.open(row)[1])
+        if self.target != targets.CLASS:
+            return np.stack(list(labels.as_numpy_iterator()))
         return np.fromiter(labels.as_numpy_iterator(), "int64")
 
     def read_weights(self) -> np.ndarray | None:
@@ -188,8 +192,8 @@ class Examples:
             )
         rest, held = self.source.hold_out(count)
         return (
-            Examples(rest, self.class_names, f"{self.fingerprint}-{count}"),
-            Examples(held, self.class_names, f"{self.fingerprint}:{count}"),
+            self._replace(rest, f"{self.fingerprint}-{count}"),
+            self._replace(held, f"{self.fingerprint}:{count}"),
         )
 
     def count_shared(self, other: "Examples") -> int:
@@ -198,10 +202,14 @@ class Examples:
 
     def concatenate(self, other: "Examples") -> "Examples":
         """Returns these examples, then those of `other`."""
-        return Examples(
+        return self._replace(
             self.source.concatenate(other.source),
-            self.class_names,
             f"{self.fingerprint}+{other.fingerprint}",
+        )
+
+    def _replace(self, source, fingerprint):
+        return dataclasses.replace(
+            self, source=source, fingerprint=fingerprint
         )
 
 

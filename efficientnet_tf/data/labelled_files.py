@@ -60,18 +60,27 @@ def divide(
             "cannot be divided as before. Delete the run."
         )
     total = {split: divided[split] for split in splits}
-    _check_number_of_classes(layout, splits)
-    if "train" in splits:
-        class_checks.check_known_classes(layout.name, divided)
-    class_names = layout.sort(set().union(*total.values()))
+    values = layout.values
+    if values is None:
+        _check_number_of_classes(layout, splits)
+        if "train" in splits:
+            class_checks.check_known_classes(layout.name, divided)
+        class_names = layout.sort(set().union(*total.values()))
+    else:
+        class_names = values.names
+        values.check(layout.name, total)  # Before images are decoded, too.
     good, bad = _examine(layout.root, total, options)
     division = divisions.make(
         class_names,
         total,
         good,
         {f: layout.weights[f] for f in good if f in layout.weights},
+        values,
     )
-    _check_all_classes(layout.name, division, splits)
+    if values is None:
+        _check_all_classes(layout.name, division, splits)
+    elif bad:
+        values.check(layout.name, _leave_out(total, bad))
     divisions.log(layout, division, notes)
     twins = _find_twins(layout.root, division)
     if options.workdir is not None:
@@ -87,7 +96,7 @@ def _divide(layout, splits, options, seed):
     if ALL in splits:
         every = {
             name: [f for c in listed.values() for f in c.get(name, ())]
-            for name in layout.class_names
+            for name in layouts.list_names(listed)
         }
         return {ALL: every}, {}
     source = None if None in listed else "train"
@@ -120,8 +129,10 @@ def _divide(layout, splits, options, seed):
         _warn_of_groups(listed, group_of, lacking, how)
     if not missing:
         return listed, {}
+    whole = listed.pop(source)
+    values = layout.values
     divided, given = folder_splits.cut(
-        listed.pop(source),
+        whole if values is None else values.group(whole),
         missing,
         source=layout,
         group_of=group_of,
@@ -134,6 +145,8 @@ def _divide(layout, splits, options, seed):
             len(given),
             folder_walk.list_names(given),
         )
+    if values is not None:
+        divided = {s: values.ungroup(c, whole) for s, c in divided.items()}
     how = "by group" if how else "by name"
     return listed | divided, dict.fromkeys(missing, how)
 
@@ -178,6 +191,16 @@ def _examine(root, divided, options):
         folder=options.workdir,
     )
     return good, bad
+
+
+def _leave_out(total, bad):
+    return {
+        split: {
+            text: [file for file in own if file not in bad]
+            for text, own in classes.items()
+        }
+        for split, classes in total.items()
+    }
 
 
 def _check_splits(splits):

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from efficientnet_tf.data import folder_walk
+from efficientnet_tf.data import folder_walk, target_values
 
 # {class name: its image files}.
 Classes = dict[str, list[pathlib.Path]]
@@ -45,10 +45,17 @@ class Layout:
     # class.
     how_to_split: str = "splits named"
     one_class: str = ""
+    # Where images have no class: "classes" are texts that stand for these.
+    values: target_values.Values | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of all classes, in the order of their labels."""
+        """The names of all classes, in the order of their labels.
+
+        Of labels or numbers: their own names.
+        """
+        if self.values is not None:
+            return self.values.names
         return self.sort(set().union(*self.listed.values()))
 
     def base(self, split: str | None) -> pathlib.Path:
@@ -73,6 +80,11 @@ def list_files(divided: Mapping[Any, Classes]) -> list[pathlib.Path]:
         for own in classes.values()
         for file in own
     ]
+
+
+def list_names(divided: Mapping[Any, Classes]) -> list[str]:
+    """Returns the names of {split: classes}, each once."""
+    return list(dict.fromkeys(n for own in divided.values() for n in own))
 
 
 def sort_by(order: Sequence[str], names: Iterable[str]) -> tuple[str, ...]:

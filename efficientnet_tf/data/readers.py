@@ -11,24 +11,26 @@ from efficientnet_tf.data import (
     record_sets,
     tfds,
 )
-from efficientnet_tf.utils import data_names
+from efficientnet_tf.utils import data_names, folder_options
 
 _READERS: dict[str, Callable[[str], layouts.Layout]] = {
     data_names.FOLDER.prefix: class_folders.read,
-    data_names.CSV.prefix: csv_lists.read,
     data_names.RECORDS.prefix: record_sets.read,
     data_names.HF.prefix: hub_sets.read,
 }
 
 
 def read(
-    name: str, data_dir: str | os.PathLike | None = None
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    options: folder_options.Options = folder_options.DEFAULT,
 ) -> layouts.Layout:
     """Returns the splits, classes and files of a data set.
 
     Args:
       name: one of `data_names.FORMS`.
       data_dir: where TFDS keeps its sets; None: its default.
+      options: which columns of a table are labels or numbers.
 
     Raises:
       ValueError: it has no such form.
@@ -37,6 +39,8 @@ def read(
     kind, rest = data_names.parse(name)
     if kind is data_names.TFDS:
         return tfds.read(rest, data_dir)
+    if kind is data_names.CSV:
+        return csv_lists.read(rest, options)
     if kind is None:
         raise ValueError(
             f"Unknown data set {name!r}; write {data_names.FORMS}."

@@ -13,7 +13,7 @@ from efficientnet_tf.data import (
     layouts,
     split_list,
 )
-from efficientnet_tf.utils import folder_options
+from efficientnet_tf.utils import folder_options, targets
 
 
 def warn_of_changes(
@@ -71,6 +71,9 @@ def resume(
         )
     # Of the list, not of the source, which may have other classes by now.
     class_names = tuple(dict.fromkeys(row.label for row in rows))
+    values = layout.values
+    if values is not None:
+        values = values.keep_used(row.label for row in rows if row.sha256)
     divided: dict[str, layouts.Classes] = {
         split: {name: [] for name in class_names} for split in splits
     }
@@ -89,7 +92,9 @@ def resume(
             f"read; {next(iter(bad.values()))} It was readable when the run "
             "began."
         )
-    division = divisions.make(class_names, divided, good, weights)
+    if values is not None:
+        class_names = values.names
+    division = divisions.make(class_names, divided, good, weights, values)
     divisions.log(layout, division, {})
     return division
 
@@ -115,10 +120,13 @@ def keep(
     rows = []
     for split in sorted(divided, key=order.index):
         classes = divided[split]
-        others = sorted(classes.keys() - set(division.class_names))
+        names = sorted(classes)
+        if division.target == targets.CLASS:
+            others = sorted(classes.keys() - set(division.class_names))
+            names = [*division.class_names, *others]
         rows += [
             (split_list.UNREADABLE if file in bad else split, name, file)
-            for name in (*division.class_names, *others)
+            for name in names
             for file in sorted(classes.get(name, ()))
         ]
     split_list.write(workdir, root, rows, division.facts, division.weights)

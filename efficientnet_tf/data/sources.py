@@ -18,7 +18,10 @@ from efficientnet_tf.data import (
     tfds,
     tfrecords,
 )
-from efficientnet_tf.utils import data_names, folder_options
+from efficientnet_tf.utils import data_names, folder_options, targets
+
+# Of labels.
+_DTYPES = dict.fromkeys(targets.KINDS, "float32") | {targets.CLASS: "int64"}
 
 
 def load(
@@ -26,9 +29,11 @@ def load(
     split: str,
     data_dir: str | os.PathLike | None = None,
     options: folder_options.Options = folder_options.DEFAULT,
+    kinds: Sequence[str] = (targets.CLASS,),
 ) -> examples_lib.Examples:
     """Reads a split of a data set; see `load_splits`."""
-    return load_splits(name, (split,), data_dir, options)[split]
+    loaded = load_splits(name, (split,), data_dir, options, kinds)
+    return loaded[split]
 
 
 def load_splits(
@@ -36,6 +41,7 @@ def load_splits(
     splits: Sequence[str],
     data_dir: str | os.PathLike | None = None,
     options: folder_options.Options = folder_options.DEFAULT,
+    kinds: Sequence[str] = (targets.CLASS,),
 ) -> dict[str, examples_lib.Examples]:
     """Reads splits of a data set.
 
@@ -44,15 +50,24 @@ def load_splits(
       splits: the names of splits, such as "train".
       data_dir: the TFDS folder; None means TFDS's own default.
       options: of images that are divided here.
+      kinds: what images may have, some of `targets.KINDS`.
 
     Returns:
       {split: Examples}.
 
     Raises:
-      ValueError: an unknown name or split, or options that do not fit it.
+      ValueError: an unknown name or split, options that do not fit it, or
+        images that have something else.
       OSError, RuntimeError: the data are missing or damaged.
     """
-    if data_names.find_kind(name) is None:
+    kind = data_names.find_kind(name)
+    if kind is not data_names.CSV and (options.labels or options.targets):
+        flag = "labels" if options.labels else "targets"
+        raise ValueError(
+            f"--{flag} names columns of {data_names.CSV.prefix}"
+            f"{data_names.CSV.rest}, not of {name}."
+        )
+    if kind is None:
         return {split: tfds.load(name, split, data_dir) for split in splits}
     if is_imagenet(name):
         if options.group_by or options.skip_bad:
@@ -62,9 +77,10 @@ def load_splits(
             )
         path = data_names.parse(name)[1]
         return {split: from_records(path, split) for split in splits}
-    division = labelled_files.divide(
-        readers.read(name, data_dir), splits, options
-    )
+    layout = readers.read(name, data_dir, options)
+    if layout.values is not None and layout.values.kind not in kinds:
+        targets.check_class(layout.values.kind, "This command", name)
+    division = labelled_files.divide(layout, splits, options)
     return {split: _from_files(division, split) for split in splits}
 
 
@@ -78,11 +94,12 @@ def warn_of_changes(
     name: str,
     workdir: str | os.PathLike,
     data_dir: str | os.PathLike | None = None,
+    options: folder_options.Options = folder_options.DEFAULT,
 ) -> None:
     """Says what changed in a set of files since a finished run, if anything."""
     if data_names.find_kind(name) is not None and not is_imagenet(name):
         run_images.warn_of_changes(
-            lambda: readers.read(name, data_dir), workdir
+            lambda: readers.read(name, data_dir, options), workdir
         )
 
 
@@ -132,7 +149,7 @@ def _from_files(division: divisions.Division, split):
     columns = (
         # Bytes, because names of old archives may be in no encoding.
         tf.constant([os.fsencode(name) for name in names], "string"),
-        tf.constant(labels, "int64"),
+        tf.constant(labels, _DTYPES[division.target]),
     )
     weights = None
     if division.weights:
@@ -145,7 +162,7 @@ def _from_files(division: divisions.Division, split):
         row = f"{name}\0{label}\0{known.size}\0{known.mtime_ns}\0"
         digest.update(os.fsencode(row))
     return examples_lib.Examples(
-        source, division.class_names, digest.hexdigest()
+        source, division.class_names, digest.hexdigest(), division.target
     )
 
 

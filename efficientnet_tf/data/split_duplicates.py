@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from absl import logging
 
-from efficientnet_tf.data import folder_names, folder_walk, near_duplicates
+from efficientnet_tf.data import (
+    divisions,
+    folder_names,
+    folder_walk,
+    near_duplicates,
+)
 from efficientnet_tf.utils import run_folder, tables
 
 COLUMNS = (
@@ -17,7 +22,7 @@ COLUMNS = (
 MAX_IMAGES = 100_000
 
 # Of each split, its files with their labels.
-Labelled = Mapping[str, Sequence[tuple[pathlib.Path, int]]]
+Labelled = Mapping[str, Sequence[tuple[pathlib.Path, divisions.Label]]]
 Sketches = Mapping[pathlib.Path, near_duplicates.Sketch]
 
 

@@ -21,9 +21,22 @@ class Options:
     bad_share: float = 0.0  # Unreadable images up to this share are left out.
     workdir: str | os.PathLike | None = None
     resumes: bool = False
+    # Columns of a table: of 0 and 1, one a label; or of numbers to predict.
+    labels: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self):
         check_group_by(self.group_by)
+        if self.labels and self.targets:
+            raise ValueError(
+                "--labels and --targets exclude each other: an image has "
+                "labels or numbers."
+            )
+        for flag, names in (("labels", self.labels), ("targets", self.targets)):
+            if len(set(names)) < len(names) or not all(names):
+                raise ValueError(
+                    f"--{flag}={','.join(names)} must name different columns."
+                )
 
     @property
     def reads_csv(self) -> bool:
@@ -33,7 +46,13 @@ class Options:
     def describe(self) -> dict:
         """Returns the part of a run's config that these options decide."""
         # None, not False: a config of an earlier version has neither field.
-        return {"group_by": self.group_by, "skip_bad": self.skip_bad or None}
+        return {
+            "group_by": self.group_by,
+            "skip_bad": self.skip_bad or None,
+            # Lists, as JSON has them.
+            "labels": list(self.labels) or None,
+            "targets": list(self.targets) or None,
+        }
 
     def begin(self, workdir: str | os.PathLike, resumes: bool) -> "Options":
         """Returns these options for a run; a grid's folder goes before it."""

@@ -1,0 +1,49 @@
+"""What a network answers with: a class, labels, or numbers; and their texts."""
+
+from collections.abc import Sequence
+
+# One class an image (softmax); any of several labels (a sigmoid each); or
+# numbers (as they are).
+CLASS, LABELS, NUMBERS = "class", "labels", "numbers"
+KINDS = (CLASS, LABELS, NUMBERS)
+
+# Of the last layer, in Keras's words.
+ACTIVATIONS = {CLASS: "softmax", LABELS: "sigmoid", NUMBERS: "linear"}
+
+# What a run is scored by: its field of a row, and what people call it. "map" is
+# the mean over labels of average precision, "r2" that over numbers of R².
+METRICS = {LABELS: "map", NUMBERS: "r2"}
+METRIC_NAMES = {"map": "mean average precision", "r2": "mean R²"}
+
+# Where no images were held out to choose thresholds on.
+THRESHOLD = 0.5
+
+SEPARATOR = "|"  # Between the labels of an image, in one text.
+
+
+def check_class(target: str, what: str, name: str = "") -> None:
+    """Raises ValueError unless images have one class each.
+
+    Args:
+      target: one of `KINDS`.
+      what: what cannot be done otherwise, to begin a sentence with.
+      name: of the data or the run, for the message.
+    """
+    if target != CLASS:
+        has = {LABELS: "several labels an image", NUMBERS: "numbers"}[target]
+        raise ValueError(
+            f"{what} needs one class an image, but {name or 'this set'} has "
+            f"{has}."
+        )
+
+
+def pick_labels(
+    found: Sequence[float], names: Sequence[str], thresholds: Sequence[float]
+) -> list[str]:
+    """Returns the labels whose probabilities reach their thresholds."""
+    limits = thresholds or [THRESHOLD] * len(names)
+    return [
+        name
+        for name, share, limit in zip(names, found, limits, strict=True)
+        if share >= limit
+    ]
