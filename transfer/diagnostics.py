@@ -38,7 +38,10 @@ DrawMaps = Callable[
 ]
 
 # Columns of metrics.jsonl.
-CURVES = ("epoch", "top1", "val_top1", "val_ema_top1", "loss", "val_loss")
+CURVES = (
+    *("epoch", "top1", "val_top1", "val_ema_top1", "loss", "val_loss"),
+    *("map", "val_map", "val_ema_map", "r2", "val_r2", "val_ema_r2"),
+)
 
 
 def collect(
@@ -62,6 +65,19 @@ def collect(
     """
     cells = np.argwhere(scores.confusion)
     return {
+        "class_names": list(class_names),
+        "confusion": [
+            [int(i), int(j), int(scores.confusion[i, j])] for i, j in cells
+        ],
+        **describe(network, metrics_path),
+    }
+
+
+def describe(
+    network: "keras.Model", metrics_path: str | os.PathLike
+) -> dict[str, Any]:
+    """Returns "parameters" and "curves", see `collect`."""
+    return {
         "parameters": sum(
             math.prod(variable.shape)
             for layer in network.layers
@@ -69,10 +85,6 @@ def collect(
             for variable in layer.weights
             if not variable.name.startswith(STATISTICS)
         ),
-        "class_names": list(class_names),
-        "confusion": [
-            [int(i), int(j), int(scores.confusion[i, j])] for i, j in cells
-        ],
         "curves": _curves(pathlib.Path(metrics_path)),
     }
 

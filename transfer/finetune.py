@@ -25,6 +25,7 @@ from efficientnet_tf.utils import (
     files,
     folder_options,
     run_folder,
+    targets,
 )
 from efficientnet_tf.weights import catalog
 from transfer import (
@@ -41,6 +42,7 @@ from transfer import (
     predictions,
     recipes,
     starts,
+    target_runs,
     tasks,
     temperature,
     time_budget,
@@ -49,7 +51,7 @@ from transfer import (
 # What is shown of a finished run.
 RESULT = {
     **dict.fromkeys(("task", "model", "recipe", "metric", "evaluated_on"), str),
-    **dict.fromkeys(("score", "top1", "seconds"), float),
+    **dict.fromkeys(("score", "seconds"), float),
     **dict.fromkeys(("train_images", "test_images"), int),
 }
 
@@ -103,15 +105,16 @@ def finetune_and_evaluate(
     run |= _describe_network(model_name, origin) | folder.describe()
     with run_folder.working_on(workdir, run, _upgrade, RESULT) as finished:
         if finished is not None:
-            tasks.warn_of_changes(task, data_dir, workdir)
+            tasks.warn_of_changes(task, data_dir, workdir, folder)
             return finished
         folder = _begin_folder(folder, workdir, start)
         _check_class_weight(task, data_dir, config)
         _set_up(workdir, config)
-        examples = tasks.load_examples(task, data_dir, folder)
+        examples = tasks.load_examples(task, data_dir, folder, targets.KINDS)
         setup = fitting.Setup(
             task, model_name, origin, config, examples, workdir
         )
+        target_runs.check(setup)
         row = _run(run, _begin_clock(setup, began or begin), watchers)
         return _record(row, workdir, begin, folder.workdir or workdir)
 
@@ -189,13 +192,21 @@ def _describe_network(model, origin):
 
 def _run(run, setup, watchers):
     """Trains, scores and saves; returns the row without its time."""
-    inputs.check_balance(setup.examples["train"], setup.config)
+    if setup.target == targets.CLASS:
+        inputs.check_balance(setup.examples["train"], setup.config)
     with summaries.writing(setup.workdir, run):
         setup, choice = _resolve(setup, run)
         # So that a search before leaves no trace in the random numbers.
         keras.utils.set_random_seed(setup.config.seed)
         classifier = fitting.build(setup)
-        fitting.train(setup, classifier, watchers)
+        held_out = fitting.train(setup, classifier, watchers)
+        if setup.target != targets.CLASS:
+            return {
+                **_result_row(run, setup),
+                **choice,
+                **target_runs.finish(setup, classifier, held_out),
+                **_describe_network_used(classifier),
+            }
         classifier, calibrated = temperature.calibrate(setup, classifier)
         tested = setup.examples[setup.config.evaluate_on]
         collector = predictions.Collector(tested.size, classifier.temperature)
@@ -203,12 +214,19 @@ def _run(run, setup, watchers):
         _summarize(scores, classifier, setup.task)
     draw = _make_drawer(classifier)
     return {
-        **_result_row(run, setup, scores),
+        **_result_row(run, setup),
+        **_score_row(setup.task, scores),
         **choice,
         **_describe_start(setup),
         **calibrated,
         **_keep(classifier, tested, scores, setup.workdir, draw),
         **_keep_predictions(classifier, tested, collector, setup.workdir, draw),
+        **_describe_network_used(classifier),
+    }
+
+
+def _describe_network_used(classifier):
+    return {
         "resolution": classifier.resolution,
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
@@ -337,7 +355,27 @@ def _summarize(scores, classifier, task):
     logging.info("%s: %.4f", task.metric, getattr(scores, task.metric))
 
 
-def _result_row(run, setup, scores):
+def _score_row(task, scores):
+    return {
+        "metric": task.metric,
+        "score": getattr(scores, task.metric),
+        "top1": scores.top1,
+        "top5": scores.top5,
+        "mean_per_class": scores.mean_per_class,
+    }
+
+
+def _count(used, tested):
+    """Returns the images of each class or label, as "class_names" are."""
+    if tested.target != targets.CLASS:
+        return target_runs.count(used, tested)
+    return {
+        "train_counts": sum(map(inputs.count_classes, used)).tolist(),
+        "test_counts": inputs.count_classes(tested).tolist(),
+    }
+
+
+def _result_row(run, setup):
     task, config, examples = setup.task, setup.config, setup.examples
     used = [examples[split] for split in config.train_on.split("+")]
     images = sum(part.size for part in used)
@@ -345,11 +383,6 @@ def _result_row(run, setup, scores):
     return {
         **{k: run[k] for k in ("task", "model", "weights", "recipe")},
         "changed": recipes.list_changes(run["recipe"], run, task=run["task"]),
-        "metric": task.metric,
-        "score": getattr(scores, task.metric),
-        "top1": scores.top1,
-        "top5": scores.top5,
-        "mean_per_class": scores.mean_per_class,
         "evaluated_on": config.evaluate_on,
         "epochs": config.epochs,
         "steps": config.steps,
@@ -358,9 +391,7 @@ def _result_row(run, setup, scores):
         "seed": config.seed,
         "train_images": images,
         "test_images": tested.size,
-        # Of each class, in the order of "class_names".
-        "train_counts": sum(map(inputs.count_classes, used)).tolist(),
-        "test_counts": inputs.count_classes(tested).tolist(),
+        **_count(used, tested),
         # Whether these are all of the paper's images.
         "complete": task.is_complete(images, tested.size),
         "published": task.published,

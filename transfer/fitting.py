@@ -13,26 +13,33 @@ import tqdm
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib, preprocessing
-from efficientnet_tf.inference import classifier as classifier_lib, evaluate
+from efficientnet_tf.inference import (
+    classifier as classifier_lib,
+    evaluate,
+    target_scores,
+)
 from efficientnet_tf.models import features, layers, plan, registry, variants
 from efficientnet_tf.training import (
     callbacks,
     checkpoints,
     distribution,
     early_stopping,
+    losses,
     pacing,
     train_state,
 )
-from efficientnet_tf.utils import figures, run_folder
+from efficientnet_tf.utils import figures, run_folder, targets
 from efficientnet_tf.weights import loading
 from transfer import (
     inputs,
     linear_head,
+    number_scale,
     optimizers,
     qat,
     recipes,
     schedules,
     starts,
+    target_heads,
     tasks,
 )
 
@@ -67,6 +74,11 @@ class Setup:
     workdir: pathlib.Path
     end: float = math.inf
     pacing: "Pacing | None" = None
+
+    @property
+    def target(self) -> str:
+        """One of `targets.KINDS`."""
+        return self.examples["train"].target
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -113,6 +125,8 @@ def build(setup: Setup) -> classifier_lib.Classifier:
         dropout_rate=config.dropout_rate,
         drop_path_rate=_drop_path_rate(setup),
     )
+    head = network.get_layer("predictions")
+    head.activation = keras.activations.get(targets.ACTIVATIONS[setup.target])
     interpolation = config.interpolation
     if interpolation == "model":
         interpolation = variant.interpolation
@@ -123,6 +137,7 @@ def build(setup: Setup) -> classifier_lib.Classifier:
         interpolation,
         _crop_padding(setup),
         deep_pixels=config.deep_pixels,
+        target=setup.target,
     )
 
 
@@ -130,7 +145,7 @@ def train(
     setup: Setup,
     classifier: classifier_lib.Classifier,
     watchers: Iterable[keras.callbacks.Callback] = (),
-) -> None:
+) -> target_scores.Answers | None:
     """Trains a classifier by the config, resuming from its newest checkpoint.
 
     Args:
@@ -138,19 +153,45 @@ def train(
       classifier: that `build` has returned.
       watchers: more callbacks, called after an epoch is saved.
 
+    Returns:
+      Of labels or numbers: what a linear head said of held-out images, see
+      `target_heads`; None otherwise.
+
     Raises:
       FloatingPointError: the loss became NaN or infinite.
     """
+    held_out = None
     if not checkpoints.list_newest(setup.workdir / run_folder.CHECKPOINTS):
-        linear_head.initialize_head(
-            classifier,
-            setup.examples,
-            setup.config,
-            cache_key(setup),
-            setup.workdir,
-        )
+        held_out = initialize_head(setup, classifier)
     if setup.config.trains:
         _fit(setup, classifier, watchers)
+    scale = number_scale.find(_trained_on(setup))
+    if scale is not None:
+        scale.undo_in(classifier.model.get_layer("predictions"))
+    return held_out
+
+
+def initialize_head(
+    setup: Setup, classifier: classifier_lib.Classifier
+) -> target_scores.Answers | None:
+    """Initializes a head as the config says; returns as `train`."""
+    rest = setup.examples, setup.config, cache_key(setup), setup.workdir
+    if setup.target == targets.CLASS:
+        linear_head.initialize_head(classifier, *rest)
+        return None
+    return target_heads.initialize_head(classifier, *rest)
+
+
+def predict(
+    classifier: classifier_lib.Classifier, examples: examples_lib.Examples
+) -> target_scores.Answers:
+    """Returns what a classifier says of the labels or numbers of a split."""
+    logging.info("Evaluating on %d images.", examples.size)
+    dataset = inputs.make_eval_dataset(examples, classifier)
+    with tqdm.tqdm(
+        desc="Evaluating", total=examples.size, unit="image", disable=None
+    ) as bar:
+        return target_scores.predict(classifier.model, dataset, bar.update)
 
 
 def cache_key(setup: Setup) -> str:
@@ -206,15 +247,20 @@ def _crop_padding(setup):
 
 def _fit(setup, classifier, watchers):
     """Trains the network, resuming from its newest checkpoint."""
-    examples = setup.examples["train"]
-    if setup.config.train_on == "train+validation":
-        examples = examples.concatenate(setup.examples["validation"])
+    examples = _trained_on(setup)
     feed = inputs.Feed(examples, classifier, setup.config, flip=setup.task.flip)
     average = _fit_to(feed, setup, watchers)
     if average is not None:
         average.swap()
     for layer in classifier.model.layers:
         layer.trainable = True
+
+
+def _trained_on(setup):
+    examples = setup.examples["train"]
+    if setup.config.train_on == "train+validation":
+        examples = examples.concatenate(setup.examples["validation"])
+    return examples
 
 
 def _fit_to(feed, setup, watchers):
@@ -231,6 +277,7 @@ def _fit_to(feed, setup, watchers):
         optimizers.make_optimizer(
             config, classifier.model, steps_per_epoch, ahead
         ),
+        target=setup.target,
     )
     folder = setup.workdir / run_folder.CHECKPOINTS
     restored = state.restore(folder)
@@ -240,7 +287,7 @@ def _fit_to(feed, setup, watchers):
     )
     evaluation = None
     if config.train_on == "train":
-        dataset = _validation_set(classifier, setup.examples["validation"])
+        dataset = _validation_set(feed, setup.examples["validation"])
         evaluation = callbacks.Evaluation(dataset, len(dataset), state.average)
     train_set = feed.make_dataset(batch_size, start_step=done * steps)
     images = next(iter(train_set))[0]
@@ -257,7 +304,7 @@ def _fit_to(feed, setup, watchers):
             steps_per_epoch=steps,
             watchers=callbacks.list_callbacks(
                 state.make_checkpointer(
-                    folder, first_step=done * steps, score=_name_score(config)
+                    folder, first_step=done * steps, score=_name_score(setup)
                 ),
                 setup.workdir,
                 epochs=rounds,
@@ -290,18 +337,19 @@ def _list_stoppers(setup, step, length, ahead):
         found.append(
             early_stopping.EarlyStopping(
                 setup.config.patience,
-                _name_score(setup.config),
+                _name_score(setup),
                 setup.workdir / run_folder.METRICS_FILE,
             )
         )
     return found
 
 
-def _name_score(config):
+def _name_score(setup):
     """Returns what ranks epochs; None where the last one is taken."""
-    if not config.patience:
+    if not setup.config.patience:
         return None
-    return "val_ema_top1" if config.ema_decay else "val_top1"
+    metric = targets.METRICS.get(setup.target, "top1")
+    return f"val_ema_{metric}" if setup.config.ema_decay else f"val_{metric}"
 
 
 def _set_trainable(network, config, steps_per_epoch):
@@ -320,6 +368,7 @@ def compile_network(
     config: recipes.FinetuneConfig,
     steps_per_epoch: float,
     optimizer: keras.optimizers.Optimizer | None = None,
+    target: str = targets.CLASS,
 ) -> train_state.TrainState:
     """Compiles a network for fine-tuning, some of its layers frozen.
 
@@ -328,6 +377,7 @@ def compile_network(
       config: a recipe without a rule.
       steps_per_epoch: optimizer steps in an epoch, not necessarily whole.
       optimizer: in place of the recipe's.
+      target: one of `targets.KINDS`.
     """
     if optimizer is None:
         optimizer = optimizers.make_optimizer(config, network, steps_per_epoch)
@@ -338,14 +388,53 @@ def compile_network(
         optimizer,
         ema_decay=config.ema_decay,
         label_smoothing=config.label_smoothing,
-        metrics=[keras.metrics.CategoricalAccuracy("top1")],
+        loss=_make_loss(config, target),
+        metrics=[_make_metric(network, target)],
         jit_compile=distribution.use_xla(),
         weight_decay=0.0 if decoupled else config.weight_decay,
     )
 
 
-def _validation_set(classifier, examples):
+def _make_loss(config, target):
+    """Returns the loss of labels or numbers; None: the cross-entropy."""
+    # The padding of an evaluation's last batch has weight 0.
+    options = {"reduction": "mean_with_sample_weight"}
+    if target == targets.CLASS:
+        return None
+    if target == targets.LABELS:
+        if config.loss == "asymmetric":
+            return losses.AsymmetricLoss(**options)
+        return keras.losses.BinaryCrossentropy(
+            label_smoothing=config.label_smoothing, **options
+        )
+    if config.loss == "squared":
+        return keras.losses.MeanSquaredError(**options)
+    return keras.losses.Huber(**options)
+
+
+def _make_metric(network, target):
+    """Returns what is watched while training; the score is computed exactly."""
+    if target == targets.LABELS:
+        # By 200 thresholds, because of all images there is no room.
+        return keras.metrics.AUC(
+            curve="PR",
+            multi_label=True,
+            num_labels=network.output_shape[-1],
+            name=targets.METRICS[target],
+        )
+    if target == targets.NUMBERS:
+        return keras.metrics.R2Score(name=targets.METRICS[target])
+    return keras.metrics.CategoricalAccuracy("top1")
+
+
+def _validation_set(feed, examples):
+    classifier = feed.classifier
     dataset = inputs.make_eval_dataset(examples, classifier)
+    if examples.target != targets.CLASS:
+        scale = feed.scale or number_scale.NONE
+        return dataset.map(
+            lambda images, labels: (images, scale.apply(labels))
+        )
     classes = len(classifier.class_names)
     return dataset.map(
         lambda images, labels: (images, tf.one_hot(labels, classes))

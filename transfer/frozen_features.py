@@ -14,7 +14,7 @@ from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib, resumable
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import cache_folder as cache_folder_lib
+from efficientnet_tf.utils import cache_folder as cache_folder_lib, targets
 from transfer import inputs
 
 # Bytes that all cached features may take.
@@ -22,7 +22,10 @@ DISK_LIMIT = 4 * 2**30
 
 
 class Features(typing.NamedTuple):
-    """Features [N, C], labels [N], and the images' own weights [N] if any."""
+    """Features [N, C], labels [N], and the images' own weights [N] if any.
+
+    Of labels or numbers, labels are [N, names].
+    """
 
     features: np.ndarray
     labels: np.ndarray
@@ -63,7 +66,7 @@ def extract_splits(
 
 
 def extract_features(
-    model: keras.Model, dataset: Iterable, cache_key: str
+    model: keras.Model, dataset: Iterable, cache_key: str, names: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns pooled features [N, C] and labels [N] of an ordered data set.
 
@@ -74,6 +77,8 @@ def extract_features(
       model: has a layer "avg_pool".
       dataset: batches of (images, labels).
       cache_key: identifies the data set and its preprocessing.
+      names: of labels or numbers, how many, whose labels are float32
+        [N, names]; 0: a class each.
     """
     # Not "avg_pool", which a vision transformer lacks.
     pooled = model.get_layer("predictions").input
@@ -90,6 +95,8 @@ def extract_features(
         "features": cache_folder_lib.Column("float32", ("n", pooled.shape[-1])),
         "labels": cache_folder_lib.Column("int64", ("n",)),
     }
+    if names:
+        columns["labels"] = cache_folder_lib.Column("float32", ("n", names))
     cached = cache_folder_lib.load_arrays(path, columns)
     if cached:
         logging.info("Features from %s.", path)
@@ -107,7 +114,7 @@ def extract_features(
     features, labels = map(np.concatenate, zip(*pairs, strict=True))
     arrays = {
         "features": np.ascontiguousarray(features, "float32"),
-        "labels": labels.astype("int64"),
+        "labels": labels.astype(columns["labels"].dtype),
     }
     cache_folder_lib.save_arrays(path, arrays, DISK_LIMIT)
     return arrays["features"], arrays["labels"]
@@ -133,5 +140,6 @@ def _extract_split(classifier, split, part, cache_key):
     logging.info("Features of %d %s images.", part.size, split)
     dataset = inputs.make_eval_dataset(part, classifier)
     key = f"{cache_key}:{part.fingerprint}"
-    found = extract_features(classifier.model, dataset, key)
+    names = 0 if part.target == targets.CLASS else len(part.class_names)
+    found = extract_features(classifier.model, dataset, key, names)
     return Features(*found, part.read_weights())

@@ -70,6 +70,25 @@ def save(
     diagnostics.save_pictures(pictures, workdir / GALLERY, draw_maps, THUMBNAIL)
 
 
+def pick_worst(losses: np.ndarray) -> np.ndarray:
+    """Returns the places of the largest losses, of labels or numbers."""
+    return np.argsort(-losses, kind="stable")[:MOST_WRONG]
+
+
+def save_some(
+    examples: Any,
+    places: np.ndarray,
+    workdir: pathlib.Path,
+    decode: Callable[[Any], Any],
+) -> None:
+    """Saves images by their places, in rising order, without maps."""
+    rows = zip(places.tolist(), examples.pick(places), strict=True)
+    pictures = (
+        (_name(i), np.asarray(decode(image)), (0, 0)) for i, (image, _) in rows
+    )
+    diagnostics.save_pictures(pictures, workdir / GALLERY, None, THUMBNAIL)
+
+
 def find(workdir: pathlib.Path, place: int) -> list[pathlib.Path]:
     """Returns the files of an image: itself and, if there are any, its maps."""
     path = workdir / GALLERY / _name(place)

@@ -17,7 +17,8 @@ from efficientnet_tf.data import (
     sampling,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
-from transfer import class_weights, recipes
+from efficientnet_tf.utils import targets
+from transfer import class_weights, number_scale, recipes
 
 EVAL_BATCH_SIZE = 64
 # Times as many images in the largest class as in the smallest, from which on a
@@ -106,8 +107,15 @@ class Feed:
         return self._drawn.size
 
     @functools.cached_property
+    def scale(self) -> number_scale.Scale | None:
+        """Of numbers: what they are scaled by; None: there are none."""
+        return number_scale.find(self.examples)
+
+    @functools.cached_property
     def _weights(self):
         """What each image counts in the loss [N]; None: all count alike."""
+        if self.examples.target != targets.CLASS:
+            return self.examples.read_weights()
         # What is drawn equally often needs no more weight.
         weighing = class_weights.Weighing(
             self.examples.class_names, self.config.class_weight
@@ -135,8 +143,13 @@ class Feed:
         """
         classes = len(self.classifier.class_names)
         has_own = self.examples.read_weights() is not None
+        mix_all = mixing.mix
+        if has_own:
+            mix_all = functools.partial(
+                sampling.mix_weighted, target=self.examples.target
+            )
         mix = functools.partial(
-            sampling.mix_weighted if has_own else mixing.mix,
+            mix_all,
             classes=classes,
             mixup_alpha=self.config.mixup_alpha,
             mixup_weight=self.config.mixup_weight,
@@ -150,6 +163,14 @@ class Feed:
             start_step=start_step,
             batch_transform=mix,
         )
+        if self.scale is not None:
+            scale = self.scale
+            # Mixtures are as they would be of scaled numbers.
+            dataset = dataset.map(
+                lambda images, labels, *rest: (
+                    (images, scale.apply(labels), *rest)
+                )
+            )
         if has_own or self._weights is None:
             return dataset
         # Records cannot have a weight each, but all of a class weigh the same.

@@ -1,10 +1,12 @@
 """The initial head: noise, zeros, or a logistic regression."""
 
+import contextlib
 import dataclasses
 import pathlib
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -33,7 +35,7 @@ ENOUGH_TO_CHOOSE = 150
 FOLDS = 5
 # With more images than this `FOLDS` sweeps take minutes.
 MOST_TO_CROSS_VALIDATE = 2_000
-# Of the largest deviation of a feature; see `_standardize`.
+# Of the largest deviation of a feature; see `standardize`.
 LEAST_DEVIATION = 0.1
 
 Features = frozen_features.Features
@@ -180,7 +182,7 @@ def fit_classifier(
       (kernel [C, classes], bias [classes]) of a softmax layer.
     """
     examples = _weigh(Features(*examples), weighing)
-    scaler, examples = _standardize(examples)
+    scaler, examples = standardize(examples)
     solver = _make_solver().set_params(C=strength)
     return _as_dense(_fit(solver, examples), scaler, classes)
 
@@ -195,7 +197,7 @@ class _Division:
     def __init__(self, fitted, scored, places, weighing):
         self.size, self.places = len(fitted.labels), places
         self._last = None
-        scaler, self._fitted = _standardize(_weigh(fitted, weighing))
+        scaler, self._fitted = standardize(_weigh(fitted, weighing))
         self._features = scaler.transform(scored.features)
         self.labels = scored.labels
         self._solver = _make_solver()
@@ -308,13 +310,9 @@ def _make_solver():
 
 
 def _fit(solver, examples):
-    import threadpoolctl
     from sklearn import exceptions
 
-    # Beside other jobs, threads that wait for each other took 22 s of processor
-    # time where one takes 0.7.
-    one_thread = threadpoolctl.threadpool_limits(1)
-    with one_thread, warnings.catch_warnings():
+    with one_thread(), warnings.catch_warnings():
         # Stopped early it is a little more regular, and scored as it is.
         warnings.simplefilter("ignore", exceptions.ConvergenceWarning)
         return solver.fit(*examples)
@@ -340,7 +338,18 @@ def _widen(sweep):
     return [low / 10, low / 3, *sorted(sweep), high * 3, high * 10]
 
 
-def _standardize(examples):
+def one_thread() -> contextlib.AbstractContextManager:
+    """Returns what lets scikit-learn compute on one thread.
+
+    Beside other jobs, threads that wait for each other took 22 s of processor
+    time where one takes 0.7.
+    """
+    import threadpoolctl
+
+    return threadpoolctl.threadpool_limits(1)
+
+
+def standardize(examples: Features) -> tuple[Any, Features]:
     """Returns a scaler to mean 0 and deviation 1, and the scaled examples.
 
     The penalty then acts on all features alike, so one sweep suits all networks

@@ -49,13 +49,7 @@ def find(
             task, model, origin, config, examples, pathlib.Path(folder)
         )
         classifier = fitting.build(setup)
-        linear_head.initialize_head(
-            classifier,
-            examples,
-            config,
-            fitting.cache_key(setup),
-            setup.workdir,
-        )
+        fitting.initialize_head(setup, classifier)
     feed = inputs.Feed(examples["train"], classifier, config, flip=task.flip)
     batch_size = min(config.batch_size, feed.size)
     state = fitting.compile_network(
@@ -63,6 +57,7 @@ def find(
         config,
         feed.size / batch_size,
         optimizers.from_rate(config, 1e-7),
+        target=setup.target,
     )
     state.fit(
         feed.make_dataset(batch_size),

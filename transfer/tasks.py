@@ -4,10 +4,17 @@ import dataclasses
 import os
 import pathlib
 import typing
+from collections.abc import Sequence
 
 import numpy as np
 
-from efficientnet_tf.utils import configs, data_names, extras, folder_options
+from efficientnet_tf.utils import (
+    configs,
+    data_names,
+    extras,
+    folder_options,
+    targets,
+)
 from transfer import published as published_lib
 
 if typing.TYPE_CHECKING:
@@ -138,6 +145,7 @@ def load_examples(
     task: Task,
     data_dir: str | None = None,
     options: folder_options.Options = folder_options.DEFAULT,
+    kinds: Sequence[str] = (targets.CLASS,),
 ) -> dict[str, "examples_lib.Examples"]:
     """Returns {split: its examples} of train, validation and test.
 
@@ -145,6 +153,7 @@ def load_examples(
       task: a row.
       data_dir: where TFDS keeps its sets; None: its default.
       options: of images that are divided here.
+      kinds: what images may have, some of `targets.KINDS`.
 
     Raises:
       FileNotFoundError: the folder of the data does not exist.
@@ -163,7 +172,9 @@ def load_examples(
                 f"{name} has ImageNet's layout, without test images; use "
                 "`efficientnet train`."
             )
-        loaded = sources.load_splits(name, SPLITS, data_dir, options)
+        loaded = sources.load_splits(
+            name, SPLITS, data_dir, options, kinds
+        )
     else:
         loaded = {
             split: tfds.load(task.dataset, getattr(task, split), data_dir)
@@ -206,14 +217,17 @@ def list_class_names(
 
 
 def warn_of_changes(
-    task: Task, data_dir: str | None, workdir: str | os.PathLike
+    task: Task,
+    data_dir: str | None,
+    workdir: str | os.PathLike,
+    options: folder_options.Options = folder_options.DEFAULT,
 ) -> None:
     """Says what changed in a task's files since a finished run."""
     from efficientnet_tf.data import sources
 
     if reads_files(task, data_dir):
         name = _name_files(task, data_dir)
-        sources.warn_of_changes(name, workdir, data_dir)
+        sources.warn_of_changes(name, workdir, data_dir, options)
 
 
 def _name_files(task, data_dir):

@@ -316,7 +316,7 @@ def _measure(setup, config) -> Pace:
         feed = inputs.Feed(examples, classifier, config, flip=setup.task.flip)
         size = min(config.batch_size, feed.size)
         state = fitting.compile_network(
-            classifier.model, config, feed.size / size
+            classifier.model, config, feed.size / size, target=setup.target
         )
         network: Any = state.network
         training = _time_batches(

@@ -12,7 +12,13 @@ import typing
 from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import configs, data_names, durations, run_folder
+from efficientnet_tf.utils import (
+    configs,
+    data_names,
+    durations,
+    run_folder,
+    targets,
+)
 from efficientnet_tf.weights import catalog
 
 TASK = flags.DEFINE_string(
@@ -40,6 +46,8 @@ CLASS_WEIGHT = flags.DEFINE_string(
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
 SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
+LABELS = flags.DEFINE_list("labels", None, shared.LABELS_HELP)
+TARGETS = flags.DEFINE_list("targets", None, shared.TARGETS_HELP)
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints, logs, model and results."
 )
@@ -53,7 +61,11 @@ INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["task", "workdir"])
 
 # What people call the metrics of `transfer.tasks`.
-METRICS = {"top1": "top-1 accuracy", "mean_per_class": "mean per class"}
+METRICS = {
+    "top1": "top-1 accuracy",
+    "mean_per_class": "mean per class",
+    **targets.METRIC_NAMES,
+}
 
 
 def main(_: list[str]) -> None:
@@ -65,6 +77,8 @@ def main(_: list[str]) -> None:
         GROUP_BY.value,
         SKIP_BAD.value,
         divides=task.divides,
+        labels=LABELS.value,
+        targets=TARGETS.value,
     )
     weights = catalog.parse(WEIGHTS.value)
     reading = {
@@ -159,7 +173,6 @@ def _write_report(workdir):
 
 def _print_summary(row, report):
     from transfer import diagnostics
-    from transfer.report import results
 
     counts = diagnostics.confusion([row])
     summary.print_run(
@@ -168,14 +181,8 @@ def _print_summary(row, report):
         {
             "weights": row["weights"] or "random",
             "recipe": row["recipe"],
-            METRICS.get(row["metric"], row["metric"]): (
-                summary.accuracy_text(
-                    row["score"],
-                    results.find_interval([row], row["score"]),
-                    row["test_images"],
-                    row["evaluated_on"],
-                )
-            ),
+            METRICS.get(row["metric"], row["metric"]): _score_text(row),
+            **_target_facts(row),
             "near-duplicates": _duplicates_text(row),
             **_class_facts(row, counts),
             **_start_facts(row),
@@ -193,6 +200,34 @@ def _print_summary(row, report):
             f"--output={WORKDIR.value}/saved_model",
         ],
     )
+
+
+def _score_text(row):
+    from transfer.report import results
+
+    interval = results.find_interval([row], row["score"])
+    images = row["test_images"], row["evaluated_on"]
+    if row["metric"] == "r2":  # No share of anything.
+        return summary.number_text(row["score"], interval, *images)
+    return summary.accuracy_text(row["score"], interval, *images)
+
+
+def _target_facts(row):
+    """Returns what is told of labels or numbers besides the score."""
+    if row["metric"] == "map":
+        return {
+            "mean F1": summary.percent_text(row["mean_f1"]),
+            "thresholds": row.get("thresholds_by"),
+        }
+    if row["metric"] == "r2":
+        each = row["numbers"]
+        return {
+            f"{name}": f"off by {mae:.4g} on average (MAE), RMSE {rmse:.4g}"
+            for name, mae, rmse in zip(
+                row["class_names"], each["mae"], each["rmse"], strict=True
+            )
+        }
+    return {}
 
 
 def _duplicates_text(row):

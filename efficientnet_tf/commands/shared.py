@@ -44,6 +44,10 @@ GROUP_BY_HELP = (
     "expression on the path below PATH (its first group), or a .csv file of "
     "path and group."
 )
+LABELS_HELP = (
+    "Of csv:FILE: columns of 0 and 1, one for each of several labels an image."
+)
+TARGETS_HELP = "Of csv:FILE: columns of numbers to predict."
 CLASS_WEIGHT_HELP = (
     "What images count in the loss: auto (each class alike), none, or "
     "NAME=WEIGHT,...; short for --set=class_weight=..."
@@ -145,19 +149,31 @@ def check_dataset(name: str) -> None:
 
 
 def make_folder_options(
-    group_by: str | None, skip_bad: bool, *, divides: bool
+    group_by: str | None,
+    skip_bad: bool,
+    *,
+    divides: bool,
+    labels: Sequence[str] | None = None,
+    targets: Sequence[str] | None = None,
 ) -> folder_options.Options:
-    """Returns how images are divided, by --group_by and --skip_bad.
+    """Returns how images are read, by the flags of these names.
 
     Args:
       group_by: the flag.
       skip_bad: the flag.
       divides: whether the data set is one that is divided here.
+      labels: the flag, if the command has it.
+      targets: the flag, if the command has it.
 
     Raises:
       ValueError: a bad expression, or a data set that has its own splits.
     """
-    options = folder_options.Options(group_by, skip_bad)
+    options = folder_options.Options(
+        group_by,
+        skip_bad,
+        labels=tuple(labels or ()),
+        targets=tuple(targets or ()),
+    )
     if not divides and (group_by or skip_bad):
         flag = "group_by" if group_by else "skip_bad"
         raise ValueError(f"--{flag} is for {data_names.FORMS}.")

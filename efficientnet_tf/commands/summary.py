@@ -96,6 +96,20 @@ def accuracy_text(
     return f"{text} on {words.count(images, f'{split} image')}"
 
 
+def number_text(
+    value: float,
+    interval: tuple[float, float] | None,
+    images: int,
+    split: str = "test",
+) -> str:
+    """Returns "0.931 (95 % interval 0.900 to 0.953) on 360 test images"."""
+    text = f"{value:.3f}"
+    if interval is not None:
+        low, high = interval
+        text += f" (95 % interval {low:.3f} to {high:.3f})"
+    return f"{text} on {words.count(images, f'{split} image')}"
+
+
 def class_facts(
     confusion: "np.ndarray", class_names: Sequence[str]
 ) -> dict[str, str | None]:

@@ -9,10 +9,12 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.data import decoding, examples as examples_lib
-from efficientnet_tf.utils import figures, files, messages
+from efficientnet_tf.utils import figures, files, messages, targets
 
 # More classes than this have no image.
 MOST_IMAGES = 100
+# Where there are no classes.
+SOME_IMAGES = 8
 
 
 def save(
@@ -22,6 +24,8 @@ def save(
 ) -> None:
     """Writes the first image of each class as a PNG file named by class.
 
+    Of labels, the first of each label; of numbers, a few from all over.
+
     Unreadable images end it with a warning: a run that has come this far does
     not fail by them.
 
@@ -30,11 +34,11 @@ def save(
       folder: where to.
       deep_pixels: the network's, see `decoding.decode`.
     """
-    _, first = np.unique(examples.read_labels(), return_index=True)
-    dataset = examples.pick(first[:MOST_IMAGES])
+    named = _pick(examples)
+    places = sorted(named)
     try:
-        for i, (image, label) in enumerate(dataset):
-            name = re.sub(r"[^\w-]+", "_", examples.class_names[int(label)])
+        for i, (image, _) in enumerate(examples.pick(np.array(places))):
+            name = re.sub(r"[^\w-]+", "_", named[places[i]])
             pixels = decoding.decode(image, deep_pixels).numpy()
             name = files.shorten_name(f"{i}_{name}")
             figures.write_png(pathlib.Path(folder) / f"{name}.png", pixels)
@@ -43,3 +47,21 @@ def save(
             "Not all example images are written: %s",
             messages.without_graph(error.message),
         )
+
+
+def _pick(examples):
+    """Returns {place: a name} of the images to write."""
+    labels, names = examples.read_labels(), examples.class_names
+    if examples.target == targets.NUMBERS:
+        places = np.linspace(0, len(labels) - 1, SOME_IMAGES).astype(int)
+        return {int(place): "image" for place in places}
+    if examples.target == targets.LABELS:
+        first = [(c.argmax(), n) for c, n in zip(labels.T, names, strict=True)]
+        chosen = [(place, n) for place, n in first if labels[place].any()]
+    else:
+        values, first = np.unique(labels, return_index=True)
+        chosen = [
+            (place, names[value])
+            for place, value in zip(first, values, strict=True)
+        ]
+    return {int(place): name for place, name in chosen[:MOST_IMAGES]}

@@ -8,12 +8,15 @@ import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import examples as examples_lib, mixing
+from efficientnet_tf.utils import targets
 
 
 def attach_weights(
     examples: examples_lib.Examples, weights: np.ndarray
 ) -> examples_lib.Examples:
     """Returns examples with labels float32 [2]: the class, then the weight.
+
+    Of labels or numbers, their vector, then the weight.
 
     Args:
       examples: of an `Indexed` source.
@@ -24,7 +27,8 @@ def attach_weights(
 
     def read_weighted(*row):
         image, label = read(*row[:-1])
-        return image, tf.stack([tf.cast(label, "float32"), row[-1]])
+        label = tf.reshape(tf.cast(label, "float32"), [-1])
+        return image, tf.concat([label, row[-1][None]], axis=0)
 
     columns = (*source.columns, tf.constant(weights, "float32"))
     source = dataclasses.replace(source, columns=columns, read=read_weighted)
@@ -37,26 +41,30 @@ def mix_weighted(
     seed: Sequence[int] | tf.Tensor,
     *,
     classes: int,
+    target: str = targets.CLASS,
     **settings: Any,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Mixes a batch of `attach_weights`; a mixed image weighs as its parts do.
 
     Args:
       images: floating point [N, H, W, C].
-      labels: float32 [N, 2].
+      labels: float32 [N, 2], or [N, classes + 1].
       seed: two integers.
-      classes: number of classes.
+      classes: number of classes, labels or numbers.
+      target: one of `targets.KINDS`.
       **settings: of `mixing.mix`.
 
     Returns:
       Images, one-hot labels [N, classes] and weights [N].
     """
-    one_hot = tf.one_hot(tf.cast(labels[:, 0], "int64"), classes)
-    targets = tf.concat([one_hot, labels[:, 1:]], axis=1)
-    images, targets = mixing.mix(
-        images, targets, seed, classes=classes, **settings
+    vectors = labels
+    if target == targets.CLASS:
+        one_hot = tf.one_hot(tf.cast(labels[:, 0], "int64"), classes)
+        vectors = tf.concat([one_hot, labels[:, 1:]], axis=1)
+    images, vectors = mixing.mix(
+        images, vectors, seed, classes=classes, **settings
     )
-    return images, targets[:, :classes], targets[:, classes]
+    return images, vectors[:, :classes], vectors[:, classes]
 
 
 def balance(

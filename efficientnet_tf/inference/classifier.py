@@ -24,6 +24,7 @@ from efficientnet_tf.utils import (
     documents,
     files,
     run_folder,
+    targets,
     untrusted,
 )
 from efficientnet_tf.weights import catalog, former_names, loading
@@ -48,9 +49,19 @@ class Settings:
     deep_pixels: Annotated[str, configs.OneOf(*policies.DEEP_PIXELS)] = "used"
     # By which the head's weights have been divided, see `transfer.held_out`.
     temperature: Annotated[float, configs.Above(0)] = 1.0
+    # What the network answers with: see `targets`. Of labels and numbers,
+    # `class_names` are their names.
+    target: Annotated[str, configs.OneOf(*targets.KINDS)] = targets.CLASS
+    # Of labels: from which probability on an image has each; none: 0.5.
+    thresholds: Annotated[tuple[float, ...], configs.Fraction()] = ()
 
     def __post_init__(self):
         configs.check(self)
+        if len(self.thresholds) not in (0, len(self.class_names)):
+            raise ValueError(
+                f"thresholds={list(self.thresholds)} must have one for each of "
+                f"the {len(self.class_names)} class_names."
+            )
         if not self.class_names:
             raise ValueError("class_names=[] must name at least one class.")
 
@@ -78,6 +89,8 @@ class Classifier:
     # By which the head's weights have been divided, so that probabilities mean
     # what they say; nothing is left to do with it.
     temperature: float = 1.0
+    target: str = targets.CLASS  # See `Settings`.
+    thresholds: tuple[float, ...] = ()
 
     @property
     def settings(self) -> Settings:

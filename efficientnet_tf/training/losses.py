@@ -63,6 +63,32 @@ def l2_penalty(variables: Iterable[keras.Variable], weight_decay: float) -> Any:
     return 0.5 * weight_decay * ops.sum(ops.stack(squares))
 
 
+class AsymmetricLoss(keras.losses.Loss):
+    """The asymmetric loss of several labels an image, the mean over labels.
+
+    Ridnik et al., 2021, https://arxiv.org/abs/2009.14119, equations 4 to 7, by
+    the defaults of its code: easy negatives count less than easy positives, and
+    those below `shift` not at all. Targets may be mixtures, in [0, 1].
+    """
+
+    positive, negative, shift = 1.0, 4.0, 0.05
+
+    def call(self, y_true, y_pred):
+        ops = keras.ops
+        y_true = ops.cast(y_true, "float32")
+        y_pred = ops.cast(y_pred, "float32")
+        least = keras.backend.epsilon()
+        no = ops.minimum(1 - y_pred + self.shift, 1.0)
+        found = y_true * ops.log(ops.maximum(y_pred, least))
+        left = (1 - y_true) * ops.log(ops.maximum(no, least))
+        # As in its code, constants for the gradient would be wrong: the focus
+        # is part of the loss.
+        right = y_pred * y_true + no * (1 - y_true)
+        focus = self.positive * y_true + self.negative * (1 - y_true)
+        weight = ops.power(ops.maximum(1 - right, 0.0), focus)
+        return -ops.mean(weight * (found + left), axis=-1)
+
+
 class _Divergence(keras.losses.Loss):
     """KL divergence of log-probabilities; Keras's own clips at 1e-7."""
 

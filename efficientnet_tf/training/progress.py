@@ -18,6 +18,12 @@ SHOWN = {
     "top1": "top-1 {:.4f}",
     "val_top1": "validation {:.4f}",
     "val_ema_top1": "of averages {:.4f}",
+    "map": "mAP {:.4f}",
+    "val_map": "validation {:.4f}",
+    "val_ema_map": "of averages {:.4f}",
+    "r2": "R² {:.4f}",
+    "val_r2": "validation {:.4f}",
+    "val_ema_r2": "of averages {:.4f}",
     "images_per_second": "{:,.0f} images/s",
     "learning_rate": "learning rate {:.3g}",
 }

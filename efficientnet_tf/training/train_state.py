@@ -73,6 +73,7 @@ def create(
     label_smoothing: float,
     metrics: Sequence[keras.metrics.Metric],
     jit_compile: bool | str,
+    loss: keras.losses.Loss | None = None,
     steps_per_execution: int = 1,
     **options: Any,
 ) -> TrainState:
@@ -85,6 +86,7 @@ def create(
       optimizer: without gradient accumulation, see `trainer.Trainer`.
       ema_decay: of the average of weights and batch-norm statistics; 0: none.
       label_smoothing: of the cross-entropy.
+      loss: in place of the cross-entropy; a mean over sample weights.
       metrics: weighted by the sample weights, if there are any.
       jit_compile: see `distribution.use_xla`.
       steps_per_execution: as for `keras.Model.compile`.
@@ -100,13 +102,15 @@ def create(
         ema=average,
         **options,
     )
-    trained.compile(
-        optimizer,
-        keras.losses.CategoricalCrossentropy(
+    if loss is None:
+        loss = keras.losses.CategoricalCrossentropy(
             label_smoothing=label_smoothing,
             # The padding of an evaluation's last batch has weight 0.
             reduction="mean_with_sample_weight",
-        ),
+        )
+    trained.compile(
+        optimizer,
+        loss,
         weighted_metrics=metrics,
         jit_compile=jit_compile,
         steps_per_execution=steps_per_execution,

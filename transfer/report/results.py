@@ -296,6 +296,9 @@ def find_interval(
     seeds saw the same test images.
     """
     images = runs[0].get("test_images")
+    interval = runs[0].get("interval")  # Of labels or numbers.
+    if interval and len(runs) == 1:
+        return interval[0], interval[1]
     if runs[0]["metric"] == "top1" and images:
         return intervals.wilson(mean, images)
     counts = diagnostics.confusion(runs)

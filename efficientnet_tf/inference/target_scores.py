@@ -1,0 +1,245 @@
+"""Scores of labels and of numbers, with intervals over draws of images."""
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from efficientnet_tf.data import resumable
+from efficientnet_tf.utils import targets
+
+DRAWS = 1_000
+_FEWEST_DRAWS = 200
+# Images times labels times draws: a few seconds.
+_MOST_DRAWN = 200_000_000
+_AT_ONCE = 20_000_000  # Numbers in memory.
+_TAIL = 0.025
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What images have, and what a network said of them, both [N, names].
+
+    Labels are 0 or 1, their answers probabilities; numbers are as they are.
+    """
+
+    truth: np.ndarray
+    found: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """The number of images."""
+        return len(self.truth)
+
+
+def predict(
+    model: keras.Model,
+    dataset: Iterable[tuple[Any, Any]],
+    progress: Callable[[int], object] | None = None,
+) -> Answers:
+    """Returns a network's answers for (images, vectors of labels) in batches.
+
+    Raises:
+      ValueError: the data set is empty, or has other outputs than the network.
+      FloatingPointError: the outputs are not finite.
+      RuntimeError: an image cannot be read.
+    """
+    truth, found = [], []
+    with resumable.explained():
+        for images, labels in dataset:
+            scores = np.asarray(model.predict_on_batch(np.asarray(images)))
+            if not np.isfinite(scores).all():
+                raise FloatingPointError("The model's outputs are not finite.")
+            if scores.shape[1:] != labels.shape[1:]:
+                raise ValueError(
+                    f"The model has {scores.shape[1]} outputs, but the images "
+                    f"have {labels.shape[1]} labels or numbers."
+                )
+            truth.append(np.asarray(labels, "float32"))
+            found.append(np.asarray(scores, "float32"))
+            if progress is not None:
+                progress(len(truth[-1]))
+    if not truth:
+        raise ValueError("The data set to evaluate on is empty.")
+    return Answers(np.concatenate(truth), np.concatenate(found))
+
+
+def score(
+    answers: Answers, kind: str, thresholds: Sequence[float] = ()
+) -> dict[str, Any]:
+    """Returns the fields of a row of results; None stands for undefined.
+
+    Of labels "map", the mean of "average_precision" over labels that some
+    image has, with its "interval"; and "f1" of each label and "mean_f1", at
+    the thresholds. Of numbers "r2", "mae" and "rmse", means over the numbers;
+    "numbers", the same of each; and the "interval" of r2. Units are the
+    numbers' own.
+
+    Args:
+      answers: what was predicted of which images.
+      kind: `targets.LABELS` or `targets.NUMBERS`.
+      thresholds: of the labels; none: 0.5.
+    """
+    if kind == targets.LABELS:
+        return _score_labels(answers, thresholds)
+    return _score_numbers(answers)
+
+
+def average_precision(
+    truth: np.ndarray, found: np.ndarray, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns the average precision of one label; NaN: no image has it.
+
+    As scikit-learn's `average_precision_score`: the sum over thresholds of the
+    precision times what the recall grows by, without interpolation.
+
+    Args:
+      truth: 0 or 1, [N].
+      found: scores [N], of any scale.
+      weights: what each image counts, [draws, N]; None: alike, a scalar.
+    """
+    order = np.argsort(-found, kind="stable")
+    truth, found = truth[order], found[order]
+    weights = np.ones(len(truth)) if weights is None else weights[..., order]
+    hits = np.cumsum(weights * truth, axis=-1)
+    taken = np.cumsum(weights, axis=-1)
+    # Images of equal scores are above a threshold together, or below.
+    ends = np.flatnonzero(np.append(np.diff(found) != 0, True))
+    hits, taken = hits[..., ends], taken[..., ends]
+    gained = np.diff(hits, axis=-1, prepend=0)
+    total = hits[..., -1]
+    sums = (gained * hits / np.maximum(taken, 1e-12)).sum(axis=-1)
+    return np.where(total > 0, sums / np.maximum(total, 1e-12), np.nan)
+
+
+def f1(truth: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Returns F1 of each label [names]; NaN: neither there nor predicted."""
+    hits = (truth * chosen).sum(axis=0)
+    both = truth.sum(axis=0) + chosen.sum(axis=0)
+    return np.where(both > 0, 2 * hits / np.maximum(both, 1), np.nan)
+
+
+def choose_thresholds(answers: Answers) -> tuple[float, ...]:
+    """Returns the threshold of the best F1 of each label.
+
+    In the middle between two images' probabilities; 0.5 for a label that no
+    image, or every one, has.
+    """
+    return tuple(
+        _choose_threshold(truth, found)
+        for truth, found in zip(answers.truth.T, answers.found.T, strict=True)
+    )
+
+
+def _choose_threshold(truth, found):
+    if not truth.any() or truth.all():
+        return targets.THRESHOLD
+    order = np.argsort(-found, kind="stable")
+    truth, found = truth[order], found[order].astype("float64")
+    ends = np.flatnonzero(np.append(np.diff(found) != 0, True))
+    values = 2 * np.cumsum(truth)[ends] / (ends + 1 + truth.sum())
+    best = int(values.argmax())
+    if best + 1 == len(ends):
+        return float(found[-1]) / 2
+    return float(found[ends[best]] + found[ends[best] + 1]) / 2
+
+
+def _score_labels(answers, thresholds):
+    truth, found = answers.truth, answers.found
+    limits = np.array(thresholds or [targets.THRESHOLD] * truth.shape[1])
+    precision = np.array(
+        [average_precision(*pair) for pair in zip(truth.T, found.T, strict=True)]
+    )
+    each = f1(truth, found >= limits)
+    return {
+        "map": _mean(precision),
+        "interval": _draw_labels(truth, found),
+        "average_precision": _to_list(precision),
+        "f1": _to_list(each),
+        "mean_f1": _mean(each),
+        "equal_sets": float(((found >= limits) == truth).all(axis=1).mean()),
+    }
+
+
+def _score_numbers(answers):
+    r2, mae, rmse = _measure(answers.truth, answers.found)
+    return {
+        "r2": _mean(r2),
+        "mae": float(mae.mean()),
+        "rmse": float(rmse.mean()),
+        "interval": _draw_numbers(answers.truth, answers.found),
+        "numbers": {
+            "r2": _to_list(r2),
+            "mae": _to_list(mae),
+            "rmse": _to_list(rmse),
+        },
+    }
+
+
+def _measure(truth, found):
+    """Returns R², mean absolute error and root of the squared, [names]."""
+    truth, found = truth.astype("float64"), found.astype("float64")
+    errors = found - truth
+    spread = ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
+    left = (errors**2).sum(axis=0)
+    r2 = np.where(spread > 0, 1 - left / np.maximum(spread, 1e-300), np.nan)
+    return r2, np.abs(errors).mean(axis=0), np.sqrt(left / len(truth))
+
+
+def _draw_labels(truth, found):
+    images, names = truth.shape
+    draws = int(np.clip(_MOST_DRAWN // (images * names), _FEWEST_DRAWS, DRAWS))
+    means = []
+    for counts in _draw_counts(images, draws):
+        rows = [
+            average_precision(t, f, counts)
+            for t, f in zip(truth.T, found.T, strict=True)
+            if t.any()
+        ]
+        if rows:
+            means.append(np.nanmean(rows, axis=0))
+    return _to_interval(np.concatenate(means)) if means else None
+
+
+def _draw_numbers(truth, found):
+    truth, found = truth.astype("float64"), found.astype("float64")
+    means = []
+    for counts in _draw_counts(len(truth), DRAWS):
+        mean = counts @ truth / len(truth)
+        spread = counts @ truth**2 - len(truth) * mean**2
+        left = counts @ (found - truth) ** 2
+        # Of a draw of one image over and over there is no spread.
+        some = spread > 1e-9 * np.maximum(mean**2, 1e-300) * len(truth)
+        r2 = np.where(some, 1 - left / np.where(some, spread, 1), np.nan)
+        means.append(np.nanmean(r2[some.any(axis=1)], axis=1))
+    return _to_interval(np.concatenate(means))
+
+
+def _draw_counts(images, draws):
+    """Yields how often each image is drawn, [some draws, N]."""
+    random = np.random.default_rng(0)
+    step = max(1, _AT_ONCE // images)
+    for begin in range(0, draws, step):
+        yield random.multinomial(
+            images, np.full(images, 1 / images), min(step, draws - begin)
+        ).astype("float64")
+
+
+def _to_interval(means):
+    means = means[np.isfinite(means)]
+    if not len(means):
+        return None
+    return [float(v) for v in np.quantile(means, [_TAIL, 1 - _TAIL])]
+
+
+def _mean(values):
+    known = [float(v) for v in values if np.isfinite(v)]
+    return statistics.fmean(known) if known else None
+
+
+def _to_list(values):
+    """Returns numbers as JSON has them; None for NaN."""
+    return [float(v) if np.isfinite(v) else None for v in values]
