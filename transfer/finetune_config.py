@@ -77,9 +77,9 @@ class FinetuneConfig:
     # "standard": cross-entropy; of several labels an image, binary
     # cross-entropy, or "asymmetric" (Ridnik et al., 2021); of numbers, Huber's
     # loss, or the "squared" error.
-    loss: Annotated[
-        str, configs.OneOf("standard", "asymmetric", "squared")
-    ] = "standard"
+    loss: Annotated[str, configs.OneOf("standard", "asymmetric", "squared")] = (
+        "standard"
+    )
     label_smoothing: Annotated[float, configs.Fraction()] = 0.1
     # Averages weights and batch-norm statistics; 0: none.
     ema_decay: Annotated[float, configs.Fraction()] = 0.0

@@ -432,9 +432,7 @@ def _validation_set(feed, examples):
     dataset = inputs.make_eval_dataset(examples, classifier)
     if examples.target != targets.CLASS:
         scale = feed.scale or number_scale.NONE
-        return dataset.map(
-            lambda images, labels: (images, scale.apply(labels))
-        )
+        return dataset.map(lambda images, labels: (images, scale.apply(labels)))
     classes = len(classifier.class_names)
     return dataset.map(
         lambda images, labels: (images, tf.one_hot(labels, classes))

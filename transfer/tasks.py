@@ -172,9 +172,7 @@ def load_examples(
                 f"{name} has ImageNet's layout, without test images; use "
                 "`efficientnet train`."
             )
-        loaded = sources.load_splits(
-            name, SPLITS, data_dir, options, kinds
-        )
+        loaded = sources.load_splits(name, SPLITS, data_dir, options, kinds)
     else:
         loaded = {
             split: tfds.load(task.dataset, getattr(task, split), data_dir)

@@ -14,7 +14,7 @@ from efficientnet_tf.commands import (
     trained_on,
 )
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import data_names, run_folder, words
+from efficientnet_tf.utils import data_names, run_folder, targets, words
 
 CLASSIFIER = classifier_flags.ClassifierFlags()
 DATASET = flags.DEFINE_string(
@@ -52,6 +52,9 @@ def main(_: list[str]) -> None:
     )
     shared.check_dataset(name)
     classifier = CLASSIFIER.load(RESOLUTION.value)
+    if classifier.target != targets.CLASS:
+        _evaluate_targets(classifier, name, folder)
+        return
     scores, classes, seen = _evaluate(classifier, name, folder)
     facts = summary.class_facts(scores.confusion, classifier.class_names)
     _print_summary(name, scores, classes, facts, seen)
@@ -68,6 +71,62 @@ def main(_: list[str]) -> None:
             "images": scores.images,
             "trained_on": seen,
         }
+    )
+
+
+def _evaluate_targets(classifier, name, folder):
+    """Scores labels or numbers, and prints the scores."""
+    import tqdm
+
+    from efficientnet_tf.data import datasets, sources
+    from efficientnet_tf.inference import target_scores
+
+    folder = sources.suit(name, folder, classifier.outputs)
+    examples = sources.load(
+        name, SPLIT.value, DATA_DIR.value, folder, (classifier.target,)
+    )
+    places = target_scores.place(
+        classifier.class_names, examples.class_names, classifier.target
+    )
+    seen = None
+    if CLASSIFIER.run:
+        seen = trained_on.warn(CLASSIFIER.run, name, examples, DATA_DIR.value)
+    dataset = datasets.make_eval_dataset(
+        examples, classifier.preprocess, batch_size=BATCH_SIZE.value
+    )
+    with tqdm.tqdm(
+        desc="Evaluating", total=examples.size, unit="image", disable=None
+    ) as bar:
+        answers = target_scores.predict(
+            classifier.model, dataset, bar.update, places
+        )
+    row = {
+        "model": CLASSIFIER.name,
+        "dataset": name,
+        "split": SPLIT.value,
+        "images": answers.size,
+        "class_names": list(classifier.class_names),
+        "trained_on": seen,
+        **target_scores.score(
+            answers, classifier.target, classifier.thresholds
+        ),
+    }
+    summary.print_summary(
+        f"Evaluated {CLASSIFIER.name} on "
+        f"{words.count(answers.size, 'image')} of {name}, {SPLIT.value}.",
+        {
+            **summary.target_facts(row, classifier.target),
+            "caution": _caution(seen),
+        },
+    )
+    program.print_result(program.keep_scalars(row))
+
+
+def _caution(seen):
+    if not seen:
+        return None
+    return (
+        f"{seen:,} of the images were trained on; they cannot measure accuracy"
     )
 
 
@@ -124,12 +183,7 @@ def _print_summary(name, scores, classes, facts, seen):
             **facts,
             "top-1 among these": among,
             "classes": classes.note or None,
-            "caution": (
-                f"{seen:,} of the images were trained on; they cannot "
-                "measure accuracy"
-                if seen
-                else None
-            ),
+            "caution": _caution(seen),
         },
     )
 

@@ -26,7 +26,7 @@ from efficientnet_tf.deploy import (
     int8 as int8_lib,
     plan as plan_lib,
 )
-from efficientnet_tf.utils import run_folder, tables, words
+from efficientnet_tf.utils import run_folder, tables, targets, words
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.commands import held_out
@@ -87,7 +87,7 @@ ACTIVATION_MAP = flags.DEFINE_bool(
 MAX_LOSS = flags.DEFINE_float(
     "max_loss",
     plan_lib.MAX_LOSS,
-    "Points of top-1 that a file may lose.",
+    "Points of top-1, of mean average precision or of R² that a file may lose.",
     0.0,
     100.0,
 )
@@ -135,7 +135,7 @@ def _export(classifier, plan, int8, calibrates):
 
     from efficientnet_tf.deploy import calibration, export, scorecard
 
-    found = _find_images()
+    found = _find_images(classifier.outputs)
     held, images, total = None, (), None
     facts = {"network": CLASSIFIER.name}
     if _is_quantized():
@@ -180,7 +180,7 @@ def _export(classifier, plan, int8, calibrates):
         )
 
 
-def _find_images() -> "held_out.Images | None":
+def _find_images(outputs) -> "held_out.Images | None":
     from efficientnet_tf.commands import held_out
 
     if not _knows_images():
@@ -191,6 +191,7 @@ def _find_images() -> "held_out.Images | None":
             SPLIT.value,
             CALIBRATION_SPLIT.value,
             DATA_DIR.value,
+            outputs,
             CLASSIFIER.workdir,
         )
     return held_out.of_run(CLASSIFIER.workdir, DATA_DIR.value)
@@ -226,9 +227,10 @@ def _knows_images():
 def _print_summary(plan, classifier, rows):
     from efficientnet_tf.deploy import scorecard
 
+    metric = targets.METRICS.get(classifier.target, "top1")
+    header = scorecard.make_header(rows)
     print(
-        tables.to_text(scorecard.HEADER, scorecard.to_lines(rows), left=(0,)),
-        flush=True,
+        tables.to_text(header, scorecard.to_lines(rows), left=(0,)), flush=True
     )
     files = [row for row in rows if row["file"] != scorecard.REFERENCE]
     summary.print_summary(
@@ -256,7 +258,7 @@ def _print_summary(plan, classifier, rows):
                 default=None,
             ),
             "images": rows[0].get("images"),
-            "top1": rows[0].get("top1"),
+            metric: rows[0].get(metric),
             "largest_loss": max(
                 (row["loss"] for row in files if "loss" in row), default=None
             ),

@@ -61,11 +61,7 @@ INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["task", "workdir"])
 
 # What people call the metrics of `transfer.tasks`.
-METRICS = {
-    "top1": "top-1 accuracy",
-    "mean_per_class": "mean per class",
-    **targets.METRIC_NAMES,
-}
+METRICS = {"top1": "top-1 accuracy", "mean_per_class": "mean per class"}
 
 
 def main(_: list[str]) -> None:
@@ -181,8 +177,7 @@ def _print_summary(row, report):
         {
             "weights": row["weights"] or "random",
             "recipe": row["recipe"],
-            METRICS.get(row["metric"], row["metric"]): _score_text(row),
-            **_target_facts(row),
+            **_score_facts(row),
             "near-duplicates": _duplicates_text(row),
             **_class_facts(row, counts),
             **_start_facts(row),
@@ -202,32 +197,23 @@ def _print_summary(row, report):
     )
 
 
-def _score_text(row):
+def _score_facts(row):
+    """Returns the score, and of labels or numbers what else tells of it."""
     from transfer.report import results
 
-    interval = results.find_interval([row], row["score"])
-    images = row["test_images"], row["evaluated_on"]
-    if row["metric"] == "r2":  # No share of anything.
-        return summary.number_text(row["score"], interval, *images)
-    return summary.accuracy_text(row["score"], interval, *images)
-
-
-def _target_facts(row):
-    """Returns what is told of labels or numbers besides the score."""
-    if row["metric"] == "map":
-        return {
-            "mean F1": summary.percent_text(row["mean_f1"]),
-            "thresholds": row.get("thresholds_by"),
-        }
-    if row["metric"] == "r2":
-        each = row["numbers"]
-        return {
-            f"{name}": f"off by {mae:.4g} on average (MAE), RMSE {rmse:.4g}"
-            for name, mae, rmse in zip(
-                row["class_names"], each["mae"], each["rmse"], strict=True
-            )
-        }
-    return {}
+    split = row["evaluated_on"]
+    if row["metric"] in targets.METRIC_NAMES:
+        facts = summary.target_facts(
+            {**row, "images": row["test_images"]}, row["target"], split
+        )
+        return {**facts, "thresholds": row.get("thresholds_by")}
+    text = summary.accuracy_text(
+        row["score"],
+        results.find_interval([row], row["score"]),
+        row["test_images"],
+        split,
+    )
+    return {METRICS.get(row["metric"], row["metric"]): text}
 
 
 def _duplicates_text(row):

@@ -5,7 +5,7 @@ import pathlib
 import typing
 
 from efficientnet_tf.commands import trained_on
-from efficientnet_tf.utils import folder_options, run_folder
+from efficientnet_tf.utils import folder_options, run_folder, targets
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.data import examples as examples_lib
@@ -26,17 +26,25 @@ def of_dataset(
     split: str,
     train_split: str,
     data_dir: str | None,
+    outputs: targets.Outputs,
     workdir: str | None = None,
 ) -> Images:
     """Returns a data set's images; see `sources.load_splits`.
 
     Args:
+      outputs: the network's.
       workdir: a run on the same folder, whose division is taken over.
     """
     from efficientnet_tf.data import sources
 
     options = folder_options.Options(run_folder.read_group_by(workdir, name))
-    loaded = sources.load_splits(name, (split, train_split), data_dir, options)
+    loaded = sources.load_splits(
+        name,
+        (split, train_split),
+        data_dir,
+        sources.suit(name, options, outputs),
+        (outputs.kind,),
+    )
     return Images(loaded[split], loaded[train_split], name, split)
 
 
@@ -56,6 +64,8 @@ def of_run(workdir: str, data_dir: str | None) -> Images:
         bool(config.get("skip_bad")),
         workdir=place if listed else None,
         resumes=listed,
+        labels=tuple(config.get("labels") or ()),
+        targets=tuple(config.get("targets") or ()),
     )
     if "task" in config:
         return _of_task(config, data_dir, options)
@@ -74,7 +84,7 @@ def _of_task(config, data_dir, options):
     from transfer import tasks
 
     loaded = tasks.load_examples(
-        tasks.get_task(config["task"]), data_dir, options
+        tasks.get_task(config["task"]), data_dir, options, targets.KINDS
     )
     split = config.get("evaluate_on", "test")
     return Images(loaded[split], loaded["train"], config["task"], split)

@@ -1,4 +1,4 @@
-r"""Classifies image files.
+r"""Classifies image files, or says their labels or numbers.
 
 efficientnet predict --model=efficientnet_lite0 --weights=imagenet \
     IMAGE.jpg FOLDER "photos/*.jpg" --output=predictions.csv
@@ -19,7 +19,7 @@ from efficientnet_tf.commands import (
     program,
 )
 from efficientnet_tf.inference import prediction_files
-from efficientnet_tf.utils import files, tables
+from efficientnet_tf.utils import files, tables, targets
 
 CLASSIFIER = classifier_flags.ClassifierFlags()
 TOP = flags.DEFINE_integer("top", 5, "How many classes to name per image.", 1)
@@ -51,8 +51,7 @@ def main(argv: list[str]) -> None:
         "output": OUTPUT.value,
     }
     if len(paths) == 1 and not unreadable:
-        result["prediction"] = shown[0]["class"]
-        result["probability"] = shown[0]["probability"]
+        result |= _describe(shown[0])
     program.print_result(result)
     image_arguments.fail_if_unreadable(unreadable, len(paths))
 
@@ -63,14 +62,14 @@ def _predict(classifier, paths):
 
     in_table = len(paths) <= IN_TABLE
     in_lines = not (in_table or OUTPUT.value)
-    top, names = TOP.value, classifier.class_names
+    top, outputs = TOP.value, classifier.outputs
     rows, unreadable = [], 0
     with contextlib.ExitStack() as stack:
         if in_table:  # Also after Ctrl-C.
             stack.callback(lambda: _print_table(rows))
         write = None
         if OUTPUT.value:
-            writer = prediction_files.open_writer(OUTPUT.value, top)
+            writer = prediction_files.open_writer(OUTPUT.value, top, outputs)
             write = stack.enter_context(writer)
             program.advise(f"{OUTPUT.value} has the predictions so far.")
         bar = tqdm.tqdm(
@@ -82,7 +81,7 @@ def _predict(classifier, paths):
         )
         stack.enter_context(bar)
         for path, found in classifier.predict_each(paths):
-            row = prediction_files.make_row(path, found, names, top)
+            row = prediction_files.make_row(path, found, outputs, top)
             if write:
                 write(row)
             if "error" in row:
@@ -91,25 +90,60 @@ def _predict(classifier, paths):
             elif in_table:
                 rows.append(row)
             elif in_lines:
-                file = tables.to_line(row["file"])
-                print(f"{file}\t{row['probability']:.1%}\t{row['class']}")
+                print(_to_line(row))
             bar.update()
     return rows, unreadable
 
 
+def _describe(row):
+    """Returns the answer for one image, flat, for the command's result."""
+    if "numbers" in row:
+        return {
+            f"prediction_{name}": number
+            for name, number in row["numbers"].items()
+        }
+    if "labels" in row:
+        return {"prediction": targets.SEPARATOR.join(row["labels"])}
+    return {"prediction": row["class"], "probability": row["probability"]}
+
+
+def _to_line(row):
+    file = tables.to_line(row["file"])
+    if "numbers" in row:
+        numbers = [f"{name}={v:.6g}" for name, v in row["numbers"].items()]
+        return "\t".join([file, *numbers])
+    if "labels" in row:
+        return f"{file}\t{targets.SEPARATOR.join(row['labels'])}"
+    return f"{file}\t{row['probability']:.1%}\t{row['class']}"
+
+
 def _print_table(rows):
-    lines = [
-        (
-            "" if rank else tables.to_line(row["file"]),
-            f"{best['probability']:.1%}",
-            best["class"],
-        )
-        for row in rows
-        for rank, best in enumerate(row["top"])
-    ]
-    if lines:
-        text = tables.to_text(("image", "", "class"), lines, left=(0, 2))
-        print(text, flush=True)
+    if not rows:
+        return
+    header, lines, left = ("image", "", "class"), [], (0, 2)
+    for row in rows:
+        if "numbers" in row:
+            header, left = ("image", "", ""), (0, 1)
+            lines += [
+                ("" if rank else tables.to_line(row["file"]), name, f"{v:.6g}")
+                for rank, (name, v) in enumerate(row["numbers"].items())
+            ]
+            continue
+        has = row.get("labels")
+        if has is not None:
+            header, left = ("image", "", "label", "has it"), (0, 2)
+        for rank, best in enumerate(row["top"]):
+            name = best["class"] if has is None else best["label"]
+            mark = () if has is None else ("yes" if name in has else "no",)
+            lines.append(
+                (
+                    "" if rank else tables.to_line(row["file"]),
+                    f"{best['probability']:.1%}",
+                    name,
+                    *mark,
+                )
+            )
+    print(tables.to_text(header, lines, left=left), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import sys
 import typing
 from collections.abc import Mapping, Sequence
 
-from efficientnet_tf.utils import run_folder, tables, words
+from efficientnet_tf.utils import run_folder, tables, targets, words
 
 if typing.TYPE_CHECKING:
     import numpy as np
@@ -15,6 +15,7 @@ if typing.TYPE_CHECKING:
 # What `python -m` runs where the program is not installed.
 MODULES = {"efficientnet": "efficientnet_tf", "tensorboard": "tensorboard.main"}
 SHOWN = 3  # Classes, or pairs of classes, that a list names.
+MOST_NUMBERS = 10  # Each with its errors.
 
 
 def print_summary(
@@ -96,18 +97,44 @@ def accuracy_text(
     return f"{text} on {words.count(images, f'{split} image')}"
 
 
-def number_text(
-    value: float,
-    interval: tuple[float, float] | None,
-    images: int,
-    split: str = "test",
-) -> str:
-    """Returns "0.931 (95 % interval 0.900 to 0.953) on 360 test images"."""
+def target_facts(
+    row: Mapping[str, typing.Any], target: str, split: str = "scored"
+) -> dict[str, str | None]:
+    """Returns the scores of labels or numbers, for `print_summary`.
+
+    Args:
+      row: the fields of `target_scores.score`, "images" and "class_names".
+      target: which of both.
+      split: what the images are called.
+    """
+    metric = targets.METRICS[target]
+    name, value = targets.METRIC_NAMES[metric], row[metric]
+    if value is None:
+        return {name: "not defined on these images"}
+    interval = row["interval"]
+    if target == targets.LABELS:
+        found = accuracy_text(value, interval, row["images"], split)
+        f1 = row["mean_f1"]
+        return {
+            name: found,
+            "mean F1": None if f1 is None else percent_text(f1),
+            "all labels right": f"{percent_text(row['equal_sets'])} of images",
+        }
     text = f"{value:.3f}"
     if interval is not None:
-        low, high = interval
-        text += f" (95 % interval {low:.3f} to {high:.3f})"
-    return f"{text} on {words.count(images, f'{split} image')}"
+        text += f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})"
+    each = row["numbers"]
+    columns = zip(
+        row["class_names"], each["mae"], each["rmse"], each["r2"], strict=True
+    )
+    return {
+        name: f"{text} on {words.count(row['images'], f'{split} image')}",
+        **{
+            label: f"off by {mae:.4g} on average (MAE), RMSE {rmse:.4g}"
+            + (f", R² {r2:.3f}" if r2 is not None else "")
+            for label, mae, rmse, r2 in list(columns)[:MOST_NUMBERS]
+        },
+    }
 
 
 def class_facts(

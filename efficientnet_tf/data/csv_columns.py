@@ -29,9 +29,7 @@ _ADVICE = (
 )
 
 
-def find(
-    table: csv_text.Table, taken: Collection[int] = ()
-) -> dict[str, int]:
+def find(table: csv_text.Table, taken: Collection[int] = ()) -> dict[str, int]:
     """Returns {role: the place of its column}, of those that are there.
 
     A column "fold" of numbers is none of splits. Of "label" and "labels", the

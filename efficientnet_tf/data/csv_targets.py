@@ -1,12 +1,13 @@
 """The labels or the numbers of a table's rows, where they have no class."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
 from absl import logging
 
 from efficientnet_tf.data import class_checks, csv_text, target_values
-from efficientnet_tf.utils import configs, folder_options, words
+from efficientnet_tf.utils import configs, folder_options, targets, words
 
 # {a cell of a column for one label: whether an image has it}
 _MARKS = {"0": False, "1": True, "0.0": False, "1.0": True}
@@ -107,7 +108,9 @@ def _read_numbers(table, columns, kept):
     wrong, rows = [], []
     for i in kept:
         line, cells = table.rows[i]
-        row = [target_values.to_number(cells[p].strip()) for p in columns.values()]
+        row = [
+            target_values.to_number(cells[p].strip()) for p in columns.values()
+        ]
         for (name, place), value in zip(columns.items(), row, strict=True):
             if math.isnan(value):
                 wrong.append((line, name, cells[place].strip()))
@@ -126,8 +129,17 @@ def _check(table, wrong, what):
     )
 
 
-def is_needed(options: folder_options.Options) -> bool:
-    """Whether columns of labels or numbers are named."""
-    return bool(options.labels or options.targets)
+def suit(
+    path: str, options: folder_options.Options, outputs: targets.Outputs
+) -> folder_options.Options:
+    """Returns options that read from a table what a network answers with.
 
-
+    Of numbers the columns of these names; of labels, too, if all are there.
+    """
+    names = tuple(outputs.names)
+    if outputs.kind == targets.NUMBERS:
+        return dataclasses.replace(options, targets=names)
+    header = {cell.strip() for cell in csv_text.read(path).header}
+    if outputs.kind == targets.LABELS and header.issuperset(names):
+        return dataclasses.replace(options, labels=names)
+    return options

@@ -208,9 +208,7 @@ class Examples:
         )
 
     def _replace(self, source, fingerprint):
-        return dataclasses.replace(
-            self, source=source, fingerprint=fingerprint
-        )
+        return dataclasses.replace(self, source=source, fingerprint=fingerprint)
 
 
 def _join(mine, theirs):

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import (
+    csv_targets,
     divisions,
     examples as examples_lib,
     folder_names,
@@ -82,6 +83,27 @@ def load_splits(
         targets.check_class(layout.values.kind, "This command", name)
     division = labelled_files.divide(layout, splits, options)
     return {split: _from_files(division, split) for split in splits}
+
+
+def suit(
+    name: str, options: folder_options.Options, outputs: targets.Outputs
+) -> folder_options.Options:
+    """Returns options that read what a network answers with.
+
+    Raises:
+      ValueError: the data set cannot have it.
+    """
+    if outputs.kind == targets.CLASS:
+        return options
+    kind, path = data_names.parse(name)
+    if kind is not data_names.CSV:
+        has = {targets.LABELS: "labels", targets.NUMBERS: "numbers"}
+        raise ValueError(
+            f"The network gives {has[outputs.kind]}, which "
+            f"{data_names.CSV.prefix}{data_names.CSV.rest} may have, not "
+            f"{name}."
+        )
+    return csv_targets.suit(path, options, outputs)
 
 
 def is_imagenet(name: str) -> bool:

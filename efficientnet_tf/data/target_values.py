@@ -81,12 +81,18 @@ class Values:
         for split, own in divided.items():
             vectors = [self.to_vector(t) for t, files in own.items() if files]
             if not vectors:
-                raise RuntimeError(f"{source} has no readable image for {split}.")
-            columns = dict(zip(self.names, zip(*vectors, strict=True), strict=True))
+                raise RuntimeError(
+                    f"{source} has no readable image for {split}."
+                )
+            columns = dict(
+                zip(self.names, zip(*vectors, strict=True), strict=True)
+            )
             if split == "train":
                 self._check_columns(source, columns)
             elif self.kind == targets.LABELS:
-                lacking = [n for n, column in columns.items() if not any(column)]
+                lacking = [
+                    n for n, column in columns.items() if not any(column)
+                ]
                 if lacking:
                     logging.warning(
                         "%s: no image of %s has %d of the %d labels (%s); its "

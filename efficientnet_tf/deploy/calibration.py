@@ -6,7 +6,7 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
-from efficientnet_tf.utils import words
+from efficientnet_tf.utils import targets, words
 
 # Of records, which cannot be read out of order, only so many are looked at.
 _LOOKED_AT = 20_000
@@ -35,6 +35,13 @@ def pick(
         raise ValueError(
             f"{words.count(shared, 'image')} for calibration would be scored, "
             "too; name splits without common images."
+        )
+    if examples.target != targets.CLASS:
+        # They have no classes to be balanced: all count alike.
+        places = _find_unscored(examples, np.zeros(examples.size), scored)
+        places = np.random.default_rng(0).permutation(places)[:count]
+        return np.stack(
+            [preprocess(image) for image, _ in examples.pick(places)]
         )
     is_indexed = isinstance(examples.source, examples_lib.Indexed)
     looked_at = examples.dataset.take(_LOOKED_AT)

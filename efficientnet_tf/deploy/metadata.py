@@ -18,6 +18,7 @@ KEY = "efficientnet_tf"
 # The ends of an exported network.
 INPUT = "images"
 PROBABILITIES = activation_maps.PROBABILITIES
+NUMBERS = "numbers"  # As `targets.Outputs` calls them.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -130,7 +130,7 @@ def _find_probabilities(path, outputs):
     named = [
         place
         for place in found
-        if outputs[place].name == metadata.PROBABILITIES
+        if outputs[place].name in (metadata.PROBABILITIES, metadata.NUMBERS)
     ]
     if len(named or found) != 1:
         raise untrusted.DamagedError(

@@ -139,7 +139,7 @@ def _list_before(model):
     named = [
         output
         for output in model.outputs
-        if metadata.PROBABILITIES in output.names
+        if {metadata.PROBABILITIES, metadata.NUMBERS} & output.names
     ]
     following = [(named or model.outputs)[0].get_node()]
     found = set()

@@ -10,7 +10,13 @@ import tensorflow as tf
 from efficientnet_tf.data import decoding
 from efficientnet_tf.deploy import metadata, plan, sample_files
 from efficientnet_tf.inference import classifier as classifier_lib, signatures
-from efficientnet_tf.utils import documents, files, run_folder, untrusted
+from efficientnet_tf.utils import (
+    documents,
+    files,
+    run_folder,
+    targets,
+    untrusted,
+)
 
 TENSOR_SIGNATURE = "serving_default"
 BYTES_SIGNATURE = "serving_bytes"
@@ -32,7 +38,9 @@ def export_saved_model(
     "serving_default" takes `images`, float32 [N, size, size, 3] in [0, 255];
     "serving_bytes" takes `encoded`, strings [N], the bytes of files, and
     decodes, turns, crops and resizes inside. Both return `probabilities`
-    [N, classes], `class_names` [classes] and `prediction` [N].
+    [N, classes], `class_names` [classes] and `prediction` [N]; of labels, a
+    prediction is those above their thresholds, divided by bars; of numbers,
+    there is `numbers` [N, names] in place of probabilities, and no prediction.
 
     The bytes are of a JPEG, PNG, GIF, BMP or WebP. What TensorFlow's ops do not
     decode as Pillow does (see `decoding.decode_in_graph`) is an
@@ -110,13 +118,16 @@ def _write(classifier, path):
     size = classifier.resolution
 
     def serve(images):
-        probabilities = classifier.model(images, training=False)
-        prediction = tf.gather(names, tf.argmax(probabilities, axis=-1))
-        return {
-            "probabilities": probabilities,
+        found = classifier.model(images, training=False)
+        answer = {
+            classifier.outputs.values: found,
             "class_names": tf.identity(names),
-            "prediction": prediction,
         }
+        if classifier.target == targets.CLASS:
+            answer["prediction"] = tf.gather(names, tf.argmax(found, axis=-1))
+        elif classifier.target == targets.LABELS:
+            answer["prediction"] = _join_labels(classifier, names, found)
+        return answer
 
     def serve_bytes(encoded):
         images = tf.map_fn(
@@ -146,6 +157,24 @@ def _write(classifier, path):
     )
 
 
+def _join_labels(classifier, names, found):
+    """Returns the labels of each image as one text, divided by bars."""
+    limits = classifier.thresholds or [targets.THRESHOLD] * len(names)
+    chosen = found >= tf.constant(limits, found.dtype)
+    bar = targets.SEPARATOR
+    texts = tf.where(chosen, tf.strings.join([bar, names])[None], "")
+    return tf.strings.regex_replace(
+        tf.strings.reduce_join(texts, axis=1), f"^[{bar}]", ""
+    )
+
+
+def _size(classifier, expected):
+    """Returns what differences are relative to: 1, or how large numbers are."""
+    if classifier.target != targets.NUMBERS:
+        return 1.0
+    return np.maximum(np.abs(expected).max(axis=0), 1e-6)
+
+
 def _compare(classifier, path):
     """Returns {kind of file: largest difference from the Keras model}.
 
@@ -163,7 +192,9 @@ def _compare(classifier, path):
         ("pixels", signatures[TENSOR_SIGNATURE](images=images)),
         ("bytes", signatures[BYTES_SIGNATURE](encoded=encoded)),
     ):
-        found = np.abs(output["probabilities"] - expected).max(axis=1)
+        values = output[classifier.outputs.values]
+        found = np.abs(values - expected) / _size(classifier, expected)
+        found = found.max(axis=1)
         for kind, difference in zip(made, found, strict=True):
             differences[f"the {name} of {kind}"] = float(difference)
     return differences

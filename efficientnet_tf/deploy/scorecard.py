@@ -17,8 +17,9 @@ from efficientnet_tf.data import (
 from efficientnet_tf.inference import (
     class_names,
     classifier as classifier_lib,
+    target_scores,
 )
-from efficientnet_tf.utils import intervals, tables
+from efficientnet_tf.utils import intervals, tables, targets
 
 # The row that the others are compared with.
 REFERENCE = "Keras network"
@@ -29,6 +30,12 @@ LARGE_CALLS = 3
 # Images that are scored at a time.
 _SCORED_BATCH = 32
 
+# {field of a row: what the table calls it, and equal answers}
+_METRICS = {
+    "top1": ("top-1", "equal predictions"),
+    "map": ("mAP", "equal label sets"),
+    "r2": ("mean R²", "largest difference, in deviations"),
+}
 HEADER = (
     "file",
     "top-1",
@@ -47,11 +54,11 @@ class Held:
 
     Attributes:
       batches: (images [N, size, size, 3], labels [N]) of one pass.
-      outputs: the classifier's output of each label.
+      outputs: the classifier's output of each label; None: in order.
     """
 
     batches: Iterable[tuple[Any, Any]]
-    outputs: Sequence[int]
+    outputs: Sequence[int] | None
 
 
 def hold(
@@ -62,11 +69,62 @@ def hold(
     Raises:
       ValueError: their classes are not the classifier's.
     """
-    classes = class_names.match(classifier.class_names, examples.class_names)
+    if classifier.target == targets.CLASS:
+        names = class_names.match(classifier.class_names, examples.class_names)
+        places: Sequence[int] | None = names.outputs
+    else:
+        places = target_scores.place(
+            classifier.class_names, examples.class_names, classifier.target
+        )
     batches = datasets.make_eval_dataset(
         examples, classifier.preprocess, batch_size=_SCORED_BATCH
     )
-    return Held(batches, classes.outputs)
+    return Held(batches, places)
+
+
+class _Answers:
+    """One network's labels or numbers beside those of the reference."""
+
+    def __init__(self, classifier):
+        self._outputs = classifier.outputs
+        self._truth, self._found, self._expected = [], [], []
+
+    def add(self, found, expected, labels):
+        for kept, part in (
+            (self._truth, labels),
+            (self._found, found),
+            (self._expected, expected),
+        ):
+            kept.append(np.asarray(part, "float32"))
+
+    @property
+    def images(self) -> int:
+        return sum(map(len, self._truth))
+
+    def to_row(self):
+        truth, found, expected = map(
+            np.concatenate, (self._truth, self._found, self._expected)
+        )
+        kind, limits = self._outputs.kind, self._outputs.thresholds
+        metric = targets.METRICS[kind]
+        loss, low, high = target_scores.compare(truth, expected, found, kind)
+        # So that NaN is the largest.
+        off = np.nan_to_num(np.abs(found - expected), nan=np.inf)
+        row = {
+            "images": len(truth),
+            metric: target_scores.find_metric(truth, found, kind),
+            "loss": loss,
+            "loss_low": low,
+            "loss_high": high,
+        }
+        if kind == targets.LABELS:
+            limits = np.array(limits or [targets.THRESHOLD] * truth.shape[1])
+            equal = ((found >= limits) == (expected >= limits)).all(axis=1)
+            row["equal_predictions"] = float(equal.mean())
+        else:
+            spread = np.maximum(truth.std(axis=0), 1e-12)
+            row["largest_in_deviations"] = float((off / spread).max())
+        return {**row, "max_difference": float(off.max())}
 
 
 class _Counts:
@@ -116,16 +174,21 @@ def score(
 
     Returns:
       {name: "images", "top1", "loss" and its interval, "equal_predictions" and
-      "max_difference"}; rates are in [0, 1].
+      "max_difference"}; rates are in [0, 1]. Of labels "map" stands for "top1",
+      of numbers "r2", and "largest_in_deviations" for "equal_predictions".
 
     Raises:
       ValueError: there are no images.
     """
-    counts = {name: _Counts() for name in classifiers}
-    places = np.asarray(held.outputs)
+    counts: dict[str, Any] = {
+        name: _Counts()
+        if classifier.target == targets.CLASS
+        else _Answers(classifier)
+        for name, classifier in classifiers.items()
+    }
     with resumable.explained():
         for images, labels in held.batches:
-            labels = places[np.asarray(labels)]
+            labels = _place(labels, held.outputs, classifiers)
             expected = None
             for name, classifier in classifiers.items():
                 found = np.asarray(
@@ -138,6 +201,14 @@ def score(
     if not next(iter(counts.values())).images:
         raise ValueError("There are no images to score on.")
     return {name: count.to_row() for name, count in counts.items()}
+
+
+def _place(labels, places, classifiers):
+    classifier = next(iter(classifiers.values()))
+    if classifier.target == targets.CLASS:
+        return np.asarray(places)[np.asarray(labels)]
+    outputs = len(classifier.class_names)
+    return target_scores.spread(np.asarray(labels), places, outputs)
 
 
 def time_all(
@@ -194,6 +265,16 @@ def count_megabytes(
     return sum(file.stat().st_size for file in inside if file.is_file()) / 1e6
 
 
+def make_header(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Returns the header of the table, by what the rows were scored with."""
+    metric, equal = _METRICS[_find_metric(next(iter(rows)))]
+    return (HEADER[0], metric, HEADER[2], equal, *HEADER[4:])
+
+
+def _find_metric(row):
+    return next((name for name in _METRICS if name in row), "top1")
+
+
 def to_lines(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Returns the cells of a table with `HEADER`."""
     return [_to_line(row) for row in rows]
@@ -201,12 +282,14 @@ def to_lines(rows: Iterable[Mapping[str, Any]]) -> list[tuple[str, ...]]:
 
 def to_markdown(rows: Iterable[Mapping[str, Any]]) -> str:
     """Returns the table."""
-    return tables.to_markdown(HEADER, to_lines(rows))
+    rows = list(rows)
+    return tables.to_markdown(make_header(rows), to_lines(rows))
 
 
 def _to_line(row):
     scores = ("–",) * 4
-    if "top1" in row:
+    metric = _find_metric(row)
+    if metric in row:
         loss = (
             "–"
             if row["file"] == REFERENCE
@@ -214,9 +297,11 @@ def _to_line(row):
             f"{100 * row['loss_high']:.2f})"
         )
         scores = (
-            f"{row['top1']:.4f}",
+            f"{row[metric]:.4f}",
             loss,
-            f"{row['equal_predictions']:.4f}",
+            f"{row['largest_in_deviations']:.1e}"
+            if metric == "r2"
+            else f"{row['equal_predictions']:.4f}",
             f"{row['max_difference']:.1e}",
         )
     size = row.get("megabytes")

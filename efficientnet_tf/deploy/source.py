@@ -16,6 +16,7 @@ from efficientnet_tf.inference import (
     activation_maps,
     classifier as classifier_lib,
 )
+from efficientnet_tf.utils import targets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Source:
 
     Attributes:
       network: from images float32 [N, size, size, 3] in [0, 255] to
-        {"probabilities": [N, classes]}, and "activation_map" where that is
+        {"probabilities": [N, classes]}, or "numbers", and "activation_map" where that is
         asked for; preprocessing is inside.
       settings: the classifier's.
       batch_size: the only N that the exported network takes; None: any.
@@ -79,10 +80,12 @@ def prepare(
         int8_lib.find_layers(classifier.model, int8.keep_float)
     network = keras_file.to_keras_layers(classifier.model)
     if activation_map:
+        if classifier.target == targets.NUMBERS:
+            raise ValueError("Numbers have no activation map of a class.")
         network = activation_maps.with_activation_map(network)
     else:
         network = keras.Model(
-            network.inputs[0], {metadata.PROBABILITIES: network.outputs[0]}
+            network.inputs[0], {classifier.outputs.values: network.outputs[0]}
         )
     size = classifier.resolution
     # Keras exports to ONNX only what was called.

@@ -11,7 +11,13 @@ from absl import logging
 
 from efficientnet_tf.deploy import layouts, plan as plan_lib, scorecard
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import documents, files, processor, run_folder
+from efficientnet_tf.utils import (
+    configs,
+    documents,
+    files,
+    processor,
+    run_folder,
+)
 
 # What is read of a table; the rest is for people.
 _KINDS = {"network_sha256": str, "rows": list}
@@ -38,6 +44,9 @@ def check_same(
         settings = json.loads(
             json.dumps(dataclasses.asdict(classifier.settings))
         )
+        # Of an earlier version it lacks later fields.
+        found = configs.list_defaults(classifier_lib.Settings) | found
+        found = json.loads(json.dumps(found))
         if {name: found.get(name) for name in settings} != settings:
             raise FileExistsError(
                 f"{path} is of another classifier, and would be of none of the "

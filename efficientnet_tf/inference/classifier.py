@@ -97,6 +97,11 @@ class Classifier:
         """All but the model."""
         return Settings(**pick_settings(self))
 
+    @property
+    def outputs(self) -> targets.Outputs:
+        """What the network answers with."""
+        return targets.Outputs(self.class_names, self.target, self.thresholds)
+
     def preprocess(self, image: tf.Tensor) -> tf.Tensor:
         """Maps encoded bytes or [H, W, 3] to float32 [size, size, 3]."""
         return preprocessing.preprocess_for_eval(
@@ -108,7 +113,7 @@ class Classifier:
         )
 
     def predict(self, paths: Iterable[str | os.PathLike]) -> np.ndarray:
-        """Returns probabilities [N, classes] for image files.
+        """Returns probabilities, or numbers, [N, classes] for image files.
 
         Raises:
           OSError: a file is not a readable image.
@@ -209,6 +214,10 @@ def from_weights(
         classes=len(settings["class_names"]),
         **reading,
     )
+    target = settings.get("target", targets.CLASS)
+    head = network.layers[-1]
+    if target != targets.CLASS:
+        head.activation = keras.activations.get(targets.ACTIVATIONS[target])
     return Classifier(network, **settings)
 
 

@@ -13,7 +13,7 @@ from efficientnet_tf.weights import checkpoint_index, tensorflow_files
 SAVED_MODEL_FILE = tensorflow_files.SAVED_MODEL_FILE
 SIGNATURE = "serving_default"
 # Outputs of our own exports.
-PROBABILITIES = "probabilities"
+PROBABILITIES, NUMBERS = "probabilities", "numbers"
 NAMES = "class_names"
 
 
@@ -109,7 +109,7 @@ def _check_inputs(path, serve):
 def _check_outputs(path, serve):
     """Returns the name of a signature's probabilities, and how many."""
     outputs = serve.structured_outputs
-    name = PROBABILITIES
+    name = NUMBERS if NUMBERS in outputs else PROBABILITIES
     if name not in outputs:
         name = next(iter(outputs), None)
     spec = outputs.get(name)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from efficientnet_tf.data import resumable
-from efficientnet_tf.utils import targets
+from efficientnet_tf.utils import targets, words
 
 DRAWS = 1_000
 _FEWEST_DRAWS = 200
@@ -39,8 +39,15 @@ def predict(
     model: keras.Model,
     dataset: Iterable[tuple[Any, Any]],
     progress: Callable[[int], object] | None = None,
+    places: Sequence[int] | None = None,
 ) -> Answers:
     """Returns a network's answers for (images, vectors of labels) in batches.
+
+    Args:
+      model: maps images to [N, names].
+      dataset: an iterable of (images, vectors).
+      progress: called with the number of images of each batch, or None.
+      places: see `place`; None: the network's outputs have the same order.
 
     Raises:
       ValueError: the data set is empty, or has other outputs than the network.
@@ -51,6 +58,7 @@ def predict(
     with resumable.explained():
         for images, labels in dataset:
             scores = np.asarray(model.predict_on_batch(np.asarray(images)))
+            labels = spread(np.asarray(labels), places, scores.shape[1])
             if not np.isfinite(scores).all():
                 raise FloatingPointError("The model's outputs are not finite.")
             if scores.shape[1:] != labels.shape[1:]:
@@ -65,6 +73,43 @@ def predict(
     if not truth:
         raise ValueError("The data set to evaluate on is empty.")
     return Answers(np.concatenate(truth), np.concatenate(found))
+
+
+def place(
+    network: Sequence[str], data: Sequence[str], kind: str
+) -> list[int] | None:
+    """Returns the network's output of each of the data's labels or numbers.
+
+    None: they are the same, in the same order. A label of the network that no
+    image of the data has is one that they lack.
+
+    Raises:
+      ValueError: the data have another one, or of numbers not all.
+    """
+    if tuple(network) == tuple(data):
+        return None
+    others = [name for name in data if name not in network]
+    missing = [name for name in network if name not in data]
+    if others or (missing and kind == targets.NUMBERS):
+        word = "label" if kind == targets.LABELS else "number"
+        raise ValueError(
+            f"The data have {words.count(len(data), word)} "
+            f"({', '.join(data[:5])}), the network {len(network)} "
+            f"({', '.join(network[:5])}); {(others + missing)[0]!r} is of one "
+            "of them only."
+        )
+    return [network.index(name) for name in data]
+
+
+def spread(
+    labels: np.ndarray, places: Sequence[int] | None, outputs: int
+) -> np.ndarray:
+    """Returns vectors [N, outputs] of data's [N, names], by `place`."""
+    if places is None:
+        return labels
+    wide = np.zeros((len(labels), outputs), labels.dtype)
+    wide[:, places] = labels
+    return wide
 
 
 def score(
@@ -86,6 +131,35 @@ def score(
     if kind == targets.LABELS:
         return _score_labels(answers, thresholds)
     return _score_numbers(answers)
+
+
+def find_metric(truth: np.ndarray, found: np.ndarray, kind: str) -> float:
+    """Returns mAP, or the mean R²; NaN: not defined."""
+    if kind == targets.LABELS:
+        pairs = zip(truth.T, found.T, strict=True)
+        values = [average_precision(*pair) for pair in pairs if pair[0].any()]
+    else:
+        values = _measure(truth, found)[0]
+    known = [float(value) for value in values if np.isfinite(value)]
+    return statistics.fmean(known) if known else float("nan")
+
+
+def compare(
+    truth: np.ndarray, former: np.ndarray, found: np.ndarray, kind: str
+) -> tuple[float, float, float]:
+    """Returns how much of mAP or R² is lost, and its interval (low, high).
+
+    Of two networks on the same images, the former and the new one; each draw
+    of images is scored by both.
+    """
+    lost = find_metric(truth, former, kind) - find_metric(truth, found, kind)
+    if np.array_equal(former, found):
+        return lost, 0.0, 0.0
+    draw = _draw_labels if kind == targets.LABELS else _draw_numbers
+    both = draw(truth, former), draw(truth, found)
+    differences = both[0] - both[1]
+    interval = _to_interval(differences) or [lost, lost]
+    return lost, *interval
 
 
 def average_precision(
@@ -151,12 +225,15 @@ def _score_labels(answers, thresholds):
     truth, found = answers.truth, answers.found
     limits = np.array(thresholds or [targets.THRESHOLD] * truth.shape[1])
     precision = np.array(
-        [average_precision(*pair) for pair in zip(truth.T, found.T, strict=True)]
+        [
+            average_precision(*pair)
+            for pair in zip(truth.T, found.T, strict=True)
+        ]
     )
     each = f1(truth, found >= limits)
     return {
         "map": _mean(precision),
-        "interval": _draw_labels(truth, found),
+        "interval": _to_interval(_draw_labels(truth, found)),
         "average_precision": _to_list(precision),
         "f1": _to_list(each),
         "mean_f1": _mean(each),
@@ -170,7 +247,7 @@ def _score_numbers(answers):
         "r2": _mean(r2),
         "mae": float(mae.mean()),
         "rmse": float(rmse.mean()),
-        "interval": _draw_numbers(answers.truth, answers.found),
+        "interval": _to_interval(_draw_numbers(answers.truth, answers.found)),
         "numbers": {
             "r2": _to_list(r2),
             "mae": _to_list(mae),
@@ -190,6 +267,7 @@ def _measure(truth, found):
 
 
 def _draw_labels(truth, found):
+    """Returns mAP of draws of the images, each time the same draws."""
     images, names = truth.shape
     draws = int(np.clip(_MOST_DRAWN // (images * names), _FEWEST_DRAWS, DRAWS))
     means = []
@@ -201,10 +279,11 @@ def _draw_labels(truth, found):
         ]
         if rows:
             means.append(np.nanmean(rows, axis=0))
-    return _to_interval(np.concatenate(means)) if means else None
+    return np.concatenate(means) if means else np.zeros(0)
 
 
 def _draw_numbers(truth, found):
+    """Returns the mean R² of draws of the images, each time the same draws."""
     truth, found = truth.astype("float64"), found.astype("float64")
     means = []
     for counts in _draw_counts(len(truth), DRAWS):
@@ -214,8 +293,9 @@ def _draw_numbers(truth, found):
         # Of a draw of one image over and over there is no spread.
         some = spread > 1e-9 * np.maximum(mean**2, 1e-300) * len(truth)
         r2 = np.where(some, 1 - left / np.where(some, spread, 1), np.nan)
-        means.append(np.nanmean(r2[some.any(axis=1)], axis=1))
-    return _to_interval(np.concatenate(means))
+        r2[~some.any(axis=1)] = 0.0  # Left in, so that draws stay paired.
+        means.append(np.nanmean(r2, axis=1))
+    return np.concatenate(means)
 
 
 def _draw_counts(images, draws):

@@ -47,10 +47,12 @@ PLAN_FILE = "plan.json"
 _CONFIG_KINDS = {
     "dataset": str,
     "group_by": str | None,
+    "labels": list | None,
     "network": dict,
     "pipeline": int,
     "quantization": str,
     "splits": list,
+    "targets": list | None,
     "task": str,
     "train_on": str,
 }

@@ -1,5 +1,6 @@
 """What a network answers with: a class, labels, or numbers; and their texts."""
 
+import dataclasses
 from collections.abc import Sequence
 
 # One class an image (softmax); any of several labels (a sigmoid each); or
@@ -21,6 +22,40 @@ THRESHOLD = 0.5
 SEPARATOR = "|"  # Between the labels of an image, in one text.
 
 
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What a network's outputs are: their names, and of labels thresholds."""
+
+    names: Sequence[str]
+    kind: str = CLASS
+    thresholds: Sequence[float] = ()
+
+    @property
+    def values(self) -> str:
+        """What the values are called: "probabilities" or "numbers"."""
+        return "numbers" if self.kind == NUMBERS else "probabilities"
+
+    def describe(self, found: Sequence[float]) -> str:
+        """Returns an answer as a text: the class, the labels, the numbers."""
+        if self.kind == LABELS:
+            return SEPARATOR.join(self.pick(found))
+        if self.kind == NUMBERS:
+            pairs = zip(self.names, found, strict=True)
+            return SEPARATOR.join(f"{name}={v:.6g}" for name, v in pairs)
+        return self.names[max(range(len(found)), key=found.__getitem__)]
+
+    def pick(self, found: Sequence[float]) -> list[str]:
+        """Returns the labels whose probabilities reach their thresholds."""
+        limits = self.thresholds or [THRESHOLD] * len(self.names)
+        return [
+            name
+            for name, share, limit in zip(
+                self.names, found, limits, strict=True
+            )
+            if share >= limit
+        ]
+
+
 def check_class(target: str, what: str, name: str = "") -> None:
     """Raises ValueError unless images have one class each.
 
@@ -35,15 +70,3 @@ def check_class(target: str, what: str, name: str = "") -> None:
             f"{what} needs one class an image, but {name or 'this set'} has "
             f"{has}."
         )
-
-
-def pick_labels(
-    found: Sequence[float], names: Sequence[str], thresholds: Sequence[float]
-) -> list[str]:
-    """Returns the labels whose probabilities reach their thresholds."""
-    limits = thresholds or [THRESHOLD] * len(names)
-    return [
-        name
-        for name, share, limit in zip(names, found, limits, strict=True)
-        if share >= limit
-    ]

@@ -57,7 +57,7 @@ class Server:
         self._measured = measured
         self._bodies = bodies_lib.Bodies(engine.limits)
         self._size = engine.classifier.resolution
-        self._names = engine.classifier.class_names
+        self._outputs = engine.classifier.outputs
         self._in_flight = 0
         self._changed = asyncio.Event()
 
@@ -166,7 +166,7 @@ class Server:
             asked = await call(tf_serving.parse, body, self._size)
             found = await self._engine.predict(asked.images)
         text = await call(
-            lambda: json.dumps(tf_serving.answer(asked, found, self._names))
+            lambda: json.dumps(tf_serving.answer(asked, found, self._outputs))
         )
         return web.Response(text=text, content_type="application/json")
 
@@ -180,10 +180,16 @@ class Server:
         with self._bodies.held(request):
             body = await self._bodies.read(request)
             call = self._engine.call
-            asked = await call(open_inference.parse, body, header, self._size)
+            asked = await call(
+                open_inference.parse,
+                body,
+                header,
+                self._size,
+                self._outputs.values,
+            )
             found = await self._engine.predict(asked.images)
         data, json_bytes = await call(
-            open_inference.answer, asked, found, self._names, model
+            open_inference.answer, asked, found, self._outputs, model
         )
         headers = {}
         if json_bytes is not None:
@@ -209,7 +215,7 @@ class Server:
 
     def _make_rows(self, files, found: np.ndarray, top: int):
         return [
-            prediction_files.make_row(name, row, self._names, top)
+            prediction_files.make_row(name, row, self._outputs, top)
             for name, row in zip(files, found, strict=True)
         ]
 
@@ -255,7 +261,7 @@ class Server:
                 self._model.name,
                 self._model.version,
                 self._size,
-                len(self._names),
+                self._outputs,
             )
         )
 

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,17 @@ from efficientnet_tf.deploy.server import (
     limits,
     tf_serving,
 )
-from efficientnet_tf.utils import configs, documents, untrusted
+from efficientnet_tf.utils import configs, documents, targets, untrusted
 
 # The header with the size of the JSON before binary tensors.
 HEADER = "Inference-Header-Content-Length"
 EXTENSIONS = ("binary_tensor_data", "classification")
 # Input -> its datatype; a request has one of them.
 INPUTS = {"images": "FP32", "encoded": "BYTES"}
+# A network has "probabilities" or "numbers", see `targets.Outputs`.
 OUTPUTS = {
     "probabilities": "FP32",
+    "numbers": "FP32",
     "prediction": "BYTES",
     "class_names": "BYTES",
 }
@@ -55,13 +57,19 @@ class Request:
     name: str | None
 
 
-def parse(body: bytes, header_bytes: str | None, size: int) -> Request:
+def parse(
+    body: bytes,
+    header_bytes: str | None,
+    size: int,
+    values: str = "probabilities",
+) -> Request:
     """Reads the body of an /infer request.
 
     Args:
       body: JSON, and binary tensors if the header says so.
       header_bytes: the value of `HEADER`, if it is there.
       size: pixels a side of the network's images.
+      values: what the network gives, see `targets.Outputs`.
 
     Raises:
       limits.Refused: says what is wrong with it.
@@ -102,7 +110,7 @@ def parse(body: bytes, header_bytes: str | None, size: int) -> Request:
     )
     return Request(
         _read_input(tensor, binary, size),
-        _read_outputs(fields),
+        _read_outputs(fields, values),
         fields.get("id"),
     )
 
@@ -213,17 +221,18 @@ def _split(data, most):
     return files
 
 
-def _read_outputs(fields):
+def _read_outputs(fields, values):
+    known = list_outputs(values)
     default = bool(fields.get("parameters", {}).get("binary_data_output"))
     if not fields.get("outputs"):
-        return tuple(Output(name, default) for name in OUTPUTS)
+        return tuple(Output(name, default) for name in known)
     outputs = []
     for each in fields["outputs"]:
         kinds = {"name": str, "parameters": dict}
         asked = _check(each, kinds, "An output")
         name = asked.get("name")
-        if name not in OUTPUTS:
-            raise limits.Refused(400, configs.unknown("output", name, OUTPUTS))
+        if name not in known:
+            raise limits.Refused(400, configs.unknown("output", name, known))
         options = asked.get("parameters", {})
         top = options.get("classification", 0)
         if type(top) is not int or top < 0 or (top and name != "probabilities"):
@@ -239,21 +248,21 @@ def _read_outputs(fields):
 
 def answer(
     request: Request,
-    probabilities: np.ndarray,
-    class_names: Sequence[str],
+    found: np.ndarray,
+    meaning: targets.Outputs,
     model: Mapping[str, str],
 ) -> tuple[bytes, int | None]:
     """Returns the body of an answer, and the value of `HEADER`, if any.
 
     Args:
       request: what it asks for.
-      probabilities: float32 [N, classes].
-      class_names: of the classes.
+      found: float32 [N, classes].
+      meaning: what these are.
       model: its "model_name" and "model_version".
     """
     outputs, parts = [], []
     for asked in request.outputs:
-        values = _compute(asked, probabilities, class_names)
+        values = _compute(asked, found, meaning)
         datatype = "FP32" if values.dtype == np.float32 else "BYTES"
         described: dict[str, Any] = {
             "name": asked.name,
@@ -276,20 +285,19 @@ def answer(
     return b"".join([text, *parts]), len(text)
 
 
-def _compute(asked, probabilities, class_names):
+def _compute(asked, found, meaning):
     if asked.top:
-        best = probabilities.argsort(axis=1)[:, ::-1][:, : asked.top]
+        best = found.argsort(axis=1)[:, ::-1][:, : asked.top]
         texts = [
-            [f"{row[i]:f}:{i}:{class_names[i]}" for i in indices]
-            for row, indices in zip(probabilities, best, strict=True)
+            [f"{row[i]:f}:{i}:{meaning.names[i]}" for i in indices]
+            for row, indices in zip(found, best, strict=True)
         ]
         return np.array(texts, object)
-    if asked.name == "probabilities":
-        return probabilities
-    names = np.array(class_names, object)
+    if asked.name == meaning.values:
+        return found
     if asked.name == "class_names":
-        return names
-    return names[probabilities.argmax(axis=1)]
+        return np.array(meaning.names, object)
+    return np.array([meaning.describe(row) for row in found], object)
 
 
 def _to_bytes(values):
@@ -308,8 +316,14 @@ def describe_server(version: str) -> dict[str, Any]:
     }
 
 
+def list_outputs(values: str) -> list[str]:
+    """Returns the names of the outputs of a network that gives `values`."""
+    others = {"probabilities", "numbers"} - {values}
+    return [name for name in OUTPUTS if name not in others]
+
+
 def describe_model(
-    name: str, version: str, size: int, classes: int
+    name: str, version: str, size: int, meaning: targets.Outputs
 ) -> dict[str, Any]:
     """Returns what GET /v2/models/NAME answers.
 
@@ -317,8 +331,9 @@ def describe_model(
     Triton's `optional`.
     """
     inputs = {"images": [-1, size, size, 3], "encoded": [-1]}
+    classes = len(meaning.names)
     outputs = {
-        "probabilities": [-1, classes],
+        meaning.values: [-1, classes],
         "prediction": [-1],
         "class_names": [classes],
     }

@@ -7,14 +7,14 @@ tensorflow_serving/util/json_tensor.cc.
 import base64
 import binascii
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from efficientnet_tf.deploy import saved_model
 from efficientnet_tf.deploy.server import images as images_lib, limits
-from efficientnet_tf.utils import configs, documents, untrusted
+from efficientnet_tf.utils import configs, documents, targets, untrusted
 
 # A signature of `saved_model` and its only input.
 INPUTS = {
@@ -177,7 +177,7 @@ def _list_inputs():
 
 
 def answer(
-    request: Request, probabilities: np.ndarray, class_names: Sequence[str]
+    request: Request, found: np.ndarray, outputs: targets.Outputs
 ) -> dict[str, Any]:
     """Returns the answer of a :predict request.
 
@@ -186,15 +186,15 @@ def answer(
 
     Args:
       request: it decides the format.
-      probabilities: float32 [N, classes].
-      class_names: of the classes.
+      found: float32 [N, classes].
+      outputs: what these are.
     """
     columns = {
-        "probabilities": probabilities.tolist(),
-        "prediction": [class_names[i] for i in probabilities.argmax(axis=1)],
+        outputs.values: found.tolist(),
+        "prediction": [outputs.describe(row) for row in found],
     }
     if request.in_columns:
-        return {"outputs": {**columns, "class_names": list(class_names)}}
+        return {"outputs": {**columns, "class_names": list(outputs.names)}}
     rows = zip(*columns.values(), strict=True)
     return {
         "predictions": [dict(zip(columns, row, strict=True)) for row in rows]
@@ -215,11 +215,12 @@ def describe_status(version: str, ready: bool) -> dict[str, Any]:
 
 
 def describe_model(
-    name: str, version: str, size: int, classes: int
+    name: str, version: str, size: int, outputs: targets.Outputs
 ) -> dict[str, Any]:
     """Returns what GET /v1/models/NAME/metadata answers."""
-    outputs = {
-        "probabilities": _describe("DT_FLOAT", -1, classes),
+    classes = len(outputs.names)
+    tensors = {
+        outputs.values: _describe("DT_FLOAT", -1, classes),
         "class_names": _describe("DT_STRING", classes),
         "prediction": _describe("DT_STRING", -1),
     }
@@ -230,7 +231,7 @@ def describe_model(
     signatures = {
         signature: {
             "inputs": {INPUTS[signature]: tensor},
-            "outputs": outputs,
+            "outputs": tensors,
             "method_name": "tensorflow/serving/predict",
         }
         for signature, tensor in inputs.items()
