@@ -1,27 +1,21 @@
 """One fine-tuning run: head, network, evaluation, and its files."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 import time
 from collections.abc import Iterable
 
 import keras
-import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.data import (
-    decoding,
-    example_files,
     split_duplicates,
 )
-from efficientnet_tf.inference import explain, overlays
 from efficientnet_tf.models import registry
 from efficientnet_tf.training import distribution, progress, summaries
 from efficientnet_tf.utils import (
     configs,
-    figures,
     files,
     folder_options,
     run_folder,
@@ -30,21 +24,15 @@ from efficientnet_tf.utils import (
 from efficientnet_tf.weights import catalog
 from transfer import (
     auto,
-    calibration,
+    class_runs,
     class_weights,
-    diagnostics,
-    environment,
     fitting,
-    gallery,
     hyper_rule,
-    image_names,
     inputs,
-    predictions,
     recipes,
     starts,
     target_runs,
     tasks,
-    temperature,
     time_budget,
 )
 
@@ -200,33 +188,15 @@ def _run(run, setup, watchers):
         keras.utils.set_random_seed(setup.config.seed)
         classifier = fitting.build(setup)
         held_out = fitting.train(setup, classifier, watchers)
-        if setup.target != targets.CLASS:
-            return {
-                **_result_row(run, setup),
-                **choice,
-                **target_runs.finish(setup, classifier, held_out),
-                **_describe_network_used(classifier),
-            }
-        classifier, calibrated = temperature.calibrate(setup, classifier)
-        tested = setup.examples[setup.config.evaluate_on]
-        collector = predictions.Collector(tested.size, classifier.temperature)
-        scores = fitting.score(classifier, tested, collector.keep)
-        _summarize(scores, classifier, setup.task)
-    draw = _make_drawer(classifier)
+        if setup.target == targets.CLASS:
+            ended = class_runs.finish(setup, classifier)
+        else:
+            ended = target_runs.finish(setup, classifier, held_out)
     return {
         **_result_row(run, setup),
-        **_score_row(setup.task, scores),
         **choice,
         **_describe_start(setup),
-        **calibrated,
-        **_keep(classifier, tested, scores, setup.workdir, draw),
-        **_keep_predictions(classifier, tested, collector, setup.workdir, draw),
-        **_describe_network_used(classifier),
-    }
-
-
-def _describe_network_used(classifier):
-    return {
+        **ended,
         "resolution": classifier.resolution,
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
@@ -238,79 +208,6 @@ def _describe_start(setup):
         return {}
     start = starts.find_start(setup.weights)
     return start.describe(setup.config.evaluate_on)
-
-
-def _keep(classifier, examples, scores, workdir, draw):
-    """Writes the model and its mistakes; returns diagnostics for the row."""
-    example_files.save(
-        examples, workdir / run_folder.EXAMPLES, classifier.deep_pixels
-    )
-    diagnostics.save_mistakes(
-        examples.dataset,
-        scores,
-        workdir,
-        _make_decoder(classifier),
-        draw,
-    )
-    classifier.save(workdir)
-    return diagnostics.collect(
-        classifier.model,
-        classifier.class_names,
-        scores,
-        workdir / run_folder.METRICS_FILE,
-    )
-
-
-def _keep_predictions(classifier, examples, collector, workdir, draw):
-    """Writes what the run's report is drawn from; returns fields of the row.
-
-    Whatever the images are called: a run is not lost by it.
-    """
-    found = collector.collect(image_names.describe(examples))
-    try:
-        predictions.write(workdir / predictions.PREDICTIONS_FILE, found)
-        gallery.save(
-            examples,
-            found,
-            workdir,
-            _make_decoder(classifier),
-            draw,
-        )
-        files.write_json(
-            workdir / environment.ENVIRONMENT_FILE,
-            environment.describe(distribution.describe_device()),
-        )
-    except (OSError, RuntimeError, ValueError) as error:
-        logging.warning("The run's report will lack images: %s", error)
-    return {
-        name: calibration.bin_confidence(sure, found.hits).error
-        for name, sure in (
-            ("ece_before", found.before),
-            ("ece", found.probabilities[:, 0]),
-        )
-    }
-
-
-def _make_decoder(classifier):
-    return functools.partial(
-        decoding.decode, deep_pixels=classifier.deep_pixels
-    )
-
-
-def _make_drawer(classifier):
-    """Returns what draws activation maps; None if there are none.
-
-    Here, because the images are at hand as they are, not as thumbnails.
-    """
-    try:
-        compute = explain.make_maps(classifier)
-    except ValueError as error:
-        logging.info("No activation maps: %s", error)
-        return None
-    return lambda examples: map(
-        overlays.overlay_maps,
-        explain.explain_pixels(classifier, compute, examples),
-    )
 
 
 def _resolve(setup, run):
@@ -346,35 +243,6 @@ def _limit(setup, run):
     return time_budget.hold(setup), {"within_limit": str(chosen)}
 
 
-def _summarize(scores, classifier, task):
-    tf.summary.scalar("evaluation/top1", scores.top1)
-    tf.summary.scalar("evaluation/top5", scores.top5)
-    tf.summary.scalar("evaluation/mean_per_class", scores.mean_per_class)
-    image = figures.confusion_image(scores.confusion, classifier.class_names)
-    tf.summary.image("confusion", image[None])
-    logging.info("%s: %.4f", task.metric, getattr(scores, task.metric))
-
-
-def _score_row(task, scores):
-    return {
-        "metric": task.metric,
-        "score": getattr(scores, task.metric),
-        "top1": scores.top1,
-        "top5": scores.top5,
-        "mean_per_class": scores.mean_per_class,
-    }
-
-
-def _count(used, tested):
-    """Returns the images of each class or label, as "class_names" are."""
-    if tested.target != targets.CLASS:
-        return target_runs.count(used, tested)
-    return {
-        "train_counts": sum(map(inputs.count_classes, used)).tolist(),
-        "test_counts": inputs.count_classes(tested).tolist(),
-    }
-
-
 def _result_row(run, setup):
     task, config, examples = setup.task, setup.config, setup.examples
     used = [examples[split] for split in config.train_on.split("+")]
@@ -391,7 +259,6 @@ def _result_row(run, setup):
         "seed": config.seed,
         "train_images": images,
         "test_images": tested.size,
-        **_count(used, tested),
         # Whether these are all of the paper's images.
         "complete": task.is_complete(images, tested.size),
         "published": task.published,

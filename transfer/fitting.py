@@ -24,7 +24,6 @@ from efficientnet_tf.training import (
     checkpoints,
     distribution,
     early_stopping,
-    losses,
     pacing,
     train_state,
 )
@@ -34,6 +33,7 @@ from transfer import (
     inputs,
     linear_head,
     number_scale,
+    objectives,
     optimizers,
     qat,
     recipes,
@@ -287,7 +287,7 @@ def _fit_to(feed, setup, watchers):
     )
     evaluation = None
     if config.train_on == "train":
-        dataset = _validation_set(feed, setup.examples["validation"])
+        dataset = feed.make_validation_set(setup.examples["validation"])
         evaluation = callbacks.Evaluation(dataset, len(dataset), state.average)
     train_set = feed.make_dataset(batch_size, start_step=done * steps)
     images = next(iter(train_set))[0]
@@ -304,7 +304,9 @@ def _fit_to(feed, setup, watchers):
             steps_per_epoch=steps,
             watchers=callbacks.list_callbacks(
                 state.make_checkpointer(
-                    folder, first_step=done * steps, score=_name_score(setup)
+                    folder,
+                    first_step=done * steps,
+                    score=objectives.name_score(setup.config, setup.target),
                 ),
                 setup.workdir,
                 epochs=rounds,
@@ -337,19 +339,11 @@ def _list_stoppers(setup, step, length, ahead):
         found.append(
             early_stopping.EarlyStopping(
                 setup.config.patience,
-                _name_score(setup),
+                objectives.name_score(setup.config, setup.target),
                 setup.workdir / run_folder.METRICS_FILE,
             )
         )
     return found
-
-
-def _name_score(setup):
-    """Returns what ranks epochs; None where the last one is taken."""
-    if not setup.config.patience:
-        return None
-    metric = targets.METRICS.get(setup.target, "top1")
-    return f"val_ema_{metric}" if setup.config.ema_decay else f"val_{metric}"
 
 
 def _set_trainable(network, config, steps_per_epoch):
@@ -388,52 +382,8 @@ def compile_network(
         optimizer,
         ema_decay=config.ema_decay,
         label_smoothing=config.label_smoothing,
-        loss=_make_loss(config, target),
-        metrics=[_make_metric(network, target)],
+        loss=objectives.make_loss(config, target),
+        metrics=[objectives.make_metric(network, target)],
         jit_compile=distribution.use_xla(),
         weight_decay=0.0 if decoupled else config.weight_decay,
-    )
-
-
-def _make_loss(config, target):
-    """Returns the loss of labels or numbers; None: the cross-entropy."""
-    # The padding of an evaluation's last batch has weight 0.
-    options = {"reduction": "mean_with_sample_weight"}
-    if target == targets.CLASS:
-        return None
-    if target == targets.LABELS:
-        if config.loss == "asymmetric":
-            return losses.AsymmetricLoss(**options)
-        return keras.losses.BinaryCrossentropy(
-            label_smoothing=config.label_smoothing, **options
-        )
-    if config.loss == "squared":
-        return keras.losses.MeanSquaredError(**options)
-    return keras.losses.Huber(**options)
-
-
-def _make_metric(network, target):
-    """Returns what is watched while training; the score is computed exactly."""
-    if target == targets.LABELS:
-        # By 200 thresholds, because of all images there is no room.
-        return keras.metrics.AUC(
-            curve="PR",
-            multi_label=True,
-            num_labels=network.output_shape[-1],
-            name=targets.METRICS[target],
-        )
-    if target == targets.NUMBERS:
-        return keras.metrics.R2Score(name=targets.METRICS[target])
-    return keras.metrics.CategoricalAccuracy("top1")
-
-
-def _validation_set(feed, examples):
-    classifier = feed.classifier
-    dataset = inputs.make_eval_dataset(examples, classifier)
-    if examples.target != targets.CLASS:
-        scale = feed.scale or number_scale.NONE
-        return dataset.map(lambda images, labels: (images, scale.apply(labels)))
-    classes = len(classifier.class_names)
-    return dataset.map(
-        lambda images, labels: (images, tf.one_hot(labels, classes))
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -143,7 +144,7 @@ class Feed:
         """
         classes = len(self.classifier.class_names)
         has_own = self.examples.read_weights() is not None
-        mix_all = mixing.mix
+        mix_all: Callable = mixing.mix
         if has_own:
             mix_all = functools.partial(
                 sampling.mix_weighted, target=self.examples.target
@@ -183,6 +184,21 @@ class Feed:
                 labels,
                 tf.linalg.matvec(labels, weights),
             )
+        )
+
+    def make_validation_set(
+        self, examples: examples_lib.Examples
+    ) -> tf.data.Dataset:
+        """Returns (images, labels) as training has them, in order."""
+        dataset = make_eval_dataset(examples, self.classifier)
+        if examples.target != targets.CLASS:
+            scale = self.scale or number_scale.NONE
+            return dataset.map(
+                lambda images, labels: (images, scale.apply(labels))
+            )
+        classes = len(self.classifier.class_names)
+        return dataset.map(
+            lambda images, labels: (images, tf.one_hot(labels, classes))
         )
 
     def _preprocess(self, image, seed):

@@ -35,7 +35,7 @@ class Scale:
 
 
 # Of labels: as they are.
-NONE = Scale(np.float32(0), np.float32(1))
+NONE = Scale(np.zeros(1, "float32"), np.ones(1, "float32"))
 
 
 def find(examples: examples_lib.Examples) -> Scale | None:

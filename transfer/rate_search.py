@@ -13,7 +13,7 @@ from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.models import registry
 from efficientnet_tf.training import rate_finder
 from efficientnet_tf.utils import figures
-from transfer import fitting, inputs, linear_head, optimizers, recipes, tasks
+from transfer import fitting, inputs, optimizers, recipes, tasks
 
 if typing.TYPE_CHECKING:
     pass

@@ -112,19 +112,17 @@ def search(
       kind: `targets.LABELS` or `targets.NUMBERS`.
     """
     parts = _divide(train, validation)
-    best, rises, tried = None, 0, []
-    for C in sorted(sweep):
+    first, *others = sorted(sweep)
+    best, rises = _try(parts, first, kind), 0
+    for C in others:
         found = _try(parts, C, kind)
-        loss = found.losses.mean()
-        logging.debug("C=%g: loss %.5f", C, loss)
-        tried.append((C, loss))
-        if best is None or loss < best.losses.mean():
+        if found.losses.mean() < best.losses.mean():
             best, rises = found, 0
             continue
         rises += 1
         if rises == 2:
             break  # Weaker penalties take longest, and only get worse.
-    if len(tried) > 1 and best.C in (min(sweep), max(sweep)):
+    if others and best.C in (min(sweep), max(sweep)):
         logging.info(
             "C=%g is at the end of l2_sweep; a wider sweep may find a better "
             "one.",

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +11,6 @@ from absl import logging
 from efficientnet_tf.data import (
     decoding,
     example_files,
-    examples as examples_lib,
 )
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
@@ -105,6 +103,7 @@ def finish(
         "target": classifier.target,
         **scores,
         **facts,
+        **_count(setup, tested),
         "class_names": list(classifier.class_names),
         **diagnostics.describe(
             classifier.model, setup.workdir / run_folder.METRICS_FILE
@@ -112,23 +111,16 @@ def finish(
     }
 
 
-def count(
-    used: Sequence[examples_lib.Examples], tested: examples_lib.Examples
-) -> dict:
-    """Returns "train_counts" and "test_counts", images of each label.
-
-    {} of numbers.
-    """
+def _count(setup, tested):
+    """Returns the images of each label, as "class_names"; {} of numbers."""
     if tested.target != targets.LABELS:
         return {}
+    parts = setup.config.train_on.split("+")
+    used = [setup.examples[part].read_labels().sum(axis=0) for part in parts]
     return {
-        "train_counts": sum(map(_count, used)).tolist(),
-        "test_counts": _count(tested).tolist(),
+        "train_counts": sum(used).astype(int).tolist(),
+        "test_counts": tested.read_labels().sum(axis=0).astype(int).tolist(),
     }
-
-
-def _count(examples):
-    return examples.read_labels().sum(axis=0).astype(int)
 
 
 def _choose_thresholds(setup, classifier, held_out):

@@ -9,7 +9,6 @@ from absl import logging
 from efficientnet_tf.data import damaged_files, layouts, target_values
 from efficientnet_tf.utils import targets, words
 
-
 Label = int | tuple[float, ...]
 
 

@@ -25,8 +25,8 @@ class Source:
 
     Attributes:
       network: from images float32 [N, size, size, 3] in [0, 255] to
-        {"probabilities": [N, classes]}, or "numbers", and "activation_map" where that is
-        asked for; preprocessing is inside.
+        {"probabilities": [N, classes]}, or "numbers", and "activation_map"
+        where that is asked for; preprocessing is inside.
       settings: the classifier's.
       batch_size: the only N that the exported network takes; None: any.
       calibration: images [M, size, size, 3] whose activations set the ranges

@@ -51,7 +51,7 @@ def make_row(
         for i in found.argsort()[::-1][:top]
     ]
     if outputs.kind == targets.LABELS:
-        labels = outputs.pick(found)
+        labels = outputs.pick(found.tolist())
         return {"file": os.fspath(path), "labels": labels, "top": best}
     return {"file": os.fspath(path), **best[0], "top": best}
 
@@ -72,7 +72,8 @@ def open_writer(
 
     A .csv has the columns file, class, probability, class_2, probability_2 and
     so on, error; of labels file, labels (divided by bars), label, probability
-    and so on; of numbers a column of each. A .json is one array, a .jsonl an object a line. Each row is
+    and so on; of numbers a column of each. A .json is one array, a .jsonl an
+    object a line. Each row is
     in the file as soon as it is written; an array is closed whatever happens.
 
     Args:

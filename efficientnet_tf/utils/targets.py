@@ -42,7 +42,7 @@ class Outputs:
         if self.kind == NUMBERS:
             pairs = zip(self.names, found, strict=True)
             return SEPARATOR.join(f"{name}={v:.6g}" for name, v in pairs)
-        return self.names[max(range(len(found)), key=found.__getitem__)]
+        return self.names[max(range(len(found)), key=lambda i: found[i])]
 
     def pick(self, found: Sequence[float]) -> list[str]:
         """Returns the labels whose probabilities reach their thresholds."""
