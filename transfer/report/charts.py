@@ -30,11 +30,15 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """A named line through points (x, y); `sizes`: as dots of these radii."""
+    """A named line through points (x, y); `sizes`: as dots of these radii.
+
+    Without `line` there are the dots alone.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
     sizes: Sequence[float] | None = None
+    line: bool = True
 
 
 def draw(
@@ -100,6 +104,17 @@ def value_axis(label: str, values: Sequence[float]) -> Axis:
     return Axis(label, 0.0, ticks[-1], ticks, percent=False)
 
 
+def span_axis(label: str, values: Sequence[float]) -> Axis:
+    """Returns an axis around values of any sign."""
+    low, high = min(values), max(values)
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
+        low, high = low - 0.5, high + 0.5
+    step = _nice((high - low) / 5)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    ticks = [round(i * step, 12) for i in range(first, last + 1)]
+    return Axis(label, ticks[0], ticks[-1], ticks, percent=False)
+
+
 def thin(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Returns at most `MOST_POINTS` points, both ends among them."""
     if len(points) <= MOST_POINTS:
@@ -162,4 +177,5 @@ def _draw_series(number, series, x, y):
         for (px, py), size in zip(places, sizes, strict=False)
     )
     path = " L".join(f"{px} {py}" for px, py in places)
-    return f'<g class="s{number}"><path d="M{path}"/>{dots}</g>'
+    drawn = f'<path d="M{path}"/>' if series.line else ""
+    return f'<g class="s{number}">{drawn}{dots}</g>'

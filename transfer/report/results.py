@@ -2,6 +2,7 @@
 
 import collections
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -34,6 +35,8 @@ LISTS = {
     "changed": dict,
     "searched": list,
 }
+# Lists of numbers of labels.
+_SCORES = ("interval", "average_precision", "f1", "thresholds")
 # How many classes a condition names.
 LISTED_CLASSES = 3
 # Fields of a recipe whose change is worded by another condition.
@@ -224,8 +227,11 @@ def _check_row(row, place):
         raise ValueError(f"{place} lacks {', '.join(missing)}.")
     for name in ("score", "published", "seconds"):
         _check_number(row, name, place)
-    if not 0 <= row["score"] <= 1:
+    # R² is negative where the mean would have been better.
+    least = -math.inf if row["metric"] == "r2" else 0
+    if not least <= row["score"] <= 1:
         raise ValueError(f"{place}: score is {row['score']}, not in [0, 1].")
+    _check_targets(row, place)
     for name in (*FIELDS[:4], "evaluated_on", "folder"):
         if not isinstance(row.get(name, ""), str):
             raise ValueError(f"{place}: {name} is {row[name]!r}, not a string.")
@@ -243,6 +249,24 @@ def _check_row(row, place):
         diagnostics.check(row)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{place}: {error}.") from None
+
+
+def _check_targets(row, place):
+    """Raises ValueError unless the scores of labels or numbers are such."""
+    numbers = row.get("numbers", {})
+    if not isinstance(numbers, dict):
+        raise ValueError(f"{place}: numbers is not a dict.")
+    fields = {name: row.get(name) for name in _SCORES}
+    for name, values in {**fields, **numbers}.items():
+        known = values is None or (
+            isinstance(values, list)
+            and all(v is None or isinstance(v, int | float) for v in values)
+        )
+        if not known:
+            raise ValueError(f"{place}: {name} is not a list of numbers.")
+    interval = row.get("interval")
+    if interval and (len(interval) != 2 or None in interval):
+        raise ValueError(f"{place}: interval is not two numbers.")
 
 
 def _check_number(row, name, place):
@@ -311,9 +335,11 @@ def find_interval(
 
 def _cells(row):
     mean, published = row["mean"], row.get("published")
-    ours = f"{mean:.1%}"
+    shape = ".3f" if row["metric"] == "r2" else ".1%"
+    ours = format(mean, shape)
     if row["seeds"] > 1:
-        ours += f" (mean of {row['seeds']}, best {row['best']:.1%})"
+        best = format(row["best"], shape)
+        ours += f" (mean of {row['seeds']}, best {best})"
     return (
         row["task"],
         row["model"],

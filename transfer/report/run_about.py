@@ -8,6 +8,8 @@ from transfer.report import charts, page, run_files
 # {title: (column of training, columns of validation: the first one counts)}
 _CHARTS = {
     "Accuracy": ("top1", ("val_ema_top1", "val_top1")),
+    "Mean average precision": ("map", ("val_ema_map", "val_map")),
+    "R²": ("r2", ("val_ema_r2", "val_r2")),
     "Loss": ("loss", ("val_loss",)),
 }
 
@@ -34,7 +36,7 @@ def show_curves(run: run_files.Run) -> str:
         if series:
             drawn.append(_draw(title, series, curves["epoch"]))
     note = ""
-    if "val_top1" not in curves:
+    if not any(name.startswith("val_") for name in curves):
         note = page.paragraph(
             "It was trained on the validation images too, so there is no curve "
             "of theirs.",
@@ -47,6 +49,8 @@ def _draw(title, series, epochs):
     values = [y for each in series for _, y in each.points]
     if title == "Accuracy":
         axis = charts.share_axis("right, %", min([*values, 0.99]))
+    elif title == "R²":
+        axis = charts.span_axis("R²", values)
     else:
         axis = charts.value_axis(title.lower(), values)
     caption = f"{title} after each epoch; of training images, while training."
@@ -120,6 +124,8 @@ def _make_command(run):
         "model": row["model"],
         "weights": row.get("weights") or "none",
         "recipe": row["recipe"],
+        "labels": ",".join(config.get("labels") or ()),
+        "targets": ",".join(config.get("targets") or ()),
         "group_by": config.get("group_by"),
         "skip_bad": "true" if config.get("skip_bad") else None,
         "source_family": config.get("source_family"),

@@ -3,18 +3,25 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from efficientnet_tf.inference import target_scores
 from efficientnet_tf.utils import (
     documents,
     files,
     run_folder,
     tables,
+    targets,
     untrusted,
 )
-from transfer import environment as environment_lib, predictions
+from transfer import (
+    environment as environment_lib,
+    predictions,
+    target_answers,
+)
 from transfer.report import results
 
 
@@ -34,6 +41,9 @@ class Run:
     found: predictions.Predictions | None
     held_out: predictions.Predictions | None
     notes: list[str]
+    # Of labels or numbers, in place of predictions, with the images' names.
+    answers: target_scores.Answers | None = None
+    image_names: Sequence[str] = ()
 
     @property
     def class_names(self) -> list[str]:
@@ -92,6 +102,7 @@ def read(folder: str | os.PathLike) -> Run:
         config = run_folder.read_config(folder / run_folder.CONFIG_FILE)
     notes: list[str] = []
     classes = len(row.get("class_names") or ())
+    answers, names = _read_answers(folder, row, notes)
     found, held_out = (
         _read_predictions(folder / name, classes, notes)
         for name in (predictions.PREDICTIONS_FILE, predictions.HELD_OUT_FILE)
@@ -102,7 +113,11 @@ def read(folder: str | os.PathLike) -> Run:
             f"the run was scored on {row['test_images']:,}: it is left out."
         )
         found = None
-    elif found is None and not (folder / predictions.PREDICTIONS_FILE).exists():
+    elif (
+        found is None
+        and not _has_targets(row)
+        and not (folder / predictions.PREDICTIONS_FILE).exists()
+    ):
         notes.append(
             f"There is no {predictions.PREDICTIONS_FILE}, which earlier "
             "versions did not write: calibration, accuracy over confidence, "
@@ -116,6 +131,8 @@ def read(folder: str | os.PathLike) -> Run:
         found,
         held_out,
         notes,
+        answers,
+        names,
     )
 
 
@@ -136,6 +153,31 @@ def count_train_images(run: Run) -> np.ndarray | None:
         if line.get("split") in parts and line.get("label") in places:
             counts[places[line["label"]]] += 1
     return counts
+
+
+def _has_targets(row):
+    return row.get("target") in targets.METRICS
+
+
+def _read_answers(folder, row, notes):
+    """Returns what was said of labels or numbers, and names; or None, ()."""
+    if not _has_targets(row):
+        return None, ()
+    outputs = len(row.get("class_names") or ())
+    try:
+        read = target_answers.read(
+            folder / target_answers.ANSWERS_FILE, outputs
+        )
+    except (OSError, untrusted.DamagedError) as error:
+        notes.append(f"Left out: {untrusted.shorten(error)}")
+        return None, ()
+    if read is None:
+        notes.append(
+            f"There is no {target_answers.ANSWERS_FILE}: the most wrong images "
+            "are left out."
+        )
+        return None, ()
+    return read
 
 
 def _read_predictions(path, classes, notes):

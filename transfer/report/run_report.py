@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-from efficientnet_tf.utils import files, words
+from efficientnet_tf.utils import files, targets, words
 from transfer import calibration
 from transfer.report import (
     charts,
@@ -13,6 +13,7 @@ from transfer.report import (
     run_classes,
     run_files,
     run_images,
+    run_targets,
 )
 
 REPORT_FILE = "report.html"
@@ -41,6 +42,8 @@ def write(
 
 def compose(run: run_files.Run) -> str:
     """Returns the report of a run as HTML."""
+    if run.row.get("target") in targets.METRICS:
+        return page.make_page(run.title, _list_targets(run))
     sections = [
         ("", _summarize(run)),
         ("Classes", run_classes.show_classes(run)),
@@ -56,6 +59,21 @@ def compose(run: run_files.Run) -> str:
         ("Made by", run_about.show_environment(run)),
     ]
     return page.make_page(run.title, sections)
+
+
+def _list_targets(run):
+    """Returns the sections of a run on labels or numbers."""
+    kind = run.row["target"]
+    return [
+        ("", _describe(run, run_targets.summarize(run))),
+        (kind.capitalize(), run_targets.show_each(run)),
+        ("Predicted and true", run_targets.show_scatter(run)),
+        ("Most wrong", run_targets.show_most_wrong(run)),
+        ("Images in two splits", run_images.show_duplicates(run)),
+        ("Learning curves", run_about.show_curves(run)),
+        ("What was trained", run_about.show_training(run)),
+        ("Made by", run_about.show_environment(run)),
+    ]
 
 
 def _summarize(run):
@@ -77,6 +95,12 @@ def _summarize(run):
     items.append((f"{len(run.class_names):,}", "classes"))
     if row.get("ece") is not None:
         items.append((page.percent(row["ece"]), "calibration error"))
+    return _describe(run, items)
+
+
+def _describe(run, items):
+    """Returns what was trained and scored, in a sentence, and tiles."""
+    row = run.row
     split = row.get("evaluated_on", "test")
     trained = row.get("train_images")
     images = row.get("test_images")
