@@ -10,12 +10,15 @@ import dataclasses
 import os
 import pathlib
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.utils import (
     documents,
     files,
@@ -66,6 +69,10 @@ _OF_BASELINE = (
 )
 
 
+# Takes the arguments of `_compare`, and returns what it does.
+Compare = Callable[..., dict]
+
+
 class StopIfNotBetter(keras.callbacks.Callback):
     """Stops a training that has not passed a baseline when half of it is over.
 
@@ -92,7 +99,7 @@ def metrics_files(workdir: pathlib.Path) -> list[pathlib.Path]:
 
 
 def choose(
-    setup: fitting.Setup, image_area: int
+    setup: fitting.Setup, image_area: int, compare: Compare | None = None
 ) -> tuple[recipes.FinetuneConfig, dict]:
     """Returns the config that is kept, and fields of the row that say why.
 
@@ -101,12 +108,13 @@ def choose(
     Args:
       setup: whose config has the rule "auto".
       image_area: of one training image, in pixels.
+      compare: compares the linear head with a training; None: by accuracy.
     """
     changed = recipes.list_changes("auto", dataclasses.asdict(setup.config))
     changed = {name: getattr(setup.config, name) for name in changed}
     changed["seed"] = setup.config.seed
     # At once, since what the user has set may not go with it.
-    plan = _plan(setup, changed, image_area, accuracy=0.0)
+    plan = plan_training(setup, changed, image_area, accuracy=0.0)
     if setup.weights is None:
         why = "the weights are random, so a linear classifier has no features"
         tried = training_plan.describe(plan)
@@ -123,7 +131,7 @@ def choose(
                 fixed=changed,
                 alone=False,
             )
-        found = _compare(setup, linear, changed, image_area)
+        found = (compare or _compare)(setup, linear, changed, image_area)
         files.write_json(path, found)
     config, found = read_choice(path)
     logging.info("Kept: %s; %s.", found["kept"], found["why"])
@@ -144,7 +152,12 @@ def read_choice(
     return documents.build(recipes.FinetuneConfig, fields, path), found
 
 
-def _plan(setup, changed, image_area, accuracy):
+def plan_training(
+    setup: fitting.Setup,
+    changed: dict[str, Any],
+    image_area: int,
+    accuracy: float,
+) -> recipes.FinetuneConfig:
     """Returns the training's config, with the fields that the user set."""
     parts = setup.config.train_on.split("+")
     plan = training_plan.plan(
@@ -186,10 +199,10 @@ def _compare(setup, linear, changed, image_area):
         found |= {"tried": "no training", "why": why}
         found |= {"compared_on": 0, "wins": 0, "losses": 0}
     else:
-        plan = _plan(setup, changed, image_area, chosen.accuracy)
-        pairs = _divide(setup.examples)
+        plan = plan_training(setup, changed, image_area, chosen.accuracy)
+        pairs = divide(setup.examples)
         try:
-            plan = _limit(setup, plan, changed, len(pairs))
+            plan = limit(setup, plan, changed, len(pairs))
         except time_budget.TooShort as error:
             logging.info("No training: %s", error)
             found |= {"tried": "no training", "why": "there was no time for it"}
@@ -201,7 +214,12 @@ def _compare(setup, linear, changed, image_area):
     return {**found, "config": dataclasses.asdict(kept)}
 
 
-def _limit(setup, plan, changed, folds):
+def limit(
+    setup: fitting.Setup,
+    plan: recipes.FinetuneConfig,
+    changed: dict[str, Any],
+    folds: int,
+) -> recipes.FinetuneConfig:
     """Returns a plan that ends in time, if there is a limit."""
     if not plan.time_limit:
         return plan
@@ -241,7 +259,9 @@ def _train(setup, plan, baseline, pairs):
     }
 
 
-def _divide(examples):
+def divide(
+    examples: Mapping[str, examples_lib.Examples],
+) -> list[tuple[examples_lib.Examples, examples_lib.Examples]]:
     """Returns [(images to train on, held-out images)]."""
     train, validation = examples["train"], examples["validation"]
     if validation.size >= ENOUGH_TO_COMPARE:

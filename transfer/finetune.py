@@ -31,6 +31,7 @@ from transfer import (
     inputs,
     recipes,
     starts,
+    target_choice,
     target_runs,
     tasks,
     time_budget,
@@ -217,7 +218,10 @@ def _resolve(setup, run):
         return _limit(setup, run)
     area = inputs.median_area(examples["train"])
     if config.rule == "auto":
-        config, choice = auto.choose(setup, area)
+        compare = None
+        if setup.target != targets.CLASS:
+            compare = target_choice.compare
+        config, choice = auto.choose(setup, area, compare)
         setup = dataclasses.replace(setup, config=config)
         if config.trains and config.time_limit:
             setup = time_budget.hold(setup)

@@ -15,7 +15,7 @@ from absl import logging
 from efficientnet_tf.data import examples as examples_lib, resumable
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.models import folding, quantization
-from efficientnet_tf.utils import documents, files, untrusted, words
+from efficientnet_tf.utils import documents, files, targets, untrusted, words
 
 # In a run's folder: {name of a layer: [low, high]} of its outputs.
 RANGES_FILE = "ranges.json"
@@ -39,6 +39,7 @@ def build(
       OSError, untrusted.DamagedError: a file is damaged.
     """
     start = classifier_lib.from_run(folder)
+    targets.check_class(start.target, "int8 training", f"the run {folder}")
     if start.class_names != examples.class_names:
         raise ValueError(
             f"{folder} has other classes than the images: "

@@ -25,6 +25,8 @@ from transfer import (
 )
 
 Features = frozen_features.Features
+# Below the sweep, strengths that are tried while they are better.
+LOWER, MOST_LOWER = 4.0, 6
 # Of probabilities in a log-loss.
 _LEAST = 1e-7
 
@@ -34,14 +36,12 @@ class Search:
     """A chosen inverse L2 strength, and what it said of held-out images.
 
     `losses` [N] are the images' own, `answers` in the targets' own units,
-    `places` those among training and validation images; `size` is how many
-    images each classifier was fitted on.
+    `size` is how many images each head was fitted on.
     """
 
     C: float
     losses: np.ndarray
     answers: target_scores.Answers
-    places: np.ndarray
     folds: int
     size: int
 
@@ -122,12 +122,13 @@ def search(
         rises += 1
         if rises == 2:
             break  # Weaker penalties take longest, and only get worse.
-    if others and best.C in (min(sweep), max(sweep)):
-        logging.info(
-            "C=%g is at the end of l2_sweep; a wider sweep may find a better "
-            "one.",
-            best.C,
-        )
+    # Few images with many features need more than any sweep for classes has.
+    C, floor = first / LOWER, first / LOWER**MOST_LOWER
+    while others and best.C == LOWER * C and C >= floor * 0.99:
+        found = _try(parts, C, kind)
+        if found.losses.mean() < best.losses.mean():
+            best = found
+        C /= LOWER
     return best
 
 
@@ -159,6 +160,20 @@ def fit(
     return coefficients.T.astype("float32"), intercept.astype("float32")
 
 
+def answer(
+    fitted: Features, scored: Features, strength: float, kind: str
+) -> target_scores.Answers:
+    """Returns what a head that is fitted on some images says of others."""
+    kernel, bias = fit(fitted, strength, kind)
+    values = scored.features @ kernel + bias
+    if kind == targets.LABELS:
+        values = 1 / (1 + np.exp(-np.clip(values, -60, 60)))
+    else:
+        scale = number_scale.of_numbers(fitted.labels)
+        values = values * scale.deviation + scale.mean
+    return target_scores.Answers(scored.labels, values.astype("float32"))
+
+
 def lose(answers: target_scores.Answers, kind: str) -> np.ndarray:
     """Returns the loss of each image [N]: the log-loss, or squared errors.
 
@@ -174,11 +189,11 @@ def lose(answers: target_scores.Answers, kind: str) -> np.ndarray:
 
 
 def _divide(train, validation):
-    """Returns [(to fit on, to score on, places of these)]."""
+    """Returns [(to fit on, to score on)]."""
     images = len(train.labels) + len(validation.labels)
     few = len(validation.labels) < linear_head.ENOUGH_TO_CHOOSE
     if not few or images > linear_head.MOST_TO_CROSS_VALIDATE:
-        return [(train, validation, np.arange(len(train.labels), images))]
+        return [(train, validation)]
     from sklearn import model_selection
 
     both = frozen_features.concatenate([train, validation])
@@ -186,40 +201,24 @@ def _divide(train, validation):
         min(linear_head.FOLDS, images), shuffle=True, random_state=0
     )
     return [
-        (both.select(fitted), both.select(scored), scored)
+        (both.select(fitted), both.select(scored))
         for fitted, scored in divider.split(both.features)
     ]
 
 
 def _try(parts, C, kind):
-    truth, found = [], []
-    for fitted, scored, _ in parts:
-        scale = _find_scale(fitted, kind)
-        kernel, bias = fit(fitted, C, kind)
-        values = scored.features @ kernel + bias
-        if scale is None:
-            values = 1 / (1 + np.exp(-np.clip(values, -60, 60)))
-        else:
-            values = values * scale.deviation + scale.mean
-        truth.append(scored.labels)
-        found.append(values.astype("float32"))
+    said = [answer(fitted, scored, C, kind) for fitted, scored in parts]
     answers = target_scores.Answers(
-        np.concatenate(truth), np.concatenate(found)
+        np.concatenate([part.truth for part in said]),
+        np.concatenate([part.found for part in said]),
     )
     return Search(
         C,
         lose(answers, kind),
         answers,
-        np.concatenate([places for *_, places in parts]),
         len(parts),
         len(parts[0][0].labels),
     )
-
-
-def _find_scale(examples, kind):
-    if kind != targets.NUMBERS:
-        return None
-    return number_scale.of_numbers(examples.labels)
 
 
 def _fit_ridge(examples, strength):
@@ -233,7 +232,9 @@ def _fit_ridge(examples, strength):
             scale.apply(examples.labels),
             sample_weight=examples.weights,
         )
-    return solver.coef_, solver.intercept_
+    # Of one number, scikit-learn leaves an axis out.
+    names = examples.labels.shape[1]
+    return solver.coef_.reshape(names, -1), solver.intercept_.reshape(names)
 
 
 def _fit_logistic(examples, labels, strength):

@@ -25,6 +25,7 @@ from transfer import (
     gallery,
     image_names,
     target_answers,
+    target_choice,
     target_heads,
 )
 
@@ -47,12 +48,6 @@ def check(setup: fitting.Setup) -> None:
         raise ValueError(
             f"loss={config.loss!r} does not go with {target}; choose standard "
             f"or {suits}."
-        )
-    if config.rule == "auto":
-        raise ValueError(
-            "--recipe=auto compares accuracies, which "
-            f"{setup.task.dataset} has not; choose --recipe=linear or "
-            "--recipe=full."
         )
     for field, plain in (
         ("class_weight", "none"),
@@ -134,11 +129,15 @@ def _choose_thresholds(setup, classifier, held_out):
         held_out = fitting.predict(classifier, setup.examples["validation"])
         note = "of the validation split"
     elif config.trains:
-        held_out = None
-        note = (
-            "no images were held out; --set=train_on=train keeps the "
-            "validation images for it"
-        )
+        held_out = target_choice.read_held_out(setup)
+        note = "that the training was compared on"
+        if held_out is None:
+            note = (
+                "no images were held out; --set=train_on=train keeps the "
+                "validation images for it"
+            )
+    if held_out is None and not config.trains:
+        note = "too few images were held out"
     if held_out is None or held_out.size < FEWEST_FOR_THRESHOLDS:
         if held_out is not None:
             note = f"only {words.count(held_out.size, 'image')} were held out"

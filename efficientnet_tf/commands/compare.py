@@ -49,7 +49,8 @@ def main(argv: list[str]) -> None:
 
 def _predict(run):
     """Returns a run with predictions, which earlier versions did not keep."""
-    if run.found is not None:
+    # Of labels or numbers there are none: `compare` refuses them.
+    if run.found is not None or run.row.get("target"):
         return run
     from absl import logging
 

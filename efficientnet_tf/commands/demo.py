@@ -25,6 +25,7 @@ from efficientnet_tf.utils import (
     addresses,
     extras,
     run_folder,
+    targets,
     watchdog,
     words,
 )
@@ -63,7 +64,10 @@ def main(argv: list[str]) -> None:
     site.check_replaceable(folder)
     classifier = CLASSIFIER.load()
     name = _name()
-    count = words.count(len(classifier.class_names), "class")
+    word = {targets.CLASS: "class", targets.LABELS: "label"}
+    count = words.count(
+        len(classifier.class_names), word.get(classifier.target, "number")
+    )
     written = site.write(
         classifier,
         folder,

@@ -17,7 +17,7 @@ from absl import flags
 
 from efficientnet_tf.commands import classifier_flags, image_arguments, program
 from efficientnet_tf.inference import prediction_files
-from efficientnet_tf.utils import extras, files, tables, words
+from efficientnet_tf.utils import extras, files, tables, targets, words
 
 CLASSIFIER = classifier_flags.ClassifierFlags()
 CLASSES = flags.DEFINE_list(
@@ -55,6 +55,10 @@ def main(argv: list[str]) -> None:
     CLASSIFIER.check()
     paths = _leave_out_own(image_arguments.find(argv[1:]), output)
     classifier = CLASSIFIER.load()
+    if classifier.target == targets.NUMBERS:
+        targets.check_class(
+            classifier.target, "An activation map", CLASSIFIER.name
+        )
     rows, unreadable = _explain(classifier, paths, output)
     if len(paths) == unreadable == 1:
         sys.exit(program.FAILURE)  # The one file's error is printed.

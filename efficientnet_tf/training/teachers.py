@@ -14,7 +14,7 @@ from efficientnet_tf.inference import (
     signatures,
 )
 from efficientnet_tf.models import registry
-from efficientnet_tf.utils import run_folder
+from efficientnet_tf.utils import run_folder, targets
 
 
 def check(teacher: str) -> None:
@@ -118,6 +118,7 @@ def _from_name(teacher):
 def _from_run(folder):
     """Returns (a run's network for images of any size, class names)."""
     run = classifier.from_run(folder)
+    targets.check_class(run.target, "A teacher", f"the run {folder}")
     images = keras.Input((None, None, 3))
     size = (run.resolution, run.resolution)
     resized = keras.ops.image.resize(images, size)

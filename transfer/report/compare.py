@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientnet_tf.utils import data_names, intervals
+from efficientnet_tf.utils import data_names, intervals, targets
 from transfer import predictions as predictions_lib
 from transfer.report import run_files
 
@@ -91,6 +91,12 @@ def compare(first: run_files.Run, second: run_files.Run) -> Compared:
     Raises:
       ValueError: they have no image in common, or nothing tells which.
     """
+    for run in (first, second):
+        targets.check_class(
+            run.row.get("target", targets.CLASS),
+            "The comparison",
+            f"the run {run.folder}",
+        )
     ours, theirs, how = _match(first, second)
     left_out = []
     for run, places in ((first, ours), (second, theirs)):

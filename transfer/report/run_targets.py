@@ -158,13 +158,12 @@ def _show_numbers(run):
         )
         for i in order[:MOST_NAMES]
     ]
-    header = (
-        *("number", "true mean", "true deviation"),
-        *("mean absolute error", "root mean squared error", "R²"),
-    )
+    header = (*("number", "true mean", "true sd", "MAE", "RMSE", "R²"),)
     text = (
         "The lowest R² first: 1 is right everywhere, 0 no better than the "
-        "same mean for every image. Errors are in the number's own unit."
+        "same mean for every image. MAE is the mean absolute error, RMSE the "
+        "root of the mean squared one, sd the standard deviation of the true "
+        "numbers: all in the number's own unit."
     )
     return page.paragraph(text, "muted") + page.long_table(header, rows)
 

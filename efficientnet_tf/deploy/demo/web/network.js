@@ -5,6 +5,7 @@ import { Tensor, loadAndCompile, loadLiteRt } from "@litertjs/core";
 const WASM = new URL("litert/core/wasm/", document.baseURI).href;
 
 // Returns a function from float32 [size * size * 3] to { probabilities, map },
+// the former numbers where the network gives these,
 // of which `map` is { values, height, width } with all classes of a place
 // beside each other, or null; and how many threads compute.
 export async function load(url, size) {
@@ -16,9 +17,10 @@ export async function load(url, size) {
   async function run(input) {
     const images = new Tensor(input, [1, size, size, 3]);
     const outputs = await model.run({ images });
-    const { probabilities, activation_map: map } = outputs;
+    const { activation_map: map } = outputs;
+    const values = outputs.probabilities ?? outputs.numbers;
     const found = {
-      probabilities: probabilities.toTypedArray().slice(),
+      probabilities: values.toTypedArray().slice(),
       map: map ? readMap(map) : null,
     };
     images.delete();

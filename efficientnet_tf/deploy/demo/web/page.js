@@ -5,6 +5,7 @@ import { load } from "./network.js";
 import { decode, findCrop, prepare } from "./prepare.js";
 
 const TOP = 5;
+const MOST_NUMBERS = 50;
 // Pixels of the longer side of the picture; a smaller one gets larger pixels.
 const LEAST_SIDE = 240;
 const MOST_SIDE = 512;
@@ -13,8 +14,14 @@ const PNG_DEPTH = 24; // Where a PNG says how many bits a sample has.
 
 const byId = (id) => document.getElementById(id);
 const settings = await fetchSettings();
+// Numbers, as they are, in their own order; else the most probable classes.
+const numeric = settings.target === "numbers";
 const network = await startNetwork();
 let shown = null; // { bitmap, map, output } of the last image.
+const TITLES = { labels: "Labels: ✓ the image has it", numbers: "Numbers" };
+if (TITLES[settings.target]) {
+  byId("answers-title").textContent = TITLES[settings.target];
+}
 let turn = 0; // Of several images, the last one is shown.
 
 async function fetchSettings() {
@@ -93,9 +100,13 @@ async function describe(blob, found) {
 
 function display(found, note) {
   const { probabilities, map, bitmap, prepareMs, networkMs } = found;
-  const order = [...probabilities.keys()].sort(
-    (a, b) => probabilities[b] - probabilities[a]);
-  const best = order.slice(0, TOP);
+  const order = [...probabilities.keys()];
+  if (!numeric) order.sort((a, b) => probabilities[b] - probabilities[a]);
+  const best = order.slice(0, numeric ? MOST_NUMBERS : TOP);
+  if (settings.target === "labels") {
+    // All that the image has, however many.
+    best.push(...order.slice(TOP).filter((i) => hasLabel(i, probabilities[i])));
+  }
   shown?.bitmap.close();
   shown = { bitmap, map, output: best[0] };
   byId("answers").replaceChildren(
@@ -110,16 +121,28 @@ function display(found, note) {
   draw();
 }
 
+// Whether an image has a label, by the label's own threshold.
+function hasLabel(output, probability) {
+  return settings.target === "labels" &&
+    probability >= (settings.thresholds?.[output] ?? 0.5);
+}
+
 function makeAnswer(output, probability) {
   const button = document.createElement("button");
   const name = document.createElement("span");
   const share = document.createElement("b");
   name.textContent = settings.class_names[output];
-  share.textContent = `${(100 * probability).toFixed(1)} %`;
+  share.textContent = numeric
+    ? String(Number(probability.toPrecision(5)))
+    : `${(100 * probability).toFixed(1)} %`;
+  if (hasLabel(output, probability)) {
+    name.textContent = `✓ ${name.textContent}`;
+    button.classList.add("has");
+  }
   button.type = "button";
   button.dataset.output = output;
   button.disabled = !shown.map;
-  button.style.setProperty("--share", `${100 * probability}%`);
+  button.style.setProperty("--share", numeric ? "0%" : `${100 * probability}%`);
   button.append(name, share);
   button.addEventListener("click", () => {
     shown.output = output;
