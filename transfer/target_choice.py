@@ -1,9 +1,8 @@
-"""What `auto` compares for labels and numbers: losses of held-out images.
+"""What `auto` compares for labels and numbers: mAP or R² on held-out images.
 
 As for classes, see `auto`: a training is kept if on held-out images it is
-better than the linear head by more than one standard error. What differs is
-what is compared: the log-loss of an image's labels, or the squared error of its
-numbers.
+better than the linear head by more than one standard error of the difference.
+Not losses, which label smoothing makes worse: those of a training would lose.
 """
 
 import dataclasses
@@ -95,10 +94,7 @@ def read_held_out(
     known = [part[0] for part in parts if part is not None]
     if not known:
         return None
-    return target_scores.Answers(
-        np.concatenate([part.truth for part in known]),
-        np.concatenate([part.found for part in known]),
-    )
+    return _join(known)
 
 
 class _Baseline:
@@ -131,36 +127,39 @@ class _Baseline:
 
 def _train(setup, plan, baseline, pairs):
     """Returns how the planned training compares with the baseline."""
-    gains = np.zeros(0)
+    said: tuple[list, list] = [], []
+    gain = error = 0.0
     for number, (train, held) in enumerate(pairs):
         if plan.time_limit:
             left = len(pairs) - number + 1
             setup = time_budget.hold(setup, trainings=left)
         examples = {"train": train, "validation": held}
         linear = baseline.answer(examples)
-        trained = _train_fold(setup, plan, number, examples, linear)
-        kind = setup.target
-        gain = target_heads.lose(linear, kind) - target_heads.lose(
-            trained, kind
-        )
-        gains = np.append(gains, gain)
-        if gains.mean() <= 0:
+        said[0].append(linear)
+        said[1].append(_train_fold(setup, plan, number, examples, linear))
+        former, new = map(_join, said)
+        gain, error = target_scores.find_gain(former, new, setup.target)
+        if not gain > 0:
             break  # The other folds would have to make up for this one.
-    error = gains.std() / np.sqrt(len(gains))
-    loss = {
-        targets.LABELS: "log-loss",
-        targets.NUMBERS: "squared error, in deviations,",
-    }[setup.target]
+    images = sum(part.size for part in said[0])
+    name = targets.METRIC_NAMES[targets.METRICS[setup.target]]
     return {
-        "kept": auto.TRAINING if gains.mean() > error else auto.LINEAR,
-        "compared_on": len(gains),
-        "gain": float(gains.mean()),
-        "gain_error": float(error),
+        "kept": auto.TRAINING if gain > error else auto.LINEAR,
+        "compared_on": images,
+        "gain": gain,
+        "gain_error": error,
         "why": (
-            f"on {len(gains)} held-out images the {loss} of training is lower "
-            f"by {gains.mean():.4f}, with a standard error of {error:.4f}"
+            f"on {images} held-out images training changes the {name} by "
+            f"{gain:+.4f}, with a standard error of {error:.4f}"
         ),
     }
+
+
+def _join(parts):
+    return target_scores.Answers(
+        np.concatenate([part.truth for part in parts]),
+        np.concatenate([part.found for part in parts]),
+    )
 
 
 def _train_fold(setup, plan, number, examples, linear):

@@ -162,6 +162,19 @@ def compare(
     return lost, *interval
 
 
+def find_gain(former: Answers, new: Answers, kind: str) -> tuple[float, float]:
+    """Returns how much mAP or R² grows, and the standard error of that.
+
+    Of two networks on the same images, over the same draws of these.
+    """
+    truth = former.truth
+    gain = find_metric(truth, new.found, kind)
+    gain -= find_metric(truth, former.found, kind)
+    draw = _draw_labels if kind == targets.LABELS else _draw_numbers
+    differences = draw(truth, new.found) - draw(truth, former.found)
+    return gain, float(np.nanstd(differences))
+
+
 def average_precision(
     truth: np.ndarray, found: np.ndarray, weights: np.ndarray | None = None
 ) -> np.ndarray:

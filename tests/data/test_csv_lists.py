@@ -130,10 +130,15 @@ REFUSED = {
     "two paths": (["image,file,label", "a,b,c"], "image and file may each be"),
     "two labels": (["path,class,target", "a,b,c"], "class and target may each"),
     "a column twice": (["path,label,Label", "a,b,c"], "column 'label' twice"),
-    "multi-label": (["path,labels", "a/1.jpg,x y"], "but labels; several lab"),
-    "one-hot": (["image,rust,scab", "a/1.jpg,0,1"], "but rust, scab; several"),
-    "targets": (["path,target_1,target_2", "a,x,y"], "target_1, target_2; sev"),
-    "regression": ([HEAD, "a/1.jpg,0.5", "a/2.jpg,2"], "such as 0.5; several"),
+    "one-hot": (["image,rust,scab", "a/1.jpg,0,1"], "but rust, scab: .*--lab"),
+    "targets": (
+        ["path,t_1,t_2", "a,1,2"],
+        "no column label, but t_1, t_2: .*--ta",
+    ),
+    "regression": (
+        [HEAD, "a/1.jpg,0.5", "a/2.jpg,2"],
+        "0.5; .*--targets=label",
+    ),
     "missing files": (
         [HEAD, "a/1.jpg,x", *(f"a/{i}9.jpg,x" for i in range(5))],
         "5 of its 6 images are not .*line 3: 'a/09.jpg', .*, \\.\\.\\.",

@@ -9,6 +9,7 @@ import pytest
 
 import fuzz
 from efficientnet_tf.deploy.server import limits, open_inference, tf_serving
+from efficientnet_tf.utils import targets
 
 CASES = 1500
 SIZE = 2
@@ -57,7 +58,7 @@ MODEL = {"model_name": "net", "model_version": "1"}
 def answer_v1(text, _):
     asked = tf_serving.parse(text, SIZE)
     found = FOUND.repeat(len(asked.images), axis=0)
-    json.dumps(tf_serving.answer(asked, found, ("a", "b")))
+    json.dumps(tf_serving.answer(asked, found, targets.Outputs(("a", "b"))))
 
 
 def answer_v2(text, noise):
@@ -65,7 +66,7 @@ def answer_v2(text, noise):
     header = noise.choice((None, str(len(text)), str(noise.randrange(99))))
     asked = open_inference.parse(text + tail, header, SIZE)
     found = FOUND.repeat(len(asked.images), axis=0)
-    open_inference.answer(asked, found, ("a", "\ud800"), MODEL)
+    open_inference.answer(asked, found, targets.Outputs(("a", "\ud800")), MODEL)
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,27 @@ def test_the_sound_requests_are_understood():
     assert asked.images == [b"x"]
     assert [each.binary for each in asked.outputs] == [True] * 3
     assert open_inference.parse(json.dumps(V2[0]).encode(), None, SIZE).name
+
+
+def test_labels_and_numbers_are_answered_as_such():
+    found = np.array([[0.7, 0.4]], "float32")
+    labels = targets.Outputs(("a", "b"), targets.LABELS, (0.5, 0.3))
+    numbers = targets.Outputs(("a", "b"), targets.NUMBERS)
+    asked = tf_serving.Request([FILE], in_columns=False)
+    for outputs, name, said in (
+        (labels, "probabilities", "a|b"),
+        (numbers, "numbers", "a=0.7|b=0.4"),
+    ):
+        (row,) = tf_serving.answer(asked, found, outputs)["predictions"]
+        assert row["prediction"] == said
+        assert row[name] == pytest.approx([0.7, 0.4])
+        described = open_inference.describe_model("m", "1", SIZE, outputs)
+        assert described["outputs"][0]["name"] == name
+        tensor = {"name": "images", "datatype": "FP32", "data": TENSOR}
+        body = {"inputs": [{**tensor, "shape": [1, 2, 2, 3]}]}
+        body = json.dumps(body).encode()
+        request = open_inference.parse(body, None, SIZE, outputs.values)
+        text, _ = open_inference.answer(request, found, outputs, MODEL)
+        answers = {o["name"]: o["data"] for o in json.loads(text)["outputs"]}
+        assert answers["prediction"] == [said]
+        assert answers[name] == pytest.approx([0.7, 0.4])

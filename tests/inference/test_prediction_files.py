@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from efficientnet_tf.inference import prediction_files
+from efficientnet_tf.utils import targets
 
-NAMES = ("cat", "dog", "größe")
+NAMES = targets.Outputs(("cat", "dog", "größe"))
 ROWS = [
     prediction_files.make_row("a, b.jpg", np.array([0.2, 0.1, 0.7]), NAMES, 2),
     prediction_files.make_row("c.jpg", OSError("c.jpg is empty."), NAMES, 2),
@@ -80,3 +81,38 @@ def test_a_name_in_no_encoding_keeps_its_bytes(tmp_path):
         with prediction_files.open_writer(path, 1) as write:
             write(row)
         assert name in path.read_bytes()
+
+
+# {what a network answers with: (outputs, its values, a row, a line of a .csv)}
+OTHERS = {
+    "labels": (
+        targets.Outputs(("cat", "dog"), targets.LABELS, (0.6, 0.2)),
+        [0.5, 0.25],
+        {
+            "file": "a.jpg",
+            "labels": ["dog"],
+            "top": [
+                {"label": "cat", "probability": 0.5},
+                {"label": "dog", "probability": 0.25},
+            ],
+        },
+        "a.jpg,dog,cat,0.5,dog,0.25,",
+    ),
+    "numbers": (
+        targets.Outputs(("age", "file"), targets.NUMBERS),
+        [31.5, -2.0],
+        {"file": "a.jpg", "numbers": {"age": 31.5, "file": -2.0}},
+        "a.jpg,31.5,-2.0,",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_labels_and_numbers_have_rows_of_their_own(kind, tmp_path):
+    outputs, values, row, line = OTHERS[kind]
+    found = prediction_files.make_row("a.jpg", np.array(values), outputs, 2)
+    assert found == row
+    path = tmp_path / "p.csv"
+    with prediction_files.open_writer(path, 2, outputs) as write:
+        write(found)
+    assert path.read_text().splitlines()[1] == line
