@@ -103,7 +103,6 @@ def finetune_and_evaluate(
         setup = fitting.Setup(
             task, model_name, origin, config, examples, workdir
         )
-        target_runs.check(setup)
         row = _run(run, _begin_clock(setup, began or begin), watchers)
         return _record(row, workdir, begin, folder.workdir or workdir)
 
@@ -181,6 +180,7 @@ def _describe_network(model, origin):
 
 def _run(run, setup, watchers):
     """Trains, scores and saves; returns the row without its time."""
+    target_runs.check(setup)
     if setup.target == targets.CLASS:
         inputs.check_balance(setup.examples["train"], setup.config)
     with summaries.writing(setup.workdir, run):

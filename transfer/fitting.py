@@ -16,7 +16,7 @@ from efficientnet_tf.data import examples as examples_lib, preprocessing
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
     evaluate,
-    target_scores,
+    evaluate_targets,
 )
 from efficientnet_tf.models import features, layers, plan, registry, variants
 from efficientnet_tf.training import (
@@ -27,7 +27,7 @@ from efficientnet_tf.training import (
     pacing,
     train_state,
 )
-from efficientnet_tf.utils import figures, run_folder, targets
+from efficientnet_tf.utils import figures, run_folder, target_scores, targets
 from efficientnet_tf.weights import loading
 from transfer import (
     inputs,
@@ -191,7 +191,7 @@ def predict(
     with tqdm.tqdm(
         desc="Evaluating", total=examples.size, unit="image", disable=None
     ) as bar:
-        return target_scores.predict(classifier.model, dataset, bar.update)
+        return evaluate_targets.predict(classifier.model, dataset, bar.update)
 
 
 def cache_key(setup: Setup) -> str:

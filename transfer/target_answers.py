@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from efficientnet_tf.inference import target_scores
-from efficientnet_tf.utils import cache_folder, files, untrusted
+from efficientnet_tf.utils import cache_folder, files, target_scores, untrusted
 
 # In a run's folder: of the images that it was scored on.
 ANSWERS_FILE = "answers.npz"

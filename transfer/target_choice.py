@@ -14,8 +14,7 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
-from efficientnet_tf.inference import target_scores
-from efficientnet_tf.utils import files, run_folder, targets
+from efficientnet_tf.utils import files, run_folder, target_scores, targets
 from transfer import (
     auto,
     fitting,

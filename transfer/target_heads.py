@@ -13,9 +13,8 @@ from absl import logging
 from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
-    target_scores,
 )
-from efficientnet_tf.utils import files, targets
+from efficientnet_tf.utils import files, target_scores, targets
 from transfer import (
     calibration,
     frozen_features,
@@ -27,8 +26,6 @@ from transfer import (
 Features = frozen_features.Features
 # Below the sweep, strengths that are tried while they are better.
 LOWER, MOST_LOWER = 4.0, 6
-# Of probabilities in a log-loss.
-_LEAST = 1e-7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,20 +171,6 @@ def answer(
     return target_scores.Answers(scored.labels, values.astype("float32"))
 
 
-def lose(answers: target_scores.Answers, kind: str) -> np.ndarray:
-    """Returns the loss of each image [N]: the log-loss, or squared errors.
-
-    The errors are in deviations of the true numbers.
-    """
-    truth, found = answers.truth, answers.found.astype("float64")
-    if kind == targets.NUMBERS:
-        spread = np.maximum(truth.std(axis=0), 1e-12)
-        return (((found - truth) / spread) ** 2).mean(axis=1)
-    found = np.clip(found, _LEAST, 1 - _LEAST)
-    terms = truth * np.log(found) + (1 - truth) * np.log(1 - found)
-    return -terms.mean(axis=1)
-
-
 def _divide(train, validation):
     """Returns [(to fit on, to score on)]."""
     images = len(train.labels) + len(validation.labels)
@@ -214,7 +197,7 @@ def _try(parts, C, kind):
     )
     return Search(
         C,
-        lose(answers, kind),
+        target_scores.lose(answers, kind),
         answers,
         len(parts),
         len(parts[0][0].labels),

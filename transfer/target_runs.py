@@ -14,10 +14,15 @@ from efficientnet_tf.data import (
 )
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
-    target_scores,
 )
 from efficientnet_tf.training import distribution
-from efficientnet_tf.utils import files, run_folder, targets, words
+from efficientnet_tf.utils import (
+    files,
+    run_folder,
+    target_scores,
+    targets,
+    words,
+)
 from transfer import (
     diagnostics,
     environment,
@@ -26,7 +31,6 @@ from transfer import (
     image_names,
     target_answers,
     target_choice,
-    target_heads,
 )
 
 # With fewer held-out images a threshold is one image's chance.
@@ -165,7 +169,7 @@ def _save(setup, classifier, tested, answers):
             image_names.describe(tested).names,
         )
         worst = gallery.pick_worst(
-            target_heads.lose(answers, classifier.target)
+            target_scores.lose(answers, classifier.target)
         )
         gallery.save_some(
             tested,

@@ -79,7 +79,8 @@ def _evaluate_targets(classifier, name, folder):
     import tqdm
 
     from efficientnet_tf.data import datasets, sources
-    from efficientnet_tf.inference import target_scores
+    from efficientnet_tf.inference import evaluate_targets
+    from efficientnet_tf.utils import target_scores
 
     folder = sources.suit(name, folder, classifier.outputs)
     examples = sources.load(
@@ -97,7 +98,7 @@ def _evaluate_targets(classifier, name, folder):
     with tqdm.tqdm(
         desc="Evaluating", total=examples.size, unit="image", disable=None
     ) as bar:
-        answers = target_scores.predict(
+        answers = evaluate_targets.predict(
             classifier.model, dataset, bar.update, places
         )
     row = {

@@ -7,7 +7,12 @@ import sys
 import typing
 from collections.abc import Mapping, Sequence
 
-from efficientnet_tf.utils import run_folder, tables, targets, words
+from efficientnet_tf.utils import (
+    run_folder,
+    tables,
+    targets,
+    words,
+)
 
 if typing.TYPE_CHECKING:
     import numpy as np

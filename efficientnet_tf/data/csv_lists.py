@@ -57,19 +57,7 @@ def read(
     kept = _drop_unlabelled(rows, splits, files, kept, left_out)
     if not kept:
         raise RuntimeError(f"{table.path} has no row with a label.")
-    values = None
-    if "label" in columns:
-        names = _find_names(table, rows, kept)
-    else:
-        names, values = csv_targets.read(
-            table, wanted, columns.get("labels"), options, kept
-        )
-    used = (*columns.values(), *wanted.values())
-    unused = csv_columns.list_unused(table, used)
-    if unused:
-        logging.info(
-            "%s: not used: the columns %s.", table.path, ", ".join(unused)
-        )
+    names, values = _find_texts(rows, kept, (columns, wanted), options)
     listed: dict[str | None, layouts.Classes] = {}
     for i in kept:
         classes = listed.setdefault(splits[i], {})
@@ -93,6 +81,26 @@ def read(
     )
 
 
+def _find_texts(rows, kept, places, options):
+    """Returns {row: its class, or a text for it}, and what texts mean."""
+    columns, wanted = places
+    table = rows.table
+    values = None
+    if "label" in columns:
+        names = _find_names(table, rows, kept)
+    else:
+        names, values = csv_targets.read(
+            table, wanted, columns.get("labels"), options, kept
+        )
+    used = (*columns.values(), *wanted.values())
+    unused = csv_columns.list_unused(table, used)
+    if unused:
+        logging.info(
+            "%s: not used: the columns %s.", table.path, ", ".join(unused)
+        )
+    return names, values
+
+
 class _Rows:
     """The rows of a table by role, and how messages name them."""
 
@@ -109,6 +117,7 @@ class _Rows:
             for name, place in wanted.items()
         }
         self._cells |= self._targets
+        self.table = table
         self._path = table.path
 
     def __len__(self):

@@ -60,27 +60,19 @@ def divide(
             "cannot be divided as before. Delete the run."
         )
     total = {split: divided[split] for split in splits}
-    values = layout.values
-    if values is None:
-        _check_number_of_classes(layout, splits)
-        if "train" in splits:
-            class_checks.check_known_classes(layout.name, divided)
-        class_names = layout.sort(set().union(*total.values()))
-    else:
-        class_names = values.names
-        values.check(layout.name, total)  # Before images are decoded, too.
+    class_names = _check_classes(layout, divided, total)
     good, bad = _examine(layout.root, total, options)
     division = divisions.make(
         class_names,
         total,
         good,
         {f: layout.weights[f] for f in good if f in layout.weights},
-        values,
+        layout.values,
     )
-    if values is None:
+    if layout.values is None:
         _check_all_classes(layout.name, division, splits)
     elif bad:
-        values.check(layout.name, _leave_out(total, bad))
+        layout.values.check(layout.name, _leave_out(total, bad))
     divisions.log(layout, division, notes)
     twins = _find_twins(layout.root, division)
     if options.workdir is not None:
@@ -191,6 +183,17 @@ def _examine(root, divided, options):
         folder=options.workdir,
     )
     return good, bad
+
+
+def _check_classes(layout, divided, total):
+    """Checks what splits have before images are decoded; returns names."""
+    if layout.values is not None:
+        layout.values.check(layout.name, total)
+        return layout.values.names
+    _check_number_of_classes(layout, total)
+    if "train" in total:
+        class_checks.check_known_classes(layout.name, divided)
+    return layout.sort(set().union(*total.values()))
 
 
 def _leave_out(total, bad):

@@ -17,9 +17,8 @@ from efficientnet_tf.data import (
 from efficientnet_tf.inference import (
     class_names,
     classifier as classifier_lib,
-    target_scores,
 )
-from efficientnet_tf.utils import intervals, tables, targets
+from efficientnet_tf.utils import intervals, tables, target_scores, targets
 
 # The row that the others are compared with.
 REFERENCE = "Keras network"

@@ -73,7 +73,8 @@ class AsymmetricLoss(keras.losses.Loss):
 
     positive, negative, shift = 1.0, 4.0, 0.05
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the loss of each image, [N]."""
         ops = keras.ops
         y_true = ops.cast(y_true, "float32")
         y_pred = ops.cast(y_pred, "float32")

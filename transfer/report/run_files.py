@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from efficientnet_tf.inference import target_scores
 from efficientnet_tf.utils import (
     documents,
     files,
     run_folder,
     tables,
+    target_scores,
     targets,
     untrusted,
 )

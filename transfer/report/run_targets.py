@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from efficientnet_tf.inference import target_scores
-from efficientnet_tf.utils import targets, words
-from transfer import gallery, target_heads
+from efficientnet_tf.utils import target_scores, targets, words
+from transfer import gallery
 from transfer.report import charts, page, run_files, run_images
 
 MOST_NAMES = 200  # Of the table; the worst ones are shown.
@@ -85,7 +84,7 @@ def show_most_wrong(run: run_files.Run) -> str:
     if run.answers is None:
         return ""
     kind = run.row["target"]
-    places = gallery.pick_worst(target_heads.lose(run.answers, kind))
+    places = gallery.pick_worst(target_scores.lose(run.answers, kind))
     make = _describe_labels if kind == targets.LABELS else _describe_numbers
     cards = "".join(
         run_images.draw_card(

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from efficientnet_tf.inference import target_scores
-from efficientnet_tf.utils import targets
+from efficientnet_tf.utils import target_scores, targets
 
 metrics = pytest.importorskip("sklearn.metrics")
 

@@ -2,13 +2,11 @@
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
-from efficientnet_tf.data import resumable
 from efficientnet_tf.utils import targets, words
 
 DRAWS = 1_000
@@ -17,6 +15,8 @@ _FEWEST_DRAWS = 200
 _MOST_DRAWN = 200_000_000
 _AT_ONCE = 20_000_000  # Numbers in memory.
 _TAIL = 0.025
+# Of probabilities in a log-loss.
+_LEAST = 1e-7
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,46 +33,6 @@ class Answers:
     def size(self) -> int:
         """The number of images."""
         return len(self.truth)
-
-
-def predict(
-    model: keras.Model,
-    dataset: Iterable[tuple[Any, Any]],
-    progress: Callable[[int], object] | None = None,
-    places: Sequence[int] | None = None,
-) -> Answers:
-    """Returns a network's answers for (images, vectors of labels) in batches.
-
-    Args:
-      model: maps images to [N, names].
-      dataset: an iterable of (images, vectors).
-      progress: called with the number of images of each batch, or None.
-      places: see `place`; None: the network's outputs have the same order.
-
-    Raises:
-      ValueError: the data set is empty, or has other outputs than the network.
-      FloatingPointError: the outputs are not finite.
-      RuntimeError: an image cannot be read.
-    """
-    truth, found = [], []
-    with resumable.explained():
-        for images, labels in dataset:
-            scores = np.asarray(model.predict_on_batch(np.asarray(images)))
-            labels = spread(np.asarray(labels), places, scores.shape[1])
-            if not np.isfinite(scores).all():
-                raise FloatingPointError("The model's outputs are not finite.")
-            if scores.shape[1:] != labels.shape[1:]:
-                raise ValueError(
-                    f"The model has {scores.shape[1]} outputs, but the images "
-                    f"have {labels.shape[1]} labels or numbers."
-                )
-            truth.append(np.asarray(labels, "float32"))
-            found.append(np.asarray(scores, "float32"))
-            if progress is not None:
-                progress(len(truth[-1]))
-    if not truth:
-        raise ValueError("The data set to evaluate on is empty.")
-    return Answers(np.concatenate(truth), np.concatenate(found))
 
 
 def place(
@@ -207,6 +167,20 @@ def f1(truth: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     hits = (truth * chosen).sum(axis=0)
     both = truth.sum(axis=0) + chosen.sum(axis=0)
     return np.where(both > 0, 2 * hits / np.maximum(both, 1), np.nan)
+
+
+def lose(answers: Answers, kind: str) -> np.ndarray:
+    """Returns the loss of each image [N]: the log-loss, or squared errors.
+
+    The errors are in deviations of the true numbers.
+    """
+    truth, found = answers.truth, answers.found.astype("float64")
+    if kind == targets.NUMBERS:
+        spread = np.maximum(truth.std(axis=0), 1e-12)
+        return (((found - truth) / spread) ** 2).mean(axis=1)
+    found = np.clip(found, _LEAST, 1 - _LEAST)
+    terms = truth * np.log(found) + (1 - truth) * np.log(1 - found)
+    return -terms.mean(axis=1)
 
 
 def choose_thresholds(answers: Answers) -> tuple[float, ...]:
