@@ -177,6 +177,12 @@ def make_folder_options(
     if not divides and (group_by or skip_bad):
         flag = "group_by" if group_by else "skip_bad"
         raise ValueError(f"--{flag} is for {data_names.FORMS}.")
+    if not divides and (labels or targets):
+        flag = "labels" if labels else "targets"
+        raise ValueError(
+            f"--{flag} names columns of {data_names.CSV.prefix}"
+            f"{data_names.CSV.rest}."
+        )
     return options
 
 
