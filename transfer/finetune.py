@@ -16,7 +16,7 @@ from efficientnet_tf.data import (
     example_files,
     split_duplicates,
 )
-from efficientnet_tf.inference import explain, overlays
+from efficientnet_tf.inference import explain, overlays, unknown
 from efficientnet_tf.models import registry
 from efficientnet_tf.training import distribution, progress, summaries
 from efficientnet_tf.utils import (
@@ -43,6 +43,7 @@ from transfer import (
     tasks,
     temperature,
     time_budget,
+    unknown_images,
 )
 
 # What is shown of a finished run.
@@ -187,9 +188,17 @@ def _run(run, setup, watchers):
         classifier = fitting.build(setup)
         fitting.train(setup, classifier, watchers)
         classifier, calibrated = temperature.calibrate(setup, classifier)
+        classifier, fitted = unknown_images.add_detector(
+            setup, classifier, auto.list_detectors(setup.workdir)
+        )
         tested = setup.examples[setup.config.evaluate_on]
         collector = predictions.Collector(tested.size, classifier.temperature)
-        scores = fitting.score(classifier, tested, collector.keep)
+        recorder = unknown.Recorder(classifier.model, classifier.unknown)
+        scores = fitting.score(
+            dataclasses.replace(classifier, model=recorder),
+            tested,
+            collector.keep,
+        )
         _summarize(scores, classifier, setup.task)
     draw = _make_drawer(classifier)
     return {
@@ -197,6 +206,8 @@ def _run(run, setup, watchers):
         **choice,
         **_describe_start(setup),
         **calibrated,
+        **fitted,
+        **unknown_images.describe_kept(recorder.scores, classifier.unknown),
         **_keep(classifier, tested, scores, setup.workdir, draw),
         **_keep_predictions(classifier, tested, collector, setup.workdir, draw),
         "resolution": classifier.resolution,

@@ -144,6 +144,16 @@ class ClassifierFlags:
         weights, reading = self._read(resolution)
         return classifier.from_weights(self.model, weights, **reading)
 
+    def check_unknown(self, classifier: "classifier_lib.Classifier") -> None:
+        """Raises ValueError unless a classifier tells unknown images."""
+        from efficientnet_tf.inference import unknown
+
+        if classifier.unknown is None:
+            raise ValueError(
+                f"{self.name} {unknown.MISSING}; `efficientnet evaluate "
+                "--unknown` adds it to a run of an earlier version."
+            )
+
     def _read(self, resolution):
         """Returns the weights, and the flags that go with --model alone."""
         return catalog.parse(self._weights.value), {

@@ -23,6 +23,12 @@ from efficientnet_tf.utils import files, tables
 
 CLASSIFIER = classifier_flags.ClassifierFlags()
 TOP = flags.DEFINE_integer("top", 5, "How many classes to name per image.", 1)
+UNKNOWN = flags.DEFINE_bool(
+    "unknown",
+    False,
+    "Of a fine-tuning run: answer \"none of these\" where an image is unlike "
+    "all classes.",
+)
 OUTPUT = flags.DEFINE_string(
     "output",
     None,
@@ -42,6 +48,8 @@ def main(argv: list[str]) -> None:
     CLASSIFIER.check()
     paths = image_arguments.find(argv[1:])
     classifier = CLASSIFIER.load()
+    if UNKNOWN.value:
+        CLASSIFIER.check_unknown(classifier)
     shown, unreadable = _predict(classifier, paths)
     if len(paths) == unreadable == 1:
         sys.exit(program.FAILURE)  # The one file's error is printed.
@@ -51,8 +59,10 @@ def main(argv: list[str]) -> None:
         "output": OUTPUT.value,
     }
     if len(paths) == 1 and not unreadable:
-        result["prediction"] = shown[0]["class"]
+        result["prediction"] = _answer(shown[0])
         result["probability"] = shown[0]["probability"]
+        if "unknown_score" in shown[0]:
+            result["unknown_score"] = shown[0]["unknown_score"]
     program.print_result(result)
     image_arguments.fail_if_unreadable(unreadable, len(paths))
 
@@ -70,7 +80,9 @@ def _predict(classifier, paths):
             stack.callback(lambda: _print_table(rows))
         write = None
         if OUTPUT.value:
-            writer = prediction_files.open_writer(OUTPUT.value, top)
+            writer = prediction_files.open_writer(
+                OUTPUT.value, top, _list_fields(classifier)
+            )
             write = stack.enter_context(writer)
             program.advise(f"{OUTPUT.value} has the predictions so far.")
         bar = tqdm.tqdm(
@@ -81,8 +93,8 @@ def _predict(classifier, paths):
             disable=True if in_table or in_lines else None,
         )
         stack.enter_context(bar)
-        for path, found in classifier.predict_each(paths):
-            row = prediction_files.make_row(path, found, names, top)
+        for path, found, unknown in _predict_each(classifier, paths):
+            row = prediction_files.make_row(path, found, names, top, unknown)
             if write:
                 write(row)
             if "error" in row:
@@ -92,24 +104,59 @@ def _predict(classifier, paths):
                 rows.append(row)
             elif in_lines:
                 file = tables.to_line(row["file"])
-                print(f"{file}\t{row['probability']:.1%}\t{row['class']}")
+                print(f"{file}\t{row['probability']:.1%}\t{_answer(row)}")
             bar.update()
     return rows, unreadable
 
 
+def _list_fields(classifier):
+    """Returns the fields that rows have of unknown images."""
+    from efficientnet_tf.inference import unknown
+
+    return unknown.FIELDS if classifier.unknown is not None else ()
+
+
+def _predict_each(classifier, paths):
+    """Yields (path, probabilities or error, what is said of it if unknown)."""
+    if classifier.unknown is None:
+        for path, found in classifier.predict_each(paths):
+            yield path, found, files.NOTHING
+        return
+    for path, found in classifier.embed_each(paths):
+        if isinstance(found, OSError):
+            yield path, found, files.NOTHING
+            continue
+        best = classifier.class_names[found.probabilities.argmax()]
+        unknown = classifier.unknown.describe(found.features, best)
+        yield path, found.probabilities, unknown
+
+
+def _answer(row):
+    """Returns what is shown: the class or, by --unknown, the answer."""
+    return row["answer"] if UNKNOWN.value else row["class"]
+
+
 def _print_table(rows):
-    lines = [
-        (
-            "" if rank else tables.to_line(row["file"]),
-            f"{best['probability']:.1%}",
-            best["class"],
-        )
-        for row in rows
-        for rank, best in enumerate(row["top"])
-    ]
+    header, lines = ["image", "", "class"], []
+    if UNKNOWN.value:
+        header += ["unlike"]
+    for row in rows:
+        top = row["top"]
+        if UNKNOWN.value and row["answer"] != row["class"]:
+            # Its classes only compare with each other.
+            top = [{"class": row["answer"]}]
+        for rank, best in enumerate(top):
+            share = best.get("probability")
+            cells = [
+                "" if rank else tables.to_line(row["file"]),
+                "" if share is None else f"{share:.1%}",
+                best["class"],
+            ]
+            if UNKNOWN.value:
+                cells.append("" if rank else f"{row['unknown_score']:.3f}")
+            lines.append(cells)
     if lines:
-        text = tables.to_text(("image", "", "class"), lines, left=(0, 2))
-        print(text, flush=True)
+        print(tables.to_text(header, lines, left=(0, 2)), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from efficientnet_tf.utils import files, tables
@@ -22,6 +22,7 @@ def make_row(
     found: "np.ndarray | OSError",
     class_names: Sequence[str],
     top: int,
+    unknown: Mapping[str, Any] = files.NOTHING,
 ) -> dict[str, Any]:
     """Returns a prediction as JSON takes it.
 
@@ -30,10 +31,13 @@ def make_row(
       found: probabilities [classes], or why the image cannot be read.
       class_names: of the probabilities.
       top: how many classes to name.
+      unknown: what `unknown.Detector.describe` says of the image, if the
+        classifier has one.
 
     Returns:
       {"file", "class", "probability", "top": [{"class", "probability"}, ...]},
-      the most probable class first; or {"file", "error"}.
+      the most probable class first, and what `unknown` has; or {"file",
+      "error"}.
     """
     if isinstance(found, OSError):
         error = files.explain_error(found)
@@ -42,7 +46,7 @@ def make_row(
         {"class": class_names[i], "probability": float(found[i])}
         for i in found.argsort()[::-1][:top]
     ]
-    return {"file": os.fspath(path), **best[0], "top": best}
+    return {"file": os.fspath(path), **best[0], **unknown, "top": best}
 
 
 def check(path: str) -> None:
@@ -53,17 +57,18 @@ def check(path: str) -> None:
 
 @contextlib.contextmanager
 def open_writer(
-    path: str | os.PathLike, top: int
+    path: str | os.PathLike, top: int, more: Sequence[str] = ()
 ) -> Iterator[Callable[[dict], object]]:
     """Yields a function that appends a row of `make_row` to a new file.
 
-    A .csv has the columns file, class, probability, class_2, probability_2 and
-    so on, error; a .json is one array, a .jsonl an object a line. Each row is
+    A .csv has the columns file, class, probability, those of `more`, class_2,
+    probability_2 and so on, error; a .json is one array, a .jsonl an object a line. Each row is
     in the file as soon as it is written; an array is closed whatever happens.
 
     Args:
       path: the file; its suffix says the format.
       top: how many classes a row names at most.
+      more: fields of `unknown`, if rows have them.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +81,7 @@ def open_writer(
         buffering=1,
     ) as file:
         if path.suffix == ".csv":
-            yield _csv_writer(file, top)
+            yield _csv_writer(file, top, more)
         elif path.suffix == ".jsonl":
             yield lambda row: print(_to_json(row), file=file)
         else:
@@ -84,8 +89,8 @@ def open_writer(
                 yield write
 
 
-def _csv_writer(file, top):
-    columns = ["file", "class", "probability"]
+def _csv_writer(file, top, more):
+    columns = ["file", "class", "probability", *more]
     for rank in range(2, top + 1):
         columns += [f"class_{rank}", f"probability_{rank}"]
     writer = csv.DictWriter(file, [*columns, "error"], restval="")
