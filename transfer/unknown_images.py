@@ -111,7 +111,7 @@ def fit(
         found = dataclasses.replace(detector, threshold=float(np.mean(known)))
         return Fitted(found, f"{note} it")
     scores = leave_one_out(*seen)
-    if not config.trains:
+    if not _trains(config):
         return _choose(detector, scores, "image", ", each by means without it")
     return _choose(
         detector,
@@ -198,10 +198,15 @@ def _read_threshold(path, detector):
         return None
 
 
+def _trains(config):
+    # What a rule decided is not kept with every run.
+    return config.trains or config.rule != "none"
+
+
 def _extract(classifier, examples, config, cache_key, split):
     """Returns the features and labels of a split, or of some of its images."""
     # Those of a frozen network are in the cache, all of them.
-    if config.trains and examples.size > MOST_IMAGES:
+    if _trains(config) and examples.size > MOST_IMAGES:
         _, examples = examples.hold_out(MOST_IMAGES)
     return frozen_features.extract_split(
         classifier, examples, config.precision, cache_key, split

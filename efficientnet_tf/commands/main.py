@@ -17,6 +17,8 @@ COMMANDS = (
     "find-lr",
     "predict",
     "explain",
+    "neighbors",
+    "embed",
     "evaluate",
     "export",
     "demo",

@@ -77,7 +77,7 @@ def _predict(classifier, paths):
     rows, unreadable = [], 0
     with contextlib.ExitStack() as stack:
         if in_table:  # Also after Ctrl-C.
-            stack.callback(lambda: _print_table(rows))
+            stack.callback(lambda: _print_table(rows, classifier.unknown))
         write = None
         if OUTPUT.value:
             writer = prediction_files.open_writer(
@@ -136,10 +136,10 @@ def _answer(row):
     return row["answer"] if UNKNOWN.value else row["class"]
 
 
-def _print_table(rows):
+def _print_table(rows, detector):
     header, lines = ["image", "", "class"], []
     if UNKNOWN.value:
-        header += ["unlike"]
+        header.append(f"unlike (limit {detector.threshold:.3f})")
     for row in rows:
         top = row["top"]
         if UNKNOWN.value and row["answer"] != row["class"]:
