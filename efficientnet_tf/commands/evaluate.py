@@ -8,6 +8,7 @@ from absl import flags, logging
 
 from efficientnet_tf.commands import (
     classifier_flags,
+    foreign,
     program,
     shared,
     summary,
@@ -36,6 +37,20 @@ RESOLUTION = flags.DEFINE_integer(
     "Pixels a side, with --model; the variant's own if unset.",
     variants.MIN_SIZE,
 )
+UNKNOWN = flags.DEFINE_bool(
+    "unknown",
+    False,
+    "Of a fine-tuning run: how many images are kept as known; for a run of an "
+    "earlier version, also makes what predict --unknown needs.",
+)
+OTHER = flags.DEFINE_string(
+    "other",
+    None,
+    "With --unknown: a second set, of none of the classes, to be told apart.",
+)
+OTHER_SPLIT = flags.DEFINE_string(
+    "other_split", None, "Of --other; that of --split if unset."
+)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images per step.", 1)
 
 
@@ -50,9 +65,15 @@ def main(_: list[str]) -> None:
         reads_folder=name.startswith(files.FOLDER_PREFIX),
     )
     shared.check_dataset(name)
+    _check_unknown()
     classifier = CLASSIFIER.load(RESOLUTION.value)
-    scores, classes, seen = _evaluate(classifier, name, folder)
+    judge = _make_judge(classifier) if UNKNOWN.value else None
+    scores, classes, seen = _evaluate(classifier, name, folder, judge)
     facts = summary.class_facts(scores.confusion, classifier.class_names)
+    unknown = {}
+    if judge is not None:
+        unknown = judge.describe(_load_other(), BATCH_SIZE.value)
+        facts |= foreign.list_facts(unknown, OTHER.value)
     _print_summary(name, scores, classes, facts, seen)
     program.print_result(
         {
@@ -66,11 +87,42 @@ def main(_: list[str]) -> None:
             "classes": len(classes.outputs),
             "images": scores.images,
             "trained_on": seen,
+            **unknown,
         }
     )
 
 
-def _evaluate(classifier, name, folder):
+def _check_unknown():
+    if not UNKNOWN.value:
+        for flag in (OTHER, OTHER_SPLIT):
+            if flag.value:
+                raise ValueError(
+                    f"--{flag.name}={flag.value} goes with --unknown."
+                )
+    elif OTHER.value:
+        shared.check_dataset(OTHER.value)
+
+
+def _make_judge(classifier):
+    """Returns what scores unknown images by the classifier's detector."""
+    if classifier.unknown is None and CLASSIFIER.workdir:
+        classifier = foreign.add_detector(
+            classifier, CLASSIFIER.workdir, DATA_DIR.value
+        )
+    CLASSIFIER.check_unknown(classifier)
+    return foreign.Judge(classifier)
+
+
+def _load_other():
+    if OTHER.value is None:
+        return None
+    from efficientnet_tf.data import sources
+
+    split = OTHER_SPLIT.value or SPLIT.value
+    return sources.load(OTHER.value, split, DATA_DIR.value)
+
+
+def _evaluate(classifier, name, folder, judge):
     """Returns (`Scores`, `ClassMap`, how many images were trained on)."""
     import tqdm
 
@@ -95,10 +147,11 @@ def _evaluate(classifier, name, folder):
         desc="Evaluating", total=examples.size, unit="image", disable=None
     ) as bar:
         scores = evaluate.evaluate(
-            classifier.model,
+            classifier.model if judge is None else judge.classifier.model,
             dataset,
             outputs=classes.outputs,
             progress=bar.update,
+            keep=None if judge is None else judge.keep,
         )
     return scores, classes, seen
 

@@ -104,6 +104,29 @@ def normalize(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(lengths, 1e-12)
 
 
+def measure(known: np.ndarray, foreign: np.ndarray) -> dict[str, float]:
+    """Returns how well scores tell foreign images from known ones.
+
+    Args:
+      known: scores of images of the classes, [N].
+      foreign: of others, [M].
+
+    Returns:
+      "auroc", the share of all pairs in which the foreign image has the higher
+      score, equal ones as half; "fpr95", the share of the foreign ones that are
+      kept by the threshold that keeps 95 % of the known ones.
+    """
+    ordered = np.sort(known)
+    below, up_to = (
+        np.searchsorted(ordered, foreign, side) for side in ("left", "right")
+    )
+    threshold = np.quantile(known, 0.95, method="higher")
+    return {
+        "auroc": float((below + up_to).mean() / 2 / len(known)),
+        "fpr95": float((foreign <= threshold).mean()),
+    }
+
+
 def write(path: str | os.PathLike, found: Detector) -> None:
     """Writes a detector as one file, atomically."""
     with files.atomic(path) as temporary:
