@@ -25,6 +25,7 @@ from efficientnet_tf.utils import (
     untrusted,
 )
 from transfer import (
+    class_weights,
     fitting,
     frozen_features,
     image_names,
@@ -57,7 +58,8 @@ _OF_BASELINE = (
     "interpolation",
     "deep_pixels",
     "l2_sweep",
-    "class_weights",
+    "class_weight",
+    "sampling",
     "train_on",
     "evaluate_on",
     "precision",
@@ -145,7 +147,7 @@ def read_choice(
     """
     found = documents.read_object(path, _CHOICE_KINDS)
     documents.require(found, _CHOICE_KINDS, path)
-    fields = found.pop("config")
+    fields = class_weights.upgrade(found.pop("config"))
     return documents.build(recipes.FinetuneConfig, fields, path), found
 
 
@@ -280,7 +282,7 @@ class _Baseline:
         self.strength = linear_head.choose_strength(
             *self._extract(setup.examples),
             setup.config.l2_sweep,
-            class_weights=setup.config.class_weights,
+            weighing=setup.config.weigh(setup.class_names),
         )
 
     def find_hits(self, examples):
@@ -290,9 +292,10 @@ class _Baseline:
             fitted,
             len(self._setup.class_names),
             self.strength.C,
-            class_weights=self._setup.config.class_weights,
+            weighing=self._setup.config.weigh(self._setup.class_names),
         )
-        return (scored[0] @ kernel + bias).argmax(axis=1) == scored[1]
+        found = (scored.features @ kernel + bias).argmax(axis=1)
+        return found == scored.labels
 
     def _extract(self, examples):
         return frozen_features.extract_splits(

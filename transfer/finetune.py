@@ -30,6 +30,7 @@ from efficientnet_tf.weights import catalog
 from transfer import (
     auto,
     calibration,
+    class_weights,
     diagnostics,
     environment,
     fitting,
@@ -75,7 +76,7 @@ def finetune_and_evaluate(
     a finished run it returns the row.
 
     Args:
-      task_name: a name in `tasks.TASKS`, or "folder:PATH".
+      task_name: a name in `tasks.TASKS`, or one of `data_names.FORMS`.
       model_name: a name, a variant file or a `Variant`.
       weights: the initial ones, see `loading.resolve`; None: random.
       config: the recipe.
@@ -106,9 +107,9 @@ def finetune_and_evaluate(
             tasks.warn_of_changes(task, data_dir, workdir)
             return finished
         folder = _begin_folder(folder, workdir, start)
+        _check_class_weight(task, data_dir, config)
         _set_up(workdir, config)
         examples = tasks.load_examples(task, data_dir, folder)
-        inputs.warn_of_imbalance(examples["train"], config.class_weights)
         setup = fitting.Setup(
             task, model_name, origin, config, examples, workdir
         )
@@ -125,6 +126,14 @@ def _check_weights(task, model, weights, config, folder):
     start = starts.find_start(weights)
     starts.check_start(start, task, model, config, folder)
     return start
+
+
+def _check_class_weight(task, data_dir, config):
+    """Raises ValueError for a weight of no class, before a list is written."""
+    if class_weights.parse(config.class_weight):
+        names = tasks.list_class_names(task, data_dir)
+        if names is not None:
+            config.weigh(names)
 
 
 def _begin_folder(folder, workdir, start):
@@ -160,7 +169,7 @@ def _upgrade(stored):
     # A run of an earlier version lacks later fields; their defaults are what it
     # did.
     defaults = configs.list_defaults(recipes.FinetuneConfig)
-    return registry.upgrade(defaults | stored)
+    return registry.upgrade(defaults | class_weights.upgrade(stored))
 
 
 def _set_up(workdir, config):
@@ -181,6 +190,7 @@ def _describe_network(model, origin):
 
 def _run(run, setup, watchers):
     """Trains, scores and saves; returns the row without its time."""
+    inputs.check_balance(setup.examples["train"], setup.config)
     with summaries.writing(setup.workdir, run):
         setup, choice = _resolve(setup, run)
         # So that a search before leaves no trace in the random numbers.
@@ -342,7 +352,7 @@ def _result_row(run, setup, scores):
     task, config, examples = setup.task, setup.config, setup.examples
     used = [examples[split] for split in config.train_on.split("+")]
     images = sum(part.size for part in used)
-    tested = examples[config.evaluate_on].size
+    tested = examples[config.evaluate_on]
     return {
         **{k: run[k] for k in ("task", "model", "weights", "recipe")},
         "changed": recipes.list_changes(run["recipe"], run, task=run["task"]),
@@ -358,11 +368,12 @@ def _result_row(run, setup, scores):
         "weight_decay": config.weight_decay,
         "seed": config.seed,
         "train_images": images,
+        "test_images": tested.size,
         # Of each class, in the order of "class_names".
         "train_counts": sum(map(inputs.count_classes, used)).tolist(),
-        "test_images": tested,
+        "test_counts": inputs.count_classes(tested).tolist(),
         # Whether these are all of the paper's images.
-        "complete": task.is_complete(images, tested),
+        "complete": task.is_complete(images, tested.size),
         "published": task.published,
         "published_model": task.published_model,
     }

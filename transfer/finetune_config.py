@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from efficientnet_tf.data import policies
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import configs
+from transfer import class_weights
 
 MAX_STAGES = len(variants.VARIANTS["efficientnet_b0"].stages)
 L2_SWEEP = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -120,9 +121,14 @@ class FinetuneConfig:
     unfreeze_epochs: Annotated[float, configs.EPOCHS] = 0.0
     frozen_stages: Annotated[int, configs.AtLeast(0, MAX_STAGES)] = 0
     quantization: Annotated[str, configs.OneOf("none", "int8")] = "none"
-    # "balanced": scikit-learn's, in the loss: each class counts alike, however
-    # many images it has.
-    class_weights: Annotated[str, configs.OneOf("none", "balanced")] = "none"
+    # In the loss. "auto": each class counts alike, however many images it has;
+    # "NAME=W,...": those named count so much; see `class_weights.Weighing`.
+    class_weight: str = class_weights.NONE
+    # "balanced": each class is drawn equally often; in the linear head, which
+    # draws none, each counts alike.
+    sampling: Annotated[
+        str, configs.OneOf(class_weights.SHUFFLED, class_weights.BALANCED)
+    ] = class_weights.SHUFFLED
     train_on: Annotated[str, configs.OneOf("train", "train+validation")] = (
         "train+validation"
     )
@@ -142,6 +148,12 @@ class FinetuneConfig:
         configs.check(self)
         if not self.l2_sweep:
             raise ValueError(f"l2_sweep={self.l2_sweep} must not be empty.")
+        class_weights.parse(self.class_weight)
+        if (self.class_weight, self.sampling) == ("auto", "balanced"):
+            raise ValueError(
+                "class_weight='auto' and sampling='balanced' each let all "
+                "classes count alike; choose one of them."
+            )
         self._check_length()
         self._check_decay()
         self._check_resize()
@@ -162,6 +174,16 @@ class FinetuneConfig:
                 "evaluate_on='validation' needs train_on='train': images that "
                 "were trained on cannot measure accuracy."
             )
+
+    def weigh(self, class_names: tuple[str, ...]) -> class_weights.Weighing:
+        """Returns how much the classes of a task count.
+
+        Raises:
+          ValueError: `class_weight` names another class.
+        """
+        return class_weights.Weighing(
+            class_names, self.class_weight, self.sampling
+        )
 
     @property
     def trains(self) -> bool:

@@ -116,9 +116,11 @@ def embed_trained(
     examples = parts[0] if len(parts) == 1 else parts[0].concatenate(parts[1])
     if examples.size < total:
         logging.warning("Of %d images %d are looked at.", total, examples.size)
+    found = frozen_features.concatenate(pairs)
     return Trained(
         examples,
         image_names.list_paths(examples),
-        *frozen_features.concatenate(pairs),
+        found.features,
+        found.labels,
         left_out=total - examples.size,
     )

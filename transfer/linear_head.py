@@ -15,6 +15,7 @@ from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import files, intervals
 from transfer import (
     calibration,
+    class_weights,
     frozen_features,
     image_names,
     predictions,
@@ -82,8 +83,8 @@ def initialize_head(
     pairs = frozen_features.extract_splits(
         classifier, examples, config.precision, cache_key
     )
-    weights = config.class_weights
-    chosen, divisions = _search(*pairs, config.l2_sweep, weights)
+    weighing = config.weigh(classifier.class_names)
+    chosen, divisions = _search(*pairs, config.l2_sweep, weighing)
     logging.info("Linear classifier: %s.", chosen)
     tf.summary.scalar("linear_head/validation_top1", chosen.accuracy)
     about = dataclasses.asdict(chosen)
@@ -106,7 +107,7 @@ def initialize_head(
         logging.info("Refitting on training and validation images.")
         fitted = frozen_features.concatenate(pairs)
     head.set_weights(
-        fit_classifier(fitted, classes, chosen.C, class_weights=weights)
+        fit_classifier(fitted, classes, chosen.C, weighing=weighing)
     )
 
 
@@ -115,7 +116,7 @@ def choose_strength(
     validation: Features,
     sweep: Sequence[float],
     *,
-    class_weights: str = "none",
+    weighing: class_weights.Weighing = class_weights.ALIKE,
 ) -> Strength:
     """Returns the inverse L2 strength of the best accuracy.
 
@@ -128,15 +129,16 @@ def choose_strength(
       validation: the same, to choose on; if they are few, both are divided for
         a cross-validation.
       sweep: inverse L2 strengths, tried in rising order.
-      class_weights: "none" or "balanced".
+      weighing: how much the classes count.
     """
-    return _search(train, validation, sweep, class_weights)[0]
+    return _search(train, validation, sweep, weighing)[0]
 
 
-def _search(train, validation, sweep, class_weights):
+def _search(train, validation, sweep, weighing):
     """Returns (the best `Strength`, the divisions that it was chosen on)."""
     divisions = [
-        _Division(*parts, class_weights) for parts in _divide(train, validation)
+        _Division(*parts, weighing)
+        for parts in _divide(Features(*train), Features(*validation))
     ]
     images = sum(len(division.labels) for division in divisions)
     tried: list[tuple[Strength, np.ndarray]] = []
@@ -164,7 +166,7 @@ def fit_classifier(
     classes: int,
     strength: float,
     *,
-    class_weights: str = "none",
+    weighing: class_weights.Weighing = class_weights.ALIKE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fits a logistic regression.
 
@@ -172,13 +174,14 @@ def fit_classifier(
       examples: (features [N, C], labels [N]).
       classes: how many classes the kernel covers.
       strength: the inverse L2 strength.
-      class_weights: "none" or "balanced".
+      weighing: how much the classes count.
 
     Returns:
       (kernel [C, classes], bias [classes]) of a softmax layer.
     """
+    examples = _weigh(Features(*examples), weighing)
     scaler, examples = _standardize(examples)
-    solver = _make_solver(class_weights).set_params(C=strength)
+    solver = _make_solver().set_params(C=strength)
     return _as_dense(_fit(solver, examples), scaler, classes)
 
 
@@ -189,12 +192,13 @@ class _Division:
     training and validation images.
     """
 
-    def __init__(self, fitted, scored, places, class_weights):
-        self.size, self.places = len(fitted[1]), places
+    def __init__(self, fitted, scored, places, weighing):
+        self.size, self.places = len(fitted.labels), places
         self._last = None
-        scaler, self._fitted = _standardize(fitted)
-        self._features, self.labels = scaler.transform(scored[0]), scored[1]
-        self._solver = _make_solver(class_weights)
+        scaler, self._fitted = _standardize(_weigh(fitted, weighing))
+        self._features = scaler.transform(scored.features)
+        self.labels = scored.labels
+        self._solver = _make_solver()
 
     def score(self, C):
         """Returns whether each scored image is right, and its log-loss."""
@@ -219,12 +223,13 @@ class _Division:
 def _keep_held_out(divisions, C, pairs, config, *, examples, workdir):
     """Writes what classifiers said of images that they were not fitted on."""
     classes = len(examples["train"].class_names)
-    final = len(pairs[0][1])
+    final = len(pairs[0].labels)
     if config.train_on == "train+validation":
-        final += len(pairs[1][1])
+        final += len(pairs[1].labels)
     if divisions[0].size < calibration.LEAST_SHARE * final:
-        parts = _cross_validate(*frozen_features.concatenate(pairs))
-        divisions = [_Division(*part, config.class_weights) for part in parts]
+        weighing = config.weigh(examples["train"].class_names)
+        parts = _cross_validate(frozen_features.concatenate(pairs))
+        divisions = [_Division(*part, weighing) for part in parts]
     if not divisions or divisions[0].size < calibration.LEAST_SHARE * final:
         return  # Some class has too few images.
     places = np.concatenate([division.places for division in divisions])
@@ -250,22 +255,22 @@ def _keep_held_out(divisions, C, pairs, config, *, examples, workdir):
 
 def _divide(train, validation):
     """Returns parts: images to fit on, others to score on, their places."""
-    images = len(train[1]) + len(validation[1])
-    enough = len(validation[1]) >= ENOUGH_TO_CHOOSE
+    images = len(train.labels) + len(validation.labels)
+    enough = len(validation.labels) >= ENOUGH_TO_CHOOSE
     if not enough and images <= MOST_TO_CROSS_VALIDATE:
         parts = _cross_validate(
-            *frozen_features.concatenate([train, validation])
+            frozen_features.concatenate([train, validation])
         )
         if parts:
             return parts
-    return [(train, validation, np.arange(len(train[1]), images))]
+    return [(train, validation, np.arange(len(train.labels), images))]
 
 
-def _cross_validate(features, labels):
+def _cross_validate(examples):
     """Returns the parts of `_divide` by folds; []: a class has one image."""
     from sklearn import model_selection
 
-    counts = np.bincount(labels)
+    counts = np.bincount(examples.labels)
     folds = min(FOLDS, counts[counts > 0].min())
     if folds < 2:
         return []
@@ -273,12 +278,8 @@ def _cross_validate(features, labels):
         folds, shuffle=True, random_state=0
     )
     return [
-        (
-            (features[fitted], labels[fitted]),
-            (features[scored], labels[scored]),
-            scored,
-        )
-        for fitted, scored in divider.split(features, labels)
+        (examples.select(fitted), examples.select(scored), scored)
+        for fitted, scored in divider.split(examples.features, examples.labels)
     ]
 
 
@@ -294,14 +295,16 @@ def _is_worse(hits, best):
     return intervals.is_better(wins, losses)
 
 
-def _make_solver(class_weights):
+def _weigh(examples, weighing):
+    """Returns examples with what each counts, by its class too."""
+    weights = weighing.weigh(examples.labels, examples.weights)
+    return examples._replace(weights=weights)
+
+
+def _make_solver():
     from sklearn import linear_model
 
-    return linear_model.LogisticRegression(
-        warm_start=True,
-        max_iter=300,
-        class_weight=None if class_weights == "none" else class_weights,
-    )
+    return linear_model.LogisticRegression(warm_start=True, max_iter=300)
 
 
 def _fit(solver, examples):
@@ -347,11 +350,11 @@ def _standardize(examples):
     """
     from sklearn import preprocessing
 
-    features, labels = examples
-    scaler = preprocessing.StandardScaler().fit(features)
+    scaler = preprocessing.StandardScaler().fit(examples.features)
     least = LEAST_DEVIATION * np.sqrt(scaler.var_.max())
     scaler.scale_ = np.maximum(scaler.scale_, least)
-    return scaler, (scaler.transform(features), labels)
+    scaled = scaler.transform(examples.features)
+    return scaler, examples._replace(features=scaled)
 
 
 def _as_dense(solver, scaler, classes):

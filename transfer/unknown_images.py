@@ -99,7 +99,7 @@ def fit(
         if split in trained_on or config.evaluate_on == "test"
     }
     seen = frozen_features.concatenate(parts[split] for split in trained_on)
-    detector = unknown.Detector(average(*seen), 0.0)
+    detector = unknown.Detector(average(*seen[:2]), 0.0)
     held_out = [parts[split] for split in parts if split not in trained_on]
     if held_out and len(held_out[0][0]) >= ENOUGH:
         scores = detector.score(held_out[0][0])
@@ -110,7 +110,7 @@ def fit(
         note = f"held-out images of {words.count(len(known), 'training')} like"
         found = dataclasses.replace(detector, threshold=float(np.mean(known)))
         return Fitted(found, f"{note} it")
-    scores = leave_one_out(*seen)
+    scores = leave_one_out(*seen[:2])
     if not _trains(config):
         return _choose(detector, scores, "image", ", each by means without it")
     return _choose(

@@ -10,7 +10,6 @@ tensorboard --logdir=FOLDER shows them.
 """
 
 import os
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,16 +22,24 @@ from efficientnet_tf.commands import (
     shared,
     summary,
 )
-from efficientnet_tf.utils import files, run_folder, words
+from efficientnet_tf.utils import (
+    data_names,
+    files,
+    folder_options,
+    run_folder,
+    words,
+)
 
 CLASSIFIER = classifier_flags.ClassifierFlags()
 DATASET = flags.DEFINE_string(
     "dataset",
     None,
-    "In place of images: a TFDS name, folder:PATH or records:PATH.",
+    f"In place of images: {shared.DATASET_HELP}",
 )
 SPLIT = flags.DEFINE_string(
-    "split", None, "Of --dataset; all of folder:PATH if unset."
+    "split",
+    None,
+    "Of --dataset; of images without splits of their own, all if unset.",
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 OUTPUT = flags.DEFINE_string("output", None, "The folder for the files.")
@@ -92,21 +99,19 @@ def _check(arguments):
             f"Name images or --dataset={DATASET.value}, not both: there is "
             f"{arguments[0]}, too."
         )
-    if not SPLIT.value and not DATASET.value.startswith(files.FOLDER_PREFIX):
-        raise ValueError(f"--dataset={DATASET.value} needs --split.")
     shared.check_dataset(DATASET.value)
+    if not SPLIT.value and data_names.find_kind(DATASET.value) is None:
+        raise ValueError(f"--dataset={DATASET.value} needs --split.")
 
 
 def _load_examples():
     from efficientnet_tf.data import sources
 
-    folder = shared.make_folder_options(
-        run_folder.read_group_by(CLASSIFIER.run, DATASET.value),
-        False,
-        reads_folder=DATASET.value.startswith(files.FOLDER_PREFIX),
+    options = folder_options.Options(
+        run_folder.read_group_by(CLASSIFIER.run, DATASET.value)
     )
     return sources.load(
-        DATASET.value, SPLIT.value or "all", DATA_DIR.value, folder
+        DATASET.value, SPLIT.value or "all", DATA_DIR.value, options
     )
 
 

@@ -11,11 +11,11 @@ import pathlib
 from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import configs
+from efficientnet_tf.utils import configs, data_names
 from efficientnet_tf.weights import catalog
 
 TASK = flags.DEFINE_string(
-    "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
+    "task", None, f"E.g. cifar10, digits; or your own: {data_names.FORMS}."
 )
 MODEL = flags.DEFINE_string("model", "efficientnet_lite0", shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
@@ -41,7 +41,7 @@ def main(_: list[str]) -> None:
 
     task = tasks.get_task(TASK.value)
     folder = shared.make_folder_options(
-        GROUP_BY.value, SKIP_BAD.value, reads_folder=task.source == "folder"
+        GROUP_BY.value, SKIP_BAD.value, divides=task.divides
     )
     weights = catalog.parse(WEIGHTS.value)
     origin = {

@@ -12,11 +12,11 @@ import typing
 from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import configs, durations, run_folder
+from efficientnet_tf.utils import configs, data_names, durations, run_folder
 from efficientnet_tf.weights import catalog
 
 TASK = flags.DEFINE_string(
-    "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
+    "task", None, f"E.g. cifar10, digits; or your own: {data_names.FORMS}."
 )
 MODEL = flags.DEFINE_string("model", "efficientnet_lite0", shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
@@ -34,6 +34,9 @@ PRESET = flags.DEFINE_string(
     "In place of --model and --recipe: fast, good, or best (takes longest).",
 )
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
+CLASS_WEIGHT = flags.DEFINE_string(
+    "class_weight", None, shared.CLASS_WEIGHT_HELP
+)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
 SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
@@ -61,7 +64,7 @@ def main(_: list[str]) -> None:
     folder = shared.make_folder_options(
         GROUP_BY.value,
         SKIP_BAD.value,
-        reads_folder=task.source == "folder",
+        divides=task.divides,
     )
     weights = catalog.parse(WEIGHTS.value)
     reading = {
@@ -69,7 +72,8 @@ def main(_: list[str]) -> None:
         "normalization": NORMALIZATION.value,
     }
     model, recipe = _choose_network()
-    overrides = [*SET.value, *_time_limit()]
+    overrides = shared.add_setting(SET.value, CLASS_WEIGHT)
+    overrides += _time_limit()
     config = recipes.get_recipe(
         recipe, overrides, TASK.value, pretrained=weights is not None
     )

@@ -6,7 +6,7 @@ import typing
 
 from absl import logging
 
-from efficientnet_tf.commands import held_out, summary
+from efficientnet_tf.commands import classifier_flags, held_out, summary
 from efficientnet_tf.utils import words
 
 if typing.TYPE_CHECKING:
@@ -16,16 +16,31 @@ if typing.TYPE_CHECKING:
     from efficientnet_tf.inference import classifier as classifier_lib
 
 
-def add_detector(
-    classifier: "classifier_lib.Classifier", run: str, data_dir: str | None
-) -> "classifier_lib.Classifier":
+def make_judge(
+    classifier: "classifier_lib.Classifier",
+    named: classifier_flags.ClassifierFlags,
+    data_dir: str | None,
+) -> "Judge":
+    """Returns what scores unknown images by a classifier's detector.
+
+    Args:
+      classifier: of a run of an earlier version, gets a detector.
+      named: the flags that it was named by.
+      data_dir: where TensorFlow Datasets keeps its sets.
+
+    Raises:
+      OSError, RuntimeError, ValueError: it cannot have one.
+    """
+    if classifier.unknown is None and named.workdir:
+        classifier = _add_detector(classifier, named.workdir, data_dir)
+    named.check_unknown(classifier)
+    return Judge(classifier)
+
+
+def _add_detector(classifier, run, data_dir):
     """Adds what tells unknown images to a run of an earlier version.
 
     It is made of the run's training images, and kept with the run.
-
-    Raises:
-      OSError, RuntimeError, ValueError: the run cannot have it, or its images
-        are not there any more.
     """
     from efficientnet_tf.inference import unknown
     from transfer import auto, finished, unknown_images

@@ -83,9 +83,7 @@ def _load():
 
     classifier = classifier_lib.from_run(WORKDIR.value)
     config, loaded = held_out.load_run(WORKDIR.value, DATA_DIR.value)
-    trained = finished.embed_trained(
-        WORKDIR.value, config, loaded, classifier
-    )
+    trained = finished.embed_trained(WORKDIR.value, config, loaded, classifier)
     title = os.path.basename(config.get("task") or config.get("dataset", ""))
     return neighbors.Index(trained, classifier.class_names), classifier, title
 

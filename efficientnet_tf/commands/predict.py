@@ -26,7 +26,7 @@ TOP = flags.DEFINE_integer("top", 5, "How many classes to name per image.", 1)
 UNKNOWN = flags.DEFINE_bool(
     "unknown",
     False,
-    "Of a fine-tuning run: answer \"none of these\" where an image is unlike "
+    'Of a fine-tuning run: answer "none of these" where an image is unlike '
     "all classes.",
 )
 OUTPUT = flags.DEFINE_string(

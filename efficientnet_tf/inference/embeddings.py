@@ -147,7 +147,7 @@ class Writer:
         np.lib.format.write_array_header_1_0(self._array, header)
 
 
-# In protocol buffers' text, which TensorBoard's own writer needs TensorFlow for.
+# Protocol buffers' text: TensorBoard's own writer would import TensorFlow.
 _CONFIG = """embeddings {{
   tensor_name: "features"
   tensor_shape: {rows}

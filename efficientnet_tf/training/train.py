@@ -73,7 +73,7 @@ def train_and_evaluate(
 
     Args:
       model_name: a name of `registry.list_models`, or a variant file.
-      dataset: a TFDS name, "folder:PATH" or "records:PATH".
+      dataset: a TFDS name, or one of `data_names.FORMS`.
       config: the recipe.
       workdir: for checkpoints, logs, model and results; all workers share it.
       data_dir: where TFDS keeps its data sets.
@@ -83,7 +83,7 @@ def train_and_evaluate(
       xla: see `distribution.use_xla`.
       data_service: address of a tf.data service's dispatcher, or None.
       profile_steps: (first, last) steps to profile for TensorBoard, or 0.
-      folder: how a folder of images is read.
+      folder: how images are divided that have no splits.
 
     Raises:
       ValueError: an unknown name or setting, or a workdir of another run.
@@ -97,7 +97,7 @@ def train_and_evaluate(
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
     run |= {"recipe": recipe, **run_config.describe(model_name, config, folder)}
     _check(config, xla, data_service)
-    finished = run_config.find_finished(run, workdir)
+    finished = run_config.find_finished(run, workdir, data_dir)
     if finished is not None:
         return finished
     devices = _set_up(config, strategy)

@@ -11,6 +11,7 @@ _INSTALLS = {
     "ai_edge_litert": _DEPLOY,
     "aiohttp": _SERVE,
     "cleanlab": '"efficientnet-tf[labels]"',
+    "datasets": '"efficientnet-tf[hf]"',
     "jax": "jax",
     "matplotlib": _TRANSFER,
     "nncf": _DEPLOY,

@@ -180,6 +180,32 @@ CASES = {
         "A worker needs --dispatcher=HOST:PORT, and only it; got "
         "--role=worker and no --dispatcher",
     ),
+    "averages: of one run": (
+        ["evaluate", "--workdirs={tmp}/model", "--dataset=folder:{tmp}/folder"],
+        2,
+        "--workdirs needs two runs or more.",
+    ),
+    "averages: of runs and a network": (
+        ["evaluate", "--workdirs={tmp}/model,{tmp}/model", LITE0]
+        + ["--dataset=folder:{tmp}/folder"],
+        2,
+        "Pass either --workdirs or one classifier.",
+    ),
+    "averages: of something else": (
+        ["evaluate", "--workdir={tmp}/model", "--average=weight"],
+        2,
+        "Unknown average 'weight'; choose one of predictions, weights. Did you",
+    ),
+    "averages: of nothing": (
+        ["evaluate", "--workdir={tmp}/model", "--average=weights"],
+        2,
+        "--average=weights goes with --workdirs.",
+    ),
+    "an unknown augmentation": (
+        ["evaluate", "--workdir={tmp}/model", "--tta=flips"],
+        2,
+        "Unknown tta 'flips'; choose one of none, flip. Did you mean 'flip'?",
+    ),
     "an unknown preset": (
         ["finetune", "--task=digits", "--workdir={tmp}/x", "--preset=beast"],
         2,
@@ -337,7 +363,7 @@ CASES = {
     "mistyped flag's name": (
         [*DIGITS, "--recip=full"],
         2,
-        "flag 'recip'; did you mean --recipe\\? Choose one of --data_dir, ",
+        "flag 'recip'; did you mean --recipe\\? Choose one of --class_weight, ",
     ),
     "missing flag": (
         ["finetune", "--task=digits"],
@@ -366,6 +392,21 @@ CASES = {
         1,
         "{tmp}/flat holds Training and val, which hold images but no class",
     ),
+    "a table of images that are not there": (
+        [*TUNE, "--task=csv:{tmp}/table.csv"],
+        1,
+        "1 of its 2 images are not there .line 3: 'b/none.png'.; paths begin",
+    ),
+    "a folder for a table": (
+        [*TUNE, "--task=csv:{tmp}/good"],
+        1,
+        "{tmp}/good is a folder, not a .csv file; .* write folder:{tmp}/good",
+    ),
+    "a weight of no class": (
+        [*TUNE, "--task=folder:{tmp}/good", "--class_weight=c=2"],
+        2,
+        "class in class_weight 'c'; choose one of a, b",
+    ),
     "groups that fit no image": (
         [*TUNE, "--task=folder:{tmp}/good", r"--group_by=patient\d+"],
         2,
@@ -374,12 +415,12 @@ CASES = {
     "groups of a set that is no folder": (
         [*DIGITS, "--group_by=x"],
         2,
-        "--group_by is for images in a folder, folder:PATH",
+        "--group_by is for folder:PATH, csv:FILE",
     ),
     "unreadable images of a set that is no folder": (
         [*GRID, "--skip_bad"],
         2,
-        "--skip_bad is for images in a folder, folder:PATH",
+        "--skip_bad is for folder:PATH, csv:FILE",
     ),
     "groups by a bad expression": (
         [*TRAIN, "--group_by=("],
@@ -946,6 +987,9 @@ def place(tmp_path_factory, make_folder, tiny_row):
     make_folder(tmp / "bad", {"a": 10, "b": 10})
     (tmp / "bad" / "a" / "text.jpg").write_text("words")
     make_folder(tmp / "flat", {"Training": 3, "val": 3})
+    (tmp / "table.csv").write_text(
+        "path,label\ngood/a/000.png,a\nb/none.png,b\n"
+    )
     for name in ("none", "tfds", "read_only"):
         (tmp / name).mkdir()
     for name in ("file", "zero.jpg"):

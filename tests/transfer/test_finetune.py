@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -59,6 +60,7 @@ FIELDS = {
     "curves",
     "exact_duplicates",
     "near_duplicates",
+    "test_counts",
     "temperature",
     "calibrated_on",
     "calibration",
@@ -114,7 +116,8 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     assert [line["epoch"] for line in metrics] == [1, 2]
     # Of an earlier version, without what came later.
     run = json.loads((tmp_path / "config.json").read_text())
-    del run["deep_pixels"], run["class_weights"]
+    del run["deep_pixels"], run["sampling"]
+    run["class_weights"] = run.pop("class_weight")
     (tmp_path / "config.json").write_text(json.dumps(run))
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     monkeypatch.setattr(fitting, "build", None)
@@ -613,6 +616,42 @@ def test_a_network_without_maps_is_said_once(monkeypatch, caplog):
     with caplog.at_level("INFO", "absl"):
         assert finetune._make_drawer(_make_classifier(vit)) is None
     assert "No activation maps: " in caplog.text
+
+
+def test_a_run_on_a_table_counts_and_weighs_its_classes(
+    folder, tmp_path, caplog
+):
+    photos = shutil.copytree(folder, tmp_path / "photos")
+    lines = [
+        f"{path.relative_to(photos)},{path.parent.name},{i % 3}"
+        for i, path in enumerate(sorted(photos.rglob("*.png"))[:-3])
+    ]
+    (photos / "table.csv").write_text("\n".join(["file,class,weight", *lines]))
+
+    def run(**changes):
+        # Features and their classifier alone, which take the least time.
+        changes |= {"epochs": 0, "train_on": "train+validation"}
+        return finetune.finetune_and_evaluate(
+            f"csv:{photos}/table.csv",
+            "tiny",
+            weights=None,
+            config=dataclasses.replace(CONFIG, **changes),
+            workdir=tmp_path / "run",
+        )
+
+    with pytest.raises(ValueError, match="'c'; choose one of a, b"):
+        run(class_weight="c=2")
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    chosen = {"class_weight": "b=2", "sampling": "balanced"}
+    row = run(**chosen)
+    assert row["class_names"] == ["a", "b"]
+    counts = np.array([row["train_counts"], row["test_counts"]])
+    np.testing.assert_array_equal(counts.sum(axis=0), [10, 7])
+    assert list(counts.sum(axis=1)) == [row["train_images"], row["test_images"]]
+    assert chosen.items() <= row["changed"].items()
+    (photos / "table.csv").write_text("path,label\na/000.png,b")
+    assert run(**chosen) == row
+    assert "1 with another label (a/000.png)" in caplog.text
 
 
 def test_a_run_with_a_time_limit_ends_in_it_and_says_what_was_chosen(

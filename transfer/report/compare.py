@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientnet_tf.utils import intervals, run_folder
+from efficientnet_tf.utils import data_names, intervals
 from transfer import predictions as predictions_lib
 from transfer.report import run_files
 
@@ -199,7 +199,7 @@ def _match(first, second):
         places = np.arange(len(ours.names))
         return places, places, "their order in the same set"
     # A name such as "image 5" says nothing in another set.
-    if not run_folder.is_same_data(first.row["task"], second.row["task"]):
+    if not data_names.is_same(first.row["task"], second.row["task"]):
         raise ValueError(
             f"{first.folder} is a run on {first.row['task']}, "
             f"{second.folder} on {second.row['task']}, and without hashes of "
