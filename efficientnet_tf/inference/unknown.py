@@ -10,15 +10,17 @@ images: they only compare the classes with each other.
 import dataclasses
 import os
 import pathlib
+import tempfile
+import zipfile
 from typing import Any
 
 import numpy as np
 
 from efficientnet_tf.inference import pooled
-from efficientnet_tf.utils import cache_folder, files, untrusted
+from efficientnet_tf.utils import cache_folder, files, run_folder, untrusted
 
-# In a run's folder, beside the network.
-UNKNOWN_FILE = "unknown.npz"
+# In a run's folder, beside the network, and in a `.keras` file.
+UNKNOWN_FILE = run_folder.UNKNOWN_FILE
 # The answer for an image beyond the threshold.
 NONE_OF_THESE = "none of these"
 # Of a prediction: the class or `NONE_OF_THESE`, and how foreign the image is.
@@ -147,12 +149,36 @@ def read(path: str | os.PathLike, features: int, classes: int) -> Detector:
       FileNotFoundError: there is none.
       untrusted.DamagedError: it holds something else.
     """
-    path = pathlib.Path(path)
     untrusted.check_file(path)
     with untrusted.reading(path):
-        arrays: dict[str, Any] = cache_folder.read_arrays(path, _COLUMNS)
-        found = Detector(arrays["means"], float(arrays["threshold"][0]))
-        _check(found, features, classes)
+        return _parse(path, features, classes)
+
+
+def append_to(archive: zipfile.ZipFile, found: Detector) -> None:
+    """Adds a detector to an archive, such as a `.keras` file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / UNKNOWN_FILE
+        write(path, found)
+        archive.write(path, UNKNOWN_FILE)
+
+
+def read_member(
+    archive: zipfile.ZipFile, features: int, classes: int
+) -> Detector:
+    """Returns the detector in an archive; raises anything if it is damaged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / UNKNOWN_FILE
+        path.write_bytes(archive.read(UNKNOWN_FILE))
+        try:
+            return _parse(path, features, classes)
+        except untrusted.DamagedError:  # It names the temporary file.
+            raise ValueError(f"its {UNKNOWN_FILE} is no archive") from None
+
+
+def _parse(path, features, classes):
+    arrays: dict[str, Any] = cache_folder.read_arrays(path, _COLUMNS)
+    found = Detector(arrays["means"], float(arrays["threshold"][0]))
+    _check(found, features, classes)
     return found
 
 
