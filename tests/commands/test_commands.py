@@ -768,6 +768,46 @@ CASES = {
         1,
         "There is no {tmp}/nothing.jsonl; `efficientnet finetune` and .* write",
     ),
+    "unknown images without what tells them": (
+        ["predict", "--unknown", "--workdir={tmp}/model", "{tmp}/cmyk.jpg"],
+        2,
+        "{tmp}/model has nothing to tell unknown images by: fine-tuning runs",
+    ),
+    "another set without --unknown": (
+        ["evaluate", LITE0, "--other=folder:{tmp}/good"],
+        2,
+        "--other=folder:{tmp}/good goes with --unknown",
+    ),
+    "neighbors of nothing": (
+        ["neighbors", "--workdir={tmp}/model"],
+        2,
+        "Name image files, folders",
+    ),
+    "neighbors by an exported file": (
+        ["neighbors", "--workdir={tmp}/alone.keras", "{tmp}/cmyk.jpg"],
+        2,
+        "--workdir={tmp}/alone.keras is a file: neighbours are looked for am",
+    ),
+    "neighbors in no run": (
+        ["neighbors", "--workdir={tmp}/model", "{tmp}/cmyk.jpg"],
+        1,
+        "{tmp}/model holds no run: config.json is missing",
+    ),
+    "embed nothing": (
+        ["embed", LITE0, "--output={tmp}/run"],
+        2,
+        "Name image files, folders",
+    ),
+    "embed a set of no split": (
+        ["embed", LITE0, "--output={tmp}/run", "--dataset=cifar10"],
+        2,
+        "--dataset=cifar10 needs --split",
+    ),
+    "embed a set and images": (
+        ["embed", LITE0, "--output={tmp}/run", "--dataset=cifar10", "a.jpg"],
+        2,
+        "Name images or --dataset=cifar10, not both: there is a.jpg, too",
+    ),
     "explain nothing": (["explain", LITE0], 2, "Name image files, folders"),
     "explain a typo of a class": (
         [*EXPLAIN, "--classes=A", "{tmp}/cmyk.jpg"],
@@ -913,6 +953,18 @@ GOOD = {
         lambda r: (
             (r["images"], r["unreadable"]) == (5, 0)
             and r["output"].endswith("study/maps")
+        ),
+    ),
+    "embed": (
+        [
+            "embed",
+            "--workdir={tmp}/model",
+            "--dataset=folder:{tmp}/good",
+            "--output={tmp}/study/embedded",
+        ],
+        lambda r: (
+            (r["images"], r["shown"], r["unreadable"]) == (20, 20, 0)
+            and r["features"] == 128
         ),
     ),
     "study": (
@@ -1138,6 +1190,15 @@ def test_maps_are_drawn_and_listed_under_names_of_their_own(results, place):
     header, *lines = results["explain"][1].splitlines()[:-1]
     assert header.split() == ["image", "class", "picture"]
     assert len(lines) == 10
+
+
+def test_embedded_images_have_their_names_and_classes(results, place):
+    folder = place / "study/embedded"
+    with (folder / "features.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == ["a"] * 10 + ["b"] * 10
+    assert rows[0]["path"].endswith("good/a/000.png")
+    assert np.load(folder / "features.npy").shape == (20, 128)
 
 
 def test_predictions_go_on_after_a_bad_file(results, place):

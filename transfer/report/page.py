@@ -78,7 +78,7 @@ figcaption { font-size: 13px; color: var(--muted); }
 .under span, .clip { overflow: hidden; text-overflow: ellipsis;
   display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; }
 .beside { margin: 1rem 0; } .beside .row { display: grid; gap: .5rem;
-  grid-template-columns: repeat(auto-fill, minmax(110px, 1fr)); }
+  grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); }
 .near { margin: 0; } .near > div { aspect-ratio: 1; display: flex; }
 .near img { object-fit: contain; }
 .near:first-child img { outline: 3px solid var(--main); }
