@@ -91,7 +91,7 @@ class Judge:
 
     def describe(
         self, other: "examples_lib.Examples | None", batch_size: int
-    ) -> dict[str, float | int]:
+    ) -> dict[str, float | None]:
         """Returns fields of the result, of the images so far and of others.
 
         Args:

@@ -7,6 +7,7 @@ Images are named as for predict. With --output, the folder gets a page with
 thumbnails, and neighbors.jsonl with a row per image.
 """
 
+import collections
 import contextlib
 import os
 import pathlib
@@ -34,8 +35,7 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 flags.mark_flags_as_required(["workdir"])
 
 PAGE, LIST = "neighbors.html", "neighbors.jsonl"
-# Up to so many images are listed on the screen; of more, the ones that
-# disagree are counted.
+# So many images are listed on the screen.
 IN_TABLE = 20
 
 
@@ -46,17 +46,21 @@ def main(argv: list[str]) -> None:
         files.check_folder(OUTPUT.value)
     paths = image_arguments.find(argv[1:])
     index, classifier, title = _load()
-    rows, unreadable = _find(index, classifier, paths, title)
+    counts, found = _find_all(index, classifier, paths)
+    unreadable, images = counts["unreadable"], counts["images"]
     if len(paths) == unreadable == 1:
         sys.exit(program.FAILURE)  # The one file's error is printed.
-    _print_table(rows[:IN_TABLE])
-    known = [row for row in rows if "error" not in row]
+    page = None
+    if OUTPUT.value:
+        page = os.path.join(OUTPUT.value, PAGE)
+        _write_page(page, index, classifier, found, (title, images))
+    _print_table([row for row, _ in found], images)
     program.print_result(
         {
-            "images": len(known),
+            "images": images,
             "unreadable": unreadable,
-            "agreeing": sum(row["agrees"] for row in known),
-            "page": OUTPUT.value and os.path.join(OUTPUT.value, PAGE),
+            "agreeing": counts["agreeing"],
+            "page": page,
         }
     )
     image_arguments.fail_if_unreadable(unreadable, len(paths))
@@ -88,21 +92,18 @@ def _load():
     return neighbors.Index(trained, classifier.class_names), classifier, title
 
 
-def _find(index, classifier, paths, title):
-    """Writes what is found; returns (rows, how many images are unreadable)."""
+def _find_all(index, classifier, paths):
+    """Lists what is found; returns (counts, [(row, neighbours)] of a page)."""
     import tqdm
 
-    from transfer import neighbors
     from transfer.report import neighbors_page
 
-    rows, found, unreadable = [], [], 0
+    counts, found = collections.Counter(), []
     with contextlib.ExitStack() as stack:
         write = None
         if OUTPUT.value:
-            writer = prediction_files.open_writer(
-                pathlib.Path(OUTPUT.value) / LIST, 1
-            )
-            write = stack.enter_context(writer)
+            path = pathlib.Path(OUTPUT.value) / LIST
+            write = stack.enter_context(prediction_files.open_writer(path, 1))
             program.advise(f"{OUTPUT.value} has what was found so far.")
         bar = stack.enter_context(
             tqdm.tqdm(
@@ -110,37 +111,40 @@ def _find(index, classifier, paths, title):
             )
         )
         for path, output in classifier.embed_each(paths):
-            row = prediction_files.make_row(
-                path,
-                output if isinstance(output, OSError) else output.probabilities,
-                classifier.class_names,
-                1,
-            )
-            row.pop("top", None)
-            if "error" in row:
-                unreadable += 1
-                program.print_error(row["error"])
-            else:
-                near = index.find(output.features, COUNT.value)
-                best, votes = neighbors.vote(near)
-                row |= {
-                    "neighbors_class": best,
-                    "votes": votes,
-                    "agrees": best == row["class"],
-                    "neighbors": [each.describe() for each in near],
-                }
-                if len(found) < neighbors_page.MOST_IMAGES:
-                    found.append((row, near))
-            rows.append(row)
+            row, near = _find(index, classifier.class_names, path, output)
             if write:
                 write(row)
+            if near is None:
+                counts["unreadable"] += 1
+                program.print_error(row["error"])
+            else:
+                counts.update(images=1, agreeing=int(row["agrees"]))
+                if len(found) < neighbors_page.MOST_IMAGES:
+                    found.append((row, near))
             bar.update()
-    if OUTPUT.value:
-        _write_page(index, classifier, found, title, len(rows) - unreadable)
-    return rows, unreadable
+    return counts, found
 
 
-def _write_page(index, classifier, found, title, images):
+def _find(index, class_names, path, output):
+    """Returns (row, neighbours); None: the image cannot be read."""
+    from transfer import neighbors
+
+    if isinstance(output, OSError):
+        return prediction_files.make_row(path, output, class_names, 1), None
+    row = prediction_files.make_row(path, output.probabilities, class_names, 1)
+    del row["top"]
+    near = index.find(output.features, COUNT.value)
+    best, votes = neighbors.vote(near)
+    return {
+        **row,
+        "neighbors_class": best,
+        "votes": votes,
+        "agrees": best == row["class"],
+        "neighbors": [each.describe() for each in near],
+    }, near
+
+
+def _write_page(path, index, classifier, found, about):
     from efficientnet_tf.data import decoding
     from transfer.report import neighbors_page
 
@@ -154,17 +158,13 @@ def _write_page(index, classifier, found, title, images):
         )
         for row, near in found
     )
-    files.write_text(
-        pathlib.Path(OUTPUT.value) / PAGE,
-        neighbors_page.compose(title, shown, images),
-    )
+    title, images = about
+    files.write_text(path, neighbors_page.compose(title, shown, images))
 
 
-def _print_table(rows):
+def _print_table(rows, images):
     lines = []
-    for row in rows:
-        if "error" in row:
-            continue
+    for row in rows[:IN_TABLE]:
         file = tables.to_line(row["file"])
         share = f"{row['probability']:.1%}"
         lines.append((file, share, row["class"], ""))
@@ -176,6 +176,9 @@ def _print_table(rows):
     if lines:
         header = ("image, and those most like it", "", "class", "cosine")
         print(tables.to_text(header, lines, left=(0, 2)), flush=True)
+    if images > IN_TABLE:
+        rest = "" if OUTPUT.value else "; --output=FOLDER lists all"
+        print(f"and {images - IN_TABLE:,} more{rest}", flush=True)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,9 @@ class Recorder:
 
     def __init__(self, network: Any, detector: Detector | None):
         self._detector = detector
-        self._network = network if detector is None else pooled.Pooled(network)
+        self._network: Any = network
+        if detector is not None:
+            self._network = pooled.Pooled(network)
         self._parts: list[np.ndarray] = []
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:

@@ -52,7 +52,9 @@ def test_auroc_is_that_of_scikit_learn_and_counts_equal_scores_as_half():
     found = unknown.measure(known, foreign)
     labels = np.repeat([0, 1], [50, 30])
     scores = np.concatenate([known, foreign])
-    assert found["auroc"] == pytest.approx(metrics.roc_auc_score(labels, scores))
+    assert found["auroc"] == pytest.approx(
+        metrics.roc_auc_score(labels, scores)
+    )
     kept = np.sort(known)[47]  # Of 50, 48 are 96 %.
     assert found["fpr95"] == (foreign <= kept).mean()
 

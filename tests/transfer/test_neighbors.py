@@ -13,9 +13,10 @@ LABELS = np.array([0, 1, 1, 1, 0])
 
 @pytest.fixture(scope="module")
 def index():
-    pixels = np.zeros((5, 4, 6, 3), "uint8") + np.arange(5, dtype="uint8")[
-        :, None, None, None
-    ]
+    pixels = (
+        np.zeros((5, 4, 6, 3), "uint8")
+        + np.arange(5, dtype="uint8")[:, None, None, None]
+    )
     examples = sources.from_arrays(pixels, LABELS, ("cat", "dog"))
     names = tuple(f"{i}.jpg" for i in range(5))
     trained = finished.Trained(examples, names, FEATURES, LABELS, 0)

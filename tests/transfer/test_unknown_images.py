@@ -8,9 +8,7 @@ from efficientnet_tf.inference import unknown
 from transfer import frozen_features, recipes, unknown_images
 
 LINEAR = recipes.RECIPES["linear"]
-FULL = dataclasses.replace(
-    recipes.RECIPES["full"], train_on="train+validation"
-)
+FULL = dataclasses.replace(recipes.RECIPES["full"], train_on="train+validation")
 TRAIN = dataclasses.replace(FULL, train_on="train")
 
 

@@ -143,8 +143,8 @@ def _show_unknown(run):
         return page.paragraph(f"None can be told: {row['unknown_by']}.")
     text = (
         "How unlike all classes an image is, is scored from 0 on; above "
-        f"{threshold:.3f} `efficientnet predict --unknown` answers \"none of "
-        "these\". The threshold keeps 95 % of the images that it was chosen "
+        f'{threshold:.3f} `efficientnet predict --unknown` answers "none of '
+        'these". The threshold keeps 95 % of the images that it was chosen '
         f"on: {row['unknown_by']}."
     )
     if files.is_a(kept, float):
