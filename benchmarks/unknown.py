@@ -1,4 +1,4 @@
-r"""Compares scores that tell unknown images, on a finished run and a second set.
+r"""Compares scores that tell unknown images, on a run and a second set.
 
 python benchmarks/unknown.py --workdir=runs/flowers --other=cars196 \
     --other_split=test --data_dir=DIR
@@ -7,6 +7,12 @@ Each score is fitted on the images that the run was trained on, and compared on
 those that it was scored on and the others: AUROC, and the share of the others
 that are kept by the threshold that keeps 95 % of the run's own.
 """
+
+import pathlib
+import sys
+
+# Else this file's folder would come first, and hide the packages.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 import keras
 import numpy as np

@@ -964,7 +964,7 @@ GOOD = {
         ],
         lambda r: (
             (r["images"], r["shown"], r["unreadable"]) == (20, 20, 0)
-            and r["features"] == 128
+            and r["features"] == 32
         ),
     ),
     "study": (
@@ -1198,7 +1198,7 @@ def test_embedded_images_have_their_names_and_classes(results, place):
         rows = list(csv.DictReader(file))
     assert [row["class"] for row in rows] == ["a"] * 10 + ["b"] * 10
     assert rows[0]["path"].endswith("good/a/000.png")
-    assert np.load(folder / "features.npy").shape == (20, 128)
+    assert np.load(folder / "features.npy").shape == (20, 32)
 
 
 def test_predictions_go_on_after_a_bad_file(results, place):
