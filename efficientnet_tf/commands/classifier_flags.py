@@ -58,6 +58,11 @@ class ClassifierFlags:
         return self._model.value
 
     @property
+    def weights(self) -> str | None:
+        """Of --model: a name or a file; None: random ones."""
+        return self._read(None)[0]
+
+    @property
     def workdir(self) -> str | None:
         """A run, by --workdir."""
         return self._workdir.value

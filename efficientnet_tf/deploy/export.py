@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.deploy import (
+    card as card_lib,
     converters,
     int8 as int8_lib,
     layouts,
@@ -48,11 +49,13 @@ def export(
     batch_size: int | None = None,
     max_loss: float = plan_lib.MAX_LOSS,
     facts: Mapping[str, Any] = files.NOTHING,
+    about: card_lib.About = card_lib.UNKNOWN,
     progress: Callable[[int], object] | None = None,
 ) -> list[dict]:
     """Writes the files of a plan, and a table of what each loses and gains.
 
-    A file is there once it was measured, and is not if it lost too much.
+    A folder of files gets a model card, too. A file is there once it was
+    measured, and is not if it lost too much.
 
     Args:
       classifier: of a Keras network.
@@ -65,6 +68,7 @@ def export(
         any for the others.
       max_loss: of top-1, in points.
       facts: what the table's JSON says of the images and the network.
+      about: what the model card says.
       progress: see `scorecard.score`.
 
     Returns:
@@ -94,6 +98,11 @@ def export(
         names = {row["file"] for row in lossy}
         kept = {t: p for t, p in written.items() if t.path.name not in names}
         made = table_lib.write(plan, folder / "table", classifier, rows, facts)
+        if plan.folder is not None:
+            table = folder / "table" / plan.table(".json").name
+            made |= card_lib.write(
+                plan.folder, table.parent, classifier, about, table
+            )
         _publish(kept, made, classifier.class_names)
     if lossy:
         raise TooLossyError(_explain_loss(lossy, max_loss, plan, classifier))

@@ -1,0 +1,144 @@
+"""What a model card says of weights and data: names, never paths."""
+
+import os
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from efficientnet_tf.data import terms as terms_lib
+from efficientnet_tf.utils import durations, tables, words
+from efficientnet_tf.weights import origins
+
+if typing.TYPE_CHECKING:
+    from efficientnet_tf.deploy import card
+
+# Of a task or data set KIND:NAME, the kinds whose names are public; those of
+# the others are paths.
+_PUBLIC = {
+    "tfds": "https://www.tensorflow.org/datasets/catalog/{}",
+    "hf": "https://huggingface.co/datasets/{}",
+}
+OWN = terms_lib.Terms(
+    "own images", "", "those of the images, which whoever took them knows"
+)
+
+
+def describe(config: Mapping[str, Any]) -> terms_lib.Terms | None:
+    """Returns the data set of a run; None: its config names none."""
+    name = config.get("task") or config.get("dataset")
+    if not isinstance(name, str):
+        return None
+    return describe_name(name)
+
+
+def describe_name(name: str) -> terms_lib.Terms:
+    """Returns the data set of a task's name, or `OWN`."""
+    kind, colon, rest = name.partition(":")
+    if colon and kind not in _PUBLIC or os.sep in name.partition(":")[0]:
+        return OWN
+    plain = rest if colon else name
+    known = terms_lib.TERMS.get(plain)
+    if known is not None:
+        return known
+    page = _PUBLIC.get(kind, _PUBLIC["tfds"]).format(plain.partition("/")[0])
+    if kind == "hf":
+        page = _PUBLIC["hf"].format(plain)
+    return terms_lib.Terms(
+        plain, page, hub=plain if kind == "hf" and colon else None
+    )
+
+
+def list_names(data: terms_lib.Terms | None) -> list[str]:
+    """Returns the hub's names of the data, for the card's head."""
+    return [data.hub] if data is not None and data.hub else []
+
+
+def list_lines(
+    config: Mapping[str, Any],
+    row: Mapping[str, Any],
+    origin: origins.Origin | None,
+) -> Iterator[str]:
+    """Yields the section on what a network was trained on."""
+    yield from ("## Data", "")
+    data = describe(config)
+    if data is None:
+        yield "- Of a training by this package nothing is recorded."
+    else:
+        yield f"- Trained on {_images(row)} of {_link(data)}."
+        yield from (f"- {text}" for text in _list_conditions(row))
+    yield f"- {'Started from' if config else 'Weights'}: {_describe(origin)}."
+    yield ""
+
+
+def list_terms(about: "card.About") -> Iterator[str]:
+    """Yields what is known of the licenses of weights and data."""
+    origin, data = about.origin, about.data
+    role = "Weights that it started from" if about.config else "Weights"
+    if origin is None or origin == origins.UNKNOWN:
+        yield f"**{role}**: not known."
+    elif origin != origins.RANDOM:
+        license = origin.license or "not known here; look at their page"
+        page = f" ([page]({origin.page}))" if origin.page else ""
+        changed = "; changed by fine-tuning" if about.config else ""
+        yield f"**{role}**: {license}{page}{changed}."
+        if origin.on_imagenet and data != terms_lib.IMAGENET:
+            yield from _terms_of(terms_lib.IMAGENET, "trained on")
+    if data is None:
+        yield "**Data**: not known."
+    else:
+        yield from _terms_of(data, "" if about.config else "trained on")
+
+
+def _terms_of(data, role):
+    role = f", which the weights were {role}" if role else ""
+    yield f"**Data, {_link(data)}**{role}: {data.terms}."
+
+
+def _link(data):
+    title = tables.escape_markdown(data.title)
+    return f"[{title}]({data.page})" if data.page else title
+
+
+def _images(row):
+    count = row.get("train_images")
+    if count is None:
+        return "a number of images that is not recorded"
+    return words.count(count, "image")
+
+
+def _list_conditions(row):
+    if row.get("complete") is False:
+        yield (
+            "That is a part of the set, so its figures do not compare with "
+            "published ones."
+        )
+    recipe = row.get("recipe")
+    if recipe:
+        changed = ", ".join(
+            f"{name}={value}"
+            for name, value in (row.get("changed") or {}).items()
+            if os.sep not in str(value)
+        )
+        text = f"Recipe `{recipe}`" + (f" with `{changed}`" if changed else "")
+        yield f"{text}: {_length(row)}."
+    if row.get("seconds") is not None:
+        yield f"It took {durations.show(row['seconds'])}."
+
+
+def _length(row):
+    """Returns how long a network was trained, in words."""
+    if row.get("steps"):
+        return words.count(row["steps"], "step")
+    if row.get("epochs"):
+        return words.count(row["epochs"], "epoch")
+    return "a classifier on the frozen network, which was not trained further"
+
+
+def _describe(origin):
+    if origin is None:
+        return "not known"
+    text = tables.escape_markdown(origin.text)
+    if origin.on_imagenet:
+        also = f" and {origin.more_data}" if origin.more_data else ""
+        text += f", trained on ImageNet-1k{also}"
+    return f"[{text}]({origin.page})" if origin.page else text
