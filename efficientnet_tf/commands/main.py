@@ -18,6 +18,7 @@ COMMANDS = (
     "explain",
     "evaluate",
     "export",
+    "share",
     "demo",
     "serve",
     "convert",

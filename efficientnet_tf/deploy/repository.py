@@ -19,7 +19,8 @@ from efficientnet_tf.deploy import (
     table as table_lib,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import documents, files, run_folder, words
+from efficientnet_tf.utils import documents, files, run_folder, untrusted, words
+from efficientnet_tf.weights import hub
 
 REPORT = "report.html"
 EXPORTS = "exports"  # The folder of exported files.
@@ -39,11 +40,13 @@ class Choice:
     """What else is shared.
 
     `exports` is a folder of `efficientnet export`, or None. `report` says
-    whether the run's report is: None: if it names no image and no path.
+    whether the run's report is; None: if it names no image and no path.
+    `lists` is the folder with the run's list of images, if not the run's own.
     """
 
     exports: pathlib.Path | None = None
     report: bool | None = None
+    lists: pathlib.Path | None = None
 
 
 def check_output(folder: pathlib.Path) -> None:
@@ -98,7 +101,7 @@ def write(
             classifier.settings, about, table, f"{EXPORTS}/" if table else ""
         )
         files.write_text(temporary / card_lib.FILE, text)
-        traces = Traces.of_run(workdir, about.config)
+        traces = find_traces(workdir, about.config, choice.lists or workdir)
         for path in sorted(temporary.rglob("*")):
             found = traces.find(path)
             if found:
@@ -139,6 +142,14 @@ def _read_table(exports, classifier):
             f"{exports} holds files of another network than the run's; export "
             "this run."
         )
+    with untrusted.reading(path):
+        scorecard.to_markdown(table["rows"])
+        kinds = {row["format"] for row in table["rows"]}
+        unknown = kinds - {*formats.FORMATS, scorecard.REFERENCE}
+    if unknown:
+        raise untrusted.DamagedError(
+            f"{path} has a format that is not known: {min(map(str, unknown))}."
+        )
     return table
 
 
@@ -169,24 +180,6 @@ class Traces:
     paths: tuple[str, ...]
     images: tuple[str, ...]
 
-    @classmethod
-    def of_run(
-        cls, workdir: pathlib.Path, config: Mapping[str, Any]
-    ) -> "Traces":
-        """Returns those of a run's folder, its data and this user."""
-        places = [f"{pathlib.Path.home()}{os.sep}", f"{workdir.absolute()}"]
-        places.append(f"{pathlib.Path(tempfile.gettempdir())}{os.sep}")
-        for field in ("task", "dataset", "weights", "model", "group_by"):
-            value = config.get(field)
-            if isinstance(value, str) and os.sep in value:
-                places += [value, value.partition(":")[2] or value]
-        rows = split_list.read(workdir) or ()
-        names = {pathlib.PurePath(row.path).name for row in rows}
-        return cls(
-            tuple(dict.fromkeys(p for p in places if len(p) > 2)),
-            tuple(sorted(names)),
-        )
-
     def find(self, path: pathlib.Path) -> str:
         """Returns the first that a file holds; "": none."""
         if not path.is_file():
@@ -199,6 +192,30 @@ class Traces:
                 if os.fsencode(text) in data:
                     return text
         return ""
+
+
+def find_traces(
+    workdir: pathlib.Path, config: Mapping[str, Any], lists: pathlib.Path
+) -> Traces:
+    """Returns the traces of a run's folder, its data and this user."""
+    home, temporary = pathlib.Path.home(), tempfile.gettempdir()
+    places = [f"{home}{os.sep}", f"{temporary}{os.sep}"]
+    places.append(str(workdir.absolute()))
+    for field in ("task", "dataset", "weights", "model", "group_by", "teacher"):
+        value = config.get(field)
+        if (
+            isinstance(value, str)
+            and os.sep in value
+            and not hub.is_name(value)
+        ):
+            places += [value, value.partition(":")[2] or value]
+    names = {
+        pathlib.PurePath(row.path).name for row in split_list.read(lists) or ()
+    }
+    return Traces(
+        tuple(dict.fromkeys(place for place in places if len(place) > 2)),
+        tuple(sorted(names)),
+    )
 
 
 def _read_parts(path) -> Iterator[bytes]:
