@@ -127,7 +127,7 @@ def make(
 def is_own(text: str) -> bool:
     """Whether a card is one of `make`'s that nobody has changed."""
     found = _MARK.search(text)
-    return bool(found) and found[1] == _hash(text[: found.start()])
+    return found is not None and found[1] == _hash(text[: found.start()])
 
 
 def write(

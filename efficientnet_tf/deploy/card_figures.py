@@ -100,7 +100,9 @@ def to_index(
     if not figures:
         return []
     data = figures[0].data or data
-    own = data is None or data == card_data.OWN
+    kind = "imagefolder"  # As the hub calls a folder of class folders.
+    if data is not None and data != card_data.OWN:
+        kind = data.hub or data.title
     return [
         {
             "name": title,
@@ -109,10 +111,7 @@ def to_index(
                     "task": {"type": "image-classification"},
                     "dataset": {
                         "name": data.title if data else "not known",
-                        # A folder of class folders, as the hub calls it.
-                        "type": "imagefolder"
-                        if own
-                        else data.hub or data.title,
+                        "type": kind,
                         "split": figures[0].split,
                     },
                     "metrics": [

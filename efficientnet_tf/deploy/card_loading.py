@@ -71,11 +71,11 @@ def list_lines(
     names: dict[str, list[str]] = {}
     for row in rows:
         names.setdefault(row["format"], []).append(f"{folder}{row['file']}")
-    for name, row in formats.FORMATS.items():
+    for name, written in formats.FORMATS.items():
         if name not in names:
             continue
         listed = ", ".join(f"`{file}`" for file in names[name])
-        beside = "".join(f" (with its `{s}` file)" for s in row.companions)
+        beside = "".join(f" (with its `{s}` file)" for s in written.companions)
         yield f"{listed}{beside}: {_SERVED.get(name, '')}".rstrip()
         yield ""
         if name in SNIPPETS:
