@@ -64,7 +64,12 @@ def list_lines(
     if data is None:
         yield "- Of a training by this package nothing is recorded."
     else:
-        yield f"- Trained on {_images(row)} of {_link(data)}."
+        count = row.get("train_images")
+        images = "images, nobody recorded how many,"
+        if count is not None:
+            images = words.count(count, "image")
+        own = ", somebody's own" if data == OWN else f" of {_link(data)}"
+        yield f"- Trained on {images}{own}."
         yield from (f"- {text}" for text in _list_conditions(row))
     yield f"- {'Started from' if config else 'Weights'}: {_describe(origin)}."
     yield ""
@@ -97,13 +102,6 @@ def _terms_of(data, role):
 def _link(data):
     title = tables.escape_markdown(data.title)
     return f"[{title}]({data.page})" if data.page else title
-
-
-def _images(row):
-    count = row.get("train_images")
-    if count is None:
-        return "a number of images that is not recorded"
-    return words.count(count, "image")
 
 
 def _list_conditions(row):

@@ -47,7 +47,9 @@ SNIPPETS = {
     "openvino": (
         "import openvino",
         "",
-        'model = openvino.Core().compile_model(FILE, "CPU")',
+        # By itself it computes in bfloat16 where a CPU has that.
+        'exact = {"INFERENCE_PRECISION_HINT": "f32"}',
+        'model = openvino.Core().compile_model(FILE, "CPU", exact)',
         f'outputs = model({{"{metadata.INPUT}": images}})',
         f'probabilities = outputs["{metadata.PROBABILITIES}"]',
     ),

@@ -109,11 +109,20 @@ def write(
                     f"{path.name} would hold {found!r}, which is of this "
                     "machine; nothing is shared."
                 )
-        return _copy_report(workdir, temporary, choice.report, traces)
+        return copy_report(workdir, temporary, choice.report, traces)
 
 
-def _copy_report(workdir, folder, wanted, traces):
-    """Copies the report; returns why it did not."""
+def copy_report(
+    workdir: pathlib.Path,
+    folder: pathlib.Path,
+    wanted: bool | None,
+    traces: "Traces",
+) -> str:
+    """Copies a run's report, see `Choice`; returns why it did not, or "".
+
+    Raises:
+      FileNotFoundError: it is wanted, and not there.
+    """
     source = workdir / REPORT
     if wanted is False or not source.exists():
         if wanted:

@@ -81,9 +81,10 @@ def upload(
       OSError: the hub cannot be reached, or the upload broke off.
     """
     import huggingface_hub
+    from huggingface_hub import utils
 
     if not sys.stderr.isatty():  # A bar for each file would fill a log.
-        huggingface_hub.utils.disable_progress_bars()
+        utils.disable_progress_bars()
     api = huggingface_hub.HfApi(endpoint=hub.endpoint(), token=token)
     with _explained(name):
         there = _find(api, name)

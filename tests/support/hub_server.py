@@ -211,7 +211,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path not in files:
             return self._refuse(404, "EntryNotFound")
         content = files[path]
-        headers = {"X-Repo-Commit": commit, "ETag": '"git"'}
+        tag = hashlib.sha1(content).hexdigest()
+        headers = {"X-Repo-Commit": commit, "ETag": f'"{tag}"'}
         if path.endswith((".keras", ".onnx", ".tflite")):
             digest = hashlib.sha256(content).hexdigest()
             headers["X-Linked-ETag"] = f'"{digest}"'
