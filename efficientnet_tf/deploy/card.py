@@ -253,7 +253,10 @@ def _list_licenses(about) -> Iterator[str]:
         yield "- **This model**: unknown: choose one (`--license`)."
     else:
         yield f"- **This model**: {chosen}."
-    yield from (f"- {line}" for line in card_data.list_terms(about))
+    listed = card_data.list_terms(
+        about.origin, about.data, trained=bool(about.config)
+    )
+    yield from (f"- {line}" for line in listed)
 
 
 def _mark(text):

@@ -1,16 +1,12 @@
 """What a model card says of weights and data: names, never paths."""
 
 import os
-import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from efficientnet_tf.data import terms as terms_lib
 from efficientnet_tf.utils import durations, tables, words
 from efficientnet_tf.weights import origins
-
-if typing.TYPE_CHECKING:
-    from efficientnet_tf.deploy import card
 
 # Of a task or data set KIND:NAME, the kinds whose names are public; those of
 # the others are paths.
@@ -75,23 +71,33 @@ def list_lines(
     yield ""
 
 
-def list_terms(about: "card.About") -> Iterator[str]:
-    """Yields what is known of the licenses of weights and data."""
-    origin, data = about.origin, about.data
-    role = "Weights that it started from" if about.config else "Weights"
+def list_terms(
+    origin: origins.Origin | None,
+    data: terms_lib.Terms | None,
+    *,
+    trained: bool,
+) -> Iterator[str]:
+    """Yields what is known of the licenses of weights and data.
+
+    Args:
+      origin: of the weights; None: not known.
+      data: the data set; None: not known.
+      trained: whether a run of ours has trained the weights further.
+    """
+    role = "Weights that it started from" if trained else "Weights"
     if origin is None or origin == origins.UNKNOWN:
         yield f"**{role}**: not known."
     elif origin != origins.RANDOM:
         license = origin.license or "not known here; look at their page"
         page = f" ([page]({origin.page}))" if origin.page else ""
-        changed = "; changed by fine-tuning" if about.config else ""
+        changed = "; changed by fine-tuning" if trained else ""
         yield f"**{role}**: {license}{page}{changed}."
         if origin.on_imagenet and data != terms_lib.IMAGENET:
             yield from _terms_of(terms_lib.IMAGENET, "trained on")
     if data is None:
         yield "**Data**: not known."
     else:
-        yield from _terms_of(data, "" if about.config else "trained on")
+        yield from _terms_of(data, "" if trained else "trained on")
 
 
 def _terms_of(data, role):

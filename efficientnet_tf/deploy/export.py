@@ -54,8 +54,7 @@ def export(
 ) -> list[dict]:
     """Writes the files of a plan, and a table of what each loses and gains.
 
-    A folder of files gets a model card, too. A file is there once it was
-    measured, and is not if it lost too much.
+    A folder of files gets a model card. A file that lost too much is not there.
 
     Args:
       classifier: of a Keras network.
@@ -79,15 +78,16 @@ def export(
         quantization; or a format, map or float part that it cannot have.
       OSError: the output holds something else, such as files of another
         network, or cannot be written.
-      RuntimeError: a float32 file differs from the Keras network by more than
-        1e-4.
+      RuntimeError: a float32 file differs from Keras by more than 1e-4.
       TooLossyError: a file lost too much; the others and the table are there.
     """
     _check(classifier, plan, calibration, int8)
-    maps = plan.activation_map
     with _temporary_folder(plan) as folder, _explained(plan, folder):
         source = source_lib.prepare(
-            classifier, calibration, activation_map=maps, int8=int8
+            classifier,
+            calibration,
+            activation_map=plan.activation_map,
+            int8=int8,
         )
         written = {
             target: _write(classifier, source, target, folder, batch_size)
@@ -95,15 +95,9 @@ def export(
         }
         rows = _measure(classifier, written, held, progress)
         lossy = [row for row in rows if row.get("loss", 0) * 100 > max_loss]
-        names = {row["file"] for row in lossy}
-        kept = {t: p for t, p in written.items() if t.path.name not in names}
         made = table_lib.write(plan, folder / "table", classifier, rows, facts)
-        if plan.folder is not None:
-            table = folder / "table" / plan.table(".json").name
-            made |= card_lib.write(
-                plan.folder, table.parent, classifier, about, table
-            )
-        _publish(kept, made, classifier.class_names)
+        made |= _write_card(plan, folder / "table", classifier, about)
+        _publish(_keep(written, lossy), made, classifier.class_names)
     if lossy:
         raise TooLossyError(_explain_loss(lossy, max_loss, plan, classifier))
     return rows
@@ -262,6 +256,20 @@ def _check_difference(name, precision, difference):
             f"{name} differs from the Keras network by {difference:.2g}; "
             "nothing is written."
         )
+
+
+def _keep(written, lossy):
+    """Returns the files that did not lose too much."""
+    names = {row["file"] for row in lossy}
+    return {t: p for t, p in written.items() if t.path.name not in names}
+
+
+def _write_card(plan, folder, classifier, about):
+    """Writes the card beside the table; returns {path: where it belongs}."""
+    if plan.folder is None:  # One file has none.
+        return {}
+    table = folder / plan.table(".json").name
+    return card_lib.write(plan.folder, folder, classifier, about, table)
 
 
 def _publish(written, made, class_names):

