@@ -1,4 +1,4 @@
-r"""Puts a run on the Hugging Face hub: its model, classes, card and report.
+r"""Puts a run on the Hugging Face hub, with a model card.
 
 efficientnet share --workdir=RUN --repo=USER/NAME --license=apache-2.0 \
     --dry_run --output=FOLDER

@@ -74,20 +74,17 @@ def export(
       A row for Keras, then one for each file, as in the table's JSON.
 
     Raises:
-      ValueError: int8 without calibration images, of a network without fake
-        quantization; or a format, map or float part that it cannot have.
-      OSError: the output holds something else, such as files of another
-        network, or cannot be written.
+      ValueError: int8 without calibration images or fake quantization; or a
+        format, map or float part that it cannot have.
+      OSError: the output holds something else, or cannot be written.
       RuntimeError: a float32 file differs from Keras by more than 1e-4.
       TooLossyError: a file lost too much; the others and the table are there.
     """
     _check(classifier, plan, calibration, int8)
+    maps = plan.activation_map
     with _temporary_folder(plan) as folder, _explained(plan, folder):
         source = source_lib.prepare(
-            classifier,
-            calibration,
-            activation_map=plan.activation_map,
-            int8=int8,
+            classifier, calibration, activation_map=maps, int8=int8
         )
         written = {
             target: _write(classifier, source, target, folder, batch_size)

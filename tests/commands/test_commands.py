@@ -592,7 +592,7 @@ CASES = {
     "export: a license that the hub does not know": (
         ["export", LITE0, "--license=apache", "--output={tmp}/x"],
         2,
-        "Unknown license 'apache'; did you mean 'apache-2.0'? Choose one of ",
+        "Unknown license 'apache'; did you mean 'apache-2.0'\\? Choose one of ",
     ),
     "export: a license of one file": (
         ["export", LITE0, "--license=mit", "--output={tmp}/x"],
