@@ -23,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from absl import app, flags
 
-from efficientnet_tf.utils import files, run_folder, tables
+from efficientnet_tf.utils import data_names, files, run_folder, tables
 
 # A task's name: the set of `transfer.tasks`, and how many of its classes.
 TASKS = {
@@ -122,7 +122,7 @@ def prepare(name):
             write_folders(
                 tasks.load_examples(task, DATA_DIR.value), classes, temporary
             )
-    return f"{files.FOLDER_PREFIX}{folder}"
+    return f"{data_names.FOLDER.prefix}{folder}"
 
 
 def write_folders(examples, classes, folder):

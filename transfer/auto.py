@@ -24,9 +24,12 @@ from efficientnet_tf.utils import (
     untrusted,
 )
 from transfer import (
+    class_weights,
     fitting,
     frozen_features,
+    image_names,
     linear_head,
+    predictions,
     recipes,
     time_budget,
     training_plan,
@@ -53,7 +56,8 @@ _OF_BASELINE = (
     "interpolation",
     "deep_pixels",
     "l2_sweep",
-    "class_weights",
+    "class_weight",
+    "sampling",
     "train_on",
     "evaluate_on",
     "precision",
@@ -136,7 +140,7 @@ def read_choice(
     """
     found = documents.read_object(path, _CHOICE_KINDS)
     documents.require(found, _CHOICE_KINDS, path)
-    fields = found.pop("config")
+    fields = class_weights.upgrade(found.pop("config"))
     return documents.build(recipes.FinetuneConfig, fields, path), found
 
 
@@ -271,7 +275,7 @@ class _Baseline:
         self.strength = linear_head.choose_strength(
             *self._extract(setup.examples),
             setup.config.l2_sweep,
-            class_weights=setup.config.class_weights,
+            weighing=setup.config.weigh(setup.class_names),
         )
 
     def find_hits(self, examples):
@@ -281,9 +285,10 @@ class _Baseline:
             fitted,
             len(self._setup.class_names),
             self.strength.C,
-            class_weights=self._setup.config.class_weights,
+            weighing=self._setup.config.weigh(self._setup.class_names),
         )
-        return (scored[0] @ kernel + bias).argmax(axis=1) == scored[1]
+        found = (scored.features @ kernel + bias).argmax(axis=1)
+        return found == scored.labels
 
     def _extract(self, examples):
         return frozen_features.extract_splits(
@@ -339,5 +344,10 @@ def _find_trained_hits(setup, accuracy):
     except FloatingPointError as error:
         logging.warning("The training diverged: %s", error)
         return np.zeros(held.size, bool)
-    scores = fitting.score(classifier, held)
+    collector = predictions.Collector(held.size)
+    scores = fitting.score(classifier, held, collector.keep)
+    predictions.write(
+        setup.workdir / predictions.HELD_OUT_FILE,
+        collector.collect(image_names.describe(held)),
+    )
     return scores.predicted == held.read_labels()

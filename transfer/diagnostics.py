@@ -150,48 +150,83 @@ def save_mistakes(
       draw_maps: maps (uint8 [H, W, 3], (true class, predicted)) of each image
         to pictures of two maps; None: no maps.
     """
-    import tensorflow as tf
-
     pairs = worst_pairs(scores.confusion, MISTAKEN_PAIRS)
     if not pairs:
         return
     rows = zip(examples, scores.predicted, strict=True)
-    with files.atomic(pathlib.Path(workdir) / MISTAKES) as folder:
-        folder.mkdir()
-        names: list[str] = []
-        kept = _keep_mistakes(rows, pairs, decode, folder, names)
+    save_pictures(
+        _pick_mistakes(rows, pairs, decode),
+        pathlib.Path(workdir) / MISTAKES,
+        draw_maps,
+        THUMBNAIL,
+    )
+
+
+def save_pictures(
+    pictures: Iterable[tuple[str, np.ndarray, tuple[int, int]]],
+    folder: pathlib.Path,
+    draw_maps: DrawMaps | None,
+    side: int,
+) -> None:
+    """Saves thumbnails and, beside them, maps; replaces the folder.
+
+    An image that cannot be read any more ends it with a warning: a run that has
+    come this far does not fail by it.
+
+    Args:
+      pictures: (file name, uint8 [H, W, 3], two classes) of each.
+      folder: where to.
+      draw_maps: see `save_mistakes`.
+      side: pixels of a thumbnail's longer side.
+    """
+    import tensorflow as tf
+
+    names: list[str] = []
+    with files.atomic(folder) as temporary:
+        temporary.mkdir()
+
+        def keep():
+            for name, pixels, pair in pictures:
+                _save(_shrink(pixels, side), temporary / name)
+                names.append(name)
+                yield pixels, pair
+
         try:
             if draw_maps is None:
-                collections.deque(kept, maxlen=0)
+                collections.deque(keep(), maxlen=0)
                 return
-            for i, maps in enumerate(draw_maps(kept)):
-                tiles = [np.asarray(_shrink(picture)) for picture in maps]
-                path = folder / f"{MAPS}{names[i]}"
-                Image.fromarray(np.concatenate(tiles, axis=1)).save(path)
+            for i, maps in enumerate(draw_maps(keep())):
+                tiles = [np.asarray(_shrink(each, side)) for each in maps]
+                both = Image.fromarray(np.concatenate(tiles, axis=1))
+                _save(both, temporary / f"{MAPS}{names[i]}")
         except tf.errors.OpError as error:
             logging.warning(
-                "Not all mistakes are shown: %s",
+                "Not all of %s/ is shown: %s",
+                folder.name,
                 messages.without_graph(error.message),
             )
 
 
-def _keep_mistakes(rows, pairs, decode, folder, names):
-    """Saves thumbnails; yields their (pixels, pair), and adds their names."""
+def _pick_mistakes(rows, pairs, decode):
+    """Yields (name, pixels, pair) of the first images of each pair."""
     missing = dict.fromkeys(pairs, IMAGES_PER_PAIR)
     for (image, label), predicted in rows:
         pair = int(label), int(predicted)
         if missing.get(pair):
             missing[pair] -= 1
-            names.append(_name(*pair, IMAGES_PER_PAIR - 1 - missing[pair]))
-            pixels = np.asarray(decode(image))
-            _shrink(pixels).save(folder / names[-1])
-            yield pixels, pair
+            name = _name(*pair, IMAGES_PER_PAIR - 1 - missing[pair])
+            yield name, np.asarray(decode(image)), pair
 
 
-def _shrink(pixels):
+def _shrink(pixels, side):
     thumbnail = Image.fromarray(pixels)
-    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+    thumbnail.thumbnail((side, side))
     return thumbnail
+
+
+def _save(picture, path):
+    # Only of a JPEG is the quality read.
+    picture.save(path, quality=85)
 
 
 def find_mistakes(

@@ -29,13 +29,20 @@ from efficientnet_tf.utils import (
 from efficientnet_tf.weights import catalog
 from transfer import (
     auto,
+    calibration,
+    class_weights,
     diagnostics,
+    environment,
     fitting,
+    gallery,
     hyper_rule,
+    image_names,
     inputs,
+    predictions,
     recipes,
     starts,
     tasks,
+    temperature,
     time_budget,
 )
 
@@ -68,7 +75,7 @@ def finetune_and_evaluate(
     a finished run it returns the row.
 
     Args:
-      task_name: a name in `tasks.TASKS`, or "folder:PATH".
+      task_name: a name in `tasks.TASKS`, or one of `data_names.FORMS`.
       model_name: a name, a variant file or a `Variant`.
       weights: the initial ones, see `loading.resolve`; None: random.
       config: the recipe.
@@ -99,9 +106,9 @@ def finetune_and_evaluate(
             tasks.warn_of_changes(task, data_dir, workdir)
             return finished
         folder = _begin_folder(folder, workdir, start)
+        _check_class_weight(task, data_dir, config)
         _set_up(workdir, config)
         examples = tasks.load_examples(task, data_dir, folder)
-        inputs.warn_of_imbalance(examples["train"], config.class_weights)
         setup = fitting.Setup(
             task, model_name, origin, config, examples, workdir
         )
@@ -118,6 +125,14 @@ def _check_weights(task, model, weights, config, folder):
     start = starts.find_start(weights)
     starts.check_start(start, task, model, config, folder)
     return start
+
+
+def _check_class_weight(task, data_dir, config):
+    """Raises ValueError for a weight of no class, before a list is written."""
+    if class_weights.parse(config.class_weight):
+        names = tasks.list_class_names(task, data_dir)
+        if names is not None:
+            config.weigh(names)
 
 
 def _begin_folder(folder, workdir, start):
@@ -153,7 +168,7 @@ def _upgrade(stored):
     # A run of an earlier version lacks later fields; their defaults are what it
     # did.
     defaults = configs.list_defaults(recipes.FinetuneConfig)
-    return registry.upgrade(defaults | stored)
+    return registry.upgrade(defaults | class_weights.upgrade(stored))
 
 
 def _set_up(workdir, config):
@@ -174,20 +189,26 @@ def _describe_network(model, origin):
 
 def _run(run, setup, watchers):
     """Trains, scores and saves; returns the row without its time."""
+    inputs.check_balance(setup.examples["train"], setup.config)
     with summaries.writing(setup.workdir, run):
         setup, choice = _resolve(setup, run)
         # So that a search before leaves no trace in the random numbers.
         keras.utils.set_random_seed(setup.config.seed)
         classifier = fitting.build(setup)
         fitting.train(setup, classifier, watchers)
+        classifier, calibrated = temperature.calibrate(setup, classifier)
         tested = setup.examples[setup.config.evaluate_on]
-        scores = fitting.score(classifier, tested)
+        collector = predictions.Collector(tested.size, classifier.temperature)
+        scores = fitting.score(classifier, tested, collector.keep)
         _summarize(scores, classifier, setup.task)
+    draw = _make_drawer(classifier)
     return {
         **_result_row(run, setup, scores),
         **choice,
         **_describe_start(setup),
-        **_keep(classifier, tested, scores, setup.workdir),
+        **calibrated,
+        **_keep(classifier, tested, scores, setup.workdir, draw),
+        **_keep_predictions(classifier, tested, collector, setup.workdir, draw),
         "resolution": classifier.resolution,
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
@@ -201,16 +222,17 @@ def _describe_start(setup):
     return start.describe(setup.config.evaluate_on)
 
 
-def _keep(classifier, examples, scores, workdir):
+def _keep(classifier, examples, scores, workdir, draw):
     """Writes the model and its mistakes; returns diagnostics for the row."""
-    deep_pixels = classifier.deep_pixels
-    example_files.save(examples, workdir / run_folder.EXAMPLES, deep_pixels)
+    example_files.save(
+        examples, workdir / run_folder.EXAMPLES, classifier.deep_pixels
+    )
     diagnostics.save_mistakes(
         examples.dataset,
         scores,
         workdir,
-        functools.partial(decoding.decode, deep_pixels=deep_pixels),
-        _make_drawer(classifier),
+        _make_decoder(classifier),
+        draw,
     )
     classifier.save(workdir)
     return diagnostics.collect(
@@ -221,15 +243,51 @@ def _keep(classifier, examples, scores, workdir):
     )
 
 
+def _keep_predictions(classifier, examples, collector, workdir, draw):
+    """Writes what the run's report is drawn from; returns fields of the row.
+
+    Whatever the images are called: a run is not lost by it.
+    """
+    found = collector.collect(image_names.describe(examples))
+    try:
+        predictions.write(workdir / predictions.PREDICTIONS_FILE, found)
+        gallery.save(
+            examples,
+            found,
+            workdir,
+            _make_decoder(classifier),
+            draw,
+        )
+        files.write_json(
+            workdir / environment.ENVIRONMENT_FILE,
+            environment.describe(distribution.describe_device()),
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        logging.warning("The run's report will lack images: %s", error)
+    return {
+        name: calibration.bin_confidence(sure, found.hits).error
+        for name, sure in (
+            ("ece_before", found.before),
+            ("ece", found.probabilities[:, 0]),
+        )
+    }
+
+
+def _make_decoder(classifier):
+    return functools.partial(
+        decoding.decode, deep_pixels=classifier.deep_pixels
+    )
+
+
 def _make_drawer(classifier):
-    """Returns what draws the maps of mistakes; None if there are none.
+    """Returns what draws activation maps; None if there are none.
 
     Here, because the images are at hand as they are, not as thumbnails.
     """
     try:
         compute = explain.make_maps(classifier)
     except ValueError as error:
-        logging.info("No maps of the mistakes: %s", error)
+        logging.info("No activation maps: %s", error)
         return None
     return lambda examples: map(
         overlays.overlay_maps,
@@ -281,8 +339,9 @@ def _summarize(scores, classifier, task):
 
 def _result_row(run, setup, scores):
     task, config, examples = setup.task, setup.config, setup.examples
-    used = [examples[split].size for split in config.train_on.split("+")]
-    tested = examples[config.evaluate_on].size
+    used = [examples[split] for split in config.train_on.split("+")]
+    images = sum(part.size for part in used)
+    tested = examples[config.evaluate_on]
     return {
         **{k: run[k] for k in ("task", "model", "weights", "recipe")},
         "changed": recipes.list_changes(run["recipe"], run, task=run["task"]),
@@ -297,10 +356,13 @@ def _result_row(run, setup, scores):
         "learning_rate": config.learning_rate,
         "weight_decay": config.weight_decay,
         "seed": config.seed,
-        "train_images": sum(used),
-        "test_images": tested,
+        "train_images": images,
+        "test_images": tested.size,
+        # Of each class, in the order of "class_names".
+        "train_counts": sum(map(inputs.count_classes, used)).tolist(),
+        "test_counts": inputs.count_classes(tested).tolist(),
         # Whether these are all of the paper's images.
-        "complete": task.is_complete(sum(used), tested),
+        "complete": task.is_complete(images, tested.size),
         "published": task.published,
         "published_model": task.published_model,
     }

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from efficientnet_tf.data import policies
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import configs
+from transfer import class_weights
 
 MAX_STAGES = len(variants.VARIANTS["efficientnet_b0"].stages)
 L2_SWEEP = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -113,17 +114,30 @@ class FinetuneConfig:
     # 0: max(1 - 10 / steps per epoch, 0.9), Kornblith et al., 2019: in short
     # runs the statistics must adapt faster.
     batch_norm_momentum: Annotated[float, configs.Fraction()] = 0.0
+    # Times the rate of the stage above, from the classifier down; 1: all alike.
+    layer_decay: Annotated[float, configs.Above(0, 1)] = 1.0
+    # Stages begin to train one by one, from the classifier down, over so many
+    # epochs; 0: at once.
+    unfreeze_epochs: Annotated[float, configs.EPOCHS] = 0.0
     frozen_stages: Annotated[int, configs.AtLeast(0, MAX_STAGES)] = 0
     quantization: Annotated[str, configs.OneOf("none", "int8")] = "none"
-    # "balanced": scikit-learn's, in the loss: each class counts alike, however
-    # many images it has.
-    class_weights: Annotated[str, configs.OneOf("none", "balanced")] = "none"
+    # In the loss. "auto": each class counts alike, however many images it has;
+    # "NAME=W,...": those named count so much; see `class_weights.Weighing`.
+    class_weight: str = class_weights.NONE
+    # "balanced": each class is drawn equally often; in the linear head, which
+    # draws none, each counts alike.
+    sampling: Annotated[
+        str, configs.OneOf(class_weights.SHUFFLED, class_weights.BALANCED)
+    ] = class_weights.SHUFFLED
     train_on: Annotated[str, configs.OneOf("train", "train+validation")] = (
         "train+validation"
     )
     evaluate_on: Annotated[str, configs.OneOf("test", "validation")] = "test"
     precision: Annotated[str, configs.OneOf(*configs.PRECISIONS)] = "float32"
     seed: Annotated[int, configs.AtLeast(0)] = 0
+    # Epochs without a better validation score after which training stops, and
+    # the best epoch is taken; 0: it trains to the end. Needs train_on="train".
+    patience: Annotated[int, configs.AtLeast(0)] = 0
     # Minutes that the run may take, evaluation included; 0: any. See
     # `time_budget`.
     time_limit: Annotated[float, configs.AtLeast(0)] = 0.0
@@ -134,11 +148,23 @@ class FinetuneConfig:
         configs.check(self)
         if not self.l2_sweep:
             raise ValueError(f"l2_sweep={self.l2_sweep} must not be empty.")
+        class_weights.parse(self.class_weight)
+        if (self.class_weight, self.sampling) == ("auto", "balanced"):
+            raise ValueError(
+                "class_weight='auto' and sampling='balanced' each let all "
+                "classes count alike; choose one of them."
+            )
         self._check_length()
         self._check_decay()
         self._check_resize()
         self._check_quantization()
         self._check_time_limit()
+        if self.patience and (self.train_on != "train" or not self.trains):
+            raise ValueError(
+                f"patience={self.patience} needs train_on='train' and a recipe "
+                "that trains the network: it goes by validation images that "
+                "are not trained on."
+            )
         if not self.trains and self.head != "linear":
             raise ValueError(
                 f"epochs=0 with head={self.head!r} trains nothing."
@@ -148,6 +174,16 @@ class FinetuneConfig:
                 "evaluate_on='validation' needs train_on='train': images that "
                 "were trained on cannot measure accuracy."
             )
+
+    def weigh(self, class_names: tuple[str, ...]) -> class_weights.Weighing:
+        """Returns how much the classes of a task count.
+
+        Raises:
+          ValueError: `class_weight` names another class.
+        """
+        return class_weights.Weighing(
+            class_names, self.class_weight, self.sampling
+        )
 
     @property
     def trains(self) -> bool:

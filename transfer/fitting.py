@@ -3,10 +3,11 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tqdm
 from absl import logging
@@ -18,6 +19,7 @@ from efficientnet_tf.training import (
     callbacks,
     checkpoints,
     distribution,
+    early_stopping,
     pacing,
     train_state,
 )
@@ -160,15 +162,25 @@ def cache_key(setup: Setup) -> str:
 
 
 def score(
-    classifier: classifier_lib.Classifier, examples: examples_lib.Examples
+    classifier: classifier_lib.Classifier,
+    examples: examples_lib.Examples,
+    keep: Callable[[np.ndarray, np.ndarray], object] | None = None,
 ) -> evaluate.Scores:
-    """Scores a classifier on all images of a split."""
+    """Scores a classifier on all images of a split.
+
+    Args:
+      classifier: a trained one.
+      examples: the split.
+      keep: see `evaluate.evaluate`.
+    """
     logging.info("Evaluating on %d images.", examples.size)
     dataset = inputs.make_eval_dataset(examples, classifier)
     with tqdm.tqdm(
         desc="Evaluating", total=examples.size, unit="image", disable=None
     ) as bar:
-        return evaluate.evaluate(classifier.model, dataset, progress=bar.update)
+        return evaluate.evaluate(
+            classifier.model, dataset, progress=bar.update, keep=keep
+        )
 
 
 def _drop_path_rate(setup):
@@ -212,21 +224,20 @@ def _fit_to(feed, setup, watchers):
     steps_per_epoch = feed.size / batch_size
     rounds, steps = schedules.plan_rounds(config, steps_per_epoch)
     ahead = pacing.make_ahead() if setup.pacing else None
-    state = compile_network(classifier.model, config, steps_per_epoch, ahead)
+    state = compile_network(
+        classifier.model,
+        config,
+        steps_per_epoch,
+        optimizers.make_optimizer(
+            config, classifier.model, steps_per_epoch, ahead
+        ),
+    )
     folder = setup.workdir / run_folder.CHECKPOINTS
     restored = state.restore(folder)
     done = restored // steps
-    if setup.pacing:
-        pacer = pacing.Pacer(
-            pacing.Length(rounds * steps, steps),
-            first_step=restored,
-            ahead=ahead,
-            end=setup.pacing.end,
-            round_seconds=setup.pacing.round,
-        )
-        watchers = [*watchers, pacer]
-        if pacer.is_over:
-            done = rounds
+    stoppers = _list_stoppers(
+        setup, restored, pacing.Length(rounds * steps, steps), ahead
+    )
     evaluation = None
     if config.train_on == "train":
         dataset = _validation_set(classifier, setup.examples["validation"])
@@ -234,7 +245,7 @@ def _fit_to(feed, setup, watchers):
     train_set = feed.make_dataset(batch_size, start_step=done * steps)
     images = next(iter(train_set))[0]
     tf.summary.image("augmented", figures.image_grid(images[:16])[None])
-    if done < rounds:
+    if done < rounds and not any(each.is_over for each in stoppers):
         logging.info(
             "Training on %d images at %d pixels; the first step takes longest.",
             feed.size,
@@ -245,15 +256,52 @@ def _fit_to(feed, setup, watchers):
             epochs=(done, rounds),
             steps_per_epoch=steps,
             watchers=callbacks.list_callbacks(
-                state.make_checkpointer(folder, first_step=done * steps),
+                state.make_checkpointer(
+                    folder, first_step=done * steps, score=_name_score(config)
+                ),
                 setup.workdir,
                 epochs=rounds,
                 batch_size=batch_size,
                 evaluation=evaluation,
-                watchers=watchers,
+                watchers=[*watchers, *stoppers],
             ),
         )
+    if config.patience:
+        best = checkpoints.find_best(folder)
+        if best is not None:
+            checkpoints.load(best, state.variables)
     return state.average
+
+
+def _list_stoppers(setup, step, length, ahead):
+    """Returns the callbacks that may end a training before its last epoch."""
+    found: list[pacing.Pacer | early_stopping.EarlyStopping] = []
+    if setup.pacing:
+        found.append(
+            pacing.Pacer(
+                length,
+                first_step=step,
+                ahead=ahead,
+                end=setup.pacing.end,
+                round_seconds=setup.pacing.round,
+            )
+        )
+    if setup.config.patience:
+        found.append(
+            early_stopping.EarlyStopping(
+                setup.config.patience,
+                _name_score(setup.config),
+                setup.workdir / run_folder.METRICS_FILE,
+            )
+        )
+    return found
+
+
+def _name_score(config):
+    """Returns what ranks epochs; None where the last one is taken."""
+    if not config.patience:
+        return None
+    return "val_ema_top1" if config.ema_decay else "val_top1"
 
 
 def _set_trainable(network, config, steps_per_epoch):
@@ -271,7 +319,7 @@ def compile_network(
     network: keras.Model,
     config: recipes.FinetuneConfig,
     steps_per_epoch: float,
-    ahead: keras.Variable | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
 ) -> train_state.TrainState:
     """Compiles a network for fine-tuning, some of its layers frozen.
 
@@ -279,13 +327,15 @@ def compile_network(
       network: that `build` has returned.
       config: a recipe without a rule.
       steps_per_epoch: optimizer steps in an epoch, not necessarily whole.
-      ahead: see `optimizers.make_optimizer`.
+      optimizer: in place of the recipe's.
     """
+    if optimizer is None:
+        optimizer = optimizers.make_optimizer(config, network, steps_per_epoch)
     _set_trainable(network, config, steps_per_epoch)
     decoupled = config.optimizer == "adamw"
     return train_state.create(
         network,
-        optimizers.make_optimizer(config, steps_per_epoch, ahead),
+        optimizer,
         ema_decay=config.ema_decay,
         label_smoothing=config.label_smoothing,
         metrics=[keras.metrics.CategoricalAccuracy("top1")],

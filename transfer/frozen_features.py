@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import pathlib
+import typing
 from collections.abc import Iterable, Mapping
 
 import keras
@@ -19,8 +20,18 @@ from transfer import inputs
 # Bytes that all cached features may take.
 DISK_LIMIT = 4 * 2**30
 
-# Features [N, C] and labels [N].
-Features = tuple[np.ndarray, np.ndarray]
+
+class Features(typing.NamedTuple):
+    """Features [N, C], labels [N], and the images' own weights [N] if any."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray | None = None
+
+    def select(self, rows: np.ndarray) -> "Features":
+        """Returns some rows, by their numbers or a mask."""
+        own = None if self.weights is None else self.weights[rows]
+        return Features(self.features[rows], self.labels[rows], own)
 
 
 def extract_splits(
@@ -53,7 +64,7 @@ def extract_splits(
 
 def extract_features(
     model: keras.Model, dataset: Iterable, cache_key: str
-) -> Features:
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns pooled features [N, C] and labels [N] of an ordered data set.
 
     A second call with the same key, weights and layers reads them from the
@@ -93,7 +104,7 @@ def extract_features(
         ):
             values = network.predict_on_batch(np.asarray(images))
             pairs.append((np.asarray(values), np.asarray(labels)))
-    features, labels = concatenate(pairs)
+    features, labels = map(np.concatenate, zip(*pairs, strict=True))
     arrays = {
         "features": np.ascontiguousarray(features, "float32"),
         "labels": labels.astype("int64"),
@@ -108,9 +119,13 @@ def cache_folder() -> pathlib.Path:
 
 
 def concatenate(pairs: Iterable[Features]) -> Features:
-    """Joins several (features, labels) into one."""
-    features, labels = zip(*pairs, strict=True)
-    return np.concatenate(features), np.concatenate(labels)
+    """Joins several `Features` into one; all have weights, or none has."""
+    features, labels, weights = zip(*pairs, strict=True)
+    return Features(
+        np.concatenate(features),
+        np.concatenate(labels),
+        None if weights[0] is None else np.concatenate(weights),
+    )
 
 
 def _extract_split(classifier, split, part, cache_key):
@@ -118,4 +133,5 @@ def _extract_split(classifier, split, part, cache_key):
     logging.info("Features of %d %s images.", part.size, split)
     dataset = inputs.make_eval_dataset(part, classifier)
     key = f"{cache_key}:{part.fingerprint}"
-    return extract_features(classifier.model, dataset, key)
+    found = extract_features(classifier.model, dataset, key)
+    return Features(*found, part.read_weights())

@@ -14,9 +14,10 @@ from efficientnet_tf.data import (
     examples as examples_lib,
     mixing,
     preprocessing,
+    sampling,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
-from transfer import recipes
+from transfer import class_weights, recipes
 
 EVAL_BATCH_SIZE = 64
 # Times as many images in the largest class as in the smallest, from which on a
@@ -51,31 +52,31 @@ def median_area(examples: examples_lib.Examples) -> int:
     return int(np.median(areas))
 
 
-def balance(counts: np.ndarray) -> np.ndarray:
-    """Returns the weight of each class's images, [classes]; their mean is 1.
-
-    scikit-learn's "balanced": images / (classes * images of the class).
-    """
-    present = np.count_nonzero(counts)
-    weights = counts.sum() / (present * np.maximum(counts, 1))
-    return weights.astype("float32")
-
-
-def warn_of_imbalance(
-    examples: examples_lib.Examples, class_weights: str
+def check_balance(
+    examples: examples_lib.Examples, config: recipes.FinetuneConfig
 ) -> None:
-    """Says before training if some classes have far fewer images."""
+    """Says before training if some classes have far fewer images.
+
+    Raises:
+      ValueError: the config weighs a class that there is not, or draws evenly
+        from images that cannot be read in any order.
+    """
+    config.weigh(examples.class_names)
+    if config.sampling == class_weights.BALANCED:
+        sampling.check_indexed(examples)
     counts = count_classes(examples)
     least, most = int(counts.argmin()), int(counts.argmax())
     if counts[most] < UNBALANCED * max(counts[least], 1):
         return
     names = examples.class_names
-    advice = "classes count alike, as class_weights=balanced says"
-    if class_weights == "none":
-        advice = (
-            "small classes will be found less often. More images of them help "
-            "most; --set=class_weights=balanced lets all classes count alike"
-        )
+    advice = (
+        "small classes will be found less often. More images of them help "
+        "most; --class_weight=auto lets all classes count alike"
+    )
+    if config.class_weight != class_weights.NONE:
+        advice = f"they count as class_weight={config.class_weight} says"
+    elif config.sampling == class_weights.BALANCED:
+        advice = "classes are drawn equally often, as sampling=balanced says"
     logging.warning(
         "The training images are unbalanced, from %d of %r to %d of %r: %s.",
         counts[least],
@@ -101,33 +102,59 @@ class Feed:
 
     @property
     def size(self) -> int:
-        return self.examples.size
+        """How many images an epoch has."""
+        return self._drawn.size
+
+    @functools.cached_property
+    def _weights(self):
+        """What each image counts in the loss [N]; None: all count alike."""
+        # What is drawn equally often needs no more weight.
+        weighing = class_weights.Weighing(
+            self.examples.class_names, self.config.class_weight
+        )
+        return weighing.weigh(
+            self.examples.read_labels(), self.examples.read_weights()
+        )
+
+    @functools.cached_property
+    def _drawn(self):
+        """The examples as they are drawn, with their own weights if any."""
+        examples = self.examples
+        if self.config.sampling == class_weights.BALANCED:
+            examples = sampling.balance(examples)
+        if examples.read_weights() is None:
+            return examples
+        return sampling.attach_weights(examples, self._weights)
 
     def make_dataset(
         self, batch_size: int, *, start_step: int = 0
     ) -> tf.data.Dataset:
         """Returns (images, one-hot labels), resumable from any step.
 
-        With balanced classes, a third part has the images' weights.
+        Where classes or images have weights, a third part has the images'.
         """
+        classes = len(self.classifier.class_names)
+        has_own = self.examples.read_weights() is not None
         mix = functools.partial(
-            mixing.mix,
-            classes=len(self.classifier.class_names),
+            sampling.mix_weighted if has_own else mixing.mix,
+            classes=classes,
             mixup_alpha=self.config.mixup_alpha,
             mixup_weight=self.config.mixup_weight,
             cutmix_alpha=self.config.cutmix_alpha,
         )
         dataset = datasets.make_epochs_dataset(
-            self.examples,
+            self._drawn,
             self._preprocess,
             batch_size=batch_size,
             seed=self.config.seed,
             start_step=start_step,
             batch_transform=mix,
         )
-        if self.config.class_weights == "none":
+        if has_own or self._weights is None:
             return dataset
-        weights = tf.constant(balance(count_classes(self.examples)))
+        # Records cannot have a weight each, but all of a class weigh the same.
+        weights = np.zeros(classes, "float32")
+        weights[self.examples.read_labels()] = self._weights
         return dataset.map(
             # A mixed image weighs as its parts do.
             lambda images, labels: (

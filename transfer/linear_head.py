@@ -13,7 +13,14 @@ from absl import logging
 from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import files, intervals
-from transfer import frozen_features, recipes
+from transfer import (
+    calibration,
+    class_weights,
+    frozen_features,
+    image_names,
+    predictions,
+    recipes,
+)
 
 # Describes a run's linear head: "C", the inverse L2 strength;
 # "validation_top1", measured before it was fitted on these images too, with
@@ -76,8 +83,8 @@ def initialize_head(
     pairs = frozen_features.extract_splits(
         classifier, examples, config.precision, cache_key
     )
-    weights = config.class_weights
-    chosen = choose_strength(*pairs, config.l2_sweep, class_weights=weights)
+    weighing = config.weigh(classifier.class_names)
+    chosen, divisions = _search(*pairs, config.l2_sweep, weighing)
     logging.info("Linear classifier: %s.", chosen)
     tf.summary.scalar("linear_head/validation_top1", chosen.accuracy)
     about = dataclasses.asdict(chosen)
@@ -85,13 +92,22 @@ def initialize_head(
     files.write_json(
         workdir / LINEAR_HEAD_FILE, {**about, "finished": time.time()}
     )
+    classes = len(classifier.class_names)
+    if not config.trains:  # What has been trained needs others.
+        _keep_held_out(
+            divisions,
+            chosen.C,
+            pairs,
+            config,
+            examples=examples,
+            workdir=workdir,
+        )
     fitted = pairs[0]
     if config.train_on == "train+validation":
         logging.info("Refitting on training and validation images.")
         fitted = frozen_features.concatenate(pairs)
-    classes = len(classifier.class_names)
     head.set_weights(
-        fit_classifier(fitted, classes, chosen.C, class_weights=weights)
+        fit_classifier(fitted, classes, chosen.C, weighing=weighing)
     )
 
 
@@ -100,7 +116,7 @@ def choose_strength(
     validation: Features,
     sweep: Sequence[float],
     *,
-    class_weights: str = "none",
+    weighing: class_weights.Weighing = class_weights.ALIKE,
 ) -> Strength:
     """Returns the inverse L2 strength of the best accuracy.
 
@@ -113,11 +129,16 @@ def choose_strength(
       validation: the same, to choose on; if they are few, both are divided for
         a cross-validation.
       sweep: inverse L2 strengths, tried in rising order.
-      class_weights: "none" or "balanced".
+      weighing: how much the classes count.
     """
+    return _search(train, validation, sweep, weighing)[0]
+
+
+def _search(train, validation, sweep, weighing):
+    """Returns (the best `Strength`, the divisions that it was chosen on)."""
     divisions = [
-        _Division(fitted, scored, class_weights)
-        for fitted, scored in _divide(train, validation)
+        _Division(*parts, weighing)
+        for parts in _divide(Features(*train), Features(*validation))
     ]
     images = sum(len(division.labels) for division in divisions)
     tried: list[tuple[Strength, np.ndarray]] = []
@@ -137,7 +158,7 @@ def choose_strength(
     equal = [found for found, hits in tried if not _is_worse(hits, best_hits)]
     best = min(equal, key=lambda found: found.log_loss)
     _advise([found for found, _ in tried], best, sweep)
-    return best
+    return best, divisions
 
 
 def fit_classifier(
@@ -145,7 +166,7 @@ def fit_classifier(
     classes: int,
     strength: float,
     *,
-    class_weights: str = "none",
+    weighing: class_weights.Weighing = class_weights.ALIKE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fits a logistic regression.
 
@@ -153,55 +174,112 @@ def fit_classifier(
       examples: (features [N, C], labels [N]).
       classes: how many classes the kernel covers.
       strength: the inverse L2 strength.
-      class_weights: "none" or "balanced".
+      weighing: how much the classes count.
 
     Returns:
       (kernel [C, classes], bias [classes]) of a softmax layer.
     """
+    examples = _weigh(Features(*examples), weighing)
     scaler, examples = _standardize(examples)
-    solver = _make_solver(class_weights).set_params(C=strength)
+    solver = _make_solver().set_params(C=strength)
     return _as_dense(_fit(solver, examples), scaler, classes)
 
 
 class _Division:
-    """Images to fit on, and others to score on, for any strength."""
+    """Images to fit on, and others to score on, for any strength.
 
-    def __init__(self, fitted, scored, class_weights):
-        scaler, self._fitted = _standardize(fitted)
-        self._features, self.labels = scaler.transform(scored[0]), scored[1]
-        self._solver = _make_solver(class_weights)
+    `size` is how many are fitted on; `places` are those of the others among
+    training and validation images.
+    """
+
+    def __init__(self, fitted, scored, places, weighing):
+        self.size, self.places = len(fitted.labels), places
+        self._last = None
+        scaler, self._fitted = _standardize(_weigh(fitted, weighing))
+        self._features = scaler.transform(scored.features)
+        self.labels = scored.labels
+        self._solver = _make_solver()
 
     def score(self, C):
         """Returns whether each scored image is right, and its log-loss."""
-        solver = _fit(self._solver.set_params(C=C), self._fitted)
-        found = solver.predict_proba(self._features)
-        # A class that has no image to fit on has probability 0.
-        shares = np.zeros(
-            (len(found), 1 + max(solver.classes_.max(), self.labels.max()))
-        )
-        shares[:, solver.classes_] = found
-        own = shares[np.arange(len(found)), self.labels]
+        shares = self.predict(C)
+        own = shares[np.arange(len(shares)), self.labels]
         losses = -np.log(np.maximum(own, 1e-15))
         return shares.argmax(axis=1) == self.labels, losses
 
+    def predict(self, C):
+        """Returns probabilities [N, classes that were seen] of the others."""
+        if self._last is None or self._last[0] != C:
+            solver = _fit(self._solver.set_params(C=C), self._fitted)
+            found = solver.predict_proba(self._features)
+            # A class that has no image to fit on has probability 0.
+            classes = 1 + max(solver.classes_.max(), self.labels.max())
+            shares = np.zeros((len(found), classes))
+            shares[:, solver.classes_] = found
+            self._last = C, shares
+        return self._last[1]
+
+
+def _keep_held_out(divisions, C, pairs, config, *, examples, workdir):
+    """Writes what classifiers said of images that they were not fitted on."""
+    classes = len(examples["train"].class_names)
+    final = len(pairs[0].labels)
+    if config.train_on == "train+validation":
+        final += len(pairs[1].labels)
+    if divisions[0].size < calibration.LEAST_SHARE * final:
+        weighing = config.weigh(examples["train"].class_names)
+        parts = _cross_validate(frozen_features.concatenate(pairs))
+        divisions = [_Division(*part, weighing) for part in parts]
+    if not divisions or divisions[0].size < calibration.LEAST_SHARE * final:
+        return  # Some class has too few images.
+    places = np.concatenate([division.places for division in divisions])
+    labels = np.concatenate([division.labels for division in divisions])
+    matrix = np.zeros((len(places), classes), "float32")
+    begin = 0
+    for division in divisions:
+        shares = division.predict(C)
+        rows = slice(begin, begin + len(shares))
+        matrix[rows, : shares.shape[1]] = shares
+        begin = rows.stop
+    # All classes of fewer images, rather than some classes of all.
+    most = max(1, predictions.MOST_NUMBERS // classes)
+    if len(places) > most:
+        some = np.arange(most) * len(places) // most
+        places, labels, matrix = places[some], labels[some], matrix[some]
+    both = examples["train"].concatenate(examples["validation"])
+    found = predictions.from_matrix(
+        matrix, labels, image_names.describe(both).pick(places)
+    )
+    predictions.write(workdir / predictions.HELD_OUT_FILE, found)
+
 
 def _divide(train, validation):
-    """Returns the pairs (images to fit on, images to score on)."""
+    """Returns parts: images to fit on, others to score on, their places."""
+    images = len(train.labels) + len(validation.labels)
+    enough = len(validation.labels) >= ENOUGH_TO_CHOOSE
+    if not enough and images <= MOST_TO_CROSS_VALIDATE:
+        parts = _cross_validate(
+            frozen_features.concatenate([train, validation])
+        )
+        if parts:
+            return parts
+    return [(train, validation, np.arange(len(train.labels), images))]
+
+
+def _cross_validate(examples):
+    """Returns the parts of `_divide` by folds; []: a class has one image."""
     from sklearn import model_selection
 
-    images = len(train[1]) + len(validation[1])
-    features, labels = frozen_features.concatenate([train, validation])
-    counts = np.bincount(labels)
+    counts = np.bincount(examples.labels)
     folds = min(FOLDS, counts[counts > 0].min())
-    enough = len(validation[1]) >= ENOUGH_TO_CHOOSE
-    if enough or images > MOST_TO_CROSS_VALIDATE or folds < 2:
-        return [(train, validation)]
+    if folds < 2:
+        return []
     divider = model_selection.StratifiedKFold(
         folds, shuffle=True, random_state=0
     )
     return [
-        tuple((features[rows], labels[rows]) for rows in pair)
-        for pair in divider.split(features, labels)
+        (examples.select(fitted), examples.select(scored), scored)
+        for fitted, scored in divider.split(examples.features, examples.labels)
     ]
 
 
@@ -217,14 +295,16 @@ def _is_worse(hits, best):
     return intervals.is_better(wins, losses)
 
 
-def _make_solver(class_weights):
+def _weigh(examples, weighing):
+    """Returns examples with what each counts, by its class too."""
+    weights = weighing.weigh(examples.labels, examples.weights)
+    return examples._replace(weights=weights)
+
+
+def _make_solver():
     from sklearn import linear_model
 
-    return linear_model.LogisticRegression(
-        warm_start=True,
-        max_iter=300,
-        class_weight=None if class_weights == "none" else class_weights,
-    )
+    return linear_model.LogisticRegression(warm_start=True, max_iter=300)
 
 
 def _fit(solver, examples):
@@ -270,11 +350,11 @@ def _standardize(examples):
     """
     from sklearn import preprocessing
 
-    features, labels = examples
-    scaler = preprocessing.StandardScaler().fit(features)
+    scaler = preprocessing.StandardScaler().fit(examples.features)
     least = LEAST_DEVIATION * np.sqrt(scaler.var_.max())
     scaler.scale_ = np.maximum(scaler.scale_, least)
-    return scaler, (scaler.transform(features), labels)
+    scaled = scaler.transform(examples.features)
+    return scaler, examples._replace(features=scaled)
 
 
 def _as_dense(solver, scaler, classes):

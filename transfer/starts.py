@@ -8,6 +8,7 @@ from typing import Any
 
 from efficientnet_tf.models import registry
 from efficientnet_tf.utils import (
+    data_names,
     files,
     folder_options,
     run_folder,
@@ -103,7 +104,7 @@ def check_start(
         this one is scored on.
     """
     own = start.config
-    if not run_folder.is_same_data(own["task"], task):
+    if not data_names.is_same(own["task"], task):
         raise ValueError(
             f"{start.folder} is a run on {own['task']}, not on {task}; "
             "quantization='int8' goes on with a run's own images."
@@ -124,7 +125,7 @@ def check_start(
                 f"{value!r}; images must be divided as they were."
             )
     listed = (start.folder / run_folder.IMAGES_FILE).exists()
-    if task.startswith(files.FOLDER_PREFIX) and not listed:
+    if data_names.find_kind(task) and not listed:
         raise ValueError(
             f"{start.folder} has no {run_folder.IMAGES_FILE}, which says how "
             "its images were divided; that of a grid's run is in the grid's "

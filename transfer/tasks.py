@@ -7,7 +7,7 @@ import typing
 
 import numpy as np
 
-from efficientnet_tf.utils import configs, extras, files, folder_options
+from efficientnet_tf.utils import configs, data_names, extras, folder_options
 from transfer import published as published_lib
 
 if typing.TYPE_CHECKING:
@@ -24,9 +24,11 @@ class Task:
     `train_images` and `test_images` are the sizes of the complete set.
     """
 
-    source: str  # "tfds", "digits", or "folder": not one that TFDS knows.
+    # "tfds"; "digits"; "folder": not one that TFDS knows; "named": one of
+    # `data_names.FORMS`.
+    source: str
     dataset: str
-    classes: int | None  # None: whatever the folder holds.
+    classes: int | None  # None: whatever the data hold.
     metric: str = "top1"
     train: str = "train"
     validation: str = "validation"
@@ -37,6 +39,11 @@ class Task:
     published_model: str | None = None
     flip: bool = True  # Whether a mirror image keeps its class.
     crop: str = "center"  # Or "whole": objects reach the edges of the image.
+
+    @property
+    def divides(self) -> bool:
+        """Whether its images are divided here, rather than by its publisher."""
+        return self.source in ("named", "folder")
 
     def is_complete(self, train_images: int, test_images: int) -> bool | None:
         """Whether these are as many as the paper's; None: it has no such set.
@@ -112,23 +119,17 @@ TASKS = {
 
 
 def get_task(name: str) -> Task:
-    """Returns the row of a name, or a new one for "folder:PATH".
+    """Returns the row of a name, or a new one for "folder:PATH" and the like.
 
     Raises:
       ValueError: the name is neither.
     """
-    if name.startswith(files.FOLDER_PREFIX) and name != files.FOLDER_PREFIX:
-        return Task("folder", name.removeprefix(files.FOLDER_PREFIX), None)
+    if data_names.find_kind(name) is not None:
+        return Task("named", name, None)
     if name not in TASKS:
         configs.refuse_path("task", name)
         raise ValueError(
-            configs.unknown(
-                "task",
-                name,
-                TASKS,
-                otherwise=f"{files.FOLDER_PREFIX}PATH for a folder of class "
-                "folders",
-            )
+            configs.unknown("task", name, TASKS, otherwise=data_names.FORMS)
         )
     return TASKS[name]
 
@@ -143,7 +144,7 @@ def load_examples(
     Args:
       task: a row.
       data_dir: where TFDS keeps its sets; None: its default.
-      options: of a folder of images.
+      options: of images that are divided here.
 
     Raises:
       FileNotFoundError: the folder of the data does not exist.
@@ -155,14 +156,19 @@ def load_examples(
 
     if task.source == "digits":
         return _load_digits()
-    if not reads_folder(task, data_dir):
+    if reads_files(task, data_dir):
+        name = _name_files(task, data_dir)
+        if sources.is_imagenet(name):
+            raise RuntimeError(
+                f"{name} has ImageNet's layout, without test images; use "
+                "`efficientnet train`."
+            )
+        loaded = sources.load_splits(name, SPLITS, data_dir, options)
+    else:
         loaded = {
             split: tfds.load(task.dataset, getattr(task, split), data_dir)
             for split in SPLITS
         }
-    else:
-        path = find_folder(task, data_dir)
-        loaded = sources.from_folder_splits(path, SPLITS, options=options)
     found = len(loaded["train"].class_names)
     if task.classes not in (None, found):
         raise RuntimeError(
@@ -178,32 +184,43 @@ def load_examples(
     return loaded
 
 
-def reads_folder(task: Task, data_dir: str | None) -> bool:
-    """Whether a task's images are a folder of class folders."""
-    prepared = task.classes is not None and is_prepared(task.dataset, data_dir)
-    return task.source == "folder" and not prepared
+def reads_files(task: Task, data_dir: str | None) -> bool:
+    """Whether a task's images are read as files, and divided here."""
+    if task.source == "named":
+        return True
+    return task.source == "folder" and not is_prepared(task.dataset, data_dir)
 
 
-def find_folder(task: Task, data_dir: str | None) -> pathlib.Path:
-    """Returns the folder of a task that reads one.
+def list_class_names(
+    task: Task, data_dir: str | None
+) -> tuple[str, ...] | None:
+    """Returns a task's classes before its images are read; None: not known."""
+    from efficientnet_tf.data import readers, sources
 
-    Raises:
-      FileNotFoundError: there is none for a task of the paper.
-    """
-    if task.classes is None:
-        return pathlib.Path(task.dataset)
-    return _folder_of(task, data_dir)
+    if not reads_files(task, data_dir):
+        return None
+    name = _name_files(task, data_dir)
+    if sources.is_imagenet(name):
+        return None
+    return readers.read(name, data_dir).class_names
 
 
 def warn_of_changes(
     task: Task, data_dir: str | None, workdir: str | os.PathLike
 ) -> None:
-    """Says what changed in a task's folder since a finished run."""
-    from efficientnet_tf.data import labelled_files
+    """Says what changed in a task's files since a finished run."""
+    from efficientnet_tf.data import sources
 
-    if reads_folder(task, data_dir):
-        path = find_folder(task, data_dir)
-        labelled_files.warn_of_changes(path, workdir)
+    if reads_files(task, data_dir):
+        name = _name_files(task, data_dir)
+        sources.warn_of_changes(name, workdir, data_dir)
+
+
+def _name_files(task, data_dir):
+    """Returns the data set that a task reads its files from."""
+    if task.source == "named":
+        return task.dataset
+    return f"{data_names.FOLDER.prefix}{_folder_of(task, data_dir)}"
 
 
 def is_prepared(dataset: str, data_dir: str | None) -> bool:

@@ -16,7 +16,7 @@ from absl import logging
 
 from efficientnet_tf.models import registry
 from efficientnet_tf.utils import documents, durations, files, words
-from transfer import fitting, inputs, recipes
+from transfer import calibration, fitting, gallery, inputs, recipes
 
 # In a run's folder: what was chosen, as `Choice`.
 CHOICE_FILE = "time_limit.json"
@@ -233,8 +233,13 @@ class _Chooser:
 
     def _after(self, pace):
         """Returns the seconds from the last step to the end of the run."""
-        tested = self._setup.examples[self._config.evaluate_on].size
-        return (tested * pace.scoring + _FINISH * pace.start) * _MARGIN
+        config, examples = self._config, self._setup.examples
+        images = examples[config.evaluate_on].size
+        images += gallery.MOST_WRONG + gallery.LEAST_SURE
+        if config.train_on == "train" and config.evaluate_on == "test":
+            # A temperature is fitted on them.
+            images += min(examples["validation"].size, calibration.MOST_IMAGES)
+        return (images * pace.scoring + _FINISH * pace.start) * _MARGIN
 
     def _make_choice(self, config, epochs, pace):
         return Choice(

@@ -14,18 +14,19 @@ from efficientnet_tf.commands import (
     trained_on,
 )
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import files, run_folder, words
+from efficientnet_tf.utils import data_names, run_folder, words
 
 CLASSIFIER = classifier_flags.ClassifierFlags()
 DATASET = flags.DEFINE_string(
     "dataset",
     None,
-    "A TFDS name, folder:PATH or records:PATH; imagenet2012 if unset.",
+    f"{shared.DATASET_HELP}; imagenet2012 if unset.",
 )
 SPLIT = flags.DEFINE_string(
     "split",
     "validation",
-    "E.g. test, train[:10%]; all of folder:PATH: every labelled image.",
+    "E.g. test, train[:10%]; all of folder:PATH and the like: every labelled "
+    "image.",
 )
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
@@ -47,7 +48,7 @@ def main(_: list[str]) -> None:
     folder = shared.make_folder_options(
         GROUP_BY.value or run_folder.read_group_by(CLASSIFIER.run, name),
         SKIP_BAD.value,
-        reads_folder=name.startswith(files.FOLDER_PREFIX),
+        divides=data_names.find_kind(name) is not None,
     )
     shared.check_dataset(name)
     classifier = CLASSIFIER.load(RESOLUTION.value)

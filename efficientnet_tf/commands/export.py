@@ -53,8 +53,8 @@ OUTPUT = flags.DEFINE_string(
 DATASET = flags.DEFINE_string(
     "dataset",
     None,
-    "A TFDS name, folder:PATH or records:PATH to score on and to calibrate "
-    f"with, or {NO_DATASET}; by default a run's own.",
+    f"{shared.DATASET_HELP}, to score on and to calibrate with; or "
+    f"{NO_DATASET}; by default a run's own.",
 )
 SPLIT = flags.DEFINE_string(
     "split", "validation", "What of --dataset to score on."

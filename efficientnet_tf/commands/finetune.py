@@ -6,16 +6,17 @@ efficientnet finetune --task=digits --model=efficientnet_lite0 \
 After an interrupt, the same command resumes from the last finished epoch.
 """
 
+import os
 import typing
 
-from absl import flags
+from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import configs, durations, run_folder
+from efficientnet_tf.utils import configs, data_names, durations, run_folder
 from efficientnet_tf.weights import catalog
 
 TASK = flags.DEFINE_string(
-    "task", None, "E.g. cifar10, digits, or folder:PATH of class folders."
+    "task", None, f"E.g. cifar10, digits; or your own: {data_names.FORMS}."
 )
 MODEL = flags.DEFINE_string("model", "efficientnet_lite0", shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
@@ -27,7 +28,15 @@ RECIPE = flags.DEFINE_string(
     "of transfer/recipes.py, e.g. linear or full; qat: the run --weights=RUN, "
     "for int8.",
 )
+PRESET = flags.DEFINE_string(
+    "preset",
+    None,
+    "In place of --model and --recipe: fast, good, or best (takes longest).",
+)
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
+CLASS_WEIGHT = flags.DEFINE_string(
+    "class_weight", None, shared.CLASS_WEIGHT_HELP
+)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
 SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
@@ -56,18 +65,19 @@ def main(_: list[str]) -> None:
     folder = shared.make_folder_options(
         GROUP_BY.value,
         SKIP_BAD.value,
-        reads_folder=task.source == "folder",
+        divides=task.divides,
     )
     weights = catalog.parse(WEIGHTS.value)
     reading = {
         "source_family": SOURCE_FAMILY.value,
         "normalization": NORMALIZATION.value,
     }
-    overrides = [*SET.value, *_time_limit()]
+    model, recipe = _choose_network()
+    overrides = shared.add_setting(SET.value, CLASS_WEIGHT)
+    overrides += _time_limit()
     config = recipes.get_recipe(
-        RECIPE.value, overrides, TASK.value, pretrained=weights is not None
+        recipe, overrides, TASK.value, pretrained=weights is not None
     )
-    model = MODEL.value
     if config.quantization != "none":
         model = _find_model(starts.find_start(weights), reading)
     shared.check_weights(model, weights, **reading)
@@ -84,15 +94,32 @@ def main(_: list[str]) -> None:
             config=config,
             workdir=WORKDIR.value,
             data_dir=DATA_DIR.value,
-            recipe=RECIPE.value,
+            recipe=recipe,
             folder=folder,
             watchers=tracker.callbacks(),
             began=program.BEGAN,
             **reading,
         )
         LOGGER.finish(tracker, row, WORKDIR.value)
-    _print_summary(row)
-    program.print_result(program.keep_scalars(row))
+    report = _write_report(WORKDIR.value)
+    _print_summary(row, report)
+    program.print_result(program.keep_scalars({**row, "report": report}))
+
+
+def _choose_network() -> tuple[str, str]:
+    """Returns the network and the recipe, by --preset or by their own flags."""
+    if PRESET.value is None:
+        return MODEL.value, RECIPE.value
+    for flag in (MODEL, RECIPE):
+        if flag.present:
+            raise ValueError(
+                f"--preset={PRESET.value} chooses the {flag.name}; leave out "
+                f"--{flag.name}={flag.value}."
+            )
+    from transfer import presets
+
+    chosen = presets.get_preset(PRESET.value)
+    return chosen.model, chosen.recipe
 
 
 def _time_limit() -> list[str]:
@@ -116,7 +143,26 @@ def _find_model(start, reading) -> typing.Any:
     return MODEL.value if MODEL.present else start.model
 
 
-def _print_summary(row):
+def _write_report(workdir):
+    """Writes the run's report, if it has none; returns its path, or None."""
+    from transfer.report import run_files, run_report
+
+    path = os.path.join(workdir, run_report.REPORT_FILE)
+    if os.path.exists(path):
+        return path
+    try:
+        return str(run_report.write(run_files.read(workdir)))
+    # Of any kind: the run itself is finished and saved.
+    except Exception as error:
+        logging.warning(
+            "The run is complete, but its report could not be made: %s: %s",
+            type(error).__name__,
+            error,
+        )
+        return None
+
+
+def _print_summary(row, report):
     from transfer import diagnostics
     from transfer.report import results
 
@@ -141,6 +187,7 @@ def _print_summary(row):
             "within the limit": row.get("within_limit"),
             "tried": row.get("tried"),
             "kept": _kept_text(row),
+            "report": report,
             "time": durations.show(row["seconds"]),
         },
         WORKDIR.value,

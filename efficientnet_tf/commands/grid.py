@@ -48,6 +48,9 @@ SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 SET = flags.DEFINE_multi_string(
     "set", [], "field=value: changes a field of all recipes."
 )
+CLASS_WEIGHT = flags.DEFINE_string(
+    "class_weight", None, shared.CLASS_WEIGHT_HELP
+)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
 SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
@@ -79,16 +82,14 @@ def main(_: list[str]) -> None:
         trials=TRIALS.value,
         pruner=PRUNER.value,
         search=tuple(SEARCH.value),
-        settings=tuple(SET.value),
+        settings=tuple(shared.add_setting(SET.value, CLASS_WEIGHT)),
         group_by=GROUP_BY.value,
         skip_bad=SKIP_BAD.value,
     )
     shared.make_folder_options(
         plan.group_by,
         plan.skip_bad,
-        reads_folder=any(
-            tasks.get_task(task).source == "folder" for task in plan.tasks
-        ),
+        divides=any(tasks.get_task(task).divides for task in plan.tasks),
     )
     if plan.needs_optuna:  # A plain grid does not.
         extras.require("Searches by TPE or with a pruner", "optuna")

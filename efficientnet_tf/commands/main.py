@@ -14,6 +14,7 @@ USAGE = 2
 # In the order of the list on the screen.
 COMMANDS = (
     "finetune",
+    "find-lr",
     "predict",
     "explain",
     "evaluate",
@@ -25,6 +26,7 @@ COMMANDS = (
     "prepare",
     "grid",
     "report",
+    "compare",
     "choose",
     "measure",
     "train",

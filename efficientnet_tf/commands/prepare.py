@@ -39,7 +39,7 @@ def main(_: list[str]) -> None:
     folder = shared.make_folder_options(
         GROUP_BY.value,
         SKIP_BAD.value,
-        reads_folder=task.source == "folder",
+        divides=task.divides,
     )
     shared.check_task(task)
     if SOURCE.value:

@@ -17,6 +17,7 @@ from absl import app, flags, logging
 
 from efficientnet_tf.utils import (
     configs,
+    data_names,
     files,
     messages,
     tables,
@@ -137,7 +138,8 @@ def expand_home(text: str) -> str:
     Shells leave it as it is in --flag=~/x.
     """
     kind, tilde, rest = text.partition("~")
-    if not tilde or kind not in ("", files.FOLDER_PREFIX, files.RECORDS_PREFIX):
+    prefixes = ("", *(known.prefix for known in data_names.KINDS))
+    if not tilde or kind not in prefixes:
         return text
     return kind + os.path.expanduser(tilde + rest)
 

@@ -15,8 +15,8 @@ from efficientnet_tf.models import variants
 from efficientnet_tf.training import cluster, loggers
 from efficientnet_tf.utils import (
     configs,
+    data_names,
     extras,
-    files,
     folder_options,
     local_cluster,
     run_folder,
@@ -40,10 +40,16 @@ MODEL_HELP = "A network's name, or a variant file."
 TRAIN_SPLIT_HELP = "What to train on, e.g. train[:90%]."
 SET_HELP = "field=value: changes a field of the recipe."
 PRECISION_HELP = f"One of {', '.join(configs.PRECISIONS)}."
-SKIP_BAD_HELP = "Of folder:PATH: leave unreadable images out."
+DATASET_HELP = f"A TFDS name, {data_names.FORMS}"
+SKIP_BAD_HELP = "Of folder:PATH and the like: leave unreadable images out."
 GROUP_BY_HELP = (
-    "Of folder:PATH: what stays in one split, by a regular expression on the "
-    "path below PATH (its first group), or a .csv file of path and group."
+    "Of folder:PATH and the like: what stays in one split, by a regular "
+    "expression on the path below PATH (its first group), or a .csv file of "
+    "path and group."
+)
+CLASS_WEIGHT_HELP = (
+    "What images count in the loss: auto (each class alike), none, or "
+    "NAME=WEIGHT,...; short for --set=class_weight=..."
 )
 WORKERS_HELP = "Processes on this machine that share the work."
 MAX_WORKERS = 1024
@@ -87,6 +93,13 @@ def set_input_wait(seconds: float) -> None:
     watchdog.set_limit(seconds)
 
 
+def add_setting(settings: Sequence[str], flag: flags.FlagHolder) -> list[str]:
+    """Returns values of --set, and that of a flag that is short for another."""
+    if flag.value is None:
+        return list(settings)
+    return [*settings, f"{flag.name}={flag.value}"]
+
+
 def check_seconds(flag: str, seconds: float) -> None:
     """Raises ValueError for a time that is negative, infinite or no number."""
     if not 0 <= seconds < math.inf:
@@ -128,28 +141,29 @@ def parse_numbers(flag: str, texts: Sequence[str]) -> list[float]:
 
 
 def check_dataset(name: str) -> None:
-    """Checks that a data set can be read: its folder, or a package."""
-    if name.startswith((files.FOLDER_PREFIX, files.RECORDS_PREFIX)):
-        files.check_exists(name.partition(":")[2])
-    else:
+    """Checks that a data set can be read: its files, or a package."""
+    if data_names.find_kind(name) is None:
         configs.refuse_path("dataset", name)
-        extras.require("Named data sets", "tensorflow_datasets")
+    data_names.check(name)
 
 
 def make_folder_options(
-    group_by: str | None, skip_bad: bool, *, reads_folder: bool
+    group_by: str | None, skip_bad: bool, *, divides: bool
 ) -> folder_options.Options:
-    """Returns the options of a folder of images, by --group_by and --skip_bad.
+    """Returns how images are divided, by --group_by and --skip_bad.
+
+    Args:
+      group_by: the flag.
+      skip_bad: the flag.
+      divides: whether the data set is one that is divided here.
 
     Raises:
-      ValueError: a bad expression, or a data set that is no such folder.
+      ValueError: a bad expression, or a data set that has its own splits.
     """
     options = folder_options.Options(group_by, skip_bad)
-    if not reads_folder and (group_by or skip_bad):
+    if not divides and (group_by or skip_bad):
         flag = "group_by" if group_by else "skip_bad"
-        raise ValueError(
-            f"--{flag} is for images in a folder, {files.FOLDER_PREFIX}PATH."
-        )
+        raise ValueError(f"--{flag} is for {data_names.FORMS}.")
     return options
 
 
@@ -207,8 +221,8 @@ def check_trials(dataset: str, *, trains: bool = True) -> None:
 
 def check_task(task: "tasks_lib.Task") -> None:
     """Checks that a task's images can be read: their folder, or a package."""
-    if task.source == "folder" and task.classes is None:
-        files.check_exists(task.dataset)
+    if task.source == "named":
+        data_names.check(task.dataset)
     elif task.source == "digits":
         extras.require("The digits", "sklearn")
     elif task.source == "tfds":

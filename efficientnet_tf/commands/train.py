@@ -14,7 +14,7 @@ from efficientnet_tf.utils import durations
 
 MODEL = flags.DEFINE_string("model", "efficientnet_b0", shared.MODEL_HELP)
 DATASET = flags.DEFINE_string(
-    "dataset", "imagenet2012", "A TFDS name, folder:PATH or records:PATH."
+    "dataset", "imagenet2012", f"{shared.DATASET_HELP}."
 )
 TRAIN_SPLIT = flags.DEFINE_string(
     "train_split", "train", shared.TRAIN_SPLIT_HELP
@@ -54,7 +54,7 @@ flags.mark_flags_as_required(["workdir"])
 def main(_: list[str]) -> None:
     shared.set_input_wait(INPUT_WAIT.value)
     from efficientnet_tf.training import recipes
-    from efficientnet_tf.utils import extras, files
+    from efficientnet_tf.utils import data_names, extras
 
     overrides = list(SET.value)
     for field, value in (("teacher", TEACHER), ("precision", PRECISION)):
@@ -64,7 +64,7 @@ def main(_: list[str]) -> None:
     folder = shared.make_folder_options(
         GROUP_BY.value,
         SKIP_BAD.value,
-        reads_folder=DATASET.value.startswith(files.FOLDER_PREFIX),
+        divides=data_names.find_kind(DATASET.value) is not None,
     )
     profile_steps = _parse_steps(PROFILE_STEPS.value)
     extras.require("TensorBoard logs", "tensorboard")

@@ -5,7 +5,7 @@ import typing
 
 from absl import logging
 
-from efficientnet_tf.utils import files, run_folder
+from efficientnet_tf.utils import run_folder
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.data import examples as examples_lib
@@ -32,7 +32,7 @@ def count(
     if not path.exists():
         return None
     config = run_folder.read_config(path)
-    if dataset.startswith(files.FOLDER_PREFIX):
+    if getattr(examples.source, "sha256", None) is not None:
         return _count_files(path.parent, config, examples)
     return _count_records(config, dataset, examples, data_dir)
 

@@ -5,6 +5,8 @@ import pathlib
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
+from absl import logging
+
 from efficientnet_tf.data import folder_names, folder_walk
 
 
@@ -70,13 +72,47 @@ def unify_spelling(place: pathlib.Path, names: Iterable[str]) -> dict[str, str]:
     return classes
 
 
-def check_known_classes(
-    root: pathlib.Path, divided: Mapping[str, Mapping]
-) -> None:
+def check_spelling(source: str | pathlib.Path, labels: Iterable[str]) -> None:
+    """Raises RuntimeError for labels that differ in case or in spaces around.
+
+    They would be two classes, which nobody means. One letter may be another
+    class in capitals, which a line says.
+
+    Args:
+      source: where they are from, for messages.
+      labels: as they are written, of each image.
+    """
+    counts = collections.Counter(labels)
+    spelled = collections.defaultdict(list)
+    for label in sorted(counts):
+        plain = " ".join(label.split())
+        spelled[plain if len(plain) == 1 else plain.casefold()].append(label)
+    letters = [n for n in spelled if len(n) == 1 and n.upper() != n]
+    both = [n for n in letters if n.upper() in spelled]
+    if both:
+        logging.warning(
+            "%s: capitals are classes of their own: %s.",
+            source,
+            folder_walk.list_names(f"{n.upper()} beside {n}" for n in both),
+        )
+    several = [own for own in spelled.values() if len(own) > 1]
+    if several:
+        shown = "; ".join(
+            " and ".join(f"{name!r} ({counts[name]:,})" for name in own)
+            for own in several[:3]
+        )
+        more = f" and {len(several) - 3} more" if len(several) > 3 else ""
+        raise RuntimeError(
+            f"{source} spells labels in several ways: {shown}{more}; write "
+            "each in one way."
+        )
+
+
+def check_known_classes(source: str, divided: Mapping[str, Mapping]) -> None:
     """Raises RuntimeError for a split with a class that "train" lacks.
 
     Args:
-      root: the folder, for messages.
+      source: what was read, for messages.
       divided: {split: its classes}, "train" among them.
     """
     known = divided["train"].keys()
@@ -92,7 +128,7 @@ def check_known_classes(
             if names
         )
         raise RuntimeError(
-            f"{root}: {split} and train differ in the class folders: "
+            f"{source}: {split} and train differ in their classes: "
             f"{differences}."
         )
 

@@ -1,15 +1,15 @@
 """A folder of class folders: which are its splits, classes and images."""
 
 import collections
-import dataclasses
 import os
-import pathlib
 
-from efficientnet_tf.data import class_checks, folder_names, folder_walk
+from efficientnet_tf.data import (
+    class_checks,
+    folder_names,
+    folder_walk,
+    layouts,
+)
 from efficientnet_tf.utils import words
-
-# {class name: its image files}.
-Classes = dict[str, list[pathlib.Path]]
 
 _LOOSE = "images outside any class folder"
 _UNLABELLED = "images of an unlabelled folder"
@@ -18,26 +18,7 @@ _UNLABELLED = "images of an unlabelled folder"
 _MAX_WRAPPERS = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """What a folder holds.
-
-    `listed` has the classes of each split that has a folder, `folders` the
-    names of these. Without split folders, both have the one key None.
-    """
-
-    root: pathlib.Path
-    listed: dict[str | None, Classes]
-    folders: dict[str | None, str]
-    left_out: folder_walk.LeftOut
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The names of all classes, sorted, in the order of their labels."""
-        return tuple(sorted(set().union(*self.listed.values())))
-
-
-def read(path: str | os.PathLike) -> Layout:
+def read(path: str | os.PathLike) -> layouts.Layout:
     """Finds the splits, classes and images of a folder; reads no image.
 
     Split folders may have any usual name in any case, with a word that they
@@ -69,7 +50,16 @@ def read(path: str | os.PathLike) -> Layout:
         split: splits[split].path.relative_to(top.path).as_posix()
         for split in listed
     }
-    return Layout(top.path, listed, folders, left_out)
+    return layouts.Layout(
+        str(top.path),
+        top.path,
+        listed,
+        folders,
+        left_out,
+        {split: splits[split].path for split in listed},
+        how_to_split="folders named",
+        one_class=_explain_one_class(top.path, listed),
+    )
 
 
 class _Reader:
@@ -248,6 +238,14 @@ class _Reader:
             if len(classes) == 1 and train and not classes.keys() & train:
                 for files in listed.pop(split).values():
                     self.left_out.add(_UNLABELLED, files)
+
+
+def _explain_one_class(root, listed):
+    """Returns what to do if there is one class only; "" if there are more."""
+    names = set().union(*listed.values())
+    if len(names) > 1:
+        return ""
+    return f" If its sub-folders are the classes, give {root / min(names)}."
 
 
 def _find_wrapped(folder):

@@ -53,14 +53,15 @@ class Indexed:
     """Examples with random access, such as files and arrays.
 
     `columns` are arrays or tensors with one row per example; `read` maps such a
-    row to (image, label), `names` are for messages, and `sha256` are the hashes
-    of files.
+    row to (image, label), `names` are for messages, `sha256` are the hashes of
+    files, and `weights` those of the images in the loss.
     """
 
     columns: tuple
     read: Callable
     names: Sequence[str] | None = None
     sha256: Sequence[str] | None = None
+    weights: Sequence[float] | None = None
 
     @property
     def size(self) -> int:
@@ -79,6 +80,7 @@ class Indexed:
             self.read,
             _join(self.names, other.names),
             _join(self.sha256, other.sha256),
+            _join(self.weights, other.weights),
         )
 
     def shard(self, index: int, count: int) -> None:
@@ -93,11 +95,11 @@ class Indexed:
 
     def _select(self, mask):
         columns = tuple(tf.boolean_mask(c, mask) for c in self.columns)
-        names, sha256 = (
-            texts and tuple(itertools.compress(texts, mask))
-            for texts in (self.names, self.sha256)
+        names, sha256, weights = (
+            values and tuple(itertools.compress(values, mask))
+            for values in (self.names, self.sha256, self.weights)
         )
-        return Indexed(columns, self.read, names, sha256)
+        return Indexed(columns, self.read, names, sha256, weights)
 
     def count_shared(self, other: Source) -> int:
         return 0
@@ -158,6 +160,11 @@ class Examples:
         # TensorFlow drops the image, which nobody asks for, from the graph.
         labels = rows.map(lambda _, row: self.source.open(row)[1])
         return np.fromiter(labels.as_numpy_iterator(), "int64")
+
+    def read_weights(self) -> np.ndarray | None:
+        """Returns the images' weights in the loss [N]; None: all weigh 1."""
+        weights = getattr(self.source, "weights", None)
+        return None if weights is None else np.array(weights, "float32")
 
     def pick(self, places: np.ndarray) -> tf.data.Dataset:
         """Returns (image, label) of some places in `dataset`, in its order."""

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 
-from efficientnet_tf.data import class_folders, folder_walk, group_files
+from efficientnet_tf.data import folder_walk, group_files, layouts
 from efficientnet_tf.utils import folder_options, words
 
 VALIDATION_SHARE = 0.1
@@ -35,13 +35,13 @@ _GROUP = "group:"
 
 
 def cut(
-    classes: class_folders.Classes,
+    classes: layouts.Classes,
     missing: Sequence[str],
     *,
-    root: pathlib.Path,
+    source: layouts.Layout,
     group_of: GroupOf,
     seed: int = 0,
-) -> tuple[dict[str, class_folders.Classes], list[str]]:
+) -> tuple[dict[str, layouts.Classes], list[str]]:
     """Cuts the missing splits out of one folder's classes.
 
     A group is in "test" if its hash is among the first 20 % of all hashes, in
@@ -52,7 +52,7 @@ def cut(
     Args:
       classes: {class name: its image files}.
       missing: some of "validation" and "test".
-      root: the folder, for messages.
+      source: what they were read from, for messages.
       group_of: see `make_group_of`.
       seed: of the hash.
 
@@ -71,7 +71,7 @@ def cut(
     for name, own in groups.items():
         if len(own) < len(splits):
             raise RuntimeError(
-                _explain_small(root, name, classes, own, missing)
+                _explain_small(source, name, classes, own, missing)
             )
     hashes = {
         g: _hash(f"split {_SALT + seed}:{g}")
@@ -87,7 +87,7 @@ def cut(
         }
         for split in splits
     }
-    _check_all_filled(root, divided)
+    _check_all_filled(source, divided)
     return divided, given
 
 
@@ -95,27 +95,34 @@ def make_group_of(
     options: folder_options.Options,
     root: pathlib.Path,
     files: Mapping[pathlib.Path, pathlib.Path],
+    listed: Mapping[pathlib.Path, str],
 ) -> tuple[GroupOf, int, list[str]]:
     """Returns a file's group by file, how many have none, and unused rows.
 
-    Without `group_by`, and for files that it does not know, a group is
-    CLASS/NAME without the suffix of an image, so that a copy in another format
-    stays in the same split, and names that repeat in other classes or folders
-    do not matter.
+    Without groups, and for files that have none, a group is CLASS/NAME without
+    the suffix of an image, so that a copy in another format stays in the same
+    split, and names that repeat in other classes or folders do not matter.
 
     Args:
       options: with `group_by`, which looks at paths below `root`.
       root: the folder.
       files: {file: the folder of its class folder}.
+      listed: {file: its group} of a source that has groups itself.
 
     Returns:
-      The function; 0 without `group_by`; paths in a .csv file that are of none
+      The function; 0 without groups; paths in a .csv file that are of none
       of the files.
 
     Raises:
       OSError: the .csv file cannot be read.
-      ValueError: see `group_files.read`; or no file has a group.
+      ValueError: see `group_files.read`; no file has a group; or both the
+        options and the source have groups.
     """
+    if options.group_by and listed:
+        raise ValueError(
+            f"--group_by={options.group_by} goes with images that have no "
+            "groups yet, but these have a group column; rename one of them."
+        )
     names = {file: name_of(root, file) for file in files}
     known: dict[str, str | None] = {}
     unused: list[str] = []
@@ -125,7 +132,9 @@ def make_group_of(
     elif options.group_by:
         pattern = re.compile(unicodedata.normalize("NFC", options.group_by))
         known = {name: _search(pattern, name) for name in names.values()}
-    groups = {file: known.get(name) for file, name in names.items()}
+    groups = {
+        file: listed.get(file, known.get(name)) for file, name in names.items()
+    }
     without = sum(group is None for group in groups.values())
     if options.group_by and without == len(groups):
         rows = f"; it names {folder_walk.list_names(unused)}" if unused else ""
@@ -141,7 +150,7 @@ def make_group_of(
             return f"{_GROUP}{group}"
         return _stem(name_of(files[file], file))
 
-    return group_of, without if options.group_by else 0, unused
+    return group_of, without if options.group_by or listed else 0, unused
 
 
 def count_straddling(
@@ -165,26 +174,29 @@ def name_of(root: pathlib.Path, file: pathlib.Path) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _check_all_filled(root, divided):
+def _check_all_filled(source, divided):
     """Raises RuntimeError if groups leave a class out of a split."""
     for split, parts in divided.items():
         for name, files in parts.items():
             if not files:
                 raise RuntimeError(
-                    f"Class {name!r} in {root} has no image for {split}: its "
-                    "groups are in other splits because of other classes. Use "
-                    "smaller groups, or provide split folders."
+                    f"Class {name!r} in {source.name} has no image for "
+                    f"{split}: its groups are in other splits because of "
+                    "other classes. Use smaller groups, or provide "
+                    f"{source.how_to_split} {split}."
                 )
 
 
-def _explain_small(root, name, classes, groups, missing):
+def _explain_small(source, name, classes, groups, missing):
     count = words.count(len(classes[name]), "image")
     if len(groups) < len(classes[name]):
         count += f" in {words.count(len(groups), 'group')}"
     return (
-        f"Class {name!r} in {root} has {count}; at least {len(missing) + 1} "
-        f"are needed to cut {' and '.join(missing)} from it: add images, move "
-        f"the class away, or provide folders named {' and '.join(missing)}."
+        f"Class {name!r} in {source.name} has {count}; at least "
+        f"{len(missing) + 1} are needed to cut {' and '.join(missing)} from "
+        "it: add images, move the class away, or provide "
+        f"{source.how_to_split} "
+        f"{' and '.join(missing)}."
     )
 
 

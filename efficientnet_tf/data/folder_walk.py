@@ -40,8 +40,12 @@ class LeftOut:
 
     def add(self, reason: str, paths: Iterable[pathlib.Path]) -> None:
         """Counts paths below the root."""
-        for path in paths:
-            name = path.relative_to(self._root).as_posix()
+        names = (path.relative_to(self._root).as_posix() for path in paths)
+        self.add_names(reason, names)
+
+    def add_names(self, reason: str, names: Iterable[str]) -> None:
+        """Counts what has no path, by its names."""
+        for name in names:
             self._names[reason].append(name)
 
     def __bool__(self) -> bool:

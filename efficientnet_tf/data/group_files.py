@@ -1,15 +1,12 @@
 """A .csv file that says which images belong together."""
 
-import csv
-import io
 import os
-import pathlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 
+from efficientnet_tf.data import csv_text
+
 COLUMNS = ("path", "group")
-# Spreadsheets of some countries write others than commas.
-_DELIMITERS = ",;\t"
 
 
 def read(
@@ -30,7 +27,7 @@ def read(
     """
     found: dict[str, tuple[str, str]] = {}
     for line, written, group in _read_rows(path):
-        name = _below(written, root)
+        name = below(written, root)
         before, _ = found.setdefault(name, (group, written))
         if before != group:
             raise ValueError(
@@ -74,35 +71,25 @@ def assign(
 
 def _read_rows(path) -> Iterator[tuple[int, str, str]]:
     """Yields (line, path, group), without rows that lack one of these."""
-    try:
-        text = pathlib.Path(path).expanduser().read_text("utf-8-sig")
-        header = text.partition("\n")[0]
-        delimiter = max(_DELIMITERS, key=header.count)
-        lines = io.StringIO(text, newline="")
-        rows = csv.reader(lines, delimiter=delimiter, strict=True)
-        names = [cell.strip().lower() for cell in next(rows, ())]
-        for column in COLUMNS:
-            if column not in names:
-                raise ValueError(
-                    f"{path} lacks the column {column!r}: expected path and "
-                    "group, in a first line."
-                )
-        places = [names.index(column) for column in COLUMNS]
-        for row in rows:
-            cells = [row[i].strip() if i < len(row) else "" for i in places]
-            if all(cells):
-                yield rows.line_num, *(_compose(cell) for cell in cells)
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is no text in UTF-8.") from None
-    except csv.Error as error:
-        raise ValueError(f"{path} is no .csv file: {error}.") from None
+    table = csv_text.read(path)
+    for column in COLUMNS:
+        if column not in table.names:
+            raise ValueError(
+                f"{path} lacks the column {column!r}: expected path and "
+                "group, in a first line."
+            )
+    places = [table.names.index(column) for column in COLUMNS]
+    for line, row in table.rows:
+        cells = [row[i].strip() if i < len(row) else "" for i in places]
+        if all(cells):
+            yield line, cells[0], cells[1]
 
 
 def _compose(text):
     return unicodedata.normalize("NFC", text)
 
 
-def _below(written, root):
+def below(written: str, root: str | os.PathLike) -> str:
     """Returns a path below the root, with slashes."""
     name = os.path.normpath(written.replace("\\", "/"))
     if not os.path.isabs(name):

@@ -30,7 +30,7 @@ def mix(
 
     Args:
       images: floating point [N, H, W, C].
-      labels: integers [N].
+      labels: integers [N]; or targets, floating point [N, D], as they are.
       seed: two integers.
       classes: number of classes.
       mixup_alpha: see `mixup`; 0: no mixup.
@@ -38,7 +38,7 @@ def mix(
       cutmix_alpha: see `cutmix`; 0: no CutMix.
 
     Returns:
-      Images, and float32 labels [N, classes].
+      Images, and float32 labels [N, classes], or targets [N, D].
 
     Raises:
       ValueError: an unknown weight.
@@ -46,7 +46,8 @@ def mix(
     if mixup_weight not in _MIXUPS:
         raise ValueError(configs.unknown("mixup_weight", mixup_weight, _MIXUPS))
     mix_two = _MIXUPS[mixup_weight]
-    batch = images, tf.one_hot(labels, classes)
+    is_mixable = labels.dtype.is_floating
+    batch = images, labels if is_mixable else tf.one_hot(labels, classes)
     if not (mixup_alpha and cutmix_alpha):
         batch = mix_two(*batch, seed, alpha=mixup_alpha)
         return cutmix(*batch, seed, alpha=cutmix_alpha)

@@ -1,4 +1,4 @@
-"""Labelled images by name: TFDS sets, class folders, TFRecords, arrays."""
+"""Labelled images by name, see `data_names`; and arrays."""
 
 import hashlib
 import os
@@ -8,14 +8,17 @@ import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import (
+    divisions,
     examples as examples_lib,
     folder_names,
     imagenet,
     labelled_files,
+    readers,
+    run_images,
     tfds,
     tfrecords,
 )
-from efficientnet_tf.utils import files, folder_options
+from efficientnet_tf.utils import data_names, folder_options
 
 
 def load(
@@ -37,33 +40,50 @@ def load_splits(
     """Reads splits of a data set.
 
     Args:
-      name: a TFDS name, "folder:PATH" (see `from_folder_splits`) or
-        "records:PATH" (see `from_records`).
+      name: a TFDS name, or one of `data_names.FORMS`.
       splits: the names of splits, such as "train".
       data_dir: the TFDS folder; None means TFDS's own default.
-      options: of a folder.
+      options: of images that are divided here.
 
     Returns:
       {split: Examples}.
 
     Raises:
-      ValueError: an unknown name or split.
+      ValueError: an unknown name or split, or options that do not fit it.
       OSError, RuntimeError: the data are missing or damaged.
     """
-    if name.startswith(files.FOLDER_PREFIX):
-        path = name.removeprefix(files.FOLDER_PREFIX)
-        return from_folder_splits(path, splits, options=options)
-    if name.startswith(files.RECORDS_PREFIX):
-        path = name.removeprefix(files.RECORDS_PREFIX)
+    if data_names.find_kind(name) is None:
+        return {split: tfds.load(name, split, data_dir) for split in splits}
+    if is_imagenet(name):
+        if options.group_by or options.skip_bad:
+            raise ValueError(
+                f"{name} has ImageNet's layout, whose splits are given; "
+                "--group_by and --skip_bad do not go with it."
+            )
+        path = data_names.parse(name)[1]
         return {split: from_records(path, split) for split in splits}
-    return {split: tfds.load(name, split, data_dir) for split in splits}
+    division = labelled_files.divide(
+        readers.read(name, data_dir), splits, options
+    )
+    return {split: _from_files(division, split) for split in splits}
 
 
-def warn_of_changes(name: str, workdir: str | os.PathLike) -> None:
-    """Says what changed in a folder since a finished run, if `name` is one."""
-    if name.startswith(files.FOLDER_PREFIX):
-        path = name.removeprefix(files.FOLDER_PREFIX)
-        labelled_files.warn_of_changes(path, workdir)
+def is_imagenet(name: str) -> bool:
+    """Whether a name is of records in the layout of tensorflow/tpu."""
+    kind, path = data_names.parse(name)
+    return kind is data_names.RECORDS and tfrecords.is_imagenet(path)
+
+
+def warn_of_changes(
+    name: str,
+    workdir: str | os.PathLike,
+    data_dir: str | os.PathLike | None = None,
+) -> None:
+    """Says what changed in a set of files since a finished run, if anything."""
+    if data_names.find_kind(name) is not None and not is_imagenet(name):
+        run_images.warn_of_changes(
+            lambda: readers.read(name, data_dir), workdir
+        )
 
 
 def from_arrays(
@@ -99,11 +119,12 @@ def from_folder_splits(
     Returns:
       {split: Examples}.
     """
-    division = labelled_files.divide(path, splits, options, seed)
+    layout = readers.read(f"{data_names.FOLDER.prefix}{os.fspath(path)}")
+    division = labelled_files.divide(layout, splits, options, seed)
     return {split: _from_files(division, split) for split in splits}
 
 
-def _from_files(division, split):
+def _from_files(division: divisions.Division, split):
     labelled = division.files[split]
     labels = [label for _, label in labelled]
     names = [str(file) for file, _ in labelled]
@@ -113,8 +134,11 @@ def _from_files(division, split):
         tf.constant([os.fsencode(name) for name in names], "string"),
         tf.constant(labels, "int64"),
     )
+    weights = None
+    if division.weights:
+        weights = [division.weights[file] for file, _ in labelled]
     source = examples_lib.Indexed(
-        columns, _read, names, [known.sha256 for known in facts]
+        columns, _read, names, [known.sha256 for known in facts], weights
     )
     digest = hashlib.sha256()
     for name, label, known in zip(names, labels, facts, strict=True):

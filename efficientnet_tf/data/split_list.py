@@ -23,6 +23,7 @@ class Row:
     size: int
     mtime_ns: int
     sha256: str
+    weight: float | None = None  # In the loss, if the source says so.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +33,15 @@ class Changes:
     added: list[str]
     removed: list[str]
     changed: list[str]
+    relabelled: list[str]
 
     def __bool__(self) -> bool:
-        return bool(self.added or self.removed or self.changed)
+        return bool(self.added) or not self.harmless
 
     @property
     def harmless(self) -> bool:
         """Whether all files of the list are there as they were."""
-        return not self.removed and not self.changed
+        return not (self.removed or self.changed or self.relabelled)
 
     def __str__(self) -> str:
         return "; ".join(
@@ -48,6 +50,7 @@ class Changes:
                 ("added", self.added),
                 ("removed", self.removed),
                 ("changed", self.changed),
+                ("with another label", self.relabelled),
             )
             if names
         )
@@ -58,6 +61,7 @@ def write(
     root: pathlib.Path,
     rows: Iterable[tuple[str, str, pathlib.Path]],
     facts: Mapping[pathlib.Path, damaged_files.Facts],
+    weights: Mapping[pathlib.Path, float],
 ) -> None:
     """Writes the list of a run.
 
@@ -66,15 +70,22 @@ def write(
       root: the images' folder.
       rows: (split, class, file) of each.
       facts: of the files that were decoded.
+      weights: of the files in the loss; without any, there is no such column.
     """
-    listed = (
-        Row(split, label, _below(root, file), *_state(file, facts))
-        for split, label, file in rows
-    )
+    names = [field.name for field in dataclasses.fields(Row)]
+    if not weights:
+        names.remove("weight")
     tables.write_csv(
         pathlib.Path(folder) / run_folder.IMAGES_FILE,
-        [field.name for field in dataclasses.fields(Row)],
-        map(dataclasses.asdict, listed),
+        names,
+        (
+            {
+                **{"split": split, "label": label, "path": _below(root, file)},
+                **_state(file, facts),
+                **({"weight": weights.get(file)} if weights else {}),
+            }
+            for split, label, file in rows
+        ),
     )
 
 
@@ -96,6 +107,7 @@ def read(folder: str | os.PathLike) -> list[Row] | None:
                 int(row["size"]),
                 int(row["mtime_ns"]),
                 row["sha256"],
+                float(row["weight"]) if row.get("weight") else None,
             )
             for row in tables.read_csv(path)
         ]
@@ -107,12 +119,17 @@ def read(folder: str | os.PathLike) -> list[Row] | None:
 
 
 def compare(
-    rows: Iterable[Row], root: pathlib.Path, now: Iterable[pathlib.Path]
+    rows: Iterable[Row], root: pathlib.Path, now: Mapping[pathlib.Path, str]
 ) -> Changes:
-    """Compares a run's list with the images that a folder holds now.
+    """Compares a run's list with the images that a source holds now.
 
     A file is changed if its content is: of one with another time, but of the
     same size, the hash is computed.
+
+    Args:
+      rows: of the list.
+      root: the images' folder.
+      now: {file: its class}.
     """
     listed = {row.path: row for row in rows}
     found = {_below(root, file): file for file in now}
@@ -124,6 +141,11 @@ def compare(
             name
             for name in used.keys() & found.keys()
             if _has_changed(used[name], found[name])
+        ),
+        sorted(
+            name
+            for name in used.keys() & found.keys()
+            if used[name].label != now[found[name]]
         ),
     )
 
@@ -142,11 +164,13 @@ def _below(root, file):
 
 def _state(file, facts):
     """Returns the size, time and hash of a file; "" if it was not decoded."""
-    if file in facts:
-        known = facts[file]
-        return known.size, known.mtime_ns, known.sha256
-    stat = file.stat()
-    return stat.st_size, stat.st_mtime_ns, ""
+    known = facts.get(file)
+    if known is not None:
+        sizes = known.size, known.mtime_ns, known.sha256
+    else:
+        stat = file.stat()
+        sizes = stat.st_size, stat.st_mtime_ns, ""
+    return dict(zip(("size", "mtime_ns", "sha256"), sizes, strict=True))
 
 
 def _has_changed(row, file):

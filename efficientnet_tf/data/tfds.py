@@ -5,11 +5,17 @@ import os
 import pathlib
 import shutil
 import textwrap
+from typing import Any
 
 from absl import logging
 
-from efficientnet_tf.data import examples as examples_lib, tfrecords
-from efficientnet_tf.utils import configs, extras
+from efficientnet_tf.data import (
+    examples as examples_lib,
+    layouts,
+    tfrecords,
+    unpacked,
+)
+from efficientnet_tf.utils import configs, data_names, extras, words
 
 # With TFDS's default, a machine without network waits for minutes.
 DOWNLOAD_RETRIES = 5
@@ -33,7 +39,7 @@ def load(
     """Reads a split of a TFDS data set, downloading it if necessary.
 
     Args:
-      name: a TFDS name; the data set must have "image" and "label".
+      name: a TFDS name; the data set must have an image and its class.
       split: a TFDS split, such as "train[:90%]".
       data_dir: the TFDS folder; None means TFDS's own default.
 
@@ -56,16 +62,107 @@ def load(
         tfrecords.Shard(part.filename, part.skip, part.take)
         for part in instructions.file_instructions
     )
-    label = builder.info.features["label"]
-    names = tuple(label.int2str(i) for i in range(label.num_classes))
-    # This file is written last whenever a data set is prepared.
-    written = pathlib.Path(builder.data_path, "dataset_info.json").stat()
+    names = _list_names(builder, find_features(library, builder)[1])
     fingerprint = (
         f"{builder.data_path}:{split}:{instructions.num_examples}:"
-        f"{written.st_mtime_ns}"
+        f"{_written(builder)}"
     )
     source = tfrecords.Sharded(shards, _make_reader(library, builder))
     return examples_lib.Examples(source, names, fingerprint)
+
+
+def read(
+    name: str, data_dir: str | os.PathLike | None = None
+) -> layouts.Layout:
+    """Reads a whole TFDS set as files; see `unpacked.unpack`.
+
+    Raises: see `load`.
+    """
+    library = _import_library()
+    data_dir = None if data_dir is None else pathlib.Path(data_dir).expanduser()
+    builder = _prepared_builder(library, name, data_dir)
+    image, label = find_features(library, builder)
+    splits = list(builder.info.splits)
+
+    def read_all():
+        for split in splits:
+            dataset = builder.as_dataset(
+                split=split,
+                decoders=library.decode.PartialDecoding(
+                    {image: True, label: True},
+                    decoders={image: library.decode.SkipDecoding()},
+                ),
+            )
+            for number, row in enumerate(dataset.as_numpy_iterator()):
+                yield unpacked.Image(
+                    split,
+                    int(row[label]),
+                    row[image],
+                    f"{split}: example {number}",
+                )
+
+    sizes = {s: builder.info.splits[s].num_examples for s in splits}
+    return unpacked.unpack(
+        unpacked.Archive(
+            f"{data_names.TFDS.prefix}{name}",
+            f"{data_names.TFDS.prefix}{os.path.realpath(builder.data_path)}",
+            f"{_written(builder)}:{sizes}",
+            _list_names(builder, label),
+            splits,
+            read_all,
+            sum(sizes.values()),
+        )
+    )
+
+
+def find_features(library: Any, builder: Any) -> tuple[str, str]:
+    """Returns the names of a set's image and of its class.
+
+    They are the set's `supervised_keys`, or else its only `Image` and its only
+    `ClassLabel`.
+
+    Raises:
+      ValueError: there are none, or several; the message names the features.
+    """
+    features = builder.info.features
+    # Of a set that is no table, another kind of feature.
+    is_table = isinstance(features, library.features.FeaturesDict)
+    features = dict(features.items()) if is_table else {}
+    kinds = (library.features.Image, library.features.ClassLabel)
+    own: tuple = builder.info.supervised_keys or ()
+    if len(own) == 2 and all(
+        isinstance(key, str) and isinstance(features.get(key), kind)
+        for key, kind in zip(own, kinds, strict=True)
+    ):
+        return own[0], own[1]
+    # TFDS's own names of them, where a mask or a coarser class stands beside.
+    found = []
+    for usual, kind in zip(("image", "label"), kinds, strict=True):
+        names = [n for n in features if isinstance(features[n], kind)]
+        if usual in names:
+            names = [usual]
+        if len(names) != 1:
+            seen = ", ".join(
+                f"{n} ({type(features[n]).__name__})" for n in features
+            )
+            raise ValueError(
+                f"{builder.name} has {words.count(len(names), 'feature')} of "
+                f"the kind {kind.__name__}; choose a data set of images with "
+                f"one class each. Its features are {seen or 'unknown'}."
+            )
+        found.append(names[0])
+    return found[0], found[1]
+
+
+def _list_names(builder, label):
+    feature = builder.info.features[label]
+    return tuple(feature.int2str(i) for i in range(feature.num_classes))
+
+
+def _written(builder):
+    """Returns when a set was prepared: this file is written last."""
+    path = pathlib.Path(builder.data_path, "dataset_info.json")
+    return path.stat().st_mtime_ns
 
 
 def _find_split(builder, split):
@@ -82,16 +179,17 @@ def _find_split(builder, split):
 
 def _make_reader(library, builder):
     """Returns a function from a record to (encoded image, label)."""
-    wanted = library.decode.PartialDecoding({"image": True, "label": True})
+    image, label = find_features(library, builder)
+    wanted = library.decode.PartialDecoding({image: True, label: True})
     features = wanted.extract_features(builder.info.features)
 
-    def read(record):
+    def read_record(record):
         row = features.deserialize_example(
-            record, decoders={"image": library.decode.SkipDecoding()}
+            record, decoders={image: library.decode.SkipDecoding()}
         )
-        return row["image"], row["label"]
+        return row[image], row[label]
 
-    return read
+    return read_record
 
 
 def _import_library():
@@ -110,12 +208,7 @@ def _prepared_builder(library, name, data_dir):
         raise ValueError(
             f"TFDS knows no data set {name!r}.{configs.suggest(name, known)}"
         ) from None
-    missing = {"image", "label"} - set(builder.info.features or ())
-    if missing:
-        raise ValueError(
-            f"{name} has no feature {min(missing)!r}; choose a data set of "
-            "labelled images."
-        )
+    find_features(library, builder)
     if not pathlib.Path(builder.data_path).exists():
         _download(builder)
     return builder

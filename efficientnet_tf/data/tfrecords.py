@@ -24,6 +24,11 @@ FILES_PER_WORKER = 16
 # Labels of the tensorflow/tpu layout are 1 to 1000.
 FIRST_LABEL = 1
 
+_FEATURES = {
+    "image/encoded": tf.io.FixedLenFeature([], "string"),
+    "image/class/label": tf.io.FixedLenFeature([], "int64"),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
@@ -174,6 +179,22 @@ def from_records(
     return examples.Examples(source, tuple(class_names), fingerprint)
 
 
+def is_imagenet(path: str | os.PathLike) -> bool:
+    """Whether a folder has files and features as `from_records` reads them."""
+    folder = pathlib.Path(path).expanduser()
+    found = sorted(folder.glob("*-[0-9]*-of-[0-9]*"))
+    found = [f for f in found if re.fullmatch(r"\w+-\d+-of-\d+", f.name)]
+    if not found:
+        return False
+    try:
+        for record in tf.data.TFRecordDataset(str(found[0])).take(1):
+            tf.io.parse_single_example(record, _FEATURES)
+    except tf.errors.OpError as error:
+        # What is damaged has the names, at least.
+        return isinstance(error, tf.errors.DataLossError)
+    return True
+
+
 def count_records(path: str | os.PathLike) -> int:
     """Counts the records of a TFRecord file, reading only their lengths.
 
@@ -223,13 +244,7 @@ def _list_files(folder, split):
 
 
 def _parse_record(record, classes):
-    row = tf.io.parse_single_example(
-        record,
-        {
-            "image/encoded": tf.io.FixedLenFeature([], "string"),
-            "image/class/label": tf.io.FixedLenFeature([], "int64"),
-        },
-    )
+    row = tf.io.parse_single_example(record, _FEATURES)
     label = row["image/class/label"] - FIRST_LABEL
     with tf.control_dependencies(
         [

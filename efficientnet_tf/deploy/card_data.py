@@ -1,19 +1,21 @@
 """What a model card says of weights and data: names, never paths."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from efficientnet_tf.data import terms as terms_lib
-from efficientnet_tf.utils import durations, tables, words
+from efficientnet_tf.utils import data_names, durations, tables, words
 from efficientnet_tf.weights import origins
 
-# Of a task or data set KIND:NAME, the kinds whose names are public; those of
-# the others are paths.
-_PUBLIC = {
-    "tfds": "https://www.tensorflow.org/datasets/catalog/{}",
-    "hf": "https://huggingface.co/datasets/{}",
+# Where the sets of a kind are to be seen.
+_PAGES = {
+    data_names.TFDS: "https://www.tensorflow.org/datasets/catalog/{}",
+    data_names.HF: "https://huggingface.co/datasets/{}",
 }
+# As the hub has them; more than one slash is a path.
+_HUB_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 OWN = terms_lib.Terms(
     "own images", "", "those of the images, which whoever took them knows"
 )
@@ -27,21 +29,30 @@ def describe(config: Mapping[str, Any]) -> terms_lib.Terms | None:
     return describe_name(name)
 
 
+def is_path(name: str) -> bool:
+    """Whether a task or data set is a file or folder of somebody's own."""
+    kind, rest = data_names.parse(name)
+    if kind is data_names.HF:
+        # Its library reads folders, too, by the same rule.
+        known = _HUB_NAME.fullmatch(rest) and not os.path.isdir(rest)
+        return not known
+    if kind is data_names.TFDS or kind is None:
+        # Of TFDS's names, "set/config" has one slash, and is no file.
+        return ":" in rest or rest.startswith((os.sep, ".", "~"))
+    return kind.is_path
+
+
 def describe_name(name: str) -> terms_lib.Terms:
     """Returns the data set of a task's name, or `OWN`."""
-    kind, colon, rest = name.partition(":")
-    if colon and kind not in _PUBLIC or os.sep in name.partition(":")[0]:
+    if is_path(name):
         return OWN
-    plain = rest if colon else name
-    known = terms_lib.TERMS.get(plain)
-    if known is not None:
-        return known
-    page = _PUBLIC.get(kind, _PUBLIC["tfds"]).format(plain.partition("/")[0])
-    if kind == "hf":
-        page = _PUBLIC["hf"].format(plain)
-    return terms_lib.Terms(
-        plain, page, hub=plain if kind == "hf" and colon else None
-    )
+    kind, rest = data_names.parse(name)
+    if kind is not data_names.HF and rest in terms_lib.TERMS:
+        return terms_lib.TERMS[rest]
+    if kind is data_names.HF:
+        return terms_lib.Terms(rest, _PAGES[kind].format(rest), hub=rest)
+    page = _PAGES[data_names.TFDS].format(rest.partition("/")[0])
+    return terms_lib.Terms(rest, page)
 
 
 def list_names(data: terms_lib.Terms | None) -> list[str]:

@@ -14,6 +14,8 @@ METRICS = {
     "top1": ("accuracy", "top-1 accuracy"),
     "top5": ("accuracy", "top-5 accuracy"),
     "mean_per_class": ("recall", "mean accuracy of the classes"),
+    # Lower is better: how far probabilities are from accuracy.
+    "ece": ("ece", "expected calibration error"),
 }
 # So few images of a class say little of it.
 _FEW = 10

@@ -12,6 +12,7 @@ from typing import Any
 from efficientnet_tf.data import split_list
 from efficientnet_tf.deploy import (
     card as card_lib,
+    card_data,
     formats,
     layouts,
     plan as plan_lib,
@@ -210,19 +211,20 @@ def find_traces(
     home, temporary = pathlib.Path.home(), tempfile.gettempdir()
     places = [f"{home}{os.sep}", f"{temporary}{os.sep}"]
     places.append(str(workdir.absolute()))
-    for field in ("task", "dataset", "weights", "model", "group_by", "teacher"):
+    for field in ("task", "dataset"):
+        name = config.get(field)
+        if isinstance(name, str) and card_data.is_path(name):
+            places += [name, data_names.parse(name)[1]]
+    for field in ("weights", "model", "group_by", "teacher"):
         value = config.get(field)
-        if (
-            isinstance(value, str)
-            and os.sep in value
-            and not hub.is_name(value)
-        ):
-            places += [value, value.partition(":")[2] or value]
+        if isinstance(value, str) and os.sep in value:
+            places += [] if hub.is_name(value) else [value]
     names = {
         pathlib.PurePath(row.path).name for row in split_list.read(lists) or ()
     }
     return Traces(
-        tuple(dict.fromkeys(place for place in places if len(place) > 2)),
+        # A folder "x" of the data is no trace: any word may hold it.
+        tuple(dict.fromkeys(p for p in places if len(p) > 3 and os.sep in p)),
         tuple(sorted(names)),
     )
 

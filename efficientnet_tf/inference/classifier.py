@@ -46,6 +46,8 @@ class Settings:
     ] = preprocessing.CROP_PADDING
     # Earlier versions had no such field.
     deep_pixels: Annotated[str, configs.OneOf(*policies.DEEP_PIXELS)] = "used"
+    # By which the head's weights have been divided, see `transfer.held_out`.
+    temperature: Annotated[float, configs.Above(0)] = 1.0
 
     def __post_init__(self):
         configs.check(self)
@@ -73,6 +75,9 @@ class Classifier:
     interpolation: str
     crop_padding: int | None = preprocessing.CROP_PADDING
     deep_pixels: str = "used"  # One of `policies.DEEP_PIXELS`.
+    # By which the head's weights have been divided, so that probabilities mean
+    # what they say; nothing is left to do with it.
+    temperature: float = 1.0
 
     @property
     def settings(self) -> Settings:

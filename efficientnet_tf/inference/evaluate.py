@@ -39,6 +39,7 @@ def evaluate(
     *,
     outputs: Sequence[int] | None = None,
     progress: Callable[[int], object] | None = None,
+    keep: Callable[[np.ndarray, np.ndarray], object] | None = None,
 ) -> Scores:
     """Scores `model` on batches of (images, integer labels).
 
@@ -48,6 +49,8 @@ def evaluate(
       outputs: the model's output of each label, as `class_names.match` finds
         it; None: label i is output i.
       progress: called with the number of images of each batch, or None.
+      keep: called with the class scores [N, classes] of each batch and the
+        outputs of its labels [N], or None.
 
     Returns:
       `Scores`.
@@ -63,7 +66,9 @@ def evaluate(
             scores = np.asarray(model.predict_on_batch(np.asarray(images)))
             if counts is None:
                 counts = _Counts(scores.shape[-1], outputs)
-            counts.add(scores, np.asarray(labels))
+            labels = counts.add(scores, np.asarray(labels))
+            if keep is not None:
+                keep(scores, labels)
             if progress is not None:
                 progress(len(labels))
     if counts is None:
@@ -82,6 +87,7 @@ class _Counts:
         self.top5 = self.among = 0
 
     def add(self, scores, labels):
+        """Counts a batch; returns the outputs of its labels."""
         _check_labels(labels, len(self.of_label))
         labels = self.of_label[labels]
         if not np.isfinite(scores).all():
@@ -92,6 +98,7 @@ class _Counts:
         self.top5 += _count_in_top(scores, labels, 5)
         best = self.of_label[scores[:, self.of_label].argmax(-1)]
         self.among += int((best == labels).sum())
+        return labels
 
     def to_scores(self):
         counts = self.confusion.sum(axis=1)

@@ -49,14 +49,32 @@ def freeze_stages(network: keras.Model, stages: int) -> None:
       network: a model from `build`.
       stages: how many stages to freeze; 0 freezes nothing, not even the stem.
     """
-    reached = stages == 0
+    numbers = list_stages(network)
     for layer in network.layers:
-        block = _BLOCK.match(layer.name)
+        layer.trainable = stages == 0 or numbers[layer.name] > stages
+
+
+def list_stages(network: keras.Model) -> dict[str, int]:
+    """Returns {name of a layer: its stage}, from 0 for the stem on.
+
+    What follows the last block is one more stage, and the classifier another.
+
+    Args:
+      network: a model from `build`.
+    """
+    found, stage = {}, 0
+    blocks = [_BLOCK.match(layer.name) for layer in network.layers]
+    last = max(int(block[1]) for block in blocks if block)
+    for layer, block in zip(network.layers, blocks, strict=True):
+        if block:
+            stage = int(block[1])
         # Networks without a head convolution go from the blocks to the pool.
-        reached = reached or layer.name.startswith(("top_", "avg_pool"))
-        reached = reached or layer.name == "predictions"
-        reached = reached or (block is not None and int(block[1]) > stages)
-        layer.trainable = reached
+        elif layer.name.startswith(("top_", "avg_pool")):
+            stage = last + 1
+        elif layer.name == "predictions":
+            stage = last + 2
+        found[layer.name] = stage
+    return found
 
 
 def endpoints(network: keras.Model) -> dict[int, str]:

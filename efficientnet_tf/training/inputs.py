@@ -16,6 +16,7 @@ from efficientnet_tf.data import (
     mixing,
     preprocessing,
     resumable,
+    sampling,
 )
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import variants
@@ -148,6 +149,8 @@ class Feed:
     ) -> tf.data.Dataset | tf.distribute.DistributedDataset:
         """Returns endless batches (images, one-hot labels) from a step on.
 
+        Where images have weights in the loss, these are a third part.
+
         Args:
           segment: its first step and its stage's image size count.
           clock: times the batches, or None.
@@ -162,14 +165,19 @@ class Feed:
         )
 
     def _make_part(self, segment, pipeline, pipelines):
+        examples, mix = self.examples["train"], mixing.mix
+        weights = examples.read_weights()
+        if weights is not None:
+            examples = sampling.attach_weights(examples, weights)
+            mix = sampling.mix_weighted
         return datasets.make_epochs_dataset(
-            self.examples["train"],
+            examples,
             functools.partial(self._prepare, stage=segment.stage),
             batch_size=self.config.batch_size,
             seed=self.config.seed,
             start_step=segment.first_step,
             batch_transform=functools.partial(
-                mixing.mix,
+                mix,
                 classes=len(self.class_names),
                 mixup_alpha=self.config.mixup_alpha,
                 cutmix_alpha=self.config.cutmix_alpha,

@@ -45,7 +45,9 @@ def describe(
     return described
 
 
-def find_finished(run: dict, workdir: str | os.PathLike) -> dict | None:
+def find_finished(
+    run: dict, workdir: str | os.PathLike, data_dir: str | None = None
+) -> dict | None:
     """Returns the row of a finished run, or None.
 
     Warns of an unfinished one that a version with another `PIPELINE` began.
@@ -55,7 +57,7 @@ def find_finished(run: dict, workdir: str | os.PathLike) -> dict | None:
     """
     finished = run_folder.start_run(workdir, run, _upgrade, RESULT)
     if finished is not None:
-        sources.warn_of_changes(run["dataset"], workdir)
+        sources.warn_of_changes(run["dataset"], workdir, data_dir)
     else:
         _warn_of_changes(workdir)
     return finished

@@ -68,13 +68,11 @@ def train_and_evaluate(
     folder: folder_options.Options = folder_options.DEFAULT,
     watchers: Iterable[keras.callbacks.Callback] = (),
 ) -> dict:
-    """Trains a network from random weights and returns its row of results.
-
-    The same call resumes from the last checkpoint, or returns the row.
+    """Trains from random weights, or resumes; returns the row of results.
 
     Args:
       model_name: a name of `registry.list_models`, or a variant file.
-      dataset: a TFDS name, "folder:PATH" or "records:PATH".
+      dataset: a TFDS name, or one of `data_names.FORMS`.
       config: the recipe.
       workdir: for checkpoints, logs, model and results; all workers share it.
       data_dir: where TFDS keeps its data sets.
@@ -83,7 +81,7 @@ def train_and_evaluate(
       strategy, xla: see `distribution`.
       data_service: address of a tf.data service's dispatcher, or None.
       profile_steps: (first, last) steps to profile for TensorBoard, or 0.
-      folder: how a folder of images is read.
+      folder: how images are divided that have no splits.
       watchers: more callbacks, called after an epoch is saved.
 
     Raises:
@@ -98,7 +96,8 @@ def train_and_evaluate(
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
     run |= {"recipe": recipe, **run_config.describe(model_name, config, folder)}
     _check(config, xla, data_service)
-    if (finished := run_config.find_finished(run, workdir)) is not None:
+    finished = run_config.find_finished(run, workdir, data_dir)
+    if finished is not None:
         return finished
     devices = _set_up(config, strategy)
     with run_config.working_on(run, workdir, devices) as finished:

@@ -58,7 +58,7 @@ def load_arrays(
     try:
         if not path.is_file() and os.path.lexists(path):
             raise ValueError("it is no regular file")
-        return _read(path, columns)
+        return read_arrays(path, columns)
     except FileNotFoundError:
         return {}
     # zipfile and NumPy raise a dozen kinds on damaged files.
@@ -92,8 +92,10 @@ def save_arrays(
         logging.warning("Cannot cache %s: %s", path, error)
 
 
-def _read(path, columns):
-    """Returns the arrays; raises anything on a damaged file.
+def read_arrays(
+    path: str | os.PathLike, columns: Mapping[str, Column]
+) -> dict[str, np.ndarray]:
+    """Returns arrays of an .npz file; raises anything if it is damaged.
 
     Not `np.load`, which makes room for whatever a header claims, and reads past
     no check sum where it says fewer bytes.

@@ -19,7 +19,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import data_names
 
 # In letters: a list of choices before which the nearest one is named.
 _LONG = 200
@@ -235,7 +235,8 @@ def refuse_path(what: str, name: str) -> None:
     if is_path(name):
         raise ValueError(
             f"{name!r} is a path, not a {what}'s name; for a folder with one "
-            f"folder per class write --{what}={files.FOLDER_PREFIX}{name}."
+            f"folder per class, or a table of images, write "
+            f"--{what}={data_names.suggest(name)}."
         )
 
 

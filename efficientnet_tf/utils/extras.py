@@ -12,6 +12,8 @@ _INSTALLS = {
     "ai_edge_litert": _DEPLOY,
     "aiohttp": _SERVE,
     "huggingface_hub": _SHARE,
+    "cleanlab": '"efficientnet-tf[labels]"',
+    "datasets": '"efficientnet-tf[hf]"',
     "jax": "jax",
     "matplotlib": _TRANSFER,
     "mlflow": '"efficientnet-tf[mlflow]"',
@@ -50,8 +52,13 @@ def require(purpose: str, *packages: str) -> None:
     """
     missing = [name for name in packages if not is_installed(name)]
     if missing:
-        installs = dict.fromkeys(_INSTALLS[name] for name in missing)
         raise ModuleNotFoundError(
             f"{purpose} need {', '.join(missing)} (not installed): "
-            f"pip install {' '.join(installs)}"
+            f"{explain(*missing)}"
         )
+
+
+def explain(*packages: str) -> str:
+    """Returns the `pip install` that brings optional packages."""
+    installs = dict.fromkeys(_INSTALLS[name] for name in packages)
+    return f"pip install {' '.join(installs)}"

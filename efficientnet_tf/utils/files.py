@@ -16,11 +16,6 @@ from absl import logging
 
 from efficientnet_tf.utils import untrusted
 
-# How the name of a data set begins that is a folder of class folders, or a
-# folder of TFRecords.
-FOLDER_PREFIX = "folder:"
-RECORDS_PREFIX = "records:"
-
 # How the names of unfinished files begin.
 PREFIX = ".tmp-"
 # An unfinished file that has not grown for so long is of a killed process.

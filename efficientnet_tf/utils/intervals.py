@@ -82,3 +82,54 @@ def paired_loss(lost: int, gained: int, images: int) -> tuple[float, float]:
     variance = (lost_ + gained_) / count - center**2
     spread = z * math.sqrt(variance / count)
     return center - spread, center + spread
+
+
+def bootstrap_difference(
+    lost: np.ndarray, gained: np.ndarray, images: np.ndarray
+) -> tuple[float, float]:
+    """Returns the bootstrap interval (low, high) of a gain of accuracy.
+
+    Of two classifiers on the same images. Each draw resamples each class's
+    images, and takes the mean over classes; with one class, of all images, that
+    is the accuracy. An image's part is -1, 0 or 1, so how many of each there
+    are in a draw is multinomial.
+
+    Args:
+      lost: for each class, the images that only the first classifier has right.
+      gained: those that only the second one has right.
+      images: all of its images; classes without any do not count.
+    """
+    lost, gained, images = map(np.asarray, (lost, gained, images))
+    random = np.random.default_rng(0)
+    # One class at a time: of many classes, all draws would fill the memory.
+    total = np.zeros(DRAWS)
+    for minus, plus, count in zip(lost, gained, images, strict=True):
+        if minus + plus:
+            shares = [minus / count, plus / count, 1 - (minus + plus) / count]
+            drawn = random.multinomial(count, np.maximum(shares, 0), DRAWS)
+            total += (drawn[:, 1] - drawn[:, 0]) / count
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(total / np.count_nonzero(images), [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def mcnemar(lost: int, gained: int) -> float:
+    """Returns the p-value of McNemar's test, exact and two-sided.
+
+    Under its hypothesis each image that one classifier alone has right is as
+    likely to be the one's as the other's.
+
+    Args:
+      lost: images that only the first classifier has right.
+      gained: those that only the second one has right.
+    """
+    changed, fewer = lost + gained, min(lost, gained)
+    # By logarithms: 2 ** changed is no float from 1,024 on.
+    logs = [
+        math.lgamma(changed + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(changed - k + 1)
+        - changed * math.log(2)
+        for k in range(fewer + 1)
+    ]
+    return min(1.0, 2 * math.fsum(map(math.exp, logs)))

@@ -12,6 +12,7 @@ from absl import logging
 
 from efficientnet_tf.utils import (
     configs,
+    data_names,
     documents,
     files,
     run_lock,
@@ -137,17 +138,7 @@ def read_group_by(
         return None
     config = read_config(path)
     own = config.get("task") or config.get("dataset") or ""
-    return config.get("group_by") if is_same_data(own, dataset) else None
-
-
-def is_same_data(one: str, other: str) -> bool:
-    """Whether two names stand for one data set, however a path is spelled."""
-    real = [
-        os.path.realpath(os.path.expanduser(name.partition(":")[2]))
-        for name in (one, other)
-        if name.startswith(files.FOLDER_PREFIX)
-    ]
-    return one == other or (len(real) == 2 and real[0] == real[1])
+    return config.get("group_by") if data_names.is_same(own, dataset) else None
 
 
 def start_study(plan: Any, workdir: str | os.PathLike) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import paths
+import reported
 from efficientnet_tf.commands import main, program
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder, registry
@@ -181,6 +182,43 @@ CASES = {
         "A worker needs --dispatcher=HOST:PORT, and only it; got "
         "--role=worker and no --dispatcher",
     ),
+    "an unknown preset": (
+        ["finetune", "--task=digits", "--workdir={tmp}/x", "--preset=beast"],
+        2,
+        "Unknown preset 'beast'; choose one of fast, good, best. Did you mean",
+    ),
+    "a preset and a network": (
+        [
+            "finetune",
+            "--task=digits",
+            "--workdir={tmp}/x",
+            "--preset=best",
+            LITE0,
+        ],
+        2,
+        "--preset=best chooses the model; leave out --model=efficientnet_lite",
+    ),
+    "a time limit without a unit": (
+        ["finetune", "--task=digits", "--workdir={tmp}/x", "--time_limit=30"],
+        2,
+        "--time_limit: '30' is no length of time such as 90s, 30m or 1h30m.",
+    ),
+    "a time limit of a published protocol": (
+        ["finetune", "--task=digits", "--workdir={tmp}/x", "--recipe=bit"]
+        + ["--time_limit=5m"],
+        2,
+        "time_limit=5 goes with recipes whose epochs may change, such as auto",
+    ),
+    "learning rates: none": (
+        ["find-lr", "--task=digits", "--lowest=1", "--highest=0.1"],
+        2,
+        "--lowest=1 must be above 0 and below --highest=0.1.",
+    ),
+    "learning rates: of a linear classifier": (
+        ["find-lr", "--task=digits", "--recipe=linear"],
+        2,
+        "A learning rate is found for recipes that train the network",
+    ),
     "server: of nothing": (
         ["serve"],
         2,
@@ -301,7 +339,7 @@ CASES = {
     "mistyped flag's name": (
         [*DIGITS, "--recip=full"],
         2,
-        "flag 'recip'; did you mean --recipe\\? Choose one of --data_dir, ",
+        "flag 'recip'; did you mean --recipe\\? Choose one of --class_weight, ",
     ),
     "missing flag": (
         ["finetune", "--task=digits"],
@@ -330,6 +368,21 @@ CASES = {
         1,
         "{tmp}/flat holds Training and val, which hold images but no class",
     ),
+    "a table of images that are not there": (
+        [*TUNE, "--task=csv:{tmp}/table.csv"],
+        1,
+        "1 of its 2 images are not there .line 3: 'b/none.png'.; paths begin",
+    ),
+    "a folder for a table": (
+        [*TUNE, "--task=csv:{tmp}/good"],
+        1,
+        "{tmp}/good is a folder, not a .csv file; .* write folder:{tmp}/good",
+    ),
+    "a weight of no class": (
+        [*TUNE, "--task=folder:{tmp}/good", "--class_weight=c=2"],
+        2,
+        "class in class_weight 'c'; choose one of a, b",
+    ),
     "groups that fit no image": (
         [*TUNE, "--task=folder:{tmp}/good", r"--group_by=patient\d+"],
         2,
@@ -338,12 +391,12 @@ CASES = {
     "groups of a set that is no folder": (
         [*DIGITS, "--group_by=x"],
         2,
-        "--group_by is for images in a folder, folder:PATH",
+        "--group_by is for folder:PATH, csv:FILE",
     ),
     "unreadable images of a set that is no folder": (
         [*GRID, "--skip_bad"],
         2,
-        "--skip_bad is for images in a folder, folder:PATH",
+        "--skip_bad is for folder:PATH, csv:FILE",
     ),
     "groups by a bad expression": (
         [*TRAIN, "--group_by=("],
@@ -789,6 +842,41 @@ CASES = {
         1,
         "{tmp}/zero.jpg is empty",
     ),
+    "report of nothing": (
+        ["report", "--output={tmp}/run"],
+        2,
+        "Give --workdir, one run, or --results, several, and not both",
+    ),
+    "report of a run that has not finished": (
+        ["report", "--workdir={tmp}/other"],
+        1,
+        "{tmp}/other holds no finished fine-tuning run: results.jsonl is miss",
+    ),
+    "report into a file": (
+        ["report", "--workdir={tmp}/runs/1", "--output={tmp}/file"],
+        1,
+        "{tmp}/file is a file, not a folder",
+    ),
+    "compare one run": (
+        ["compare", "{tmp}/runs/1"],
+        2,
+        "Give two finished runs, as in `efficientnet compare RUN RUN`, not 1",
+    ),
+    "compare a run with itself": (
+        ["compare", "{tmp}/runs/1", "{tmp}/runs/../runs/1"],
+        2,
+        "{tmp}/runs/1 and {tmp}/runs/../runs/1 are one run",
+    ),
+    "compare with nothing": (
+        ["compare", "{tmp}/runs/1", "{tmp}/nothing"],
+        1,
+        "There is no folder {tmp}/nothing",
+    ),
+    "compare runs on other images": (
+        ["compare", "{tmp}/runs/1", "{tmp}/runs/3", "--output={tmp}/run"],
+        2,
+        "{tmp}/runs/1 and {tmp}/runs/3 were scored on no image that both have",
+    ),
     "report of other things": (
         ["report", "--results={tmp}/other/config.json"],
         1,
@@ -893,7 +981,42 @@ GOOD = {
         ],
         lambda r: r["rows"] == 1 and r["compared"] == 1,
     ),
+    "report of a run": (
+        ["report", "--workdir={tmp}/runs/1"],
+        lambda r: (
+            r["page"].endswith("runs/1/report.html")
+            and (r["task"], r["score"], r["left_out"]) == ("folder:/a", 0.5, 1)
+        ),
+    ),
+    "report of a run by its results": (
+        ["report", "--results={tmp}/runs/2", "--output={tmp}/study/2"],
+        lambda r: r["page"].endswith("study/2/report.html"),
+    ),
+    "compare": (
+        ["compare", "{tmp}/runs/1", "{tmp}/runs/2", "--output={tmp}/study"],
+        lambda r: (
+            (r["images"], r["lost"], r["gained"]) == (4, 1, 2)
+            and r["difference"] == 0.25
+            and r["page"].endswith("study/compare.html")
+        ),
+    ),
 }
+
+
+def _write_runs(folder):
+    """Two runs on the same four images, and one on others."""
+    labels = np.array([0, 0, 1, 1])
+    other = reported.name_images(8).pick(np.arange(4, 8))
+    runs = {"1": [0, 1, 1, 0], "2": [1, 0, 1, 1], "3": [0, 0, 1, 1]}
+    for name, predicted in runs.items():
+        reported.write_run(
+            folder / name,
+            labels,
+            0.2 + 0.6 * np.eye(2, dtype="float32")[predicted],
+            ("a", "b"),
+            images=other if name == "3" else None,
+            task="folder:/a",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -907,6 +1030,9 @@ def place(tmp_path_factory, make_folder, tiny_row):
     make_folder(tmp / "bad", {"a": 10, "b": 10})
     (tmp / "bad" / "a" / "text.jpg").write_text("words")
     make_folder(tmp / "flat", {"Training": 3, "val": 3})
+    (tmp / "table.csv").write_text(
+        "path,label\ngood/a/000.png,a\nb/none.png,b\n"
+    )
     for name in ("none", "tfds", "read_only"):
         (tmp / name).mkdir()
     for name in ("file", "zero.jpg"):
@@ -926,6 +1052,7 @@ def place(tmp_path_factory, make_folder, tiny_row):
     Image.new("CMYK", (9, 9)).save(tmp / "cmyk.jpg")
     row = {"task": "cifar10", "model": "efficientnet_lite0", "recipe": "full"}
     row |= {"metric": "top1", "score": 0.95, "published": 0.989}
+    _write_runs(tmp / "runs")
     row = json.dumps(row)
     (tmp / "rows.jsonl").write_text(f'{row}\n{{"task": "ci')
     network = builder.build(tiny_row, classes=2, input_shape=(32, 32, 3))

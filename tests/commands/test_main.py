@@ -70,7 +70,7 @@ def test_an_unknown_command_names_the_nearest(argument):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
         f"efficientnet: Unknown command {argument!r}; did you mean 'finetune'? "
-        "Choose one of finetune, predict, "
+        "Choose one of finetune, find-lr, "
     )
 
 

@@ -25,7 +25,7 @@ def place(tmp_path, make_folder):
         )
         for path in paths
     ]
-    split_list.write(run, photos, rows, facts)
+    split_list.write(run, photos, rows, facts, {})
     return tmp_path, sum(row[0] == "train" for row in rows)
 
 

@@ -5,10 +5,14 @@ import pathlib
 import numpy as np
 import pytest
 
-from efficientnet_tf.data import folder_splits
+from efficientnet_tf.data import folder_splits, folder_walk, layouts
 from efficientnet_tf.utils import folder_options
 
 ROOT = pathlib.Path("root")
+SOURCE = layouts.Layout(
+    *("root", ROOT, {}, {}, folder_walk.LeftOut(ROOT)),
+    how_to_split="folders named",
+)
 MISSING = ("test", "validation")
 
 
@@ -23,10 +27,10 @@ def cut(classes, missing=MISSING, **fields):
     """Returns {file: split}."""
     files = [file for own in classes.values() for file in own]
     group_of, *_ = folder_splits.make_group_of(
-        folder_options.Options(**fields), ROOT, dict.fromkeys(files, ROOT)
+        folder_options.Options(**fields), ROOT, dict.fromkeys(files, ROOT), {}
     )
     divided, _ = folder_splits.cut(
-        classes, missing, root=ROOT, group_of=group_of
+        classes, missing, source=SOURCE, group_of=group_of
     )
     return {
         file: split
@@ -163,5 +167,6 @@ def test_images_without_a_group_are_counted():
         folder_options.Options(group_by=PATTERNS[0]),
         ROOT,
         dict.fromkeys(files, ROOT),
+        {},
     )
     assert without == 1

@@ -11,9 +11,12 @@ import pytest
 from PIL import Image
 
 from efficientnet_tf.data import (
+    class_folders,
+    csv_lists,
     damaged_files,
     decoding,
     labelled_files,
+    run_images,
     split_duplicates,
 )
 from efficientnet_tf.utils import folder_options, run_folder
@@ -39,7 +42,7 @@ def folder(pristine, tmp_path):
 
 def divide(folder, splits=SPLITS, **fields):
     return labelled_files.divide(
-        folder, splits, folder_options.Options(**fields)
+        class_folders.read(folder), splits, folder_options.Options(**fields)
     )
 
 
@@ -258,11 +261,15 @@ def test_touched_files_have_not_changed(folder, tmp_path):
 
 def test_a_finished_run_says_what_changed(folder, tmp_path, caplog):
     divide(folder, workdir=tmp_path / "run")
-    labelled_files.warn_of_changes(folder, tmp_path / "run")
+    run_images.warn_of_changes(
+        lambda: class_folders.read(folder), tmp_path / "run"
+    )
     assert "have changed" not in caplog.text
     add(folder)
     remove(folder)
-    labelled_files.warn_of_changes(folder, tmp_path / "run")
+    run_images.warn_of_changes(
+        lambda: class_folders.read(folder), tmp_path / "run"
+    )
     assert (
         "changed since this run: 2 added (a/zzz.png, b/zzz.png); 1 remov"
         in (caplog.text)
@@ -415,3 +422,105 @@ def test_a_name_in_no_encoding_is_read(folder, tmp_path):
     before = divide(folder, **fields)
     assert f"a/{name}" in places(before)
     assert divide(folder, resumes=True, **fields).files == before.files
+
+
+@pytest.fixture
+def table(folder):
+    """A table of the folder's images with splits, groups and weights."""
+    path = folder / "table.csv"
+    lines = [
+        f"{file.relative_to(folder)};{file.parent.name};{i % 2 + 0.5};{i // 2}"
+        for i, file in enumerate(sorted(folder.rglob("*.png")))
+    ]
+    path.write_text("\n".join(["path;label;weight;group", *lines]))
+    return path
+
+
+def divide_table(table, **fields):
+    return labelled_files.divide(
+        csv_lists.read(table), SPLITS, folder_options.Options(**fields)
+    )
+
+
+def test_a_table_is_divided_by_its_groups_and_keeps_its_weights(
+    table, tmp_path
+):
+    begun = divide_table(table, workdir=tmp_path / "run")
+    files = [own for labelled in begun.files.values() for own in labelled]
+    assert len(files) == 24
+    by_split = {
+        file: split for split, own in begun.files.items() for file, _ in own
+    }
+    ordered = sorted(by_split)
+    assert all(
+        by_split[ordered[i]] == by_split[ordered[i + 1]]
+        for i in range(0, 24, 2)
+    )
+    assert [begun.weights[file] for file in ordered] == [0.5, 1.5] * 12
+    # The run's list holds, though rows of the table are edited since.
+    text = table.read_text()
+    table.write_text(text.replace(";0.5;", ";9;"))
+    resumed = divide_table(table, workdir=tmp_path / "run", resumes=True)
+    assert (resumed.files, resumed.weights) == (begun.files, begun.weights)
+    table.write_text(text.replace("a/003.png;a", "a/003.png;b"))
+    with pytest.raises(
+        RuntimeError, match=r"1 with another label \(a/003.png\)"
+    ):
+        divide_table(table, workdir=tmp_path / "run", resumes=True)
+
+
+def test_a_table_has_the_checks_of_folders(table, tmp_path, caplog):
+    folder = table.parent
+    damage_middle(folder / "a" / "001.png")
+    with pytest.raises(RuntimeError, match="1 of 24 images cannot be read"):
+        divide_table(table)
+    twin = shutil.copy(folder / "b" / "000.png", folder / "twin.png")
+    text = table.read_text().replace("group", "split")
+    rows = [line.rpartition(";")[0] for line in text.splitlines()[1:]]
+    rows = [f"{row};{'test' if '/00' in row else 'train'}" for row in rows]
+    head = text.splitlines()[0]
+    rows.append(f"{twin.name};b;1;train")
+    table.write_text("\n".join([head, *rows]))
+    divide_table(table, skip_bad=True, workdir=tmp_path / "run")
+    assert "1 of 25 images cannot be read and are left out" in caplog.text
+    (found,) = read_csv(tmp_path / "run" / "near_duplicates.csv")
+    assert (found["path"], found["other_path"]) == ("b/000.png", "twin.png")
+    table.write_text(text.replace("split", "group"))
+    with pytest.raises(ValueError, match="goes with images that have no group"):
+        divide_table(table, group_by="(.)/")
+
+
+def test_a_class_in_test_only_is_refused(table):
+    rows = [
+        f"{name}/{i:03d}.png,{name if i else 'c'},{'train' if i else 'test'}"
+        for name in "ab"
+        for i in range(4)
+    ]
+    table.write_text("\n".join(["path,label,split", *rows]))
+    with pytest.raises(
+        RuntimeError, match="test and train .* only in test .'c"
+    ):
+        divide_table(table)
+
+
+def test_a_resumed_run_keeps_the_order_of_its_classes(folder, tmp_path):
+    names = {"a": "10", "b": "9"}
+    # The test rows are first, and have one class.
+    rows = sorted(folder.rglob("*.png"), reverse=True)
+    lines = [
+        f"{file.relative_to(folder)},{names[file.parent.name]},"
+        + ("test" if file.parent.name == "b" and i < 4 else "train")
+        for i, file in enumerate(rows)
+    ]
+    (folder / "table.csv").write_text("\n".join(["path,label,split", *lines]))
+    begun = divide_table(folder / "table.csv", workdir=tmp_path / "run")
+    assert begun.class_names == ("9", "10")
+    # Not all are numbers now.
+    shutil.copy(rows[0], folder / "more.png")
+    with (folder / "table.csv").open("a") as stream:
+        stream.write("\nmore.png,other,train")
+    resumed = divide_table(
+        folder / "table.csv", workdir=tmp_path / "run", resumes=True
+    )
+    assert resumed.class_names == begun.class_names
+    assert resumed.files == begun.files

@@ -169,7 +169,7 @@ def test_splits_with_other_classes_are_refused(tmp_path, make_folder):
     make_folder(tmp_path / "train", {"a": 4, "b": 4})
     make_folder(tmp_path / "test", {"a": 4, "c": 4})
     message = (
-        f"{tmp_path}: test and train differ in the class folders: 1 only in "
+        f"{tmp_path}: test and train differ in their classes: 1 only in "
         r"test \('c'\), 1 only in train \('b'\)\."
     )
     with pytest.raises(RuntimeError, match=message):

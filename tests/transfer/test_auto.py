@@ -128,7 +128,8 @@ def test_what_is_not_better_is_not_kept(place, tmp_path, monkeypatch):
         for name in ("auto", "linear")
     ]
     for one, other in zip(*two, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
+        # What the temperature is fitted on was fitted from another start.
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-6)
 
 
 def test_what_is_better_is_trained_on_all_images(place, tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from efficientnet_tf.models import variants
 from efficientnet_tf.training import checkpoints, schedules
 from efficientnet_tf.utils import figures
 from efficientnet_tf.weights import loading
-from transfer import finetune, fitting, recipes
+from transfer import finetune, fitting, predictions, recipes
 
 CONFIG = recipes.FinetuneConfig(
     epochs=2,
@@ -45,6 +46,7 @@ FIELDS = {
     "weight_decay",
     "seed",
     "train_images",
+    "train_counts",
     "test_images",
     "complete",
     "published",
@@ -58,6 +60,12 @@ FIELDS = {
     "curves",
     "exact_duplicates",
     "near_duplicates",
+    "test_counts",
+    "temperature",
+    "calibrated_on",
+    "calibration",
+    "ece",
+    "ece_before",
 }
 
 
@@ -100,6 +108,7 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     row = _run(folder, tmp_path)
     assert set(row) == FIELDS
     assert (row["train_images"], row["test_images"]) == (14, 4)
+    assert row["train_counts"] == [7, 7]
     assert row["complete"] is None and row["published"] is None
     assert row["score"] == row["top1"] <= row["top5"] == 1.0
     assert _lines(tmp_path / finetune.run_folder.RESULTS_FILE) == [row]
@@ -107,7 +116,8 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     assert [line["epoch"] for line in metrics] == [1, 2]
     # Of an earlier version, without what came later.
     run = json.loads((tmp_path / "config.json").read_text())
-    del run["deep_pixels"], run["class_weights"]
+    del run["deep_pixels"], run["sampling"]
+    run["class_weights"] = run.pop("class_weight")
     (tmp_path / "config.json").write_text(json.dumps(run))
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     monkeypatch.setattr(fitting, "build", None)
@@ -143,6 +153,31 @@ def test_the_saved_classifier_scores_what_the_row_says(folder, tmp_path):
     scores = _score(tmp_path, folder)
     assert scores.images == 4
     assert scores.top1 == row["top1"]
+    _check_calibration(tmp_path, row, folder)
+
+
+def _check_calibration(workdir, row, folder):
+    """The saved head has its temperature, once, also if the run ends again."""
+    saved = classifier.from_run(workdir)
+    assert row["temperature"] == saved.temperature != 1
+    assert row["calibrated_on"] == 2
+    assert row["calibration"] == "2 held-out images of the validation split"
+    found = predictions.read(workdir / predictions.PREDICTIONS_FILE, 2)
+    paths_ = [folder / name for name in found.images.names]
+    shares = saved.predict(paths_)
+    np.testing.assert_allclose(found.to_matrix(2), shares, atol=1e-5)
+    assert found.labels.tolist() == [0, 0, 1, 1]
+    before = shares**saved.temperature
+    before = before.max(axis=1) / before.sum(axis=1)
+    np.testing.assert_allclose(found.before, before, atol=1e-5)
+    assert len(list((workdir / "gallery").glob("maps_*.jpg"))) == 4
+    (workdir / finetune.run_folder.RESULTS_FILE).unlink()
+    changes = {"epochs": 1, "ema_decay": 0.5, "deep_pixels": "full"}
+    again = _run(folder, workdir, **changes)
+    assert again["temperature"] == pytest.approx(row["temperature"], rel=1e-4)
+    np.testing.assert_allclose(
+        classifier.from_run(workdir).predict(paths_), shares, atol=1e-5
+    )
 
 
 def test_another_configuration_is_refused_with_both_values(folder, tmp_path):
@@ -179,6 +214,8 @@ def test_a_batch_larger_than_the_set_trains_on_all_of_it(folder, tmp_path):
         folder, tmp_path, batch_size=500, epochs=1, train_on="train+validation"
     )
     assert row["train_images"] == 16
+    assert row["temperature"] is None and row["ece"] == row["ece_before"]
+    assert row["calibration"].startswith("no images were held out")
     (line,) = _lines(tmp_path / finetune.run_folder.METRICS_FILE)
     assert line["images_per_second"] * line["seconds"] >= 16
 
@@ -186,6 +223,12 @@ def test_a_batch_larger_than_the_set_trains_on_all_of_it(folder, tmp_path):
 def test_colours_are_learned_by_the_linear_head_alone(folder, tmp_path):
     row = _run(folder, tmp_path, epochs=0, train_on="train+validation")
     assert row["top1"] == 1.0
+    # Each of 16 images was held out in one of 5 folds.
+    assert row["calibrated_on"] == 16 and row["temperature"] < 1
+    held_out = predictions.read(tmp_path / predictions.HELD_OUT_FILE, 2)
+    classes = [name[0] for name in held_out.images.names]
+    assert classes == ["ab"[label] for label in held_out.labels]
+    assert len(set(held_out.images.names)) == 16
     assert not (tmp_path / finetune.run_folder.METRICS_FILE).exists()
 
 
@@ -195,7 +238,7 @@ def test_a_run_killed_after_its_last_epoch_ends_with_averaged_weights(
     changes = {"ema_decay": 0.9, "train_on": "train+validation"}
     results = []
 
-    def stop_before_evaluation(result, examples):
+    def stop_before_evaluation(result, examples, keep):
         results.append(result.model.get_weights())
         raise KeyboardInterrupt
 
@@ -572,7 +615,43 @@ def test_a_network_without_maps_is_said_once(monkeypatch, caplog):
     )
     with caplog.at_level("INFO", "absl"):
         assert finetune._make_drawer(_make_classifier(vit)) is None
-    assert "No maps of the mistakes: " in caplog.text
+    assert "No activation maps: " in caplog.text
+
+
+def test_a_run_on_a_table_counts_and_weighs_its_classes(
+    folder, tmp_path, caplog
+):
+    photos = shutil.copytree(folder, tmp_path / "photos")
+    lines = [
+        f"{path.relative_to(photos)},{path.parent.name},{i % 3}"
+        for i, path in enumerate(sorted(photos.rglob("*.png"))[:-3])
+    ]
+    (photos / "table.csv").write_text("\n".join(["file,class,weight", *lines]))
+
+    def run(**changes):
+        # Features and their classifier alone, which take the least time.
+        changes |= {"epochs": 0, "train_on": "train+validation"}
+        return finetune.finetune_and_evaluate(
+            f"csv:{photos}/table.csv",
+            "tiny",
+            weights=None,
+            config=dataclasses.replace(CONFIG, **changes),
+            workdir=tmp_path / "run",
+        )
+
+    with pytest.raises(ValueError, match="'c'; choose one of a, b"):
+        run(class_weight="c=2")
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    chosen = {"class_weight": "b=2", "sampling": "balanced"}
+    row = run(**chosen)
+    assert row["class_names"] == ["a", "b"]
+    counts = np.array([row["train_counts"], row["test_counts"]])
+    np.testing.assert_array_equal(counts.sum(axis=0), [10, 7])
+    assert list(counts.sum(axis=1)) == [row["train_images"], row["test_images"]]
+    assert chosen.items() <= row["changed"].items()
+    (photos / "table.csv").write_text("path,label\na/000.png,b")
+    assert run(**chosen) == row
+    assert "1 with another label (a/000.png)" in caplog.text
 
 
 def test_a_run_with_a_time_limit_ends_in_it_and_says_what_was_chosen(
@@ -585,3 +664,15 @@ def test_a_run_with_a_time_limit_ends_in_it_and_says_what_was_chosen(
     assert (chosen["epochs"], chosen["resolution"]) == (2, 32)
     with pytest.raises(ValueError, match="are too short: after"):
         _run(folder, tmp_path / "short", time_limit=0.001)
+
+
+def test_training_that_gets_no_better_stops_and_its_best_epoch_is_kept(
+    folder, tmp_path
+):
+    # Without a learning rate every epoch is as good as the first.
+    row = _run(folder, tmp_path, epochs=6, patience=2, learning_rate=0.0)
+    metrics = _lines(tmp_path / finetune.run_folder.METRICS_FILE)
+    assert [line["epoch"] for line in metrics] == [1, 2, 3]
+    assert row["epochs"] == 6
+    with pytest.raises(ValueError, match="needs train_on='train'"):
+        recipes.get_recipe("full", ["patience=3"])

@@ -144,8 +144,11 @@ def test_another_head_is_the_same_network_to_the_cache(network, cache):
 
 
 def test_joined_pairs_keep_their_order():
-    pairs = [(np.full((n, 2), n), np.full(n, n)) for n in (1, 2)]
-    joined, labels = frozen_features.concatenate(pairs)
+    pairs = [
+        frozen_features.Features(np.full((n, 2), n), np.full(n, n))
+        for n in (1, 2)
+    ]
+    joined, labels, _ = frozen_features.concatenate(pairs)
     np.testing.assert_array_equal(joined[:, 0], [1, 2, 2])
     np.testing.assert_array_equal(labels, [1, 2, 2])
 

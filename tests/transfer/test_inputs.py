@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from efficientnet_tf.data import sources
-from transfer import inputs, recipes
+from transfer import class_weights, inputs, recipes
 
 COUNT, SIDE, SIZE, BATCH = 20, 24, 40, 4
 CONFIG = recipes.FinetuneConfig(min_area=0.3, seed=7)
@@ -151,13 +151,16 @@ def test_balanced_weights_are_scikit_learns(counts):
     expected = class_weight.compute_class_weight(
         "balanced", classes=present, y=examples.read_labels()
     )
-    found = inputs.balance(np.array(counts))
-    np.testing.assert_allclose(found[present], expected, rtol=1e-6)
+    labels = examples.read_labels()
+    found = class_weights.Weighing(class_weight="auto").weigh(labels)
+    np.testing.assert_allclose(
+        found, expected[np.searchsorted(present, labels)], rtol=1e-6
+    )
 
 
 def test_each_class_has_the_same_weight_in_an_epoch():
     examples = _unbalanced(12, 2, 6)
-    config = dataclasses.replace(CONFIG, class_weights="balanced")
+    config = dataclasses.replace(CONFIG, class_weight="auto")
     feed = inputs.Feed(examples, CLASSIFIER, config, flip=False)
     batches = list(feed.make_dataset(BATCH).take(20 // BATCH))
     labels = np.concatenate([batch[1] for batch in batches])
@@ -165,18 +168,45 @@ def test_each_class_has_the_same_weight_in_an_epoch():
     np.testing.assert_allclose(labels.T @ weights, [20 / 3] * 3, rtol=1e-5)
 
 
+def test_weights_of_images_go_with_them(examples):
+    own = np.arange(COUNT) + 1.0
+    source = dataclasses.replace(examples.source, weights=own)
+    examples = dataclasses.replace(examples, source=source)
+    config = dataclasses.replace(CONFIG, class_weight="b=3")
+    feed = inputs.Feed(examples, CLASSIFIER, config, flip=False)
+    batches = list(feed.make_dataset(BATCH).take(COUNT // BATCH))
+    labels = np.concatenate([batch[1] for batch in batches]).argmax(axis=1)
+    weights = np.concatenate([batch[2] for batch in batches])
+    expected = own * np.where(np.arange(COUNT) % 3 == 1, 3, 1)
+    expected /= expected.mean()
+    drawn = dataclasses.replace(config, sampling="balanced")
+    drawn = inputs.Feed(examples, CLASSIFIER, drawn, flip=False)
+    # 7 of each class, their weights as they were.
+    assert drawn.size == 21
+    np.testing.assert_array_equal(
+        drawn._drawn.source.columns[-1], expected.astype("float32")
+    )
+    for label in range(3):
+        np.testing.assert_allclose(
+            sorted(weights[labels == label]),
+            sorted(expected[np.arange(COUNT) % 3 == label]),
+            rtol=1e-5,
+        )
+
+
 TOLD = [
-    ((75, 5, 20), "none", "from 5 of 'b' to 75 of 'a': small classes .*=balan"),
+    ((75, 5, 20), "none", "from 5 of 'b' to 75 of 'a': small classes .*=auto"),
     ((3, 0, 9), "none", "from 0 of 'b' to 9 of 'c'"),
-    ((75, 5, 20), "balanced", "75 of 'a': classes count alike"),
+    ((75, 5, 20), "auto", "75 of 'a': they count as class_weight=auto"),
     ((75, 20, 30), "none", None),
 ]
 
 
-@pytest.mark.parametrize("counts,class_weights,message", TOLD)
-def test_unbalanced_classes_are_told(counts, class_weights, message, caplog):
+@pytest.mark.parametrize("counts,class_weight,message", TOLD)
+def test_unbalanced_classes_are_told(counts, class_weight, message, caplog):
     with caplog.at_level("WARNING", "absl"):
-        inputs.warn_of_imbalance(_unbalanced(*counts), class_weights)
+        config = dataclasses.replace(CONFIG, class_weight=class_weight)
+        inputs.check_balance(_unbalanced(*counts), config)
     if message is None:
         assert not caplog.text
     else:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn import linear_model, metrics, pipeline, preprocessing
 
-from transfer import linear_head
+from transfer import class_weights, linear_head
 
 
 def _clusters(classes, present, per_class=30, width=8):
@@ -145,7 +145,10 @@ def test_balanced_classes_are_scikit_learns():
     keep = (labels > 0) | (np.arange(90) % 10 == 0)
     points, labels = points[keep], labels[keep]
     kernel, bias = linear_head.fit_classifier(
-        (points, labels), 3, 0.3, class_weights="balanced"
+        (points, labels),
+        3,
+        0.3,
+        weighing=class_weights.Weighing(class_weight="auto"),
     )
     solver = _pipeline(0.3)
     solver.named_steps["logisticregression"].class_weight = "balanced"

@@ -64,3 +64,28 @@ COMPARED = [
 @pytest.mark.parametrize("wins,losses,better", COMPARED)
 def test_more_than_a_standard_error_must_be_gained(wins, losses, better):
     assert intervals.is_better(wins, losses) == better
+
+
+@pytest.mark.parametrize(
+    "lost,gained", [(0, 0), (1, 12), (7, 7), (3, 0), (40, 90), (2_000, 1_900)]
+)
+def test_mcnemars_test_is_the_exact_binomial_one(lost, gained):
+    stats = pytest.importorskip("scipy.stats")
+    expected = 1.0
+    if lost + gained:
+        expected = stats.binomtest(lost, lost + gained).pvalue
+    assert intervals.mcnemar(lost, gained) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_paired_bootstrap_has_the_width_of_the_paired_variance():
+    lost, gained, images = 20, 60, 1_000
+    low, high = intervals.bootstrap_difference([lost], [gained], [images])
+    difference = (gained - lost) / images
+    variance = ((lost + gained) / images - difference**2) / images
+    assert (low + high) / 2 == pytest.approx(difference, abs=0.001)
+    assert high - low == pytest.approx(2 * 1.96 * variance**0.5, rel=0.05)
+    # Over classes: the mean of two, one without a change, one without images.
+    pair = intervals.bootstrap_difference(
+        [lost, 0, 0], [gained, 0, 0], [images, 50, 0]
+    )
+    assert pair == pytest.approx((low / 2, high / 2), abs=0.001)

@@ -28,6 +28,7 @@ SIZES = ("test_images", "parameters")
 LISTS = {
     "class_names": list,
     "confusion": list,
+    "train_counts": list,
     "curves": dict,
     "search_curves": dict,
     "changed": dict,

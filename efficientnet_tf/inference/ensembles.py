@@ -1,0 +1,133 @@
+"""Several answers to an image, averaged: of its mirror image, or of runs."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from efficientnet_tf.inference import classifier as classifier_lib, evaluate
+
+TTA = ("none", "flip")
+AVERAGES = ("predictions", "weights")
+
+
+class Flipped:
+    """A network that averages the probabilities of an image and its mirror.
+
+    Args:
+      network: with `predict_on_batch`.
+    """
+
+    def __init__(self, network: Any):
+        self._network = network
+
+    def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
+        """Returns probabilities [N, classes] of images [N, H, W, C]."""
+        images = np.asarray(images)
+        both = [images, images[:, :, ::-1]]
+        found = [np.asarray(self._network.predict_on_batch(i)) for i in both]
+        return np.mean(found, axis=0)
+
+
+def with_flip(
+    classifier: classifier_lib.Classifier,
+) -> classifier_lib.Classifier:
+    """Returns a classifier that also looks at the mirror image."""
+    network: Any = Flipped(classifier.model)
+    return dataclasses.replace(classifier, model=network)
+
+
+def average_weights(
+    classifiers: Sequence[classifier_lib.Classifier],
+) -> classifier_lib.Classifier:
+    """Returns a classifier whose weights are the mean of several ones'.
+
+    For runs that began from the same weights, such as seeds of one recipe
+    (Wortsman et al., 2022, https://arxiv.org/abs/2203.05482). The statistics of
+    batch normalization are averaged, too.
+
+    Raises:
+      ValueError: they are of different networks, classes or preparations.
+    """
+    first, *others = classifiers
+    for other in others:
+        if _settings(other) != _settings(first):
+            raise ValueError(
+                "Weights are averaged only of classifiers with the same "
+                "classes, resolution and preparation of images; average their "
+                "predictions."
+            )
+    weights = [each.model.get_weights() for each in classifiers]
+    shapes = [[value.shape for value in each] for each in weights]
+    names = [
+        [layer.name for layer in each.model.layers] for each in classifiers
+    ]
+    if any(s != shapes[0] for s in shapes) or any(n != names[0] for n in names):
+        raise ValueError(
+            "Weights are averaged only of one and the same network; average "
+            "predictions of different ones."
+        )
+    network = keras.models.clone_model(first.model)
+    network.set_weights(
+        [np.mean(values, axis=0) for values in zip(*weights, strict=True)]
+    )
+    return dataclasses.replace(first, model=network, temperature=1.0)
+
+
+def _settings(classifier):
+    """Returns what must be alike; of each its head has its temperature."""
+    return dataclasses.replace(classifier.settings, temperature=1.0)
+
+
+def evaluate_mean(
+    members: Iterable[tuple[Any, Iterable]],
+    labels: np.ndarray,
+    *,
+    outputs: Sequence[int] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> evaluate.Scores:
+    """Scores the mean of several networks' probabilities.
+
+    Args:
+      members: each network, and its batches of (images, labels), all in one
+        order.
+      labels: of the images, int [N], in that order.
+      outputs: see `evaluate.evaluate`; the same for all.
+      progress: called with the number of images of each network's batch.
+
+    Raises:
+      ValueError: there are no networks, or their outputs are not alike.
+    """
+    total: Any = 0.0
+    count = 0
+    for network, dataset in members:
+        rows: list[np.ndarray] = []
+
+        def keep(scores, _, rows=rows):
+            rows.append(scores)
+
+        evaluate.evaluate(
+            network,
+            dataset,
+            outputs=outputs,
+            progress=progress,
+            keep=keep,
+        )
+        total, count = total + np.concatenate(rows), count + 1
+    if not count:
+        raise ValueError("There are no networks to average.")
+    places = np.arange(len(labels))
+    known: Any = _Known(total / count)
+    return evaluate.evaluate(known, [(places, labels)], outputs=outputs)
+
+
+class _Known:
+    """A network that knows its answer to each image by its place."""
+
+    def __init__(self, scores):
+        self._scores = scores
+
+    def predict_on_batch(self, places: np.ndarray) -> np.ndarray:
+        return self._scores[places]

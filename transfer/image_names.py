@@ -1,0 +1,27 @@
+"""What the images of a set are called in a run's files."""
+
+import os
+
+import numpy as np
+
+from efficientnet_tf.data import examples as examples_lib
+from transfer import predictions
+
+
+def describe(examples: examples_lib.Examples) -> predictions.Images:
+    """Returns the names, hashes and fingerprint of a set's images.
+
+    Files are named from the folder on that all of them have in common.
+    """
+    source = examples.source
+    names = [source.name(number) for number in range(examples.size)]
+    paths = getattr(source, "names", None)
+    if paths and len(names) > 1:
+        root = os.path.commonpath(map(os.path.dirname, paths))
+        names = [os.path.relpath(name, root) for name in names]
+    hashes = np.zeros((0, 32), "uint8")
+    known = getattr(source, "sha256", None)
+    if known:
+        digests = bytes.fromhex("".join(known))
+        hashes = np.frombuffer(digests, "uint8").reshape(-1, 32)
+    return predictions.Images(tuple(names), hashes, examples.fingerprint)
