@@ -20,7 +20,14 @@ from efficientnet_tf.deploy import (
     table as table_lib,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import documents, files, run_folder, untrusted, words
+from efficientnet_tf.utils import (
+    data_names,
+    documents,
+    files,
+    run_folder,
+    untrusted,
+    words,
+)
 from efficientnet_tf.weights import hub
 
 REPORT = "report.html"
@@ -214,8 +221,10 @@ def find_traces(
     for field in ("task", "dataset"):
         name = config.get(field)
         if isinstance(name, str) and card_data.is_path(name):
-            places += [name, data_names.parse(name)[1]]
-    for field in ("weights", "model", "group_by", "teacher"):
+            rest = data_names.parse(name)[1]
+            # A folder "x" of the data is no trace: any word may hold it.
+            places += [name, rest] if os.sep in rest else [name]
+    for field in ("weights", "model", "teacher"):
         value = config.get(field)
         if isinstance(value, str) and os.sep in value:
             places += [] if hub.is_name(value) else [value]
@@ -223,8 +232,7 @@ def find_traces(
         pathlib.PurePath(row.path).name for row in split_list.read(lists) or ()
     }
     return Traces(
-        # A folder "x" of the data is no trace: any word may hold it.
-        tuple(dict.fromkeys(p for p in places if len(p) > 3 and os.sep in p)),
+        tuple(dict.fromkeys(place for place in places if len(place) > 2)),
         tuple(sorted(names)),
     )
 
