@@ -81,6 +81,7 @@ def _find_intervals(row):
         value = row.get(name)
         if isinstance(value, float) and name not in found:
             interval = results.find_interval([{**row, "metric": name}], value)
-            if interval is not None:
+            # Of classes without a mistake, the bootstrap draws none.
+            if interval is not None and interval[0] < interval[1]:
                 found[name] = interval
     return found

@@ -190,7 +190,9 @@ def _describe(settings, about) -> Iterator[str]:
             f"{parameters:,}" if parameters else "not recorded"
         ),
         "Input": f"{read}; normalization is inside",
-        "Image preparation": ", ".join(f"{k}: {v}" for k, v in fields.items()),
+        "Settings, as in `classifier.json`": ", ".join(
+            f"{k}: {v}" for k, v in fields.items()
+        ),
     }
     yield f"Sorts an image into one of {words.count(len(names), 'class')}:"
     yield listed + (f" and {more:,} more (`labels.txt`)." if more > 0 else ".")
