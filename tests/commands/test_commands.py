@@ -182,6 +182,32 @@ CASES = {
         "A worker needs --dispatcher=HOST:PORT, and only it; got "
         "--role=worker and no --dispatcher",
     ),
+    "averages: of one run": (
+        ["evaluate", "--workdirs={tmp}/model", "--dataset=folder:{tmp}/folder"],
+        2,
+        "--workdirs needs two runs or more.",
+    ),
+    "averages: of runs and a network": (
+        ["evaluate", "--workdirs={tmp}/model,{tmp}/model", LITE0]
+        + ["--dataset=folder:{tmp}/folder"],
+        2,
+        "Pass either --workdirs or one classifier.",
+    ),
+    "averages: of something else": (
+        ["evaluate", "--workdir={tmp}/model", "--average=weight"],
+        2,
+        "Unknown average 'weight'; choose one of predictions, weights. Did you",
+    ),
+    "averages: of nothing": (
+        ["evaluate", "--workdir={tmp}/model", "--average=weights"],
+        2,
+        "--average=weights goes with --workdirs.",
+    ),
+    "an unknown augmentation": (
+        ["evaluate", "--workdir={tmp}/model", "--tta=flips"],
+        2,
+        "Unknown tta 'flips'; choose one of none, flip. Did you mean 'flip'?",
+    ),
     "an unknown preset": (
         ["finetune", "--task=digits", "--workdir={tmp}/x", "--preset=beast"],
         2,
