@@ -21,6 +21,7 @@ COMMANDS = (
     "embed",
     "evaluate",
     "export",
+    "share",
     "demo",
     "serve",
     "convert",

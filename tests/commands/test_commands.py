@@ -37,6 +37,8 @@ SEARCH = [
 STUDY = ["study", *SEARCH[1:]]
 EXPLAIN = ["explain", "--workdir={tmp}/model"]
 
+SHARE = ["share", "--workdir={tmp}/model"]
+
 # name: (arguments, exit code, what the one line says)
 TRAIN = [
     "train",
@@ -666,6 +668,68 @@ CASES = {
         1,
         "{tmp}/file is a file, not a folder",
     ),
+    "export: a license that the hub does not know": (
+        ["export", LITE0, "--license=apache", "--output={tmp}/x"],
+        2,
+        "Unknown license 'apache'; did you mean 'apache-2.0'\\? Choose one of ",
+    ),
+    "export: a license of one file": (
+        ["export", LITE0, "--license=mit", "--output={tmp}/x"],
+        2,
+        "--license=mit goes with a folder of files, which has a model card",
+    ),
+    "share: no license": (
+        [*SHARE, "--repo=anna/x", "--dry_run", "--output={tmp}/x"],
+        2,
+        "--license is needed: the model has none until you choose one, such as",
+    ),
+    "share: a license that is none": (
+        [*SHARE, "--repo=anna/x", "--license=unknown"],
+        2,
+        "Unknown license 'unknown'; ",
+    ),
+    "share: a name of another form": (
+        [*SHARE, "--repo=flowers", "--license=mit"],
+        2,
+        "'flowers' must be USER/NAME, e.g. anna/flowers.",
+    ),
+    "share: a dry run into nowhere": (
+        [*SHARE, "--repo=anna/x", "--license=mit", "--dry_run"],
+        2,
+        "--dry_run and --output go together.",
+    ),
+    "share: of no run": (
+        ["share", "--workdir={tmp}/good", "--repo=anna/x", "--license=mit"]
+        + ["--dry_run", "--output={tmp}/x"],
+        1,
+        "{tmp}/good holds no finished run: model.keras is missing.",
+    ),
+    "share: into a folder of other things": (
+        [*SHARE, "--repo=anna/x", "--license=mit"]
+        + ["--dry_run", "--output={tmp}/other"],
+        1,
+        "{tmp}/other holds config.json; choose another folder.",
+    ),
+    "a classifier on the hub without its user": (
+        ["predict", "--classifier=hf://flowers", "{tmp}/cmyk.jpg"],
+        2,
+        "'hf://flowers' must be hf://USER/REPO or hf://USER/REPO@REVISION",
+    ),
+    "unknown logger": (
+        [*DIGITS, "--logger=mlfow"],
+        2,
+        "Unknown logger 'mlfow'; choose one of mlflow, wandb. Did you mean",
+    ),
+    "training: unknown logger": (
+        [*TRAIN, "--logger=wandb,tb"],
+        2,
+        "Unknown logger 'tb'; choose one of mlflow, wandb.",
+    ),
+    "a logged model without a logger": (
+        [*DIGITS, "--log_model"],
+        2,
+        "--log_model goes with --logger.",
+    ),
     "a classifier of no known kind": (
         ["predict", "--classifier={tmp}/cut.jpg", "{tmp}/cmyk.jpg"],
         2,
@@ -981,6 +1045,11 @@ GOOD = {
             == (16, 4, None)
             and r["exact_duplicates"] == 0
         ),
+    ),
+    "share": (
+        [*SHARE, "--repo=anna/x", "--license=mit"]
+        + ["--dry_run", "--output={tmp}/study/shared"],
+        lambda r: r["files"] == 4 and r["url"] is None,
     ),
     "report": (
         [
