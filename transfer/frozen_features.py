@@ -5,6 +5,7 @@ import hashlib
 import os
 import pathlib
 import typing
+import weakref
 from collections.abc import Iterable, Mapping
 
 import keras
@@ -19,6 +20,10 @@ from transfer import inputs
 
 # Bytes that all cached features may take.
 DISK_LIMIT = 4 * 2**30
+
+
+# Those of models in use: each traces one graph, for all splits.
+_networks: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class Features(typing.NamedTuple):
@@ -90,7 +95,9 @@ def extract_features(
       cache_key: identifies the data set and its preprocessing.
     """
     ends = pooled.find(model)
-    network = keras.Model(model.inputs, ends)
+    network = _networks.get(model)
+    if network is None:
+        network = _networks[model] = keras.Model(model.inputs, ends)
     digest = hashlib.sha256(cache_key.encode())
     for layer in network.layers:
         # Equal weights give other features after another normalization.
