@@ -1,4 +1,4 @@
-r"""Writes features of images: array, table, TensorBoard's projector.
+r"""Writes features of images: array, table, TensorBoard projector.
 
 efficientnet embed --workdir=runs/photos IMAGE.jpg FOLDER --output=embedded
 efficientnet embed --model=efficientnet_lite0 --weights=imagenet \

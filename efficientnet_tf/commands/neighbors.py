@@ -1,4 +1,4 @@
-r"""Shows the training images most like an image: a second opinion.
+r"""Shows the training images most like an image, a second opinion.
 
 efficientnet neighbors --workdir=runs/photos IMAGE.jpg FOLDER \
     --output=neighbors
