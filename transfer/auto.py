@@ -19,6 +19,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
+from efficientnet_tf.inference import unknown
 from efficientnet_tf.utils import (
     documents,
     files,
@@ -36,6 +37,7 @@ from transfer import (
     recipes,
     time_budget,
     training_plan,
+    unknown_images,
 )
 
 # In a run's folder: the trainings that were compared, and what was found.
@@ -91,6 +93,11 @@ class StopIfNotBetter(keras.callbacks.Callback):
         if is_late and self._best <= self.accuracy:
             logging.info("Not better than the linear classifier; stopping.")
             self.model.stop_training = True
+
+
+def list_detectors(workdir: pathlib.Path) -> list[pathlib.Path]:
+    """Returns what told unknown images in trainings that were compared."""
+    return sorted(workdir.glob(f"{FOLDER}/*/{unknown.UNKNOWN_FILE}"))
 
 
 def metrics_files(workdir: pathlib.Path) -> list[pathlib.Path]:
@@ -370,4 +377,20 @@ def _find_trained_hits(setup, accuracy):
         setup.workdir / predictions.HELD_OUT_FILE,
         collector.collect(image_names.describe(held)),
     )
+    _keep_detector(setup, classifier)
     return scores.predicted == held.read_labels()
+
+
+def _keep_detector(setup, classifier):
+    """Writes what tells unknown images, by the held-out ones."""
+    if setup.config.time_limit:  # None was set aside for it.
+        return
+    if setup.examples["validation"].size < unknown_images.ENOUGH:
+        return
+    # On the images that are held out here, not those of the run's score.
+    config = dataclasses.replace(setup.config, evaluate_on="test")
+    classifier, _ = unknown_images.add_detector(
+        dataclasses.replace(setup, config=config), classifier
+    )
+    if classifier.unknown is not None:
+        unknown.write(setup.workdir / unknown.UNKNOWN_FILE, classifier.unknown)

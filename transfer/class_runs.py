@@ -1,6 +1,8 @@
 """The end of a run on classes: temperature, scores and its files."""
 
+import dataclasses
 import functools
+from typing import Any
 
 import tensorflow as tf
 from absl import logging
@@ -10,10 +12,12 @@ from efficientnet_tf.inference import (
     classifier as classifier_lib,
     explain,
     overlays,
+    unknown,
 )
 from efficientnet_tf.training import distribution
 from efficientnet_tf.utils import figures, files, run_folder
 from transfer import (
+    auto,
     calibration,
     diagnostics,
     environment,
@@ -23,6 +27,7 @@ from transfer import (
     inputs,
     predictions,
     temperature,
+    unknown_images,
 )
 
 
@@ -34,15 +39,25 @@ def finish(setup: fitting.Setup, classifier: classifier_lib.Classifier) -> dict:
       classifier: trained; its network is changed.
     """
     classifier, calibrated = temperature.calibrate(setup, classifier)
+    classifier, fitted = unknown_images.add_detector(
+        setup, classifier, auto.list_detectors(setup.workdir)
+    )
     tested = setup.examples[setup.config.evaluate_on]
     collector = predictions.Collector(tested.size, classifier.temperature)
-    scores = fitting.score(classifier, tested, collector.keep)
+    recorder: Any = unknown.Recorder(classifier.model, classifier.unknown)
+    scores = fitting.score(
+        dataclasses.replace(classifier, model=recorder),
+        tested,
+        collector.keep,
+    )
     _summarize(scores, classifier, setup.task)
     draw = _make_drawer(classifier)
     return {
         **_score_row(setup.task, scores),
         **_count(setup, tested),
         **calibrated,
+        **fitted,
+        **unknown_images.describe_kept(recorder.scores, classifier.unknown),
         **_keep(classifier, tested, scores, setup.workdir, draw),
         **_keep_predictions(classifier, tested, collector, setup.workdir, draw),
     }

@@ -5,6 +5,7 @@ import hashlib
 import os
 import pathlib
 import typing
+import weakref
 from collections.abc import Iterable, Mapping
 
 import keras
@@ -13,12 +14,16 @@ import tqdm
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib, resumable
-from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.inference import classifier as classifier_lib, pooled
 from efficientnet_tf.utils import cache_folder as cache_folder_lib, targets
 from transfer import inputs
 
 # Bytes that all cached features may take.
 DISK_LIMIT = 4 * 2**30
+
+
+# Those of models in use: each traces one graph, for all splits.
+_networks: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 class Features(typing.NamedTuple):
@@ -51,18 +56,35 @@ def extract_splits(
       precision: the network's.
       cache_key: identifies the network's weights in the cache of features.
     """
+    train, validation = (
+        extract_split(classifier, examples[split], precision, cache_key, split)
+        for split in ("train", "validation")
+    )
+    return train, validation
+
+
+def extract_split(
+    classifier: classifier_lib.Classifier,
+    examples: examples_lib.Examples,
+    precision: str,
+    cache_key: str,
+    split: str,
+) -> Features:
+    """Returns the features of one split; see `extract_splits`."""
     settings = (
         classifier.resolution,
         classifier.interpolation,
         classifier.crop_padding,
         classifier.deep_pixels,
     )
-    cache_key = f"{cache_key}:{settings}:{precision}"
-    train, validation = (
-        _extract_split(classifier, split, examples[split], cache_key)
-        for split in ("train", "validation")
-    )
-    return train, validation
+    logging.info("Features of %d %s images.", examples.size, split)
+    dataset = inputs.make_eval_dataset(examples, classifier)
+    key = f"{cache_key}:{settings}:{precision}:{examples.fingerprint}"
+    names = len(examples.class_names)
+    if examples.target == targets.CLASS:
+        names = 0
+    found = extract_features(classifier.model, dataset, key, names)
+    return Features(*found, examples.read_weights())
 
 
 def extract_features(
@@ -74,15 +96,16 @@ def extract_features(
     cache.
 
     Args:
-      model: has a layer "avg_pool".
+      model: see `pooled.find`.
       dataset: batches of (images, labels).
       cache_key: identifies the data set and its preprocessing.
       names: of labels or numbers, how many, whose labels are float32
         [N, names]; 0: a class each.
     """
-    # Not "avg_pool", which a vision transformer lacks.
-    pooled = model.get_layer("predictions").input
-    network = keras.Model(model.inputs, pooled)
+    ends = pooled.find(model)
+    network = _networks.get(model)
+    if network is None:
+        network = _networks[model] = keras.Model(model.inputs, ends)
     digest = hashlib.sha256(cache_key.encode())
     for layer in network.layers:
         # Equal weights give other features after another normalization.
@@ -92,7 +115,7 @@ def extract_features(
         digest.update(value.tobytes())
     path = cache_folder() / f"{digest.hexdigest()[:32]}.npz"
     columns = {
-        "features": cache_folder_lib.Column("float32", ("n", pooled.shape[-1])),
+        "features": cache_folder_lib.Column("float32", ("n", ends.shape[-1])),
         "labels": cache_folder_lib.Column("int64", ("n",)),
     }
     if names:
@@ -133,13 +156,3 @@ def concatenate(pairs: Iterable[Features]) -> Features:
         np.concatenate(labels),
         None if weights[0] is None else np.concatenate(weights),
     )
-
-
-def _extract_split(classifier, split, part, cache_key):
-    """Returns the features of a split, under the classifier's preprocessing."""
-    logging.info("Features of %d %s images.", part.size, split)
-    dataset = inputs.make_eval_dataset(part, classifier)
-    key = f"{cache_key}:{part.fingerprint}"
-    names = 0 if part.target == targets.CLASS else len(part.class_names)
-    found = extract_features(classifier.model, dataset, key, names)
-    return Features(*found, part.read_weights())

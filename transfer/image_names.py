@@ -8,13 +8,18 @@ from efficientnet_tf.data import examples as examples_lib
 from transfer import predictions
 
 
+def list_paths(examples: examples_lib.Examples) -> tuple[str, ...]:
+    """Returns the paths of files, or what else a set calls its images."""
+    return tuple(examples.source.name(i) for i in range(examples.size))
+
+
 def describe(examples: examples_lib.Examples) -> predictions.Images:
     """Returns the names, hashes and fingerprint of a set's images.
 
     Files are named from the folder on that all of them have in common.
     """
     source = examples.source
-    names = [source.name(number) for number in range(examples.size)]
+    names = list(list_paths(examples))
     paths = getattr(source, "names", None)
     if paths and len(names) > 1:
         root = os.path.commonpath(map(os.path.dirname, paths))

@@ -16,7 +16,14 @@ from absl import logging
 
 from efficientnet_tf.models import registry
 from efficientnet_tf.utils import documents, durations, files, words
-from transfer import calibration, fitting, gallery, inputs, recipes
+from transfer import (
+    calibration,
+    fitting,
+    gallery,
+    inputs,
+    recipes,
+    unknown_images,
+)
 
 # In a run's folder: what was chosen, as `Choice`.
 CHOICE_FILE = "time_limit.json"
@@ -239,6 +246,11 @@ class _Chooser:
         if config.train_on == "train" and config.evaluate_on == "test":
             # A temperature is fitted on them.
             images += min(examples["validation"].size, calibration.MOST_IMAGES)
+        # What tells unknown images is fitted on all splits but the test.
+        images += sum(
+            min(examples[split].size, unknown_images.MOST_IMAGES)
+            for split in ("train", "validation")
+        )
         return (images * pace.scoring + _FINISH * pace.start) * _MARGIN
 
     def _make_choice(self, config, epochs, pace):

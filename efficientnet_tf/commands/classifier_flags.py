@@ -9,14 +9,15 @@ from efficientnet_tf.commands import shared
 from efficientnet_tf.data import policies
 from efficientnet_tf.deploy import formats
 from efficientnet_tf.utils import configs, files
-from efficientnet_tf.weights import catalog
+from efficientnet_tf.weights import catalog, hub
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.inference import classifier as classifier_lib
 
 EXPORTED_HELP = (
     "In place of --model: a run, or what `efficientnet export` wrote: a "
-    "SavedModel, .keras, .tflite, .onnx or OpenVINO's .xml."
+    "SavedModel, .keras, .tflite, .onnx or OpenVINO's .xml; or "
+    "hf://USER/REPO, what `efficientnet share` put on the Hugging Face hub."
 )
 DEEP_PIXELS_HELP = (
     "With --model, how images of 16 bits a sample become 8: used, by the bits "
@@ -58,6 +59,11 @@ class ClassifierFlags:
         return self._model.value
 
     @property
+    def weights(self) -> str | None:
+        """Of --model: a name or a file; None: random ones."""
+        return self._read(None)[0]
+
+    @property
     def workdir(self) -> str | None:
         """A run, by --workdir."""
         return self._workdir.value
@@ -78,7 +84,7 @@ class ClassifierFlags:
 
         Of an exported file it is the run in whose folder it lies.
         """
-        if self.workdir or not self.exported:
+        if self.workdir or not self.exported or hub.is_name(self.exported):
             return self.workdir
         found = formats.find_run(formats.find(self.exported))
         return None if found is None else os.fspath(found)
@@ -111,6 +117,8 @@ class ClassifierFlags:
             _refuse(given | reading)
         if self.workdir:
             files.check_exists(self.workdir)
+        elif self.exported and hub.is_name(self.exported):
+            hub.check_name(self.exported)
         elif self.exported:
             formats.find(self.exported)
         else:
@@ -143,6 +151,16 @@ class ClassifierFlags:
             return classifier.from_run(self.workdir)
         weights, reading = self._read(resolution)
         return classifier.from_weights(self.model, weights, **reading)
+
+    def check_unknown(self, classifier: "classifier_lib.Classifier") -> None:
+        """Raises ValueError unless a classifier tells unknown images."""
+        from efficientnet_tf.inference import unknown
+
+        if classifier.unknown is None:
+            raise ValueError(
+                f"{self.name} {unknown.MISSING}; `efficientnet evaluate "
+                "--unknown` adds it to a run of an earlier version."
+            )
 
     def _read(self, resolution):
         """Returns the weights, and the flags that go with --model alone."""

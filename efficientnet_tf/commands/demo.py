@@ -29,9 +29,10 @@ from efficientnet_tf.utils import (
     watchdog,
     words,
 )
+from efficientnet_tf.weights import hub
 
 CLASSIFIER = classifier_flags.ClassifierFlags(
-    exported="In place of --model: a run, or a .keras file."
+    exported="In place of --model: a run, a .keras file, or hf://USER/REPO."
 )
 OUTPUT = flags.DEFINE_string("output", None, "The page's folder.")
 TITLE = flags.DEFINE_string(
@@ -102,7 +103,7 @@ def main(argv: list[str]) -> None:
 
 
 def _check_kind():
-    if not CLASSIFIER.exported:
+    if not CLASSIFIER.exported or hub.is_name(CLASSIFIER.exported):
         return
     path = formats.find(CLASSIFIER.exported)
     if not (path.suffix == ".keras" or formats.is_run(path)):

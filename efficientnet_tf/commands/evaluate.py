@@ -2,19 +2,32 @@ r"""Scores a network on a data set; every image counts once.
 
 efficientnet evaluate --model=efficientnet_lite0 --weights=imagenet \
     --dataset=imagenet2012 --split=validation --data_dir=~/tensorflow_datasets
+efficientnet evaluate --workdirs=RUN,RUN,RUN --tta=flip \
+    --dataset=folder:photos --split=test
 """
 
 from absl import flags, logging
 
 from efficientnet_tf.commands import (
     classifier_flags,
+    foreign,
     program,
     shared,
     summary,
     trained_on,
 )
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import data_names, run_folder, targets, words
+from efficientnet_tf.utils import (
+    configs,
+    data_names,
+    files,
+    run_folder,
+    targets,
+    words,
+)
+
+AVERAGES = ("predictions", "weights")
+TTAS = ("none", "flip")
 
 CLASSIFIER = classifier_flags.ClassifierFlags()
 DATASET = flags.DEFINE_string(
@@ -37,30 +50,71 @@ RESOLUTION = flags.DEFINE_integer(
     "Pixels a side, with --model; the variant's own if unset.",
     variants.MIN_SIZE,
 )
+UNKNOWN = flags.DEFINE_bool(
+    "unknown",
+    False,
+    "Of a fine-tuning run: how many images are kept as known; for a run of an "
+    "earlier version, also makes what predict --unknown needs.",
+)
+OTHER = flags.DEFINE_string(
+    "other",
+    None,
+    "With --unknown: a second set, of none of the classes, to be told apart.",
+)
+OTHER_SPLIT = flags.DEFINE_string(
+    "other_split", None, "Of --other; that of --split if unset."
+)
+WORKDIRS = flags.DEFINE_list(
+    "workdirs", [], "In place of --workdir: several runs, which are averaged."
+)
+AVERAGE = flags.DEFINE_string(
+    "average",
+    "predictions",
+    "What of --workdirs is averaged: predictions, or weights of runs of one "
+    "network that began from the same weights.",
+)
+TTA = flags.DEFINE_string(
+    "tta",
+    "none",
+    "Test-time augmentation: none, or flip, the mean with the mirror image.",
+)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 64, "Images per step.", 1)
 
 
 def main(_: list[str]) -> None:
-    if CLASSIFIER.trained and not DATASET.value:
+    _check_averaging()
+    if (CLASSIFIER.trained or WORKDIRS.value) and not DATASET.value:
         flag = "workdir" if CLASSIFIER.workdir else "classifier"
+        flag = "workdirs" if WORKDIRS.value else flag
         raise ValueError(f"--{flag} needs --dataset and --split.")
     name = DATASET.value or "imagenet2012"
+    runs: list[str | None] = [*WORKDIRS.value] or [CLASSIFIER.run]
     folder = shared.make_folder_options(
-        GROUP_BY.value or run_folder.read_group_by(CLASSIFIER.run, name),
+        GROUP_BY.value or run_folder.read_group_by(runs[0], name),
         SKIP_BAD.value,
         divides=data_names.find_kind(name) is not None,
     )
     shared.check_dataset(name)
-    classifier = CLASSIFIER.load(RESOLUTION.value)
-    if classifier.target != targets.CLASS:
-        _evaluate_targets(classifier, name, folder)
+    _check_unknown()
+    classifiers = _load()
+    if classifiers[0].target != targets.CLASS:
+        _evaluate_targets(classifiers, name, folder, runs)
         return
-    scores, classes, seen = _evaluate(classifier, name, folder)
-    facts = summary.class_facts(scores.confusion, classifier.class_names)
+    judge = None
+    if UNKNOWN.value:
+        judge = foreign.make_judge(classifiers[0], CLASSIFIER, DATA_DIR.value)
+        classifiers = [judge.classifier]
+    scores, classes, seen = _evaluate(classifiers, name, folder, runs, judge)
+    facts = summary.class_facts(scores.confusion, classifiers[0].class_names)
+    unknown = {}
+    if judge is not None:
+        unknown = judge.describe(_load_other(), BATCH_SIZE.value)
+        facts |= foreign.list_facts(unknown, OTHER.value)
     _print_summary(name, scores, classes, facts, seen)
     program.print_result(
         {
-            "model": CLASSIFIER.name,
+            "model": _name(),
+            "tta": TTA.value,
             "dataset": name,
             "split": SPLIT.value,
             "top1": scores.top1,
@@ -70,28 +124,56 @@ def main(_: list[str]) -> None:
             "classes": len(classes.outputs),
             "images": scores.images,
             "trained_on": seen,
+            **unknown,
         }
     )
 
 
-def _evaluate_targets(classifier, name, folder):
+def _evaluate_targets(classifiers, name, folder, runs):
     """Scores labels or numbers, and prints the scores."""
-    import tqdm
+    from efficientnet_tf.data import sources
 
-    from efficientnet_tf.data import datasets, sources
-    from efficientnet_tf.inference import evaluate_targets
-    from efficientnet_tf.utils import target_scores
-
+    classifier, *others = classifiers
+    if others or UNKNOWN.value:
+        what = "--unknown" if UNKNOWN.value else "--workdirs"
+        targets.check_class(classifier.target, what, _name())
     folder = sources.suit(name, folder, classifier.outputs)
     examples = sources.load(
         name, SPLIT.value, DATA_DIR.value, folder, (classifier.target,)
     )
+    answers, scores = _answer_targets(classifier, examples)
+    seen = _count_trained_on(runs, name, examples)
+    row = {
+        "model": _name(),
+        "dataset": name,
+        "split": SPLIT.value,
+        "images": answers.size,
+        "class_names": list(classifier.class_names),
+        "trained_on": seen,
+        **scores,
+    }
+    summary.print_summary(
+        f"Evaluated {_name()} on "
+        f"{words.count(answers.size, 'image')} of {name}, {SPLIT.value}.",
+        {
+            **summary.target_facts(row, classifier.target),
+            "caution": _caution(seen),
+        },
+    )
+    program.print_result(program.keep_scalars(row))
+
+
+def _answer_targets(classifier, examples):
+    """Returns what a network says of images, and its scores."""
+    import tqdm
+
+    from efficientnet_tf.data import datasets
+    from efficientnet_tf.inference import evaluate_targets
+    from efficientnet_tf.utils import target_scores
+
     places = target_scores.place(
         classifier.class_names, examples.class_names, classifier.target
     )
-    seen = None
-    if CLASSIFIER.run:
-        seen = trained_on.warn(CLASSIFIER.run, name, examples, DATA_DIR.value)
     dataset = datasets.make_eval_dataset(
         examples, classifier.preprocess, batch_size=BATCH_SIZE.value
     )
@@ -101,26 +183,10 @@ def _evaluate_targets(classifier, name, folder):
         answers = evaluate_targets.predict(
             classifier.model, dataset, bar.update, places
         )
-    row = {
-        "model": CLASSIFIER.name,
-        "dataset": name,
-        "split": SPLIT.value,
-        "images": answers.size,
-        "class_names": list(classifier.class_names),
-        "trained_on": seen,
-        **target_scores.score(
-            answers, classifier.target, classifier.thresholds
-        ),
-    }
-    summary.print_summary(
-        f"Evaluated {CLASSIFIER.name} on "
-        f"{words.count(answers.size, 'image')} of {name}, {SPLIT.value}.",
-        {
-            **summary.target_facts(row, classifier.target),
-            "caution": _caution(seen),
-        },
+    scores = target_scores.score(
+        answers, classifier.target, classifier.thresholds
     )
-    program.print_result(program.keep_scalars(row))
+    return answers, scores
 
 
 def _caution(seen):
@@ -131,37 +197,132 @@ def _caution(seen):
     )
 
 
-def _evaluate(classifier, name, folder):
-    """Returns (`Scores`, `ClassMap`, how many images were trained on)."""
-    import tqdm
+def _check_unknown():
+    """Checks --unknown and its flags, and loads nothing."""
+    if not UNKNOWN.value:
+        for flag in (OTHER, OTHER_SPLIT):
+            if flag.value:
+                raise ValueError(
+                    f"--{flag.name}={flag.value} goes with --unknown."
+                )
+        return
+    if WORKDIRS.value or TTA.value != "none":
+        raise ValueError(
+            "--unknown is of one network, without --workdirs and --tta."
+        )
+    if OTHER.value:
+        shared.check_dataset(OTHER.value)
 
-    from efficientnet_tf.data import datasets, sources
-    from efficientnet_tf.inference import class_names, evaluate
+
+def _load_other():
+    if OTHER.value is None:
+        return None
+    from efficientnet_tf.data import sources
+
+    split = OTHER_SPLIT.value or SPLIT.value
+    return sources.load(OTHER.value, split, DATA_DIR.value)
+
+
+def _check_averaging():
+    """Checks --workdirs, --average and --tta, and loads nothing."""
+    for flag, choices in ((AVERAGE, AVERAGES), (TTA, TTAS)):
+        if flag.value not in choices:
+            raise ValueError(configs.unknown(flag.name, flag.value, choices))
+    if not WORKDIRS.value:
+        if AVERAGE.present:
+            raise ValueError(f"--average={AVERAGE.value} goes with --workdirs.")
+        return
+    if CLASSIFIER.name:
+        raise ValueError("Pass either --workdirs or one classifier.")
+    if RESOLUTION.value:
+        raise ValueError("--resolution goes with --model; runs have their own.")
+    if len(WORKDIRS.value) < 2:
+        raise ValueError("--workdirs needs two runs or more.")
+    for workdir in WORKDIRS.value:
+        files.check_exists(workdir)
+
+
+def _name():
+    return " + ".join(WORKDIRS.value) or CLASSIFIER.name
+
+
+def _load():
+    """Returns the classifiers whose predictions are averaged."""
+    if not WORKDIRS.value:
+        classifiers = [CLASSIFIER.load(RESOLUTION.value)]
+    else:
+        from efficientnet_tf.inference import classifier, ensembles
+
+        classifiers = [classifier.from_run(w) for w in WORKDIRS.value]
+        ensembles.check_same_classes(classifiers, WORKDIRS.value)
+        if AVERAGE.value == "weights":
+            classifiers = [ensembles.average_weights(classifiers)]
+    if TTA.value == "flip":
+        from efficientnet_tf.inference import ensembles
+
+        classifiers = [ensembles.with_flip(each) for each in classifiers]
+    return classifiers
+
+
+def _evaluate(classifiers, name, folder, runs, judge):
+    """Returns (`Scores`, `ClassMap`, how many images were trained on)."""
+    from efficientnet_tf.data import sources
+    from efficientnet_tf.inference import class_names
 
     examples = sources.load(name, SPLIT.value, DATA_DIR.value, folder)
-    classes = class_names.match(classifier.class_names, examples.class_names)
-    seen = None
-    if CLASSIFIER.run:
-        seen = trained_on.warn(CLASSIFIER.run, name, examples, DATA_DIR.value)
-    elif CLASSIFIER.exported:
+    classes = class_names.match(
+        classifiers[0].class_names, examples.class_names
+    )
+    return (
+        _score(classifiers, examples, classes, judge),
+        classes,
+        _count_trained_on(runs, name, examples),
+    )
+
+
+def _count_trained_on(runs, name, examples):
+    """Returns how many images the runs have seen, the most of them."""
+    counts = [
+        trained_on.warn(run, name, examples, DATA_DIR.value)
+        for run in runs
+        if run
+    ]
+    known = [count for count in counts if count is not None]
+    if not counts and CLASSIFIER.exported:
         logging.info(
             "Whether it was trained on these images is not known: %s lies in "
             "no run's folder.",
             CLASSIFIER.exported,
         )
-    dataset = datasets.make_eval_dataset(
-        examples, classifier.preprocess, batch_size=BATCH_SIZE.value
-    )
-    with tqdm.tqdm(
-        desc="Evaluating", total=examples.size, unit="image", disable=None
-    ) as bar:
-        scores = evaluate.evaluate(
-            classifier.model,
-            dataset,
-            outputs=classes.outputs,
-            progress=bar.update,
+    return max(known, default=None)
+
+
+def _score(classifiers, examples, classes, judge):
+    import tqdm
+
+    from efficientnet_tf.data import datasets
+    from efficientnet_tf.inference import ensembles, evaluate
+
+    members = [
+        (
+            each.model,
+            datasets.make_eval_dataset(
+                examples, each.preprocess, batch_size=BATCH_SIZE.value
+            ),
         )
-    return scores, classes, seen
+        for each in classifiers
+    ]
+    total = examples.size * len(members)
+    with tqdm.tqdm(
+        desc="Evaluating", total=total, unit="image", disable=None
+    ) as bar:
+        options = {"outputs": classes.outputs, "progress": bar.update}
+        if len(members) == 1:
+            keep = None if judge is None else judge.keep
+            return evaluate.evaluate(*members[0], **options, keep=keep)
+        return ensembles.evaluate_mean(
+            members, examples.read_labels(), **options
+        )
 
 
 def _print_summary(name, scores, classes, facts, seen):
@@ -172,7 +333,7 @@ def _print_summary(name, scores, classes, facts, seen):
             f"{words.count(len(classes.outputs), 'class')} compete"
         )
     summary.print_summary(
-        f"Evaluated {CLASSIFIER.name} on "
+        f"Evaluated {_name()} on "
         f"{words.count(scores.images, 'image')} of {name}, {SPLIT.value}.",
         {
             "top-1 accuracy": summary.top1_text(

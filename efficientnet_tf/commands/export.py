@@ -16,6 +16,7 @@ from absl import flags, logging
 
 from efficientnet_tf.commands import (
     classifier_flags,
+    described,
     program,
     shared,
     summary,
@@ -24,6 +25,7 @@ from efficientnet_tf.commands import (
 from efficientnet_tf.deploy import (
     formats,
     int8 as int8_lib,
+    licenses,
     plan as plan_lib,
 )
 from efficientnet_tf.utils import run_folder, tables, targets, words
@@ -91,11 +93,18 @@ MAX_LOSS = flags.DEFINE_float(
     0.0,
     100.0,
 )
+LICENSE = flags.DEFINE_string(
+    "license",
+    None,
+    "Of the model card in a folder of files: your choice for this model, by "
+    "the hub's identifiers, e.g. apache-2.0.",
+)
 flags.mark_flag_as_required("output")
 
 
 def main(_: list[str]) -> None:
     CLASSIFIER.check()
+    licenses.check(LICENSE.value)
     if DATASET.value not in (None, NO_DATASET):
         shared.check_dataset(DATASET.value)
     for flag in (SPLIT, CALIBRATION_SPLIT):
@@ -108,6 +117,11 @@ def main(_: list[str]) -> None:
         activation_map=ACTIVATION_MAP.value,
     )
     plan_lib.check_paths(plan)
+    if LICENSE.value and plan.folder is None:
+        raise ValueError(
+            f"--license={LICENSE.value} goes with a folder of files, which "
+            "has a model card; one file has none."
+        )
     kept = KEEP_FLOAT.value if KEEP_FLOAT.value != [NOTHING] else ()
     int8 = int8_lib.Int8(keep_float=tuple(kept))
     calibrates = plan.quantizes
@@ -176,8 +190,18 @@ def _export(classifier, plan, int8, calibrates):
             batch_size=BATCH_SIZE.value,
             max_loss=MAX_LOSS.value,
             facts=facts,
+            about=_describe(),
             progress=bar.update,
         )
+
+
+def _describe():
+    """Returns what the model card says."""
+    if CLASSIFIER.workdir:
+        return described.of_run(CLASSIFIER.workdir, LICENSE.value)
+    return described.of_weights(
+        CLASSIFIER.model, CLASSIFIER.weights, LICENSE.value
+    )
 
 
 def _find_images(outputs) -> "held_out.Images | None":
@@ -240,6 +264,7 @@ def _print_summary(plan, classifier, rows):
             "in": OUTPUT.value,
             "compared with": _REFERENCE if _is_quantized() else None,
             "table": str(plan.table(".md")),
+            "model card": _card_text(plan),
         },
     )
     program.print_result(
@@ -263,6 +288,19 @@ def _print_summary(plan, classifier, rows):
                 (row["loss"] for row in files if "loss" in row), default=None
             ),
         }
+    )
+
+
+def _card_text(plan):
+    """Returns where the model card is, and what it lacks; None: no card."""
+    from efficientnet_tf.deploy import card
+
+    if plan.folder is None:
+        return None
+    about = _describe()
+    missing = about.named_license == licenses.UNKNOWN
+    return f"{plan.folder / card.FILE}" + (
+        "; its license is unknown: choose one, --license" if missing else ""
     )
 
 

@@ -57,6 +57,7 @@ TIME_LIMIT = flags.DEFINE_string(
     "E.g. 30m or 1h30m: epochs, resolution and frozen stages are chosen so "
     "that the run ends within it, evaluation included.",
 )
+LOGGER = shared.LoggerFlags()
 INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["task", "workdir"])
 
@@ -91,21 +92,25 @@ def main(_: list[str]) -> None:
         model = _find_model(starts.find_start(weights), reading)
     shared.check_weights(model, weights, **reading)
     shared.check_finetuning([task])
+    LOGGER.check()
     # TensorFlow is slow to import, so the flags are checked before.
     from transfer import finetune
 
-    row = finetune.finetune_and_evaluate(
-        TASK.value,
-        model,
-        weights=weights,
-        config=config,
-        workdir=WORKDIR.value,
-        data_dir=DATA_DIR.value,
-        recipe=recipe,
-        folder=folder,
-        began=program.BEGAN,
-        **reading,
-    )
+    with LOGGER.tracking(WORKDIR.value) as tracker:
+        row = finetune.finetune_and_evaluate(
+            TASK.value,
+            model,
+            weights=weights,
+            config=config,
+            workdir=WORKDIR.value,
+            data_dir=DATA_DIR.value,
+            recipe=recipe,
+            folder=folder,
+            watchers=tracker.callbacks(),
+            began=program.BEGAN,
+            **reading,
+        )
+        LOGGER.finish(tracker, row, WORKDIR.value)
     report = _write_report(WORKDIR.value)
     _print_summary(row, report)
     program.print_result(program.keep_scalars({**row, "report": report}))

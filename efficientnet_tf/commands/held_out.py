@@ -52,10 +52,32 @@ def of_run(workdir: str, data_dir: str | None) -> Images:
     """Returns the images that a run was scored on, and trained on.
 
     Raises:
+      OSError, RuntimeError, ValueError: see `load_run`.
+    """
+    config, loaded = load_run(workdir, data_dir)
+    if "task" in config:
+        split = config.get("evaluate_on", "test")
+        return Images(loaded[split], loaded["train"], config["task"], split)
+    return Images(
+        loaded["validation"],
+        loaded["train"],
+        config["dataset"],
+        config["splits"][1],
+    )
+
+
+def load_run(
+    workdir: str, data_dir: str | None
+) -> tuple[dict, dict[str, "examples_lib.Examples"]]:
+    """Returns a run's config, and {split: its images}.
+
+    "train" and "validation" are among the splits.
+
+    Raises:
       FileNotFoundError: the run does not say which.
       OSError, RuntimeError: the data are missing or damaged.
     """
-    folder = pathlib.Path(workdir)
+    folder = pathlib.Path(workdir).expanduser()
     config = run_folder.read_config(folder / run_folder.CONFIG_FILE)
     place = trained_on.find_list(folder, config)
     listed = (place / run_folder.IMAGES_FILE).exists()
@@ -68,23 +90,17 @@ def of_run(workdir: str, data_dir: str | None) -> Images:
         targets=tuple(config.get("targets") or ()),
     )
     if "task" in config:
-        return _of_task(config, data_dir, options)
+        from transfer import tasks
+
+        task = tasks.get_task(config["task"])
+        return config, tasks.load_examples(
+            task, data_dir, options, targets.KINDS
+        )
     from efficientnet_tf.data import sources
 
     train, validation = config["splits"][:2]
     loaded = sources.load_splits(
         config["dataset"], (validation, train), data_dir, options
     )
-    return Images(
-        loaded[validation], loaded[train], config["dataset"], validation
-    )
-
-
-def _of_task(config, data_dir, options):
-    from transfer import tasks
-
-    loaded = tasks.load_examples(
-        tasks.get_task(config["task"]), data_dir, options, targets.KINDS
-    )
-    split = config.get("evaluate_on", "test")
-    return Images(loaded[split], loaded["train"], config["task"], split)
+    named = {"train": loaded[train], "validation": loaded[validation]}
+    return config, named

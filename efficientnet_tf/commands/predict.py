@@ -23,6 +23,12 @@ from efficientnet_tf.utils import files, tables, targets
 
 CLASSIFIER = classifier_flags.ClassifierFlags()
 TOP = flags.DEFINE_integer("top", 5, "How many classes to name per image.", 1)
+UNKNOWN = flags.DEFINE_bool(
+    "unknown",
+    False,
+    'Of a fine-tuning run: answer "none of these" where an image is unlike '
+    "all classes.",
+)
 OUTPUT = flags.DEFINE_string(
     "output",
     None,
@@ -42,6 +48,8 @@ def main(argv: list[str]) -> None:
     CLASSIFIER.check()
     paths = image_arguments.find(argv[1:])
     classifier = CLASSIFIER.load()
+    if UNKNOWN.value:
+        CLASSIFIER.check_unknown(classifier)
     shown, unreadable = _predict(classifier, paths)
     if len(paths) == unreadable == 1:
         sys.exit(program.FAILURE)  # The one file's error is printed.
@@ -66,10 +74,12 @@ def _predict(classifier, paths):
     rows, unreadable = [], 0
     with contextlib.ExitStack() as stack:
         if in_table:  # Also after Ctrl-C.
-            stack.callback(lambda: _print_table(rows))
+            stack.callback(lambda: _print_table(rows, classifier.unknown))
         write = None
         if OUTPUT.value:
-            writer = prediction_files.open_writer(OUTPUT.value, top, outputs)
+            writer = prediction_files.open_writer(
+                OUTPUT.value, top, outputs, _list_fields(classifier)
+            )
             write = stack.enter_context(writer)
             program.advise(f"{OUTPUT.value} has the predictions so far.")
         bar = tqdm.tqdm(
@@ -80,8 +90,8 @@ def _predict(classifier, paths):
             disable=True if in_table or in_lines else None,
         )
         stack.enter_context(bar)
-        for path, found in classifier.predict_each(paths):
-            row = prediction_files.make_row(path, found, outputs, top)
+        for path, found, unknown in _predict_each(classifier, paths):
+            row = prediction_files.make_row(path, found, outputs, top, unknown)
             if write:
                 write(row)
             if "error" in row:
@@ -104,7 +114,10 @@ def _describe(row):
         }
     if "labels" in row:
         return {"prediction": targets.SEPARATOR.join(row["labels"])}
-    return {"prediction": row["class"], "probability": row["probability"]}
+    found = {"prediction": _answer(row), "probability": row["probability"]}
+    if "unknown_score" in row:
+        found["unknown_score"] = row["unknown_score"]
+    return found
 
 
 def _to_line(row):
@@ -114,35 +127,81 @@ def _to_line(row):
         return "\t".join([file, *numbers])
     if "labels" in row:
         return f"{file}\t{targets.SEPARATOR.join(row['labels'])}"
-    return f"{file}\t{row['probability']:.1%}\t{row['class']}"
+    return f"{file}\t{row['probability']:.1%}\t{_answer(row)}"
 
 
-def _print_table(rows):
-    if not rows:
+def _list_fields(classifier):
+    """Returns the fields that rows have of unknown images."""
+    from efficientnet_tf.inference import unknown
+
+    return unknown.FIELDS if classifier.unknown is not None else ()
+
+
+def _predict_each(classifier, paths):
+    """Yields (path, probabilities or error, what is said of it if unknown)."""
+    if classifier.unknown is None:
+        for path, found in classifier.predict_each(paths):
+            yield path, found, files.NOTHING
         return
-    header, lines, left = ("image", "", "class"), [], (0, 2)
-    for row in rows:
-        if "numbers" in row:
-            header, left = ("image", "", ""), (0, 1)
-            lines += [
-                ("" if rank else tables.to_line(row["file"]), name, f"{v:.6g}")
-                for rank, (name, v) in enumerate(row["numbers"].items())
-            ]
+    for path, found in classifier.embed_each(paths):
+        if isinstance(found, OSError):
+            yield path, found, files.NOTHING
             continue
-        has = row.get("labels")
-        if has is not None:
+        best = classifier.class_names[found.probabilities.argmax()]
+        unknown = classifier.unknown.describe(found.features, best)
+        yield path, found.probabilities, unknown
+
+
+def _answer(row):
+    """Returns what is shown: the class or, by --unknown, the answer."""
+    return row["answer"] if UNKNOWN.value else row["class"]
+
+
+def _print_table(rows, detector):
+    if rows and ("numbers" in rows[0] or "labels" in rows[0]):
+        _print_target_table(rows)
+        return
+    header, lines = ["image", "", "class"], []
+    if UNKNOWN.value:
+        header.append(f"unlike (limit {detector.threshold:.3f})")
+    for row in rows:
+        top = row["top"]
+        if UNKNOWN.value and row["answer"] != row["class"]:
+            # Its classes only compare with each other.
+            top = [{"class": row["answer"]}]
+        for rank, best in enumerate(top):
+            share = best.get("probability")
+            cells = [
+                "" if rank else tables.to_line(row["file"]),
+                "" if share is None else f"{share:.1%}",
+                best["class"],
+            ]
+            if UNKNOWN.value:
+                cells.append("" if rank else f"{row['unknown_score']:.3f}")
+            lines.append(cells)
+    if lines:
+        print(tables.to_text(header, lines, left=(0, 2)), flush=True)
+
+
+def _print_target_table(rows):
+    header, lines, left = ("image", "", ""), [], (0, 1)
+    for row in rows:
+        file = tables.to_line(row["file"])
+        if "numbers" in row:
+            cells = [(n, f"{v:.6g}") for n, v in row["numbers"].items()]
+        else:
             header, left = ("image", "", "label", "has it"), (0, 2)
-        for rank, best in enumerate(row["top"]):
-            name = best["class"] if has is None else best["label"]
-            mark = () if has is None else ("yes" if name in has else "no",)
-            lines.append(
+            cells = [
                 (
-                    "" if rank else tables.to_line(row["file"]),
                     f"{best['probability']:.1%}",
-                    name,
-                    *mark,
+                    best["label"],
+                    "yes" if best["label"] in row["labels"] else "no",
                 )
-            )
+                for best in row["top"]
+            ]
+        lines += [
+            ("" if rank else file, *each) for rank, each in enumerate(cells)
+        ]
     print(tables.to_text(header, lines, left=left), flush=True)
 
 

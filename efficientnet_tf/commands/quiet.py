@@ -70,6 +70,9 @@ def quieten_others() -> None:
     stdlib_logging.getLogger("tensorflow").setLevel(stdlib_logging.WARNING)
     # It warns of each retry; a failed download is an error of its own.
     stdlib_logging.getLogger("urllib3").setLevel(stdlib_logging.ERROR)
+    # These log each request; the names are those of versions of one library.
+    for name in ("httpx", "httpx2"):
+        stdlib_logging.getLogger(name).setLevel(stdlib_logging.WARNING)
     warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import pathlib
 import signal
 import sys
 import typing
@@ -11,12 +12,14 @@ from absl import flags
 
 from efficientnet_tf.commands import program
 from efficientnet_tf.models import variants
+from efficientnet_tf.training import cluster, loggers
 from efficientnet_tf.utils import (
     configs,
     data_names,
     extras,
     folder_options,
     local_cluster,
+    run_folder,
     watchdog,
 )
 from efficientnet_tf.weights import families
@@ -190,6 +193,44 @@ def check_backend(backend: str) -> None:
     """Checks that a Keras backend is installed."""
     if backend == "jax":
         extras.require("Measurements under JAX", "jax")
+
+
+class LoggerFlags:
+    """--logger, and --log_model that goes with it."""
+
+    def __init__(self) -> None:
+        self._names = flags.DEFINE_list(
+            "logger",
+            [],
+            f"Record the run with some of {', '.join(loggers.LOGGERS)}.",
+        )
+        self._model = flags.DEFINE_bool(
+            "log_model", False, "With --logger: its model, too, as an artifact."
+        )
+
+    def check(self) -> None:
+        """Checks names and packages; see `loggers.check`."""
+        loggers.check(self._names.value)
+        if self._model.value and not self._names.value:
+            raise ValueError("--log_model goes with --logger.")
+
+    @contextlib.contextmanager
+    def tracking(self, workdir: str) -> Iterator[loggers.Tracker]:
+        """Yields what tells the loggers of a run in a folder."""
+        # Of several workers one records.
+        names = self._names.value if cluster.is_chief() else ()
+        with loggers.tracking(names, workdir) as tracker:
+            yield tracker
+
+    def finish(self, tracker: loggers.Tracker, row: dict, workdir: str) -> None:
+        """Records a run's row, and its model if that is asked for."""
+        paths = []
+        if self._model.value:
+            paths = [
+                pathlib.Path(workdir) / name
+                for name in (run_folder.MODEL_FILE, run_folder.SETTINGS_FILE)
+            ]
+        tracker.finish(row, paths)
 
 
 def check_trials(dataset: str, *, trains: bool = True) -> None:

@@ -46,6 +46,7 @@ DATA_SERVICE = flags.DEFINE_string(
 PROFILE_STEPS = flags.DEFINE_list(
     "profile_steps", None, "FIRST,LAST steps to profile for TensorBoard."
 )
+LOGGER = shared.LoggerFlags()
 INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["workdir"])
 
@@ -68,10 +69,14 @@ def main(_: list[str]) -> None:
     profile_steps = _parse_steps(PROFILE_STEPS.value)
     extras.require("TensorBoard logs", "tensorboard")
     shared.check_dataset(DATASET.value)
+    LOGGER.check()
     # TensorFlow is slow to import, so the flags are checked before.
     from efficientnet_tf.training import train
 
-    with shared.exiting_when_preempted():
+    with (
+        shared.exiting_when_preempted(),
+        LOGGER.tracking(WORKDIR.value) as tracker,
+    ):
         row = train.train_and_evaluate(
             MODEL.value,
             DATASET.value,
@@ -85,7 +90,9 @@ def main(_: list[str]) -> None:
             data_service=DATA_SERVICE.value,
             profile_steps=profile_steps,
             folder=folder,
+            watchers=tracker.callbacks(),
         )
+        LOGGER.finish(tracker, row, WORKDIR.value)
     _print_summary(row)
     program.print_result(program.keep_scalars(row))
 

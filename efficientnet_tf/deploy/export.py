@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.deploy import (
+    card as card_lib,
     converters,
     int8 as int8_lib,
     layouts,
@@ -48,11 +49,12 @@ def export(
     batch_size: int | None = None,
     max_loss: float = plan_lib.MAX_LOSS,
     facts: Mapping[str, Any] = files.NOTHING,
+    about: card_lib.About = card_lib.UNKNOWN,
     progress: Callable[[int], object] | None = None,
 ) -> list[dict]:
     """Writes the files of a plan, and a table of what each loses and gains.
 
-    A file is there once it was measured, and is not if it lost too much.
+    A folder of files gets a model card. A file that lost too much is not there.
 
     Args:
       classifier: of a Keras network.
@@ -65,18 +67,17 @@ def export(
         any for the others.
       max_loss: of top-1, in points.
       facts: what the table's JSON says of the images and the network.
+      about: what the model card says.
       progress: see `scorecard.score`.
 
     Returns:
       A row for Keras, then one for each file, as in the table's JSON.
 
     Raises:
-      ValueError: int8 without calibration images, of a network without fake
-        quantization; or a format, map or float part that it cannot have.
-      OSError: the output holds something else, such as files of another
-        network, or cannot be written.
-      RuntimeError: a float32 file differs from the Keras network by more than
-        1e-4.
+      ValueError: int8 without calibration images or fake quantization; or a
+        format, map or float part that it cannot have.
+      OSError: the output holds something else, or cannot be written.
+      RuntimeError: a float32 file differs from Keras by more than 1e-4.
       TooLossyError: a file lost too much; the others and the table are there.
     """
     _check(classifier, plan, calibration, int8)
@@ -91,10 +92,9 @@ def export(
         }
         rows = _measure(classifier, written, held, progress)
         lossy = [row for row in rows if row.get("loss", 0) * 100 > max_loss]
-        names = {row["file"] for row in lossy}
-        kept = {t: p for t, p in written.items() if t.path.name not in names}
         made = table_lib.write(plan, folder / "table", classifier, rows, facts)
-        _publish(kept, made, classifier.class_names)
+        made |= _write_card(plan, folder / "table", classifier, about)
+        _publish(_keep(written, lossy), made, classifier.class_names)
     if lossy:
         raise TooLossyError(_explain_loss(lossy, max_loss, plan, classifier))
     return rows
@@ -258,6 +258,20 @@ def _check_difference(name, precision, difference):
             f"{name} differs from the Keras network by {difference:.2g}; "
             "nothing is written."
         )
+
+
+def _keep(written, lossy):
+    """Returns the files that did not lose too much."""
+    names = {row["file"] for row in lossy}
+    return {t: p for t, p in written.items() if t.path.name not in names}
+
+
+def _write_card(plan, folder, classifier, about):
+    """Writes the card beside the table; returns {path: where it belongs}."""
+    if plan.folder is None:  # One file has none.
+        return {}
+    table = folder / plan.table(".json").name
+    return card_lib.write(plan.folder, folder, classifier, about, table)
 
 
 def _publish(written, made, class_names):

@@ -13,7 +13,11 @@ import keras
 import numpy as np
 
 from efficientnet_tf.deploy import metadata
-from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.inference import (
+    classifier as classifier_lib,
+    pooled,
+    unknown,
+)
 from efficientnet_tf.models import layers
 from efficientnet_tf.utils import files, untrusted, zip_files
 from efficientnet_tf.weights import former_names, keras_files
@@ -58,6 +62,8 @@ def export_keras(
                 keras_files.SETTINGS_FILE,
                 metadata.to_text(classifier.settings, "float32"),
             )
+            if classifier.unknown is not None:
+                unknown.append_to(archive, classifier.unknown)
         difference = _largest_difference(classifier, temporary)
         if not difference <= TOLERANCE:
             raise RuntimeError(
@@ -94,7 +100,19 @@ def load(path: str | os.PathLike) -> classifier_lib.Classifier | None:
     settings = metadata.parse(text, path).settings
     network = former_names.load_network(path)
     classifier_lib.check_network(path, network, settings)
-    return classifier_lib.Classifier(network, **settings)
+    found = _read_detector(path, network)
+    return classifier_lib.Classifier(network, **settings, unknown=found)
+
+
+def _read_detector(path, network):
+    """Returns what tells unknown images; None: the file has nothing to."""
+    with zip_files.open_zip(path) as archive:
+        if unknown.UNKNOWN_FILE not in archive.namelist():
+            return None
+        with untrusted.reading(path):
+            features = pooled.find(network).shape[-1]
+            classes = network.output_shape[-1]
+            return unknown.read_member(archive, features, classes)
 
 
 def to_keras_layers(network: keras.Model) -> keras.Model:

@@ -5,6 +5,7 @@ import os
 from efficientnet_tf.deploy import formats, saved_model
 from efficientnet_tf.inference import classifier as classifier_lib, signatures
 from efficientnet_tf.utils import run_folder
+from efficientnet_tf.weights import downloads, hub
 
 
 def load_classifier(path: str | os.PathLike) -> classifier_lib.Classifier:
@@ -14,13 +15,19 @@ def load_classifier(path: str | os.PathLike) -> classifier_lib.Classifier:
     alone.
 
     Args:
-      path: see `formats.find`.
+      path: see `formats.find`; or "hf://USER/REPO[@REVISION]", what
+        `efficientnet share` has put on the Hugging Face hub.
 
     Raises:
+      OSError: the hub cannot be reached, or refuses; see `hub.fetch`.
       FileNotFoundError: there is nothing, or it does not name its classes.
       ModuleNotFoundError: its runtime is not installed.
       ValueError: it is damaged, or of no such kind.
     """
+    if hub.is_name(path):
+        fetched = hub.fetch_classifier(str(path))
+        with downloads.confirmed(fetched):
+            return classifier_lib.from_run(os.path.dirname(fetched))
     path = formats.find(path)
     if path.is_dir():
         if formats.is_run(path):

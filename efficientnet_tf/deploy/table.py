@@ -20,7 +20,7 @@ from efficientnet_tf.utils import (
 )
 
 # What is read of a table; the rest is for people.
-_KINDS = {"network_sha256": str, "rows": list}
+KINDS = {"network_sha256": str, "rows": list}
 # Rows of an earlier export stand beside new ones if these are equal.
 _CONDITIONS = ("dataset", "split", "processor")
 
@@ -52,7 +52,7 @@ def check_same(
                 f"{path} is of another classifier, and would be of none of the "
                 "files there; choose another folder."
             )
-    own = _hash_network(classifier)
+    own = hash_network(classifier)
     if _read_table(plan).get("network_sha256", own) != own:
         raise FileExistsError(
             f"{plan.folder} holds files of another network with the same "
@@ -81,7 +81,7 @@ def write(
     """
     table = {
         **facts,
-        "network_sha256": _hash_network(classifier),
+        "network_sha256": hash_network(classifier),
         "processor": processor.describe(),
     }
     table["rows"] = [*rows, *_keep_rows(plan, table, rows)]
@@ -129,10 +129,10 @@ def _keep_rows(plan, table, rows):
 
 def _read_table(plan):
     path = plan.table(".json")
-    return documents.read_object(path, _KINDS) if path.exists() else {}
+    return documents.read_object(path, KINDS) if path.exists() else {}
 
 
-def _hash_network(classifier):
+def hash_network(classifier: classifier_lib.Classifier) -> str:
     """Returns what tells a network's weights from others'."""
     digest = hashlib.sha256()
     for value in classifier.model.get_weights():

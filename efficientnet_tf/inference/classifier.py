@@ -5,7 +5,7 @@ import dataclasses
 import itertools
 import os
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 import keras
@@ -14,6 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.data import decoding, imagenet, policies, preprocessing
+from efficientnet_tf.inference import pooled, unknown as unknown_lib
 from efficientnet_tf.models import (
     layers,  # noqa: F401  Registers the layers of saved models.
     registry,
@@ -91,6 +92,8 @@ class Classifier:
     temperature: float = 1.0
     target: str = targets.CLASS  # See `Settings`.
     thresholds: tuple[float, ...] = ()
+    # What tells images of none of the classes; None: nothing does.
+    unknown: unknown_lib.Detector | None = None
 
     @property
     def settings(self) -> Settings:
@@ -119,14 +122,21 @@ class Classifier:
           OSError: a file is not a readable image.
           ValueError: there are no files.
         """
-        rows = []
-        for _, row in self.predict_each(paths):
-            if isinstance(row, OSError):
-                raise row
-            rows.append(row)
-        if not rows:
-            raise ValueError("There are no files to predict.")
-        return np.stack(rows)
+        return np.stack(_list_rows(self.predict_each(paths)))
+
+    def score_unknown(self, paths: Iterable[str | os.PathLike]) -> np.ndarray:
+        """Returns how foreign image files are, [N]; see `unknown.Detector`.
+
+        Those above `self.unknown.threshold` are of none of the classes.
+
+        Raises:
+          OSError: a file is not a readable image.
+          ValueError: there are no files, or nothing to score them by.
+        """
+        if self.unknown is None:
+            raise ValueError(f"The classifier {unknown_lib.MISSING}.")
+        rows = _list_rows(self.embed_each(paths))
+        return self.unknown.score(np.stack([row.features for row in rows]))
 
     def predict_each(
         self, paths: Iterable[str | os.PathLike], batch_size: int = BATCH_SIZE
@@ -136,6 +146,32 @@ class Classifier:
         In place of the probabilities of a file that is not a readable image
         stands the error. Memory is bounded by the size of a batch.
         """
+        return self._compute_each(
+            paths,
+            lambda images: np.asarray(self.model.predict_on_batch(images)),
+            batch_size,
+        )
+
+    def embed_each(
+        self, paths: Iterable[str | os.PathLike], batch_size: int = BATCH_SIZE
+    ) -> Iterator[tuple[str | os.PathLike, pooled.Output | OSError]]:
+        """Does `predict_each`, with `pooled.Output` for the probabilities.
+
+        Raises:
+          ValueError: see `pooled.find`.
+        """
+        compute = pooled.Pooled(self.model)
+        return self._compute_each(
+            paths,
+            lambda images: itertools.starmap(
+                pooled.Output, zip(*compute(images), strict=True)
+            ),
+            batch_size,
+        )
+
+    def _compute_each(
+        self, paths: Iterable, compute: Callable, batch_size: int
+    ) -> Iterator:
         with concurrent.futures.ThreadPoolExecutor() as pool:
             waiting: list = []
             for batch in batched(paths, batch_size):
@@ -143,9 +179,9 @@ class Classifier:
                     (batch, [pool.submit(self._read, p) for p in batch])
                 )
                 if len(waiting) > 1:
-                    yield from self._predict_batch(*waiting.pop(0))
+                    yield from _compute_batch(compute, *waiting.pop(0))
             for batch, read in waiting:
-                yield from self._predict_batch(batch, read)
+                yield from _compute_batch(compute, batch, read)
 
     def _read(self, path):
         try:
@@ -153,22 +189,15 @@ class Classifier:
         except OSError as error:
             return error
 
-    def _predict_batch(self, paths, futures):
-        read = [future.result() for future in futures]
-        images = [image for image in read if not isinstance(image, OSError)]
-        rows = iter(())
-        if images:
-            rows = iter(
-                np.asarray(self.model.predict_on_batch(np.stack(images)))
-            )
-        for path, image in zip(paths, read, strict=True):
-            yield path, image if isinstance(image, OSError) else next(rows)
-
     def save(self, directory: str | os.PathLike) -> None:
-        """Writes the model and its settings to a folder."""
+        """Writes the model, its settings and its detector to a folder."""
         directory = pathlib.Path(directory)
+        path = directory / unknown_lib.UNKNOWN_FILE
+        path.unlink(missing_ok=True)  # It may be of another network.
         with files.atomic(directory / run_folder.MODEL_FILE) as temporary:
             self.model.save(temporary)
+        if self.unknown is not None:
+            unknown_lib.write(path, self.unknown)
         settings = dataclasses.asdict(self.settings)
         files.write_json(directory / SETTINGS_FILE, settings)
 
@@ -289,7 +318,17 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
     path = workdir / run_folder.MODEL_FILE
     network = former_names.load_network(path)
     check_network(path, network, settings)
-    return Classifier(network, **settings)
+    found = _read_detector(workdir, network)
+    return Classifier(network, **settings, unknown=found)
+
+
+def _read_detector(workdir, network):
+    """Returns a run's detector of unknown images; None: it has none."""
+    path = workdir / unknown_lib.UNKNOWN_FILE
+    if not path.exists():
+        return None
+    features = pooled.find(network).shape[-1]
+    return unknown_lib.read(path, features, network.output_shape[-1])
 
 
 def check_network(
@@ -318,6 +357,27 @@ def check_network(
 
 def _list_shapes(shapes):
     return untrusted.shorten(", ".join(map(str, shapes)) or "nothing")
+
+
+def _compute_batch(compute, paths, futures):
+    """Yields (path, row of `compute`, or why there is none) of a batch."""
+    read = [future.result() for future in futures]
+    images = [image for image in read if not isinstance(image, OSError)]
+    rows = iter(compute(np.stack(images)) if images else ())
+    for path, image in zip(paths, read, strict=True):
+        yield path, image if isinstance(image, OSError) else next(rows)
+
+
+def _list_rows(found):
+    """Returns what (path, row) have; raises an error that stands for one."""
+    rows = []
+    for _, row in found:
+        if isinstance(row, OSError):
+            raise row
+        rows.append(row)
+    if not rows:
+        raise ValueError("There are no files to predict.")
+    return rows
 
 
 def batched(items: Iterable, size: int) -> Iterator[Sequence]:

@@ -9,9 +9,6 @@ import numpy as np
 
 from efficientnet_tf.inference import classifier as classifier_lib, evaluate
 
-TTA = ("none", "flip")
-AVERAGES = ("predictions", "weights")
-
 
 class Flipped:
     """A network that averages the probabilities of an image and its mirror.
@@ -37,6 +34,23 @@ def with_flip(
     """Returns a classifier that also looks at the mirror image."""
     network: Any = Flipped(classifier.model)
     return dataclasses.replace(classifier, model=network)
+
+
+def check_same_classes(
+    classifiers: Sequence[classifier_lib.Classifier], names: Sequence[str]
+) -> None:
+    """Raises ValueError unless all have the same classes in the same order.
+
+    Args:
+      classifiers: two or more.
+      names: what messages call them.
+    """
+    for other, name in zip(classifiers, names, strict=True):
+        if other.class_names != classifiers[0].class_names:
+            raise ValueError(
+                f"{names[0]} and {name} have different classes, or in another "
+                "order; only runs with the same ones can be averaged."
+            )
 
 
 def average_weights(

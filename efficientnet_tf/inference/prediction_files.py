@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 from efficientnet_tf.utils import files, tables, targets
@@ -22,6 +22,7 @@ def make_row(
     found: "np.ndarray | OSError",
     outputs: targets.Outputs,
     top: int,
+    unknown: Mapping[str, Any] = files.NOTHING,
 ) -> dict[str, Any]:
     """Returns a prediction as JSON takes it.
 
@@ -31,12 +32,14 @@ def make_row(
         read.
       outputs: what that means.
       top: how many classes or labels to name.
+      unknown: what `unknown.Detector.describe` says of the image, if the
+        classifier has one.
 
     Returns:
       {"file", "class", "probability", "top": [{"class", "probability"}, ...]},
-      the most probable class first; {"file", "labels": [name, ...], "top":
-      [{"label", "probability"}, ...]}; {"file", "numbers": {name: number}}; or
-      {"file", "error"}.
+      the most probable class first, and what `unknown` has; {"file",
+      "labels": [name, ...], "top": [{"label", "probability"}, ...]}; {"file",
+      "numbers": {name: number}}; or {"file", "error"}.
     """
     if isinstance(found, OSError):
         error = files.explain_error(found)
@@ -53,7 +56,7 @@ def make_row(
     if outputs.kind == targets.LABELS:
         labels = outputs.pick(found.tolist())
         return {"file": os.fspath(path), "labels": labels, "top": best}
-    return {"file": os.fspath(path), **best[0], "top": best}
+    return {"file": os.fspath(path), **best[0], **unknown, "top": best}
 
 
 def check(path: str) -> None:
@@ -67,11 +70,12 @@ def open_writer(
     path: str | os.PathLike,
     top: int,
     outputs: targets.Outputs | None = None,
+    more: Sequence[str] = (),
 ) -> Iterator[Callable[[dict], object]]:
     """Yields a function that appends a row of `make_row` to a new file.
 
-    A .csv has the columns file, class, probability, class_2, probability_2 and
-    so on, error; of labels file, labels (divided by bars), label, probability
+    A .csv has the columns file, class, probability, those of `more`, class_2,
+    probability_2 and so on, error; of labels file, labels (divided by bars), label, probability
     and so on; of numbers a column of each. A .json is one array, a .jsonl an
     object a line. Each row is
     in the file as soon as it is written; an array is closed whatever happens.
@@ -80,6 +84,7 @@ def open_writer(
       path: the file; its suffix says the format.
       top: how many classes a row names at most.
       outputs: what the rows are of; None: classes.
+      more: fields of `unknown`, if rows have them.
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +97,7 @@ def open_writer(
         buffering=1,
     ) as file:
         if path.suffix == ".csv":
-            yield _csv_writer(file, top, outputs)
+            yield _csv_writer(file, top, outputs, more)
         elif path.suffix == ".jsonl":
             yield lambda row: print(_to_json(row), file=file)
         else:
@@ -100,14 +105,14 @@ def open_writer(
                 yield write
 
 
-def _csv_writer(file, top, outputs):
+def _csv_writer(file, top, outputs, more):
     kind = targets.CLASS if outputs is None else outputs.kind
     if kind == targets.NUMBERS:
         columns = ["file", *map(_to_column, outputs.names)]
     else:
         word = "class" if kind == targets.CLASS else "label"
         columns = ["file"] if kind == targets.CLASS else ["file", "labels"]
-        columns += [word, "probability"]
+        columns += [word, "probability", *more]
         for rank in range(2, top + 1):
             columns += [f"{word}_{rank}", f"probability_{rank}"]
     writer = csv.DictWriter(file, [*columns, "error"], restval="")

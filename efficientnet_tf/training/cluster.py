@@ -24,6 +24,20 @@ def list_workers() -> list[str]:
     return workers
 
 
+def is_chief() -> bool:
+    """Whether this process writes on behalf of all workers; also if alone.
+
+    `distribution.is_chief` tells it of a strategy that is at work.
+    """
+    config = _read()
+    if not config:
+        return True
+    task, cluster = config["task"], config["cluster"]
+    if cluster.get("chief"):
+        return task["type"] == "chief"
+    return task["type"] == "worker" and int(task["index"]) == 0
+
+
 def meet() -> None:
     """Waits until all workers listen at their ports, this one included.
 

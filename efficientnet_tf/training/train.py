@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import time
+from collections.abc import Iterable
 
 import keras
 import tensorflow as tf
@@ -65,11 +66,9 @@ def train_and_evaluate(
     data_service: str | None = None,
     profile_steps: tuple[int, int] | int = 0,
     folder: folder_options.Options = folder_options.DEFAULT,
+    watchers: Iterable[keras.callbacks.Callback] = (),
 ) -> dict:
-    """Trains a network from random weights and returns its row of results.
-
-    The same call on the same workdir resumes from the last checkpoint, or
-    returns the row of the finished run.
+    """Trains from random weights, or resumes; returns the row of results.
 
     Args:
       model_name: a name of `registry.list_models`, or a variant file.
@@ -79,15 +78,15 @@ def train_and_evaluate(
       data_dir: where TFDS keeps its data sets.
       splits: to train on, and to evaluate on.
       recipe: the recipe's name, for the record.
-      strategy: see `distribution.make_strategy`.
-      xla: see `distribution.use_xla`.
+      strategy, xla: see `distribution`.
       data_service: address of a tf.data service's dispatcher, or None.
       profile_steps: (first, last) steps to profile for TensorBoard, or 0.
       folder: how images are divided that have no splits.
+      watchers: more callbacks, called after an epoch is saved.
 
     Raises:
       ValueError: an unknown name or setting, or a workdir of another run.
-      RuntimeError: data that cannot be read; or another process is at the run.
+      RuntimeError: unreadable data, or another process is at the run.
       FloatingPointError: the loss became NaN or infinite.
       MemoryError: training cannot fit into this machine's memory.
       callbacks.Preempted: SIGTERM or SIGINT arrived; the state is saved.
@@ -108,7 +107,8 @@ def train_and_evaluate(
         examples = _load_examples(dataset, splits, config, data_dir, folder)
         feed = inputs.Feed(examples, config, variant, devices, data_service)
         state = _build(model_name, feed, xla)
-        row = _run(run, state, feed, workdir, profile_steps)
+        options = {"profile_steps": profile_steps, "watchers": watchers}
+        row = _run(run, state, feed, workdir, options)
         row |= split_duplicates.count(workdir, splits[1])
         return _record(row, workdir, begin, devices)
 
@@ -135,14 +135,14 @@ def _record(row, workdir, begin, devices):
     return row
 
 
-def _run(run, state, feed, workdir, profile_steps):
+def _run(run, state, feed, workdir, options):
     """Trains, evaluates and saves; returns the result row without its time."""
     is_chief = distribution.is_chief(feed.devices)
     if is_chief:
         # Only now, after everything has been checked.
         _begin(workdir, run, feed)
     with feed.corrupt.raised(), stopping.naming_lost_workers(feed.devices):
-        _fit(state, feed, workdir, profile_steps)
+        _fit(state, feed, workdir, **options)
         scores = _score(state, feed)
     if is_chief:
         _save(state, feed, workdir)
@@ -266,7 +266,7 @@ def _build(model_name, feed, xla):
         )
 
 
-def _fit(state, feed, workdir, profile_steps):
+def _fit(state, feed, workdir, *, profile_steps, watchers):
     """Trains what remains of the run after its last checkpoint."""
     folder = workdir / run_folder.CHECKPOINTS
     done = state.restore(folder)
@@ -281,7 +281,14 @@ def _fit(state, feed, workdir, profile_steps):
         # Traced anew: a trace for two image sizes rounds differently from one
         # for the second size alone, which is what a resumed run has.
         state.network.train_function = None
-        _fit_segment(segment, state, feed, workdir, profile_steps)
+        _fit_segment(
+            segment,
+            state,
+            feed,
+            workdir,
+            profile_steps=profile_steps,
+            watchers=(*stopping.watch_others(feed.devices), *watchers),
+        )
         profile_steps = 0  # Once is enough.
     if feed.config.minival_images:
         best = checkpoints.find_best(folder)
@@ -289,7 +296,7 @@ def _fit(state, feed, workdir, profile_steps):
         checkpoints.load(best, state.variables)
 
 
-def _fit_segment(segment, state, feed, workdir, profile_steps):
+def _fit_segment(segment, state, feed, workdir, **options):
     """Runs one call of `fit`; a signal saves the state and ends the run."""
     config = feed.config
     checkpointer = state.make_checkpointer(
@@ -301,7 +308,7 @@ def _fit_segment(segment, state, feed, workdir, profile_steps):
         writes=distribution.is_chief(feed.devices),
     )
     clock = progress.InputClock() if feed.measures_wait else None
-    watchers = callbacks.list_callbacks(
+    listed = callbacks.list_callbacks(
         checkpointer,
         workdir,
         epochs=config.epochs,
@@ -310,8 +317,7 @@ def _fit_segment(segment, state, feed, workdir, profile_steps):
             *feed.make_eval("minival"), state.average
         ),
         clock=clock,
-        profile_steps=profile_steps,
-        watchers=stopping.watch_others(feed.devices),
+        **options,
     )
     kept = checkpointer.kept_without_images(feed.corrupt)
     with stopping.stopped_by_signals(checkpointer), kept:
@@ -319,7 +325,7 @@ def _fit_segment(segment, state, feed, workdir, profile_steps):
             feed.make_train(segment, clock),
             epochs=(segment.begin_epoch, segment.end_epoch),
             steps_per_epoch=segment.steps_per_epoch,
-            watchers=watchers,
+            watchers=listed,
         )
 
 

@@ -5,15 +5,18 @@ import importlib.util
 _TRANSFER = '"efficientnet-tf[transfer]"'
 _DEPLOY = '"efficientnet-tf[deploy]"'
 _SERVE = '"efficientnet-tf[serve]"'
+_SHARE = '"efficientnet-tf[share]"'
 
 # Import name -> what `pip install` needs to bring it.
 _INSTALLS = {
     "ai_edge_litert": _DEPLOY,
     "aiohttp": _SERVE,
+    "huggingface_hub": _SHARE,
     "cleanlab": '"efficientnet-tf[labels]"',
     "datasets": '"efficientnet-tf[hf]"',
     "jax": "jax",
     "matplotlib": _TRANSFER,
+    "mlflow": '"efficientnet-tf[mlflow]"',
     "nncf": _DEPLOY,
     "onnx": _DEPLOY,
     "onnxruntime": _DEPLOY,
@@ -25,6 +28,7 @@ _INSTALLS = {
     "tensorboard": _TRANSFER,
     "tensorflow_datasets": _TRANSFER,
     "tf2onnx": _DEPLOY,
+    "wandb": '"efficientnet-tf[wandb]"',
 }
 
 

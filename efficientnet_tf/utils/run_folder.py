@@ -27,6 +27,7 @@ MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
 SAVED_MODEL_FILE = "saved_model.pb"  # In place of it, of other origin.
 SETTINGS_FILE = "classifier.json"  # Its classes and image preparation.
+UNKNOWN_FILE = "unknown.npz"  # What tells images of none of its classes.
 EXAMPLES = "examples"  # A few images that the run was scored on.
 
 # What each of its rows has.

@@ -14,13 +14,16 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from efficientnet_tf.utils import documents, run_folder, untrusted
+from absl import logging
+
+from efficientnet_tf.utils import documents, files, run_folder, untrusted
 from efficientnet_tf.weights import downloads, http_files
 
 PREFIX = "hf://"
 ENDPOINT = "https://huggingface.co"
 ENDPOINT_VARIABLE = "HF_ENDPOINT"
 TOKEN_VARIABLE = "HF_TOKEN"
+COMMIT_HEADER = "X-Repo-Commit"
 
 TIMM_FILE = "model.safetensors"
 OWN_FILES = ("model.weights.h5", "model.keras")
@@ -39,12 +42,73 @@ def check_name(name: str) -> None:
     _parse(name)
 
 
+def check_repository(name: str) -> None:
+    """Raises ValueError unless a repository has the form USER/NAME."""
+    match = _NAME.fullmatch(f"{PREFIX}{name}")
+    if not match or match[2]:
+        raise ValueError(f"{name!r} must be USER/NAME, e.g. anna/flowers.")
+
+
+def fetch_classifier(name: str) -> str:
+    """Returns the path of a repository's classifier in the cache.
+
+    Its network and its classes are of one commit. The hub is asked for the
+    newest one of the revision each time; if it cannot be reached, the last one
+    that was asked for is used, with a warning.
+
+    Args:
+      name: "hf://USER/REPO" or "hf://USER/REPO@REVISION".
+
+    Returns:
+      The path of the network, beside which its settings are.
+
+    Raises:
+      ValueError, PermissionError, OSError: see `fetch`.
+    """
+    pinned = _pin(name)
+    settings = _fetch_file(pinned, run_folder.SETTINGS_FILE)
+    # The network last: where it is in the cache, all the rest is.
+    model = settings and _fetch_file(pinned, run_folder.MODEL_FILE)
+    if model is None:
+        raise ValueError(
+            f"{name}: there is no such repository, or it holds no "
+            f"{run_folder.MODEL_FILE} and {run_folder.SETTINGS_FILE}, as "
+            "`efficientnet share` writes them; weights alone go with --model "
+            "and --weights."
+        )
+    return model
+
+
+def _pin(name):
+    """Returns a name whose revision is the commit that it stands for now."""
+    repository, _ = _parse(name)
+    url = _url(name, run_folder.SETTINGS_FILE)
+    note = f"{downloads.cached_path(url)}.commit"
+    try:
+        headers = _ask(name, url)
+    except PermissionError:
+        raise
+    except OSError as error:
+        if not os.path.exists(note):
+            raise
+        logging.warning("%s The copy in the cache is used.", error)
+        with open(note) as file:
+            commit = file.read(100).strip()
+    else:
+        commit = (headers or {}).get(COMMIT_HEADER, "")
+    if not re.fullmatch(r"[0-9a-f]{40}", commit):
+        return name  # A mirror that does not tell.
+    os.makedirs(os.path.dirname(note), exist_ok=True)
+    files.write_text(note, commit)
+    return f"{PREFIX}{repository}@{commit}"
+
+
 def fetch(name: str) -> str:
     """Returns the path of a repository's weights in the cache.
 
     What stands in the cache is used as it is; the files that belong to the
     weights stand beside them. $HF_ENDPOINT replaces the hub's address, and
-    $HF_TOKEN is sent to it.
+    $HF_TOKEN, or the token of `hf auth login`, is sent to it.
 
     Args:
       name: "hf://USER/REPO" or "hf://USER/REPO@REVISION".
@@ -123,18 +187,35 @@ def _url(name, file):
     return f"{_endpoint()}/{repository}/resolve/{revision}/{file}"
 
 
+def endpoint() -> str:
+    """Returns the hub's own address, or that of $HF_ENDPOINT."""
+    return (os.environ.get(ENDPOINT_VARIABLE) or ENDPOINT).rstrip("/")
+
+
 def _endpoint():
     # Whoever mirrors all downloads mirrors the hub as well.
     mirror = os.environ.get(downloads.MIRROR_VARIABLE)
-    chosen = mirror or os.environ.get(ENDPOINT_VARIABLE) or ENDPOINT
-    return chosen.rstrip("/")
+    return mirror.rstrip("/") if mirror else endpoint()
 
 
 def _token():
     if os.environ.get(downloads.MIRROR_VARIABLE):
         return None  # It is the hub's, not the mirror's.
     # A line end, as `$(cat FILE)` of some shells leaves, may not be sent.
-    return os.environ.get(TOKEN_VARIABLE, "").strip() or None
+    return os.environ.get(TOKEN_VARIABLE, "").strip() or _saved_token()
+
+
+def _saved_token():
+    """Returns the token that `hf auth login` has saved, or None."""
+    home = os.environ.get("HF_HOME") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface"
+    )
+    path = os.environ.get("HF_TOKEN_PATH") or os.path.join(home, "token")
+    try:
+        with untrusted.open_file(os.path.expanduser(path)) as file:
+            return file.read(1000).decode(errors="replace").strip() or None
+    except OSError:
+        return None
 
 
 def _is_timm(path):

@@ -25,6 +25,7 @@ WEIGHTS_FILE = "model.weights.h5"
 _MEMBERS = sorted((CONFIG_FILE, METADATA_FILE, WEIGHTS_FILE))
 # What our exports have in addition: classes and image preparation.
 SETTINGS_FILE = run_folder.SETTINGS_FILE
+_OURS = {SETTINGS_FILE, run_folder.UNKNOWN_FILE}
 
 # Groups in the layout of Keras 3 that are no layers; the second is that of its
 # first release and of late tf.keras.
@@ -85,7 +86,7 @@ def read_loadable(path: str | os.PathLike) -> tuple[dict[str, Any], bytes]:
     """
     with zip_files.open_zip(path) as archive:
         found = archive.namelist()
-        if sorted({*found} - {SETTINGS_FILE}) != _MEMBERS:
+        if sorted({*found} - _OURS) != _MEMBERS:
             raise untrusted.DamagedError(
                 f"{os.fspath(path)} holds "
                 f"{untrusted.shorten(', '.join(found)) or 'nothing'}, not the "

@@ -37,6 +37,8 @@ SEARCH = [
 STUDY = ["study", *SEARCH[1:]]
 EXPLAIN = ["explain", "--workdir={tmp}/model"]
 
+SHARE = ["share", "--workdir={tmp}/model"]
+
 # name: (arguments, exit code, what the one line says)
 TRAIN = [
     "train",
@@ -179,6 +181,32 @@ CASES = {
         2,
         "A worker needs --dispatcher=HOST:PORT, and only it; got "
         "--role=worker and no --dispatcher",
+    ),
+    "averages: of one run": (
+        ["evaluate", "--workdirs={tmp}/model", "--dataset=folder:{tmp}/folder"],
+        2,
+        "--workdirs needs two runs or more.",
+    ),
+    "averages: of runs and a network": (
+        ["evaluate", "--workdirs={tmp}/model,{tmp}/model", LITE0]
+        + ["--dataset=folder:{tmp}/folder"],
+        2,
+        "Pass either --workdirs or one classifier.",
+    ),
+    "averages: of something else": (
+        ["evaluate", "--workdir={tmp}/model", "--average=weight"],
+        2,
+        "Unknown average 'weight'; choose one of predictions, weights. Did you",
+    ),
+    "averages: of nothing": (
+        ["evaluate", "--workdir={tmp}/model", "--average=weights"],
+        2,
+        "--average=weights goes with --workdirs.",
+    ),
+    "an unknown augmentation": (
+        ["evaluate", "--workdir={tmp}/model", "--tta=flips"],
+        2,
+        "Unknown tta 'flips'; choose one of none, flip. Did you mean 'flip'?",
     ),
     "an unknown preset": (
         ["finetune", "--task=digits", "--workdir={tmp}/x", "--preset=beast"],
@@ -640,6 +668,68 @@ CASES = {
         1,
         "{tmp}/file is a file, not a folder",
     ),
+    "export: a license that the hub does not know": (
+        ["export", LITE0, "--license=apache", "--output={tmp}/x"],
+        2,
+        "Unknown license 'apache'; did you mean 'apache-2.0'\\? Choose one of ",
+    ),
+    "export: a license of one file": (
+        ["export", LITE0, "--license=mit", "--output={tmp}/x"],
+        2,
+        "--license=mit goes with a folder of files, which has a model card",
+    ),
+    "share: no license": (
+        [*SHARE, "--repo=anna/x", "--dry_run", "--output={tmp}/x"],
+        2,
+        "--license is needed: the model has none until you choose one, such as",
+    ),
+    "share: a license that is none": (
+        [*SHARE, "--repo=anna/x", "--license=unknown"],
+        2,
+        "Unknown license 'unknown'; ",
+    ),
+    "share: a name of another form": (
+        [*SHARE, "--repo=flowers", "--license=mit"],
+        2,
+        "'flowers' must be USER/NAME, e.g. anna/flowers.",
+    ),
+    "share: a dry run into nowhere": (
+        [*SHARE, "--repo=anna/x", "--license=mit", "--dry_run"],
+        2,
+        "--dry_run and --output go together.",
+    ),
+    "share: of no run": (
+        ["share", "--workdir={tmp}/good", "--repo=anna/x", "--license=mit"]
+        + ["--dry_run", "--output={tmp}/x"],
+        1,
+        "{tmp}/good holds no finished run: model.keras is missing.",
+    ),
+    "share: into a folder of other things": (
+        [*SHARE, "--repo=anna/x", "--license=mit"]
+        + ["--dry_run", "--output={tmp}/other"],
+        1,
+        "{tmp}/other holds config.json; choose another folder.",
+    ),
+    "a classifier on the hub without its user": (
+        ["predict", "--classifier=hf://flowers", "{tmp}/cmyk.jpg"],
+        2,
+        "'hf://flowers' must be hf://USER/REPO or hf://USER/REPO@REVISION",
+    ),
+    "unknown logger": (
+        [*DIGITS, "--logger=mlfow"],
+        2,
+        "Unknown logger 'mlfow'; choose one of mlflow, wandb. Did you mean",
+    ),
+    "training: unknown logger": (
+        [*TRAIN, "--logger=wandb,tb"],
+        2,
+        "Unknown logger 'tb'; choose one of mlflow, wandb.",
+    ),
+    "a logged model without a logger": (
+        [*DIGITS, "--log_model"],
+        2,
+        "--log_model goes with --logger.",
+    ),
     "a classifier of no known kind": (
         ["predict", "--classifier={tmp}/cut.jpg", "{tmp}/cmyk.jpg"],
         2,
@@ -741,6 +831,46 @@ CASES = {
         ["report", "--results={tmp}/nothing.jsonl"],
         1,
         "There is no {tmp}/nothing.jsonl; `efficientnet finetune` and .* write",
+    ),
+    "unknown images without what tells them": (
+        ["predict", "--unknown", "--workdir={tmp}/model", "{tmp}/cmyk.jpg"],
+        2,
+        "{tmp}/model has nothing to tell unknown images by: fine-tuning runs",
+    ),
+    "another set without --unknown": (
+        ["evaluate", LITE0, "--other=folder:{tmp}/good"],
+        2,
+        "--other=folder:{tmp}/good goes with --unknown",
+    ),
+    "neighbors of nothing": (
+        ["neighbors", "--workdir={tmp}/model"],
+        2,
+        "Name image files, folders",
+    ),
+    "neighbors by an exported file": (
+        ["neighbors", "--workdir={tmp}/alone.keras", "{tmp}/cmyk.jpg"],
+        2,
+        "--workdir={tmp}/alone.keras is a file: neighbours are looked for am",
+    ),
+    "neighbors in no run": (
+        ["neighbors", "--workdir={tmp}/model", "{tmp}/cmyk.jpg"],
+        1,
+        "{tmp}/model holds no run: config.json is missing",
+    ),
+    "embed nothing": (
+        ["embed", LITE0, "--output={tmp}/run"],
+        2,
+        "Name image files, folders",
+    ),
+    "embed a set of no split": (
+        ["embed", LITE0, "--output={tmp}/run", "--dataset=cifar10"],
+        2,
+        "--dataset=cifar10 needs --split",
+    ),
+    "embed a set and images": (
+        ["embed", LITE0, "--output={tmp}/run", "--dataset=cifar10", "a.jpg"],
+        2,
+        "Name images or --dataset=cifar10, not both: there is a.jpg, too",
     ),
     "explain nothing": (["explain", LITE0], 2, "Name image files, folders"),
     "explain a typo of a class": (
@@ -889,6 +1019,18 @@ GOOD = {
             and r["output"].endswith("study/maps")
         ),
     ),
+    "embed": (
+        [
+            "embed",
+            "--workdir={tmp}/model",
+            "--dataset=folder:{tmp}/good",
+            "--output={tmp}/study/embedded",
+        ],
+        lambda r: (
+            (r["images"], r["shown"], r["unreadable"]) == (20, 20, 0)
+            and r["features"] == 32
+        ),
+    ),
     "study": (
         [*STUDY, "--costs", "--workdir={tmp}/study"],
         lambda r: (
@@ -903,6 +1045,11 @@ GOOD = {
             == (16, 4, None)
             and r["exact_duplicates"] == 0
         ),
+    ),
+    "share": (
+        [*SHARE, "--repo=anna/x", "--license=mit"]
+        + ["--dry_run", "--output={tmp}/study/shared"],
+        lambda r: r["files"] == 4 and r["url"] is None,
     ),
     "report": (
         [
@@ -1112,6 +1259,15 @@ def test_maps_are_drawn_and_listed_under_names_of_their_own(results, place):
     header, *lines = results["explain"][1].splitlines()[:-1]
     assert header.split() == ["image", "class", "picture"]
     assert len(lines) == 10
+
+
+def test_embedded_images_have_their_names_and_classes(results, place):
+    folder = place / "study/embedded"
+    with (folder / "features.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["class"] for row in rows] == ["a"] * 10 + ["b"] * 10
+    assert rows[0]["path"].endswith("good/a/000.png")
+    assert np.load(folder / "features.npy").shape == (20, 32)
 
 
 def test_predictions_go_on_after_a_bad_file(results, place):

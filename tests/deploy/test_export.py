@@ -11,6 +11,8 @@ import pytest
 
 import samples
 from efficientnet_tf.deploy import (
+    card,
+    card_loading,
     export,
     formats,
     keras_file,
@@ -108,6 +110,37 @@ def test_the_table_has_a_row_for_keras_and_each_file(exported):
     assert (folder / "labels.txt").read_text().splitlines()[:3] == [*NAMES[:3]]
     left = {path.name for path in folder.iterdir()}
     assert not [name for name in left if name.startswith(".")]
+
+
+@pytest.mark.parametrize("name", card_loading.SNIPPETS)
+def test_the_cards_code_for_a_format_gives_the_same_probabilities(
+    exported, original, images, name
+):
+    (file,) = {r["file"] for r in exported[1] if r["format"] == name} & {
+        "saved_model",
+        f"float32{formats.FORMATS[name].suffix}",
+    }
+    code = card_loading.fill(name, file)
+    assert code in (exported[0] / card.FILE).read_text()
+    place = {"images": images}
+    exec(card_loading.fill(name, exported[0] / file), place)
+    expected = original.model.predict_on_batch(images)
+    np.testing.assert_allclose(place["probabilities"], expected, atol=1e-4)
+
+
+def test_a_card_that_was_changed_by_hand_stays(exported, original, caplog):
+    folder = exported[0]
+    text = (folder / card.FILE).read_text()
+    assert card.is_own(text) and not card.is_own(text.replace("4", "5"))
+    table = folder / "exports.json"
+    new = exported[0].parent
+    made = card.write(folder, new, original, card.UNKNOWN, table)
+    assert made == {new / card.FILE: folder / card.FILE}
+    assert (new / card.FILE).read_text() == text
+    (folder / card.FILE).write_text(f"{text}mine")
+    assert card.write(folder, new, original, card.UNKNOWN, table) == {}
+    assert "was changed by hand and stays as it is" in caplog.text
+    (folder / card.FILE).write_text(text)
 
 
 def test_files_have_one_input_and_the_named_output(exported):

@@ -308,7 +308,7 @@ REFUSED = {
     ),
     "no keras network": (
         SavedModel,
-        "not a SavedModel; take a run or a .keras",
+        "which an exported file or another model is not; take a run or a .keras",
     ),
 }
 

@@ -9,7 +9,14 @@ from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder, variants
 from efficientnet_tf.utils import files, run_folder
 from efficientnet_tf.weights import loading
-from transfer import auto, finetune, fitting, recipes, tasks
+from transfer import (
+    auto,
+    finetune,
+    fitting,
+    recipes,
+    tasks,
+    unknown_images,
+)
 
 SMALL = ["resolution=32", "batch_size=8", "epochs=2", "frozen_stages=0"]
 
@@ -137,10 +144,18 @@ def test_what_is_better_is_trained_on_all_images(place, tmp_path, monkeypatch):
 
     def find_hits(setup, accuracy):
         seen.append((setup.config.train_on, setup.examples["train"].size))
+        auto._keep_detector(setup, fitting.build(setup))
         return np.ones(setup.examples["validation"].size, bool)
 
     monkeypatch.setattr(auto, "_find_trained_hits", find_hits)
+    monkeypatch.setattr(unknown_images, "ENOUGH", 5)
     row = _run(place, tmp_path)
+    thresholds = [
+        float(np.load(path)["threshold"][0])
+        for path in auto.list_detectors(tmp_path)
+    ]
+    assert row["unknown_threshold"] == pytest.approx(np.mean(thresholds))
+    assert row["unknown_by"] == "held-out images of 3 trainings like it"
     # The last third of 23 images is the largest.
     assert seen == [("train", 16), ("train", 16), ("train", 14)]
     assert (row["kept"], row["epochs"], row["losses"]) == ("training", 2, 0)

@@ -64,6 +64,9 @@ FIELDS = {
     "temperature",
     "calibrated_on",
     "calibration",
+    "unknown_by",
+    "unknown_kept",
+    "unknown_threshold",
     "ece",
     "ece_before",
 }

@@ -77,6 +77,11 @@ figcaption { font-size: 13px; color: var(--muted); }
   color: var(--muted); font-size: 12px; }
 .under span, .clip { overflow: hidden; text-overflow: ellipsis;
   display: -webkit-box; -webkit-line-clamp: 2; -webkit-box-orient: vertical; }
+.beside { margin: 1rem 0; } .beside .row { display: grid; gap: .5rem;
+  grid-template-columns: repeat(auto-fill, minmax(140px, 1fr)); }
+.near { margin: 0; } .near > div { aspect-ratio: 1; display: flex; }
+.near img { object-fit: contain; }
+.near:first-child img { outline: 3px solid var(--main); }
 pre { background: var(--card); border: 1px solid var(--line);
   border-radius: 6px; padding: .7rem; white-space: pre-wrap; }
 .matrix th.row { position: sticky; left: 0; background: var(--page); }

@@ -50,6 +50,7 @@ def compose(run: run_files.Run) -> str:
         ("Confusion", run_classes.show_confusion(run)),
         ("Calibration", _show_calibration(run)),
         ("Accuracy over confidence", _show_coverage(run)),
+        ("Unknown images", _show_unknown(run)),
         ("Most wrong", run_images.show_most_wrong(run)),
         ("Least sure", run_images.show_least_sure(run)),
         ("Likely wrong labels", run_images.show_wrong_labels(run)),
@@ -155,6 +156,24 @@ def _show_calibration(run):
         [_reliability(*curve) for curve in curves], *axes, note, ideal=True
     )
     return page.paragraph(text) + f'<div class="charts">{chart}</div>'
+
+
+def _show_unknown(run):
+    row = run.row
+    if "unknown_by" not in row:
+        return ""  # Of an earlier version.
+    threshold, kept = row.get("unknown_threshold"), row.get("unknown_kept")
+    if not files.is_a(threshold, float):
+        return page.paragraph(f"None can be told: {row['unknown_by']}.")
+    text = (
+        "How unlike all classes an image is, is scored from 0 on; above "
+        f'{threshold:.3f} `efficientnet predict --unknown` answers "none of '
+        'these". The threshold keeps 95 % of the images that it was chosen '
+        f"on: {row['unknown_by']}."
+    )
+    if files.is_a(kept, float):
+        text += f" Of the scored images it keeps {page.percent(kept)}."
+    return page.paragraph(text)
 
 
 def _reliability(name, bins):
