@@ -25,7 +25,14 @@ from efficientnet_tf.deploy import (
     scorecard,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import documents, files, run_folder, tables, words
+from efficientnet_tf.utils import (
+    documents,
+    files,
+    run_folder,
+    tables,
+    targets,
+    words,
+)
 from efficientnet_tf.weights import origins
 
 FILE = "README.md"
@@ -117,7 +124,7 @@ def make(
         *_describe(settings, about),
         *card_data.list_lines(about.config, about.row, about.origin),
         *card_figures.list_lines(figures, table, about.row),
-        *_list_limits(about, table),
+        *_list_limits(settings, about, table),
         *_list_loading(settings, about, exported, folder),
         *_list_licenses(about),
     ]
@@ -171,7 +178,10 @@ def _title(settings, about):
     if about.repository:
         return about.repository.partition("/")[2]
     network = about.network or "Image classifier"
-    count = words.count(len(settings.class_names), "class")
+    word = {targets.LABELS: "label", targets.NUMBERS: "number"}
+    count = words.count(
+        len(settings.class_names), word.get(settings.target, "class")
+    )
     data = about.data
     return f"{network}, {data.title if data else count}"
 
@@ -194,7 +204,15 @@ def _describe(settings, about) -> Iterator[str]:
             f"{k}: {v}" for k, v in fields.items()
         ),
     }
-    yield f"Sorts an image into one of {words.count(len(names), 'class')}:"
+    yield {
+        targets.CLASS: "Sorts an image into one of "
+        f"{words.count(len(names), 'class')}:",
+        targets.LABELS: "Says which of "
+        f"{words.count(len(names), 'label')} an image has, each by its own "
+        "probability and threshold:",
+        targets.NUMBERS: "Predicts of an image "
+        f"{words.count(len(names), 'number')}:",
+    }[settings.target]
     yield listed + (f" and {more:,} more (`labels.txt`)." if more > 0 else ".")
     yield ""
     yield tables.to_markdown(("", ""), facts.items())
@@ -203,13 +221,17 @@ def _describe(settings, about) -> Iterator[str]:
     yield ""
 
 
-def _list_limits(about, table) -> Iterator[str]:
+def _list_limits(settings, about, table) -> Iterator[str]:
     yield from ("## Limits", "")
-    yield (
-        "- Every image gets one of the classes, also one that shows none of "
-        "them."
-    )
-    if about.row or any("top1" in row for row in table.get("rows", ())):
+    if settings.target == targets.CLASS:
+        yield (
+            "- Every image gets one of the classes, also one that shows none "
+            "of them."
+        )
+    elif settings.target == targets.NUMBERS:
+        yield "- Every image gets numbers, also one unlike all of the data."
+    measured = {"top1", *targets.METRIC_NAMES}
+    if about.row or any(measured & row.keys() for row in table.get("rows", ())):
         yield (
             "- The figures are for images of the set that is named beside "
             "them; for others, nothing is recorded."
@@ -245,7 +267,9 @@ def _list_loading(settings, about, exported, folder) -> Iterator[str]:
         "`classifier.preprocess` does that."
     )
     yield ""
-    yield from card_loading.list_lines(exported, folder)
+    yield from card_loading.list_lines(
+        exported, folder, targets.value_name(settings.target)
+    )
 
 
 def _list_licenses(about) -> Iterator[str]:

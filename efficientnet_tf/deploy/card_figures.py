@@ -16,6 +16,9 @@ METRICS = {
     "mean_per_class": ("recall", "mean accuracy of the classes"),
     # Lower is better: how far probabilities are from accuracy.
     "ece": ("ece", "expected calibration error"),
+    # Of labels.
+    "map": ("mAP", "mean average precision"),
+    "mean_f1": ("f1", "mean F1 of the labels"),
 }
 # So few images of a class say little of it.
 _FEW = 10

@@ -62,13 +62,16 @@ _SERVED = {
 
 
 def list_lines(
-    rows: Iterable[Mapping[str, Any]], folder: str = ""
+    rows: Iterable[Mapping[str, Any]],
+    folder: str = "",
+    values: str = metadata.PROBABILITIES,
 ) -> Iterator[str]:
     """Yields the Markdown lines of files, a block for each format.
 
     Args:
       rows: of an export's table, without the reference.
       folder: of the files, as in "exports/".
+      values: what the files give, see `targets.value_name`.
     """
     names: dict[str, list[str]] = {}
     for row in rows:
@@ -82,7 +85,8 @@ def list_lines(
         yield ""
         if name in SNIPPETS:
             yield "```python"
-            yield from fill(name, names[name][0]).splitlines()
+            code = fill(name, names[name][0])
+            yield from code.replace(metadata.PROBABILITIES, values).splitlines()
             yield "```"
             yield ""
 

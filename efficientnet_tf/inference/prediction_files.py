@@ -75,10 +75,10 @@ def open_writer(
     """Yields a function that appends a row of `make_row` to a new file.
 
     A .csv has the columns file, class, probability, those of `more`, class_2,
-    probability_2 and so on, error; of labels file, labels (divided by bars), label, probability
-    and so on; of numbers a column of each. A .json is one array, a .jsonl an
-    object a line. Each row is
-    in the file as soon as it is written; an array is closed whatever happens.
+    probability_2 and so on, error; of labels file, labels (divided by bars),
+    label, probability and so on; of numbers a column of each. A .json is one
+    array, a .jsonl an object a line. Each row is in the file as soon as it is
+    written; an array is closed whatever happens.
 
     Args:
       path: the file; its suffix says the format.

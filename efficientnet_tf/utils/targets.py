@@ -33,7 +33,7 @@ class Outputs:
     @property
     def values(self) -> str:
         """What the values are called: "probabilities" or "numbers"."""
-        return "numbers" if self.kind == NUMBERS else "probabilities"
+        return value_name(self.kind)
 
     def describe(self, found: Sequence[float]) -> str:
         """Returns an answer as a text: the class, the labels, the numbers."""
@@ -54,6 +54,11 @@ class Outputs:
             )
             if share >= limit
         ]
+
+
+def value_name(kind: str) -> str:
+    """Returns what a network's values are called, in exported files too."""
+    return "numbers" if kind == NUMBERS else "probabilities"
 
 
 def check_class(target: str, what: str, name: str = "") -> None:
