@@ -22,7 +22,7 @@ class Fixed:
 
 def score(*tables, labels=(0, 1, 2, 0, 1), outputs=(0, 1, 2)):
     classifiers = {
-        str(i): types.SimpleNamespace(model=Fixed(table))
+        str(i): types.SimpleNamespace(model=Fixed(table), target="class")
         for i, table in enumerate(tables)
     }
     images = np.zeros((len(labels), 4, 4, 3), "float32")
@@ -49,8 +49,10 @@ def test_labels_are_mapped_to_outputs():
 
 def test_what_is_no_number_is_the_largest_difference():
     classifiers = {
-        "a": types.SimpleNamespace(model=Fixed([0, 1])),
-        "b": types.SimpleNamespace(model=Fixed([0, 1], wrong=[1])),
+        "a": types.SimpleNamespace(model=Fixed([0, 1]), target="class"),
+        "b": types.SimpleNamespace(
+            model=Fixed([0, 1], wrong=[1]), target="class"
+        ),
     }
     batches = [(np.zeros((2, 4, 4, 3), "float32"), (0, 1))]
     rows = scorecard.score(classifiers, scorecard.Held(batches, (0, 1, 2)))
@@ -59,7 +61,8 @@ def test_what_is_no_number_is_the_largest_difference():
 
 def test_no_images_are_an_error():
     with pytest.raises(ValueError, match="no images to score"):
-        scorecard.score({"a": None}, scorecard.Held([], (0,)))
+        nothing = types.SimpleNamespace(target="class")
+        scorecard.score({"a": nothing}, scorecard.Held([], (0,)))
 
 
 def test_times_are_of_every_network():

@@ -150,7 +150,7 @@ def test_held_out_images_are_of_heads_like_the_final_one(
         for name, own in zip(("train", "validation"), labels, strict=True)
     }
     config = dataclasses.replace(LINEAR, train_on=train_on)
-    best, divisions = linear_head._search(*pairs, (0.1,), "none")
+    best, divisions = linear_head._search(*pairs, (0.1,), class_weights.ALIKE)
     linear_head._keep_held_out(
         divisions, best.C, pairs, config, examples=examples, workdir=tmp_path
     )
