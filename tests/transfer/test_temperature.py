@@ -8,7 +8,13 @@ import pytest
 import reported
 from efficientnet_tf.data import sources
 from efficientnet_tf.inference import classifier as classifier_lib
-from transfer import linear_head, predictions, recipes, temperature
+from transfer import (
+    class_weights,
+    linear_head,
+    predictions,
+    recipes,
+    temperature,
+)
 
 FULL = recipes.RECIPES["full"]
 LINEAR = recipes.RECIPES["linear"]
