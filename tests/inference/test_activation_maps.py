@@ -308,7 +308,7 @@ REFUSED = {
     ),
     "no keras network": (
         SavedModel,
-        "which an exported file or another model is not; take a run or a .keras",
+        "an exported file or another model is not; take a run or a .keras",
     ),
 }
 

@@ -17,7 +17,7 @@ from efficientnet_tf.models import variants
 from efficientnet_tf.training import checkpoints, schedules
 from efficientnet_tf.utils import figures
 from efficientnet_tf.weights import loading
-from transfer import finetune, fitting, predictions, recipes
+from transfer import finetune, fitting, predictions, recipes, temperature
 
 CONFIG = recipes.FinetuneConfig(
     epochs=2,
@@ -241,13 +241,13 @@ def test_a_run_killed_after_its_last_epoch_ends_with_averaged_weights(
     changes = {"ema_decay": 0.9, "train_on": "train+validation"}
     results = []
 
-    def stop_before_evaluation(result, examples, keep):
+    def stop_after_training(setup, result):
         results.append(result.model.get_weights())
         raise KeyboardInterrupt
 
     for _ in range(2):
         with monkeypatch.context() as patch:
-            patch.setattr(fitting, "score", stop_before_evaluation)
+            patch.setattr(temperature, "calibrate", stop_after_training)
             with pytest.raises(KeyboardInterrupt):
                 _run(folder, tmp_path, **changes)
     for one, two in zip(*results, strict=True):
