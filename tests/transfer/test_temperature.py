@@ -10,6 +10,7 @@ from efficientnet_tf.data import sources
 from efficientnet_tf.inference import classifier as classifier_lib
 from transfer import (
     class_weights,
+    frozen_features,
     linear_head,
     predictions,
     recipes,
@@ -156,6 +157,7 @@ def test_held_out_images_are_of_heads_like_the_final_one(
         for name, own in zip(("train", "validation"), labels, strict=True)
     }
     config = dataclasses.replace(LINEAR, train_on=train_on)
+    pairs = [frozen_features.Features(*pair) for pair in pairs]
     best, divisions = linear_head._search(*pairs, (0.1,), class_weights.ALIKE)
     linear_head._keep_held_out(
         divisions, best.C, pairs, config, examples=examples, workdir=tmp_path
