@@ -39,6 +39,7 @@ OUTSIDE = [
     ("deep_pixels", "half"),
     ("frozen_stages", 8),
     ("frozen_stages", -1),
+    ("loss", "hinge"),
     ("layer_decay", 0.0),
     ("layer_decay", 1.1),
     ("unfreeze_epochs", -1.0),
