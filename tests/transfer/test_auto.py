@@ -68,7 +68,7 @@ def _numbers(examples):
 @pytest.mark.parametrize("sizes", [(44, 8), (20, 2), (100, 30)])
 def test_with_few_validation_images_each_image_is_held_out_once(sizes):
     parts = _examples(sizes[0], 0), _examples(sizes[1], sizes[0])
-    divided = auto._divide({"train": parts[0], "validation": parts[1]})
+    divided = auto.divide({"train": parts[0], "validation": parts[1]})
     held = [number for _, part in divided for number in _numbers(part)]
     assert sorted(held) == list(range(sum(sizes)))
     for train, part in divided:
@@ -81,10 +81,10 @@ def test_with_few_validation_images_each_image_is_held_out_once(sizes):
 
 def test_enough_validation_images_are_what_is_compared_on():
     parts = {"train": _examples(40, 0), "validation": _examples(150, 40)}
-    assert auto._divide(parts) == [(parts["train"], parts["validation"])]
+    assert auto.divide(parts) == [(parts["train"], parts["validation"])]
     # A third of 240 and of the next 240 are enough too.
     parts = {"train": _examples(230, 0), "validation": _examples(10, 230)}
-    assert len(auto._divide(parts)) == 2
+    assert len(auto.divide(parts)) == 2
 
 
 class _Model:

@@ -17,7 +17,14 @@ from efficientnet_tf.models import variants
 from efficientnet_tf.training import checkpoints, schedules
 from efficientnet_tf.utils import figures
 from efficientnet_tf.weights import loading
-from transfer import finetune, fitting, predictions, recipes, temperature
+from transfer import (
+    class_runs,
+    finetune,
+    fitting,
+    predictions,
+    recipes,
+    temperature,
+)
 
 CONFIG = recipes.FinetuneConfig(
     epochs=2,
@@ -592,7 +599,7 @@ def test_maps_of_mistakes_are_of_the_true_and_the_predicted_class(
     trained = _make_classifier(tiny_row)
     images = np.random.default_rng(0).integers(0, 256, (9, 90, 60, 3), "uint8")
     drawn = list(
-        finetune._make_drawer(trained)((image, (2, 1)) for image in images)
+        class_runs._make_drawer(trained)((image, (2, 1)) for image in images)
     )
     prepared = np.stack([trained.preprocess(image) for image in images])
     maps, *_ = explain.class_activation_map(trained, prepared, [[2, 1]] * 9)
@@ -617,7 +624,7 @@ def test_a_network_without_maps_is_said_once(monkeypatch, caplog):
         baselines.VIT, depth=1 / 12, width=1 / 6, resolution=32
     )
     with caplog.at_level("INFO", "absl"):
-        assert finetune._make_drawer(_make_classifier(vit)) is None
+        assert class_runs._make_drawer(_make_classifier(vit)) is None
     assert "No activation maps: " in caplog.text
 
 
