@@ -50,8 +50,11 @@ def freeze_stages(network: keras.Model, stages: int) -> None:
       stages: how many stages to freeze; 0 freezes nothing, not even the stem.
     """
     numbers = list_stages(network)
+    # What follows the blocks trains however many are asked for.
+    blocks = [stage for name, stage in numbers.items() if _BLOCK.match(name)]
+    frozen = min(stages, max(blocks, default=0))
     for layer in network.layers:
-        layer.trainable = stages == 0 or numbers[layer.name] > stages
+        layer.trainable = stages == 0 or numbers[layer.name] > frozen
 
 
 def list_stages(network: keras.Model) -> dict[str, int]:
@@ -64,7 +67,7 @@ def list_stages(network: keras.Model) -> dict[str, int]:
     """
     found, stage = {}, 0
     blocks = [_BLOCK.match(layer.name) for layer in network.layers]
-    last = max(int(block[1]) for block in blocks if block)
+    last = max((int(block[1]) for block in blocks if block), default=0)
     for layer, block in zip(network.layers, blocks, strict=True):
         if block:
             stage = int(block[1])

@@ -52,13 +52,14 @@ def test_a_version_that_does_not_fit_leaves_the_former_ones(tmp_path):
         (tmp_path / "exported" / "saved_model.pb").write_bytes(bytes(30_000))
         (tmp_path / "exported" / "variables" / "a").write_bytes(bytes(30_000))
         (disk / "old" / "1").mkdir(parents=True)
+        (disk / "old" / "1" / "saved_model.pb").write_text("")
         for base in ("old", "new"):
             with pytest.raises(OSError, match="No space left on device"):
                 layouts.write_tf_serving(
                     tmp_path / "exported", disk / base, ["a"]
                 )
         left = {str(path.relative_to(disk)) for path in disk.rglob("*")}
-        assert left == {"old", "old/1"}
+        assert left == {"old", "old/1", "old/1/saved_model.pb"}
 
 
 def test_a_table_that_does_not_fit_keeps_former_files_as_they_are(
@@ -68,6 +69,7 @@ def test_a_table_that_does_not_fit_keeps_former_files_as_they_are(
     made = plan.make_plan(output, ["keras"], ["float32"])
     output.mkdir()
     (output / "float32.keras").write_text("a former one")
+    (output / "exports.json").write_text("{}")
 
     def fail(*_):
         raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
@@ -82,7 +84,8 @@ def test_a_table_that_does_not_fit_keeps_former_files_as_they_are(
     assert caught.value.errno == errno.EDQUOT
     assert caught.value.filename == str(output)
     assert (output / "float32.keras").read_text() == "a former one"
-    assert len([*output.iterdir()]) == 1
+    assert (output / "exports.json").read_text() == "{}"
+    assert len([*output.iterdir()]) == 2
 
 
 @pytest.mark.parametrize("name", ["saved_model", "tf_serving", "onnx"])
