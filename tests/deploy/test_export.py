@@ -288,6 +288,7 @@ def test_int8_is_calibrated_by_batches_of_the_files_size(
             assert np.abs(found - expected).mean() < 0.05, path
 
 
+@pytest.mark.slow  # Five exports.
 def test_a_folders_files_are_of_one_network_and_one_table_has_them_all(
     original, images, tmp_path, caplog
 ):

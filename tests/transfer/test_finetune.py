@@ -664,6 +664,7 @@ def test_a_run_on_a_table_counts_and_weighs_its_classes(
     assert "1 with another label (a/000.png)" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_with_a_time_limit_ends_in_it_and_says_what_was_chosen(
     folder, tmp_path
 ):
@@ -676,6 +677,7 @@ def test_a_run_with_a_time_limit_ends_in_it_and_says_what_was_chosen(
         _run(folder, tmp_path / "short", time_limit=0.001)
 
 
+@pytest.mark.slow
 def test_training_that_gets_no_better_stops_and_its_best_epoch_is_kept(
     folder, tmp_path
 ):
