@@ -381,7 +381,7 @@ def test_a_stop_after_the_last_epoch_is_not_lost(tmp_path):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def _raise_keyboard_interrupt(*_):
+def _raise_keyboard_interrupt(*_, **__):
     raise KeyboardInterrupt
 
 
