@@ -30,7 +30,7 @@ from efficientnet_tf.utils import (
 from transfer import (
     class_weights,
     fitting,
-    frozen_features,
+    folds,
     image_names,
     linear_head,
     predictions,
@@ -318,12 +318,7 @@ class _Baseline:
         return found == scored.labels
 
     def _extract(self, examples):
-        return frozen_features.extract_splits(
-            self._classifier,
-            examples,
-            self._setup.config.precision,
-            fitting.cache_key(self._setup),
-        )
+        return folds.extract_features(self._setup, self._classifier, examples)
 
 
 def _train_fold(setup, plan, number, examples, accuracy):
@@ -335,18 +330,7 @@ def _train_fold(setup, plan, number, examples, accuracy):
     path = folder / FOLD_FILE
     if path.exists():  # Of an earlier process.
         return _read_hits(path, examples["validation"].size)
-    logging.info(
-        "Training on %d images, to compare on %d others: %s.",
-        examples["train"].size,
-        examples["validation"].size,
-        training_plan.describe(plan),
-    )
-    config = dataclasses.replace(
-        plan, train_on="train", evaluate_on="validation"
-    )
-    setup = dataclasses.replace(
-        setup, config=config, examples=examples, workdir=folder
-    )
+    setup = folds.begin_fold(setup, plan, examples, folder)
     hits = _find_trained_hits(setup, accuracy)
     files.write_json(path, {"hits": hits.astype(int).tolist()})
     files.remove(folder / run_folder.CHECKPOINTS)

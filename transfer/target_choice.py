@@ -18,7 +18,7 @@ from efficientnet_tf.utils import files, run_folder, target_scores, targets
 from transfer import (
     auto,
     fitting,
-    frozen_features,
+    folds,
     image_names,
     recipes,
     target_answers,
@@ -116,12 +116,7 @@ class _Baseline:
         return target_heads.answer(fitted, scored, self.C, self._setup.target)
 
     def _extract(self, examples):
-        return frozen_features.extract_splits(
-            self._classifier,
-            examples,
-            self._setup.config.precision,
-            fitting.cache_key(self._setup),
-        )
+        return folds.extract_features(self._setup, self._classifier, examples)
 
 
 def _train(setup, plan, baseline, pairs):
@@ -169,19 +164,8 @@ def _train_fold(setup, plan, number, examples, linear):
     stored = target_answers.read(path, len(setup.class_names))
     if stored is not None and stored[0].size == held.size:
         return stored[0]  # Of an earlier process.
-    logging.info(
-        "Training on %d images, to compare on %d others: %s.",
-        examples["train"].size,
-        held.size,
-        training_plan.describe(plan),
-    )
-    config = dataclasses.replace(
-        plan, train_on="train", evaluate_on="validation"
-    )
-    setup = dataclasses.replace(
-        setup, config=config, examples=examples, workdir=folder
-    )
-    keras.utils.set_random_seed(config.seed)
+    setup = folds.begin_fold(setup, plan, examples, folder)
+    keras.utils.set_random_seed(setup.config.seed)
     classifier = fitting.build(setup)
     try:
         fitting.train(setup, classifier)

@@ -11,12 +11,10 @@ import pathlib
 from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import configs, data_names
+from efficientnet_tf.utils import configs
 from efficientnet_tf.weights import catalog
 
-TASK = flags.DEFINE_string(
-    "task", None, f"E.g. cifar10, digits; or your own: {data_names.FORMS}."
-)
+TASK = flags.DEFINE_string("task", None, shared.TASK_HELP)
 MODEL = flags.DEFINE_string("model", "efficientnet_lite0", shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()

@@ -33,6 +33,7 @@ WEIGHTS_HELP = (
     "Published weights by name, a file, hf://USER/REPO, or none for random "
     "weights."
 )
+TASK_HELP = f"E.g. cifar10, digits; or your own: {data_names.FORMS}."
 DATA_DIR_HELP = (
     "Where TensorFlow Datasets keeps its sets; ~/tensorflow_datasets if unset."
 )
