@@ -18,7 +18,7 @@ DROPPING_BLOCKS = {"mbconv", "fused_mbconv"}
 
 # What follows "block2a_" in the names of depthwise convolutions: that of
 # keras.applications' efficientnet, and that of its efficientnet_v2.
-DEPTHWISE, DEPTHWISE_V2 = "dwconv", "dwconv2"
+DEPTHWISE_NAMES = DEPTHWISE, DEPTHWISE_V2 = "dwconv", "dwconv2"
 
 
 @dataclasses.dataclass(frozen=True)
