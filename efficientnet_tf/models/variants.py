@@ -106,10 +106,10 @@ NORMALIZATIONS = {
 class Variant:
     """The specification of a network: its stages, their scale, its input.
 
-    `resolution`, in pixels, is that of evaluation; `dropout` and `drop_path` are
-    rates. `stem` and `head` are items of `STEMS` and `HEADS`; with the head
-    "none" the last block's output is pooled. `padding` belongs to the weights:
-    with the other one they give other outputs.
+    `resolution` is that of evaluation, in pixels; `dropout` and `drop_path`
+    are rates. `stem` and `head` are items of `STEMS` and `HEADS`; with the
+    head "none" the last block's output is pooled. `padding` belongs to the
+    weights: with the other one they give other outputs.
     """
 
     width: Annotated[float, configs.Above(0, MAX_SCALE)]

@@ -126,15 +126,9 @@ EfficientNetV2B2 = _make_v2_constructor(
 EfficientNetV2B3 = _make_v2_constructor(
     "EfficientNetV2B3", "efficientnet_v2_b3"
 )
-EfficientNetV2S = _make_v2_constructor(
-    "EfficientNetV2S", "efficientnet_v2_s"
-)
-EfficientNetV2M = _make_v2_constructor(
-    "EfficientNetV2M", "efficientnet_v2_m"
-)
-EfficientNetV2L = _make_v2_constructor(
-    "EfficientNetV2L", "efficientnet_v2_l"
-)
+EfficientNetV2S = _make_v2_constructor("EfficientNetV2S", "efficientnet_v2_s")
+EfficientNetV2M = _make_v2_constructor("EfficientNetV2M", "efficientnet_v2_m")
+EfficientNetV2L = _make_v2_constructor("EfficientNetV2L", "efficientnet_v2_l")
 EfficientNetV2XL = _make_v2_constructor(
     "EfficientNetV2XL", "efficientnet_v2_xl"
 )

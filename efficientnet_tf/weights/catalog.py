@@ -60,8 +60,8 @@ _KERAS_V2_MD5 = {
     "m": "a3bf6aa3276309f4fc6a34aa114c95cd",
     "l": "27e6d408b53c7ebc868fefa357689935",
 }
-# README.md of google/automl, efficientnetv2: top-1 after fine-tuning on ImageNet
-# of those trained on ImageNet-21k.
+# README.md of google/automl, efficientnetv2: top-1 after fine-tuning on
+# ImageNet of those trained on ImageNet-21k.
 _V2_21K = {"s": 84.9, "m": 86.2, "l": 86.9, "xl": 87.2}
 
 # README.md of tensorflow/tpu, models/official/efficientnet: B0, B1, ...

@@ -7,8 +7,8 @@ import re
 from efficientnet_tf.models import published, registry
 from efficientnet_tf.weights import catalog, hub
 
-# Of all published rows: the own checkpoints of tensorflow/tpu and google/automl,
-# or the same weights converted; both repositories have this license.
+# Of all published rows: the checkpoints of tensorflow/tpu and google/automl, or
+# the same weights converted. Both repositories have this license.
 TPU_LICENSE = "apache-2.0"
 _TPU_PAGE = (
     "https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet"

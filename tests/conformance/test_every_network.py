@@ -32,6 +32,7 @@ NAMES = registry.list_models()
 STRUCTURES = (
     "efficientnet_b0",
     "efficientnet_lite0",
+    "efficientnet_v2_b0",
     "mobilenet_v1",
     "mobilenet_v2",
     "resnet50",

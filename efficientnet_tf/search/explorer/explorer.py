@@ -121,7 +121,7 @@ def _family(model, title):
 
 
 def _named(name):
-    """Returns a row of a family, or None: V2-S to XL are of no other's stages."""
+    """Returns a row of a family; None: it has other stages, as V2-S to XL."""
     variant = variants.VARIANTS[name]
     stages = {
         variants.VARIANTS[base].stages: (family, base)
