@@ -245,7 +245,7 @@ JAX_PROGRAM = textwrap.dedent(
 def test_jax_predicts_the_same_where_tensorflow_is_missing(built, tmp_path):
     """The others; test_backends.py trains the family's under both."""
     pytest.importorskip("jax")
-    names = ("mobilenet_v1", "vit", "symmetric")
+    names = ("efficientnet_v2_b0", "mobilenet_v1", "vit", "symmetric")
     built = {name: built[name] for name in names}
     images = make_images()
     np.save(tmp_path / "images.npy", images)

@@ -1,15 +1,15 @@
 """EfficientNetV2 beside keras.applications and the released code."""
 
+import dataclasses
+import types
+
 import keras
 import numpy as np
 import pytest
 
-from efficientnet_tf.models import (
-    costs,
-    plan,
-    registry,
-    variants,
-)
+from efficientnet_tf.inference import classifier
+from efficientnet_tf.models import costs, plan, registry, variants
+from efficientnet_tf.training import inputs, recipes
 from efficientnet_tf.weights import loading
 
 SIZE = 64
@@ -225,3 +225,40 @@ def test_layers_weights_and_logits_are_those_of_keras(
     )
     np.testing.assert_allclose(found, wanted, atol=1e-4, rtol=0)
     assert np.abs(wanted[0] - wanted[1]).max() > 0.1  # They see the images.
+
+
+def test_images_are_prepared_as_the_row_says():
+    """B0's centre less a border; S squashed whole, and trained at a smaller."""
+    made = {}
+    for size in ("b0", "s"):
+        row = registry.get_variant(name_of(size), depth=0.1, width=0.1)
+        whole = classifier.from_weights(row, None)
+        made[size] = whole.resolution, whole.crop_padding, whole.interpolation
+    assert made["b0"] == (224, 32, "legacy_bicubic")
+    assert made["s"] == (384, None, "bilinear")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sizes", "crop_padding"),
+    [
+        ({}, (300, 384), None),
+        ({"resolution": 64}, (64, 64), None),
+        ({"stage_resolutions": (32, 48)}, (48, 48), None),
+        ({"eval_crop": "padded"}, (300, 384), 9),
+    ],
+)
+def test_training_sees_smaller_images_unless_a_size_is_set(
+    changes, sizes, crop_padding
+):
+    crop = {k: changes[k] for k in changes if k == "eval_crop"}
+    row = registry.get_variant("efficientnet_v2_s", **crop)
+    config = dataclasses.replace(
+        recipes.get_recipe("smoke"),
+        **{"resolution": 0} | {k: changes[k] for k in changes if k not in crop},
+    )
+    train = types.SimpleNamespace(size=10, class_names=("a",))
+    feed = inputs.Feed({"train": train}, config, row, None, None)
+    last = recipes.stages(config)[-1]
+    assert (feed.size(last), feed.eval_size) == sizes
+    whole = feed.make_classifier(None)
+    assert (whole.resolution, whole.crop_padding) == (sizes[1], crop_padding)
