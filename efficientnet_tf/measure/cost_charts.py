@@ -99,12 +99,15 @@ def _draw(axes, family, points):
     for number, (label, x, y) in enumerate(points):
         # Outside a family, neighbours' labels are on alternating sides.
         left = number % 2 if line == "none" else family == "EfficientNet"
+        offset, side = ((-4, 2), "right") if left else ((4, -7), "left")
+        if family == "EfficientNetV2":  # Its line is between the others.
+            offset, side = (0, 4), "center"
         axes.annotate(
             label,
             (x, y),
-            xytext=(-4, 2) if left else (4, -7),
+            xytext=offset,
             textcoords="offset points",
-            horizontalalignment="right" if left else "left",
+            horizontalalignment=side,
             fontsize=6,
             color=color,
         )

@@ -155,7 +155,6 @@ def fused_mbconv(
     https://arxiv.org/abs/2104.00298.
     """
     shortcut = x
-    spatial = {"strides": plan.strides, "padding": plan.padding}
     momentum = plan.bn_momentum
     if plan.expand_ratio == 1:
         # Before it, as in the official code.
@@ -164,7 +163,8 @@ def fused_mbconv(
             x,
             plan.filters,
             plan.kernel_size,
-            **spatial,
+            strides=plan.strides,
+            padding=plan.padding,
             activation=activation,
             momentum=momentum,
             name=f"{plan.name}_project",
@@ -174,7 +174,8 @@ def fused_mbconv(
         x,
         plan.in_filters * plan.expand_ratio,
         plan.kernel_size,
-        **spatial,
+        strides=plan.strides,
+        padding=plan.padding,
         activation=activation,
         momentum=momentum,
         name=f"{plan.name}_expand",

@@ -270,8 +270,10 @@ V2_XL_STAGES = (
 def _v2(scale, sizes, dropout, stages, **fields):
     """Returns a row; `sizes` are those of training and of evaluation."""
     train, evaluation = sizes
+    width, depth = scale
     return Variant(
-        *scale,
+        width,
+        depth,
         evaluation,
         dropout,
         stages,

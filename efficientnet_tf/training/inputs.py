@@ -239,15 +239,13 @@ class Feed:
         self, network: keras.Model | None
     ) -> classifier.Classifier:
         """Returns `network` with the image preparation of evaluation."""
-        padding = self.config.crop_padding
-        if self.variant.eval_crop == "whole":
-            padding = None
+        whole = self.variant.eval_crop == "whole"
         return classifier.Classifier(
             network,
             self.class_names,
             self.eval_size,
             self.variant.interpolation,
-            crop_padding=padding,
+            crop_padding=None if whole else self.config.crop_padding,
             deep_pixels=self.config.deep_pixels,
         )
 
