@@ -81,7 +81,7 @@ def describe(
             f"{model}, {name}{trained}{scored}",
             published.V2_README if v2 else _TPU_PAGE,
             TPU_LICENSE,
-            on_imagenet=row.top1 is not None,
+            on_imagenet=True,
             more_data=next(
                 (v for k, v in _MORE_DATA.items() if name.startswith(k)), ""
             ),
