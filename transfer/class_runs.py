@@ -15,7 +15,7 @@ from efficientnet_tf.inference import (
     overlays,
     unknown,
 )
-from efficientnet_tf.training import distribution
+from efficientnet_tf.training import distribution, summaries
 from efficientnet_tf.utils import figures, files, run_folder
 from transfer.choice import auto, temperature
 from transfer.scores import (
@@ -48,7 +48,7 @@ def finish(setup: fitting.Setup, classifier: classifier_lib.Classifier) -> dict:
         tested,
         collector.keep,
     )
-    _summarize(scores, classifier, setup.task)
+    _summarize(scores, classifier, setup.task, setup.config.evaluate_on)
     draw = _make_drawer(classifier)
     return {
         **_score_row(setup.task, scores),
@@ -61,12 +61,11 @@ def finish(setup: fitting.Setup, classifier: classifier_lib.Classifier) -> dict:
     }
 
 
-def _summarize(scores, classifier, task):
-    tf.summary.scalar("evaluation/top1", scores.top1)
-    tf.summary.scalar("evaluation/top5", scores.top5)
-    tf.summary.scalar("evaluation/mean_per_class", scores.mean_per_class)
+def _summarize(scores, classifier, task, split):
+    for name in ("top1", "top5", "mean_per_class"):
+        tf.summary.scalar(summaries.tag(name, split), getattr(scores, name))
     image = figures.confusion_image(scores.confusion, classifier.class_names)
-    tf.summary.image("confusion", image[None])
+    tf.summary.image(summaries.tag("confusion"), image[None])
     logging.info("%s: %.4f", task.metric, getattr(scores, task.metric))
 
 

@@ -13,7 +13,7 @@ from efficientnet_tf.data.sets import example_files
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
 )
-from efficientnet_tf.training import distribution
+from efficientnet_tf.training import distribution, summaries
 from efficientnet_tf.utils import (
     files,
     run_folder,
@@ -91,7 +91,8 @@ def finish(
             f"{setup.config.evaluate_on}: no label occurs in them, or each "
             "number is the same in all."
         )
-    tf.summary.scalar(f"evaluation/{metric}", scores[metric])
+    split = setup.config.evaluate_on
+    tf.summary.scalar(summaries.tag(metric, split), scores[metric])
     logging.info("%s: %.4f", targets.METRIC_NAMES[metric], scores[metric])
     _save(setup, classifier, tested, answers)
     return {

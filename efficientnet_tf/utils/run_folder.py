@@ -25,6 +25,8 @@ RESULTS_FILE = "results.jsonl"
 METRICS_FILE = "metrics.jsonl"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
+# All logs stand in it itself: TensorBoard takes each folder with logs for a run.
+LOGS = "tensorboard"
 SAVED_MODEL_FILE = "saved_model.pb"  # In place of it, of other origin.
 SETTINGS_FILE = "classifier.json"  # Its classes and image preparation.
 UNKNOWN_FILE = "unknown.npz"  # What tells images of none of its classes.
