@@ -11,8 +11,6 @@ from efficientnet_tf.data.images import decoding
 from efficientnet_tf.data.sets import example_files
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
-    explain,
-    overlays,
     unknown,
 )
 from efficientnet_tf.training import distribution, summaries
@@ -49,7 +47,7 @@ def finish(setup: fitting.Setup, classifier: classifier_lib.Classifier) -> dict:
         collector.keep,
     )
     _summarize(scores, classifier, setup.task, setup.config.evaluate_on)
-    draw = _make_drawer(classifier)
+    draw = gallery.make_drawer(classifier)
     return {
         **_score_row(setup.task, scores),
         **_count(setup, tested),
@@ -143,20 +141,4 @@ def _keep_predictions(classifier, examples, collector, workdir, draw):
 def _make_decoder(classifier):
     return functools.partial(
         decoding.decode, deep_pixels=classifier.deep_pixels
-    )
-
-
-def _make_drawer(classifier):
-    """Returns what draws activation maps; None if there are none.
-
-    Here, because the images are at hand as they are, not as thumbnails.
-    """
-    try:
-        compute = explain.make_maps(classifier)
-    except ValueError as error:
-        logging.info("No activation maps: %s", error)
-        return None
-    return lambda examples: map(
-        overlays.overlay_maps,
-        explain.explain_pixels(classifier, compute, examples),
     )

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import pathlib
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -167,16 +166,14 @@ def _save(setup, classifier, tested, answers):
             answers,
             image_names.describe(tested).names,
         )
-        worst = gallery.pick_worst(
-            target_scores.lose(answers, classifier.target)
-        )
-        gallery.save_some(
+        gallery.save_worst(
             tested,
-            np.sort(worst),
+            answers,
             workdir,
             functools.partial(
                 decoding.decode, deep_pixels=classifier.deep_pixels
             ),
+            gallery.make_drawer(classifier),
         )
         files.write_json(
             workdir / environment.ENVIRONMENT_FILE,

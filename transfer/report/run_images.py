@@ -1,7 +1,7 @@
 """Images of a run to look at: mistakes, doubts, labels, duplicates."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -117,7 +117,7 @@ def show_duplicates(run: run_files.Run) -> str:
 def draw_card(
     title: str, paths: Sequence[pathlib.Path], pair: Sequence[str], text: str
 ) -> str:
-    """Returns a card of an image and, if there are any, its two maps, as HTML.
+    """Returns a card of an image and, if there are any, its maps, as HTML.
 
     Args:
       title: the image's name.
@@ -170,8 +170,15 @@ def _show_labels(run, found):
 
 
 def _make_cards(run, places):
-    cards = "".join(_make_card(run, int(place)) for place in places)
-    shown = f'<div class="cards">{cards}</div>'
+    cards = [_make_card(run, int(place)) for place in places]
+    return show_cards(run, places, cards)
+
+
+def show_cards(
+    run: run_files.Run, places: Iterable[int], cards: Iterable[str]
+) -> str:
+    """Returns cards of images by their places, with what maps are, as HTML."""
+    shown = f'<div class="cards">{"".join(cards)}</div>'
     if any(len(gallery.find(run.folder, int(i))) > 1 for i in places):
         shown = _EXPLAIN_MAPS + shown
     return shown
