@@ -199,7 +199,7 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(
 PLAIN_MOMENTS = [
     (finetune, "finetune_and_evaluate"),
     (runs_lib._Grid, "_tidy"),
-    (runs_lib._Grid, "_show"),
+    (runs_lib, "_show"),
     (files, "remove"),
     (runs_lib, "_best_point"),
     (runs_lib, "_write_results"),

@@ -16,7 +16,7 @@ function drawPlot() {
   const box = byId("plot");
   const width = box.clientWidth;
   const height = Math.max(300, Math.min(430, width * 0.6));
-  const frame = { left: 40, right: width - 12, top: 20, bottom: height - 42 };
+  const frame = { left: 32, right: width - 12, top: 20, bottom: height - 42 };
   const points = DATA.points.filter((point) => point[key] !== null);
   const total = sumStages(countStages(makeVariant(settings)));
   const here = total[key] / COSTS[key].size;
@@ -180,7 +180,7 @@ const overlaps = (a, b) => a.left < b.right && b.left < a.right
 // the corners; and the same a little farther away.
 function listPlaces(x, y, width) {
   const places = [];
-  for (const gap of [9, 15]) {
+  for (const gap of [7, 11, 16, 22]) {
     const [left, middle, right] = [x - gap - width, x - width / 2, x + gap];
     const [above, beside, below] = [y - gap - 10, y - 6, y + gap - 2];
     places.push(
