@@ -85,15 +85,44 @@ def image(rows: Sequence[dict], limits: choose.Limits) -> np.ndarray:
         unit = cost.unit and f" ({cost.unit.strip()})"
         axes.set_xlabel(f"{cost.text}{unit}")
         axes.set_ylabel("top-1 (%)")
-        if axes is panels[0]:
-            # No network is both cheap and accurate, so this corner is free.
-            axes.legend(loc="upper left")
-        _label(axes, cost, known)
+        _scale(axes)
+    names = {
+        name: handle
+        for axes in panels
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    drawing.legend(
+        names.values(), names, loc="outside lower center", ncols=len(names)
+    )
+    for axes, cost in zip(panels, limits.costs, strict=True):
+        _label(axes, cost, rows)
     return figures.rasterize(drawing)
 
 
-def _label(axes, cost, known):
+def _scale(axes):
+    """Gives the axis of costs as many numbers as there is room for."""
+    from matplotlib import ticker  # An optional dependency.
+
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    decades = np.log10(high / low)
+    digits = next(
+        digits
+        for most, digits in (
+            (1.3, (1, 2, 3, 5, 7)),
+            (2.5, (1, 2, 5)),
+            (99, (1,)),
+        )
+        if decades <= most
+    )
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=digits))
+    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+
+
+def _label(axes, cost, rows):
     """Writes the networks' names, that of the chosen one first."""
+    known = [row for row in rows if row[cost.column] is not None]
     chosen = choose.best(known)
     chart_labels.label_points(
         axes,
@@ -110,8 +139,6 @@ def _label(axes, cost, known):
 
 
 def _draw(axes, cost, known):
-    from matplotlib import ticker  # An optional dependency.
-
     for verdict, color in _COLORS.items():
         points = [row for row in known if row["verdict"] == verdict]
         if points:
@@ -144,8 +171,5 @@ def _draw(axes, cost, known):
             label="chosen",
         )
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5, 7)))
-    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-    axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.margins(x=0.15)
     axes.grid(alpha=0.3)

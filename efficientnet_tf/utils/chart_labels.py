@@ -1,8 +1,7 @@
 """Labels of a chart's points, placed so that none overlap or are cut."""
 
-import math
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -26,7 +25,7 @@ def label_points(
 
     adjustText moves labels by random forces and may end with overlaps; here a
     label stands at the first free place around its point. One that has none is
-    left out, and the chart's title says how many are. Call it last: what is
+    left out, and the axis below says how many are. Call it last: what is
     drawn later is not kept off.
 
     Args:
@@ -46,33 +45,48 @@ def label_points(
     written, left_out = [], 0
     for label, x, y, color in points:
         at = axes.transData.transform((x, y))
-        text = axes.annotate(
-            label, (x, y), xytext=(0, 0), textcoords="offset points",
-            fontsize=size, color=color, va="bottom", annotation_clip=False,
-        )  # fmt: skip
-        text.set_in_layout(False)
+        text = _write(axes, label, (x, y), color, size)
         extent = text.get_window_extent()
-        for box, leader in _list_places(at, extent.width, extent.height, scale):
-            if _is_free(box, leader, at, inside, (boxes, dots, lines)):
-                break
-        else:
+        places = _list_places(at, extent.width, extent.height, scale)
+        found = _find_place(at, places, inside, (boxes, dots, lines))
+        if found is None:
             text.remove()
             left_out += 1
             continue
-        offset = (box[:2] - at) / scale
-        text.set_position(tuple(offset))
+        box, leader = found
+        text.set_position(tuple((box[:2] + 1 - at) / scale))
         boxes.append(box)
         if leader is not None:
-            ends = axes.transData.inverted().transform(leader.reshape(2, 2))
-            axes.plot(*ends.T, "-", color="0.6", lw=0.6, scalex=False,
-                      scaley=False)  # fmt: skip
+            _join(axes, leader)
             lines = np.vstack([lines, leader])
         written.append(text)
     if left_out:
-        axes.set_title(
-            f"{left_out} labels left out: no room", loc="right", fontsize=size
+        # A title would move all that has been placed.
+        axes.set_xlabel(
+            f"{axes.get_xlabel()} ({left_out} labels left out: no room)".strip()
         )
     return written
+
+
+def _write(axes, label, point, color, size):
+    text = axes.annotate(
+        label,
+        point,
+        xytext=(0, 0),
+        textcoords="offset points",
+        fontsize=size,
+        color=color,
+        va="bottom",
+        annotation_clip=False,
+    )
+    text.set_in_layout(False)
+    return text
+
+
+def _join(axes, leader):
+    """Draws a thin line between a point and its label, given in pixels."""
+    ends = axes.transData.inverted().transform(leader.reshape(2, 2))
+    axes.plot(*ends.T, "-", color="0.6", lw=0.6, scalex=False, scaley=False)
 
 
 def _find_drawn(axes, scale):
@@ -84,56 +98,64 @@ def _find_drawn(axes, scale):
             radius = (line.get_markersize() / 2 + 1) * scale
             dots += [[*(p - radius), *(p + radius)] for p in places]
         if line.get_linestyle() != "None":
-            lines += [[*a, *b] for a, b in zip(places, places[1:], strict=False)]
+            lines += [
+                [*a, *b] for a, b in zip(places, places[1:], strict=False)
+            ]
     return np.reshape(dots, (-1, 4)), np.reshape(lines, (-1, 4))
 
 
 def _list_places(at, width, height, scale):
-    """Yields (box, leader or None) around a point, the best first."""
-    for gap in GAPS:
-        for angle in ANGLES:
-            across = math.cos(math.radians(angle))
-            up = math.sin(math.radians(angle))
-            centre = at + (
-                across * (gap * scale + width / 2),
-                up * (gap * scale + height / 2),
-            )
-            half = np.array([width, height]) / 2
-            box = np.concatenate([centre - half, centre + half])
-            if gap < LEADER:
-                yield box, None
-            else:
-                near = np.clip(at, box[:2], box[2:])
-                yield box, np.concatenate([at, near])
+    """Returns boxes [P, 4] around a point, the best first, and their gaps."""
+    gaps, angles = (
+        each.ravel()
+        for each in np.meshgrid(GAPS, np.radians(ANGLES), indexing="ij")
+    )
+    half = np.array([width, height]) / 2 + 1  # Letters stand on whole pixels.
+    ways = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    centres = at + ways * (gaps[:, None] * scale + half)
+    return np.hstack([centres - half, centres + half]), gaps
 
 
-def _is_free(box, leader, at, inside, drawn):
+def _find_place(at, places, inside, drawn):
+    """Returns the first free box and its leader or None; None: there is none.
+
+    Args:
+      at: the point.
+      places: of `_list_places`.
+      inside: the box of the axes.
+      drawn: boxes, boxes of dots, and lines.
+    """
     boxes, dots, lines = drawn
-    if (box[:2] < inside[:2]).any() or (box[2:] > inside[2:]).any():
-        return False
-    if _overlap(box, boxes).any() or _overlap(box, dots).any():
-        return False
-    if _touch(lines, box).any():
-        return False
-    if leader is None:
-        return True
-    # The point's own dot is where the leader begins.
-    own = _overlap(np.concatenate([at, at]), dots)
-    others: Sequence = [*boxes, *dots[~own]]
-    return not any(_touch(leader[None], other).any() for other in others)
+    candidates, gaps = places
+    taken = np.vstack([np.reshape(boxes, (-1, 4)), dots])
+    free = (candidates[:, :2] >= inside[:2]).all(axis=1)
+    free &= (candidates[:, 2:] <= inside[2:]).all(axis=1)
+    free &= ~_overlap(candidates, taken).any(axis=1)
+    free &= ~_touch(lines, candidates).any(axis=1)
+    # The point's own dot is where a leader begins.
+    own = _overlap(np.tile(at, 2)[None], taken)[0]
+    for i in np.flatnonzero(free):
+        box = candidates[i]
+        if gaps[i] < LEADER:
+            return box, None
+        leader = np.concatenate([at, np.clip(at, box[:2], box[2:])])
+        if not _touch(leader[None], taken[~own]).any():
+            return box, leader
+    return None
 
 
-def _overlap(box, boxes):
-    """Returns which of the boxes [N, 4] a box overlaps."""
-    left, bottom, right, top = np.reshape(boxes, (-1, 4)).T
-    across = (box[0] <= right) & (left <= box[2])
-    return across & (box[1] <= top) & (bottom <= box[3])
+def _overlap(boxes, others):
+    """Returns which boxes [N, 4] overlap which others [M, 4]: bool [N, M]."""
+    a, b = boxes[:, None], others[None]
+    return ((a[..., :2] <= b[..., 2:]) & (b[..., :2] <= a[..., 2:])).all(
+        axis=-1
+    )
 
 
-def _touch(lines, box):
-    """Returns which segments [N, 4] touch a box."""
+def _touch(lines, boxes):
+    """Returns which boxes [N, 4] which segments [M, 4] touch: bool [N, M]."""
     x1, y1, x2, y2 = lines.T
-    left, bottom, right, top = box
+    left, bottom, right, top = boxes.T[..., None]
     near = (np.maximum(x1, x2) >= left) & (np.minimum(x1, x2) <= right)
     near &= (np.maximum(y1, y2) >= bottom) & (np.minimum(y1, y2) <= top)
     # The box's corners are not all on one side of the line.

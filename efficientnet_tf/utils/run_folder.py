@@ -25,7 +25,7 @@ RESULTS_FILE = "results.jsonl"
 METRICS_FILE = "metrics.jsonl"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
-# All logs stand in it itself: TensorBoard takes each folder with logs for a run.
+# All logs stand in it itself: a folder with logs is a run to TensorBoard.
 LOGS = "tensorboard"
 SAVED_MODEL_FILE = "saved_model.pb"  # In place of it, of other origin.
 SETTINGS_FILE = "classifier.json"  # Its classes and image preparation.
