@@ -104,11 +104,11 @@ def show_duplicates(run: run_files.Run) -> str:
         return page.paragraph("None, neither equal nor nearly so.")
     text = (
         f"{words.count(len(lines), 'pair')}. Images that were trained on, too, "
-        "flatter the score; equal images of two classes have a wrong label."
+        "flatter the score; equal images with two labels have a wrong one."
     )
     if len(lines) > MOST_ROWS:
         text += f" The first {MOST_ROWS} are shown, {path.name} has all."
-    header = ("image", "split", "is like", "of split", "how", "same class")
+    header = ("image", "split", "is like", "of split", "how", "same label")
     return page.paragraph(text, "muted") + page.table(
         header, lines[:MOST_ROWS], words=6
     )
@@ -186,7 +186,8 @@ def show_cards(
 
 _EXPLAIN_MAPS = page.paragraph(
     "Beside each image, in colour, what of the part that the network saw spoke "
-    "for a class: from violet, nothing, to yellow, the most of that map.",
+    "for the class or label below: from violet, nothing, to yellow, the most "
+    "of that map.",
     "muted",
 )
 
