@@ -112,6 +112,11 @@ def main(_: list[str]) -> None:
         [
             ["efficientnet", "report", f"--results={WORKDIR.value}"]
             + [f"--output={WORKDIR.value}/report"],
+            # Its classes, its mistakes: each run has its own page.
+            ["efficientnet", "report"]
+            + [f"--workdir={WORKDIR.value}/{rows[0]['folder']}"]
+            if rows
+            else None,
             ["tensorboard", f"--logdir={WORKDIR.value}"],
         ],
     )

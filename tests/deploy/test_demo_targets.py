@@ -46,8 +46,14 @@ def make():
     """Makes a classifier of a target, with a head as such ones have."""
 
     def make(target, activation, **fields):
-        made = samples.make_classifier(samples.make_images(40, SIZE))
+        images = samples.make_images(40, SIZE)
+        made = samples.make_classifier(images)
         head = made.model.get_layer("predictions")
+        head.activation = keras.activations.linear
+        outputs = np.asarray(made.model(images))
+        # Spread around 0, where no probability is almost 0 or 1.
+        head.kernel.assign(head.kernel / outputs.std())
+        head.bias.assign((head.bias - outputs.mean(0)) / outputs.std())
         head.activation = keras.activations.get(activation)
         return dataclasses.replace(made, target=target, **fields)
 
