@@ -106,6 +106,17 @@ def main(_: list[str]) -> None:
     if rows:
         print(results_lib.to_text(rows))
     results = f"{WORKDIR.value}/{run_folder.RESULTS_FILE}"
+    _print_summary(ended, total, results, rows)
+    program.print_result(
+        {
+            "runs": total,
+            "ended": ended,
+            "results": results,
+        }
+    )
+
+
+def _print_summary(ended, total, results, rows):
     summary.print_summary(
         f"{ended} of {total} runs have ended.",
         {"results": results},
@@ -119,13 +130,6 @@ def main(_: list[str]) -> None:
             else None,
             ["tensorboard", f"--logdir={WORKDIR.value}"],
         ],
-    )
-    program.print_result(
-        {
-            "runs": total,
-            "ended": ended,
-            "results": results,
-        }
     )
 
 

@@ -6,7 +6,11 @@ from collections.abc import Iterable
 import numpy as np
 
 if typing.TYPE_CHECKING:
-    from matplotlib import axes as mpl_axes, text as mpl_text
+    from matplotlib import (
+        axes as mpl_axes,
+        figure as mpl_figure,
+        text as mpl_text,
+    )
 
 # Points of 1/72 inch between a dot's centre and its label, nearest first; from
 # LEADER on a thin line joins them.
@@ -36,8 +40,9 @@ def label_points(
     Returns:
       The labels that are written.
     """
-    axes.figure.draw_without_rendering()  # Places the axes.
-    scale = axes.figure.dpi / 72
+    drawing = typing.cast("mpl_figure.Figure", axes.figure)
+    drawing.draw_without_rendering()  # Places the axes.
+    scale = drawing.dpi / 72
     dots, lines = _find_drawn(axes, scale)
     inside = axes.get_window_extent().extents
     legend = axes.get_legend()

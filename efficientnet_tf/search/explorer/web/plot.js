@@ -45,6 +45,7 @@ function drawPlot() {
     boxes: [...ring, ...points.map((p) =>
       boxAt(toX(p[key]) - 4, toY(p.top1) - 4, 8, 8))],
     lines: [...lines, { x1: x, y1: frame.top, x2: x, y2: frame.bottom }],
+    dots: points.map((p) => ({ x: toX(p[key]), y: toY(p.top1) })),
   };
   // The family's labels first: others are left out if there is no room.
   const ordered = [...points].sort((a, b) =>
@@ -191,6 +192,11 @@ function listPlaces(x, y, width) {
   return places.map(([left, top]) => boxAt(left, top, width, 12));
 }
 
+// How far a point is from a box; 0 inside.
+const distance = (box, { x, y }) => Math.hypot(
+  Math.max(box.left - x, 0, x - box.right),
+  Math.max(box.top - y, 0, y - box.bottom));
+
 function drawLabel(svg, frame, point, { x, y }, taken) {
   const text = element(svg, "text", {
     class: "label",
@@ -201,7 +207,9 @@ function drawLabel(svg, frame, point, { x, y }, taken) {
   const isFree = (box) => box.left >= frame.left && box.right <= frame.right + 8
     && box.top >= frame.top && box.bottom <= frame.bottom
     && !taken.boxes.some((other) => overlaps(box, other))
-    && !taken.lines.some((line) => touches(line, box));
+    && !taken.lines.some((line) => touches(line, box))
+    // Nearer to another dot, it would seem to be that one's.
+    && taken.dots.every((dot) => distance(box, dot) >= distance(box, { x, y }));
   const place = listPlaces(x, y, width).find(isFree);
   if (!place) {
     text.remove();
