@@ -425,7 +425,9 @@ def test_no_line_crosses_a_label_of_the_plot(fresh, width):
         fresh.run("change(arguments[0])", change)
         crossed, labels = fresh.run(FIND_CROSSED)
         assert not crossed, change
-        assert families <= set(labels), change
+        # A phone may have no room for one that the dashed line is beside.
+        left_out = families - set(labels)
+        assert len(left_out) <= (1 if width == 400 else 0), (change, left_out)
 
 
 @pytest.mark.parametrize(("width", "columns"), [(400, 1), (1280, 1), (1920, 2)])

@@ -24,7 +24,7 @@ function drawPlot() {
     Math.max(...values) * by].map(Math.log10);
   const costs = points.map((point) => point[key]);
   // Room for a label on the left, where the axis and a line leave little.
-  const [low, high] = spread([...costs, here], 1.5);
+  const [low, high] = spread([...costs, here], 1.75);
   const tops = points.map((point) => point.top1);
   const bottom = Math.floor(Math.min(...tops)) - 0.5;
   const top = Math.ceil(Math.max(...tops)) + 0.5;
@@ -181,7 +181,7 @@ const overlaps = (a, b) => a.left < b.right && b.left < a.right
 // the corners; and the same a little farther away.
 function listPlaces(x, y, width) {
   const places = [];
-  for (const gap of [7, 11, 16, 22]) {
+  for (const gap of [7, 9, 12, 16, 22]) {
     const [left, middle, right] = [x - gap - width, x - width / 2, x + gap];
     const [above, beside, below] = [y - gap - 10, y - 6, y + gap - 2];
     places.push(
