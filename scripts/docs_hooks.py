@@ -31,6 +31,8 @@ PAGES = {
         for path in sorted(ROOT.glob("notebooks/*.ipynb"))
     },
 }
+# In the frame of explorer.md, which becomes explorer.html.
+EXPLORER = "family.html"
 # Room -> the page's title.
 ROOMS = {
     "weights": "Networks and weights",
@@ -55,7 +57,7 @@ def on_files(files, config):
         _add(files, config, f"api/{room}.md", _reference(room, title))
     from efficientnet_tf.search.explorer import explorer
 
-    _add(files, config, "explorer.html", explorer.render())
+    _add(files, config, EXPLORER, explorer.render())
     return files
 
 
@@ -108,7 +110,6 @@ def _commands():
         parts.append(f"## {name}")
         for block in text.split("\n\n"):
             runs = block.lstrip().startswith(main.PROGRAM)
-            block = inspect.cleandoc(block)
             parts.append(f"```bash\n{block}\n```" if runs else block)
     return "\n\n".join(parts)
 
@@ -149,9 +150,11 @@ def _describe_constructors():
     names = _constructors()
     first = getattr(applications, names[0])
     listed = ", ".join(f"`{name}`" for name in names)
+    arguments = inspect.signature(first).parameters.values()
+    lines = "".join(f"\n    {argument}," for argument in arguments)
     return (
         "## efficientnet_tf.EfficientNetB0 and others\n\n"
         f"{listed}: each has these arguments.\n\n"
-        f"```python\n{names[0]}{inspect.signature(first)}\n```\n\n"
+        f"```python\n{names[0]}({lines}\n)\n```\n\n"
         f"{inspect.getdoc(first)}"
     )
