@@ -179,7 +179,7 @@ def test_errors_finds_the_mistakes_that_it_made(execute, tmp_path):
     run = tmp_path / "runs" / "notebook-errors" / "run"
     assert run_folder.last_result(run)["score"] > GOOD
     printed = _printed(cells)
-    assert "1 of 408 images cannot be read" in printed
+    assert "1 of 308 images cannot be read" in printed
     assert "left out: 0/broken.png" in printed
     (pairs,) = _tables(cells)
     assert "0011.png" in pairs and "again" in pairs and "| False |" in pairs
