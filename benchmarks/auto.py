@@ -25,7 +25,7 @@ from absl import app, flags
 
 from efficientnet_tf.utils import data_names, files, run_folder, tables
 
-# A task's name: the set of `transfer.tasks`, and how many of its classes.
+# A task's name: the set of `config.tasks`, and how many of its classes.
 TASKS = {
     "flowers5": ("oxford_flowers102", 5),
     "flowers20": ("oxford_flowers102", 20),
@@ -115,7 +115,7 @@ def prepare(name):
         return dataset
     folder = pathlib.Path(WORKDIR.value, "images", name).absolute()
     if not folder.exists():
-        from transfer import tasks
+        from transfer.config import tasks
 
         task = tasks.get_task(dataset)
         with files.atomic(folder) as temporary:

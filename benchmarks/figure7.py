@@ -21,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from absl import app, flags
 
-from efficientnet_tf.data import decoding, sources
+from efficientnet_tf.data.images import decoding
+from efficientnet_tf.data.sets import sources
 from efficientnet_tf.inference import (
     class_names,
     classifier as classifier_lib,

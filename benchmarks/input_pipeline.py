@@ -18,13 +18,12 @@ import tensorflow as tf
 from absl import app, flags
 
 from efficientnet_tf.data import (
-    augmentation,
     datasets,
     examples as examples_lib,
     preprocessing,
-    tfds,
-    tfrecords,
 )
+from efficientnet_tf.data.archives import tfds, tfrecords
+from efficientnet_tf.data.augment import augmentation
 
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")
 DATASET = flags.DEFINE_string("dataset", "imagenet2012", "A TFDS name.")

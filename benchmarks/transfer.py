@@ -31,7 +31,9 @@ from absl import app, flags
 
 from efficientnet_tf.models import builder
 from efficientnet_tf.utils import cache_folder
-from transfer import finetune, linear_head, recipes, tasks
+from transfer import finetune
+from transfer.config import recipes, tasks
+from transfer.training import linear_head
 
 TASK = flags.DEFINE_string("task", "oxford_flowers102", "A TFDS task's name.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Where TFDS keeps its sets.")

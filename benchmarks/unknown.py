@@ -21,10 +21,11 @@ from scipy import special
 from sklearn import covariance
 
 from efficientnet_tf.commands import held_out
-from efficientnet_tf.data import sources
+from efficientnet_tf.data.sets import sources
 from efficientnet_tf.inference import classifier as classifier_lib, unknown
 from efficientnet_tf.utils import tables
-from transfer import finished, inputs, unknown_images
+from transfer import finished
+from transfer.training import inputs, unknown_images
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A fine-tuning run.")
 OTHER = flags.DEFINE_string("other", None, "A data set of other classes.")

@@ -12,8 +12,10 @@ import pathlib
 import posixpath
 import re
 import sys
+from typing import Any
 
-from mkdocs.structure import files as files_lib
+from mkdocs.config import defaults
+from mkdocs.structure import files as files_lib, pages
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # mkdocs imports a hook by its path, and the packages may not be installed.
@@ -45,7 +47,9 @@ ROOMS = {
 LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 
 
-def on_files(files, config):
+def on_files(
+    files: files_lib.Files, config: defaults.MkDocsConfig
+) -> files_lib.Files:
     """Adds the pages that no file in docs/ has."""
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
@@ -61,7 +65,7 @@ def on_files(files, config):
     return files
 
 
-def on_page_markdown(markdown, page, config, files):
+def on_page_markdown(markdown: str, page: pages.Page, **_: Any) -> str:
     """Turns links between files of the repository into links of pages."""
     uri = page.file.src_uri
     sources = {made: source for source, made in PAGES.items()}
@@ -98,9 +102,9 @@ def _commands():
 
     parts = [
         "# Commands",
-        "`efficientnet NAME --help` shows the flags of a command. The last line "
-        "that one prints is one flat JSON object, for programs; the text before "
-        "it is for people. From a checkout, `python -m efficientnet_tf NAME` "
+        "`efficientnet NAME --help` shows the flags of a command. The text that "
+        "one prints is for people; its last line is one flat JSON object, for "
+        "programs. From a checkout, `python -m efficientnet_tf NAME` "
         "does the same.",
     ]
     for name in main.COMMANDS:
@@ -126,14 +130,16 @@ def _reference(room, title):
     if room == "weights":
         parts.insert(1, _describe_constructors())
     for name, owner in efficientnet_tf._MODULES.items():
-        if owner == room:
-            place = f"efficientnet_tf.{room}.{name}"
+        if owner.split(".")[0] == room:
+            place = f"efficientnet_tf.{owner}.{name}"
             parts.append(_directive(place, f"efficientnet_tf.{name}"))
     return "\n\n".join(parts)
 
 
 def _directive(place, heading):
-    options = f"    options:\n      heading: {heading}\n      toc_label: {heading}"
+    options = (
+        f"    options:\n      heading: {heading}\n      toc_label: {heading}"
+    )
     return f"::: {place}\n{options}"
 
 

@@ -187,7 +187,9 @@ def test_pages_load_nothing_from_elsewhere(site):
         if re.match(r"(https?:)?//", address or "")
     }
     styles = "".join(path.read_text("utf-8") for path in site.rglob("*.css"))
-    foreign.update(re.findall(r"""(?:url\(|@import )["']?https?:[^)]+""", styles))
+    foreign.update(
+        re.findall(r"""(?:url\(|@import )["']?https?:[^)]+""", styles)
+    )
     assert not foreign
     # The theme's script fetches these where a page has one.
     texts = (path.read_text(encoding="utf-8") for path in pages)
@@ -244,7 +246,7 @@ def test_links_between_files_become_links_between_pages(
         class file:
             src_uri = page
 
-    text = hooks.on_page_markdown(f"[a]({link}), (b)", Page, None, None)
+    text = hooks.on_page_markdown(f"[a]({link}), (b)", Page)
     assert text == f"[a]({expected}), (b)"
 
 

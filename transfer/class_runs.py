@@ -7,7 +7,8 @@ from typing import Any
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import decoding, example_files
+from efficientnet_tf.data.images import decoding
+from efficientnet_tf.data.sets import example_files
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
     explain,
@@ -16,19 +17,16 @@ from efficientnet_tf.inference import (
 )
 from efficientnet_tf.training import distribution
 from efficientnet_tf.utils import figures, files, run_folder
-from transfer import (
-    auto,
+from transfer.choice import auto, temperature
+from transfer.scores import (
     calibration,
     diagnostics,
     environment,
-    fitting,
     gallery,
     image_names,
-    inputs,
     predictions,
-    temperature,
-    unknown_images,
 )
+from transfer.training import fitting, inputs, unknown_images
 
 
 def finish(setup: fitting.Setup, classifier: classifier_lib.Classifier) -> dict:

@@ -9,9 +9,7 @@ from collections.abc import Iterable
 import keras
 from absl import logging
 
-from efficientnet_tf.data import (
-    split_duplicates,
-)
+from efficientnet_tf.data.sets import split_duplicates
 from efficientnet_tf.models import registry
 from efficientnet_tf.training import distribution, progress, summaries
 from efficientnet_tf.utils import (
@@ -22,20 +20,10 @@ from efficientnet_tf.utils import (
     targets,
 )
 from efficientnet_tf.weights import catalog
-from transfer import (
-    auto,
-    class_runs,
-    class_weights,
-    fitting,
-    hyper_rule,
-    inputs,
-    recipes,
-    starts,
-    target_choice,
-    target_runs,
-    tasks,
-    time_budget,
-)
+from transfer import class_runs, target_runs
+from transfer.choice import auto, target_choice, time_budget
+from transfer.config import class_weights, hyper_rule, recipes, tasks
+from transfer.training import fitting, inputs, starts
 
 # What is shown of a finished run.
 RESULT = {

@@ -12,15 +12,10 @@ from absl import logging
 from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import configs, documents, run_folder
-from transfer import (
-    auto,
-    finetune_config,
-    fitting,
-    frozen_features,
-    image_names,
-    starts,
-    tasks,
-)
+from transfer.choice import auto
+from transfer.config import finetune_config, tasks
+from transfer.scores import image_names
+from transfer.training import fitting, frozen_features, starts
 
 # All of their features are in memory: 1 GB of Lite0's. Of more, images from all
 # over the set.

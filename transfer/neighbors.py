@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientnet_tf.data import decoding
+from efficientnet_tf.data.images import decoding
 from efficientnet_tf.inference import unknown
 from transfer import finished
 

@@ -8,10 +8,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import (
-    decoding,
-    example_files,
-)
+from efficientnet_tf.data.images import decoding
+from efficientnet_tf.data.sets import example_files
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
 )
@@ -23,15 +21,15 @@ from efficientnet_tf.utils import (
     targets,
     words,
 )
-from transfer import (
+from transfer.choice import target_choice
+from transfer.scores import (
     diagnostics,
     environment,
-    fitting,
     gallery,
     image_names,
     target_answers,
-    target_choice,
 )
+from transfer.training import fitting
 
 # With fewer held-out images a threshold is one image's chance.
 FEWEST_FOR_THRESHOLDS = 20

@@ -6,7 +6,7 @@ import typing
 from absl import flags
 
 from efficientnet_tf.commands import shared
-from efficientnet_tf.data import policies
+from efficientnet_tf.data.augment import policies
 from efficientnet_tf.deploy import formats
 from efficientnet_tf.utils import configs, files
 from efficientnet_tf.weights import catalog, hub

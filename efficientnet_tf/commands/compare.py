@@ -57,7 +57,8 @@ def _predict(run):
     logging.info("%s keeps no predictions; predicting its images.", run.folder)
     from efficientnet_tf.commands import held_out
     from efficientnet_tf.inference import classifier as classifier_lib
-    from transfer import fitting, image_names, predictions
+    from transfer.scores import image_names, predictions
+    from transfer.training import fitting
 
     images = held_out.of_run(str(run.folder), DATA_DIR.value).scored
     classifier = classifier_lib.from_run(run.folder)

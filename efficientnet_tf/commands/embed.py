@@ -107,7 +107,7 @@ def _check(arguments):
 
 
 def _load_examples():
-    from efficientnet_tf.data import sources
+    from efficientnet_tf.data.sets import sources
 
     options = folder_options.Options(
         run_folder.read_group_by(CLASSIFIER.run, DATASET.value)
@@ -119,7 +119,7 @@ def _load_examples():
 
 def _embed_files(classifier, paths) -> Iterator[tuple[dict, Any, Any]]:
     """Yields (columns, output or error, function that reads the pixels)."""
-    from efficientnet_tf.data import decoding
+    from efficientnet_tf.data.images import decoding
 
     for path, found in classifier.embed_each(paths, BATCH_SIZE.value):
 
@@ -131,7 +131,8 @@ def _embed_files(classifier, paths) -> Iterator[tuple[dict, Any, Any]]:
 
 def _embed_examples(classifier, examples) -> Iterator[tuple[dict, Any, Any]]:
     """Does `_embed_files` of a labelled set, whose images are all readable."""
-    from efficientnet_tf.data import datasets, decoding, resumable
+    from efficientnet_tf.data import datasets, resumable
+    from efficientnet_tf.data.images import decoding
     from efficientnet_tf.inference import embeddings, pooled
 
     compute = pooled.Pooled(classifier.model)

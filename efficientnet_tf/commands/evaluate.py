@@ -131,7 +131,7 @@ def main(_: list[str]) -> None:
 
 def _evaluate_targets(classifiers, name, folder, runs):
     """Scores labels or numbers, and prints the scores."""
-    from efficientnet_tf.data import sources
+    from efficientnet_tf.data.sets import sources
 
     classifier, *others = classifiers
     if others or UNKNOWN.value:
@@ -217,7 +217,7 @@ def _check_unknown():
 def _load_other():
     if OTHER.value is None:
         return None
-    from efficientnet_tf.data import sources
+    from efficientnet_tf.data.sets import sources
 
     split = OTHER_SPLIT.value or SPLIT.value
     return sources.load(OTHER.value, split, DATA_DIR.value)
@@ -266,7 +266,7 @@ def _load():
 
 def _evaluate(classifiers, name, folder, runs, judge):
     """Returns (`Scores`, `ClassMap`, how many images were trained on)."""
-    from efficientnet_tf.data import sources
+    from efficientnet_tf.data.sets import sources
     from efficientnet_tf.inference import class_names
 
     examples = sources.load(name, SPLIT.value, DATA_DIR.value, folder)

@@ -19,7 +19,9 @@ MODEL = flags.DEFINE_string("model", "efficientnet_lite0", shared.MODEL_HELP)
 WEIGHTS = flags.DEFINE_string("weights", "imagenet", shared.WEIGHTS_HELP)
 SOURCE_FAMILY, NORMALIZATION = shared.define_weights_flags()
 RECIPE = flags.DEFINE_string(
-    "recipe", "full", "A row of transfer/recipes.py that trains the network."
+    "recipe",
+    "full",
+    "A row of transfer/config/recipes.py that trains the network.",
 )
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
@@ -35,7 +37,7 @@ flags.mark_flag_as_required("task")
 
 
 def main(_: list[str]) -> None:
-    from transfer import recipes, tasks
+    from transfer.config import recipes, tasks
 
     task = tasks.get_task(TASK.value)
     folder = shared.make_folder_options(
@@ -63,7 +65,7 @@ def main(_: list[str]) -> None:
         files.check_folder(OUTPUT.value)
     # TensorFlow is slow to import, so the flags are checked before.
     from efficientnet_tf.training import rate_finder
-    from transfer import rate_search
+    from transfer.choice import rate_search
 
     finder = rate_finder.LearningRateFinder(
         LOWEST.value, HIGHEST.value, STEPS.value
@@ -80,7 +82,7 @@ def _write(finder):
     if not OUTPUT.value:
         return None
     from efficientnet_tf.utils import figures, files, tables
-    from transfer import rate_search
+    from transfer.choice import rate_search
 
     folder = pathlib.Path(OUTPUT.value)
     rows = [
@@ -122,7 +124,7 @@ def _print_summary(finder, config, written):
 
 def _fields():
     """Returns the fields that --set takes."""
-    from transfer import recipes
+    from transfer.config import recipes
 
     return configs.field_names(recipes.FinetuneConfig)
 

@@ -28,8 +28,8 @@ RECIPE = flags.DEFINE_string(
     "recipe",
     "auto",
     "auto: a linear classifier, and training if it is better; or another row "
-    "of transfer/recipes.py, e.g. linear or full; qat: the run --weights=RUN, "
-    "for int8.",
+    "of transfer/config/recipes.py, e.g. linear or full; qat: the run "
+    "--weights=RUN, for int8.",
 )
 PRESET = flags.DEFINE_string(
     "preset",
@@ -58,13 +58,14 @@ LOGGER = shared.LoggerFlags()
 INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["task", "workdir"])
 
-# What people call the metrics of `transfer.tasks`.
+# What people call the metrics of `transfer.config.tasks`.
 METRICS = {"top1": "top-1 accuracy", "mean_per_class": "mean per class"}
 
 
 def main(_: list[str]) -> None:
     shared.set_input_wait(INPUT_WAIT.value)
-    from transfer import recipes, starts, tasks
+    from transfer.config import recipes, tasks
+    from transfer.training import starts
 
     task = tasks.get_task(TASK.value)
     folder = shared.make_folder_options(
@@ -123,7 +124,7 @@ def _choose_network() -> tuple[str, str]:
                 f"--preset={PRESET.value} chooses the {flag.name}; leave out "
                 f"--{flag.name}={flag.value}."
             )
-    from transfer import presets
+    from transfer.config import presets
 
     chosen = presets.get_preset(PRESET.value)
     return chosen.model, chosen.recipe
@@ -170,7 +171,7 @@ def _write_report(workdir):
 
 
 def _print_summary(row, report):
-    from transfer import diagnostics
+    from transfer.scores import diagnostics
 
     counts = diagnostics.confusion([row])
     summary.print_run(
@@ -261,7 +262,7 @@ def _kept_text(row):
 
 def _fields():
     """Returns the fields that --set takes."""
-    from transfer import recipes
+    from transfer.config import recipes
 
     return configs.field_names(recipes.FinetuneConfig)
 

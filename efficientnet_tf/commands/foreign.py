@@ -43,7 +43,9 @@ def _add_detector(classifier, run, data_dir):
     It is made of the run's training images, and kept with the run.
     """
     from efficientnet_tf.inference import unknown
-    from transfer import auto, finished, unknown_images
+    from transfer import finished
+    from transfer.choice import auto
+    from transfer.training import unknown_images
 
     folder = pathlib.Path(run)
     logging.info(

@@ -67,7 +67,7 @@ flags.mark_flags_as_required(["tasks", "workdir"])
 def main(_: list[str]) -> None:
     shared.set_input_wait(INPUT_WAIT.value)
     from efficientnet_tf.utils import extras
-    from transfer import tasks
+    from transfer.config import tasks
     from transfer.sweep import plan as plan_lib
 
     plan = plan_lib.Plan(
@@ -127,7 +127,7 @@ def main(_: list[str]) -> None:
 def _fields():
     """Returns the fields that --set takes."""
     from efficientnet_tf.utils import configs
-    from transfer import recipes
+    from transfer.config import recipes
 
     return configs.field_names(recipes.FinetuneConfig)
 

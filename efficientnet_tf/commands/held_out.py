@@ -35,7 +35,7 @@ def of_dataset(
       outputs: the network's.
       workdir: a run on the same folder, whose division is taken over.
     """
-    from efficientnet_tf.data import sources
+    from efficientnet_tf.data.sets import sources
 
     options = folder_options.Options(run_folder.read_group_by(workdir, name))
     loaded = sources.load_splits(
@@ -90,13 +90,13 @@ def load_run(
         targets=tuple(config.get("targets") or ()),
     )
     if "task" in config:
-        from transfer import tasks
+        from transfer.config import tasks
 
         task = tasks.get_task(config["task"])
         return config, tasks.load_examples(
             task, data_dir, options, targets.KINDS
         )
-    from efficientnet_tf.data import sources
+    from efficientnet_tf.data.sets import sources
 
     train, validation = config["splits"][:2]
     loaded = sources.load_splits(

@@ -27,7 +27,7 @@ def find(arguments: Sequence[str]) -> list[pathlib.Path]:
       ValueError: a folder, a pattern or a list without images.
     """
     _check_existing(arguments)
-    from efficientnet_tf.data import image_files
+    from efficientnet_tf.data.folders import image_files
 
     listed = b""
     if image_files.STDIN in arguments:

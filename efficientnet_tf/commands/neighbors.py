@@ -146,7 +146,7 @@ def _find(index, outputs, path, output):
 
 
 def _write_page(path, index, classifier, found, about):
-    from efficientnet_tf.data import decoding
+    from efficientnet_tf.data.images import decoding
     from transfer.report import neighbors_page
 
     places = {each.place for _, near in found for each in near}

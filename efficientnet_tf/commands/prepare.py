@@ -33,7 +33,7 @@ SHOWN = 5
 
 def main(_: list[str]) -> None:
     from efficientnet_tf.utils import extras
-    from transfer import tasks
+    from transfer.config import tasks
 
     task = tasks.get_task(TASK.value)
     folder = shared.make_folder_options(
@@ -88,7 +88,7 @@ def main(_: list[str]) -> None:
 
 
 def _check_duplicates(train, test):
-    from efficientnet_tf.data import near_duplicates
+    from efficientnet_tf.data.sets import near_duplicates
 
     pairs = near_duplicates.find(train, test)
     for pair in pairs[:SHOWN]:

@@ -26,7 +26,7 @@ from efficientnet_tf.weights import families
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.search import trials as trials_lib
-    from transfer import tasks as tasks_lib
+    from transfer.config import tasks as tasks_lib
 
 # Help of flags that several commands have.
 WEIGHTS_HELP = (

@@ -169,7 +169,7 @@ def class_facts(
 
 def _list_mistakes(confusion, class_names):
     """Returns "a taken for b (3 of 9)" of each pair, most frequent first."""
-    from transfer import diagnostics
+    from transfer.scores import diagnostics
 
     images = confusion.sum(axis=1)
     return [

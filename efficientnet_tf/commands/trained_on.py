@@ -52,7 +52,7 @@ def warn(
 
 
 def _count_files(folder, config, examples):
-    from efficientnet_tf.data import split_list
+    from efficientnet_tf.data.sets import split_list
 
     rows = split_list.read(find_list(folder, config))
     if rows is None:
@@ -81,8 +81,8 @@ def _trained_splits(config):
 
 
 def _count_records(config, dataset, examples, data_dir):
-    from efficientnet_tf.data import sources
-    from transfer import tasks
+    from efficientnet_tf.data.sets import sources
+    from transfer.config import tasks
 
     if "task" in config:
         task = tasks.TASKS.get(config["task"])

@@ -1,5 +1,5 @@
 """From bytes to batches: where images come from, how they are prepared.
 
-Others use `sources.load`, `datasets` and `preprocessing`, and for training
-`augmentation` and `mixing`.
+Others use `sets.sources.load`, `datasets` and `preprocessing`, and for training
+`augment.augmentation` and `augment.mixing`.
 """

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf.data import decoding, policies
+from efficientnet_tf.data.augment import policies
+from efficientnet_tf.data.images import decoding
 
 # The border, in pixels of the resized image, that evaluation crops away, from
 # preprocessing.py of the official code; the usual fraction of 0.875 equals this

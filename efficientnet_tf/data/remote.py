@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from efficientnet_tf.data import decoding, examples as examples_lib, resumable
+from efficientnet_tf.data import examples as examples_lib, resumable
+from efficientnet_tf.data.images import decoding
 from efficientnet_tf.utils import addresses, waits
 
 

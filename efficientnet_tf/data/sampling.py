@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf.data import examples as examples_lib, mixing
+from efficientnet_tf.data import examples as examples_lib
+from efficientnet_tf.data.augment import mixing
 from efficientnet_tf.utils import targets
 
 

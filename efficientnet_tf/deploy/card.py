@@ -14,7 +14,7 @@ from typing import Any
 
 from absl import logging
 
-from efficientnet_tf.data import terms as terms_lib
+from efficientnet_tf.data.sets import terms as terms_lib
 from efficientnet_tf.deploy import (
     card_data,
     card_figures,

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from efficientnet_tf.data import terms as terms_lib
+from efficientnet_tf.data.sets import terms as terms_lib
 from efficientnet_tf.utils import data_names, durations, tables, words
 from efficientnet_tf.weights import origins
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from efficientnet_tf.data import terms as terms_lib
+from efficientnet_tf.data.sets import terms as terms_lib
 from efficientnet_tf.deploy import card_data, scorecard
 from efficientnet_tf.utils import intervals as intervals_lib, tables, words
 

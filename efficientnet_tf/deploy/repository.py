@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from efficientnet_tf.data import split_list
+from efficientnet_tf.data.sets import split_list
 from efficientnet_tf.deploy import (
     card as card_lib,
     card_data,

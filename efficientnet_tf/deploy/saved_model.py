@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf.data import decoding
+from efficientnet_tf.data.images import decoding
 from efficientnet_tf.deploy import metadata, plan, sample_files
 from efficientnet_tf.inference import classifier as classifier_lib, signatures
 from efficientnet_tf.utils import (

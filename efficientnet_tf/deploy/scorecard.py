@@ -9,11 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from efficientnet_tf.data import (
-    datasets,
-    examples as examples_lib,
-    resumable,
-)
+from efficientnet_tf.data import datasets, examples as examples_lib, resumable
 from efficientnet_tf.inference import (
     class_names,
     classifier as classifier_lib,

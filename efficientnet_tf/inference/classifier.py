@@ -13,7 +13,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import decoding, imagenet, policies, preprocessing
+from efficientnet_tf.data import imagenet, preprocessing
+from efficientnet_tf.data.augment import policies
+from efficientnet_tf.data.images import decoding
 from efficientnet_tf.inference import pooled, unknown as unknown_lib
 from efficientnet_tf.models import (
     layers,  # noqa: F401  Registers the layers of saved models.

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf.data import decoding, preprocessing
+from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data.images import decoding
 from efficientnet_tf.inference import (
     activation_maps,
     classifier as classifier_lib,

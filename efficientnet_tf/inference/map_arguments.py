@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.data import decoding
+from efficientnet_tf.data.images import decoding
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import configs
 

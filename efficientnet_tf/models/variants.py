@@ -41,7 +41,7 @@ ACTIVATIONS = (
     "mish",
     "tanh",
 )
-# The methods of `tf.image.resize`, and those of `data/policies.py`.
+# The methods of `tf.image.resize`, and those of `data/augment/policies.py`.
 INTERPOLATIONS = (
     "nearest",
     "area",

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.data import sources
+from efficientnet_tf.data.sets import sources
 from efficientnet_tf.models import costs, registry, variants
 from efficientnet_tf.training import checkpoints, recipes, train
 from efficientnet_tf.utils import configs, files, run_folder, workers

@@ -10,14 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import (
-    augmentation,
     datasets,
     examples as examples_lib,
-    mixing,
     preprocessing,
     resumable,
     sampling,
 )
+from efficientnet_tf.data.augment import augmentation, mixing
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import variants
 from efficientnet_tf.training import distribution, progress, recipes

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Annotated
 
-from efficientnet_tf.data import policies
+from efficientnet_tf.data.augment import policies
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import configs
 

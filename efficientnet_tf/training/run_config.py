@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from absl import logging
 
-from efficientnet_tf.data import sources
+from efficientnet_tf.data.sets import sources
 from efficientnet_tf.models import registry
 from efficientnet_tf.training import distribution, recipes
 from efficientnet_tf.utils import configs, folder_options, run_folder

@@ -10,12 +10,8 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import (
-    example_files,
-    remote,
-    sources,
-    split_duplicates,
-)
+from efficientnet_tf.data import remote
+from efficientnet_tf.data.sets import example_files, sources, split_duplicates
 from efficientnet_tf.models import builder, costs, layers, registry
 from efficientnet_tf.training import (
     callbacks,

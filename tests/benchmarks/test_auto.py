@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficientnet_tf.data import sources
+from efficientnet_tf.data.sets import sources
 
 
 @pytest.fixture(scope="module")

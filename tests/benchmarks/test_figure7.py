@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from efficientnet_tf.data import sources
+from efficientnet_tf.data.sets import sources
 from efficientnet_tf.inference import classifier, explain
 from efficientnet_tf.models import builder, registry
 from efficientnet_tf.utils import files

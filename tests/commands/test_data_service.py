@@ -12,7 +12,9 @@ import tensorflow as tf
 
 import image_files
 import paths
-from efficientnet_tf.data import datasets, decoding, resumable, sources
+from efficientnet_tf.data import datasets, resumable
+from efficientnet_tf.data.images import decoding
+from efficientnet_tf.data.sets import sources
 
 SCRIPT = paths.SCRIPTS / "data_service.py"
 

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from efficientnet_tf.commands import trained_on
-from efficientnet_tf.data import damaged_files, sources, split_list
+from efficientnet_tf.data.sets import damaged_files, sources, split_list
 from transfer.sweep import image_lists
 
 

@@ -5,13 +5,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from efficientnet_tf.data import (
-    datasets,
-    decoding,
-    resumable,
-    sources,
-    tfds,
-)
+from efficientnet_tf.data import datasets, resumable
+from efficientnet_tf.data.archives import tfds
+from efficientnet_tf.data.images import decoding
+from efficientnet_tf.data.sets import sources
 
 
 def _numbers(size):

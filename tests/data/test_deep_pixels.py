@@ -9,15 +9,9 @@ import tensorflow as tf
 from PIL import Image
 
 import image_files
-from efficientnet_tf.data import (
-    damaged_files,
-    datasets,
-    decoding,
-    pillow_files,
-    preprocessing,
-    remote,
-    sources,
-)
+from efficientnet_tf.data import datasets, preprocessing, remote
+from efficientnet_tf.data.images import decoding, pillow_files
+from efficientnet_tf.data.sets import damaged_files, sources
 
 SIDE = 16
 # Twelve bits of sixteen, as cameras and microscopes write them.

@@ -1,7 +1,8 @@
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf.data import examples as examples_lib, sources
+from efficientnet_tf.data import examples as examples_lib
+from efficientnet_tf.data.sets import sources
 
 
 def _numbers(size):

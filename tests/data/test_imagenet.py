@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 import efficientnet_tf
-from efficientnet_tf.data import imagenet, tfds
+from efficientnet_tf.data import imagenet
+from efficientnet_tf.data.archives import tfds
 
 
 def test_wordnet_ids_stand_in_the_order_of_tfds(data_dir):

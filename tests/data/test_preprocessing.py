@@ -6,7 +6,9 @@ import tensorflow as tf
 from PIL import Image
 from scipy import ndimage
 
-from efficientnet_tf.data import decoding, policies, preprocessing
+from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data.augment import policies
+from efficientnet_tf.data.images import decoding
 from efficientnet_tf.models import variants
 
 

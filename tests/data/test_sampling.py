@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf.data import examples as examples_lib, sampling, sources
+from efficientnet_tf.data import examples as examples_lib, sampling
+from efficientnet_tf.data.sets import sources
 
 COUNTS = (9, 2, 0, 5)
 

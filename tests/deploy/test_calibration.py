@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf.data import sources
+from efficientnet_tf.data.sets import sources
 from efficientnet_tf.deploy import calibration
 
 

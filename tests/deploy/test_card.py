@@ -2,12 +2,12 @@ import json
 
 import pytest
 
-from efficientnet_tf.data import terms
+from efficientnet_tf.data.sets import terms
 from efficientnet_tf.deploy import card, card_data, card_metadata, licenses
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.utils import intervals
 from efficientnet_tf.weights import catalog, origins
-from transfer import tasks
+from transfer.config import tasks
 
 yaml = pytest.importorskip("yaml")
 

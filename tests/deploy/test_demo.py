@@ -16,7 +16,8 @@ from PIL import Image
 
 import browser
 import samples
-from efficientnet_tf.data import policies, preprocessing
+from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data.augment import policies
 from efficientnet_tf.deploy import sample_files
 from efficientnet_tf.deploy.demo import packages, server, site
 from efficientnet_tf.inference import explain

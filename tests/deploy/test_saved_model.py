@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from efficientnet_tf.data import decoding, headers
+from efficientnet_tf.data.images import decoding, headers
 from efficientnet_tf.deploy import layouts, saved_model
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder

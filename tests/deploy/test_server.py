@@ -10,7 +10,7 @@ from prometheus_client import parser
 
 import image_files
 import servers
-from efficientnet_tf.data import decoding
+from efficientnet_tf.data.images import decoding
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
 

@@ -17,7 +17,7 @@ import pytest
 
 import image_files
 import servers
-from efficientnet_tf.data import decoding
+from efficientnet_tf.data.images import decoding
 
 V1, UPLOAD = "/v1/models/net:predict", "/predict"
 SIZE = 8

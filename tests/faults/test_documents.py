@@ -8,7 +8,8 @@ import pytest
 from efficientnet_tf.commands import program
 from efficientnet_tf.utils import documents, untrusted
 from efficientnet_tf.weights import families, hub
-from transfer import auto, recipes
+from transfer.choice import auto
+from transfer.config import recipes
 from transfer.report import results
 
 ROW = {"task": "t", "model": "m", "recipe": "r", "metric": "top1", "score": 1}

@@ -13,15 +13,9 @@ from PIL import Image
 
 import image_files
 import samples
-from efficientnet_tf.data import (
-    damaged_files,
-    datasets,
-    decoding,
-    formats,
-    preprocessing,
-    resumable,
-    sources,
-)
+from efficientnet_tf.data import datasets, preprocessing, resumable
+from efficientnet_tf.data.images import decoding, formats
+from efficientnet_tf.data.sets import damaged_files, sources
 from efficientnet_tf.utils import cache_folder, messages, tables
 
 SIDE = 20_000

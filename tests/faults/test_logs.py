@@ -9,7 +9,7 @@ import pytest
 from efficientnet_tf.measure import cache
 from efficientnet_tf.training import progress
 from efficientnet_tf.utils import figures, files, run_folder, untrusted
-from transfer import auto
+from transfer.choice import auto
 
 ROW = b'{"epoch": 1, "seconds": 2.0, "finished": 3.0, "loss": 0.5}\n'
 # Lines that no run writes, wherever they stand.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from efficientnet_tf.commands import program, summary
-from efficientnet_tf.data import example_files, sources
+from efficientnet_tf.data.sets import example_files, sources
 from efficientnet_tf.inference import prediction_files
 from efficientnet_tf.utils import chart_text, figures, files, tables
 from transfer.report import html

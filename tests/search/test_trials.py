@@ -7,7 +7,8 @@ import filelock
 import numpy as np
 import pytest
 
-from efficientnet_tf.data import examples, tfrecords
+from efficientnet_tf.data import examples
+from efficientnet_tf.data.archives import tfrecords
 from efficientnet_tf.measure import cache
 from efficientnet_tf.models import costs, registry
 from efficientnet_tf.search import (

@@ -5,7 +5,7 @@ import pathlib
 
 import numpy as np
 
-from transfer import diagnostics, predictions
+from transfer.scores import diagnostics, predictions
 
 HOSTILE = (
     "$x_1$ a_b",

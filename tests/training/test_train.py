@@ -232,7 +232,8 @@ def test_a_run_records_raw_and_averaged_scores_and_is_done_once(
 
 
 def test_what_is_saved_is_the_average(folder, tmp_path):
-    from efficientnet_tf.data import datasets, sources
+    from efficientnet_tf.data import datasets
+    from efficientnet_tf.data.sets import sources
     from efficientnet_tf.inference import classifier, evaluate
 
     row = _train(folder, tmp_path)
@@ -318,7 +319,8 @@ def test_images_held_out_choose_the_best_and_are_not_trained_on(
 
 def _loss_of(checkpoint, folder):
     """The cross-entropy of a checkpoint's averages on the test images."""
-    from efficientnet_tf.data import datasets, sources
+    from efficientnet_tf.data import datasets
+    from efficientnet_tf.data.sets import sources
     from efficientnet_tf.models import builder
     from efficientnet_tf.training import ema, optimizers
 

@@ -12,7 +12,8 @@ import paths
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder, features, registry
 from efficientnet_tf.utils import files
-from transfer import finetune, recipes
+from transfer import finetune
+from transfer.config import recipes
 
 # Tiny variants of the base of this name.
 NETWORKS = {

@@ -17,14 +17,11 @@ from efficientnet_tf.models import variants
 from efficientnet_tf.training import checkpoints, schedules
 from efficientnet_tf.utils import figures
 from efficientnet_tf.weights import loading
-from transfer import (
-    class_runs,
-    finetune,
-    fitting,
-    predictions,
-    recipes,
-    temperature,
-)
+from transfer import class_runs, finetune
+from transfer.choice import temperature
+from transfer.config import recipes
+from transfer.scores import predictions
+from transfer.training import fitting
 
 CONFIG = recipes.FinetuneConfig(
     epochs=2,
@@ -144,7 +141,8 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
 
 def _score(workdir, folder):
     """Evaluates the model that a run saved."""
-    from efficientnet_tf.data import datasets, sources
+    from efficientnet_tf.data import datasets
+    from efficientnet_tf.data.sets import sources
     from efficientnet_tf.inference import evaluate
 
     loaded = classifier.from_run(workdir)
@@ -551,7 +549,7 @@ def test_tensorboard_shows_what_there_is_to_see(digits_run):
 def test_the_example_images_are_the_first_of_each_class_of_test(digits_run):
     workdir, _ = digits_run
     images = sorted((workdir / "examples").iterdir())
-    from transfer import tasks
+    from transfer.config import tasks
 
     test = tasks.load_examples(tasks.get_task("digits"))["test"]
     first = {}

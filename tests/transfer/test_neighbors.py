@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from efficientnet_tf.data import sources
+from efficientnet_tf.data.sets import sources
 from transfer import finished, neighbors
 from transfer.report import neighbors_page
 

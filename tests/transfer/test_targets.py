@@ -13,14 +13,10 @@ from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.models import variants
 from efficientnet_tf.training import losses
 from efficientnet_tf.utils import folder_options, run_folder, targets
-from transfer import (
-    finetune,
-    frozen_features,
-    number_scale,
-    recipes,
-    target_heads,
-)
+from transfer import finetune
+from transfer.config import recipes
 from transfer.report import run_files, run_report
+from transfer.training import frozen_features, number_scale, target_heads
 
 LABELS = ("red", "green")
 CONFIG = recipes.FinetuneConfig(

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import tqdm
 from absl import logging
 
-from efficientnet_tf.data import damaged_files
+from efficientnet_tf.data.sets import damaged_files
 from efficientnet_tf.utils import files
-from transfer import tasks
+from transfer.config import tasks
 from transfer.datasets import archives, publishers
 
 # Features that TFDS stores as shares of the image's sides.

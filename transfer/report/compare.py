@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from efficientnet_tf.utils import data_names, intervals, targets
-from transfer import predictions as predictions_lib
 from transfer.report import run_files
+from transfer.scores import predictions as predictions_lib
 
 
 @dataclasses.dataclass(frozen=True)

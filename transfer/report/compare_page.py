@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Sequence
 
 from efficientnet_tf.utils import words
-from transfer import gallery
 from transfer.report import compare, page, run_files, run_images
+from transfer.scores import gallery
 
 MOST_ROWS = 200  # Of a table; the screen shows fewer.
 MOST_CARDS = 12

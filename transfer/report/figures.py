@@ -10,7 +10,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from efficientnet_tf.utils import figures
-from transfer import diagnostics, published as published_lib
+from transfer.config import published as published_lib
+from transfer.scores import diagnostics
 
 COLUMNS = 4  # Panels in a row.
 MAX_LINES = 8  # More lines in a chart cannot be told apart.

@@ -19,7 +19,8 @@ from efficientnet_tf.utils import (
     tables,
     untrusted,
 )
-from transfer import diagnostics, protocols
+from transfer.config import protocols
+from transfer.scores import diagnostics
 
 # Every row must have these.
 FIELDS = ("task", "model", "recipe", "metric", "score")

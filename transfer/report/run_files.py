@@ -17,12 +17,12 @@ from efficientnet_tf.utils import (
     targets,
     untrusted,
 )
-from transfer import (
+from transfer.report import results
+from transfer.scores import (
     environment as environment_lib,
     predictions,
     target_answers,
 )
-from transfer.report import results
 
 
 @dataclasses.dataclass(frozen=True)

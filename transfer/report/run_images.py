@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from efficientnet_tf.utils import extras, run_folder, tables, untrusted, words
-from transfer import diagnostics, gallery, predictions as predictions_lib
 from transfer.report import page, run_files, wrong_labels
+from transfer.scores import diagnostics, gallery, predictions as predictions_lib
 
 MOST_ROWS = 30  # Of a table of images.
 

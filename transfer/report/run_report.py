@@ -4,7 +4,6 @@ import os
 import pathlib
 
 from efficientnet_tf.utils import files, targets, words
-from transfer import calibration
 from transfer.report import (
     charts,
     page,
@@ -15,6 +14,7 @@ from transfer.report import (
     run_images,
     run_targets,
 )
+from transfer.scores import calibration
 
 REPORT_FILE = "report.html"
 METRICS = {"top1": "accuracy", "mean_per_class": "mean per class"}

@@ -3,8 +3,8 @@
 import numpy as np
 
 from efficientnet_tf.utils import target_scores, targets, words
-from transfer import gallery
 from transfer.report import charts, page, run_files, run_images
+from transfer.scores import gallery
 
 MOST_NAMES = 200  # Of the table; the worst ones are shown.
 MOST_CHARTS = 6  # Numbers with pictures of their own.

@@ -4,8 +4,9 @@ import collections
 import itertools
 import re
 
-from transfer import diagnostics, published as published_lib
+from transfer.config import published as published_lib
 from transfer.report import figures, html, table5
+from transfer.scores import diagnostics
 
 WORST_PAIRS = 5
 RUNS_HEADER = (

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from transfer import published as published_lib
+from transfer.config import published as published_lib
 
 MEAN = "geometric mean"
 

@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from efficientnet_tf.utils import files, tables
-from transfer import published as published_lib
+from transfer.config import published as published_lib
 from transfer.report import html, sections as sections_lib, table5
 
 TITLE = "Transfer results"

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 
 from efficientnet_tf.utils import untrusted
-from transfer import predictions
+from transfer.scores import predictions
 
 
 def find(found: predictions.Predictions, classes: int) -> np.ndarray | None:

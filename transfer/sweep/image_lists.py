@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from efficientnet_tf.utils import folder_options, run_folder
-from transfer import tasks
+from transfer.config import tasks
 from transfer.sweep import plan as plan_lib
 
 FOLDER = "images"

@@ -14,7 +14,7 @@ import optuna
 from absl import logging
 
 from efficientnet_tf.utils import workers
-from transfer import recipes
+from transfer.config import recipes
 from transfer.sweep import plan as plan_lib, study_file
 
 # Epochs, or rounds, before ASHA or the median rule judges a run.

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from efficientnet_tf.models import registry, variants
 from efficientnet_tf.utils import configs, files, folder_options
 from efficientnet_tf.weights import catalog, families
-from transfer import protocols, recipes, tasks
+from transfer.config import protocols, recipes, tasks
 
 SAMPLERS = ("grid", "tpe")
 PRUNERS = ("none", "asha", "median")

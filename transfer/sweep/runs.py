@@ -24,7 +24,8 @@ from efficientnet_tf.utils import (
     tables,
     workers,
 )
-from transfer import finetune, recipes
+from transfer import finetune
+from transfer.config import recipes
 from transfer.sweep import image_lists, plan as plan_lib
 
 ALL_DIVERGED = "no run of the search finished; choose other values to search."

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import decoding
+from efficientnet_tf.data.images import decoding
 from efficientnet_tf.deploy import converters, export, litert, source
 from efficientnet_tf.deploy.demo import packages
 from efficientnet_tf.inference import classifier as classifier_lib

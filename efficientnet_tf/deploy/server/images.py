@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import tensorflow as tf
 
-from efficientnet_tf.data import decoding, pillow_files
+from efficientnet_tf.data.images import decoding, pillow_files
 from efficientnet_tf.deploy.server import limits as limits_lib
 from efficientnet_tf.inference import classifier as classifier_lib
 

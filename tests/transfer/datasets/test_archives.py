@@ -9,7 +9,7 @@ import pytest
 import scipy.io
 
 import archive_cases
-from transfer import published, tasks
+from transfer.config import published, tasks
 from transfer.datasets import archives, publishers
 
 CARS = "cars196"

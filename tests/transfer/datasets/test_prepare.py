@@ -5,8 +5,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 import archive_cases
-from efficientnet_tf.data import damaged_files, tfds as tfds_sets
-from transfer import tasks
+from efficientnet_tf.data.archives import tfds as tfds_sets
+from efficientnet_tf.data.sets import damaged_files
+from transfer.config import tasks
 from transfer.datasets import prepare, publishers
 
 CARS = "cars196"

@@ -5,8 +5,8 @@ import pytest
 
 import reported
 from efficientnet_tf.utils import intervals
-from transfer import predictions
 from transfer.report import compare, compare_page, run_files
+from transfer.scores import predictions
 
 NAMES = ("a", "b", "<c>")
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transfer import published as published_lib
+from transfer.config import published as published_lib
 from transfer.report import figures, results
 
 ROW = {

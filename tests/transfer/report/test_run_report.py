@@ -11,7 +11,6 @@ from PIL import Image
 import paths
 import reported
 from efficientnet_tf.utils import extras, untrusted
-from transfer import gallery, predictions
 from transfer.report import (
     charts,
     run_classes,
@@ -19,6 +18,7 @@ from transfer.report import (
     run_report,
     wrong_labels,
 )
+from transfer.scores import gallery, predictions
 
 LABELS = np.arange(70) % 7
 

@@ -1,6 +1,6 @@
 import pytest
 
-from transfer import published
+from transfer.config import published
 from transfer.report import results, table5
 
 ROW = {

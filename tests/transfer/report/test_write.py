@@ -4,8 +4,8 @@ import re
 import pytest
 from PIL import Image
 
-from transfer import diagnostics
 from transfer.report import results, write
+from transfer.scores import diagnostics
 
 ROW = {
     "task": "cifar10",

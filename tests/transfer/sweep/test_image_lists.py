@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from efficientnet_tf.utils import run_folder
-from transfer import tasks
+from transfer.config import tasks
 from transfer.sweep import image_lists, plan as plan_lib
 
 

@@ -14,13 +14,14 @@ import paths
 from efficientnet_tf.models import builder, variants
 from efficientnet_tf.utils import files, run_folder, workers
 from efficientnet_tf.weights import loading
-from transfer import finetune, inputs, sweep
+from transfer import finetune, sweep
 from transfer.sweep import (
     optuna_search,
     plan as plan_lib,
     runs as runs_lib,
     study_file,
 )
+from transfer.training import inputs
 
 
 @pytest.fixture(autouse=True)

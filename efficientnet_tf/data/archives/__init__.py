@@ -1,0 +1,1 @@
+"""Images in archives: TFRecords, TensorFlow Datasets, Hugging Face."""

@@ -1,0 +1,1 @@
+"""What a folder of images says: its files, splits, classes and layout."""

@@ -1,0 +1,1 @@
+"""Labelled images by name: `sources.load`, their splits, and checks of them."""

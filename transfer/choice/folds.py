@@ -1,0 +1,54 @@
+"""Trainings and linear heads that `auto` compares on held-out images."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+from absl import logging
+
+from efficientnet_tf.data import examples as examples_lib
+from efficientnet_tf.inference import classifier as classifier_lib
+from transfer.config import recipes, training_plan
+from transfer.training import fitting, frozen_features
+
+
+def extract_features(
+    setup: fitting.Setup,
+    classifier: classifier_lib.Classifier,
+    examples: Mapping[str, examples_lib.Examples],
+) -> tuple[frozen_features.Features, frozen_features.Features]:
+    """Returns the features of train and validation under a setup's network."""
+    return frozen_features.extract_splits(
+        classifier,
+        examples,
+        setup.config.precision,
+        fitting.cache_key(setup),
+    )
+
+
+def begin_fold(
+    setup: fitting.Setup,
+    plan: recipes.FinetuneConfig,
+    examples: Mapping[str, examples_lib.Examples],
+    folder: pathlib.Path,
+) -> fitting.Setup:
+    """Returns the setup of a training that is compared, and says so.
+
+    Args:
+      setup: of the run.
+      plan: of the training.
+      examples: what is trained on, and as "validation" compared on.
+      folder: of the training.
+    """
+    logging.info(
+        "Training on %d images, to compare on %d others: %s.",
+        examples["train"].size,
+        examples["validation"].size,
+        training_plan.describe(plan),
+    )
+    config = dataclasses.replace(
+        plan, train_on="train", evaluate_on="validation"
+    )
+    return dataclasses.replace(
+        setup, config=config, examples=examples, workdir=folder
+    )

@@ -1,0 +1,100 @@
+"""The images that a run's report shows: the most wrong and the least sure."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from transfer.scores import diagnostics, predictions as predictions_lib
+
+# In a run's folder: thumbnails, named by their place among the scored images,
+# and beside them maps for two classes, see `compared_classes`.
+GALLERY = "gallery"
+MOST_WRONG = LEAST_SURE = 12
+THUMBNAIL = 192  # Pixels of the longer side.
+
+
+def find_most_wrong(found: predictions_lib.Predictions) -> np.ndarray:
+    """Returns the places of wrong images, the surest of them first."""
+    wrong = np.flatnonzero(~found.hits)
+    sure = found.probabilities[wrong, 0]
+    return wrong[np.argsort(-sure, kind="stable")][:MOST_WRONG]
+
+
+def find_least_sure(found: predictions_lib.Predictions) -> np.ndarray:
+    """Returns the places of images of the lowest probability, lowest first.
+
+    Without those of `find_most_wrong`, which are shown already.
+    """
+    order = np.argsort(found.probabilities[:, 0], kind="stable")
+    return order[~np.isin(order, find_most_wrong(found))][:LEAST_SURE]
+
+
+def compared_classes(
+    found: predictions_lib.Predictions, place: int
+) -> tuple[int, int]:
+    """Returns the two classes that an image's maps are of.
+
+    Of a wrong image the true and the predicted one; of a right one the
+    predicted one and the next.
+    """
+    label, best = int(found.labels[place]), int(found.predicted[place])
+    if label != best:
+        return label, best
+    return best, int(found.classes[place, min(1, found.classes.shape[1] - 1)])
+
+
+def save(
+    examples: Any,
+    found: predictions_lib.Predictions,
+    workdir: pathlib.Path,
+    decode: Callable[[Any], Any],
+    draw_maps: diagnostics.DrawMaps | None,
+) -> None:
+    """Saves the images that the report shows, and maps of them.
+
+    Args:
+      examples: that were scored.
+      found: the predictions of these.
+      workdir: the run's folder.
+      decode: maps an image to uint8 [H, W, 3].
+      draw_maps: see `diagnostics.save_mistakes`.
+    """
+    places = np.union1d(find_most_wrong(found), find_least_sure(found))
+    rows = zip(places.tolist(), examples.pick(places), strict=True)
+    pictures = (
+        (_name(i), np.asarray(decode(image)), compared_classes(found, i))
+        for i, (image, _) in rows
+    )
+    diagnostics.save_pictures(pictures, workdir / GALLERY, draw_maps, THUMBNAIL)
+
+
+def pick_worst(losses: np.ndarray) -> np.ndarray:
+    """Returns the places of the largest losses, of labels or numbers."""
+    return np.argsort(-losses, kind="stable")[:MOST_WRONG]
+
+
+def save_some(
+    examples: Any,
+    places: np.ndarray,
+    workdir: pathlib.Path,
+    decode: Callable[[Any], Any],
+) -> None:
+    """Saves images by their places, in rising order, without maps."""
+    rows = zip(places.tolist(), examples.pick(places), strict=True)
+    pictures = (
+        (_name(i), np.asarray(decode(image)), (0, 0)) for i, (image, _) in rows
+    )
+    diagnostics.save_pictures(pictures, workdir / GALLERY, None, THUMBNAIL)
+
+
+def find(workdir: pathlib.Path, place: int) -> list[pathlib.Path]:
+    """Returns the files of an image: itself and, if there are any, its maps."""
+    path = workdir / GALLERY / _name(place)
+    found = [path, diagnostics.find_maps(path)]
+    return [each for each in found if each is not None and each.exists()]
+
+
+def _name(place):
+    return f"{place}.jpg"
