@@ -102,8 +102,8 @@ def _commands():
 
     parts = [
         "# Commands",
-        "`efficientnet NAME --help` shows the flags of a command. The text that "
-        "one prints is for people; its last line is one flat JSON object, for "
+        "`efficientnet NAME --help` shows the flags of a command. What one "
+        "prints is for people; its last line is one flat JSON object, for "
         "programs. From a checkout, `python -m efficientnet_tf NAME` "
         "does the same.",
     ]
