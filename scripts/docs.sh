@@ -9,4 +9,7 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 venv=$(bash scripts/setup_env.sh weights,transfer,docs)
-exec "$venv/bin/python" -m mkdocs build --strict --quiet "$@"
+# Of the theme: what its makers say of mkdocs 2, at each build.
+export NO_MKDOCS_2_WARNING=1
+"$venv/bin/python" -m mkdocs build --strict --quiet "$@"
+echo "The site is in build/site."

@@ -51,6 +51,9 @@ def on_files(
     files: files_lib.Files, config: defaults.MkDocsConfig
 ) -> files_lib.Files:
     """Adds the pages that no file in docs/ has."""
+    # Before TensorFlow is imported, which it keeps quiet.
+    from efficientnet_tf.commands import quiet  # noqa: F401
+
     for source, page in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         if source.endswith(".ipynb"):
