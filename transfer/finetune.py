@@ -4,7 +4,8 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 from absl import logging
@@ -79,8 +80,9 @@ def finetune_and_evaluate(
     origin = {"weights": weights, "source_family": source_family}
     origin["normalization"] = normalization
     run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
-    run |= _describe_network(model_name, origin) | folder.describe()
-    with run_folder.working_on(workdir, run, _upgrade, RESULT) as finished:
+    run |= describe_network(model_name, origin) | folder.describe()
+    run["folds"] = None  # A cross-validation is another run.
+    with run_folder.working_on(workdir, run, upgrade, RESULT) as finished:
         if finished is not None:
             tasks.warn_of_changes(task, data_dir, workdir, folder)
             return finished
@@ -143,7 +145,8 @@ def _begin_clock(setup, began):
     return dataclasses.replace(setup, end=time.perf_counter() + left)
 
 
-def _upgrade(stored):
+def upgrade(stored: dict) -> dict:
+    """Returns the config of an earlier version's run as one of this."""
     # A run of an earlier version lacks later fields; their defaults are what it
     # did.
     defaults = configs.list_defaults(recipes.FinetuneConfig)
@@ -157,7 +160,9 @@ def _set_up(workdir, config):
     logging.info("Working on %s.", distribution.describe_device())
 
 
-def _describe_network(model, origin):
+def describe_network(
+    model: registry.Model, origin: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns what a run's configuration says of its network and weights."""
     described = {"model": fitting.label(model), **origin}
     if described["model"] not in registry.list_models():

@@ -54,6 +54,12 @@ TIME_LIMIT = flags.DEFINE_string(
     "E.g. 30m or 1h30m: epochs, resolution and frozen stages are chosen so "
     "that the run ends within it, evaluation included.",
 )
+FOLDS = flags.DEFINE_integer(
+    "folds",
+    None,
+    "Cross-validation: so many runs, each scored on its part of the images; "
+    "`predict` averages them.",
+)
 LOGGER = shared.LoggerFlags()
 INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["task", "workdir"])
@@ -92,23 +98,41 @@ def main(_: list[str]) -> None:
     shared.check_finetuning([task])
     LOGGER.check()
     # TensorFlow is slow to import, so the flags are checked before.
-    from transfer import finetune
+    from transfer import cross_validation, finetune
 
-    with LOGGER.tracking(WORKDIR.value) as tracker:
-        row = finetune.finetune_and_evaluate(
-            TASK.value,
-            model,
-            weights=weights,
-            config=config,
-            workdir=WORKDIR.value,
+    def train(workdir, folder, config, began=None):
+        with LOGGER.tracking(str(workdir)) as tracker:
+            row = finetune.finetune_and_evaluate(
+                TASK.value,
+                model,
+                weights=weights,
+                config=config,
+                workdir=workdir,
+                data_dir=DATA_DIR.value,
+                recipe=recipe,
+                folder=folder,
+                watchers=tracker.callbacks(),
+                began=began,
+                **reading,
+            )
+            LOGGER.finish(tracker, row, str(workdir))
+        _write_report(workdir)
+        return row
+
+    if FOLDS.value is None:
+        row = train(WORKDIR.value, folder, config, program.BEGAN)
+    else:
+        row = cross_validation.run(
+            train,
+            task,
+            config,
+            WORKDIR.value,
+            folds=FOLDS.value,
+            described={"recipe": recipe}
+            | finetune.describe_network(model, {"weights": weights, **reading}),
             data_dir=DATA_DIR.value,
-            recipe=recipe,
             folder=folder,
-            watchers=tracker.callbacks(),
-            began=program.BEGAN,
-            **reading,
         )
-        LOGGER.finish(tracker, row, WORKDIR.value)
     report = _write_report(WORKDIR.value)
     _print_summary(row, report)
     program.print_result(program.keep_scalars({**row, "report": report}))

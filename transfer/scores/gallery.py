@@ -1,11 +1,13 @@
 """The images that a run's report shows: the most wrong and the least sure."""
 
 import pathlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from efficientnet_tf.utils import files
 from transfer.scores import diagnostics, predictions as predictions_lib
 
 # In a run's folder: thumbnails, named by their place among the scored images,
@@ -87,6 +89,31 @@ def save_some(
         (_name(i), np.asarray(decode(image)), (0, 0)) for i, (image, _) in rows
     )
     diagnostics.save_pictures(pictures, workdir / GALLERY, None, THUMBNAIL)
+
+
+def gather(
+    folders: Sequence[pathlib.Path],
+    sizes: Sequence[int],
+    places: np.ndarray,
+    workdir: pathlib.Path,
+) -> None:
+    """Copies images that several runs have saved into the folder of all.
+
+    Args:
+      folders: of the runs.
+      sizes: how many images each was scored on.
+      places: of the images among those of all runs.
+      workdir: the folder of all.
+    """
+    ends = np.cumsum(sizes)
+    with files.atomic(workdir / GALLERY) as temporary:
+        temporary.mkdir()
+        for place in places.tolist():
+            run = int(np.searchsorted(ends, place, side="right"))
+            own = place - int(ends[run] - sizes[run])
+            for path in find(folders[run], own):
+                name = path.name.replace(_name(own), _name(place))
+                shutil.copyfile(path, temporary / name)
 
 
 def find(workdir: pathlib.Path, place: int) -> list[pathlib.Path]:
