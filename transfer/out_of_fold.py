@@ -109,7 +109,8 @@ def _gather_predictions(workdir, rows):
         ),
         workdir,
     )
-    return _score_classes(found, classes)
+    scores = _score_classes(found, classes)
+    return {**scores, "score": scores[rows[0]["metric"]]}
 
 
 def _score_classes(found, classes):

@@ -198,13 +198,17 @@ def _print_summary(row, report):
     from transfer.scores import diagnostics
 
     counts = diagnostics.confusion([row])
+    images = row["train_images"]
+    if row.get("folds"):
+        images = row["test_images"]
     summary.print_run(
-        f"Fine-tuned {row['model']} on {row['train_images']:,} images of "
-        f"{row['task']}.",
+        f"Fine-tuned {row['model']} on {images:,} images of {row['task']}"
+        + (f", in {row['folds']} folds." if row.get("folds") else "."),
         {
             "weights": row["weights"] or "random",
             "recipe": row["recipe"],
             **_score_facts(row),
+            **_fold_facts(row),
             "near-duplicates": _duplicates_text(row),
             **_class_facts(row, counts),
             **_start_facts(row),
@@ -218,10 +222,15 @@ def _print_summary(row, report):
         [
             "efficientnet",
             "export",
-            f"--workdir={WORKDIR.value}",
-            f"--output={WORKDIR.value}/saved_model",
+            f"--workdir={_find_network()}",
+            f"--output={_find_network()}/saved_model",
         ],
     )
+
+
+def _find_network():
+    """Returns the folder of the run's network, or of its first fold's."""
+    return str([*run_folder.list_folds(WORKDIR.value), WORKDIR.value][0])
 
 
 def _score_facts(row):
@@ -241,6 +250,15 @@ def _score_facts(row):
         split,
     )
     return {METRICS.get(row["metric"], row["metric"]): text}
+
+
+def _fold_facts(row):
+    """Returns how the folds of a cross-validation differ; {} of other runs."""
+    if not row.get("folds"):
+        return {}
+    from transfer.report import run_folds
+
+    return {f"{row['folds']} folds": run_folds.summarize(row)}
 
 
 def _duplicates_text(row):

@@ -50,6 +50,7 @@ def main(_: list[str]) -> None:
     if DRY_RUN.value != bool(OUTPUT.value):
         raise ValueError("--dry_run and --output go together.")
     files.check_exists(WORKDIR.value)
+    run_folder.check_one_network(WORKDIR.value)
     if FILES.value:
         files.check_exists(FILES.value)
     if DRY_RUN.value:

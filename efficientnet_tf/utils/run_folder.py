@@ -144,6 +144,17 @@ def list_folds(workdir: str | os.PathLike) -> list[pathlib.Path]:
     return [pathlib.Path(workdir) / name_fold(i) for i in range(count)]
 
 
+def check_one_network(workdir: str | os.PathLike | None) -> None:
+    """Raises IsADirectoryError for a cross-validation, which has several."""
+    folds = list_folds(workdir or "")
+    if folds:
+        raise IsADirectoryError(
+            f"{workdir} holds {len(folds)} folds with a network each, and this "
+            f"takes one: name a fold, such as {folds[0]}, or a run on all "
+            "images; `predict` and `evaluate` average the folds."
+        )
+
+
 def read_config(path: str | os.PathLike) -> dict[str, Any]:
     """Returns a run's or a study's configuration.
 
