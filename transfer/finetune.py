@@ -24,7 +24,7 @@ from efficientnet_tf.weights import catalog
 from transfer import class_runs, target_runs
 from transfer.choice import auto, target_choice, time_budget
 from transfer.config import class_weights, hyper_rule, recipes, tasks
-from transfer.training import fitting, inputs, starts
+from transfer.training import few_images, fitting, inputs, starts
 
 # What is shown of a finished run.
 RESULT = {
@@ -90,8 +90,11 @@ def finetune_and_evaluate(
         _check_class_weight(task, data_dir, config)
         _set_up(workdir, config)
         examples = tasks.load_examples(task, data_dir, folder, targets.KINDS)
+        drawn = few_images.draw(examples, config)
+        if folder.workdir == workdir and config.shots:
+            few_images.keep_list(workdir, drawn)
         setup = fitting.Setup(
-            task, model_name, origin, config, examples, workdir
+            task, model_name, origin, config, drawn, workdir
         )
         row = _run(run, _begin_clock(setup, began or begin), watchers)
         return _record(row, workdir, begin, folder.workdir or workdir)

@@ -129,7 +129,7 @@ def _score_classes(found, classes):
         "train_counts": images.tolist(),
         "test_counts": images.tolist(),
         "temperature": None,
-        "calibration": "all folds at once, each has its own",
+        "calibration": "each fold's network has its own",
         "ece": calibration.bin_confidence(
             found.probabilities[:, 0], found.hits
         ).error,

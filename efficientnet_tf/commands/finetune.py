@@ -54,6 +54,13 @@ TIME_LIMIT = flags.DEFINE_string(
     "E.g. 30m or 1h30m: epochs, resolution and frozen stages are chosen so "
     "that the run ends within it, evaluation included.",
 )
+SHOTS = flags.DEFINE_integer(
+    "shots",
+    None,
+    "Train on so many images of each class, drawn by the seed; the others are "
+    "ignored. Short for --set=shots=...",
+    1,
+)
 FOLDS = flags.DEFINE_integer(
     "folds",
     None,
@@ -88,7 +95,7 @@ def main(_: list[str]) -> None:
     }
     model, recipe = _choose_network()
     overrides = shared.add_setting(SET.value, CLASS_WEIGHT)
-    overrides += _time_limit()
+    overrides = shared.add_setting(overrides, SHOTS) + _time_limit()
     config = recipes.get_recipe(
         recipe, overrides, TASK.value, pretrained=weights is not None
     )

@@ -197,7 +197,7 @@ def _check_counts(layout, pool, count, group_of):
     if groups < images:
         have += f" in {words.count(groups, 'group')}"
     others = sum(size[0] < count for size in sizes.values()) - 1
-    more = f" ({others} more have too few)" if others else ""
+    more = f" (and {others} more too)" if others else ""
     advice = f"use --folds={groups} at most, or add images"
     if groups < 2:
         advice = "add images of it, or leave it out"
