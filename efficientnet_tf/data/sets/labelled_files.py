@@ -121,6 +121,7 @@ def _divide(layout, splits, options, seed):
         source=layout,
         group_of=group_of,
         seed=seed,
+        strata=None if values is None else values.find_rarest(whole),
     )
     if given:
         logging.warning(
