@@ -117,7 +117,9 @@ def run(
             layout = tasks.read_layout(task, data_dir, folder)
             fold_lists.write(layout, folds, folder, workdir, config.seed)
             files.write_json(workdir / run_folder.CONFIG_FILE, whole)
-        config = dataclasses.replace(config, time_limit=config.time_limit / folds)
+        config = dataclasses.replace(
+            config, time_limit=config.time_limit / folds
+        )
         rows = []
         for number in range(folds):
             own = workdir / run_folder.name_fold(number)

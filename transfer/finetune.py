@@ -93,9 +93,7 @@ def finetune_and_evaluate(
         drawn = few_images.draw(examples, config)
         if folder.workdir == workdir and config.shots:
             few_images.keep_list(workdir, drawn)
-        setup = fitting.Setup(
-            task, model_name, origin, config, drawn, workdir
-        )
+        setup = fitting.Setup(task, model_name, origin, config, drawn, workdir)
         row = _run(run, _begin_clock(setup, began or begin), watchers)
         return _record(row, workdir, begin, folder.workdir or workdir)
 

@@ -66,7 +66,9 @@ def show_training(run: run_files.Run) -> str:
     parameters = row.get("parameters")
     lines = {
         "data": row["task"],
-        "images": run_folds.describe(row)[2:] if row.get("folds") else (
+        "images": run_folds.describe(row)[2:]
+        if row.get("folds")
+        else (
             f"{_count(row, 'train_images')} to train on "
             f"({run.config.get('train_on', 'train')}), "
             f"{_count(row, 'test_images')} to score on "

@@ -103,7 +103,11 @@ def _hold_out(places):
 
 def _say(pool, counts, config):
     kept = np.minimum(counts, config.shots)
-    fewer = [n for n, c in zip(pool.class_names, counts, strict=True) if c < config.shots]
+    fewer = [
+        n
+        for n, c in zip(pool.class_names, counts, strict=True)
+        if c < config.shots
+    ]
     logging.warning(
         "shots=%d: %s of %s are trained on, %s ignored%s.",
         config.shots,

@@ -93,9 +93,7 @@ def initialize(
     return {**about, "left_out_top1": float(hits.mean())}
 
 
-def fit_head(
-    examples: Features, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
+def fit_head(examples: Features, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns (kernel [C, classes], bias [classes]) of a softmax layer.
 
     A logit is a scale times the cosine between image and class mean, but for

@@ -88,7 +88,9 @@ def cut(
     if strata is None:
         place = {group: _place(v, missing) for group, v in hashes.items()}
     else:
-        of_group = {group_of(file): strata[file] for file in sorted(strata)[::-1]}
+        of_group = {
+            group_of(file): strata[file] for file in sorted(strata)[::-1]
+        }
         place = _place_by_rank(hashes, of_group, missing)
     given = _fill(groups, place, hashes, splits)
     divided = {
