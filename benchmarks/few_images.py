@@ -4,12 +4,12 @@ python benchmarks/few_images.py --task=oxford_flowers102 --data_dir=DIR \
     --workdir=runs/few_images
 
 Each draw takes 1, 2, 5 and 10 images a class out of the training and validation
-images, the smaller ones inside the larger, and scores on the test images: the
+images, the smaller ones inside the larger, and scores on the test images: both
 heads on all classes, by cached features. With --full_classes, also all three on
-so many classes, for `full` takes minutes a run: scored on at most 15 more images
-of each. Rows go to few_images.jsonl in the workdir; what it has is not computed
-again. Differences are of the same draws and images: paired over images, and the
-interval is a bootstrap over classes of all draws together.
+so many classes, for `full` takes minutes a run: scored on at most 15 more of
+each class's images. Rows go to few_images.jsonl in the workdir; what it has is
+not computed again. Differences are paired over images of the same draws, and
+their interval is a bootstrap over the images of each class and draw.
 """
 
 import dataclasses
@@ -272,7 +272,9 @@ def show(found, linear):
     if found is linear:
         return f"{text} ({len(found)} draws)"
     pairs = [(linear[seed]["hits"], found[seed]["hits"]) for seed in found]
-    before, after = (np.concatenate([h.hits for h in x]) for x in zip(*pairs))
+    before, after = (
+        np.concatenate([h.hits for h in x]) for x in zip(*pairs, strict=True)
+    )
     # Classes of different draws are different ones.
     truth = np.concatenate(
         [h.truth + 10_000 * i for i, (h, _) in enumerate(pairs)]

@@ -1,9 +1,9 @@
-"""What a cross-validation has shown: each image by a run that had not seen it."""
+"""What a cross-validation shows: each image by a run that had not seen it."""
 
 import dataclasses
 import pathlib
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def _gather_predictions(workdir, rows):
     """Writes predictions of classes; returns fields of the row."""
     classes = len(rows[0]["class_names"])
     parts, names = [], []
-    for own, row in _list_runs(workdir, rows):
+    for own in _list_runs(workdir, rows):
         path = own / predictions.PREDICTIONS_FILE
         part = predictions.read(path, classes)
         names.append(_list_names(own, None if part is None else part.size))
@@ -102,7 +102,7 @@ def _gather_predictions(workdir, rows):
         },
     )
     gallery.gather(
-        [own for own, _ in _list_runs(workdir, rows)],
+        _list_runs(workdir, rows),
         [part.size for part in parts],
         np.union1d(
             gallery.find_most_wrong(found), gallery.find_least_sure(found)
@@ -140,7 +140,7 @@ def _gather_answers(workdir, rows):
     """Writes answers of labels or numbers; returns fields of the row."""
     kind, outputs = rows[0]["target"], rows[0]["class_names"]
     parts, names = [], []
-    for own, _ in _list_runs(workdir, rows):
+    for own in _list_runs(workdir, rows):
         read = target_answers.read(
             own / target_answers.ANSWERS_FILE, len(outputs)
         )
@@ -162,7 +162,7 @@ def _gather_answers(workdir, rows):
     _write_table(workdir, names, columns)
     worst = gallery.pick_worst(target_scores.lose(found, kind))
     gallery.gather(
-        [own for own, _ in _list_runs(workdir, rows)],
+        _list_runs(workdir, rows),
         [part.size for part in parts],
         np.sort(worst),
         workdir,
@@ -183,11 +183,8 @@ def _gather_answers(workdir, rows):
     return {**scores, "score": scores[targets.METRICS[kind]], **facts}
 
 
-def _list_runs(
-    workdir: pathlib.Path, rows: Sequence[dict]
-) -> Iterator[tuple[pathlib.Path, dict]]:
-    for number, row in enumerate(rows):
-        yield workdir / run_folder.name_fold(number), row
+def _list_runs(workdir, rows):
+    return [workdir / run_folder.name_fold(i) for i in range(len(rows))]
 
 
 def _list_names(own: pathlib.Path, size: int | None) -> list[str]:

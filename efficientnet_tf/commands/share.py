@@ -15,7 +15,7 @@ from absl import flags
 
 from efficientnet_tf.commands import described, program, summary, trained_on
 from efficientnet_tf.deploy import licenses
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, run_folder
 from efficientnet_tf.weights import hub
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A finished run.")

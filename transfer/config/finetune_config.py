@@ -136,8 +136,7 @@ class FinetuneConfig:
     sampling: Annotated[
         str, configs.OneOf(class_weights.SHUFFLED, class_weights.BALANCED)
     ] = class_weights.SHUFFLED
-    # Images of each class that are kept of those to train on, drawn by the seed;
-    # 0: all.
+    # Images of each class that are kept to train on, drawn by the seed; 0: all.
     shots: Annotated[int, configs.AtLeast(0)] = 0
     train_on: Annotated[str, configs.OneOf("train", "train+validation")] = (
         "train+validation"

@@ -6,7 +6,6 @@ import pathlib
 import shutil
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 from absl import logging
 

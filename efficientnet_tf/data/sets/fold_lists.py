@@ -13,7 +13,6 @@ from absl import logging
 
 from efficientnet_tf.data.folders import class_checks, layouts
 from efficientnet_tf.data.sets import (
-    damaged_files,
     divisions,
     labelled_files,
     run_images,

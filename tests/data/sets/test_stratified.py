@@ -23,7 +23,9 @@ def test_each_stratum_is_spread_evenly(parts, seed):
     rng.shuffle(strata)
     groups = [str(i) for i in range(len(strata))]
     found = stratified.divide(strata, groups, parts, seed)
-    for stratum, size in zip(*np.unique(strata, return_counts=True)):
+    for stratum, size in zip(
+        *np.unique(strata, return_counts=True), strict=True
+    ):
         own = np.bincount(found[strata == stratum], minlength=parts)
         assert own.sum() == size and own.max() - own.min() <= 1
 
