@@ -91,10 +91,13 @@ def finetune_and_evaluate(
         _set_up(workdir, config)
         examples = tasks.load_examples(task, data_dir, folder, targets.KINDS)
         drawn = few_images.draw(examples, config)
-        if folder.workdir == workdir and config.shots:
-            few_images.keep_list(workdir, drawn)
+        if config.shots and folder.workdir is not None:
+            # Not into the list of a grid, whose runs each draw their own.
+            if pathlib.Path(folder.workdir) == workdir:
+                few_images.keep_list(workdir, drawn)
         setup = fitting.Setup(task, model_name, origin, config, drawn, workdir)
         row = _run(run, _begin_clock(setup, began or begin), watchers)
+        row |= few_images.count_ignored(workdir, examples, drawn)
         return _record(row, workdir, begin, folder.workdir or workdir)
 
 

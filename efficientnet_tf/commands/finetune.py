@@ -17,6 +17,7 @@ from efficientnet_tf.utils import (
     durations,
     run_folder,
     targets,
+    words,
 )
 from efficientnet_tf.weights import catalog
 
@@ -216,6 +217,7 @@ def _print_summary(row, report):
             "recipe": row["recipe"],
             **_score_facts(row),
             **_fold_facts(row),
+            "ignored": _ignored_text(row),
             "near-duplicates": _duplicates_text(row),
             **_class_facts(row, counts),
             **_start_facts(row),
@@ -257,6 +259,12 @@ def _score_facts(row):
         split,
     )
     return {METRICS.get(row["metric"], row["metric"]): text}
+
+
+def _ignored_text(row):
+    """Returns how many images --shots has left out; None: none."""
+    count = row.get("ignored_images")
+    return f"{words.count(count, 'image')}, by --shots" if count else None
 
 
 def _fold_facts(row):

@@ -33,7 +33,7 @@ def show_folds(run: run_files.Run) -> str:
     if not row.get("folds"):
         return ""
     shown = _find_unit(row)
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for number, score in enumerate(row["fold_scores"]):
         name = run_folder.name_fold(number)
         images, kept = row["fold_images"][number], row["fold_kept"][number]

@@ -67,6 +67,26 @@ def draw(
     return examples
 
 
+def count_ignored(
+    workdir: str | os.PathLike,
+    examples: Mapping[str, Examples],
+    drawn: Mapping[str, Examples],
+) -> dict[str, int]:
+    """Returns the field of a run's row that counts what `draw` left out.
+
+    Args:
+      workdir: the run's folder, whose list has it of files: of a resumed run
+        `examples` are drawn already.
+      examples: {split: images} before.
+      drawn: the same after; the same as before without `shots`.
+    """
+    rows = split_list.read(workdir) or ()
+    count = sum(row.split == split_list.IGNORED for row in rows)
+    sizes = [(examples[split].size, drawn[split].size) for split in drawn]
+    count = count or sum(before - after for before, after in sizes)
+    return {"ignored_images": count} if count else {}
+
+
 def redraw(
     examples: Mapping[str, Examples], fields: Mapping[str, Any]
 ) -> dict[str, Examples]:

@@ -81,8 +81,8 @@ def initialize_head(
         classifier, examples, config.precision, cache_key
     )
     if prototypes.are_chosen(config.head, *pairs):
-        fitted = pairs if config.train_on == "train+validation" else pairs[:1]
-        about = prototypes.initialize(classifier, fitted, examples, workdir)
+        parts = pairs if config.train_on == "train+validation" else pairs[:1]
+        about = prototypes.initialize(classifier, parts, examples, workdir)
         files.write_json(
             workdir / LINEAR_HEAD_FILE, {**about, "finished": time.time()}
         )

@@ -84,6 +84,8 @@ def test_the_list_of_a_run_says_which_images_were_drawn(tmp_path, caplog):
     )
     assert counts["test"] == loaded["test"].size
     assert sum(counts.values()) == 49
+    ignored = {"ignored_images": 49 - trained - counts["test"]}
+    assert few_images.count_ignored(tmp_path, loaded, drawn) == ignored
     # A resumed run reads what was drawn.
     options = folder_options.Options(workdir=tmp_path, resumes=True)
     resumed = sources.load_splits(f"folder:{root}", splits, None, options)
@@ -91,6 +93,7 @@ def test_the_list_of_a_run_says_which_images_were_drawn(tmp_path, caplog):
         names = set(drawn[split].source.names)
         assert set(resumed[split].source.names) == names
     assert draw(resumed, 5)["train"].size == drawn["train"].size
+    assert few_images.count_ignored(tmp_path, resumed, resumed) == ignored
 
 
 def test_records_are_drawn_into_memory(tmp_path):
