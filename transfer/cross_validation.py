@@ -117,19 +117,23 @@ def run(
             layout = tasks.read_layout(task, data_dir, folder)
             fold_lists.write(layout, folds, folder, workdir, config.seed)
             files.write_json(workdir / run_folder.CONFIG_FILE, whole)
-        config = dataclasses.replace(
-            config, time_limit=config.time_limit / folds
-        )
-        rows = []
-        for number in range(folds):
-            own = workdir / run_folder.name_fold(number)
-            logging.info("Fold %d of %d, in %s.", number + 1, folds, own)
-            options = dataclasses.replace(folder, workdir=own, resumes=True)
-            rows.append(train(own, options, config))
-        row = out_of_fold.gather(workdir, rows)
-        files.write_json(
-            workdir / environment.ENVIRONMENT_FILE,
-            environment.describe(distribution.describe_device()),
-        )
+        limit = config.time_limit / folds
+        config = dataclasses.replace(config, time_limit=limit)
+        row = _train_all(train, config, workdir, folds, folder)
         files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
         return row
+
+
+def _train_all(train, config, workdir, folds, folder):
+    rows = []
+    for number in range(folds):
+        own = workdir / run_folder.name_fold(number)
+        logging.info("Fold %d of %d, in %s.", number + 1, folds, own)
+        options = dataclasses.replace(folder, workdir=own, resumes=True)
+        rows.append(train(own, options, config))
+    row = out_of_fold.gather(workdir, rows)
+    files.write_json(
+        workdir / environment.ENVIRONMENT_FILE,
+        environment.describe(distribution.describe_device()),
+    )
+    return row

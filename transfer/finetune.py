@@ -51,8 +51,8 @@ def finetune_and_evaluate(
 ) -> dict:
     """Fine-tunes a network on a task and returns its row of results.
 
-    The same call on the same workdir resumes after the last finished epoch; for
-    a finished run it returns the row.
+    The same call on the same workdir resumes after the last finished epoch, or
+    returns the row of a finished run.
 
     Args:
       task_name: a name in `tasks.TASKS`, or one of `data_names.FORMS`.
@@ -63,8 +63,7 @@ def finetune_and_evaluate(
       data_dir: where TFDS keeps its sets.
       recipe: the recipe's name, for the row.
       folder: how a folder of images is read.
-      watchers: more callbacks; an exception of theirs stops the run after the
-        epoch is saved.
+      watchers: more callbacks; their exceptions stop a run that is saved.
       source_family: of the weights, see `loading.resolve`.
       normalization: of the weights, see `loading.build`.
       began: when a time limit began, by `time.perf_counter()`; None: now.
@@ -89,15 +88,11 @@ def finetune_and_evaluate(
         folder = _begin_folder(folder, workdir, start)
         _check_class_weight(task, data_dir, config)
         _set_up(workdir, config)
-        examples = tasks.load_examples(task, data_dir, folder, targets.KINDS)
-        drawn = few_images.draw(examples, config)
-        if config.shots and folder.workdir is not None:
-            # Not into the list of a grid, whose runs each draw their own.
-            if pathlib.Path(folder.workdir) == workdir:
-                few_images.keep_list(workdir, drawn)
+        loaded = tasks.load_examples(task, data_dir, folder, targets.KINDS)
+        drawn = few_images.draw(loaded, config, _own_list(folder, workdir))
         setup = fitting.Setup(task, model_name, origin, config, drawn, workdir)
         row = _run(run, _begin_clock(setup, began or begin), watchers)
-        row |= few_images.count_ignored(workdir, examples, drawn)
+        row |= few_images.count_ignored(workdir, loaded, drawn)
         return _record(row, workdir, begin, folder.workdir or workdir)
 
 
@@ -126,6 +121,11 @@ def _begin_folder(folder, workdir, start):
         starts.copy_lists(start, workdir)
         begun = True  # The start's list of images holds.
     return folder.begin(workdir, begun)
+
+
+def _own_list(folder, workdir):
+    """Returns a run's folder if it has a list of images; None: its grid's."""
+    return workdir if pathlib.Path(folder.workdir) == workdir else None
 
 
 def _record(row, workdir, begin, lists):

@@ -92,6 +92,8 @@ class ClassifierFlags:
 
         Of an exported file it is the run in whose folder it lies.
         """
+        if self.folds:
+            return self.trained
         if self.workdir or not self.exported or hub.is_name(self.exported):
             return self.workdir
         found = formats.find_run(formats.find(self.exported))

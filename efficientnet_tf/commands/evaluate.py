@@ -88,7 +88,7 @@ def main(_: list[str]) -> None:
         flag = "workdirs" if WORKDIRS.value else flag
         raise ValueError(f"--{flag} needs --dataset and --split.")
     name = DATASET.value or "imagenet2012"
-    runs: list[str | None] = [*_list_runs()] or [CLASSIFIER.run]
+    runs: list[str | None] = [*WORKDIRS.value] or [CLASSIFIER.run]
     folder = shared.make_folder_options(
         GROUP_BY.value or run_folder.read_group_by(runs[0], name),
         SKIP_BAD.value,

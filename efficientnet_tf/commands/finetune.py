@@ -105,6 +105,19 @@ def main(_: list[str]) -> None:
     shared.check_weights(model, weights, **reading)
     shared.check_finetuning([task])
     LOGGER.check()
+    row = _run(
+        task,
+        {"model_name": model, "recipe": recipe, "weights": weights, **reading},
+        config,
+        folder,
+    )
+    report = _write_report(WORKDIR.value)
+    _print_summary(row, report)
+    program.print_result(program.keep_scalars({**row, "report": report}))
+
+
+def _run(task, network, config, folder):
+    """Trains one run or one for each fold; returns the row of results."""
     # TensorFlow is slow to import, so the flags are checked before.
     from transfer import cross_validation, finetune
 
@@ -112,38 +125,35 @@ def main(_: list[str]) -> None:
         with LOGGER.tracking(str(workdir)) as tracker:
             row = finetune.finetune_and_evaluate(
                 TASK.value,
-                model,
-                weights=weights,
+                **network,
                 config=config,
                 workdir=workdir,
                 data_dir=DATA_DIR.value,
-                recipe=recipe,
                 folder=folder,
                 watchers=tracker.callbacks(),
                 began=began,
-                **reading,
             )
             LOGGER.finish(tracker, row, str(workdir))
         _write_report(workdir)
         return row
 
     if FOLDS.value is None:
-        row = train(WORKDIR.value, folder, config, program.BEGAN)
-    else:
-        row = cross_validation.run(
-            train,
-            task,
-            config,
-            WORKDIR.value,
-            folds=FOLDS.value,
-            described={"recipe": recipe}
-            | finetune.describe_network(model, {"weights": weights, **reading}),
-            data_dir=DATA_DIR.value,
-            folder=folder,
-        )
-    report = _write_report(WORKDIR.value)
-    _print_summary(row, report)
-    program.print_result(program.keep_scalars({**row, "report": report}))
+        return train(WORKDIR.value, folder, config, program.BEGAN)
+    origin = dict(network)
+    model, recipe = origin.pop("model_name"), origin.pop("recipe")
+    return cross_validation.run(
+        train,
+        task,
+        config,
+        WORKDIR.value,
+        folds=FOLDS.value,
+        described={
+            "recipe": recipe,
+            **finetune.describe_network(model, origin),
+        },
+        data_dir=DATA_DIR.value,
+        folder=folder,
+    )
 
 
 def _choose_network() -> tuple[str, str]:

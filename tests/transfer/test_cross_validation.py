@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import samples
-from efficientnet_tf.data.sets import split_list
+from efficientnet_tf.commands import trained_on
+from efficientnet_tf.data.sets import sources, split_list
 from efficientnet_tf.utils import folder_options, run_folder
 from transfer import cross_validation
 from transfer.config import recipes, tasks
@@ -62,6 +63,11 @@ class Trainer:
         }
 
 
+def tested(workdir, fold):
+    rows = split_list.read(workdir / run_folder.name_fold(fold))
+    return [row for row in rows if row.split == "test"]
+
+
 def run(train, photos, workdir, folds=3, config=CONFIG):
     task = tasks.get_task(f"folder:{photos}")
     described = {"recipe": "linear", "model": "tiny", "weights": "imagenet"}
@@ -93,6 +99,13 @@ def test_all_images_are_scored_at_once_and_named(photos, tmp_path):
         assert float(line["of_label"]) == pytest.approx(0.8 if hit else 0.1)
     found = predictions.read(tmp_path / predictions.PREDICTIONS_FILE, 3)
     assert found.images.names == tuple(line["path"] for line in lines)
+    # All images are trained on, by one run or another.
+    loaded = sources.load(f"folder:{photos}", "all")
+    for own, count in (("", 22), ("fold0", 22 - len(tested(tmp_path, 0)))):
+        (tmp_path / "fold0/config.json").write_text(
+            '{"task": "folder:x", "train_on": "train+validation"}'
+        )
+        assert trained_on.count(tmp_path / own, "x", loaded, None) == count
     page = run_report.compose(run_files.read(tmp_path))
     assert "3 runs, each on about 14 images; each of all 22 images" in page
     assert "fold2" in page and "Confusion" in page

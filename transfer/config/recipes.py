@@ -30,8 +30,6 @@ RECIPES = {
     "auto": FinetuneConfig(rule="auto", epochs=0),
     # Kornblith et al., 2019: logistic regression on frozen features.
     "linear": FinetuneConfig(epochs=0),
-    # Snell et al., 2017: the nearest class mean, for a handful of images.
-    "prototypes": FinetuneConfig(epochs=0, head="prototypes"),
     "full": _FULL,
     # The same at a lower resolution, in half the time.
     "fast": dataclasses.replace(_FULL, resolution=160),
@@ -135,6 +133,8 @@ RECIPES = {
         label_smoothing=0.0,
         min_area=1.0,
     ),
+    # Snell et al., 2017: the nearest class mean, for a handful of images.
+    "prototypes": FinetuneConfig(epochs=0, head="prototypes"),
     # Ours: a finished run in the arithmetic of int8 (docs/RESULTS.md).
     "qat": FinetuneConfig(
         epochs=2,

@@ -22,7 +22,9 @@ VALIDATION_PARTS = 5
 
 
 def draw(
-    examples: Mapping[str, Examples], config: recipes.FinetuneConfig
+    examples: Mapping[str, Examples],
+    config: recipes.FinetuneConfig,
+    workdir: str | os.PathLike | None = None,
 ) -> dict[str, Examples]:
     """Returns {split: images} with `config.shots` images a class to train on.
 
@@ -33,6 +35,8 @@ def draw(
     Args:
       examples: {split: its images}.
       config: of the run.
+      workdir: of the run, whose list of images says it then; None: there is
+        none of its own.
 
     Raises:
       ValueError: images have no class.
@@ -54,17 +58,25 @@ def draw(
         for c in range(len(counts))
     ]
     _say(pool, counts, config)
-    if not both:
+    if both:
+        examples |= _divide(pool, own)
+    else:
         examples["train"] = pool.select(np.sort(np.concatenate(own)))
-        return examples
+    if workdir is not None:
+        keep_list(workdir, examples)
+    return examples
+
+
+def _divide(pool, own):
     held = [_hold_out(places) for places in own]
     places = np.concatenate(held)
     if not len(places):  # Of one image a class; both are trained on.
         places = own[-1]
     rest = np.setdiff1d(np.concatenate(own), places)
-    examples["train"] = pool.select(rest)
-    examples["validation"] = pool.select(np.sort(places))
-    return examples
+    return {
+        "train": pool.select(rest),
+        "validation": pool.select(np.sort(places)),
+    }
 
 
 def count_ignored(

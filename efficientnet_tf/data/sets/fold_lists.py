@@ -4,6 +4,7 @@ Each image is scored once, by a training that has seen neither it nor its group.
 """
 
 import collections
+import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -69,35 +70,41 @@ def write(
         {f: layout.weights[f] for f in good if f in layout.weights},
         layout.values,
     )
+    _write_all(layout, whole, (count, group_of, seed), folder, [rest, bad])
+
+
+def _write_all(layout, whole, how, folder, others):
+    """Writes the list of each fold's run, and that of all."""
+    count, group_of, seed = how
+    rest, bad = others
     files, labels = zip(*whole.files[labelled_files.ALL], strict=True)
     images = _Images(
         files, np.array(labels), np.array([group_of(file) for file in files])
     )
     folds = images.divide(np.arange(len(files)), count, seed)
-    texts = layout.find_labels()
-
-    def keep(place, splits):
-        divided: dict[str, layouts.Classes] = {}
-        for split, own in splits.items():
-            for file in own:
-                classes = divided.setdefault(split, {})
-                classes.setdefault(texts[file], []).append(file)
-        place.mkdir(parents=True, exist_ok=True)
-        run_images.keep(place, layout.root, divided, whole, bad)
-
-    for number in range(count):
+    names = [run_folder.name_fold(number) for number in range(count)]
+    keep = functools.partial(_keep, layout, whole, bad)
+    for number, name in enumerate(names):
         splits = images.split(folds == number, seed)
         _check_trained(layout, whole, splits["train"], number)
         splits["train"] += bad
-        keep(folder / run_folder.name_fold(number), {**splits, LEFT_OUT: rest})
-    parts = {
-        run_folder.name_fold(number): list(images.files[folds == number])
-        for number in range(count)
-    }
+        keep(folder / name, {**splits, LEFT_OUT: rest})
+    parts = {n: list(images.files[folds == i]) for i, n in enumerate(names)}
     _write_twins(folder, layout.root, whole, parts)
-    # Last: without it, all are written again.
     keep(folder, {**parts, LEFT_OUT: [*rest, *bad]})
     _log(layout, whole, parts, rest)
+
+
+def _keep(layout, whole, bad, place, splits):
+    """Writes the list of {split: files}."""
+    texts = layout.find_labels()
+    divided: dict[str, layouts.Classes] = {}
+    for split, own in splits.items():
+        for file in own:
+            classes = divided.setdefault(split, {})
+            classes.setdefault(texts[file], []).append(file)
+    place.mkdir(parents=True, exist_ok=True)
+    run_images.keep(place, layout.root, divided, whole, bad)
 
 
 class _Images:

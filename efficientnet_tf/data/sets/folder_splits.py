@@ -85,13 +85,7 @@ def cut(
         for own in groups.values()
         for g in own
     }
-    if strata is None:
-        place = {group: _place(v, missing) for group, v in hashes.items()}
-    else:
-        of_group = {
-            group_of(file): strata[file] for file in sorted(strata)[::-1]
-        }
-        place = _place_by_rank(hashes, of_group, missing)
+    place = _place_all(hashes, missing, strata, group_of)
     given = _fill(groups, place, hashes, splits)
     divided = {
         split: {
@@ -225,6 +219,16 @@ def _place(value, missing):
         if low <= value < high:
             return split
     return "train"
+
+
+def _place_all(hashes, missing, strata, group_of):
+    """Returns {group: split}, by the hash or its rank among its stratum's."""
+    if strata is None:
+        return {group: _place(v, missing) for group, v in hashes.items()}
+    # Backwards, so that the first file of a group decides.
+    backwards = sorted(strata, reverse=True)
+    of_group = {group_of(file): strata[file] for file in backwards}
+    return _place_by_rank(hashes, of_group, missing)
 
 
 def _place_by_rank(hashes, strata, missing):
