@@ -286,7 +286,10 @@ def show(found, linear):
         np.bincount(truth),
     )
     gain = 100 * (after.mean() - before.mean())
-    return f"{text} ({gain:+.1f}: {100 * low:+.1f} to {100 * high:+.1f})"
+    count = "" if len(found) == len(linear) else f"; {len(found)} draws"
+    return (
+        f"{text} ({gain:+.1f}: {100 * low:+.1f} to {100 * high:+.1f}{count})"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

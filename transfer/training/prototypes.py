@@ -27,9 +27,9 @@ _RANGE = (0.5, 100.0)
 _PRIOR_SD = np.log(2)
 
 
-# Ours: with fewer images a class, on average, no strength of a logistic
-# regression can be chosen, and the class means are as good or better
-# (docs/RESULTS.md).
+# Ours: with fewer images a class, on average, there is nothing to choose the
+# strength of a logistic regression on; the class means are as accurate then, and
+# from five images on they are worse (docs/RESULTS.md).
 FEWEST_FOR_LINEAR = 2.0
 
 
