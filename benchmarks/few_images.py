@@ -287,9 +287,7 @@ def show(found, linear):
     )
     gain = 100 * (after.mean() - before.mean())
     count = "" if len(found) == len(linear) else f"; {len(found)} draws"
-    return (
-        f"{text} ({gain:+.1f}: {100 * low:+.1f} to {100 * high:+.1f}{count})"
-    )
+    return f"{text} ({gain:+.1f}: {100 * low:+.1f} to {100 * high:+.1f}{count})"
 
 
 @dataclasses.dataclass(frozen=True)

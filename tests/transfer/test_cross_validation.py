@@ -63,7 +63,7 @@ class Trainer:
         }
 
 
-def tested(workdir, fold):
+def list_tested(workdir, fold):
     rows = split_list.read(workdir / run_folder.name_fold(fold))
     return [row for row in rows if row.split == "test"]
 
@@ -101,7 +101,7 @@ def test_all_images_are_scored_at_once_and_named(photos, tmp_path):
     assert found.images.names == tuple(line["path"] for line in lines)
     # All images are trained on, by one run or another.
     loaded = sources.load(f"folder:{photos}", "all")
-    for own, count in (("", 22), ("fold0", 22 - len(tested(tmp_path, 0)))):
+    for own, count in (("", 22), ("fold0", 22 - len(list_tested(tmp_path, 0)))):
         (tmp_path / "fold0/config.json").write_text(
             '{"task": "folder:x", "train_on": "train+validation"}'
         )
