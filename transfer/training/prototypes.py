@@ -28,8 +28,8 @@ _PRIOR_SD = np.log(2)
 
 
 # Ours: with fewer images a class, on average, there is nothing to choose the
-# strength of a logistic regression on; the class means are as accurate then, and
-# from five images on they are worse (docs/RESULTS.md).
+# strength of a logistic regression on; the class means are as accurate then,
+# and from five images on worse (docs/RESULTS.md).
 FEWEST_FOR_LINEAR = 2.0
 
 
