@@ -44,6 +44,8 @@ def check(setup: fitting.Setup) -> None:
                 "numbers; classes have the cross-entropy."
             )
         return
+    if config.head == "prototypes":
+        targets.check_class(target, "head='prototypes'", setup.task.dataset)
     suits = {targets.LABELS: "asymmetric", targets.NUMBERS: "squared"}[target]
     if config.loss not in ("standard", suits):
         raise ValueError(
@@ -54,6 +56,7 @@ def check(setup: fitting.Setup) -> None:
         ("class_weight", "none"),
         ("sampling", "shuffled"),
         ("quantization", "none"),
+        ("shots", 0),
     ):
         if getattr(config, field) != plain:
             targets.check_class(

@@ -1,14 +1,15 @@
 """The images that a run's report shows: the most wrong and the least sure."""
 
 import pathlib
+import shutil
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.utils import target_scores, targets
+from efficientnet_tf.utils import files, target_scores, targets
 from transfer.scores import diagnostics, predictions as predictions_lib
 
 if typing.TYPE_CHECKING:
@@ -142,6 +143,31 @@ def make_drawer(
         overlays.overlay_maps,
         explain.explain_pixels(classifier, compute, examples),
     )
+
+
+def gather(
+    folders: Sequence[pathlib.Path],
+    sizes: Sequence[int],
+    places: np.ndarray,
+    workdir: pathlib.Path,
+) -> None:
+    """Copies images that several runs have saved into the folder of all.
+
+    Args:
+      folders: of the runs.
+      sizes: how many images each was scored on.
+      places: of the images among those of all runs.
+      workdir: the folder of all.
+    """
+    ends = np.cumsum(sizes)
+    with files.atomic(workdir / GALLERY) as temporary:
+        temporary.mkdir()
+        for place in places.tolist():
+            run = int(np.searchsorted(ends, place, side="right"))
+            own = place - int(ends[run] - sizes[run])
+            for path in find(folders[run], own):
+                name = path.name.replace(_name(own), _name(place))
+                shutil.copyfile(path, temporary / name)
 
 
 def find(workdir: pathlib.Path, place: int) -> list[pathlib.Path]:
