@@ -36,7 +36,7 @@ _EXPORTS = {
     "profile": "models.profile",
     "with_activation_map": "inference.activation_maps",
 }
-# Public module -> its room.
+# Public module -> its room, or a folder of it.
 _MODULES = {
     "applications": "weights",
     "catalog": "weights",
@@ -52,7 +52,7 @@ _MODULES = {
     "registry": "models",
     "saved_model": "deploy",
     "scaling": "models",
-    "sources": "data",
+    "sources": "data.sets",
     "variants": "models",
 }
 _ROOMS = (

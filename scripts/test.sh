@@ -7,7 +7,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-venv=$(bash scripts/setup_env.sh weights,transfer,deploy,serve,hf,test)
+venv=$(bash scripts/setup_env.sh weights,transfer,deploy,serve,hf,docs,test)
 "$venv/bin/python" -m ruff format --check .
 "$venv/bin/python" -m ruff check .
 "$venv/bin/python" -m mypy

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import efficientnet_tf
 import paths
 
 PACKAGES = ("efficientnet_tf", "transfer")
@@ -225,6 +226,12 @@ def test_nobody_imports_scripts_and_only_programs_have_flags(path):
     for name, _ in list_imports(path):
         assert name.split(".")[0] not in ("scripts", "benchmarks"), name
         assert program or not name.startswith("absl.flags"), name
+
+
+def test_every_public_name_of_the_package_loads():
+    assert {"build", "sources"} < set(efficientnet_tf.__all__)
+    for name in efficientnet_tf.__all__:
+        getattr(efficientnet_tf, name)
 
 
 def test_importing_the_package_leaves_the_frameworks_alone():

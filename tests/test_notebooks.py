@@ -1,6 +1,7 @@
 import ast
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -69,6 +70,15 @@ def _pictures(cells):
     )
 
 
+def _tables(cells):
+    return [
+        output["data"]["text/markdown"]
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if "text/markdown" in output.get("data", {})
+    ]
+
+
 def _printed(cells):
     return "".join(
         output["text"]
@@ -79,8 +89,8 @@ def _printed(cells):
 
 
 def test_the_notebooks_are_there():
-    names = {path.name for path in NOTEBOOKS}
-    assert {"deploy.ipynb", "quickstart.ipynb", "transfer.ipynb"} == names
+    names = {path.stem for path in NOTEBOOKS}
+    assert names == {"deploy", "errors", "quickstart", "scaling", "transfer"}
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
@@ -148,6 +158,38 @@ def test_deploy_exports_measures_and_shows(
     assert _pictures(cells) >= 2
 
 
+def test_scaling_counts_chooses_and_writes_the_explorer(execute, tmp_path):
+    cells = execute("scaling.ipynb")
+    folder = tmp_path / "runs" / "notebook-scaling"
+    assert "costs.count_costs" in (folder / "explorer.html").read_text("utf-8")
+    curve, published, stages = _tables(cells)
+    # The published B0 and, of φ = 3, what docs/scaling.md has of depth.
+    assert "| 0 | 1.00 | 1.00 | 224 | 5.29 | 0.39 |" in curve
+    assert "| 3 | 1.73 | 1.33 | 341 |" in curve
+    assert "| B7 | 6.2 | 7.3 | 7.0 |" in published
+    assert stages.count("| block") == 7
+    printed = _printed(cells)
+    assert "parameters     7109936 7109936" in printed
+    assert "B2 at 260 pixels: 80.1 %" in printed
+    assert _pictures(cells) == 2
+
+
+def test_errors_finds_the_mistakes_that_it_made(execute, tmp_path):
+    cells = execute("errors.ipynb")
+    run = tmp_path / "runs" / "notebook-errors" / "run"
+    assert run_folder.last_result(run)["score"] > GOOD
+    printed = _printed(cells)
+    assert "1 of 308 images cannot be read" in printed
+    assert "left out: 0/broken.png" in printed
+    (pairs,) = _tables(cells)
+    assert "0011.png" in pairs and "again" in pairs and "| False |" in pairs
+    found = re.search(r"Of 6 moved images (\d) are among", printed)
+    assert int(found[1]) >= 4
+    assert printed.count("none of these") == 2
+    assert _pictures(cells) == 1
+    assert (run / "report.html").exists()
+
+
 @pytest.mark.slow
 def test_transfer_shows_the_grid_and_its_report(execute, tmp_path):
     cells = execute("transfer.ipynb")
@@ -155,14 +197,8 @@ def test_transfer_shows_the_grid_and_its_report(execute, tmp_path):
     for plan in ("linear", "tuned"):
         rows = files.read_json_lines(folder / plan / run_folder.RESULTS_FILE)
         assert len(rows) == 1 and rows[0]["score"] > GOOD
-    tables = [
-        output["data"]["text/markdown"]
-        for cell in cells
-        for output in cell.get("outputs", [])
-        if "text/markdown" in output.get("data", {})
-    ]
-    assert len(tables) == 1
-    assert "| digits | efficientnet_lite0 | linear | top1 |" in tables[0]
+    (table,) = _tables(cells)
+    assert "| digits | efficientnet_lite0 | linear | top1 |" in table
     written = {path.name for path in (folder / "report").iterdir()}
     assert {"report.html", "report.md", "runs.csv"} <= written
     pictures = [name for name in written if name.endswith(".png")]

@@ -76,7 +76,8 @@ def find_crop(
 
     Args:
       shape: of the image, [H, W] or [H, W, 3].
-      size, crop_padding: as there.
+      size: as there.
+      crop_padding: as there.
 
     Returns:
       (top, left, height, width) in pixels of the image.

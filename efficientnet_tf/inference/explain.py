@@ -101,7 +101,9 @@ def grad_cam(
     positive part of `class_activation_map`, divided by the number of places.
 
     Args:
-      classifier, images, classes: as for `class_activation_map`.
+      classifier: as for `class_activation_map`.
+      images: as there.
+      classes: as there.
       layer: the name of a layer with an output [N, h, w, C]; None: the last.
     """
     network = map_arguments.get_network(classifier)

@@ -95,7 +95,11 @@ def growth(
     rounded up, filters to multiples of 8.
 
     Args:
-      phi, alpha, beta, gamma, options: as in `scaling.compound`.
+      phi: as in `scaling.compound`.
+      alpha: as there.
+      beta: as there.
+      gamma: as there.
+      **options: its other arguments.
     """
     scaled = count_costs(scaling.compound(phi, alpha, beta, gamma, **options))
     base = count_costs(options.get("base", "efficientnet_b0"))
