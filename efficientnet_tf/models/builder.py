@@ -15,6 +15,7 @@ from efficientnet_tf.models import (
 from efficientnet_tf.utils import configs
 
 POOLINGS = (None, "avg", "max")
+TOP_DROPOUT = "top_dropout"
 # The layer that makes three equal channels of one.
 GREY_TO_RGB = "grey_to_rgb"
 BLOCKS = {
@@ -77,7 +78,7 @@ def _backbone(x, variant, drop_path_rate):
 def _classify(x, variant, classes, dropout_rate, activation):
     x = _pool(x, "avg")
     if dropout_rate > 0:
-        x = layers.Dropout(dropout_rate, name="top_dropout")(x)
+        x = layers.Dropout(dropout_rate, name=TOP_DROPOUT)(x)
     initializer = "glorot_uniform"  # As in keras.applications' baselines.
     if variant.head == "conv":
         initializer = blocks.DENSE_INITIALIZER.clone()

@@ -13,7 +13,7 @@ from absl import logging
 
 from efficientnet_tf.data.sets import sources
 from efficientnet_tf.models import costs, registry, variants
-from efficientnet_tf.training import checkpoints, recipes, train
+from efficientnet_tf.training import checkpoints, recipes, train, train_config
 from efficientnet_tf.utils import configs, files, run_folder, workers
 
 # A run that is killed so often before its next checkpoint counts as failed.
@@ -58,7 +58,7 @@ class Budget:
             )
 
     @property
-    def config(self) -> recipes.TrainConfig:
+    def config(self) -> train_config.TrainConfig:
         """The recipe with its settings."""
         return recipes.get_recipe(self.recipe, self.settings)
 

@@ -9,7 +9,7 @@ import pytest
 
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import costs, plan, registry, variants
-from efficientnet_tf.training import inputs, recipes
+from efficientnet_tf.training import inputs, progression, recipes
 from efficientnet_tf.weights import loading
 
 SIZE = 64
@@ -258,7 +258,7 @@ def test_training_sees_smaller_images_unless_a_size_is_set(
     )
     train = types.SimpleNamespace(size=10, class_names=("a",))
     feed = inputs.Feed({"train": train}, config, row, None, None)
-    last = recipes.stages(config)[-1]
+    last = progression.stages(config)[-1]
     assert (feed.size(last), feed.eval_size) == sizes
     whole = feed.make_classifier(None)
     assert (whole.resolution, whole.crop_padding) == (sizes[1], crop_padding)

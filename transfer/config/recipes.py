@@ -24,6 +24,30 @@ _FULL = FinetuneConfig(
     batch_norm="train",
 )
 
+# https://arxiv.org/abs/2104.00298, §5.4; what the paper omits (optimizer,
+# warm-up, dropout, drop path, EMA, the cutout's side and fill, resizing) is
+# from the "imagenetFt" of its code.
+_V2 = FinetuneConfig(
+    epochs=0,
+    steps=10_000,
+    batch_size=512,
+    optimizer="rmsprop",
+    learning_rate=0.001,
+    warmup_epochs=1.0,
+    weight_decay=0.0,
+    dropout_rate=0.0,
+    drop_path_rate=0.2,
+    ema_decay=0.9996,
+    cutout=0.5,
+    cutout_fill="noise",
+    min_area=1.0,
+    crop="whole",
+    interpolation="bilinear",
+    head="random",
+    batch_norm="train",
+    batch_norm_momentum=0.99,
+)
+
 RECIPES = {
     # The linear classifier, then training that is kept if it is better; fields
     # that are set here replace those of the training's plan.
@@ -99,28 +123,16 @@ RECIPES = {
         head="zero",
         batch_norm="train",
     ),
-    # https://arxiv.org/abs/2104.00298, §5.4; what the paper omits (optimizer,
-    # warm-up, dropout, drop path, EMA, the cutout's side and fill, resizing) is
-    # from the "imagenetFt" of its code.
-    "v2": FinetuneConfig(
-        epochs=0,
-        steps=10_000,
-        batch_size=512,
-        optimizer="rmsprop",
+    "v2": _V2,
+    # ImageNet-21k to ImageNet: the same code's as it stands; its rate is 0.0005
+    # per 256 images.
+    "v2_imagenet": dataclasses.replace(
+        _V2,
+        epochs=15,
+        steps=0,
         learning_rate=0.001,
-        warmup_epochs=1.0,
-        weight_decay=0.0,
-        dropout_rate=0.0,
-        drop_path_rate=0.2,
-        ema_decay=0.9996,
-        cutout=0.5,
-        cutout_fill="noise",
-        min_area=1.0,
-        crop="whole",
-        interpolation="bilinear",
-        head="random",
-        batch_norm="train",
-        batch_norm_momentum=0.99,
+        schedule="constant",
+        weight_decay=1e-5,
     ),
     # Ours for images of a few pixels, such as the digits: 64 pixels. Neither
     # smoothing nor crops: the linear head is sure of whole images, and what

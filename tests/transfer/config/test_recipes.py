@@ -155,6 +155,7 @@ PIXELS = {
     # interpolation, mixup's weights, cutout and its fill
     "bit": ("bilinear", "batch", 0.0, "grey"),
     "v2": ("bilinear", "image", 0.5, "noise"),
+    "v2_imagenet": ("bilinear", "image", 0.5, "noise"),
     "gpipe": ("model", "image", 0.5, "grey"),
     "kornblith": ("model", "image", 0.0, "grey"),
 }
@@ -169,6 +170,17 @@ def test_published_protocols_prepare_images_as_their_codes_do(name):
         row.cutout,
         row.cutout_fill,
     )
+
+
+def test_v2_goes_from_imagenet_21k_to_imagenet_as_its_code_does():
+    # datasets.py of google/automl, "ImagenetFt": 0.0005 per 256 images.
+    row = recipes.RECIPES["v2_imagenet"]
+    assert row.learning_rate == pytest.approx(0.0005 * row.batch_size / 256)
+    assert (row.epochs, row.steps, row.batch_size) == (15, 0, 512)
+    assert (row.schedule, row.warmup_epochs) == ("constant", 1)
+    assert (row.ema_decay, row.weight_decay) == (0.9996, 1e-5)
+    assert (row.dropout_rate, row.drop_path_rate) == (0.0, 0.2)
+    assert (row.label_smoothing, row.mixup_alpha) == (0.1, 0.0)
 
 
 def test_kornblith_chooses_from_seven_rates_and_eight_decays():
