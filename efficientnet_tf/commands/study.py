@@ -17,6 +17,8 @@ from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.models import scaling, variants
 from efficientnet_tf.utils import configs, run_folder
 
+MAX_STEP_BATCH = 4096
+
 BASES = flags.DEFINE_list(
     "bases",
     ["efficientnet_b0", "mobilenet_v1", "mobilenet_v2", "resnet50"],
@@ -26,7 +28,8 @@ GROWTHS = flags.DEFINE_list("growths", ["4"], "Factors of the multiply-adds.")
 DIRECTIONS = flags.DEFINE_list(
     "directions",
     ["depth", "width", "resolution", "compound"],
-    "What is scaled.",
+    "What is scaled: depth, width, resolution, compound (all three), weighted "
+    "(later stages more, as in EfficientNetV2).",
 )
 WIDTH = flags.DEFINE_float(
     "width", 1.0, "Multiplies the bases' filters.", 0, variants.MAX_SCALE
@@ -44,6 +47,23 @@ RESOLUTION = flags.DEFINE_integer(
 ALPHA = flags.DEFINE_float("alpha", scaling.ALPHA, "Of compound: depth.")
 BETA = flags.DEFINE_float("beta", scaling.BETA, "Of compound: width.")
 GAMMA = flags.DEFINE_float("gamma", scaling.GAMMA, "Of compound: resolution.")
+LATE = flags.DEFINE_float(
+    "late", 1.0, "Of weighted: 0 deepens all stages alike.", 0, 1
+)
+MAX_RESOLUTION = flags.DEFINE_integer(
+    "max_resolution",
+    0,
+    "Of weighted: pixels a side at most; 0: no cap.",
+    0,
+    variants.MAX_SIZE,
+)
+STEP_BATCH = flags.DEFINE_integer(
+    "step_batch",
+    0,
+    "Also time training steps of so many images, on a quiet machine; 0: none.",
+    0,
+    MAX_STEP_BATCH,
+)
 DATASET = flags.DEFINE_string("dataset", None, "As for `efficientnet train`.")
 TRAIN_SPLIT = flags.DEFINE_string(
     "train_split", "train", shared.TRAIN_SPLIT_HELP
@@ -74,6 +94,8 @@ def main(_: list[str]) -> None:
     plan = _make_plan(tuple(growths))
     shared.check_trials(DATASET.value, trains=not COSTS.value)
     compound_study.start_study(plan, WORKDIR.value)
+    if plan.step_batch:
+        compound_study.measure_steps(plan, WORKDIR.value)
     if not COSTS.value:
         shared.run_trials(
             [case.name for case in compound_study.cases(plan)],
@@ -115,6 +137,9 @@ def _make_plan(growths):
         alpha=ALPHA.value,
         beta=BETA.value,
         gamma=GAMMA.value,
+        late=LATE.value,
+        max_resolution=MAX_RESOLUTION.value,
+        step_batch=STEP_BATCH.value,
     )
 
 

@@ -132,7 +132,8 @@ def _named(name):
     if variant.stages not in stages:
         return None
     family, base = stages[variant.stages]
-    phis = dataclasses.astuple(scaling.implied_phi(name, base))
+    implied = scaling.implied_phi(name, base)
+    phis = implied.depth, implied.width, implied.resolution
     return {
         "label": variants.short_name(name),
         "family": family,
