@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from efficientnet_tf.models import costs, registry
-from efficientnet_tf.search import compound_search, compound_study, trials
+from efficientnet_tf.search import (
+    compound_search,
+    compound_study,
+    equal_costs,
+    trials,
+)
 from efficientnet_tf.utils import figures, files, tables
 
 REPORT_FILE = "report.md"
@@ -86,6 +91,13 @@ def write_study(
         "## Measured here",
         study_table(rows),
     ]
+    equal = equal_costs.equal_table(rows)
+    if equal:
+        parts += [
+            "## Weighted beside uniform, at equal cost",
+            "Weighted accuracy is read off between the two networks around it.",
+            equal,
+        ]
     if published:
         parts += [
             "## Published: ImageNet, Tables 3 and 7 of the paper",
