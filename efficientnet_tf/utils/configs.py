@@ -343,8 +343,8 @@ def _find_nearest(name, choices):
     low = str(name).lower()
     near = difflib.get_close_matches(low, plain, n=1)
     ends = [choice for choice in plain if low and choice.endswith(f"_{low}")]
-    if not near and len(ends) == 1:  # "b4" for "efficientnet_b4".
-        near = ends
+    if not near and ends:  # "b0": "efficientnet_b0", not "efficientnet_v2_b0".
+        near = [min(ends, key=len)]
     return plain[near[0]] if near else None
 
 
