@@ -237,9 +237,7 @@ def _crop_padding(setup):
     crop = setup.config.crop
     if crop == "task":
         crop = setup.task.crop
-    return {"center": 0, "padded": preprocessing.CROP_PADDING, "whole": None}[
-        crop
-    ]
+    return preprocessing.CROPS[crop]
 
 
 def _fit(setup, classifier, watchers):
