@@ -168,8 +168,9 @@ def compound(
       gamma: the base of resolution.
       base: a name, a variant file or a `Variant`.
       resolution_divisor: resolutions are rounded to multiples of it, in pixels.
-      late, max_resolution: how much deeper later stages become than earlier
-        ones, and a cap in pixels, as EfficientNetV2 was scaled; see `Factors`.
+      late: how much deeper later stages become than earlier ones, from 0 to 1,
+        as EfficientNetV2 was scaled; see `Factors`.
+      max_resolution: a cap in pixels; 0: none.
 
     Raises:
       ValueError: a coefficient is below 1, the result below 32 pixels, or the
