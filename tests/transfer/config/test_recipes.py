@@ -34,7 +34,9 @@ OUTSIDE = [
     ("cutout_fill", "black"),
     ("mixup_weight", "pair"),
     ("train_crop", "centre"),
-    ("resize", 160),
+    ("crop_from", 160),
+    ("resize", "stretch"),
+    ("width", 16),
     ("interpolation", "nearest"),
     ("deep_pixels", "half"),
     ("frozen_stages", 8),
@@ -203,7 +205,7 @@ def test_bits_rule_goes_by_the_number_of_images(
 ):
     config = hyper_rule.resolve(recipes.RECIPES["bit"], images, 96**2)
     assert (config.steps, config.mixup_alpha) == (steps, mixup)
-    assert (config.resize, config.resolution) == (512, 480)
+    assert (config.crop_from, config.resolution) == (512, 480)
     rounds, round_steps = schedules.plan_rounds(config, 39)
     assert rounds * round_steps == steps
     rate = schedules.make_schedule(config, 39)
@@ -217,17 +219,20 @@ def test_bits_rule_goes_by_the_number_of_images(
 
 def test_bits_rule_enlarges_small_images():
     config = hyper_rule.resolve(recipes.RECIPES["bit"], 100, 96**2 - 1)
-    assert (config.resize, config.resolution) == (160, 128)
+    assert (config.crop_from, config.resolution) == (160, 128)
     assert config.rule == "none"
     full = recipes.RECIPES["full"]
     assert hyper_rule.resolve(full, 100, 1) is full
 
 
 def test_random_crops_need_an_image_at_least_as_large():
-    for resize in (0, 100):
-        with pytest.raises(ValueError, match=f"resize={resize} must be"):
+    for pixels in (0, 100):
+        with pytest.raises(ValueError, match=f"crop_from={pixels} must be"):
             recipes.FinetuneConfig(
-                train_crop="random", resolution=128, resize=resize
+                train_crop="random",
+                resize="squash",
+                resolution=128,
+                crop_from=pixels,
             )
 
 
