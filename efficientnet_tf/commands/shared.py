@@ -51,7 +51,9 @@ GROUP_BY_HELP = (
 LABELS_HELP = (
     "Of csv:FILE: columns of 0 and 1, one for each of several labels an image."
 )
-TARGETS_HELP = "Of csv:FILE: columns of numbers to predict."
+TARGETS_HELP = (
+    "Numbers to predict: columns of csv:FILE, or features of tfds:NAME."
+)
 RESIZE_HELP = (
     "How images of another shape than the network's input get this shape: "
     "crop (the centre), squash (their proportions change) or letterbox (all of "
