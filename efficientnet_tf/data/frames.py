@@ -65,7 +65,7 @@ def find_place(
     """
     shape = tf.cast(shape, "int64")  # Products exceed int32.
     height, width = shape[0], shape[1]
-    rows, columns = preparation.size
+    rows, columns = (tf.constant(n, "int64") for n in preparation.size)
     flat = height * columns <= width * rows
     place_height = tf.where(flat, _share(height, columns, width), rows)
     place_width = tf.where(flat, columns, _share(width, rows, height))
