@@ -17,17 +17,21 @@ GROWTH, TOLERANCE = 2.0, 0.1
 
 
 def round_filters(
-    filters: int, width: float, divisor: int = DEPTH_DIVISOR
+    filters: int,
+    width: float,
+    divisor: int = DEPTH_DIVISOR,
+    *,
+    limit: float = 0.9,
 ) -> int:
     """Scales filters by `width` to a multiple of `divisor`.
 
-    Rounds to the nearest multiple, but never down by more than 10 %.
+    Rounds to the nearest multiple, but never below the share `limit` of them.
     """
     if width == 1.0:
         return filters
     scaled = filters * width
     rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
-    if rounded < 0.9 * scaled:
+    if rounded < limit * scaled:
         rounded += divisor
     return int(rounded)
 

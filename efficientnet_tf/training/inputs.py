@@ -141,7 +141,16 @@ class Feed:
 
     def size(self, stage: recipes.TrainStage) -> int:
         """Returns the side of a stage's images in pixels."""
-        return stage.resolution or self.variant.resolution
+        return stage.resolution or self.variant.train_resolution
+
+    @property
+    def eval_size(self) -> int:
+        """The side of evaluation's images: the last stage's, or the variant's.
+
+        A variant may train at a smaller one.
+        """
+        last = recipes.stages(self.config)[-1]
+        return last.resolution or self.variant.resolution
 
     def make_train(
         self, segment: Segment, clock: progress.InputClock | None = None
@@ -229,13 +238,14 @@ class Feed:
     def make_classifier(
         self, network: keras.Model | None
     ) -> classifier.Classifier:
-        """Returns `network` with the last stage's image preparation."""
+        """Returns `network` with the image preparation of evaluation."""
+        whole = self.variant.eval_crop == "whole"
         return classifier.Classifier(
             network,
             self.class_names,
-            self.size(recipes.stages(self.config)[-1]),
+            self.eval_size,
             self.variant.interpolation,
-            crop_padding=self.config.crop_padding,
+            crop_padding=None if whole else self.config.crop_padding,
             deep_pixels=self.config.deep_pixels,
         )
 

@@ -55,8 +55,9 @@ class TrainConfig:
     # Of a random crop, as a share of the image.
     min_area: Annotated[float, configs.Above(0, 1)] = 0.08
     flip: bool = True
-    # Of evaluation, see `preprocessing.preprocess_for_eval`. The official value
-    # suits 224 pixels; of much smaller images it would leave little.
+    # Of evaluation, see `preprocessing.preprocess_for_eval`, unless the variant
+    # is evaluated on whole images. The official value suits 224 pixels; of much
+    # smaller images it would leave little.
     crop_padding: Annotated[int, configs.AtLeast(0, variants.MAX_SIZE)] = 32
     deep_pixels: Annotated[str, configs.OneOf(*policies.DEEP_PIXELS)] = "used"
     # "grouped" is the official code's rule: statistics are local on up to eight

@@ -233,7 +233,8 @@ def _build(model_name, feed, xla):
         distribution.replica_batch_size(config.micro_batch_size, replicas),
         config.precision,
     )
-    # A network that is trained at several sizes has no fixed input shape.
+    # A network that sees images of several sizes has no fixed input shape.
+    sizes.add(feed.eval_size)
     side = max(sizes) if len(sizes) == 1 else None
     with feed.devices.scope():
         network = builder.build(

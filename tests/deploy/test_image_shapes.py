@@ -14,7 +14,7 @@ import demo_pages
 import samples
 from efficientnet_tf.data import frames, shapes
 from efficientnet_tf.data.sets import sources
-from efficientnet_tf.deploy import export, formats, plan, runtimes
+from efficientnet_tf.deploy import export, formats, metadata, plan, runtimes
 from efficientnet_tf.deploy.demo import server, site
 from efficientnet_tf.deploy.server import images as images_lib
 from efficientnet_tf.inference import classifier, explain
@@ -23,8 +23,8 @@ from transfer.training import inputs
 
 SIZES = {"square": (32, 32), "wide": (32, 56)}
 CASES = [(resize, name) for resize in shapes.RESIZES for name in SIZES]
-# What a file says of images is written alike in all formats; only one case
-# takes the time to write them all.
+# All formats write one and the same text of how images are prepared; one case
+# takes the time to write files.
 ALL_FORMATS = (shapes.LETTERBOX, "wide")
 TOLERANCE = 1e-4
 
@@ -110,12 +110,13 @@ def list_answers(made, photo, folder):
     yield "evaluation", made.model.predict_on_batch(images)[0]
     read = images_lib.make_reader(made, 10**6)(encoded, "")
     yield "the server", made.model.predict_on_batch(read[None])[0]
+
+
+def list_exported(made, photo, folder):
+    """Yields (format, probabilities) of a photo, of files that were opened."""
+    names = [name for name, row in formats.FORMATS.items() if not row.layout]
     found = explain.class_activation_map(made, [str(photo)])
     yield "explain", found.probabilities[0]
-
-
-def list_exported(made, photo, names, folder):
-    """Yields (format, probabilities) of a photo, of files that were opened."""
     planned = plan.make_plan(folder / "out", names, ["float32"])
     export.export(made, planned)
     for target in planned.targets:
@@ -142,10 +143,10 @@ def test_every_route_gives_the_answer_of_the_image_prepared_by_hand(
         found = made.model.predict_on_batch(wrong[None])[0]
         assert (np.abs(found - expected).max() > 0.01) == (other != resize)
     answers = list(list_answers(made, photo, tmp_path))
-    names = ["saved_model"]
+    text = metadata.to_text(made.settings, "float32")
+    assert metadata.parse(text, "a file").preparation == made.preparation
     if (resize, name) == ALL_FORMATS:
-        names = [n for n, row in formats.FORMATS.items() if not row.layout]
-    answers += list_exported(made, photo, names, tmp_path)
+        answers += list_exported(made, photo, tmp_path)
     for route, found in answers:
         np.testing.assert_allclose(
             found, expected, atol=TOLERANCE, err_msg=route
