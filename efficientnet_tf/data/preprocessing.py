@@ -12,16 +12,6 @@ from efficientnet_tf.data import frames, shapes
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.data.images import decoding
 
-<<<<<<< HEAD
-=======
-# The border, in pixels of the resized image, that evaluation crops away, from
-# preprocessing.py of the official code; the usual fraction of 0.875 equals this
-# only at 224 pixels.
-CROP_PADDING = 32
-# Name -> `crop_padding` of `preprocess_for_eval`.
-CROPS = {"center": 0, "padded": CROP_PADDING, "whole": None}
-
->>>>>>> main
 # Training crops, preprocessing.py of the official code. The first is the
 # fraction of the object that a crop must cover; the object is the whole image.
 MIN_OBJECT_COVERED = 0.1

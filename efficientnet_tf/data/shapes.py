@@ -14,6 +14,8 @@ RESIZES = (CROP, SQUASH, LETTERBOX)
 # preprocessing.py of the official code; the usual fraction of 0.875 equals this
 # only at 224 pixels.
 CROP_PADDING = 32
+# Name -> `crop_padding` of a `Preparation`.
+CROPS = {"center": 0, "padded": CROP_PADDING, "whole": None}
 # Of the bars of a letterbox: YOLO's, near the mean of photographs.
 GREY = 114
 

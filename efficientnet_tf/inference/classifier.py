@@ -207,7 +207,7 @@ def from_weights(
         "class_names": imagenet.class_names(),
         "resolution": variant.resolution,
         "interpolation": variant.interpolation,
-        "crop_padding": preprocessing.CROPS[variant.eval_crop],
+        "crop_padding": shapes.CROPS[variant.eval_crop],
         **_read_settings_beside(model, weights),
     }
     chosen = {"resolution": resolution, "deep_pixels": deep_pixels}

@@ -11,8 +11,6 @@ from efficientnet_tf.utils import configs
 from transfer.config import class_weights
 
 TASK = "task"  # As the task says.
-# Borders of evaluation's crop, in pixels of the resized image.
-CROPS = {"center": 0, "padded": shapes.CROP_PADDING}
 MAX_STAGES = len(variants.VARIANTS["efficientnet_b0"].stages)
 L2_SWEEP = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 # What a rule decides.
@@ -121,7 +119,7 @@ class FinetuneConfig:
     resize: Annotated[str, configs.OneOf(TASK, *shapes.RESIZES)] = TASK
     # Of resize="crop", for evaluation: the largest part at the "center", or the
     # same without a border of 32 pixels ("padded"). "task": "center".
-    crop: Annotated[str, configs.OneOf(TASK, *CROPS)] = TASK
+    crop: Annotated[str, configs.OneOf(TASK, "center", "padded")] = TASK
     interpolation: Annotated[
         str, configs.OneOf("model", *policies.INTERPOLATIONS)
     ] = "model"
@@ -254,7 +252,9 @@ class FinetuneConfig:
             resize = task if self.crop == TASK else shapes.CROP
         if resize != shapes.CROP:
             return resize, None
-        return resize, CROPS["center" if self.crop == TASK else self.crop]
+        return resize, shapes.CROPS[
+            "center" if self.crop == TASK else self.crop
+        ]
 
     def _check_shape(self):
         if self.width and not self.resolution:

@@ -242,16 +242,6 @@ def _drop_path_rate(setup):
     return 0.0
 
 
-<<<<<<< HEAD
-=======
-def _crop_padding(setup):
-    crop = setup.config.crop
-    if crop == "task":
-        crop = setup.task.crop
-    return preprocessing.CROPS[crop]
-
-
->>>>>>> main
 def _fit(setup, classifier, watchers):
     """Trains the network, resuming from its newest checkpoint."""
     examples = _trained_on(setup)
