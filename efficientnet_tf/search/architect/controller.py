@@ -48,9 +48,7 @@ class Controller:
         self._baseline: float | None = None
         self._batch: list[tuple] = []
 
-    def sample(
-        self, rng: np.random.Generator
-    ) -> tuple[spaces.Genotype, float]:
+    def sample(self, rng: np.random.Generator) -> tuple[spaces.Genotype, float]:
         """Returns a genotype and its logarithmic likelihood."""
         shares = _softmax(self._logits)
         drawn = rng.random((len(self._sizes), 1))
@@ -90,7 +88,9 @@ class Controller:
 
     def _step(self, genotypes, advantages, before):
         shares = _softmax(self._logits)
-        chosen = np.eye(shares.shape[1])[genotypes]  # [batch, decisions, values]
+        chosen = np.eye(shares.shape[1])[
+            genotypes
+        ]  # [batch, decisions, values]
         now = np.log((chosen * shares).sum(axis=2)).sum(axis=1)
         ratio = np.exp(np.clip(now - before, -20, 20))
         clip = self._settings.clip

@@ -25,7 +25,7 @@ class Optuna(searchers.Searcher):
     """
 
     # Asking is slow, and what it repeats costs nothing.
-    tries = 10
+    tries = 3
 
     def __init__(
         self, name: str, *args: Any, two: bool | None = None, **options: Any
@@ -33,20 +33,15 @@ class Optuna(searchers.Searcher):
         super().__init__(*args, **options)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.multi = name != "tpe" if two is None else two
-        self._name = name
         self._study = optuna.create_study(
             directions=["maximize", "minimize"] if self.multi else ["maximize"],
-            sampler=make_sampler(name, self.multi, self.seed),
+            sampler=make_sampler(name, self.seed),
         )
         self._distributions = distributions(self.sizes)
 
     def _propose(self, rng):
-        # A seed for each candidate: so a resumed search asks the same.
-        self._study.sampler = make_sampler(
-            self._name, self.multi, int(rng.integers(2**31))
-        )
         trial = self._study.ask(self._distributions)
-        notes = dict(self._study.trials[trial.number].system_attrs)
+        notes = dict(trial.storage.get_trial_system_attrs(trial._trial_id))
         self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return to_genotype(trial.params), notes
 
@@ -63,9 +58,7 @@ class Optuna(searchers.Searcher):
         )
 
 
-def make_sampler(
-    name: str, multi: bool, seed: int
-) -> optuna.samplers.BaseSampler:
+def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
     """Returns the sampler of a searcher's name."""
     if name == "nsga2":
         return optuna.samplers.NSGAIISampler(
@@ -75,7 +68,10 @@ def make_sampler(
         return optuna.samplers.NSGAIIISampler(
             population_size=POPULATION, seed=seed
         )
-    return optuna.samplers.TPESampler(multivariate=True, seed=seed)
+    # What is being tried stands in no study in memory.
+    return optuna.samplers.TPESampler(
+        multivariate=True, seed=seed, constant_liar=False
+    )
 
 
 def distributions(

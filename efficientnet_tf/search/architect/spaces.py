@@ -7,7 +7,6 @@ fields of all stages or of single ones.
 import dataclasses
 import itertools
 import math
-import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -118,7 +117,8 @@ class Space:
         stages = list(self.template.stages)
         for decision, index in zip(self.decisions, genotype, strict=True):
             stages[decision.stage] = dataclasses.replace(
-                stages[decision.stage], **{decision.field: decision.values[index]}
+                stages[decision.stage],
+                **{decision.field: decision.values[index]},
             )
         return dataclasses.replace(self.template, stages=tuple(stages))
 
@@ -166,7 +166,10 @@ def get_space(name: str, **changes: Any) -> Space:
     if not registry.is_file(name):
         raise ValueError(
             configs.unknown(
-                "space", name, SPACES, otherwise=f"a {registry.FILE_SUFFIX} file"
+                "space",
+                name,
+                SPACES,
+                otherwise=f"a {registry.FILE_SUFFIX} file",
             )
         )
     fields = documents.read_object(pathlib.Path(name).expanduser(), {})
@@ -200,7 +203,9 @@ def from_fields(
         if name not in ("every_stage", "stages")
     }
     if "base" not in plain:
-        raise ValueError('"base", the name of the network to start from, lacks.')
+        raise ValueError(
+            '"base", the name of the network to start from, lacks.'
+        )
     template = registry.from_fields(plain)
     if own is None:
         own = [{} for _ in template.stages]
@@ -247,9 +252,7 @@ def mutate(
     return tuple(changed)
 
 
-def neighbors(
-    genotype: Genotype, sizes: tuple[int, ...]
-) -> Iterator[Genotype]:
+def neighbors(genotype: Genotype, sizes: tuple[int, ...]) -> Iterator[Genotype]:
     """Yields all genotypes that differ in one decision."""
     for place, size in enumerate(sizes):
         for value in range(size):
@@ -265,11 +268,6 @@ def find_overrun(variant: variants.Variant) -> int | None:
             return number
         side = costs.strided(side, stage.strides)
     return None
-
-
-def write_found(path: str | os.PathLike, variant: variants.Variant) -> None:
-    """Writes a network as a variant file."""
-    registry.write_file(path, variant)
 
 
 def _start(variant):
@@ -329,8 +327,6 @@ def _relative(stage, name, items):
         # As in MnasNet's: one block less than one is one.
         return "repeats", [max(1, stage.repeats + item) for item in items]
     return "filters", [int(stage.filters * item) for item in items]
-
-
 
 
 _SEARCHED = {

@@ -51,14 +51,24 @@ class Table:
         """{genotype: row}."""
         return {genotype: i for i, genotype in enumerate(self.genotypes)}
 
+    def check_limit(self, cost: str, limit: float) -> None:
+        """Raises ValueError if no network is within a limit.
+
+        Args:
+          cost: "multiply_adds" or "params".
+          limit: of it.
+        """
+        least = getattr(self, cost).min()
+        if limit < least:
+            raise ValueError(
+                f"no network of the benchmark has {limit:,.0f} {cost} or less; "
+                f"the nearest has {least:,}."
+            )
+
     def best(self, limit: float) -> float:
         """Returns the best mean accuracy within a limit of multiply-adds."""
+        self.check_limit("multiply_adds", limit)
         legal = self.multiply_adds <= limit
-        if not legal.any():
-            raise ValueError(
-                f"no network of the table has {limit:,.0f} multiply-adds or "
-                f"less; the smallest has {self.multiply_adds.min():,}."
-            )
         return float(self.accuracies.mean(axis=1)[legal].max())
 
 
