@@ -149,8 +149,16 @@ def main(_: list[str]) -> None:
             plan, peers, WORKDIR.value, cost, DATA_DIR.value
         )
     rows = runs.read_rows(plan, WORKDIR.value)
-    found = flow.finish(plan, rows, scored, WORKDIR.value, against)
-    _print_summary(plan, rows, found)
+    commands = flow.next_commands(plan, WORKDIR.value, DATA_DIR.value)
+    found = flow.finish(
+        plan,
+        rows,
+        scored,
+        WORKDIR.value,
+        against=against,
+        commands=commands,
+    )
+    _print_summary(plan, rows, found, commands)
 
 
 def _scale():
@@ -197,7 +205,7 @@ def _make_plan():
     )
 
 
-def _print_summary(plan, rows, found):
+def _print_summary(plan, rows, found, commands):
     from efficientnet_tf.search.architect import flow
 
     failed = sum("failed" in row for row in rows)
@@ -212,18 +220,6 @@ def _print_summary(plan, rows, found):
         "network": network if plan.space else None,
         "report": report,
     }
-    commands = []
-    if plan.space:
-        commands.append(
-            [
-                "efficientnet",
-                "train",
-                f"--model={network}",
-                f"--recipe={RECIPE.value}",
-                *flow.data_flags(plan, DATA_DIR.value),
-                f"--workdir={WORKDIR.value}/trained",
-            ]
-        )
     summary.print_summary(
         f"{len(rows)} candidates, {failed} failed.", facts, commands
     )

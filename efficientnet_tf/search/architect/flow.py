@@ -202,9 +202,19 @@ def finish(
     rows: Sequence[dict],
     peers: Sequence[dict],
     workdir: str | os.PathLike,
+    *,
     against: Sequence[dict] | None = None,
+    commands: Sequence[Sequence[str]] = (),
 ) -> dict:
     """Writes the network found, all rows and the report.
+
+    Args:
+      plan: of the search.
+      rows: of `runs.read_rows`.
+      peers: of `score_peers`.
+      workdir: the search's folder.
+      against: of `read_other`.
+      commands: what to do next.
 
     Returns:
       The row of the network found.
@@ -223,7 +233,15 @@ def finish(
         variant = plan.space.decode(found["genotype"])
         registry.write_file(folder / FOUND_FILE, variant)
     report.write(
-        report.Found(plan, list(rows), found, variant, list(peers), against),
+        report.Found(
+            plan,
+            list(rows),
+            found,
+            variant,
+            list(peers),
+            against,
+            commands,
+        ),
         folder,
     )
     return found
@@ -253,17 +271,30 @@ def smoke_note(plan: plans.Plan) -> str | None:
     )
 
 
-def data_flags(plan: plans.Plan, data_dir: str | None) -> list[str]:
-    """Returns the flags of a plan's data."""
+def next_commands(
+    plan: plans.Plan, workdir: str, data_dir: str | None
+) -> list[list[str]]:
+    """Returns the commands that scale the network found, and that train it."""
     if plan.budget is None:
         return []
     train, evaluation = plan.budget.splits
-    flags = [
+    found = f"{workdir}/{FOUND_FILE}"
+    common = [
+        f"--recipe={plan.budget.recipe}",
+        *(f"--set={setting}" for setting in plan.budget.settings),
         f"--dataset={plan.budget.dataset}",
         f"--train_split={train}",
         f"--eval_split={evaluation}",
+        *([f"--data_dir={data_dir}"] if data_dir else []),
     ]
-    return flags + ([f"--data_dir={data_dir}"] if data_dir else [])
+    return [
+        ["efficientnet", name, f"--{flag}={found}", *common]
+        + [f"--workdir={workdir}/{folder}"]
+        for name, flag, folder in (
+            ("search", "base", "scaled"),
+            ("train", "model", "trained"),
+        )
+    ]
 
 
 def _make_objective(fields, template):

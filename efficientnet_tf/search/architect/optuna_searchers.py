@@ -1,5 +1,6 @@
 """Optuna's samplers as searchers."""
 
+import warnings
 from typing import Any
 
 import optuna
@@ -65,9 +66,14 @@ def make_sampler(name: str, seed: int) -> optuna.samplers.BaseSampler:
             population_size=POPULATION, seed=seed
         )
     if name == "nsga3":
-        return optuna.samplers.NSGAIIISampler(
-            population_size=POPULATION, seed=seed
-        )
+        with warnings.catch_warnings():
+            # It is there since 3.2, and warns that it may change.
+            warnings.simplefilter(
+                "ignore", optuna.exceptions.ExperimentalWarning
+            )
+            return optuna.samplers.NSGAIIISampler(
+                population_size=POPULATION, seed=seed
+            )
     # What is being tried stands in no study in memory.
     return optuna.samplers.TPESampler(
         multivariate=True, seed=seed, constant_liar=False

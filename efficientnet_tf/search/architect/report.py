@@ -13,7 +13,7 @@ import numpy as np
 from efficientnet_tf.models import costs, variants
 from efficientnet_tf.search import ranking
 from efficientnet_tf.search.architect import evaluators, objectives, plans
-from efficientnet_tf.utils import chart_text, figures, files
+from efficientnet_tf.utils import chart_labels, chart_text, figures, files
 
 REPORT_FILE = "report.html"
 FRONT_IMAGE, CURVE_IMAGE = "front.png", "curve.png"
@@ -48,6 +48,7 @@ class Found:
     variant: variants.Variant | None
     peers: list[dict]
     against: Sequence[dict] | None = None
+    commands: Sequence[Sequence[str]] = ()
 
     @property
     def known(self) -> list[dict]:
@@ -65,7 +66,7 @@ def write(found: Found, folder: str | os.PathLike) -> None:
     folder = pathlib.Path(folder)
     figures.write_png(folder / FRONT_IMAGE, front_image(found))
     figures.write_png(folder / CURVE_IMAGE, curve_image(found))
-    body = "\n".join(_sections(found, folder))
+    body = "\n".join(_sections(found))
     files.write_text(
         folder / REPORT_FILE,
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
@@ -91,14 +92,6 @@ def front_image(found: Found) -> np.ndarray:
     peers = [row for row in found.peers if "score" in row]
     if peers:
         axes.plot(*place(peers), "D", color="k", label="known ones")
-    for row in peers:
-        axes.annotate(
-            chart_text.show(row["name"], figures.MAX_CAPTION),
-            (row["cost"] / divisor, row["score"]),
-            xytext=(5, 5),
-            textcoords="offset points",
-            fontsize=8,
-        )
     axes.axvline(
         objective.target / divisor, ls=":", color="0.4", label="target"
     )
@@ -108,6 +101,16 @@ def front_image(found: Found) -> np.ndarray:
     axes.grid(alpha=0.3, which="both")
     axes.margins(x=0.12)
     axes.legend(fontsize=8)
+    points = [
+        (
+            chart_text.show(row["name"], figures.MAX_CAPTION),
+            row["cost"] / divisor,
+            row["score"],
+            "k",
+        )
+        for row in peers
+    ]
+    chart_labels.label_points(axes, points)
     return figures.rasterize(drawing)
 
 
@@ -153,7 +156,7 @@ def stage_rows(variant: variants.Variant) -> list[tuple[str, costs.StageCost]]:
     ]
 
 
-def _sections(found, folder) -> Iterator[str]:
+def _sections(found) -> Iterator[str]:
     plan, best = found.plan, found.best
     failed = len(found.rows) - len(found.known)
     yield "<h1>Search for a baseline</h1>"
@@ -175,18 +178,26 @@ def _sections(found, folder) -> Iterator[str]:
     yield _agreement(found)
     yield f'<h2>The search</h2><img src="{CURVE_IMAGE}" alt="curve">'
     if found.variant is not None:
-        yield from _network(found.variant, folder)
+        yield from _network(found.variant, found.commands)
 
 
 def _table(found):
-    header = ("", found.score, *COUNTS, found.plan.objective.cost, "reward")
+    objective = found.plan.objective
+    # What is counted has its column.
+    measured = objective.cost not in objectives.COUNTED
+    cost = (objective.cost,) if measured else ()
+    header = ("", found.score, *COUNTS, *cost, "reward")
     best = sorted(found.known, key=lambda row: -row["reward"])[:MOST_ROWS]
     lines = [
-        (f"candidate {row['number']}", *_numbers(row), f"{row['reward']:.4f}")
+        (
+            f"candidate {row['number']}",
+            *_numbers(row, measured),
+            f"{row['reward']:.4f}",
+        )
         for row in best
     ]
     lines += [
-        (row["name"], *_numbers(row), "")
+        (row["name"], *_numbers(row, measured), "")
         if "score" in row
         else (row["name"], f"failed: {row['failed']}")
         for row in found.peers
@@ -199,14 +210,14 @@ def _table(found):
     return f'<div class="wide"><table><tr>{top}</tr>{cells}</table></div>'
 
 
-def _numbers(row):
-    return (
+def _numbers(row, measured):
+    numbers = (
         f"{row['score']:.4f}",
         str(row["depth"]),
         f"{row['multiply_adds'] / 1e6:.1f} M",
         f"{row['params'] / 1e6:.2f} M",
-        f"{row['cost']:,.4g}",
     )
+    return (*numbers, f"{row['cost']:.4g}") if measured else numbers
 
 
 def _agreement(found):
@@ -222,7 +233,7 @@ def _agreement(found):
     )
 
 
-def _network(variant, folder):
+def _network(variant, commands):
     yield "<h2>The network found, stage by stage</h2>"
     for (text, stage), block in zip(
         stage_rows(variant), _blocks(variant), strict=False
@@ -240,11 +251,6 @@ def _network(variant, folder):
         "fused_mbconv, grey others; framed in green, with "
         "squeeze-and-excitation.</p>"
     )
-    path = folder / "found.json"
-    commands = [
-        ["efficientnet", "search", f"--base={path}", "--workdir=SEARCH"],
-        ["efficientnet", "train", f"--model={path}", "--workdir=TRAINED"],
-    ]
     lines = "\n".join(shlex.join(command) for command in commands)
     yield "<h2>Next</h2><p>Scale it, or train it as it is:</p>"
     yield f"<pre>{html.escape(lines)}</pre>"

@@ -114,13 +114,14 @@ class Space:
           ValueError: it is not one of this space.
         """
         _check_genotype(genotype, self.sizes)
-        stages = list(self.template.stages)
+        changes: list[dict] = [{} for _ in self.template.stages]
         for decision, index in zip(self.decisions, genotype, strict=True):
-            stages[decision.stage] = dataclasses.replace(
-                stages[decision.stage],
-                **{decision.field: decision.values[index]},
-            )
-        return dataclasses.replace(self.template, stages=tuple(stages))
+            changes[decision.stage][decision.field] = decision.values[index]
+        stages = tuple(
+            dataclasses.replace(stage, **change) if change else stage
+            for stage, change in zip(self.template.stages, changes, strict=True)
+        )
+        return dataclasses.replace(self.template, stages=stages)
 
     def encode(self, variant: variants.Variant) -> Genotype:
         """Returns the genotype of one of the space's networks.
@@ -223,7 +224,13 @@ def from_fields(
             values = _stage_values(stage, common, extra)
         except ValueError as error:
             raise ValueError(f"stage {number + 1}: {error}") from None
-        fixed = {name: found[0] for name, found in values.items()}
+        # What the base has, where that may be.
+        fixed = {
+            name: getattr(stage, name)
+            if getattr(stage, name) in found
+            else found[0]
+            for name, found in values.items()
+        }
         stages.append(dataclasses.replace(stage, **fixed))
         decisions += [
             Decision(number, name, found)
