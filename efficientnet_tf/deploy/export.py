@@ -233,7 +233,7 @@ def check_equal(
       RuntimeError: a float32 file is another function, or the output of any
         is not a number.
     """
-    made = sample_files.make(reference.resolution)
+    made = sample_files.make(max(reference.size))
     images = np.stack(
         [reference.preprocess(tf.constant(made[kind])) for kind in _COMPARED]
     )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from efficientnet_tf.deploy import formats
 from efficientnet_tf.inference import (
     activation_maps,
-    classifier as classifier_lib,
+    settings as settings_lib,
 )
 from efficientnet_tf.utils import configs, documents
 
@@ -22,7 +22,7 @@ NUMBERS = "numbers"  # As `targets.Outputs` calls them.
 
 
 @dataclasses.dataclass(frozen=True)
-class Metadata(classifier_lib.Settings):
+class Metadata(settings_lib.Settings):
     """The settings of a `Classifier`, and the precision of the file.
 
     `input` says to other programs what the network takes.
@@ -34,16 +34,16 @@ class Metadata(classifier_lib.Settings):
     @property
     def settings(self) -> dict[str, Any]:
         """The fields of a `Classifier` without its model."""
-        return classifier_lib.pick_settings(self)
+        return settings_lib.pick_settings(self)
 
 
-def to_text(settings: classifier_lib.Settings, precision: str) -> str:
+def to_text(settings: settings_lib.Settings, precision: str) -> str:
     """Returns the JSON text that `parse` reads."""
-    size = settings.resolution
+    height, width = settings.size
     metadata = Metadata(
         **dataclasses.asdict(settings),
         precision=precision,
-        input=f"RGB, float32 [N, {size}, {size}, 3] in [0, 255]",
+        input=f"RGB, float32 [N, {height}, {width}, 3] in [0, 255]",
     )
     return json.dumps(dataclasses.asdict(metadata))
 

@@ -6,25 +6,25 @@ import itertools
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import imagenet, preprocessing
-from efficientnet_tf.data.augment import policies
+from efficientnet_tf.data import imagenet, preprocessing, shapes
 from efficientnet_tf.data.images import decoding
-from efficientnet_tf.inference import pooled, unknown as unknown_lib
+from efficientnet_tf.inference import (
+    pooled,
+    settings as settings_lib,
+    unknown as unknown_lib,
+)
 from efficientnet_tf.models import (
     layers,  # noqa: F401  Registers the layers of saved models.
     registry,
-    variants,
 )
 from efficientnet_tf.utils import (
-    configs,
-    documents,
     files,
     run_folder,
     targets,
@@ -32,47 +32,10 @@ from efficientnet_tf.utils import (
 )
 from efficientnet_tf.weights import catalog, former_names, loading
 
-SETTINGS_FILE = run_folder.SETTINGS_FILE
+SETTINGS_FILE = settings_lib.SETTINGS_FILE
 # Images in memory at a time are at most two batches: one that the network
 # computes on and one that is read meanwhile.
 BATCH_SIZE = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What `SETTINGS_FILE` holds: a `Classifier` without its model."""
-
-    class_names: tuple[str, ...]
-    resolution: Annotated[int, configs.AtLeast(1, variants.MAX_SIZE)]
-    interpolation: Annotated[str, configs.OneOf(*variants.INTERPOLATIONS)]
-    crop_padding: Annotated[
-        int | None, configs.AtLeast(0, variants.MAX_SIZE)
-    ] = preprocessing.CROP_PADDING
-    # Earlier versions had no such field.
-    deep_pixels: Annotated[str, configs.OneOf(*policies.DEEP_PIXELS)] = "used"
-    # By which the head's weights have been divided, see `transfer.held_out`.
-    temperature: Annotated[float, configs.Above(0)] = 1.0
-    # What the network answers with: see `targets`. Of labels and numbers,
-    # `class_names` are their names.
-    target: Annotated[str, configs.OneOf(*targets.KINDS)] = targets.CLASS
-    # Of labels: from which probability on an image has each; none: 0.5.
-    thresholds: Annotated[tuple[float, ...], configs.Fraction()] = ()
-
-    def __post_init__(self):
-        configs.check(self)
-        if len(self.thresholds) not in (0, len(self.class_names)):
-            raise ValueError(
-                f"thresholds={list(self.thresholds)} must have one for each of "
-                f"the {len(self.class_names)} class_names."
-            )
-        if not self.class_names:
-            raise ValueError("class_names=[] must name at least one class.")
-
-
-def pick_settings(holder: Any) -> dict[str, Any]:
-    """Returns those attributes of an object that are fields of `Settings`."""
-    names = [field.name for field in dataclasses.fields(Settings)]
-    return {name: getattr(holder, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,35 +50,44 @@ class Classifier:
     class_names: tuple[str, ...]
     resolution: int
     interpolation: str
-    crop_padding: int | None = preprocessing.CROP_PADDING
+    crop_padding: int | None = shapes.CROP_PADDING
     deep_pixels: str = "used"  # One of `policies.DEEP_PIXELS`.
     # By which the head's weights have been divided, so that probabilities mean
     # what they say; nothing is left to do with it.
     temperature: float = 1.0
     target: str = targets.CLASS  # See `Settings`.
     thresholds: tuple[float, ...] = ()
+    resize: str = shapes.CROP
+    width: int | None = None
     # What tells images of none of the classes; None: nothing does.
     unknown: unknown_lib.Detector | None = None
 
+    def __post_init__(self):
+        settings_lib.settle(self)
+
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> settings_lib.Settings:
         """All but the model."""
-        return Settings(**pick_settings(self))
+        return settings_lib.Settings(**settings_lib.pick_settings(self))
 
     @property
     def outputs(self) -> targets.Outputs:
         """What the network answers with."""
         return targets.Outputs(self.class_names, self.target, self.thresholds)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the network's input, in pixels."""
+        return self.preparation.size
+
+    @property
+    def preparation(self) -> shapes.Preparation:
+        """What is done to an image before the network gets it."""
+        return settings_lib.get_preparation(self)
+
     def preprocess(self, image: tf.Tensor) -> tf.Tensor:
-        """Maps encoded bytes or [H, W, 3] to float32 [size, size, 3]."""
-        return preprocessing.preprocess_for_eval(
-            image,
-            self.resolution,
-            interpolation=self.interpolation,
-            crop_padding=self.crop_padding,
-            deep_pixels=self.deep_pixels,
-        )
+        """Maps encoded bytes or [H, W, 3] to float32 [height, width, 3]."""
+        return preprocessing.prepare(image, self.preparation)
 
     def predict(self, paths: Iterable[str | os.PathLike]) -> np.ndarray:
         """Returns probabilities, or numbers, [N, classes] for image files.
@@ -220,7 +192,8 @@ def from_weights(
     Args:
       model: a name, a variant file or a `Variant`.
       weights: a name or a file, see `loading.resolve`; None: random ones.
-      resolution: pixels a side; by default the variant's own.
+      resolution: pixels a side; by default those of the settings, or the
+        variant's own.
       deep_pixels: an item of `policies.DEEP_PIXELS`; by default that of the
         settings, or "used".
       reading: `normalization` and `source_family`, see `loading.build`.
@@ -234,15 +207,17 @@ def from_weights(
         "class_names": imagenet.class_names(),
         "resolution": variant.resolution,
         "interpolation": variant.interpolation,
-        "crop_padding": preprocessing.CROPS[variant.eval_crop],
+        "crop_padding": shapes.CROPS[variant.eval_crop],
         **_read_settings_beside(model, weights),
     }
     chosen = {"resolution": resolution, "deep_pixels": deep_pixels}
     settings |= {k: v for k, v in chosen.items() if v is not None}
+    if resolution is not None:
+        settings["width"] = None
     network = _load_network(
         model,
         weights,
-        settings["resolution"],
+        (settings["resolution"], settings.get("width")),
         classes=len(settings["class_names"]),
         **reading,
     )
@@ -258,17 +233,7 @@ def _read_settings_beside(model, weights):
     if weights is None or weights in catalog.names(model):
         return {}
     path = pathlib.Path(loading.locate(weights)).with_name(SETTINGS_FILE)
-    return vars(read_settings(path)) if path.exists() else {}
-
-
-def read_settings(path: str | os.PathLike) -> Settings:
-    """Returns what `SETTINGS_FILE` says.
-
-    Raises:
-      OSError: there is no such file.
-      untrusted.DamagedError: it is damaged.
-    """
-    return documents.read(path, Settings)
+    return vars(settings_lib.read_settings(path)) if path.exists() else {}
 
 
 def load_imagenet_network(
@@ -287,17 +252,18 @@ def load_imagenet_network(
       ValueError: the weights are of another head than ImageNet's.
     """
     return _load_network(
-        model, weights, size, classes=len(imagenet.class_names())
+        model, weights, (size, size), classes=len(imagenet.class_names())
     )
 
 
 def _load_network(model, weights, size, *, classes, **reading):
+    height, width = size
     if weights is None:
         logging.warning("Random weights: the predictions mean nothing.")
     return loading.build(
         model,
         weights=weights,
-        input_shape=(size, size, 3),
+        input_shape=(height, width or height, 3),
         classes=classes,
         random_head=weights is None,
         **reading,
@@ -319,7 +285,7 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
             raise FileNotFoundError(
                 f"{workdir} holds no finished run: {name} is missing."
             )
-    settings = vars(read_settings(workdir / SETTINGS_FILE))
+    settings = vars(settings_lib.read_settings(workdir / SETTINGS_FILE))
     path = workdir / run_folder.MODEL_FILE
     network = former_names.load_network(path)
     check_network(path, network, settings)
@@ -340,18 +306,19 @@ def check_network(
     path: pathlib.Path, network: keras.Model, settings: dict[str, Any]
 ) -> None:
     """Raises DamagedError unless a file's network goes with its settings."""
-    size, classes = settings["resolution"], len(settings["class_names"])
+    height, classes = settings["resolution"], len(settings["class_names"])
+    size = height, settings["width"] or height
     shapes = []
     for tensors in (network.inputs, network.outputs):
         shapes.append([tuple(tensor.shape) for tensor in tensors])
     inputs, outputs = shapes
     fits = len(inputs) == 1 and len(inputs[0]) == 4
     if not fits or inputs[0] not in (
-        (None, *sides, 3) for sides in ((size, size), (None, None))
+        (None, *sides, 3) for sides in (size, (None, None))
     ):
         raise untrusted.DamagedError(
             f"{path} takes {_list_shapes(inputs)}, but {SETTINGS_FILE} says "
-            f"images [N, {size}, {size}, 3]."
+            f"images [N, {size[0]}, {size[1]}, 3]."
         )
     if outputs != [(None, classes)]:
         raise untrusted.DamagedError(

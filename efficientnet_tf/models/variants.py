@@ -27,7 +27,7 @@ HEADS = ("conv", "none", "class_token")
 # odd number of pixels, and without strides, both are equal.
 PADDINGS = ("same", "symmetric")
 # What evaluation sees of an image: its centre square less a border, or all of
-# it, squashed into a square (`data.preprocessing.CROPS`).
+# it, squashed into a square (`data.shapes.CROPS`).
 EVAL_CROPS = ("padded", "whole")
 # Those of Keras that keep an image's shape and have no parameters.
 ACTIVATIONS = (

@@ -194,7 +194,10 @@ DAMAGES |= dict.fromkeys(EXPORTED, damage_bytes)
 def make_reader(kind, network):
     """Returns a function that reads a damaged file as the commands do."""
     import hostile_files
-    from efficientnet_tf.inference import classifier
+    from efficientnet_tf.inference import (
+        classifier,
+        settings as settings_lib,
+    )
     from efficientnet_tf.models import registry
     from efficientnet_tf.training import checkpoints, recipes
     from efficientnet_tf.utils import configs, run_folder
@@ -225,7 +228,7 @@ def make_reader(kind, network):
     weights = network.weights
     return {
         "run": lambda path: classifier.from_run(path.parent),
-        "settings": lambda path: classifier.read_settings(path),
+        "settings": lambda path: settings_lib.read_settings(path),
         "config": read_config,
         "variant": registry.get_variant,
         "state": lambda path: checkpoints.load(path.parent, weights),
@@ -246,8 +249,7 @@ def try_by_fork(file, path, seconds, content=None):
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-        hdf5_files.read_everything(file or io.BytesIO(content))
-        os._exit(0)
+        os._exit(hdf5_files.read_everything(file or io.BytesIO(content)))
     try:
         _, status = os.waitpid(child, 0)
     except BaseException:

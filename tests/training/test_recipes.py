@@ -88,9 +88,9 @@ def test_every_field_is_checked_for_range_and_type(field):
 
 
 def test_evaluation_crops_as_the_official_code_does():
-    from efficientnet_tf.data import preprocessing
+    from efficientnet_tf.data import shapes
 
-    assert recipes.RECIPES["paper"].crop_padding == preprocessing.CROP_PADDING
+    assert recipes.RECIPES["paper"].crop_padding == shapes.CROP_PADDING
 
 
 def test_stages_of_different_numbers_are_refused():

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from efficientnet_tf.data import examples as examples_lib, preprocessing
+from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
     evaluate,
@@ -28,7 +28,13 @@ from efficientnet_tf.training import (
     summaries,
     train_state,
 )
-from efficientnet_tf.utils import figures, run_folder, target_scores, targets
+from efficientnet_tf.utils import (
+    figures,
+    image_sizes,
+    run_folder,
+    target_scores,
+    targets,
+)
 from efficientnet_tf.weights import loading
 from transfer.config import objectives, optimizers, recipes, schedules, tasks
 from transfer.training import (
@@ -108,16 +114,16 @@ def build(setup: Setup) -> classifier_lib.Classifier:
         start = starts.find_start(setup.weights)
         return qat.build(start.folder, setup.examples["train"], setup.workdir)
     variant = registry.get_variant(setup.model)
-    size = config.resolution or variant.resolution
-    if config.resize and config.resize < size:
+    height = config.resolution or variant.resolution
+    if config.crop_from and config.crop_from < height:
         raise ValueError(
-            f"resize={config.resize} is less than {setup.label}'s {size} "
-            "pixels."
+            f"crop_from={config.crop_from} is less than {setup.label}'s "
+            f"{height} pixels."
         )
     network = loading.build(
         setup.model,
         **setup.origin,
-        input_shape=(size, size, 3),
+        input_shape=(height, config.width or height, 3),
         classes=len(setup.class_names),
         dropout_rate=config.dropout_rate,
         drop_path_rate=_drop_path_rate(setup),
@@ -127,14 +133,17 @@ def build(setup: Setup) -> classifier_lib.Classifier:
     interpolation = config.interpolation
     if interpolation == "model":
         interpolation = variant.interpolation
+    resize, padding = config.frame(setup.task.resize)
     return classifier_lib.Classifier(
         network,
         setup.class_names,
-        size,
+        height,
         interpolation,
-        _crop_padding(setup),
+        padding,
         deep_pixels=config.deep_pixels,
         target=setup.target,
+        resize=resize,
+        width=config.width or None,
     )
 
 
@@ -233,13 +242,6 @@ def _drop_path_rate(setup):
     return 0.0
 
 
-def _crop_padding(setup):
-    crop = setup.config.crop
-    if crop == "task":
-        crop = setup.task.crop
-    return preprocessing.CROPS[crop]
-
-
 def _fit(setup, classifier, watchers):
     """Trains the network, resuming from its newest checkpoint."""
     examples = _trained_on(setup)
@@ -290,9 +292,9 @@ def _fit_to(feed, setup, watchers):
     tf.summary.image(summaries.tag("augmented"), preview)
     if done < rounds and not any(each.is_over for each in stoppers):
         logging.info(
-            "Training on %d images at %d pixels; the first step takes longest.",
+            "Training on %d images at %s pixels; the first step takes longest.",
             feed.size,
-            classifier.resolution,
+            image_sizes.show(classifier.size),
         )
         state.fit(
             train_set,
