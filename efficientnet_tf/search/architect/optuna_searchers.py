@@ -1,18 +1,19 @@
 """Optuna's samplers as searchers."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
 
-from efficientnet_tf.search.architect import searchers, spaces
+from efficientnet_tf.search.architect import ask_and_tell, spaces
 
 # Generations of 20 suit hundreds of candidates; Optuna's 50 suit thousands.
 POPULATION = 20
 CONSTRAINT = "constraint"
 
 
-class Optuna(searchers.Searcher):
+class Optuna(ask_and_tell.Searcher):
     """A sampler of Optuna; with two objectives cost / target <= 1 is a limit.
 
     A study in memory has only what was told. What is asked for leaves it at
@@ -46,7 +47,12 @@ class Optuna(searchers.Searcher):
         self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return to_genotype(trial.params), notes
 
-    def tell(self, genotype, values, notes):
+    def tell(
+        self,
+        genotype: spaces.Genotype,
+        values: Sequence[float],
+        notes: dict[str, Any],
+    ) -> None:
         reward, score, ratio = values
         self._study.add_trial(
             optuna.trial.create_trial(

@@ -7,7 +7,12 @@ from typing import Annotated
 
 from efficientnet_tf.models import costs as costs_lib, variants
 from efficientnet_tf.search import trials
-from efficientnet_tf.search.architect import objectives, searchers, spaces
+from efficientnet_tf.search.architect import (
+    ask_and_tell,
+    objectives,
+    searchers,
+    spaces,
+)
 from efficientnet_tf.utils import configs, run_folder
 
 MAX_TRIALS = 1_000_000
@@ -38,7 +43,7 @@ class Plan:
                 f"trials={self.trials} must be between 1 and {MAX_TRIALS}."
             )
 
-    def make_searcher(self) -> searchers.Searcher:
+    def make_searcher(self) -> ask_and_tell.Searcher:
         """Returns the searcher, which was told nothing yet."""
         options = {}
         if self.searcher == "tpe":
