@@ -1,4 +1,4 @@
-r"""Searches a network's stages: the baseline that scaling starts from.
+r"""Searches the baseline that scaling starts from.
 
 efficientnet architect --recipe=smoke --data_dir=DIR --workdir=/tmp/architect
 
