@@ -215,6 +215,15 @@ def read_scores(
     return [_score(row or {}) for row in rows]
 
 
+def read_failure(name: str, budget: Budget, workdir: str | os.PathLike) -> str:
+    """Returns why the first run of a candidate that failed did so."""
+    for seed in range(budget.seeds):
+        row = run_folder.last_result(_folder(pathlib.Path(workdir), name, seed))
+        if row is not None and "failed" in row:
+            return str(row["failed"])
+    return "a run ended without a score"
+
+
 def read_curve(
     name: str, budget: Budget, workdir: str | os.PathLike
 ) -> list[float]:
