@@ -1354,6 +1354,7 @@ def test_every_command_and_every_script_has_a_case(command):
     assert command in {row[0][0] for row in CASES.values()}
 
 
+@pytest.mark.slow
 def test_of_what_tensorflow_writes_at_its_import_only_notes_are_hidden():
     lines = ["I0000 a note", "E0000 an error"]
     code = (

@@ -15,7 +15,7 @@ from efficientnet_tf.weights import loading
 SIZE = 64
 # Of keras.applications; V2-XL is in timm alone.
 SIZES = ("B0", "B1", "B2", "B3", "S", "M", "L")
-FAST = ("B0", "S")
+FAST = ("B0",)
 
 # r: repeats, e: expansion, o: filters, F: fused, M: with SE; and the stem's.
 # effnetv2_configs.py of google/automl, and what keras.applications has.

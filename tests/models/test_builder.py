@@ -363,6 +363,7 @@ def test_dropout_and_drop_path_vary_in_training_only():
     assert not np.allclose(*varied)
 
 
+@pytest.mark.slow  # tests/training has whole runs.
 def test_training_lowers_the_loss():
     network = make_logits(
         registry.get_variant("efficientnet_b0", depth=0.3, width=0.5),
@@ -383,7 +384,7 @@ def test_training_lowers_the_loss():
 # Inputs.
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", marked(SMALL, ["efficientnet_lite0"]))
 def test_odd_and_unknown_sizes_give_what_fixed_ones_give(name):
     fixed = make_logits(name, input_shape=(97, 61, 3))
     settle(unknown := make_logits(name, input_shape=(None, None, 3)))
@@ -526,7 +527,13 @@ def test_the_pyramid_shares_the_networks_weights():
 # Precision.
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "mixed_bfloat16",
+        pytest.param("mixed_float16", marks=pytest.mark.slow),
+    ],
+)
 def test_mixed_precision_computes_low_and_answers_in_float32(policy):
     full = settle(builder.build("efficientnet_b0", input_shape=(64, 64, 3)))
     keras.config.set_dtype_policy(policy)
