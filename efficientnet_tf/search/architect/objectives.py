@@ -5,10 +5,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
+from efficientnet_tf.measure import pareto
 from efficientnet_tf.utils import configs
 
 
-def _mnas(accuracy, ratio, exponent):
+def weigh(accuracy: float, ratio: float, exponent: float) -> float:
+    """Returns the soft reward of an accuracy and of cost / target."""
     return accuracy * ratio**exponent
 
 
@@ -37,7 +39,7 @@ class Kind:
 # https://arxiv.org/abs/2008.06120, with its factor in place of an exponent.
 KINDS = {
     "mnas": Kind(
-        _mnas,
+        weigh,
         -0.07,
         "The soft reward is the same for every target but for a constant "
         "factor, so it cannot hit one.",
@@ -127,8 +129,7 @@ def find_best(rows: Sequence[dict]) -> dict | None:
 
 def find_front(rows: Sequence[dict]) -> list[dict]:
     """Returns the rows that no other is better and cheaper than, by cost."""
-    front: list[dict] = []
-    for row in sorted(rows, key=lambda row: (row["cost"], -row["score"])):
-        if not front or row["score"] > front[-1]["score"]:
-            front.append(row)
-    return front
+    points = [(row["score"], -row["cost"]) for row in rows]
+    # Of equal ones the first.
+    front = {points[i]: rows[i] for i in reversed(pareto.pareto_front(points))}
+    return sorted(front.values(), key=lambda row: row["cost"])
