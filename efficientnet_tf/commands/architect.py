@@ -70,19 +70,8 @@ RESOLUTION = flags.DEFINE_integer(
     0,
     variants.MAX_SIZE,
 )
-DATASET = flags.DEFINE_string(
-    "dataset", "imagenet2012", "As for `efficientnet train`."
-)
-TRAIN_SPLIT = flags.DEFINE_string(
-    "train_split", "train", shared.TRAIN_SPLIT_HELP
-)
-EVAL_SPLIT = flags.DEFINE_string(
-    "eval_split", "validation", "What to choose on."
-)
-RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of training/recipes.py.")
-SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
-SEEDS = flags.DEFINE_integer(
-    "seeds", 1, "Runs of each candidate.", 1, configs.MAX_RUNS
+BUDGET = shared.BudgetFlags(
+    "imagenet2012", "What to choose on.", 1, "candidate"
 )
 PEERS = flags.DEFINE_list(
     "peers",
@@ -128,9 +117,9 @@ def main(_: list[str]) -> None:
     peers = flow.list_peers(plan, PEERS.value, _scale()) if plan.space else {}
     against = flow.read_other(AGAINST.value, plan)
     if plan.evaluator == "train":
-        shared.check_trials(DATASET.value)
+        shared.check_trials(BUDGET.dataset.value)
     elif plan.evaluator == "naswot":
-        shared.check_dataset(DATASET.value)
+        shared.check_dataset(BUDGET.dataset.value)
     cost = measurements.of_job(plan.objective.cost)
     if not workers.is_worker():
         flow.check(plan, measurements.find(plan.objective.cost), DATA_DIR.value)
@@ -172,21 +161,14 @@ def _scale():
 
 def _value(flag):
     """Returns a flag's value, or its default for the recipe where it is 0."""
-    smoke = RECIPE.value == "smoke" and EVALUATOR.value == "train"
+    smoke = BUDGET.recipe.value == "smoke" and EVALUATOR.value == "train"
     return flag.value or DEFAULTS[smoke][flag.name]
 
 
 def _make_plan():
-    from efficientnet_tf.search import trials
     from efficientnet_tf.search.architect import flow
 
-    budget = trials.Budget(
-        dataset=DATASET.value,
-        recipe=RECIPE.value,
-        settings=tuple(SET.value),
-        splits=(TRAIN_SPLIT.value, EVAL_SPLIT.value),
-        seeds=SEEDS.value,
-    )
+    budget = BUDGET.make()
     return flow.make_plan(
         SPACE.value,
         budget,

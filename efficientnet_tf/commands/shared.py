@@ -217,6 +217,41 @@ def check_backend(backend: str) -> None:
         extras.require("Measurements under JAX", "jax")
 
 
+class BudgetFlags:
+    """What each network of a search is trained on, how, and how often."""
+
+    def __init__(
+        self, dataset: str | None, eval_help: str, seeds: int, what: str
+    ) -> None:
+        self.dataset = flags.DEFINE_string(
+            "dataset", dataset, "As for `efficientnet train`."
+        )
+        self._splits = (
+            flags.DEFINE_string("train_split", "train", TRAIN_SPLIT_HELP),
+            flags.DEFINE_string("eval_split", "validation", eval_help),
+        )
+        self.recipe = flags.DEFINE_string(
+            "recipe", "smoke", "A row of training/recipes.py."
+        )
+        self._settings = flags.DEFINE_multi_string("set", [], SET_HELP)
+        self.seeds = flags.DEFINE_integer(
+            "seeds", seeds, f"Runs of each {what}.", 1, configs.MAX_RUNS
+        )
+
+    def make(self, keep: float = 1.0) -> "trials_lib.Budget":
+        """Returns the budget that the flags say; see `trials.Budget`."""
+        from efficientnet_tf.search import trials
+
+        return trials.Budget(
+            dataset=self.dataset.value,
+            recipe=self.recipe.value,
+            settings=tuple(self._settings.value),
+            splits=tuple(split.value for split in self._splits),
+            seeds=self.seeds.value,
+            keep=keep,
+        )
+
+
 class LoggerFlags:
     """--logger, and --log_model that goes with it."""
 

@@ -15,7 +15,7 @@ from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.models import scaling, variants
-from efficientnet_tf.utils import configs, run_folder
+from efficientnet_tf.utils import run_folder
 
 MAX_STEP_BATCH = 4096
 
@@ -64,18 +64,7 @@ STEP_BATCH = flags.DEFINE_integer(
     0,
     MAX_STEP_BATCH,
 )
-DATASET = flags.DEFINE_string("dataset", None, "As for `efficientnet train`.")
-TRAIN_SPLIT = flags.DEFINE_string(
-    "train_split", "train", shared.TRAIN_SPLIT_HELP
-)
-EVAL_SPLIT = flags.DEFINE_string(
-    "eval_split", "validation", "What to score on."
-)
-RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of training/recipes.py.")
-SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
-SEEDS = flags.DEFINE_integer(
-    "seeds", 3, "Runs of each network.", 1, configs.MAX_RUNS
-)
+BUDGET = shared.BudgetFlags(None, "What to score on.", 3, "network")
 COSTS = flags.DEFINE_boolean("costs", False, "Count costs; train nothing.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 WORKDIR = flags.DEFINE_string(
@@ -92,7 +81,7 @@ def main(_: list[str]) -> None:
     from efficientnet_tf.search import compound_study, reports, trials
 
     plan = _make_plan(tuple(growths))
-    shared.check_trials(DATASET.value, trains=not COSTS.value)
+    shared.check_trials(BUDGET.dataset.value, trains=not COSTS.value)
     compound_study.start_study(plan, WORKDIR.value)
     if plan.step_batch:
         compound_study.measure_steps(plan, WORKDIR.value)
@@ -117,15 +106,9 @@ def main(_: list[str]) -> None:
 
 
 def _make_plan(growths):
-    from efficientnet_tf.search import compound_study, trials
+    from efficientnet_tf.search import compound_study
 
-    budget = trials.Budget(
-        dataset=DATASET.value,
-        recipe=RECIPE.value,
-        settings=tuple(SET.value),
-        splits=(TRAIN_SPLIT.value, EVAL_SPLIT.value),
-        seeds=SEEDS.value,
-    )
+    budget = BUDGET.make()
     return compound_study.Plan(
         budget=budget,
         bases=tuple(BASES.value),
