@@ -30,6 +30,7 @@ from efficientnet_tf.training import (
 )
 from efficientnet_tf.utils import (
     figures,
+    files,
     image_sizes,
     run_folder,
     target_scores,
@@ -45,6 +46,22 @@ from transfer.training import (
     starts,
     target_heads,
 )
+
+# In a run's folder where a time limit ended the schedule early: `Shortened`.
+SHORTENED_FILE = "shortened.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Shortened:
+    """Steps of a schedule, and those that there was time for."""
+
+    planned: int
+    done: int
+
+    def __str__(self) -> str:
+        return (
+            f"the time was over after {self.done:,} of {self.planned:,} steps"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -313,6 +330,12 @@ def _fit_to(feed, setup, watchers):
                 watchers=[*watchers, *stoppers],
             ),
         )
+    for pacer in stoppers:
+        if isinstance(pacer, pacing.Pacer) and pacer.is_shortened:
+            steps = Shortened(pacer.length.steps, pacer.step)
+            files.write_json(
+                setup.workdir / SHORTENED_FILE, dataclasses.asdict(steps)
+            )
     if config.patience:
         best = checkpoints.find_best(folder)
         if best is not None:
