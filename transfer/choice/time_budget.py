@@ -24,7 +24,7 @@ from efficientnet_tf.utils import (
 )
 from transfer.config import recipes
 from transfer.scores import calibration, gallery
-from transfer.training import fitting, inputs, unknown_images
+from transfer.training import deadlines, fitting, inputs, unknown_images
 
 # In a run's folder: what was chosen, as `Choice`.
 CHOICE_FILE = "time_limit.json"
@@ -156,16 +156,18 @@ def hold(setup: fitting.Setup, trainings: int = 1) -> fitting.Setup:
     chosen = documents.read(setup.workdir / CHOICE_FILE, Choice)
     now = time.perf_counter()
     end = now + (setup.end - chosen.after - now) / trainings
-    return dataclasses.replace(setup, pacing=fitting.Pacing(end, chosen.round))
+    return dataclasses.replace(
+        setup, pacing=deadlines.Pacing(end, chosen.round)
+    )
 
 
 def describe(setup: fitting.Setup) -> str:
     """Returns what was chosen for a finished run, and what of it was done."""
     chosen = str(documents.read(setup.workdir / CHOICE_FILE, Choice))
-    path = setup.workdir / fitting.SHORTENED_FILE
+    path = setup.workdir / deadlines.SHORTENED_FILE
     if not path.exists():
         return chosen
-    return f"{chosen}; {documents.read(path, fitting.Shortened)}"
+    return f"{chosen}; {documents.read(path, deadlines.Shortened)}"
 
 
 def limit_features(

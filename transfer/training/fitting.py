@@ -30,7 +30,6 @@ from efficientnet_tf.training import (
 )
 from efficientnet_tf.utils import (
     figures,
-    files,
     image_sizes,
     run_folder,
     target_scores,
@@ -39,6 +38,7 @@ from efficientnet_tf.utils import (
 from efficientnet_tf.weights import loading
 from transfer.config import objectives, optimizers, recipes, schedules, tasks
 from transfer.training import (
+    deadlines,
     inputs,
     linear_head,
     number_scale,
@@ -46,33 +46,6 @@ from transfer.training import (
     starts,
     target_heads,
 )
-
-# In a run's folder where a time limit ended the schedule early: `Shortened`.
-SHORTENED_FILE = "shortened.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class Shortened:
-    """Steps of a schedule, and those that there was time for."""
-
-    planned: int
-    done: int
-
-    def __str__(self) -> str:
-        return (
-            f"the time was over after {self.done:,} of {self.planned:,} steps"
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Pacing:
-    """When the steps must be over, by `time.perf_counter()`.
-
-    `round` has the seconds that each epoch takes besides its steps.
-    """
-
-    end: float
-    round: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +66,7 @@ class Setup:
     examples: Mapping[str, examples_lib.Examples]
     workdir: pathlib.Path
     end: float = math.inf
-    pacing: "Pacing | None" = None
+    pacing: deadlines.Pacing | None = None
 
     @property
     def target(self) -> str:
@@ -330,12 +303,7 @@ def _fit_to(feed, setup, watchers):
                 watchers=[*watchers, *stoppers],
             ),
         )
-    for pacer in stoppers:
-        if isinstance(pacer, pacing.Pacer) and pacer.is_shortened:
-            steps = Shortened(pacer.length.steps, pacer.step)
-            files.write_json(
-                setup.workdir / SHORTENED_FILE, dataclasses.asdict(steps)
-            )
+    deadlines.note_shortened(stoppers, setup.workdir)
     if config.patience:
         best = checkpoints.find_best(folder)
         if best is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from transfer.choice import time_budget
 from transfer.config import recipes
-from transfer.training import fitting
+from transfer.training import deadlines, fitting
 
 # Of a network of 224 pixels: seconds per image, and until it trains.
 PACE = time_budget.Pace(scoring=0.01, training=0.05, start=10.0)
@@ -172,7 +172,7 @@ def test_a_row_tells_of_steps_that_there_was_no_time_for(tmp_path, measured):
     setup = make_setup(tmp_path, 20)
     time_budget.choose(setup)
     assert time_budget.describe(setup) == "20 epochs at 224 pixels"
-    (tmp_path / fitting.SHORTENED_FILE).write_text(
+    (tmp_path / deadlines.SHORTENED_FILE).write_text(
         json.dumps({"planned": 6248, "done": 1})
     )
     assert time_budget.describe(setup) == (
