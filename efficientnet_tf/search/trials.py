@@ -69,8 +69,8 @@ class Budget:
         text = (
             f"Each network: {words.count(config.epochs, 'epoch')} of "
             f"{self.dataset} ({self.splits[0]}), recipe {self.recipe} "
-            f"({settings}), batch {config.batch_size}, {words.count(self.seeds, 'seed')}; "
-            f"scored on {self.splits[1]}."
+            f"({settings}), batch {config.batch_size}, "
+            f"{words.count(self.seeds, 'seed')}; scored on {self.splits[1]}."
         )
         if self.keep < 1:
             text += (
