@@ -163,7 +163,13 @@ def describe(folder):
         if path.name == "results.jsonl":
             rows = files.read_json_lines(path)
             found[name] = [
-                {k: v for k, v in row.items() if k not in TIMES} for row in rows
+                {
+                    # A variant's file stands in the folder.
+                    k: str(v).replace(str(folder), "")
+                    for k, v in row.items()
+                    if k not in TIMES
+                }
+                for row in rows
             ]
         elif path.name == "metrics.jsonl":
             rows = files.read_json_lines(path)
@@ -211,11 +217,15 @@ def campaign(kind, function, folder, kills, moments):
         if code:
             line["bad_codes"].append(code)
         found = describe(killed)
-        line["different"] += sorted(
+        different = sorted(
             name
             for name in {*expected, *found}
             if expected.get(name) != found.get(name)
         )
+        if different:  # To be looked at.
+            kept = folder / f"{kind}-different-{line['runs']}"
+            shutil.copytree(killed, kept)
+            line["different"] += [f"{kept.name}/{name}" for name in different]
     return line
 
 
