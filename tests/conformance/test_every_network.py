@@ -21,6 +21,7 @@ from efficientnet_tf.models import (
     costs,
     fake_quantization,
     features,
+    outputs,
     plan,
     profile,
     registry,
@@ -97,6 +98,7 @@ def test_costs_counted_from_the_plan_equal_the_built_network(name):
     measured = profile.profile(network)
     for what in ("params", "multiply_adds", "activations"):
         assert getattr(found, what) == getattr(measured, what), what
+    assert outputs.count_outputs(variant, classes=CLASSES) == measured.outputs
     trainable = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
     assert found.params == trainable
 
