@@ -3,16 +3,11 @@
 import functools
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import tensorflow as tf
 
+from efficientnet_tf.data import numpy_preprocessing
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.data.images import decoding
-
-# The border, in pixels of the resized image, that evaluation crops away, from
-# preprocessing.py of the official code; the usual fraction of 0.875 equals this
-# only at 224 pixels.
-CROP_PADDING = 32
 
 # Training crops, preprocessing.py of the official code. The first is the
 # fraction of the object that a crop must cover; the object is the whole image.
@@ -20,29 +15,13 @@ MIN_OBJECT_COVERED = 0.1
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 
-# The unsharp mask, chosen on CIFAR-100 (docs/RESULTS.md): how much of what a
-# blur removes is added, and the blur's standard deviation as a fraction of the
-# side: half a pixel of a 32-pixel image.
-SHARPENING_AMOUNT = 1.5
-SHARPENING_RADIUS = 1 / 64
-
-# Interpolations whose results stay in range, or are left as they are; the
-# others overshoot and are clipped.
-_NOT_CLIPPED = (
-    "bilinear",
-    "nearest",
-    "area",
-    policies.LEGACY_BILINEAR,
-    policies.LEGACY_BICUBIC,
-)
-
 
 def preprocess_for_eval(
     image: tf.Tensor,
     size: int,
     *,
     interpolation: str = "bicubic",
-    crop_padding: int | None = CROP_PADDING,
+    crop_padding: int | None = numpy_preprocessing.CROP_PADDING,
     deep_pixels: str = "used",
 ) -> tf.Tensor:
     """Crops the centre square and resizes it, like the official code.
@@ -201,7 +180,9 @@ def _draw_crop(shape, size, min_area, keep_aspect, seed):
         if min_area <= MIN_OBJECT_COVERED:
             # The whole image means that no attempt succeeded. Where only large
             # crops are allowed, it is the closest to one and is kept.
-            top, left, side = _center(shape, size / (size + CROP_PADDING))
+            top, left, side = _center(
+                shape, size / (size + numpy_preprocessing.CROP_PADDING)
+            )
             failed = tf.reduce_all(extent == shape[:2])
             begin = tf.where(failed, tf.stack([top, left]), begin)
             extent = tf.where(failed, tf.stack([side, side]), extent)
@@ -225,9 +206,13 @@ def _resize(image, size, interpolation):
     image = tf.cast(image, "float32")  # "nearest" keeps integers.
     image.set_shape([size, size, 3])
     if interpolation == policies.SHARPENED:
-        mask = _make_mask(size)
+        mask = numpy_preprocessing.make_mask(size)
         image = tf.einsum("yh,hwc,xw->yxc", mask, image, mask)
-    return image if interpolation in _NOT_CLIPPED else _clip(image)
+    return (
+        image
+        if interpolation in numpy_preprocessing.NOT_CLIPPED
+        else _clip(image)
+    )
 
 
 # By default neither aligns corners nor has centres of half a pixel.
@@ -240,18 +225,3 @@ _LEGACY = {
 def _clip(image):
     # These work in place; `clip_by_value` does not.
     return tf.maximum(tf.minimum(image, 255.0), 0.0)
-
-
-@functools.cache
-def _make_mask(size):
-    """Returns an unsharp mask as float32 [size, size]; each row sums to one.
-
-    It is applied along rows and columns, so it is linear and separable, like
-    resizing. Uniform areas do not change.
-    """
-    places = np.arange(size)
-    distance = (places[:, None] - places) / (SHARPENING_RADIUS * size)
-    blur = np.exp(-(distance**2) / 2)
-    blur /= blur.sum(axis=1, keepdims=True)
-    mask = (1 + SHARPENING_AMOUNT) * np.eye(size) - SHARPENING_AMOUNT * blur
-    return mask.astype("float32")

@@ -24,7 +24,10 @@ from efficientnet_tf.deploy import (
     metadata,
     scorecard,
 )
-from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.inference import (
+    classifier as classifier_lib,
+    settings as settings_lib,
+)
 from efficientnet_tf.utils import (
     documents,
     files,
@@ -89,7 +92,7 @@ UNKNOWN = About()
 
 
 def make(
-    settings: classifier_lib.Settings,
+    settings: settings_lib.Settings,
     about: About = UNKNOWN,
     table: Mapping[str, Any] = files.NOTHING,
     folder: str = "",

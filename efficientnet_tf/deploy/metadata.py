@@ -6,23 +6,24 @@ import os
 from typing import Annotated, Any
 
 from efficientnet_tf.deploy import formats
-from efficientnet_tf.inference import (
-    activation_maps,
-    classifier as classifier_lib,
-)
-from efficientnet_tf.utils import configs, documents
+from efficientnet_tf.inference import settings as settings_lib
+from efficientnet_tf.utils import configs, documents, targets
 
 # A file has the text of `Metadata` under this name.
 KEY = "efficientnet_tf"
 
 # The ends of an exported network.
 INPUT = "images"
-PROBABILITIES = activation_maps.PROBABILITIES
+PROBABILITIES = targets.PROBABILITIES
 NUMBERS = "numbers"  # As `targets.Outputs` calls them.
+
+# Of a SavedModel: for images, and for the bytes of files.
+TENSOR_SIGNATURE = "serving_default"
+BYTES_SIGNATURE = "serving_bytes"
 
 
 @dataclasses.dataclass(frozen=True)
-class Metadata(classifier_lib.Settings):
+class Metadata(settings_lib.Settings):
     """The settings of a `Classifier`, and the precision of the file.
 
     `input` says to other programs what the network takes.
@@ -34,10 +35,10 @@ class Metadata(classifier_lib.Settings):
     @property
     def settings(self) -> dict[str, Any]:
         """The fields of a `Classifier` without its model."""
-        return classifier_lib.pick_settings(self)
+        return settings_lib.pick_settings(self)
 
 
-def to_text(settings: classifier_lib.Settings, precision: str) -> str:
+def to_text(settings: settings_lib.Settings, precision: str) -> str:
     """Returns the JSON text that `parse` reads."""
     size = settings.resolution
     metadata = Metadata(

@@ -3,10 +3,11 @@
 import abc
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from efficientnet_tf.data import numpy_preprocessing
 from efficientnet_tf.deploy import metadata
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import untrusted
@@ -26,6 +27,22 @@ class End:
     def __str__(self):
         sides = ["N" if side is None else str(side) for side in self.shape]
         return f"{self.name!r} {self.dtype} [{', '.join(sides)}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class FileClassifier(classifier_lib.Classifier):
+    """A classifier that reads images without TensorFlow, which loads slowly."""
+
+    def decode(self, data: bytes, path: str | os.PathLike) -> np.ndarray:
+        return numpy_preprocessing.preprocess_for_eval(
+            numpy_preprocessing.decode_file(data, path, self.deep_pixels),
+            self.resolution,
+            interpolation=self.interpolation,
+            crop_padding=self.crop_padding,
+        )
+
+    def make_decoder(self) -> Callable[[bytes, str | os.PathLike], np.ndarray]:
+        return self.decode
 
 
 class Network(abc.ABC):
@@ -99,7 +116,10 @@ def to_classifier(found: Network) -> classifier_lib.Classifier | None:
     """Returns a file's classifier, or None if it does not name classes."""
     if found.metadata is None:
         return None
-    return classifier_lib.Classifier(found, **found.metadata.settings)
+    kind = FileClassifier
+    if not numpy_preprocessing.can_prepare(found.metadata.interpolation):
+        kind = classifier_lib.Classifier  # By TensorFlow.
+    return kind(found, **found.metadata.settings)
 
 
 def _check_images(path, inputs):

@@ -15,6 +15,7 @@ from efficientnet_tf.deploy import (
 from efficientnet_tf.inference import (
     activation_maps,
     classifier as classifier_lib,
+    settings as settings_lib,
 )
 from efficientnet_tf.utils import targets
 
@@ -35,7 +36,7 @@ class Source:
     """
 
     network: keras.Model
-    settings: classifier_lib.Settings
+    settings: settings_lib.Settings
     batch_size: int | None = None
     calibration: np.ndarray | Sequence[np.ndarray] = ()
     int8: int8_lib.Int8 = int8_lib.STANDARD

@@ -10,7 +10,10 @@ from typing import Any
 from absl import logging
 
 from efficientnet_tf.deploy import layouts, plan as plan_lib, scorecard
-from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.inference import (
+    classifier as classifier_lib,
+    settings as settings_lib,
+)
 from efficientnet_tf.utils import (
     configs,
     documents,
@@ -45,7 +48,7 @@ def check_same(
             json.dumps(dataclasses.asdict(classifier.settings))
         )
         # Of an earlier version it lacks later fields.
-        found = configs.list_defaults(classifier_lib.Settings) | found
+        found = configs.list_defaults(settings_lib.Settings) | found
         found = json.loads(json.dumps(found))
         if {name: found.get(name) for name in settings} != settings:
             raise FileExistsError(

@@ -5,74 +5,35 @@ import dataclasses
 import itertools
 import os
 import pathlib
+import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import imagenet, preprocessing
-from efficientnet_tf.data.augment import policies
-from efficientnet_tf.data.images import decoding
-from efficientnet_tf.inference import pooled, unknown as unknown_lib
-from efficientnet_tf.models import (
-    layers,  # noqa: F401  Registers the layers of saved models.
-    registry,
-    variants,
+from efficientnet_tf.data import imagenet, numpy_preprocessing
+from efficientnet_tf.inference import (
+    settings as settings_lib,
+    unknown as unknown_lib,
 )
-from efficientnet_tf.utils import (
-    configs,
-    documents,
-    files,
-    run_folder,
-    targets,
-    untrusted,
-)
-from efficientnet_tf.weights import catalog, former_names, loading
+from efficientnet_tf.models import registry
+from efficientnet_tf.utils import files, run_folder, targets, untrusted
+from efficientnet_tf.weights import catalog
 
-SETTINGS_FILE = run_folder.SETTINGS_FILE
+if typing.TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from efficientnet_tf.inference import pooled
+
+# Keras and TensorFlow take seconds to load, and a classifier of another runtime
+# does without: see `deploy.network`.
+
+_SETTINGS = run_folder.SETTINGS_FILE
 # Images in memory at a time are at most two batches: one that the network
 # computes on and one that is read meanwhile.
 BATCH_SIZE = 32
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """What `SETTINGS_FILE` holds: a `Classifier` without its model."""
-
-    class_names: tuple[str, ...]
-    resolution: Annotated[int, configs.AtLeast(1, variants.MAX_SIZE)]
-    interpolation: Annotated[str, configs.OneOf(*variants.INTERPOLATIONS)]
-    crop_padding: Annotated[
-        int | None, configs.AtLeast(0, variants.MAX_SIZE)
-    ] = preprocessing.CROP_PADDING
-    # Earlier versions had no such field.
-    deep_pixels: Annotated[str, configs.OneOf(*policies.DEEP_PIXELS)] = "used"
-    # By which the head's weights have been divided, see `transfer.held_out`.
-    temperature: Annotated[float, configs.Above(0)] = 1.0
-    # What the network answers with: see `targets`. Of labels and numbers,
-    # `class_names` are their names.
-    target: Annotated[str, configs.OneOf(*targets.KINDS)] = targets.CLASS
-    # Of labels: from which probability on an image has each; none: 0.5.
-    thresholds: Annotated[tuple[float, ...], configs.Fraction()] = ()
-
-    def __post_init__(self):
-        configs.check(self)
-        if len(self.thresholds) not in (0, len(self.class_names)):
-            raise ValueError(
-                f"thresholds={list(self.thresholds)} must have one for each of "
-                f"the {len(self.class_names)} class_names."
-            )
-        if not self.class_names:
-            raise ValueError("class_names=[] must name at least one class.")
-
-
-def pick_settings(holder: Any) -> dict[str, Any]:
-    """Returns those attributes of an object that are fields of `Settings`."""
-    names = [field.name for field in dataclasses.fields(Settings)]
-    return {name: getattr(holder, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,32 +44,34 @@ class Classifier:
     `predict_on_batch`.
     """
 
-    model: keras.Model
+    model: "keras.Model"
     class_names: tuple[str, ...]
     resolution: int
     interpolation: str
-    crop_padding: int | None = preprocessing.CROP_PADDING
+    crop_padding: int | None = numpy_preprocessing.CROP_PADDING
     deep_pixels: str = "used"  # One of `policies.DEEP_PIXELS`.
     # By which the head's weights have been divided, so that probabilities mean
     # what they say; nothing is left to do with it.
     temperature: float = 1.0
-    target: str = targets.CLASS  # See `Settings`.
+    target: str = targets.CLASS  # See `settings`.
     thresholds: tuple[float, ...] = ()
     # What tells images of none of the classes; None: nothing does.
     unknown: unknown_lib.Detector | None = None
 
     @property
-    def settings(self) -> Settings:
+    def settings(self) -> settings_lib.Settings:
         """All but the model."""
-        return Settings(**pick_settings(self))
+        return settings_lib.Settings(**settings_lib.pick_settings(self))
 
     @property
     def outputs(self) -> targets.Outputs:
         """What the network answers with."""
         return targets.Outputs(self.class_names, self.target, self.thresholds)
 
-    def preprocess(self, image: tf.Tensor) -> tf.Tensor:
+    def preprocess(self, image: "tf.Tensor") -> "tf.Tensor":
         """Maps encoded bytes or [H, W, 3] to float32 [size, size, 3]."""
+        from efficientnet_tf.data import preprocessing
+
         return preprocessing.preprocess_for_eval(
             image,
             self.resolution,
@@ -156,12 +119,14 @@ class Classifier:
 
     def embed_each(
         self, paths: Iterable[str | os.PathLike], batch_size: int = BATCH_SIZE
-    ) -> Iterator[tuple[str | os.PathLike, pooled.Output | OSError]]:
+    ) -> Iterator[tuple[str | os.PathLike, "pooled.Output | OSError"]]:
         """Does `predict_each`, with `pooled.Output` for the probabilities.
 
         Raises:
           ValueError: see `pooled.find`.
         """
+        from efficientnet_tf.inference import pooled
+
         compute = pooled.Pooled(self.model)
         return self._compute_each(
             paths,
@@ -185,9 +150,48 @@ class Classifier:
             for batch, read in waiting:
                 yield from _compute_batch(compute, batch, read)
 
+    def read(self, path: str | os.PathLike) -> np.ndarray:
+        """Returns an image file as the network takes it, [size, size, 3].
+
+        Raises:
+          OSError: names the file, its format and why it cannot be read.
+        """
+        return self.decode(files.read_bytes(path), path)
+
+    def decode(self, data: bytes, path: str | os.PathLike) -> np.ndarray:
+        """Does what `read` does, with the content of the file `path`."""
+        from efficientnet_tf.data.images import decoding
+
+        pixels = decoding.decode_file(data, path, self.deep_pixels)
+        return self.preprocess(pixels).numpy()
+
+    def make_decoder(self) -> Callable[[bytes, str | os.PathLike], np.ndarray]:
+        """Returns `decode`, faster for many images after a slow first one."""
+        import tensorflow as tf
+
+        from efficientnet_tf.data.images import pillow_files
+
+        # One graph, because op by op it takes seven times as long as to decode
+        # a small JPEG.
+        prepare = tf.function(
+            self.preprocess,
+            input_signature=[tf.TensorSpec((), tf.string)],
+            autograph=False,
+        )
+
+        def decode(data, path):
+            pillow_files.check_file(data, path)
+            try:
+                return prepare(data).numpy()
+            except (tf.errors.OpError, ValueError):
+                # Once more, for the reason in words that a user understands.
+                return self.decode(data, path)
+
+        return decode
+
     def _read(self, path):
         try:
-            return self.preprocess(decoding.read_image(path, self.deep_pixels))
+            return self.read(path)
         except OSError as error:
             return error
 
@@ -201,7 +205,7 @@ class Classifier:
         if self.unknown is not None:
             unknown_lib.write(path, self.unknown)
         settings = dataclasses.asdict(self.settings)
-        files.write_json(directory / SETTINGS_FILE, settings)
+        files.write_json(directory / _SETTINGS, settings)
 
 
 def from_weights(
@@ -228,6 +232,8 @@ def from_weights(
     Raises:
       ValueError: the weights have other classes, and nothing names them.
     """
+    import keras
+
     weights = catalog.parse(weights)
     variant = registry.get_variant(model)
     settings = {
@@ -256,25 +262,17 @@ def _read_settings_beside(model, weights):
     """Returns the settings in the folder of a file with weights, if any."""
     if weights is None or weights in catalog.names(model):
         return {}
-    path = pathlib.Path(loading.locate(weights)).with_name(SETTINGS_FILE)
-    return vars(read_settings(path)) if path.exists() else {}
+    from efficientnet_tf.weights import loading
 
-
-def read_settings(path: str | os.PathLike) -> Settings:
-    """Returns what `SETTINGS_FILE` says.
-
-    Raises:
-      OSError: there is no such file.
-      untrusted.DamagedError: it is damaged.
-    """
-    return documents.read(path, Settings)
+    path = pathlib.Path(loading.locate(weights)).with_name(_SETTINGS)
+    return vars(settings_lib.read_settings(path)) if path.exists() else {}
 
 
 def load_imagenet_network(
     model: registry.Model,
     weights: str | os.PathLike | None,
     size: int | None,
-) -> keras.Model:
+) -> "keras.Model":
     """Returns a network whose outputs are ImageNet's classes.
 
     Args:
@@ -293,6 +291,8 @@ def load_imagenet_network(
 def _load_network(model, weights, size, *, classes, **reading):
     if weights is None:
         logging.warning("Random weights: the predictions mean nothing.")
+    from efficientnet_tf.weights import loading
+
     return loading.build(
         model,
         weights=weights,
@@ -310,13 +310,15 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
       FileNotFoundError: the run does not exist or has not finished.
       ValueError: a file of it is damaged, or asks for what a run never does.
     """
+    from efficientnet_tf.weights import former_names
+
     workdir = pathlib.Path(workdir)
-    for name in (run_folder.MODEL_FILE, SETTINGS_FILE):
+    for name in (run_folder.MODEL_FILE, _SETTINGS):
         if not (workdir / name).exists():
             raise FileNotFoundError(
                 f"{workdir} holds no finished run: {name} is missing."
             )
-    settings = vars(read_settings(workdir / SETTINGS_FILE))
+    settings = vars(settings_lib.read_settings(workdir / _SETTINGS))
     path = workdir / run_folder.MODEL_FILE
     network = former_names.load_network(path)
     check_network(path, network, settings)
@@ -329,12 +331,14 @@ def _read_detector(workdir, network):
     path = workdir / unknown_lib.UNKNOWN_FILE
     if not path.exists():
         return None
+    from efficientnet_tf.inference import pooled
+
     features = pooled.find(network).shape[-1]
     return unknown_lib.read(path, features, network.output_shape[-1])
 
 
 def check_network(
-    path: pathlib.Path, network: keras.Model, settings: dict[str, Any]
+    path: pathlib.Path, network: "keras.Model", settings: dict[str, Any]
 ) -> None:
     """Raises DamagedError unless a file's network goes with its settings."""
     size, classes = settings["resolution"], len(settings["class_names"])
@@ -347,12 +351,12 @@ def check_network(
         (None, *sides, 3) for sides in ((size, size), (None, None))
     ):
         raise untrusted.DamagedError(
-            f"{path} takes {_list_shapes(inputs)}, but {SETTINGS_FILE} says "
+            f"{path} takes {_list_shapes(inputs)}, but {_SETTINGS} says "
             f"images [N, {size}, {size}, 3]."
         )
     if outputs != [(None, classes)]:
         raise untrusted.DamagedError(
-            f"{path} gives {_list_shapes(outputs)}, but {SETTINGS_FILE} names "
+            f"{path} gives {_list_shapes(outputs)}, but {_SETTINGS} names "
             f"{classes} classes."
         )
 

@@ -4,8 +4,6 @@ What a network keeps of one image where nothing is freed. It equals `outputs` of
 `profile.profile`, which builds the network and so needs Keras and seconds.
 """
 
-import math
-
 from efficientnet_tf.models import costs, plan as plan_lib, registry
 
 

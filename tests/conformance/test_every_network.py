@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import efficientnet_tf
 import paths
-from efficientnet_tf.deploy import saved_model
+from efficientnet_tf.deploy import metadata, saved_model
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import (
     builder,
@@ -210,7 +210,7 @@ def test_its_export_agrees_with_it(name, built, tmp_path):
     difference = saved_model.export_saved_model(whole, tmp_path / "export")
     assert difference <= saved_model.TOLERANCE
     serve = tf.saved_model.load(tmp_path / "export").signatures
-    answer = serve[saved_model.TENSOR_SIGNATURE](images=make_images())
+    answer = serve[metadata.TENSOR_SIGNATURE](images=make_images())
     assert [n.decode() for n in answer["class_names"].numpy()] == list(names)
 
 

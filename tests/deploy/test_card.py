@@ -4,14 +4,14 @@ import pytest
 
 from efficientnet_tf.data.sets import terms
 from efficientnet_tf.deploy import card, card_data, card_metadata, licenses
-from efficientnet_tf.inference import classifier
+from efficientnet_tf.inference import settings as settings_lib
 from efficientnet_tf.utils import intervals
 from efficientnet_tf.weights import catalog, origins
 from transfer.config import tasks
 
 yaml = pytest.importorskip("yaml")
 
-SETTINGS = classifier.Settings(("a", "b|c", "<d>"), 32, "bilinear", 0)
+SETTINGS = settings_lib.Settings(("a", "b|c", "<d>"), 32, "bilinear", 0)
 CONFIG = {
     "task": "folder:/home/anna/photos of Bob",
     "model": "efficientnet_lite0",

@@ -13,7 +13,11 @@ from tensorflow.core.protobuf import tensor_bundle_pb2
 
 import fuzz
 import hostile_files
-from efficientnet_tf.inference import classifier, signatures
+from efficientnet_tf.inference import (
+    classifier,
+    settings as settings_lib,
+    signatures,
+)
 from efficientnet_tf.training import checkpoints
 from efficientnet_tf.utils import run_folder, untrusted
 from efficientnet_tf.weights import readers
@@ -234,10 +238,10 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_are_refused_when(name, tmp_path):
-    path = tmp_path / classifier.SETTINGS_FILE
+    path = tmp_path / run_folder.SETTINGS_FILE
     path.write_bytes(SETTINGS[name].encode())
     with pytest.raises(untrusted.DamagedError) as caught:
-        classifier.read_settings(path)
+        settings_lib.read_settings(path)
     text = str(caught.value)
     assert str(path) in text and "\n" not in text and len(text) < 1000
 
@@ -261,7 +265,7 @@ def run(tmp_path_factory):
     ],
 )
 def test_settings_of_another_network_are_refused(run, change, message):
-    path = run / classifier.SETTINGS_FILE
+    path = run / run_folder.SETTINGS_FILE
     path.write_text(json.dumps({**SOUND, **change}))
     with pytest.raises(untrusted.DamagedError, match=message):
         classifier.from_run(run)

@@ -194,7 +194,7 @@ DAMAGES |= dict.fromkeys(EXPORTED, damage_bytes)
 def make_reader(kind, network):
     """Returns a function that reads a damaged file as the commands do."""
     import hostile_files
-    from efficientnet_tf.inference import classifier
+    from efficientnet_tf.inference import classifier, settings as settings_lib
     from efficientnet_tf.models import registry
     from efficientnet_tf.training import checkpoints, recipes
     from efficientnet_tf.utils import configs, run_folder
@@ -225,7 +225,7 @@ def make_reader(kind, network):
     weights = network.weights
     return {
         "run": lambda path: classifier.from_run(path.parent),
-        "settings": lambda path: classifier.read_settings(path),
+        "settings": lambda path: settings_lib.read_settings(path),
         "config": read_config,
         "variant": registry.get_variant,
         "state": lambda path: checkpoints.load(path.parent, weights),

@@ -88,9 +88,13 @@ def test_every_field_is_checked_for_range_and_type(field):
 
 
 def test_evaluation_crops_as_the_official_code_does():
-    from efficientnet_tf.data import preprocessing
 
-    assert recipes.RECIPES["paper"].crop_padding == preprocessing.CROP_PADDING
+    from efficientnet_tf.data import numpy_preprocessing
+
+    assert (
+        recipes.RECIPES["paper"].crop_padding
+        == numpy_preprocessing.CROP_PADDING
+    )
 
 
 def test_stages_of_different_numbers_are_refused():

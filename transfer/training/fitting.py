@@ -12,7 +12,10 @@ import tensorflow as tf
 import tqdm
 from absl import logging
 
-from efficientnet_tf.data import examples as examples_lib, preprocessing
+from efficientnet_tf.data import (
+    examples as examples_lib,
+    numpy_preprocessing,
+)
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
     evaluate,
@@ -236,9 +239,11 @@ def _crop_padding(setup):
     crop = setup.config.crop
     if crop == "task":
         crop = setup.task.crop
-    return {"center": 0, "padded": preprocessing.CROP_PADDING, "whole": None}[
-        crop
-    ]
+    return {
+        "center": 0,
+        "padded": numpy_preprocessing.CROP_PADDING,
+        "whole": None,
+    }[crop]
 
 
 def _fit(setup, classifier, watchers):
