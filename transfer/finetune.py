@@ -16,6 +16,7 @@ from efficientnet_tf.utils import (
     configs,
     files,
     folder_options,
+    phases,
     run_folder,
     targets,
 )
@@ -87,11 +88,18 @@ def finetune_and_evaluate(
         folder = _begin_folder(folder, workdir, start)
         _check_class_weight(task, data_dir, config)
         _set_up(workdir, config)
-        examples = tasks.load_examples(task, data_dir, folder, targets.KINDS)
-        setup = fitting.Setup(
-            task, model_name, origin, config, examples, workdir
-        )
-        row = _run(run, _begin_clock(setup, began or begin), watchers)
+        began = began or begin
+        with phases.recording(began, begin) as clock:
+            with phases.during(phases.READING):
+                examples = tasks.load_examples(
+                    task, data_dir, folder, targets.KINDS
+                )
+            setup = fitting.Setup(
+                task, model_name, origin, config, examples, workdir
+            )
+            row = _run(run, _begin_clock(setup, began), watchers)
+            # Of this process, if it resumed a run.
+            row["phases"] = clock.seconds
         return _record(row, workdir, begin, folder.workdir or workdir)
 
 

@@ -16,6 +16,7 @@ from efficientnet_tf.inference import (
 from efficientnet_tf.training import distribution
 from efficientnet_tf.utils import (
     files,
+    phases,
     run_folder,
     target_scores,
     targets,
@@ -29,7 +30,7 @@ from transfer.scores import (
     image_names,
     target_answers,
 )
-from transfer.training import fitting
+from transfer.training import fitting, scoring
 
 # With fewer held-out images a threshold is one image's chance.
 FEWEST_FOR_THRESHOLDS = 20
@@ -80,7 +81,7 @@ def finish(
     if classifier.target == targets.LABELS:
         classifier, facts = _choose_thresholds(setup, classifier, held_out)
     tested = setup.examples[setup.config.evaluate_on]
-    answers = fitting.predict(classifier, tested)
+    answers = scoring.predict(classifier, tested)
     scores = target_scores.score(
         answers, classifier.target, classifier.thresholds
     )
@@ -93,7 +94,8 @@ def finish(
         )
     tf.summary.scalar(f"evaluation/{metric}", scores[metric])
     logging.info("%s: %.4f", targets.METRIC_NAMES[metric], scores[metric])
-    _save(setup, classifier, tested, answers)
+    with phases.during(phases.SAVING):
+        _save(setup, classifier, tested, answers)
     return {
         "metric": metric,
         "score": scores[metric],
@@ -128,7 +130,7 @@ def _choose_thresholds(setup, classifier, held_out):
         held_out = None
         note = "the validation images are those that it is scored on"
     elif config.trains and config.train_on == "train":
-        held_out = fitting.predict(classifier, setup.examples["validation"])
+        held_out = scoring.predict(classifier, setup.examples["validation"])
         note = "of the validation split"
     elif config.trains:
         held_out = target_choice.read_held_out(setup)

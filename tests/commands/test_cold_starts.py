@@ -1,5 +1,6 @@
 """Commands that compute nothing with Keras or TensorFlow do not load them."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -12,8 +13,12 @@ from PIL import Image
 
 import paths
 import reported
-from efficientnet_tf.deploy import formats, source
-from efficientnet_tf.inference import classifier
+from efficientnet_tf.deploy import formats, metadata, source
+from efficientnet_tf.inference import classifier, settings
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("ai_edge_litert")
 
 # What the command says -> its arguments, with the names of `places` in braces.
 MISTAKES = {
@@ -22,7 +27,7 @@ MISTAKES = {
         "finetune --model=efficientnet_b77 --task=digits --workdir={new}",
         "predict --model=efficientnet_b77 {photo}",
         "measure --model=efficientnet_b77",
-        "convert --model=efficientnet_b77 --source=imagenet --output=a.h5",
+        "convert --model=efficientnet_b77 --source=x --output={new}.weights.h5",
     ),
     "There is no": (
         "train --model=efficientnet_b0 --dataset=folder:{none} --workdir={new}",
@@ -37,15 +42,14 @@ MISTAKES = {
         "neighbors --workdir={none} {photo}",
         "evaluate --workdir={none} --dataset=digits",
         "export --workdir={none} --output={new}",
-        "share --workdir={none} --repository=anna/birds",
+        "share --workdir={none} --repo=anna/birds",
         "demo --workdir={none} --output={new}",
         "serve --classifier={none}.onnx",
         "convert --model=efficientnet_b0 --source={none}.h5 "
         "--output={new}.weights.h5",
         "report --workdir={none}",
         "report --results={none}",
-        "compare {none} {none}",
-        "explore --output={none}/page.html",
+        "compare {run} {none}",
     ),
     "Unknown recipe": ("train --recipe=papr --workdir={new}",),
     "Unknown flag": ("serve --classifer={none}",),
@@ -63,33 +67,57 @@ WORK = (
 )
 
 
-def write_files(folder):
-    """Writes exported files of a network of one layer."""
-    images = keras.Input((32, 32, 3), name="images")
-    pooled = keras.layers.GlobalAveragePooling2D()(images / 255)
+SIDE = 32
+
+
+def write_litert(path):
+    """Writes a network of one layer as a LiteRT file."""
+    images = keras.Input((SIDE, SIDE, 3), name=metadata.INPUT)
+    pooled = keras.layers.GlobalAveragePooling2D()(images)
     found = keras.layers.Dense(2, "softmax", name="predictions")(pooled)
-    network = keras.Model(images, found)
-    names = ("a", "b")
-    made = classifier.Classifier(network, names, 32, "bicubic", 0)
-    for name in ("litert", "onnx"):
-        row = formats.FORMATS[name]
-        prepared = source.prepare(made)
-        prepared = source.dataclasses.replace(
-            prepared, batch_size=row.batch_size
+    made = classifier.Classifier(
+        keras.Model(images, found), ("a", "b"), SIDE, "bicubic", 0
+    )
+    prepared = dataclasses.replace(source.prepare(made), batch_size=1)
+    formats.FORMATS["litert"].load_module().write(
+        made, prepared, path, "float32"
+    )
+
+
+def write_onnx(path):
+    """Writes a network whose answer is the strongest colour."""
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (
+            (metadata.INPUT, ["N", SIDE, SIDE, 3]),
+            (metadata.PROBABILITIES, ["N", 3]),
         )
-        path = folder / f"file{row.suffix}"
-        row.load_module().write(made, prepared, path, "float32")
+    ]
+    nodes = [
+        onnx.helper.make_node(
+            "ReduceMean", [metadata.INPUT], ["means"], axes=[1, 2], keepdims=0
+        ),
+        onnx.helper.make_node("Softmax", ["means"], [metadata.PROBABILITIES]),
+    ]
+    graph = onnx.helper.make_graph(nodes, "net", ends[:1], ends[1:])
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
+    )
+    names = settings.Settings(("red", "green", "blue"), SIDE, "bicubic", 0)
+    text = metadata.to_text(names, "float32")
+    onnx.helper.set_model_props(model, {metadata.KEY: text})
+    onnx.save(model, path)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Arguments -> (exit code, frameworks, standard error) of all commands."""
-    pytest.importorskip("ai_edge_litert")
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("tf2onnx")
     folder = tmp_path_factory.mktemp("cold")
-    write_files(folder)
-    reported.write_run(folder / "run")
+    write_litert(folder / "file.tflite")
+    write_onnx(folder / "file.onnx")
+    labels = np.arange(12) % 3
+    scores = reported.predict(labels, 3)
+    reported.write_run(folder / "run", labels, scores, ("a", "b", "c"))
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), "uint8")
     Image.fromarray(pixels).save(folder / "photo.jpg")
     names = ("new", "none", "run", "file", "photo.jpg", "page.html")

@@ -2,10 +2,10 @@
 
 import itertools
 
-import image_files
 import numpy as np
 import pytest
 
+import image_files
 from efficientnet_tf.data import numpy_preprocessing, preprocessing
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.data.images import decoding

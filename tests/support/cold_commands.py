@@ -27,6 +27,9 @@ class Hook:
             self.asked.add(name)
 
 
+HOOK = Hook()
+
+
 def run(arguments, folder):
     """Runs a command in a fork; returns its result."""
     files = [pathlib.Path(folder, name) for name in ("asked", "stderr")]
@@ -46,17 +49,20 @@ def _run_here(arguments, asked, stderr):
 
     if arguments[0] == "serve":  # Else it would run until somebody ends it.
         program.print_result = lambda _: os.kill(os.getpid(), signal.SIGTERM)
-    hook = Hook()
-    sys.meta_path.insert(0, hook)
     sys.argv = ["efficientnet", *arguments]
     try:
         main.main()
     finally:
-        asked.write_text(json.dumps(sorted(hook.asked)))
+        asked.write_text(json.dumps(sorted(HOOK.asked)))
 
 
 def main():
     source, target = sys.argv[1:]
+    sys.meta_path.insert(0, HOOK)
+    # What most commands import: once, not in each fork.
+    from efficientnet_tf.commands import shared  # noqa: F401
+    from transfer.report import run_report  # noqa: F401
+
     commands = json.loads(pathlib.Path(source).read_text())
     with tempfile.TemporaryDirectory() as folder:
         found = [run(arguments, folder) for arguments in commands]

@@ -34,6 +34,7 @@ LISTS = {
     "curves": dict,
     "search_curves": dict,
     "changed": dict,
+    "phases": dict,
     "searched": list,
 }
 # Lists of numbers of labels.

@@ -1,26 +1,20 @@
-"""Builds a network for a task, trains it by a config, and scores it."""
+"""Builds a network for a task and trains it by a config."""
 
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-import tqdm
 from absl import logging
 
 from efficientnet_tf.data import (
     examples as examples_lib,
     numpy_preprocessing,
 )
-from efficientnet_tf.inference import (
-    classifier as classifier_lib,
-    evaluate,
-    evaluate_targets,
-)
+from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.models import features, layers, plan, registry, variants
 from efficientnet_tf.training import (
     callbacks,
@@ -28,9 +22,16 @@ from efficientnet_tf.training import (
     distribution,
     early_stopping,
     pacing,
+    progress,
     train_state,
 )
-from efficientnet_tf.utils import figures, run_folder, target_scores, targets
+from efficientnet_tf.utils import (
+    figures,
+    phases,
+    run_folder,
+    target_scores,
+    targets,
+)
 from efficientnet_tf.weights import loading
 from transfer.config import objectives, optimizers, recipes, schedules, tasks
 from transfer.training import (
@@ -161,7 +162,8 @@ def train(
     """
     held_out = None
     if not checkpoints.list_newest(setup.workdir / run_folder.CHECKPOINTS):
-        held_out = initialize_head(setup, classifier)
+        with phases.during(phases.FEATURES):
+            held_out = initialize_head(setup, classifier)
     if setup.config.trains:
         _fit(setup, classifier, watchers)
     scale = number_scale.find(_trained_on(setup))
@@ -181,46 +183,12 @@ def initialize_head(
     return target_heads.initialize_head(classifier, *rest)
 
 
-def predict(
-    classifier: classifier_lib.Classifier, examples: examples_lib.Examples
-) -> target_scores.Answers:
-    """Returns what a classifier says of the labels or numbers of a split."""
-    logging.info("Evaluating on %d images.", examples.size)
-    dataset = inputs.make_eval_dataset(examples, classifier)
-    with tqdm.tqdm(
-        desc="Evaluating", total=examples.size, unit="image", disable=None
-    ) as bar:
-        return evaluate_targets.predict(classifier.model, dataset, bar.update)
-
-
 def cache_key(setup: Setup) -> str:
     """Returns what tells this network's cached features from others'."""
     network: str | dict = setup.label
     if network not in registry.list_models():  # A variant's file may change.
         network = dataclasses.asdict(registry.get_variant(setup.model))
     return f"{network}:{setup.weights}"
-
-
-def score(
-    classifier: classifier_lib.Classifier,
-    examples: examples_lib.Examples,
-    keep: Callable[[np.ndarray, np.ndarray], object] | None = None,
-) -> evaluate.Scores:
-    """Scores a classifier on all images of a split.
-
-    Args:
-      classifier: a trained one.
-      examples: the split.
-      keep: see `evaluate.evaluate`.
-    """
-    logging.info("Evaluating on %d images.", examples.size)
-    dataset = inputs.make_eval_dataset(examples, classifier)
-    with tqdm.tqdm(
-        desc="Evaluating", total=examples.size, unit="image", disable=None
-    ) as bar:
-        return evaluate.evaluate(
-            classifier.model, dataset, progress=bar.update, keep=keep
-        )
 
 
 def _drop_path_rate(setup):
@@ -299,23 +267,27 @@ def _fit_to(feed, setup, watchers):
             feed.size,
             classifier.resolution,
         )
-        state.fit(
-            train_set,
-            epochs=(done, rounds),
-            steps_per_epoch=steps,
-            watchers=callbacks.list_callbacks(
-                state.make_checkpointer(
-                    folder,
-                    first_step=done * steps,
-                    score=objectives.name_score(setup.config, setup.target),
-                ),
-                setup.workdir,
-                epochs=rounds,
-                batch_size=batch_size,
-                evaluation=evaluation,
-                watchers=[*watchers, *stoppers],
+        clock = progress.InputClock()
+        watchers = callbacks.list_callbacks(
+            state.make_checkpointer(
+                folder,
+                first_step=done * steps,
+                score=objectives.name_score(setup.config, setup.target),
             ),
+            setup.workdir,
+            epochs=rounds,
+            batch_size=batch_size,
+            evaluation=evaluation,
+            clock=clock,
+            watchers=[*watchers, *stoppers],
         )
+        with phases.during(phases.TRACING):  # Up to the first step's end.
+            state.fit(
+                clock.watch(train_set),
+                epochs=(done, rounds),
+                steps_per_epoch=steps,
+                watchers=watchers,
+            )
     if config.patience:
         best = checkpoints.find_best(folder)
         if best is not None:

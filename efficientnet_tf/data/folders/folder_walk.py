@@ -148,7 +148,8 @@ class _Scanner:
                 else:
                     folder.folders.append(self.scan(child))
             else:
-                self._add_file(folder, child)
+                # The entry knows it; `child.is_file` would ask the disk.
+                self._add_file(folder, child, entry.is_file())
         return folder
 
     def follow(self, folder, link):
@@ -167,10 +168,10 @@ class _Scanner:
             self._leave("links to what is read already", link)
         else:
             self._seen.add(target)
-            self._add_file(folder, link)
+            self._add_file(folder, link, link.is_file())
 
-    def _add_file(self, folder, path):
-        if not path.is_file():
+    def _add_file(self, folder, path, is_file):
+        if not is_file:
             self._leave("pipes or devices", path)
         elif folder_names.is_unfinished(path.name):
             self._leave(_SYSTEM, path)
