@@ -11,11 +11,9 @@ from efficientnet_tf.data.images import decoding
 from efficientnet_tf.data.sets import example_files
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
-    explain,
-    overlays,
     unknown,
 )
-from efficientnet_tf.training import distribution
+from efficientnet_tf.training import distribution, summaries
 from efficientnet_tf.utils import figures, files, phases, run_folder
 from transfer.choice import auto, temperature
 from transfer.scores import (
@@ -48,8 +46,8 @@ def finish(setup: fitting.Setup, classifier: classifier_lib.Classifier) -> dict:
         tested,
         collector.keep,
     )
-    _summarize(scores, classifier, setup.task)
-    draw = _make_drawer(classifier)
+    _summarize(scores, classifier, setup.task, setup.config.evaluate_on)
+    draw = gallery.make_drawer(classifier)
     with phases.during(phases.SAVING):
         kept = _keep(classifier, tested, scores, setup.workdir, draw)
         kept |= _keep_predictions(
@@ -65,12 +63,11 @@ def finish(setup: fitting.Setup, classifier: classifier_lib.Classifier) -> dict:
     }
 
 
-def _summarize(scores, classifier, task):
-    tf.summary.scalar("evaluation/top1", scores.top1)
-    tf.summary.scalar("evaluation/top5", scores.top5)
-    tf.summary.scalar("evaluation/mean_per_class", scores.mean_per_class)
+def _summarize(scores, classifier, task, split):
+    for name in ("top1", "top5", "mean_per_class"):
+        tf.summary.scalar(summaries.tag(name, split), getattr(scores, name))
     image = figures.confusion_image(scores.confusion, classifier.class_names)
-    tf.summary.image("confusion", image[None])
+    tf.summary.image(summaries.tag("confusion"), image[None])
     logging.info("%s: %.4f", task.metric, getattr(scores, task.metric))
 
 
@@ -148,20 +145,4 @@ def _keep_predictions(classifier, examples, collector, workdir, draw):
 def _make_decoder(classifier):
     return functools.partial(
         decoding.decode, deep_pixels=classifier.deep_pixels
-    )
-
-
-def _make_drawer(classifier):
-    """Returns what draws activation maps; None if there are none.
-
-    Here, because the images are at hand as they are, not as thumbnails.
-    """
-    try:
-        compute = explain.make_maps(classifier)
-    except ValueError as error:
-        logging.info("No activation maps: %s", error)
-        return None
-    return lambda examples: map(
-        overlays.overlay_maps,
-        explain.explain_pixels(classifier, compute, examples),
     )

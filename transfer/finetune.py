@@ -4,7 +4,8 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 from absl import logging
@@ -24,7 +25,7 @@ from efficientnet_tf.weights import catalog
 from transfer import class_runs, target_runs
 from transfer.choice import auto, target_choice, time_budget
 from transfer.config import class_weights, hyper_rule, recipes, tasks
-from transfer.training import fitting, inputs, starts
+from transfer.training import few_images, fitting, inputs, starts
 
 # What is shown of a finished run.
 RESULT = {
@@ -51,8 +52,8 @@ def finetune_and_evaluate(
 ) -> dict:
     """Fine-tunes a network on a task and returns its row of results.
 
-    The same call on the same workdir resumes after the last finished epoch; for
-    a finished run it returns the row.
+    The same call on the same workdir resumes after the last finished epoch, or
+    returns the row of a finished run.
 
     Args:
       task_name: a name in `tasks.TASKS`, or one of `data_names.FORMS`.
@@ -63,8 +64,7 @@ def finetune_and_evaluate(
       data_dir: where TFDS keeps its sets.
       recipe: the recipe's name, for the row.
       folder: how a folder of images is read.
-      watchers: more callbacks; an exception of theirs stops the run after the
-        epoch is saved.
+      watchers: more callbacks; their exceptions stop a run that is saved.
       source_family: of the weights, see `loading.resolve`.
       normalization: of the weights, see `loading.build`.
       began: when a time limit began, by `time.perf_counter()`; None: now.
@@ -80,8 +80,9 @@ def finetune_and_evaluate(
     origin = {"weights": weights, "source_family": source_family}
     origin["normalization"] = normalization
     run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
-    run |= _describe_network(model_name, origin) | folder.describe()
-    with run_folder.working_on(workdir, run, _upgrade, RESULT) as finished:
+    run |= describe_network(model_name, origin) | folder.describe()
+    run["folds"] = None  # A cross-validation is another run.
+    with run_folder.working_on(workdir, run, upgrade, RESULT) as finished:
         if finished is not None:
             tasks.warn_of_changes(task, data_dir, workdir, folder)
             return finished
@@ -91,13 +92,16 @@ def finetune_and_evaluate(
         began = began or begin
         with phases.recording(began, begin) as clock:
             with phases.during(phases.READING):
-                examples = tasks.load_examples(
+                loaded = tasks.load_examples(
                     task, data_dir, folder, targets.KINDS
                 )
+            own = _own_list(folder, workdir)
+            drawn = few_images.draw(loaded, config, own)
             setup = fitting.Setup(
-                task, model_name, origin, config, examples, workdir
+                task, model_name, origin, config, drawn, workdir
             )
             row = _run(run, _begin_clock(setup, began), watchers)
+            row |= few_images.count_ignored(workdir, loaded, drawn)
             # Of this process, if it resumed a run.
             row["phases"] = clock.seconds
         return _record(row, workdir, begin, folder.workdir or workdir)
@@ -130,6 +134,11 @@ def _begin_folder(folder, workdir, start):
     return folder.begin(workdir, begun)
 
 
+def _own_list(folder, workdir):
+    """Returns a run's folder if it has a list of images; None: its grid's."""
+    return workdir if pathlib.Path(folder.workdir) == workdir else None
+
+
 def _record(row, workdir, begin, lists):
     """Adds time and duplicates, by the lists there, to a row; writes it."""
     row |= split_duplicates.count(lists, row["evaluated_on"])
@@ -151,7 +160,8 @@ def _begin_clock(setup, began):
     return dataclasses.replace(setup, end=time.perf_counter() + left)
 
 
-def _upgrade(stored):
+def upgrade(stored: dict) -> dict:
+    """Returns the config of an earlier version's run as one of this."""
     # A run of an earlier version lacks later fields; their defaults are what it
     # did.
     defaults = configs.list_defaults(recipes.FinetuneConfig)
@@ -165,7 +175,9 @@ def _set_up(workdir, config):
     logging.info("Working on %s.", distribution.describe_device())
 
 
-def _describe_network(model, origin):
+def describe_network(
+    model: registry.Model, origin: Mapping[str, Any]
+) -> dict[str, Any]:
     """Returns what a run's configuration says of its network and weights."""
     described = {"model": fitting.label(model), **origin}
     if described["model"] not in registry.list_models():

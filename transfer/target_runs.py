@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import pathlib
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
@@ -13,7 +12,7 @@ from efficientnet_tf.data.sets import example_files
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
 )
-from efficientnet_tf.training import distribution
+from efficientnet_tf.training import distribution, summaries
 from efficientnet_tf.utils import (
     files,
     phases,
@@ -46,6 +45,8 @@ def check(setup: fitting.Setup) -> None:
                 "numbers; classes have the cross-entropy."
             )
         return
+    if config.head == "prototypes":
+        targets.check_class(target, "head='prototypes'", setup.task.dataset)
     suits = {targets.LABELS: "asymmetric", targets.NUMBERS: "squared"}[target]
     if config.loss not in ("standard", suits):
         raise ValueError(
@@ -56,6 +57,7 @@ def check(setup: fitting.Setup) -> None:
         ("class_weight", "none"),
         ("sampling", "shuffled"),
         ("quantization", "none"),
+        ("shots", 0),
     ):
         if getattr(config, field) != plain:
             targets.check_class(
@@ -92,7 +94,8 @@ def finish(
             f"{setup.config.evaluate_on}: no label occurs in them, or each "
             "number is the same in all."
         )
-    tf.summary.scalar(f"evaluation/{metric}", scores[metric])
+    split = setup.config.evaluate_on
+    tf.summary.scalar(summaries.tag(metric, split), scores[metric])
     logging.info("%s: %.4f", targets.METRIC_NAMES[metric], scores[metric])
     with phases.during(phases.SAVING):
         _save(setup, classifier, tested, answers)
@@ -168,16 +171,14 @@ def _save(setup, classifier, tested, answers):
             answers,
             image_names.describe(tested).names,
         )
-        worst = gallery.pick_worst(
-            target_scores.lose(answers, classifier.target)
-        )
-        gallery.save_some(
+        gallery.save_worst(
             tested,
-            np.sort(worst),
+            answers,
             workdir,
             functools.partial(
                 decoding.decode, deep_pixels=classifier.deep_pixels
             ),
+            gallery.make_drawer(classifier),
         )
         files.write_json(
             workdir / environment.ENVIRONMENT_FILE,

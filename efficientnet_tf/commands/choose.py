@@ -75,7 +75,8 @@ def main(_: list[str]) -> None:
     logging.info("The plot is %s.", OUTPUT.value)
     chosen = choose.choose(rows, limits)
     source = "own results" if RESULTS.value else "published"
-    _print_summary(chosen, source)
+    fit = sum(row["verdict"] == "meets" for row in rows)
+    _print_summary(chosen, fit, source)
     program.print_result(
         {
             **chosen,
@@ -86,10 +87,15 @@ def main(_: list[str]) -> None:
     )
 
 
-def _print_summary(chosen, source):
+def _print_summary(chosen, fit, source):
     model, pixels = chosen["model"], chosen["resolution"]
     summary.print_summary(
-        f"Recommended: {model} at {pixels} pixels.",
+        f"Recommended: {model} at {pixels} pixels, "
+        + (
+            f"the most accurate of the {fit} that are within the limits."
+            if fit > 1
+            else "the only one that is within the limits."
+        ),
         {
             "top-1 accuracy": f"{chosen['top1']:.1f} % ({source})",
             "parameters": f"{chosen['params'] / 1e6:.2f} M",

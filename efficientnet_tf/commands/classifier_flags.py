@@ -8,7 +8,7 @@ from absl import flags
 from efficientnet_tf.commands import shared
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.deploy import formats
-from efficientnet_tf.utils import configs, files
+from efficientnet_tf.utils import configs, files, run_folder
 from efficientnet_tf.weights import catalog, hub
 
 if typing.TYPE_CHECKING:
@@ -79,11 +79,21 @@ class ClassifierFlags:
         return self.workdir or self.exported
 
     @property
+    def folds(self) -> list[str]:
+        """The runs of the cross-validation that is named; []: it is none."""
+        if not self.trained or hub.is_name(self.trained):
+            return []
+        folders = run_folder.list_folds(self.trained)
+        return [os.fspath(folder) for folder in folders]
+
+    @property
     def run(self) -> str | None:
         """The folder of a run, whichever flag names it.
 
         Of an exported file it is the run in whose folder it lies.
         """
+        if self.folds:
+            return self.trained
         if self.workdir or not self.exported or hub.is_name(self.exported):
             return self.workdir
         found = formats.find_run(formats.find(self.exported))
@@ -94,13 +104,17 @@ class ClassifierFlags:
         """What names the classifier, as the user wrote it."""
         return self.trained or self.model or ""
 
-    def check(self, resolution: int | None = None) -> None:
+    def check(
+        self, resolution: int | None = None, *, several: bool = False
+    ) -> None:
         """Checks what is named; does not import TensorFlow, which is slow.
 
         Args:
           resolution: --resolution, of a command that has it.
+          several: whether it may be the folds of a cross-validation.
 
         Raises:
+          IsADirectoryError: it is folds, and may not be.
           ValueError: none or several are named, an unknown one, or a flag of
             --model with another.
         """
@@ -117,6 +131,11 @@ class ClassifierFlags:
             _refuse(given | reading)
         if self.workdir:
             files.check_exists(self.workdir)
+        if self.folds:
+            if not several:
+                run_folder.check_one_network(self.trained)
+        elif self.workdir:
+            return
         elif self.exported and hub.is_name(self.exported):
             hub.check_name(self.exported)
         elif self.exported:

@@ -133,15 +133,14 @@ def _evaluate_targets(classifiers, name, folder, runs):
     """Scores labels or numbers, and prints the scores."""
     from efficientnet_tf.data.sets import sources
 
-    classifier, *others = classifiers
-    if others or UNKNOWN.value:
-        what = "--unknown" if UNKNOWN.value else "--workdirs"
-        targets.check_class(classifier.target, what, _name())
+    classifier = classifiers[0]
+    if UNKNOWN.value:
+        targets.check_class(classifier.target, "--unknown", _name())
     folder = sources.suit(name, folder, classifier.outputs)
     examples = sources.load(
         name, SPLIT.value, DATA_DIR.value, folder, (classifier.target,)
     )
-    answers, scores = _answer_targets(classifier, examples)
+    answers, scores = _answer_targets(classifiers, examples)
     seen = _count_trained_on(runs, name, examples)
     row = {
         "model": _name(),
@@ -163,28 +162,41 @@ def _evaluate_targets(classifiers, name, folder, runs):
     program.print_result(program.keep_scalars(row))
 
 
-def _answer_targets(classifier, examples):
-    """Returns what a network says of images, and its scores."""
+def _answer_targets(classifiers, examples):
+    """Returns what networks say of images on average, and its scores."""
+    import numpy as np
     import tqdm
 
     from efficientnet_tf.data import datasets
-    from efficientnet_tf.inference import evaluate_targets
+    from efficientnet_tf.inference import ensembles, evaluate_targets
     from efficientnet_tf.utils import target_scores
 
+    classifier = classifiers[0]
     places = target_scores.place(
         classifier.class_names, examples.class_names, classifier.target
     )
-    dataset = datasets.make_eval_dataset(
-        examples, classifier.preprocess, batch_size=BATCH_SIZE.value
-    )
+    total = examples.size * len(classifiers)
     with tqdm.tqdm(
-        desc="Evaluating", total=examples.size, unit="image", disable=None
+        desc="Evaluating", total=total, unit="image", disable=None
     ) as bar:
-        answers = evaluate_targets.predict(
-            classifier.model, dataset, bar.update, places
-        )
+        each = [
+            evaluate_targets.predict(
+                one.model,
+                datasets.make_eval_dataset(
+                    examples, one.preprocess, batch_size=BATCH_SIZE.value
+                ),
+                bar.update,
+                places,
+            )
+            for one in classifiers
+        ]
+    answers = target_scores.Answers(
+        each[0].truth, np.mean([one.found for one in each], axis=0)
+    )
     scores = target_scores.score(
-        answers, classifier.target, classifier.thresholds
+        answers,
+        classifier.target,
+        ensembles.average_thresholds(classifiers),
     )
     return answers, scores
 
@@ -206,9 +218,9 @@ def _check_unknown():
                     f"--{flag.name}={flag.value} goes with --unknown."
                 )
         return
-    if WORKDIRS.value or TTA.value != "none":
+    if _list_runs() or TTA.value != "none":
         raise ValueError(
-            "--unknown is of one network, without --workdirs and --tta."
+            "--unknown is of one network, without --tta and several runs."
         )
     if OTHER.value:
         shared.check_dataset(OTHER.value)
@@ -229,7 +241,7 @@ def _check_averaging():
         if flag.value not in choices:
             raise ValueError(configs.unknown(flag.name, flag.value, choices))
     if not WORKDIRS.value:
-        if AVERAGE.present:
+        if AVERAGE.present and not CLASSIFIER.folds:
             raise ValueError(f"--average={AVERAGE.value} goes with --workdirs.")
         return
     if CLASSIFIER.name:
@@ -242,19 +254,25 @@ def _check_averaging():
         files.check_exists(workdir)
 
 
+def _list_runs():
+    """Returns the runs that are averaged; []: a single classifier."""
+    return WORKDIRS.value or CLASSIFIER.folds
+
+
 def _name():
     return " + ".join(WORKDIRS.value) or CLASSIFIER.name
 
 
 def _load():
     """Returns the classifiers whose predictions are averaged."""
-    if not WORKDIRS.value:
+    runs = _list_runs()
+    if not runs:
         classifiers = [CLASSIFIER.load(RESOLUTION.value)]
     else:
         from efficientnet_tf.inference import classifier, ensembles
 
-        classifiers = [classifier.from_run(w) for w in WORKDIRS.value]
-        ensembles.check_same_classes(classifiers, WORKDIRS.value)
+        classifiers = [classifier.from_run(run) for run in runs]
+        ensembles.check_same_classes(classifiers, runs)
         if AVERAGE.value == "weights":
             classifiers = [ensembles.average_weights(classifiers)]
     if TTA.value == "flip":

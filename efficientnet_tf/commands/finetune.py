@@ -17,6 +17,7 @@ from efficientnet_tf.utils import (
     durations,
     run_folder,
     targets,
+    words,
 )
 from efficientnet_tf.weights import catalog
 
@@ -54,6 +55,19 @@ TIME_LIMIT = flags.DEFINE_string(
     "E.g. 30m or 1h30m: epochs, resolution and frozen stages are chosen so "
     "that the run ends within it, evaluation included.",
 )
+SHOTS = flags.DEFINE_integer(
+    "shots",
+    None,
+    "Train on so many images of each class, drawn by the seed; the others are "
+    "ignored. Short for --set=shots=...",
+    1,
+)
+FOLDS = flags.DEFINE_integer(
+    "folds",
+    None,
+    "Cross-validation: so many runs, each scored on its part of the images; "
+    "`predict` averages them.",
+)
 LOGGER = shared.LoggerFlags()
 INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["task", "workdir"])
@@ -82,7 +96,7 @@ def main(_: list[str]) -> None:
     }
     model, recipe = _choose_network()
     overrides = shared.add_setting(SET.value, CLASS_WEIGHT)
-    overrides += _time_limit()
+    overrides = shared.add_setting(overrides, SHOTS) + _time_limit()
     config = recipes.get_recipe(
         recipe, overrides, TASK.value, pretrained=weights is not None
     )
@@ -91,27 +105,55 @@ def main(_: list[str]) -> None:
     shared.check_weights(model, weights, **reading)
     shared.check_finetuning([task])
     LOGGER.check()
-    # TensorFlow is slow to import, so the flags are checked before.
-    from transfer import finetune
-
-    with LOGGER.tracking(WORKDIR.value) as tracker:
-        row = finetune.finetune_and_evaluate(
-            TASK.value,
-            model,
-            weights=weights,
-            config=config,
-            workdir=WORKDIR.value,
-            data_dir=DATA_DIR.value,
-            recipe=recipe,
-            folder=folder,
-            watchers=tracker.callbacks(),
-            began=program.BEGAN,
-            **reading,
-        )
-        LOGGER.finish(tracker, row, WORKDIR.value)
+    row = _run(
+        task,
+        {"model_name": model, "recipe": recipe, "weights": weights, **reading},
+        config,
+        folder,
+    )
     report = _write_report(WORKDIR.value)
     _print_summary(row, report)
     program.print_result(program.keep_scalars({**row, "report": report}))
+
+
+def _run(task, network, config, folder):
+    """Trains one run or one for each fold; returns the row of results."""
+    # TensorFlow is slow to import, so the flags are checked before.
+    from transfer import cross_validation, finetune
+
+    def train(workdir, folder, config, began=None):
+        with LOGGER.tracking(str(workdir)) as tracker:
+            row = finetune.finetune_and_evaluate(
+                TASK.value,
+                **network,
+                config=config,
+                workdir=workdir,
+                data_dir=DATA_DIR.value,
+                folder=folder,
+                watchers=tracker.callbacks(),
+                began=began,
+            )
+            LOGGER.finish(tracker, row, str(workdir))
+        _write_report(workdir)
+        return row
+
+    if FOLDS.value is None:
+        return train(WORKDIR.value, folder, config, program.BEGAN)
+    origin = dict(network)
+    model, recipe = origin.pop("model_name"), origin.pop("recipe")
+    return cross_validation.run(
+        train,
+        task,
+        config,
+        WORKDIR.value,
+        folds=FOLDS.value,
+        described={
+            "recipe": recipe,
+            **finetune.describe_network(model, origin),
+        },
+        data_dir=DATA_DIR.value,
+        folder=folder,
+    )
 
 
 def _choose_network() -> tuple[str, str]:
@@ -174,13 +216,18 @@ def _print_summary(row, report):
     from transfer.scores import diagnostics
 
     counts = diagnostics.confusion([row])
+    images = row["train_images"]
+    if row.get("folds"):
+        images = row["test_images"]
     summary.print_run(
-        f"Fine-tuned {row['model']} on {row['train_images']:,} images of "
-        f"{row['task']}.",
+        f"Fine-tuned {row['model']} on {images:,} images of {row['task']}"
+        + (f", in {row['folds']} folds." if row.get("folds") else "."),
         {
             "weights": row["weights"] or "random",
             "recipe": row["recipe"],
             **_score_facts(row),
+            **_fold_facts(row),
+            "ignored": _ignored_text(row),
             "near-duplicates": _duplicates_text(row),
             **_class_facts(row, counts),
             **_start_facts(row),
@@ -194,10 +241,15 @@ def _print_summary(row, report):
         [
             "efficientnet",
             "export",
-            f"--workdir={WORKDIR.value}",
-            f"--output={WORKDIR.value}/saved_model",
+            f"--workdir={_find_network()}",
+            f"--output={_find_network()}/saved_model",
         ],
     )
+
+
+def _find_network():
+    """Returns the folder of the run's network, or of its first fold's."""
+    return str([*run_folder.list_folds(WORKDIR.value), WORKDIR.value][0])
 
 
 def _score_facts(row):
@@ -217,6 +269,21 @@ def _score_facts(row):
         split,
     )
     return {METRICS.get(row["metric"], row["metric"]): text}
+
+
+def _ignored_text(row):
+    """Returns how many images --shots has left out; None: none."""
+    count = row.get("ignored_images")
+    return f"{words.count(count, 'image')}, by --shots" if count else None
+
+
+def _fold_facts(row):
+    """Returns how the folds of a cross-validation differ; {} of other runs."""
+    if not row.get("folds"):
+        return {}
+    from transfer.report import run_folds
+
+    return {f"{row['folds']} folds": run_folds.summarize(row)}
 
 
 def _duplicates_text(row):

@@ -106,21 +106,30 @@ def main(_: list[str]) -> None:
     if rows:
         print(results_lib.to_text(rows))
     results = f"{WORKDIR.value}/{run_folder.RESULTS_FILE}"
-    summary.print_summary(
-        f"{ended} of {total} runs have ended.",
-        {"results": results},
-        [
-            ["efficientnet", "report", f"--results={WORKDIR.value}"]
-            + [f"--output={WORKDIR.value}/report"],
-            ["tensorboard", f"--logdir={WORKDIR.value}"],
-        ],
-    )
+    _print_summary(ended, total, results, rows)
     program.print_result(
         {
             "runs": total,
             "ended": ended,
             "results": results,
         }
+    )
+
+
+def _print_summary(ended, total, results, rows):
+    summary.print_summary(
+        f"{ended} of {total} runs have ended.",
+        {"results": results},
+        [
+            ["efficientnet", "report", f"--results={WORKDIR.value}"]
+            + [f"--output={WORKDIR.value}/report"],
+            # Its classes, its mistakes: each run has its own page.
+            ["efficientnet", "report"]
+            + [f"--workdir={WORKDIR.value}/{rows[0]['folder']}"]
+            if rows
+            else None,
+            ["tensorboard", f"--logdir={WORKDIR.value}"],
+        ],
     )
 
 

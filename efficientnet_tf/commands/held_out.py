@@ -91,11 +91,11 @@ def load_run(
     )
     if "task" in config:
         from transfer.config import tasks
+        from transfer.training import few_images
 
         task = tasks.get_task(config["task"])
-        return config, tasks.load_examples(
-            task, data_dir, options, targets.KINDS
-        )
+        loaded = tasks.load_examples(task, data_dir, options, targets.KINDS)
+        return config, few_images.redraw(loaded, config)
     from efficientnet_tf.data.sets import sources
 
     train, validation = config["splits"][:2]

@@ -45,9 +45,9 @@ def main(argv: list[str]) -> None:
     if OUTPUT.value:
         prediction_files.check(OUTPUT.value)
         files.check_folder(pathlib.Path(OUTPUT.value).parent)
-    CLASSIFIER.check()
+    CLASSIFIER.check(several=not UNKNOWN.value)
     paths = image_arguments.find(argv[1:])
-    classifier = CLASSIFIER.load()
+    classifier = _load()
     if UNKNOWN.value:
         CLASSIFIER.check_unknown(classifier)
     shown, unreadable = _predict(classifier, paths)
@@ -62,6 +62,15 @@ def main(argv: list[str]) -> None:
         result |= _describe(shown[0])
     program.print_result(result)
     image_arguments.fail_if_unreadable(unreadable, len(paths))
+
+
+def _load():
+    """Returns the classifier, or the mean of a cross-validation's."""
+    if not CLASSIFIER.folds:
+        return CLASSIFIER.load()
+    from efficientnet_tf.inference import ensembles
+
+    return ensembles.from_runs(CLASSIFIER.folds)
 
 
 def _predict(classifier, paths):

@@ -15,7 +15,7 @@ from absl import flags
 
 from efficientnet_tf.commands import described, program, summary, trained_on
 from efficientnet_tf.deploy import licenses
-from efficientnet_tf.utils import files
+from efficientnet_tf.utils import files, run_folder
 from efficientnet_tf.weights import hub
 
 WORKDIR = flags.DEFINE_string("workdir", None, "A finished run.")
@@ -50,6 +50,7 @@ def main(_: list[str]) -> None:
     if DRY_RUN.value != bool(OUTPUT.value):
         raise ValueError("--dry_run and --output go together.")
     files.check_exists(WORKDIR.value)
+    run_folder.check_one_network(WORKDIR.value)
     if FILES.value:
         files.check_exists(FILES.value)
     if DRY_RUN.value:

@@ -51,7 +51,9 @@ GROUP_BY_HELP = (
 LABELS_HELP = (
     "Of csv:FILE: columns of 0 and 1, one for each of several labels an image."
 )
-TARGETS_HELP = "Of csv:FILE: columns of numbers to predict."
+TARGETS_HELP = (
+    "Numbers to predict: columns of csv:FILE, or features of tfds:NAME."
+)
 CLASS_WEIGHT_HELP = (
     "What images count in the loss: auto (each class alike), none, or "
     "NAME=WEIGHT,...; short for --set=class_weight=..."

@@ -67,12 +67,16 @@ def print_run(
       command: the run's own next command, shown after `efficientnet predict`
         and before TensorBoard.
     """
-    model = pathlib.Path(workdir) / run_folder.MODEL_FILE
-    images = sorted(pathlib.Path(workdir, run_folder.EXAMPLES).glob("*.png"))
+    # A cross-validation has them in its folds' folders.
+    folders = run_folder.list_folds(workdir) or [pathlib.Path(workdir)]
+    models = str(folders[0] / run_folder.MODEL_FILE)
+    if len(folders) > 1:
+        models += f", and so on to {folders[-1].name}"
+    images = sorted((folders[0] / run_folder.EXAMPLES).glob("*.png"))
     predict = ["efficientnet", "predict", f"--workdir={workdir}"]
     print_summary(
         title,
-        {**facts, "model": str(model)},
+        {**facts, "model": models},
         [
             [*predict, str(images[0])] if images else None,
             command,

@@ -75,6 +75,8 @@ def find_list(folder: pathlib.Path, config: dict) -> pathlib.Path:
 
 def _trained_splits(config):
     """Returns the names of the splits that a run trained on."""
+    if config.get("folds"):  # All of them, by one run or another.
+        return [run_folder.name_fold(i) for i in range(config["folds"])]
     if "splits" in config:  # From scratch.
         return config["splits"][:1]
     return config.get("train_on", "train").split("+")
@@ -84,6 +86,8 @@ def _count_records(config, dataset, examples, data_dir):
     from efficientnet_tf.data.sets import sources
     from transfer.config import tasks
 
+    if config.get("shots"):
+        return None  # Which ones of its splits is not in their names.
     if "task" in config:
         task = tasks.TASKS.get(config["task"])
         if task is None or task.dataset != dataset:

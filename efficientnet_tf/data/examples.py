@@ -1,6 +1,7 @@
 """Labelled images that can be read from any point of any epoch."""
 
 import dataclasses
+import hashlib
 import itertools
 import typing
 from collections.abc import Callable, Sequence
@@ -31,6 +32,9 @@ class Source(typing.Protocol):
 
     def hold_out(self, count: int) -> tuple[typing.Self, typing.Self]:
         """Returns (the rest, `count` held-out examples)."""
+
+    def select(self, places: np.ndarray) -> "Indexed":
+        """Returns some examples, by their numbers in rising order."""
 
     def count_shared(self, other: "Source") -> int:
         """Returns how many examples both have, as far as known from files."""
@@ -92,6 +96,9 @@ class Indexed:
         mask = np.zeros(self.size, bool)
         mask[np.arange(count) * self.size // count] = True
         return self._select(~mask), self._select(mask)
+
+    def select(self, places: np.ndarray) -> "Indexed":
+        return self._select(np.isin(np.arange(self.size), places))
 
     def _select(self, mask):
         columns = tuple(tf.boolean_mask(c, mask) for c in self.columns)
@@ -194,6 +201,17 @@ class Examples:
         return (
             self._replace(rest, f"{self.fingerprint}-{count}"),
             self._replace(held, f"{self.fingerprint}:{count}"),
+        )
+
+    def select(self, places: np.ndarray) -> "Examples":
+        """Returns some examples, by their numbers in rising order.
+
+        Records are read into memory, encoded as they are.
+        """
+        digest = hashlib.sha256(np.asarray(places, "int64").tobytes())
+        return self._replace(
+            self.source.select(places),
+            f"{self.fingerprint}@{digest.hexdigest()}",
         )
 
     def count_shared(self, other: "Examples") -> int:

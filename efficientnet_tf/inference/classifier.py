@@ -308,11 +308,13 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
 
     Raises:
       FileNotFoundError: the run does not exist or has not finished.
+      IsADirectoryError: it is a cross-validation of several.
       ValueError: a file of it is damaged, or asks for what a run never does.
     """
     from efficientnet_tf.weights import former_names
 
     workdir = pathlib.Path(workdir)
+    run_folder.check_one_network(workdir)
     for name in (run_folder.MODEL_FILE, _SETTINGS):
         if not (workdir / name).exists():
             raise FileNotFoundError(

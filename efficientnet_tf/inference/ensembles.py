@@ -1,13 +1,15 @@
 """Several answers to an image, averaged: of its mirror image, or of runs."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from efficientnet_tf.inference import classifier as classifier_lib, evaluate
+from efficientnet_tf.utils import targets
 
 
 class Flipped:
@@ -36,17 +38,92 @@ def with_flip(
     return dataclasses.replace(classifier, model=network)
 
 
+class Ensemble:
+    """Classifiers that answer with their mean, of probabilities or numbers.
+
+    Each prepares images in its own way, as `auto` may have chosen for each of
+    a cross-validation's runs. Thresholds of labels are averaged, too.
+
+    Args:
+      members: two or more, with the same classes.
+      names: what messages call them.
+
+    Raises:
+      ValueError: they have different classes.
+    """
+
+    # What tells unknown images is of one network's features.
+    unknown = None
+
+    def __init__(
+        self,
+        members: Sequence[classifier_lib.Classifier],
+        names: Sequence[str],
+    ):
+        check_same_classes(members, names)
+        self.members = tuple(members)
+        self.class_names = members[0].class_names
+        self.target = members[0].target
+
+    @property
+    def outputs(self) -> targets.Outputs:
+        """What they answer with."""
+        thresholds = average_thresholds(self.members)
+        return targets.Outputs(self.class_names, self.target, thresholds)
+
+    def predict_each(
+        self,
+        paths: Iterable[str | os.PathLike],
+        batch_size: int = classifier_lib.BATCH_SIZE,
+    ) -> Iterator[tuple[str | os.PathLike, np.ndarray | OSError]]:
+        """Does `Classifier.predict_each`; see there."""
+        for batch in classifier_lib.batched(paths, batch_size):
+            each = [m.predict_each(batch, batch_size) for m in self.members]
+            for found in zip(*each, strict=True):
+                path, first = found[0]
+                if isinstance(first, OSError):
+                    yield path, first
+                    continue
+                yield path, np.mean([answer for _, answer in found], axis=0)
+
+
+def from_runs(workdirs: Sequence[str | os.PathLike]) -> Ensemble:
+    """Returns the `Ensemble` of several runs.
+
+    Raises:
+      FileNotFoundError: one is not finished.
+      ValueError: they have different classes.
+    """
+    return Ensemble(
+        [classifier_lib.from_run(workdir) for workdir in workdirs],
+        [os.fspath(workdir) for workdir in workdirs],
+    )
+
+
+def average_thresholds(
+    classifiers: Sequence[classifier_lib.Classifier],
+) -> tuple[float, ...]:
+    """Returns the mean threshold of each label; (): they have none."""
+    each = [classifier.thresholds for classifier in classifiers]
+    return tuple(np.mean(each, axis=0).tolist()) if all(each) else ()
+
+
 def check_same_classes(
     classifiers: Sequence[classifier_lib.Classifier], names: Sequence[str]
 ) -> None:
     """Raises ValueError unless all have the same classes in the same order.
+
+    Or labels, or numbers.
 
     Args:
       classifiers: two or more.
       names: what messages call them.
     """
     for other, name in zip(classifiers, names, strict=True):
-        if other.class_names != classifiers[0].class_names:
+        if (other.class_names, other.target) != (
+            classifiers[0].class_names,
+            classifiers[0].target,
+        ):
             raise ValueError(
                 f"{names[0]} and {name} have different classes, or in another "
                 "order; only runs with the same ones can be averaged."

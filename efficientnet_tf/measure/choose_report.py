@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from efficientnet_tf.measure import choose, pareto
-from efficientnet_tf.utils import figures, files, tables
+from efficientnet_tf.utils import chart_labels, figures, files, tables
 
 _LIMIT_LINE: dict[str, Any] = {
     "color": "0.3",
@@ -77,22 +77,68 @@ def image(rows: Sequence[dict], limits: choose.Limits) -> np.ndarray:
         1, len(limits.costs), (6.4 * len(limits.costs), 4.8)
     )
     for axes, cost in zip(panels, limits.costs, strict=True):
-        _draw(axes, cost, rows)
+        known = [row for row in rows if row[cost.column] is not None]
+        _draw(axes, cost, known)
         axes.axvline(getattr(limits, cost.limit), **_LIMIT_LINE)
         if limits.min_top1 is not None:
             axes.axhline(limits.min_top1, **_LIMIT_LINE)
         unit = cost.unit and f" ({cost.unit.strip()})"
         axes.set_xlabel(f"{cost.text}{unit}")
         axes.set_ylabel("top-1 (%)")
-    # No network is both cheap and accurate, so this corner is free.
-    panels[0].legend(loc="upper left")
+        _scale(axes)
+    names = {
+        name: handle
+        for axes in panels
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    drawing.legend(
+        names.values(), names, loc="outside lower center", ncols=len(names)
+    )
+    for axes, cost in zip(panels, limits.costs, strict=True):
+        _label(axes, cost, rows)
     return figures.rasterize(drawing)
 
 
-def _draw(axes, cost, rows):
+def _scale(axes):
+    """Gives the axis of costs as many numbers as there is room for."""
     from matplotlib import ticker  # An optional dependency.
 
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    decades = np.log10(high / low)
+    digits = next(
+        digits
+        for most, digits in (
+            (1.3, (1, 2, 3, 5, 7)),
+            (2.5, (1, 2, 5)),
+            (99, (1,)),
+        )
+        if decades <= most
+    )
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=digits))
+    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
+
+
+def _label(axes, cost, rows):
+    """Writes the networks' names, that of the chosen one first."""
     known = [row for row in rows if row[cost.column] is not None]
+    chosen = choose.best(known)
+    chart_labels.label_points(
+        axes,
+        [
+            (
+                row["label"],
+                row[cost.column],
+                row["top1"],
+                "tab:red" if row is chosen else "black",
+            )
+            for row in sorted(known, key=lambda row: row is not chosen)
+        ],
+    )
+
+
+def _draw(axes, cost, known):
     for verdict, color in _COLORS.items():
         points = [row for row in known if row["verdict"] == verdict]
         if points:
@@ -114,7 +160,7 @@ def _draw(axes, cost, rows):
         alpha=0.4,
         label="Pareto front",
     )
-    chosen = choose.best(rows)
+    chosen = choose.best(known)
     if chosen is not None:
         axes.plot(
             chosen[cost.column],
@@ -124,18 +170,6 @@ def _draw(axes, cost, rows):
             ms=15,
             label="chosen",
         )
-    for number, row in enumerate(known):
-        axes.annotate(
-            row["label"],
-            (row[cost.column], row["top1"]),
-            # Consecutive networks are close, so their labels alternate.
-            xytext=(6, 4 if number % 2 else -9),
-            textcoords="offset points",
-            fontsize=8,
-        )
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5, 7)))
-    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-    axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.margins(x=0.15)
     axes.grid(alpha=0.3)

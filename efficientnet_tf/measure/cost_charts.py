@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from efficientnet_tf.models import costs, published, variants
-from efficientnet_tf.utils import figures
+from efficientnet_tf.utils import chart_labels, figures
 
 # (label, millions of parameters, billions of multiply-adds, top-1 in percent);
 # multiply-adds are None if nobody published them.
@@ -53,6 +53,8 @@ def accuracy_image(points: Mapping[str, Sequence[Point]]) -> np.ndarray:
         axes.set_xlabel(title)
         axes.set_ylabel("ImageNet top-1 (%), as published")
     panels[0].legend(loc="lower right")
+    for place, axes in enumerate(panels, start=1):
+        _label(axes, points, place)
     return figures.rasterize(drawing)
 
 
@@ -74,6 +76,9 @@ def measured_image(rows: Sequence[dict]) -> np.ndarray:
             axes.set_yscale("log")
         axes.set_xlabel(x)
         axes.set_ylabel(y)
+        chart_labels.label_points(
+            axes, [(*point, COLORS["others"]) for point in points], size=7
+        )
     return figures.rasterize(drawing)
 
 
@@ -85,6 +90,20 @@ def _counted(name):
     return label, params / 1e6, multiply_adds / 1e9, top1
 
 
+def _label(axes, points, place):
+    """Writes all names, the families' first; `place`: of a point's cost."""
+    chart_labels.label_points(
+        axes,
+        [
+            (row[0], row[place], row[3], COLORS[family])
+            for family, rows in points.items()
+            for row in rows
+            if row[place] is not None
+        ],
+        size=7,
+    )
+
+
 def _draw(axes, family, points):
     """Draws (label, x, y) as dots, joined by a line within a family."""
     line = "none" if family in (None, "others") else "-"
@@ -94,18 +113,6 @@ def _draw(axes, family, points):
     axes.plot(
         xs, ys, marker="o", ms=4, linestyle=line, color=color, label=family
     )
-    for number, (label, x, y) in enumerate(points):
-        # Outside a family, neighbours' labels are on alternating sides.
-        left = number % 2 if line == "none" else family == "EfficientNet"
-        axes.annotate(
-            label,
-            (x, y),
-            xytext=(-4, 2) if left else (4, -7),
-            textcoords="offset points",
-            horizontalalignment="right" if left else "left",
-            fontsize=6,
-            color=color,
-        )
     if points:
         axes.set_xscale("log")
     axes.margins(x=0.15)

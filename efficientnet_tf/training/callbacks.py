@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from efficientnet_tf.data import resumable
-from efficientnet_tf.training import checkpoints, ema, progress
+from efficientnet_tf.training import checkpoints, ema, progress, summaries
 from efficientnet_tf.utils import files, phases, run_folder
 
 
@@ -24,19 +24,20 @@ def list_callbacks(
     batch_size: int,
     evaluation: "Evaluation | None" = None,
     clock: progress.InputClock | None = None,
-    profile_steps: tuple[int, int] | int = 0,
+    profile_steps: tuple[int, int] | None = None,
     watchers: Iterable[keras.callbacks.Callback] = (),
 ) -> list[keras.callbacks.Callback]:
     """Returns the callbacks of a run, in the order in which they must stand.
 
     Args:
-      checkpointer: saves the run; logs are written only if it writes.
-      workdir: the run's folder, which gets TensorBoard's logs and metrics.
+      checkpointer: saves the run; logs are written only if it writes, and
+        curves only inside `summaries.writing`.
+      workdir: the run's folder, which gets the metrics.
       epochs: of the whole run.
       batch_size: images per optimizer step.
       evaluation: scores the network after each epoch, or None.
       clock: measures the wait for input, or None.
-      profile_steps: (first, last) steps to profile for TensorBoard, or 0.
+      profile_steps: (first, last) steps to profile for TensorBoard, or None.
       watchers: more callbacks, called after an epoch is saved.
     """
     workdir = pathlib.Path(workdir)
@@ -48,14 +49,12 @@ def list_callbacks(
     found.append(progress.Throughput(batch_size, clock))
     if checkpointer.writes:
         found += [
-            keras.callbacks.TensorBoard(
-                workdir / "tensorboard",
-                write_graph=False,
-                profile_batch=profile_steps,
-            ),
+            summaries.Curves(),
             progress.JsonLines(workdir / run_folder.METRICS_FILE),
             progress.Progress(epochs),
         ]
+    if checkpointer.writes and profile_steps:
+        found.append(summaries.Profile(workdir, profile_steps))
     return [*found, checkpointer, *watchers]
 
 

@@ -1,5 +1,6 @@
 """One training run from scratch: data, network, `fit`, evaluation, results."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -60,7 +61,7 @@ def train_and_evaluate(
     strategy: str = "auto",
     xla: str = "auto",
     data_service: str | None = None,
-    profile_steps: tuple[int, int] | int = 0,
+    profile_steps: tuple[int, int] | None = None,
     folder: folder_options.Options = folder_options.DEFAULT,
     watchers: Iterable[keras.callbacks.Callback] = (),
 ) -> dict:
@@ -76,7 +77,7 @@ def train_and_evaluate(
       recipe: the recipe's name, for the record.
       strategy, xla: see `distribution`.
       data_service: address of a tf.data service's dispatcher, or None.
-      profile_steps: (first, last) steps to profile for TensorBoard, or 0.
+      profile_steps: (first, last) steps to profile for TensorBoard, or None.
       folder: how images are divided that have no splits.
       watchers: more callbacks, called after an epoch is saved.
 
@@ -134,10 +135,12 @@ def _record(row, workdir, begin, devices):
 def _run(run, state, feed, workdir, options):
     """Trains, evaluates and saves; returns the result row without its time."""
     is_chief = distribution.is_chief(feed.devices)
-    if is_chief:
-        # Only now, after everything has been checked.
-        _begin(workdir, run, feed)
-    with feed.corrupt.raised(), stopping.naming_lost_workers(feed.devices):
+    # Only now, after everything has been checked.
+    logs = (
+        _logging(run, feed, workdir) if is_chief else contextlib.nullcontext()
+    )
+    lost = stopping.naming_lost_workers(feed.devices)
+    with logs, feed.corrupt.raised(), lost:
         _fit(state, feed, workdir, **options)
         scores = _score(state, feed)
     if is_chief:
@@ -166,11 +169,13 @@ def _set_up(config, strategy):
     return devices
 
 
-def _begin(workdir, run, feed):
-    """Writes the run's configuration and a few augmented images."""
+@contextlib.contextmanager
+def _logging(run, feed, workdir):
+    """Writes the run's configuration, a few augmented images, and curves."""
     files.remove_leftovers(workdir)
     with summaries.writing(workdir, run):
-        tf.summary.image("augmented", feed.preview()[None])
+        tf.summary.image(summaries.tag("augmented"), feed.preview()[None])
+        yield
 
 
 def _conditions(network, feed):
@@ -285,7 +290,7 @@ def _fit(state, feed, workdir, *, profile_steps, watchers):
             profile_steps=profile_steps,
             watchers=(*stopping.watch_others(feed.devices), *watchers),
         )
-        profile_steps = 0  # Once is enough.
+        profile_steps = None  # Once is enough.
     if feed.config.minival_images:
         best = checkpoints.find_best(folder)
         logging.info("Loading the best checkpoint on minival, %s.", best)

@@ -25,6 +25,8 @@ RESULTS_FILE = "results.jsonl"
 METRICS_FILE = "metrics.jsonl"
 MODEL_FILE = "model.keras"
 CHECKPOINTS = "checkpoints"
+# All logs stand in it itself: a folder with logs is a run to TensorBoard.
+LOGS = "tensorboard"
 SAVED_MODEL_FILE = "saved_model.pb"  # In place of it, of other origin.
 SETTINGS_FILE = "classifier.json"  # Its classes and image preparation.
 UNKNOWN_FILE = "unknown.npz"  # What tells images of none of its classes.
@@ -39,6 +41,12 @@ IMAGES_FILE = "images.csv"
 UNREADABLE_FILE = "unreadable.csv"
 NEAR_DUPLICATES_FILE = "near_duplicates.csv"
 
+# In the folder of a cross-validation: that of each fold's run, from 0 on; and
+# what each image got of the run that had not seen it.
+FOLD = "fold"
+MOST_FOLDS = 100
+OUT_OF_FOLD_FILE = "out_of_fold.csv"
+
 # In the folder of a study or a grid, which has many runs.
 PLAN_FILE = "plan.json"
 
@@ -47,6 +55,7 @@ PLAN_FILE = "plan.json"
 # others are only compared.
 _CONFIG_KINDS = {
     "dataset": str,
+    "folds": int | None,
     "group_by": str | None,
     "labels": list | None,
     "network": dict,
@@ -113,6 +122,39 @@ def working_on(
 def has_begun(workdir: str | os.PathLike) -> bool:
     """Whether a folder holds a run that has written its config."""
     return (pathlib.Path(workdir) / CONFIG_FILE).exists()
+
+
+def name_fold(number: int) -> str:
+    """Returns what the folder of a fold's run is called."""
+    return f"{FOLD}{number}"
+
+
+def list_folds(workdir: str | os.PathLike) -> list[pathlib.Path]:
+    """Returns the folders of a cross-validation's runs; []: it is none.
+
+    Raises:
+      untrusted.DamagedError: the config is damaged.
+    """
+    path = pathlib.Path(workdir) / CONFIG_FILE
+    if not path.is_file():
+        return []
+    count = read_config(path).get("folds") or 0
+    if not 0 <= count <= MOST_FOLDS:
+        raise untrusted.DamagedError(
+            f"{path}: folds={count} must be from 2 to {MOST_FOLDS}."
+        )
+    return [pathlib.Path(workdir) / name_fold(i) for i in range(count)]
+
+
+def check_one_network(workdir: str | os.PathLike | None) -> None:
+    """Raises IsADirectoryError for a cross-validation, which has several."""
+    folds = list_folds(workdir or "")
+    if folds:
+        raise IsADirectoryError(
+            f"{workdir} holds {len(folds)} folds with a network each, and this "
+            f"takes one: name a fold, such as {folds[0]}, or a run on all "
+            "images; `predict` and `evaluate` average the folds."
+        )
 
 
 def read_config(path: str | os.PathLike) -> dict[str, Any]:

@@ -174,13 +174,17 @@ def lose(answers: Answers, kind: str) -> np.ndarray:
 
     The errors are in deviations of the true numbers.
     """
+    return lose_each(answers, kind).mean(axis=1)
+
+
+def lose_each(answers: Answers, kind: str) -> np.ndarray:
+    """Returns the loss of each label or number of each image [N, names]."""
     truth, found = answers.truth, answers.found.astype("float64")
     if kind == targets.NUMBERS:
         spread = np.maximum(truth.std(axis=0), 1e-12)
-        return (((found - truth) / spread) ** 2).mean(axis=1)
+        return ((found - truth) / spread) ** 2
     found = np.clip(found, _LEAST, 1 - _LEAST)
-    terms = truth * np.log(found) + (1 - truth) * np.log(1 - found)
-    return -terms.mean(axis=1)
+    return -(truth * np.log(found) + (1 - truth) * np.log(1 - found))
 
 
 def choose_thresholds(answers: Answers) -> tuple[float, ...]:

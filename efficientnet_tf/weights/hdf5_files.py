@@ -5,6 +5,7 @@ import io
 import math
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,10 @@ _SECONDS = 6
 _BYTES_A_SECOND = 50_000_000
 # On the clock; only a disk that does not answer takes so long.
 _MAX_SECONDS = 600
+# Beyond the file and its arrays, at most so much is taken to read it: a damaged
+# text may claim to be 4 GiB.
+_SPARE_BYTES = 512 << 20
+_TOO_LARGE = 3  # The exit code that says so.
 
 
 @contextlib.contextmanager
@@ -72,16 +77,19 @@ def _open_here(file, path, size):
         yield root, items
 
 
-def read_everything(file: str | io.BytesIO) -> None:
+def read_everything(file: str | io.BytesIO) -> int:
     """Reads all that anybody may read of a file; errors are left to them.
 
-    In a process of its own: see `_try_apart`.
+    In a process of its own, see `_try_apart`, whose exit code it returns.
     """
+    before, largest = _measure_peak(), 0
     with (
         contextlib.suppress(Exception),
         _open_here(file, "", _count(file)) as found,
     ):
         root, items = found
+        sets = filter(is_dataset, items.values())
+        largest = max(map(_count_bytes, sets), default=0)
         for item in (root, *items.values()):
             for name in item.attrs:
                 with contextlib.suppress(Exception):
@@ -89,6 +97,23 @@ def read_everything(file: str | io.BytesIO) -> None:
             with contextlib.suppress(Exception):
                 if is_dataset(item):
                     read_array(item)
+    taken = _measure_peak() - before
+    # An array that is compressed stands there twice.
+    allowed = _count(file) + 2 * largest + _SPARE_BYTES
+    return _TOO_LARGE if taken > allowed else 0
+
+
+def _measure_peak():
+    """Returns the most bytes that this process had; 0 where Linux is not.
+
+    Not `ru_maxrss`, which a new process has from the one that started it.
+    """
+    try:
+        status = pathlib.Path("/proc/self/status").read_text()
+    except OSError:
+        return 0
+    (peak,) = re.findall(r"VmHWM:\s*(\d+) kB", status) or ["0"]
+    return int(peak) << 10
 
 
 def _count(file):
@@ -129,6 +154,11 @@ def _try_apart(file, path, seconds, content=None):
         raise untrusted.DamagedError(
             f"{os.fspath(path)} takes more than {seconds} s to read; refused."
         )
+    if done.returncode == _TOO_LARGE:
+        raise untrusted.DamagedError(
+            f"{os.fspath(path)} is damaged: reading it takes far more memory "
+            "than its arrays; refused."
+        )
     if done.returncode < 0:
         raise untrusted.DamagedError(
             f"{os.fspath(path)} is damaged: HDF5's library fails on it (signal "
@@ -153,7 +183,8 @@ _PROGRAM = """
 import io
 from efficientnet_tf.weights import hdf5_files
 name = sys.argv[2]
-hdf5_files.read_everything(name or io.BytesIO(sys.stdin.buffer.read()))
+content = name or io.BytesIO(sys.stdin.buffer.read())
+sys.exit(hdf5_files.read_everything(content))
 """
 
 

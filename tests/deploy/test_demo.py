@@ -1,12 +1,10 @@
 """The page, in a browser: it prepares, predicts and maps as Python does."""
 
-import base64
 import dataclasses
 import http.server
 import io
 import json
 import threading
-import time
 import urllib.request
 
 import numpy as np
@@ -15,6 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 import browser
+import demo_pages
 import samples
 from efficientnet_tf.data import preprocessing
 from efficientnet_tf.data.augment import policies
@@ -34,12 +33,12 @@ NOTED = {
     "a PNG of 16 bits": "upper 8",
 }
 
-READ = "Uint8Array.from(atob(file), (letter) => letter.charCodeAt(0))"
 CLASSIFY = f"""
 return (async (file, size) => {{
   const page = await import("./page.js");
   const heat = await import("./heat.js");
-  const {{ probabilities, map }} = await page.classify(new Blob([{READ}]));
+  const blob = new Blob([{demo_pages.READ_FILE}]);
+  const {{ probabilities, map }} = await page.classify(blob);
   const best = probabilities.indexOf(Math.max(...probabilities));
   return [[...probabilities], [...heat.greyLevels(map, best, size, size)]];
 }})(...arguments);
@@ -47,16 +46,9 @@ return (async (file, size) => {{
 PREPARE = f"""
 return (async (file, cases) => {{
   const {{ decode, prepare }} = await import("./prepare.js");
-  const bitmap = await decode(new Blob([{READ}]));
+  const bitmap = await decode(new Blob([{demo_pages.READ_FILE}]));
   return cases.map((settings) => [...prepare(bitmap, settings).input]);
 }})(...arguments);
-"""
-# As a person's paste.
-PASTE = f"""
-const [file, name] = arguments;
-const files = new DataTransfer();
-files.items.add(new File([{READ}], name));
-document.dispatchEvent(new ClipboardEvent("paste", {{ clipboardData: files }}));
 """
 SENDS = """
 return (async (address) => {
@@ -93,27 +85,6 @@ def make_files():
     return made
 
 
-def encode(data):
-    return base64.b64encode(data).decode()
-
-
-def wait(page, script, seconds=20):
-    """Waits until a script returns something true, and returns that."""
-    end = time.monotonic() + seconds
-    while not (found := page.run(script)):
-        assert time.monotonic() < end, page.run(
-            "return document.body.innerText"
-        )
-        time.sleep(0.05)
-    return found
-
-
-def read(page, name):
-    return page.run(
-        "return document.getElementById(arguments[0]).innerText", name
-    )
-
-
 @pytest.fixture(scope="module")
 def original():
     return samples.make_classifier(samples.make_images(40, SIZE))
@@ -122,11 +93,7 @@ def original():
 @pytest.fixture(scope="module")
 def folder(original, tmp_path_factory):
     """The page's folder, with one example."""
-    try:
-        for package in packages.PACKAGES:
-            packages.fetch(package)
-    except OSError as error:
-        pytest.skip(f"needs npm's registry: {error}")
+    demo_pages.require_packages()
     folder = tmp_path_factory.mktemp("demo")
     example = folder / "photo.jpg"
     example.write_bytes(sample_files.make(SIZE)["a turned JPEG"])
@@ -154,7 +121,7 @@ def page(served):
         pytest.skip("needs Chromium and chromedriver")
     with browser.start(*found) as page:
         page.open(served)
-        wait(page, "return document.documentElement.dataset.ready")
+        demo_pages.wait(page, "return document.documentElement.dataset.ready")
         yield page
 
 
@@ -171,7 +138,9 @@ def test_predictions_and_maps_of_50_images_are_those_of_python(page, original):
     assert levels.std() > 20
     rows = zip(made, expected.probabilities, levels, strict=True)
     for name, wanted, grey in rows:
-        probabilities, found = page.run(CLASSIFY, encode(made[name]), SIZE)
+        probabilities, found = page.run(
+            CLASSIFY, demo_pages.encode(made[name]), SIZE
+        )
         assert np.argmax(probabilities) == np.argmax(wanted), name
         assert np.abs(np.array(probabilities) - wanted).max() < 1e-4, name
         found = np.reshape(found, (SIZE, SIZE))
@@ -190,7 +159,7 @@ def test_images_are_resized_as_tensorflow_does(page, method):
         {"resolution": size, "crop_padding": padding, "interpolation": method}
         for size, padding in ((32, None), (32, 0), (80, 32), (45, 7))
     ]
-    rows = page.run(PREPARE, encode(file.getvalue()), cases)
+    rows = page.run(PREPARE, demo_pages.encode(file.getvalue()), cases)
     for case, row in zip(cases, rows, strict=True):
         wanted = preprocessing.preprocess_for_eval(
             tf.constant(pixels),
@@ -242,7 +211,7 @@ def test_people_choose_by_keyboard_and_see_what_speaks_for_a_class(
     page, served, original
 ):
     page.open(served)
-    wait(page, "return document.documentElement.dataset.ready")
+    demo_pages.wait(page, "return document.documentElement.dataset.ready")
     assert page.run("return document.title") == "<Cats> & {footer}"
     focused = 'return document.activeElement.closest("#examples") !== null'
     for _ in range(6):
@@ -250,7 +219,7 @@ def test_people_choose_by_keyboard_and_see_what_speaks_for_a_class(
         if page.run(focused):
             break
     page.type(ENTER)
-    wait(page, 'return !document.getElementById("result").hidden')
+    demo_pages.wait(page, 'return !document.getElementById("result").hidden')
     names = page.run(
         'return [...document.querySelectorAll("#answers span")]'
         ".map((e) => e.textContent)"
@@ -270,25 +239,27 @@ def test_people_choose_by_keyboard_and_see_what_speaks_for_a_class(
     assert page.run(f"{pressed}.textContent") == names[1]
     pictures.add(page.run(picture))
     assert len(pictures) == 3
-    assert "thread" in read(page, "time")
+    assert "thread" in demo_pages.read(page, "time")
 
 
 def test_what_a_browser_reads_otherwise_is_said(page):
     made = sample_files.make(SIZE)
     for name, words in NOTED.items():
-        page.run(PASTE, encode(made[name]), name)
-        wait(
+        page.run(demo_pages.PASTE, demo_pages.encode(made[name]), name)
+        demo_pages.wait(
             page,
             'return document.getElementById("note").textContent'
             f'.includes("{words}")',
         )
-        assert read(page, "error") == ""
-    page.run(PASTE, encode(made["a PNG"]), "plain.png")
-    wait(page, 'return !document.getElementById("note").textContent')
+        assert demo_pages.read(page, "error") == ""
+    page.run(demo_pages.PASTE, demo_pages.encode(made["a PNG"]), "plain.png")
+    demo_pages.wait(page, 'return !document.getElementById("note").textContent')
     for data in (b"no image", b"", made["a PNG"][:40]):
-        page.run(PASTE, encode(data), "broken <b>.png")
-        wait(page, 'return document.getElementById("error").textContent')
-        assert read(page, "error") == (
+        page.run(demo_pages.PASTE, demo_pages.encode(data), "broken <b>.png")
+        demo_pages.wait(
+            page, 'return document.getElementById("error").textContent'
+        )
+        assert demo_pages.read(page, "error") == (
             "broken <b>.png: no image that this browser can read."
         )
         assert page.run('return document.getElementById("result").hidden')
@@ -298,8 +269,12 @@ def test_what_a_browser_reads_otherwise_is_said(page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1200])
 def test_nothing_is_wider_than_the_page(page, width, scheme):
-    page.run(PASTE, encode(sample_files.make(SIZE)["a PNG"]), "plain.png")
-    wait(page, 'return !document.getElementById("result").hidden')
+    page.run(
+        demo_pages.PASTE,
+        demo_pages.encode(sample_files.make(SIZE)["a PNG"]),
+        "plain.png",
+    )
+    demo_pages.wait(page, 'return !document.getElementById("result").hidden')
     page.resize(width, 900)
     page.prefer(scheme)
     assert page.run("return document.documentElement.scrollWidth") <= width

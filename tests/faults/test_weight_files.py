@@ -330,6 +330,19 @@ def test_a_text_that_lies_nowhere_ends_another_process(tmp_path, monkeypatch):
     assert "takes more than 0.5 s" in check_refused(path)
 
 
+def test_a_text_that_claims_a_gigabyte_takes_it_in_another_process(tmp_path):
+    path, text = tmp_path / "x.h5", "eleven text"
+    with h5py.File(path, "w") as file:
+        file.attrs["name"] = text
+    content = path.read_bytes()
+    heap = content.index(b"GCOL").to_bytes(8, "little")
+    stored = len(text).to_bytes(4, "little") + heap
+    assert content.count(stored) == 1
+    claimed = (1 << 30).to_bytes(4, "little") + heap
+    path.write_bytes(content.replace(stored, claimed))
+    assert "more memory than its arrays" in check_refused(path)
+
+
 def test_groups_that_contain_themselves_end(tmp_path):
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:

@@ -101,3 +101,29 @@ def test_weights_are_averaged_of_one_network(networks, tiny_row):
             [first, dataclasses.replace(second, model=network)]
         )
     keras.backend.clear_session()
+
+
+def test_folds_answer_with_their_mean_whatever_their_preparation(tmp_path):
+    class Member:
+        class_names, target = NAMES, "class"
+
+        def __init__(self, rows, thresholds=()):
+            self.rows, self.thresholds = rows, thresholds
+
+        def predict_each(self, paths, batch_size):
+            for path in paths:
+                yield path, self.rows[path]
+
+    broken = OSError("no image")
+    first = Member({"x": np.array([0.8, 0.2, 0]), "y": broken}, (0.2, 0.5, 0.4))
+    second = Member(
+        {"x": np.array([0.2, 0.4, 0.4]), "y": broken}, (0.4, 0.5, 0)
+    )
+    both = ensembles.Ensemble([first, second], ["one", "two"])
+    found = dict(both.predict_each(["x", "y"]))
+    np.testing.assert_allclose(found["x"], [0.5, 0.3, 0.2])
+    assert found["y"] is broken
+    assert both.outputs.thresholds == pytest.approx((0.3, 0.5, 0.2))
+    second.target = "labels"
+    with pytest.raises(ValueError, match="one and two have different classes"):
+        ensembles.Ensemble([first, second], ["one", "two"])

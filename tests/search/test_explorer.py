@@ -30,6 +30,51 @@ return ["params", "multiply_adds", "activations"].map(value);
 """
 
 
+# What of the plot a label stands on, or is cut by.
+FIND_CROSSED = """
+const svg = document.querySelector("#plot svg");
+const whole = svg.getBoundingClientRect();
+const labels = [...svg.querySelectorAll(".label")].map((node) => {
+  const { x, y, width, height } = node.getBBox();
+  // The letters' height, not that of the line of text.
+  return { text: node.textContent, left: x, right: x + width,
+           top: y + 0.25 * height, bottom: y + 0.8 * height };
+});
+const points = [];
+for (const line of svg.querySelectorAll("path, [stroke-dasharray]")) {
+  const length = line.getTotalLength();
+  for (let at = 0; at <= length; at += 0.5) {
+    points.push(line.getPointAtLength(at));
+  }
+}
+for (const dot of svg.querySelectorAll("circle")) {
+  points.push({ x: dot.cx.baseVal.value, y: dot.cy.baseVal.value });
+}
+const holds = (box, x, y) => x > box.left && x < box.right
+  && y > box.top && y < box.bottom;
+const found = labels.filter((box, i) =>
+  box.left < 0 || box.right > whole.width || box.top < 0
+  || box.bottom > whole.height
+  || points.some(({ x, y }) => holds(box, x, y))
+  || labels.some((other, j) => i !== j && box.left < other.right
+    && other.left < box.right && box.top < other.bottom
+    && other.top < box.bottom));
+return [found.map((box) => box.text), labels.map((box) => box.text)];
+"""
+BACK = """
+return new Promise((resolve) => {
+  window.addEventListener("popstate", () => resolve(true), { once: true });
+  history.back();
+});
+"""
+# The page's state: its network, its plot's axis, and what it says.
+READ_STATE = """
+const shown = document.querySelector("[name=axis]:checked").value;
+return [location.hash, Number(document.getElementById("params").dataset.value),
+        shown, document.getElementById("address").textContent];
+"""
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """The page in a browser, opened from a file."""
@@ -287,6 +332,116 @@ def test_the_keyboard_is_enough(fresh):
     assert fresh.run("return settings.named") == "efficientnet_b1"
     focus = "return document.activeElement.dataset.name"
     assert fresh.run(focus) == "efficientnet_b1"
+
+
+def open_address(page, hash):
+    """Opens the page at an address, as a copied link does."""
+    page.run("location.replace('about:blank')")
+    page.open(page.path.resolve().as_uri() + hash)
+
+
+def test_the_address_keeps_the_settings(fresh):
+    """A link, a reload and the back button show the same network."""
+    states = [fresh.run(READ_STATE)]
+    assert states[0][0] == ""
+    for script in (
+        "document.querySelector('[data-name=efficientnet_b3]').click()",
+        "document.querySelector('[value=params]').click()",
+        "document.querySelector('[value=Lite]').click()",
+        "change({alpha: 1.25, phi: 1.5, resolution: 300})",
+    ):
+        fresh.run(script)
+        states.append(fresh.run(READ_STATE))
+    assert [state[0] for state in states[1:3]] == [
+        "#named=efficientnet_b3",
+        "#named=efficientnet_b3&axis=params",
+    ]
+    assert len({tuple(state) for state in states}) == len(states)
+    for state in reversed(states[:-1]):
+        fresh.run(BACK)
+        assert fresh.run(READ_STATE) == state
+    open_address(fresh, states[-1][0])
+    assert fresh.run(READ_STATE) == states[-1]
+    fresh.run("location.reload()")
+    assert fresh.run(READ_STATE) == states[-1]
+
+
+def test_what_is_typed_into_a_field_is_one_step_back(fresh):
+    before = fresh.run(READ_STATE)
+    for value in ("1", "1.5", "1.75"):
+        fresh.run(SET_FIELD, "phi", value)
+    fresh.run(SET_FIELD, "alpha", "0.9")  # Not valid: the last valid one stays.
+    settled = "return new Promise((end) => setTimeout(end, 400))"
+    fresh.run(settled)
+    assert fresh.run(READ_STATE)[0] == "#phi=1.75"
+    fresh.run(BACK)
+    assert fresh.run(READ_STATE) == before
+    assert fresh.run("return document.getElementById('error').textContent") == (
+        ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("hash", "fault"),
+    [
+        ("#phi=banana", "phi=banana"),
+        ("#phi=1&alpha=NaN", "alpha=NaN"),
+        ("#phi=13", "phi=13"),
+        ("#phi=", "phi="),
+        ("#phi=1&phi=2", "phi=2"),
+        ("#resolution=300.5", "resolution=300.5"),
+        ("#family=constructor", "family=constructor"),
+        ("#named=efficientnet_b3&phi=7", "phi=7"),
+        ("#named=resnet50", "named=resnet50"),
+        ("#__proto__=1", "__proto__=1"),
+        ("#axis=<b>&phi=1", "axis=<b>"),
+        ("#gamma=2&phi=-4", "gamma=2, phi=-4"),
+        ("#what", "what="),
+        ("#%E0%A4%A", "="),
+    ],
+)
+def test_nonsense_in_the_address_gives_the_defaults_and_is_said_once(
+    fresh, hash, fault
+):
+    default = fresh.run(READ_STATE)
+    open_address(fresh, hash)
+    *shown, told = fresh.run(READ_STATE)
+    assert shown == default[:-1]
+    assert f"{fault})" in told or f"{fault}, " in told
+    fresh.run("location.reload()")
+    assert fresh.run(READ_STATE) == default
+
+
+@pytest.mark.parametrize("width", [400, 1280, 1920])
+def test_no_line_crosses_a_label_of_the_plot(fresh, width):
+    fresh.resize(width, 900)
+    families = {"B0", "B3", "B7", "Lite0", "Lite4"}
+    for change in (
+        *({"phi": phi} for phi in (0, 0.9, 2, 3.3, 5, 8)),
+        {"axis": "params", "phi": 0},
+        *({"phi": phi} for phi in (1, 2.5, 6.8)),
+        {"family": "Lite", "phi": 1.2},
+    ):
+        fresh.run("change(arguments[0])", change)
+        crossed, labels = fresh.run(FIND_CROSSED)
+        assert not crossed, change
+        # A phone may have no room for one that the dashed line is beside.
+        left_out = families - set(labels)
+        assert len(left_out) <= (1 if width == 400 else 0), (change, left_out)
+
+
+@pytest.mark.parametrize(("width", "columns"), [(400, 1), (1280, 1), (1920, 2)])
+def test_the_page_fills_its_width(fresh, width, columns):
+    fresh.resize(width, 900)
+    boxes = fresh.run(
+        "return ['network', 'accuracy', 'picture', 'plot'].map((id) =>"
+        " document.getElementById(id).getBoundingClientRect())"
+    )
+    lefts = {round(box["left"]) for box in boxes}
+    assert len(lefts) == columns
+    right = max(box["right"] for box in boxes)
+    assert right - min(lefts) >= 0.92 * width
+    assert all(box["width"] >= 0.9 * width / columns - 30 for box in boxes)
 
 
 @pytest.mark.parametrize("width", [320, 400, 1200])

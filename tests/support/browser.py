@@ -70,9 +70,9 @@ class Page:
         self._address = f"{address}/{session}"
 
     def open(self, path):
-        """Opens a file, or an address that begins with http."""
+        """Opens a file, or an address that begins with http or file."""
         url = str(path)
-        if not url.startswith("http"):
+        if not url.startswith(("http", "file:")):
             url = pathlib.Path(path).resolve().as_uri()
         self._post("url", {"url": url})
 

@@ -246,8 +246,7 @@ def try_by_fork(file, path, seconds, content=None):
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-        hdf5_files.read_everything(file or io.BytesIO(content))
-        os._exit(0)
+        os._exit(hdf5_files.read_everything(file or io.BytesIO(content)))
     try:
         _, status = os.waitpid(child, 0)
     except BaseException:

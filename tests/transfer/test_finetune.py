@@ -14,7 +14,7 @@ import disks
 import paths
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import variants
-from efficientnet_tf.training import checkpoints, schedules
+from efficientnet_tf.training import checkpoints, schedules, summaries
 from efficientnet_tf.utils import figures
 from efficientnet_tf.weights import loading
 from transfer import class_runs, finetune
@@ -519,28 +519,30 @@ def test_tensorboard_shows_what_there_is_to_see(digits_run):
     import tensorflow as tf
 
     workdir, row = digits_run
-    train = _events(workdir / "tensorboard" / "train")
-    run = _events(workdir / "tensorboard" / "run")
+    # One folder is one run.
+    assert all(p.is_file() for p in (workdir / "tensorboard").iterdir())
+    run = _events(workdir / "tensorboard")
+    assert min(run) == "accuracy/mean_per_class_test"
     (metrics,) = _lines(workdir / finetune.run_folder.METRICS_FILE)
     for name in ("loss", "top1", "learning_rate", "images_per_second"):
-        (value,) = train[f"epoch_{name}"]
+        (value,) = run[summaries.tag_log(name)]
         assert float(tf.make_ndarray(value)) == pytest.approx(
             metrics[name], rel=1e-4
         )
-    assert float(tf.make_ndarray(run["evaluation/top1"][0])) == pytest.approx(
-        row["top1"]
-    )
+    assert float(
+        tf.make_ndarray(run["accuracy/top1_test"][0])
+    ) == pytest.approx(row["top1"])
     assert "linear_head/validation_top1" in run
     text = tf.make_ndarray(run["config"][0]).item().decode()
     assert f"| learning_rate | {row['learning_rate']} |" in text
     assert "| task | digits |" in text
     # A value of an image: width, height, the PNG of each.
-    width, height, png = tf.make_ndarray(run["augmented"][0])
+    width, height, png = tf.make_ndarray(run["images/augmented"][0])
     assert (int(width), int(height)) == (4 * 64, 4 * 64)
     grid = tf.io.decode_png(png).numpy()
     tiles = grid.reshape(4, 64, 4, 64, 3).swapaxes(1, 2).reshape(16, -1)
     assert len({tile.tobytes() for tile in tiles}) == 16
-    confusion = tf.io.decode_png(tf.make_ndarray(run["confusion"][0])[2])
+    confusion = tf.io.decode_png(tf.make_ndarray(run["images/confusion"][0])[2])
     names = [str(i) for i in range(10)]
     shape = figures.confusion_image(np.eye(10), names).shape
     assert confusion.shape == shape

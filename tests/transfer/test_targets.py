@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import keras
 import numpy as np
@@ -12,10 +13,16 @@ import samples
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.models import variants
 from efficientnet_tf.training import losses
-from efficientnet_tf.utils import folder_options, run_folder, targets
+from efficientnet_tf.utils import (
+    folder_options,
+    run_folder,
+    target_scores,
+    targets,
+)
 from transfer import finetune
 from transfer.config import recipes
 from transfer.report import run_files, run_report
+from transfer.scores import gallery
 from transfer.training import frozen_features, number_scale, target_heads
 
 LABELS = ("red", "green")
@@ -63,6 +70,22 @@ def run(folder, workdir, name, config=CONFIG, **columns):
     )
 
 
+def check_maps(read, page):
+    """Beside each image are maps of its most wrong labels, that one first."""
+    each = target_scores.lose_each(read.answers, "labels")
+    places = gallery.pick_worst(each.mean(axis=1))
+    assert page.count("data:image") == 2 * len(places)
+    for place in places:
+        labels = gallery.compared_labels(read.answers, place)
+        assert each[place, labels[0]] == each[place].max()
+        assert sorted(labels) == [0, 1]
+        assert len(gallery.find(read.folder, place)) == 2
+        before = page.partition(f'title="{read.image_names[place]}"')[0]
+        under = before.rpartition('<div class="under">')[2]
+        shown = re.findall("<bdi>(.*?)</bdi>", under)
+        assert shown == [read.class_names[label] for label in labels]
+
+
 def test_a_run_on_labels_is_scored_saved_and_shown(folder, tmp_path):
     config = dataclasses.replace(CONFIG, loss="asymmetric")
     row = run(folder, tmp_path, "labels", config)
@@ -79,7 +102,13 @@ def test_a_run_on_labels_is_scored_saved_and_shown(folder, tmp_path):
     assert head.activation is keras.activations.sigmoid
     assert abs(shares.sum() - 1) > 1e-3
     page = run_report.compose(run_files.read(tmp_path))
-    for text in ("average precision", "threshold", "Most wrong", "true: <b>"):
+    check_maps(run_files.read(tmp_path), page)
+    for text in (
+        "average precision",
+        "threshold",
+        "predicted: <b>",
+        "true: <b>",
+    ):
         assert text in page
     assert run(folder, tmp_path, "labels", config)["score"] == row["score"]
 

@@ -343,7 +343,7 @@ def _find_trained_hits(setup, accuracy):
     keras.utils.set_random_seed(setup.config.seed)
     classifier = fitting.build(setup)
     try:
-        fitting.train(setup, classifier, [StopIfNotBetter(accuracy)])
+        folds.train(setup, classifier, [StopIfNotBetter(accuracy)])
     except FloatingPointError as error:
         logging.warning("The training diverged: %s", error)
         return np.zeros(held.size, bool)

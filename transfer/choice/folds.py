@@ -2,8 +2,10 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+import keras
+import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
@@ -52,3 +54,17 @@ def begin_fold(
     return dataclasses.replace(
         setup, config=config, examples=examples, workdir=folder
     )
+
+
+def train(
+    setup: fitting.Setup,
+    classifier: classifier_lib.Classifier,
+    watchers: Iterable[keras.callbacks.Callback] = (),
+) -> None:
+    """Trains the classifier of `begin_fold`'s setup.
+
+    TensorBoard shows the run that is kept, as one; the curves of this training
+    are in its folder's metrics alone.
+    """
+    with tf.summary.record_if(False):
+        fitting.train(setup, classifier, watchers)

@@ -161,7 +161,7 @@ def _train_fold(setup, plan, number, examples, linear):
     keras.utils.set_random_seed(setup.config.seed)
     classifier = fitting.build(setup)
     try:
-        fitting.train(setup, classifier)
+        folds.train(setup, classifier)
         answers = scoring.predict(classifier, held)
     except FloatingPointError as error:
         logging.warning("The training diverged: %s", error)

@@ -43,7 +43,8 @@ class FinetuneConfig:
     """A fine-tuning run; the fields that `--set=field=value` may change.
 
     `head` initializes the classifier: "linear" by a logistic regression on
-    frozen features, its L2 strength chosen on validation images; "random" by
+    frozen features, its L2 strength chosen on validation images, or, of very
+    few images, as "prototypes", the class means of these features; "random" by
     noise; "zero" by zeros. `epochs=0` stops there. `batch_norm="frozen"` keeps
     the pretrained statistics and scales; `frozen_stages` freezes the stem and
     that many stages. `quantization="int8"` trains the network of a finished
@@ -113,9 +114,9 @@ class FinetuneConfig:
         str, configs.OneOf("model", *policies.INTERPOLATIONS)
     ] = "model"
     deep_pixels: Annotated[str, configs.OneOf(*policies.DEEP_PIXELS)] = "used"
-    head: Annotated[str, configs.OneOf("linear", "random", "zero", "kept")] = (
-        "linear"
-    )
+    head: Annotated[
+        str, configs.OneOf("linear", "prototypes", "random", "zero", "kept")
+    ] = "linear"
     batch_norm: Annotated[str, configs.OneOf("frozen", "train")] = "frozen"
     # 0: max(1 - 10 / steps per epoch, 0.9), Kornblith et al., 2019: in short
     # runs the statistics must adapt faster.
@@ -135,6 +136,8 @@ class FinetuneConfig:
     sampling: Annotated[
         str, configs.OneOf(class_weights.SHUFFLED, class_weights.BALANCED)
     ] = class_weights.SHUFFLED
+    # Images of each class that are kept to train on, drawn by the seed; 0: all.
+    shots: Annotated[int, configs.AtLeast(0)] = 0
     train_on: Annotated[str, configs.OneOf("train", "train+validation")] = (
         "train+validation"
     )
@@ -171,7 +174,7 @@ class FinetuneConfig:
                 "that trains the network: it goes by validation images that "
                 "are not trained on."
             )
-        if not self.trains and self.head != "linear":
+        if not self.trains and self.head not in ("linear", "prototypes"):
             raise ValueError(
                 f"epochs=0 with head={self.head!r} trains nothing."
             )

@@ -133,6 +133,8 @@ RECIPES = {
         label_smoothing=0.0,
         min_area=1.0,
     ),
+    # Snell et al., 2017: the nearest class mean, for a handful of images.
+    "prototypes": FinetuneConfig(epochs=0, head="prototypes"),
     # Ours: a finished run in the arithmetic of int8 (docs/RESULTS.md).
     "qat": FinetuneConfig(
         epochs=2,

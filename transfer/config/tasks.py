@@ -19,6 +19,7 @@ from transfer.config import published as published_lib
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.data import examples as examples_lib
+    from efficientnet_tf.data.folders import layouts
 
 SPLITS = ("train", "validation", "test")
 
@@ -205,14 +206,27 @@ def list_class_names(
     task: Task, data_dir: str | None
 ) -> tuple[str, ...] | None:
     """Returns a task's classes before its images are read; None: not known."""
-    from efficientnet_tf.data.sets import readers, sources
+    from efficientnet_tf.data.sets import sources
 
     if not reads_files(task, data_dir):
         return None
-    name = _name_files(task, data_dir)
-    if sources.is_imagenet(name):
+    if sources.is_imagenet(_name_files(task, data_dir)):
         return None
-    return readers.read(name, data_dir).class_names
+    return read_layout(task, data_dir).class_names
+
+
+def read_layout(
+    task: Task,
+    data_dir: str | None,
+    options: folder_options.Options = folder_options.DEFAULT,
+) -> "layouts.Layout":
+    """Returns the splits, classes and files of a task that `reads_files`.
+
+    Raises: see `readers.read`.
+    """
+    from efficientnet_tf.data.sets import readers
+
+    return readers.read(_name_files(task, data_dir), data_dir, options)
 
 
 def warn_of_changes(

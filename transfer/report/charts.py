@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from transfer.report import page
 
 _WIDTH, _HEIGHT = 360, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 14, 10, 42
+# The left side has room for ticks such as -0.005 beside the axis's name.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 10, 42
 MOST_POINTS = 200  # Of a line; more cannot be seen.
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from efficientnet_tf.utils import tables
 
 OPEN_ROWS = 20  # Of a long table.
+# More columns than these stand below each other on a narrow screen.
+MOST_BESIDE = 4
 
 # Narrow screens scroll wide tables, never the page; colours are the reader's
 # own, light or dark.
@@ -87,6 +89,18 @@ pre { background: var(--card); border: 1px solid var(--line);
 .matrix th.row { position: sticky; left: 0; background: var(--page); }
 @media (max-width: 520px) { th, td { padding: 3px 5px; font-size: 12px; }
   th.number { white-space: normal; } td.text { min-width: 5rem; }
+  .stack thead { position: absolute; left: -9999px; }
+  .stack, .stack tbody { display: block; }
+  .stack tr { display: grid; gap: 0 8px; padding: 6px 0; align-items: end;
+    grid-template-columns: repeat(auto-fit, minmax(60px, 1fr));
+    border-bottom: 1px solid var(--line); }
+  .stack td, .stack td.text { border: 0; padding: 1px 0; min-width: 0;
+    text-align: left; }
+  .stack td:first-child { grid-column: 1 / -1; max-width: none;
+    font-weight: 600; }
+  .stack td:not(:first-child)::before { content: attr(data-label);
+    display: block; color: var(--muted); font-size: 11px;
+    white-space: normal; }
   .matrix td { width: 1.5rem; min-width: 1.5rem; height: 1.6rem; }
   .matrix th.column span { line-height: 1.5rem; }
   .matrix th.row { max-width: 6rem; } }
@@ -162,18 +176,24 @@ def table(
       words: how many of the first columns are names; the others are numbers.
     """
 
+    stacks = len(header) > MOST_BESIDE
+
     def line(tag, cells):
         kinds = ["text" if i < words else "number" for i in range(len(cells))]
+        labels = [""] * len(cells)
+        if stacks and tag == "td":
+            labels = [f' data-label="{escape(each)}"' for each in header]
         return "".join(
-            f'<{tag} class="{kind}">{name(cell)}</{tag}>'
-            for kind, cell in zip(kinds, cells, strict=True)
+            f'<{tag} class="{kind}"{label}>{name(cell)}</{tag}>'
+            for kind, label, cell in zip(kinds, labels, cells, strict=True)
         )
 
     body = "\n".join(f"<tr>{line('td', row)}</tr>" for row in rows)
     head = f"<thead><tr>{line('th', header)}</tr></thead>" if header else ""
+    style = ' class="stack"' if stacks else ""
     return (
-        f'<div class="wide"><table>{head}\n<tbody>\n{body}\n</tbody></table>'
-        "</div>"
+        f'<div class="wide"><table{style}>{head}\n<tbody>\n{body}\n'
+        "</tbody></table></div>"
     )
 
 

@@ -3,7 +3,7 @@
 import shlex
 
 from efficientnet_tf.utils import durations, files, phases, untrusted, words
-from transfer.report import charts, page, run_files
+from transfer.report import charts, page, run_files, run_folds
 
 # {title: (column of training, columns of validation: the first one counts)}
 _CHARTS = {
@@ -17,6 +17,8 @@ _CHARTS = {
 def show_curves(run: run_files.Run) -> str:
     """Returns accuracy and loss over whole epochs, as HTML."""
     curves = run.row.get("curves") or {}
+    if run.row.get("folds"):
+        return page.paragraph("In each fold's own report.")
     if not curves.get("epoch"):
         return page.paragraph(
             "No epochs: a linear classifier was fitted on features of the "
@@ -64,7 +66,9 @@ def show_training(run: run_files.Run) -> str:
     parameters = row.get("parameters")
     lines = {
         "data": row["task"],
-        "images": (
+        "images": run_folds.describe(row)[2:]
+        if row.get("folds")
+        else (
             f"{_count(row, 'train_images')} to train on "
             f"({run.config.get('train_on', 'train')}), "
             f"{_count(row, 'test_images')} to score on "
@@ -148,6 +152,8 @@ def _make_command(run):
         "normalization": config.get("normalization"),
         "workdir": str(run.folder),
     }
+    if row.get("folds"):
+        flags["folds"] = str(row["folds"])
     changed = {**row.get("changed", {}), "seed": row.get("seed") or None}
     parts = [f"--{name}={value}" for name, value in flags.items() if value]
     parts += [
@@ -173,4 +179,6 @@ def _describe_length(row):
         return words.count(row["steps"], "step")
     if row.get("epochs"):
         return words.count(row["epochs"], "epoch")
+    if row.get("folds"):
+        return "as in each fold's own report"
     return "a linear classifier on the frozen network, no epochs"

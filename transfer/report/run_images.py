@@ -1,7 +1,7 @@
 """Images of a run to look at: mistakes, doubts, labels, duplicates."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -104,11 +104,11 @@ def show_duplicates(run: run_files.Run) -> str:
         return page.paragraph("None, neither equal nor nearly so.")
     text = (
         f"{words.count(len(lines), 'pair')}. Images that were trained on, too, "
-        "flatter the score; equal images of two classes have a wrong label."
+        "flatter the score; equal images with two labels have a wrong one."
     )
     if len(lines) > MOST_ROWS:
         text += f" The first {MOST_ROWS} are shown, {path.name} has all."
-    header = ("image", "split", "is like", "of split", "how", "same class")
+    header = ("image", "split", "is like", "of split", "how", "same label")
     return page.paragraph(text, "muted") + page.table(
         header, lines[:MOST_ROWS], words=6
     )
@@ -117,7 +117,7 @@ def show_duplicates(run: run_files.Run) -> str:
 def draw_card(
     title: str, paths: Sequence[pathlib.Path], pair: Sequence[str], text: str
 ) -> str:
-    """Returns a card of an image and, if there are any, its two maps, as HTML.
+    """Returns a card of an image and, if there are any, its maps, as HTML.
 
     Args:
       title: the image's name.
@@ -170,8 +170,15 @@ def _show_labels(run, found):
 
 
 def _make_cards(run, places):
-    cards = "".join(_make_card(run, int(place)) for place in places)
-    shown = f'<div class="cards">{cards}</div>'
+    cards = [_make_card(run, int(place)) for place in places]
+    return show_cards(run, places, cards)
+
+
+def show_cards(
+    run: run_files.Run, places: Iterable[int], cards: Iterable[str]
+) -> str:
+    """Returns cards of images by their places, with what maps are, as HTML."""
+    shown = f'<div class="cards">{"".join(cards)}</div>'
     if any(len(gallery.find(run.folder, int(i))) > 1 for i in places):
         shown = _EXPLAIN_MAPS + shown
     return shown
@@ -179,7 +186,8 @@ def _make_cards(run, places):
 
 _EXPLAIN_MAPS = page.paragraph(
     "Beside each image, in colour, what of the part that the network saw spoke "
-    "for a class: from violet, nothing, to yellow, the most of that map.",
+    "for the class or label below: from violet, nothing, to yellow, the most "
+    "of that map.",
     "muted",
 )
 

@@ -11,6 +11,7 @@ from transfer.report import (
     run_about,
     run_classes,
     run_files,
+    run_folds,
     run_images,
     run_targets,
 )
@@ -46,6 +47,7 @@ def compose(run: run_files.Run) -> str:
         return page.make_page(run.title, _list_targets(run))
     sections = [
         ("", _summarize(run)),
+        ("Folds", run_folds.show_folds(run)),
         ("Classes", run_classes.show_classes(run)),
         ("Confusion", run_classes.show_confusion(run)),
         ("Calibration", _show_calibration(run)),
@@ -67,6 +69,7 @@ def _list_targets(run):
     kind = run.row["target"]
     return [
         ("", _describe(run, run_targets.summarize(run))),
+        ("Folds", run_folds.show_folds(run)),
         (kind.capitalize(), run_targets.show_each(run)),
         ("Predicted and true", run_targets.show_scatter(run)),
         ("Most wrong", run_targets.show_most_wrong(run)),
@@ -106,7 +109,9 @@ def _describe(run, items):
     trained = row.get("train_images")
     images = row.get("test_images")
     text = f"{row['model']}, recipe {row['recipe'] or 'of its own'}"
-    if trained is not None and images is not None:
+    if row.get("folds"):
+        text += run_folds.describe(row)
+    elif trained is not None and images is not None:
         text += (
             f": trained on {words.count(trained, 'image')}, scored on "
             f"{words.count(images, f'{split} image')} that it was not "
@@ -114,7 +119,8 @@ def _describe(run, items):
         )
     twins = row.get("exact_duplicates", 0) + row.get("near_duplicates", 0)
     if twins:
-        text += f", of which {twins:,} are nearly in another split"
+        place = "fold" if row.get("folds") else "split"
+        text += f", of which {twins:,} are nearly in another {place}"
     notes = [page.paragraph(note, "note") for note in run.notes]
     return page.paragraph(f"{text}.") + page.facts(items) + "".join(notes)
 

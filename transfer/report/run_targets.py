@@ -9,6 +9,7 @@ from transfer.scores import gallery
 MOST_NAMES = 200  # Of the table; the worst ones are shown.
 MOST_CHARTS = 6  # Numbers with pictures of their own.
 MOST_DOTS = 600
+MOST_WRONG = 4  # Labels of an image that are named with their probability.
 
 
 def summarize(run: run_files.Run) -> list[tuple[str, str]]:
@@ -85,22 +86,16 @@ def show_most_wrong(run: run_files.Run) -> str:
         return ""
     kind = run.row["target"]
     places = gallery.pick_worst(target_scores.lose(run.answers, kind))
-    make = _describe_labels if kind == targets.LABELS else _describe_numbers
-    cards = "".join(
-        run_images.draw_card(
-            run.image_names[place],
-            gallery.find(run.folder, int(place)),
-            ("", ""),
-            make(run, int(place)),
-        )
-        for place in places
-    )
+    make = _make_label_card if kind == targets.LABELS else _make_number_card
+    cards = [make(run, int(place)) for place in places]
     loss = {
         targets.LABELS: "log-loss",
         targets.NUMBERS: "squared error, in deviations of each number",
     }[kind]
     text = f"The {words.count(len(places), 'image')} of the largest {loss}."
-    return page.paragraph(text, "muted") + f'<div class="cards">{cards}</div>'
+    return page.paragraph(text, "muted") + run_images.show_cards(
+        run, places, cards
+    )
 
 
 def _show_labels(run):
@@ -167,6 +162,26 @@ def _show_numbers(run):
     return page.paragraph(text, "muted") + page.long_table(header, rows)
 
 
+def _make_label_card(run, place):
+    """Returns an image with the maps of its most wrong labels, as HTML."""
+    pair = gallery.compared_labels(run.answers, place)
+    return run_images.draw_card(
+        run.image_names[place],
+        gallery.find(run.folder, place),
+        [run.class_names[label] for label in pair],
+        _describe_labels(run, place),
+    )
+
+
+def _make_number_card(run, place):
+    return run_images.draw_card(
+        run.image_names[place],
+        gallery.find(run.folder, place),
+        (),
+        _describe_numbers(run, place),
+    )
+
+
 def _describe_labels(run, place):
     answers: target_scores.Answers = run.answers
     names = run.class_names
@@ -181,10 +196,15 @@ def _describe_labels(run, place):
     shares = dict(zip(names, found, strict=True))
     missed = [n for n in true if n not in chosen]
     extra = [n for n in chosen if n not in true]
-    lines = [f"true: <b>{page.name(', '.join(true) or 'none')}</b>"]
-    for word, wrong in (("missed", missed), ("not there", extra)):
+    lines = [
+        f"{word}: <b>{page.name(', '.join(labels) or 'none')}</b>"
+        for word, labels in (("predicted", chosen), ("true", true))
+    ]
+    for word, wrong in (("not there", extra), ("missed", missed)):
         if wrong:
-            texts = [f"{n} {_percent(shares[n])}" for n in wrong[:4]]
+            texts = [f"{n} {_percent(shares[n])}" for n in wrong[:MOST_WRONG]]
+            if len(wrong) > MOST_WRONG:
+                texts.append(f"{len(wrong) - MOST_WRONG} more")
             lines.append(f"{word}: {page.name(', '.join(texts))}")
     return "<br>".join(lines)
 

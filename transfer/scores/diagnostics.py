@@ -31,9 +31,9 @@ MAPS = "maps_"
 # Begins the names of batch-norm statistics, which the paper does not count.
 STATISTICS = "moving_"
 
-# Maps (image, (true class, predicted)) of images to pictures of two maps each.
+# Maps (image, classes) of images to pictures of a map of each class.
 DrawMaps = Callable[
-    [Iterable[tuple[np.ndarray, tuple[int, int]]]],
+    [Iterable[tuple[np.ndarray, Sequence[int]]]],
     Iterable[Sequence[np.ndarray]],
 ]
 
@@ -175,7 +175,7 @@ def save_mistakes(
 
 
 def save_pictures(
-    pictures: Iterable[tuple[str, np.ndarray, tuple[int, int]]],
+    pictures: Iterable[tuple[str, np.ndarray, Sequence[int]]],
     folder: pathlib.Path,
     draw_maps: DrawMaps | None,
     side: int,
@@ -186,7 +186,7 @@ def save_pictures(
     come this far does not fail by it.
 
     Args:
-      pictures: (file name, uint8 [H, W, 3], two classes) of each.
+      pictures: (file name, uint8 [H, W, 3], classes for maps) of each.
       folder: where to.
       draw_maps: see `save_mistakes`.
       side: pixels of a thumbnail's longer side.

@@ -1,15 +1,22 @@
 """The images that a run's report shows: the most wrong and the least sure."""
 
 import pathlib
-from collections.abc import Callable
+import shutil
+import typing
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
+from efficientnet_tf.utils import files, target_scores, targets
 from transfer.scores import diagnostics, predictions as predictions_lib
 
+if typing.TYPE_CHECKING:
+    from efficientnet_tf.inference import classifier as classifier_lib
+
 # In a run's folder: thumbnails, named by their place among the scored images,
-# and beside them maps for two classes, see `compared_classes`.
+# and beside them maps, see `compared_classes` and `compared_labels`.
 GALLERY = "gallery"
 MOST_WRONG = LEAST_SURE = 12
 THUMBNAIL = 192  # Pixels of the longer side.
@@ -75,18 +82,92 @@ def pick_worst(losses: np.ndarray) -> np.ndarray:
     return np.argsort(-losses, kind="stable")[:MOST_WRONG]
 
 
-def save_some(
+def compared_labels(
+    answers: target_scores.Answers, place: int
+) -> tuple[int, ...]:
+    """Returns the labels, at most two, that an image's maps are of.
+
+    They are the most wrong ones: of the largest log-loss, that first.
+    """
+    one = target_scores.Answers(
+        answers.truth[place : place + 1], answers.found[place : place + 1]
+    )
+    (losses,) = target_scores.lose_each(one, targets.LABELS)
+    order = np.argsort(-losses, kind="stable")[:2]
+    return tuple(int(label) for label in order)
+
+
+def save_worst(
     examples: Any,
-    places: np.ndarray,
+    answers: target_scores.Answers,
     workdir: pathlib.Path,
     decode: Callable[[Any], Any],
+    draw_maps: diagnostics.DrawMaps | None,
 ) -> None:
-    """Saves images by their places, in rising order, without maps."""
+    """Saves the most wrong images of labels or numbers, and maps of labels.
+
+    Args:
+      examples: that were scored.
+      answers: what was said of these.
+      workdir: the run's folder.
+      decode: maps an image to uint8 [H, W, 3].
+      draw_maps: see `diagnostics.save_mistakes`; numbers have none.
+    """
+    kind = examples.target
+    places = np.sort(pick_worst(target_scores.lose(answers, kind)))
+    if kind == targets.NUMBERS:
+        draw_maps = None
     rows = zip(places.tolist(), examples.pick(places), strict=True)
     pictures = (
-        (_name(i), np.asarray(decode(image)), (0, 0)) for i, (image, _) in rows
+        (_name(i), np.asarray(decode(image)), compared_labels(answers, i))
+        for i, (image, _) in rows
     )
-    diagnostics.save_pictures(pictures, workdir / GALLERY, None, THUMBNAIL)
+    diagnostics.save_pictures(pictures, workdir / GALLERY, draw_maps, THUMBNAIL)
+
+
+def make_drawer(
+    classifier: "classifier_lib.Classifier",
+) -> diagnostics.DrawMaps | None:
+    """Returns what draws class activation maps; None if there are none.
+
+    They are drawn while the images are at hand as they are, not as thumbnails.
+    """
+    from efficientnet_tf.inference import explain, overlays
+
+    try:
+        compute = explain.make_maps(classifier)
+    except ValueError as error:
+        logging.info("No activation maps: %s", error)
+        return None
+    return lambda examples: map(
+        overlays.overlay_maps,
+        explain.explain_pixels(classifier, compute, examples),
+    )
+
+
+def gather(
+    folders: Sequence[pathlib.Path],
+    sizes: Sequence[int],
+    places: np.ndarray,
+    workdir: pathlib.Path,
+) -> None:
+    """Copies images that several runs have saved into the folder of all.
+
+    Args:
+      folders: of the runs.
+      sizes: how many images each was scored on.
+      places: of the images among those of all runs.
+      workdir: the folder of all.
+    """
+    ends = np.cumsum(sizes)
+    with files.atomic(workdir / GALLERY) as temporary:
+        temporary.mkdir()
+        for place in places.tolist():
+            run = int(np.searchsorted(ends, place, side="right"))
+            own = place - int(ends[run] - sizes[run])
+            for path in find(folders[run], own):
+                name = path.name.replace(_name(own), _name(place))
+                shutil.copyfile(path, temporary / name)
 
 
 def find(workdir: pathlib.Path, place: int) -> list[pathlib.Path]:

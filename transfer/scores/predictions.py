@@ -81,6 +81,14 @@ class Predictions:
         """Whether each image is right."""
         return self.predicted == self.labels
 
+    def keep_top(self, count: int) -> "Predictions":
+        """Returns these with the most probable classes alone."""
+        return dataclasses.replace(
+            self,
+            classes=self.classes[:, :count],
+            probabilities=self.probabilities[:, :count],
+        )
+
     def to_matrix(self, classes: int) -> np.ndarray | None:
         """Returns probabilities [N, classes] in order; None if not all kept."""
         if self.classes.shape[1] != classes:

@@ -6,6 +6,7 @@ File locks say who is at a run; they end with their process, so nobody waits
 for a dead one.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -29,6 +30,7 @@ from transfer.config import recipes
 from transfer.sweep import image_lists, plan as plan_lib
 
 ALL_DIVERGED = "no run of the search finished; choose other values to search."
+_HPARAMS = ".hparams"  # What the name of such a file of logs ends in.
 
 
 def run_sweep(
@@ -294,32 +296,38 @@ class _Grid:
     def _tidy(self, run):
         """Shows a run in TensorBoard, and removes what nobody needs."""
         row = _last_row(run.folder)
-        if row and "failed" not in row and not self._board(run).exists():
-            self._show(run, row)
+        if row and "failed" not in row and not _is_shown(run):
+            _show(run, row)
         for name in run.leftovers:
             files.remove(run.folder / name)
 
     def _is_tidy(self, run):
-        shown = self._board(run).exists() or "failed" in _last_row(run.folder)
+        shown = _is_shown(run) or "failed" in _last_row(run.folder)
         return shown and not any(
             (run.folder / name).exists() for name in run.leftovers
         )
 
-    def _board(self, run):
-        return self.workdir / "tensorboard" / run.cell.slug / run.folder.name
 
-    def _show(self, run, row):
-        """Writes a run for the HParams page of TensorBoard."""
-        import tensorflow as tf
-        from tensorboard.plugins.hparams import api
+def _is_shown(run):
+    # Beside the run's own logs, so that it is one run there, too. Earlier
+    # versions wrote to a folder of the grid, and TensorBoard showed two.
+    return any((run.folder / run_folder.LOGS).glob(f"*{_HPARAMS}"))
 
-        values = dataclasses.asdict(run.cell)
-        values = {name: tables.to_unicode(v) for name, v in values.items()}
-        values |= {field: getattr(run.config, field) for field in run.shown}
-        writer = tf.summary.create_file_writer(str(self._board(run)))
-        with writer.as_default():
-            api.hparams(values, trial_id=f"{run.cell.slug}/{run.folder.name}")
-            tf.summary.scalar(f"{row['evaluated_on']}/score", row["score"], 0)
+
+def _show(run, row):
+    """Writes a run for the HParams page of TensorBoard."""
+    import tensorflow as tf
+    from tensorboard.plugins.hparams import api
+
+    values = dataclasses.asdict(run.cell)
+    values = {name: tables.to_unicode(v) for name, v in values.items()}
+    values |= {field: getattr(run.config, field) for field in run.shown}
+    writer = tf.summary.create_file_writer(
+        str(run.folder / run_folder.LOGS), filename_suffix=_HPARAMS
+    )
+    with contextlib.closing(writer), writer.as_default():
+        api.hparams(values, trial_id=f"{run.cell.slug}/{run.folder.name}")
+        tf.summary.scalar(f"{row['evaluated_on']}/score", row["score"], 0)
 
 
 def _count_searched(plan, workdir, cell):

@@ -23,6 +23,7 @@ from efficientnet_tf.training import (
     early_stopping,
     pacing,
     progress,
+    summaries,
     train_state,
 )
 from efficientnet_tf.utils import (
@@ -260,7 +261,8 @@ def _fit_to(feed, setup, watchers):
         evaluation = callbacks.Evaluation(dataset, len(dataset), state.average)
     train_set = feed.make_dataset(batch_size, start_step=done * steps)
     images = next(iter(train_set))[0]
-    tf.summary.image("augmented", figures.image_grid(images[:16])[None])
+    preview = figures.image_grid(images[:16])[None]
+    tf.summary.image(summaries.tag("augmented"), preview)
     if done < rounds and not any(each.is_over for each in stoppers):
         logging.info(
             "Training on %d images at %d pixels; the first step takes longest.",

@@ -17,7 +17,7 @@ from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import files, intervals
 from transfer.config import class_weights, recipes
 from transfer.scores import calibration, image_names, predictions
-from transfer.training import frozen_features
+from transfer.training import frozen_features, prototypes
 
 # Describes a run's linear head: "C", the inverse L2 strength;
 # "validation_top1", measured before it was fitted on these images too, with
@@ -75,11 +75,18 @@ def initialize_head(
     head = classifier.model.get_layer("predictions")
     if config.head == "zero":
         head.set_weights([0 * value for value in head.get_weights()])
-    if config.head != "linear":
+    if config.head not in ("linear", "prototypes"):
         return
     pairs = frozen_features.extract_splits(
         classifier, examples, config.precision, cache_key
     )
+    if prototypes.are_chosen(config.head, *pairs):
+        parts = pairs if config.train_on == "train+validation" else pairs[:1]
+        about = prototypes.initialize(classifier, parts, examples, workdir)
+        files.write_json(
+            workdir / LINEAR_HEAD_FILE, {**about, "finished": time.time()}
+        )
+        return
     weighing = config.weigh(classifier.class_names)
     chosen, divisions = _search(*pairs, config.l2_sweep, weighing)
     logging.info("Linear classifier: %s.", chosen)

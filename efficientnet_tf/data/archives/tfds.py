@@ -5,14 +5,18 @@ import os
 import pathlib
 import shutil
 import textwrap
-from typing import Any
+from collections.abc import Sequence
 
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
-from efficientnet_tf.data.archives import tfrecords, unpacked
+from efficientnet_tf.data.archives import (
+    tfds_features,
+    tfrecords,
+    unpacked,
+)
 from efficientnet_tf.data.folders import layouts
-from efficientnet_tf.utils import configs, data_names, extras, words
+from efficientnet_tf.utils import configs, data_names, extras
 
 # With TFDS's default, a machine without network waits for minutes.
 DOWNLOAD_RETRIES = 5
@@ -49,6 +53,7 @@ def load(
     library = _import_library()
     data_dir = None if data_dir is None else pathlib.Path(data_dir).expanduser()
     builder = _prepared_builder(library, name, data_dir)
+    tfds_features.find_class(library, builder)
     instructions = _find_split(builder, split)
     if builder.info.file_format != library.core.FileFormat.TFRECORD:
         raise ValueError(
@@ -59,7 +64,7 @@ def load(
         tfrecords.Shard(part.filename, part.skip, part.take)
         for part in instructions.file_instructions
     )
-    names = _list_names(builder, find_features(library, builder)[1])
+    names = tfds_features.find(library, builder).names
     fingerprint = (
         f"{builder.data_path}:{split}:{instructions.num_examples}:"
         f"{_written(builder)}"
@@ -69,16 +74,23 @@ def load(
 
 
 def read(
-    name: str, data_dir: str | os.PathLike | None = None
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    numbers: Sequence[str] = (),
 ) -> layouts.Layout:
     """Reads a whole TFDS set as files; see `unpacked.unpack`.
+
+    Args:
+      name: a TFDS name; see `tfds_features.find` for what images may have.
+      data_dir: see `load`.
+      numbers: features to predict.
 
     Raises: see `load`.
     """
     library = _import_library()
     data_dir = None if data_dir is None else pathlib.Path(data_dir).expanduser()
-    builder = _prepared_builder(library, name, data_dir)
-    image, label = find_features(library, builder)
+    builder = _prepared_builder(library, name, data_dir, numbers)
+    wanted = tfds_features.find(library, builder, numbers)
     splits = list(builder.info.splits)
 
     def read_all():
@@ -86,15 +98,15 @@ def read(
             dataset = builder.as_dataset(
                 split=split,
                 decoders=library.decode.PartialDecoding(
-                    {image: True, label: True},
-                    decoders={image: library.decode.SkipDecoding()},
+                    dict.fromkeys((wanted.image, *wanted.features), True),
+                    decoders={wanted.image: library.decode.SkipDecoding()},
                 ),
             )
             for number, row in enumerate(dataset.as_numpy_iterator()):
                 yield unpacked.Image(
                     split,
-                    int(row[label]),
-                    row[image],
+                    wanted.read(row),
+                    row[wanted.image],
                     f"{split}: example {number}",
                 )
 
@@ -104,56 +116,13 @@ def read(
             f"{data_names.TFDS.prefix}{name}",
             f"{data_names.TFDS.prefix}{os.path.realpath(builder.data_path)}",
             f"{_written(builder)}:{sizes}",
-            _list_names(builder, label),
+            wanted.names,
             splits,
             read_all,
             sum(sizes.values()),
+            wanted.kind,
         )
     )
-
-
-def find_features(library: Any, builder: Any) -> tuple[str, str]:
-    """Returns the names of a set's image and of its class.
-
-    They are the set's `supervised_keys`, or else its only `Image` and its only
-    `ClassLabel`.
-
-    Raises:
-      ValueError: there are none, or several; the message names the features.
-    """
-    features = builder.info.features
-    # Of a set that is no table, another kind of feature.
-    is_table = isinstance(features, library.features.FeaturesDict)
-    features = dict(features.items()) if is_table else {}
-    kinds = (library.features.Image, library.features.ClassLabel)
-    own: tuple = builder.info.supervised_keys or ()
-    if len(own) == 2 and all(
-        isinstance(key, str) and isinstance(features.get(key), kind)
-        for key, kind in zip(own, kinds, strict=True)
-    ):
-        return own[0], own[1]
-    # TFDS's own names of them, where a mask or a coarser class stands beside.
-    found = []
-    for usual, kind in zip(("image", "label"), kinds, strict=True):
-        names = [n for n in features if isinstance(features[n], kind)]
-        if usual in names:
-            names = [usual]
-        if len(names) != 1:
-            seen = ", ".join(
-                f"{n} ({type(features[n]).__name__})" for n in features
-            )
-            raise ValueError(
-                f"{builder.name} has {words.count(len(names), 'feature')} of "
-                f"the kind {kind.__name__}; choose a data set of images with "
-                f"one class each. Its features are {seen or 'unknown'}."
-            )
-        found.append(names[0])
-    return found[0], found[1]
-
-
-def _list_names(builder, label):
-    feature = builder.info.features[label]
-    return tuple(feature.int2str(i) for i in range(feature.num_classes))
 
 
 def _written(builder):
@@ -176,7 +145,7 @@ def _find_split(builder, split):
 
 def _make_reader(library, builder):
     """Returns a function from a record to (encoded image, label)."""
-    image, label = find_features(library, builder)
+    image, label = tfds_features.find_class(library, builder)
     wanted = library.decode.PartialDecoding({image: True, label: True})
     features = wanted.extract_features(builder.info.features)
 
@@ -196,7 +165,7 @@ def _import_library():
     return tensorflow_datasets
 
 
-def _prepared_builder(library, name, data_dir):
+def _prepared_builder(library, name, data_dir, numbers=()):
     try:
         builder = library.builder(name, data_dir=data_dir)
     except library.core.registered.DatasetNotFoundError:
@@ -205,7 +174,7 @@ def _prepared_builder(library, name, data_dir):
         raise ValueError(
             f"TFDS knows no data set {name!r}.{configs.suggest(name, known)}"
         ) from None
-    find_features(library, builder)
+    tfds_features.find(library, builder, numbers)
     if not pathlib.Path(builder.data_path).exists():
         _download(builder)
     return builder

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Sequence
 from concurrent import futures
 
+import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.data import examples
@@ -86,6 +87,20 @@ class Sharded:
         return (
             Sharded(tuple(reversed(kept)), self.read),
             Sharded(tuple(reversed(held)), self.read),
+        )
+
+    def select(self, places: np.ndarray) -> examples.Indexed:
+        """Returns some examples, whose records are read into memory."""
+        wanted = np.isin(np.arange(self.size), places)
+        rows = tf.data.Dataset.zip(
+            self._order(None, _read_file),
+            tf.data.Dataset.from_tensor_slices(wanted),
+        ).filter(lambda _, wanted: wanted)
+        records = [record for record, _ in rows.as_numpy_iterator()]
+        return examples.Indexed(
+            (tf.constant(records, "string"),),
+            self.read,
+            [self.name(place) for place in places],
         )
 
     def count_shared(self, other: examples.Source) -> int:

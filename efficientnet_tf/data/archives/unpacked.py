@@ -9,11 +9,13 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import pathlib
 import shutil
 import urllib.parse
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import filelock
 import tqdm
@@ -24,9 +26,10 @@ from efficientnet_tf.data.folders import (
     folder_names,
     folder_walk,
     layouts,
+    target_values,
 )
 from efficientnet_tf.data.images import formats
-from efficientnet_tf.utils import cache_folder, files, words
+from efficientnet_tf.utils import cache_folder, files, targets, words
 
 # In the cache; a set's folder holds its images and this list of them.
 FOLDER = "unpacked"
@@ -47,11 +50,12 @@ _SUFFIXES = {
 class Image:
     """An encoded image of an archive.
 
-    `label` is the place of its class, or the class; None: it has none.
+    `label` is the place of its class, or the class; None: it has none. Of
+    several labels, their names; of numbers, these.
     """
 
     split: str  # As the archive calls it.
-    label: int | str | None
+    label: int | str | tuple | None
     data: bytes
     name: str  # For messages.
 
@@ -61,7 +65,8 @@ class Archive:
     """What images can be read from.
 
     `fingerprint` differs if they may have changed. `class_names` are in the
-    order of the labels; None: the labels themselves are names.
+    order of the labels; None: the labels themselves are names. Of several
+    labels, or of numbers, they are the names of these.
     """
 
     name: str  # As in "tfds:NAME".
@@ -71,6 +76,7 @@ class Archive:
     splits: Sequence[str]  # As the archive calls them.
     images: Callable[[], Iterable[Image]]
     size: int | None = None  # How many images, if known.
+    kind: str = targets.CLASS  # One of `targets.KINDS`.
 
 
 def unpack(archive: Archive) -> layouts.Layout:
@@ -132,13 +138,15 @@ def _read_index(root, archive):
 
 def _stamp(archive):
     names = list(archive.class_names or ())
-    return f"{_VERSION}:{archive.fingerprint}:{names}"
+    kind = "" if archive.kind == targets.CLASS else f":{archive.kind}"
+    return f"{_VERSION}:{archive.fingerprint}:{names}{kind}"
 
 
 def _write(root, archive, splits):
     """Writes an archive's images and their index, which is returned."""
     (root / INDEX_FILE).unlink(missing_ok=True)
-    rows, seen, size = [], set(), 0
+    rows, size = [], 0
+    seen: dict[str, Any] = {}
     left_out = collections.defaultdict(list)
     others = sorted(set(archive.splits) - splits.keys())
     if others:
@@ -152,13 +160,19 @@ def _write(root, archive, splits):
             continue
         path = _name_file(split, label, image.data)
         if path in seen:
+            if seen[path] != label:
+                raise RuntimeError(
+                    f"{archive.name}: {image.name} is an image that is there "
+                    "twice, and with other "
+                    f"{archive.kind}: {seen[path]} and {label}."
+                )
             left_out[_REPEATED].append(image.name)
             continue
-        seen.add(path)
+        seen[path] = label
         rows.append([split, label, path])
         size += len(image.data)
         _write_file(root / path, image.data)
-    _remove_others(root, seen)
+    _remove_others(root, seen.keys())
     index = {
         "fingerprint": _stamp(archive),
         "rows": rows,
@@ -190,6 +204,15 @@ def _show(archive):
 def _name_label(archive, image):
     """Returns the class of an image, or None."""
     label, names = image.label, archive.class_names
+    if isinstance(label, tuple):
+        if archive.kind == targets.NUMBERS and not all(
+            map(math.isfinite, label)
+        ):
+            raise RuntimeError(
+                f"{archive.name}: {image.name} has the numbers {label}; all "
+                "must be finite."
+            )
+        return list(label)  # As JSON has it.
     if label is None or isinstance(label, str):
         return label
     if label < 0:  # As TFDS and Hugging Face mark those that nobody knows.
@@ -206,9 +229,13 @@ def _name_label(archive, image):
 
 
 def _name_file(split, label, data):
-    """Returns an image's path in the cache: SPLIT/CLASS/DIGEST.SUFFIX."""
+    """Returns an image's path in the cache: SPLIT/CLASS/DIGEST.SUFFIX.
+
+    Without a class the folder is "images": a label is no place.
+    """
     # Class names may have slashes, and may be "..".
-    folder = urllib.parse.quote(label, safe=" ").replace(".", "%2E")
+    text = label if isinstance(label, str) else "images"
+    folder = urllib.parse.quote(text, safe=" ").replace(".", "%2E")
     digest = hashlib.sha256(data).hexdigest()[:24]
     suffix = _SUFFIXES.get(formats.identify(data[: formats.HEAD_BYTES]), "")
     place = f"{split or 'images'}/{files.shorten_name(folder)}"
@@ -237,7 +264,15 @@ def _remove_others(root, kept):
 
 def _make_layout(root, archive, index):
     listed: dict[str | None, layouts.Classes] = {}
-    for split, label, path in index["rows"]:
+    values = None
+    rows = index["rows"]
+    if archive.kind != targets.CLASS:
+        texts, values = _read_values(archive, [row[1] for row in rows])
+        rows = [
+            (row[0], text, row[2])
+            for row, text in zip(rows, texts, strict=True)
+        ]
+    for split, label, path in rows:
         classes = listed.setdefault(split, {})
         classes.setdefault(label, []).append(root / path)
     if not listed:
@@ -251,7 +286,8 @@ def _make_layout(root, archive, index):
         sort = layouts.sort_labels
     else:
         sort = functools.partial(layouts.sort_by, archive.class_names)
-        _say_unused(archive, used)
+        if values is None:
+            _say_unused(archive, used)
     return layouts.Layout(
         archive.name,
         root,
@@ -260,7 +296,24 @@ def _make_layout(root, archive, index):
         left_out,
         {split: root / (split or "images") for split in listed},
         sort,
+        values=values,
     )
+
+
+def _read_values(archive, rows):
+    """Returns a text for each image, and what the texts mean."""
+    names = archive.class_names
+    if archive.kind == targets.NUMBERS:
+        return target_values.of_numbers(rows, names)
+    used = {name for row in rows for name in row}
+    _say_unused(archive, used)
+    odd = [name for name in used if targets.SEPARATOR in name]
+    if odd:
+        raise RuntimeError(
+            f"{archive.name} has the label {odd[0]!r}; labels have no "
+            f"{targets.SEPARATOR!r} in them."
+        )
+    return target_values.of_labels(rows, layouts.sort_by(names, used))
 
 
 def _say_unused(archive, used):

@@ -58,6 +58,21 @@ class Values:
                 found.setdefault(f"label {name}", []).extend(own)
         return found
 
+    def find_rarest(self, divided: Files) -> dict[pathlib.Path, str] | None:
+        """Returns {file: the rarest of its labels, or ""}; None of numbers."""
+        if self.kind == targets.NUMBERS:
+            return None
+        counts: collections.Counter = collections.Counter()
+        for text, own in divided.items():
+            counts.update(dict.fromkeys(self._labels(text), len(own)))
+        return {
+            file: min(
+                self._labels(text), key=lambda n: (counts[n], n), default=""
+            )
+            for text, own in divided.items()
+            for file in own
+        }
+
     def ungroup(self, divided: Files, texts: Files) -> dict[str, list]:
         """Returns {text: files} of those that `group` has, for one split."""
         mine = set(divided[_ANY])

@@ -1,6 +1,9 @@
 """Splits that are cut from one folder by a hash of each image's name.
 
-An image's split depends on its own name alone, so adding others moves none.
+An image's split depends on its own name alone, so adding others moves none. Of
+several labels an image, each stratum is cut by the ranks of the hashes, so that
+rare labels have their share in each split; adding an image may then move one or
+two of its own stratum.
 """
 
 import collections
@@ -42,6 +45,7 @@ def cut(
     source: layouts.Layout,
     group_of: GroupOf,
     seed: int = 0,
+    strata: Mapping[pathlib.Path, str] | None = None,
 ) -> tuple[dict[str, layouts.Classes], list[str]]:
     """Cuts the missing splits out of one folder's classes.
 
@@ -56,6 +60,8 @@ def cut(
       source: what they were read from, for messages.
       group_of: see `make_group_of`.
       seed: of the hash.
+      strata: {file: its stratum}; a group is in that of its first file by
+        name. None: the hash alone decides.
 
     Returns:
       {split: classes} of "train" and the missing ones, and the names of the
@@ -79,7 +85,7 @@ def cut(
         for own in groups.values()
         for g in own
     }
-    place = {group: _place(value, missing) for group, value in hashes.items()}
+    place = _place_all(hashes, missing, strata, group_of)
     given = _fill(groups, place, hashes, splits)
     divided = {
         split: {
@@ -213,6 +219,29 @@ def _place(value, missing):
         if low <= value < high:
             return split
     return "train"
+
+
+def _place_all(hashes, missing, strata, group_of):
+    """Returns {group: split}, by the hash or its rank among its stratum's."""
+    if strata is None:
+        return {group: _place(v, missing) for group, v in hashes.items()}
+    # Backwards, so that the first file of a group decides.
+    backwards = sorted(strata, reverse=True)
+    of_group = {group_of(file): strata[file] for file in backwards}
+    return _place_by_rank(hashes, of_group, missing)
+
+
+def _place_by_rank(hashes, strata, missing):
+    """Returns {group: split}: the first shares of each stratum, by hash."""
+    own = collections.defaultdict(list)
+    for group in sorted(hashes, key=lambda g: hashes[g]):
+        own[strata[group]].append(group)
+    place = {}
+    for members in own.values():
+        for rank, group in enumerate(members):
+            # The middle of the group's part of [0, 1).
+            place[group] = _place((rank + 0.5) / len(members), missing)
+    return place
 
 
 def _fill(groups, place, hashes, splits):

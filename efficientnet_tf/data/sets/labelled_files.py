@@ -1,6 +1,9 @@
 """The labelled images of a source by split: divided, checked, listed."""
 
-from collections.abc import Sequence
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import logging
 
@@ -63,7 +66,7 @@ def divide(
         )
     total = {split: divided[split] for split in splits}
     class_names = _check_classes(layout, divided, total)
-    good, bad = _examine(layout.root, total, options)
+    good, bad = examine(layout.root, total, options, options.workdir)
     division = divisions.make(
         class_names,
         total,
@@ -107,20 +110,7 @@ def _divide(layout, splits, options, seed):
             )
         return listed, {}
     missing = [s for s in ("test", "validation") if s not in listed]
-    bases = {
-        file: layout.base(split)
-        for split, classes in listed.items()
-        for own in classes.values()
-        for file in own
-    }
-    group_of, *lacking = folder_splits.make_group_of(
-        options, layout.root, bases, layout.groups
-    )
-    how = f"--group_by={options.group_by}" if options.group_by else ""
-    if layout.groups:
-        how = f"The group column of {layout.name}"
-    if how:
-        _warn_of_groups(listed, group_of, lacking, how)
+    group_of = find_groups(layout, options)
     if not missing:
         return listed, {}
     whole = listed.pop(source)
@@ -131,6 +121,7 @@ def _divide(layout, splits, options, seed):
         source=layout,
         group_of=group_of,
         seed=seed,
+        strata=None if values is None else values.find_rarest(whole),
     )
     if given:
         logging.warning(
@@ -141,8 +132,34 @@ def _divide(layout, splits, options, seed):
         )
     if values is not None:
         divided = {s: values.ungroup(c, whole) for s, c in divided.items()}
-    how = "by group" if how else "by name"
+    grouped = options.group_by or layout.groups
+    how = "by group" if grouped else "by name"
     return listed | divided, dict.fromkeys(missing, how)
+
+
+def find_groups(
+    layout: layouts.Layout, options: folder_options.Options
+) -> folder_splits.GroupOf:
+    """Returns a file's group by file, and says what of groups is odd.
+
+    Raises:
+      OSError, ValueError: see `folder_splits.make_group_of`.
+    """
+    bases = {
+        file: layout.base(split)
+        for split, classes in layout.listed.items()
+        for own in classes.values()
+        for file in own
+    }
+    group_of, *lacking = folder_splits.make_group_of(
+        options, layout.root, bases, layout.groups
+    )
+    how = f"--group_by={options.group_by}" if options.group_by else ""
+    if layout.groups:
+        how = f"The group column of {layout.name}"
+    if how:
+        _warn_of_groups(layout.listed, group_of, lacking, how)
+    return group_of
 
 
 def _warn_of_groups(listed, group_of, lacking, how):
@@ -173,7 +190,13 @@ def _warn_of_groups(listed, group_of, lacking, how):
             )
 
 
-def _examine(root, divided, options):
+def examine(
+    root: pathlib.Path,
+    divided: Mapping[Any, layouts.Classes],
+    options: folder_options.Options,
+    folder: str | os.PathLike | None,
+) -> tuple[dict[pathlib.Path, damaged_files.Facts], dict[pathlib.Path, str]]:
+    """Decodes all images; see `damaged_files.examine` and its `check`."""
     paths = layouts.list_files(divided)
     good, bad = damaged_files.examine(root, paths)
     damaged_files.check(
@@ -182,7 +205,7 @@ def _examine(root, divided, options):
         len(paths),
         skip=options.skip_bad,
         share=options.bad_share,
-        folder=options.workdir,
+        folder=folder,
     )
     return good, bad
 
@@ -192,7 +215,8 @@ def _check_classes(layout, divided, total):
     if layout.values is not None:
         layout.values.check(layout.name, total)
         return layout.values.names
-    _check_number_of_classes(layout, total)
+    if ALL not in total:
+        check_number_of_classes(layout)
     if "train" in total:
         class_checks.check_known_classes(layout.name, divided)
     return layout.sort(set().union(*total.values()))
@@ -221,8 +245,9 @@ def _check_splits(splits):
         )
 
 
-def _check_number_of_classes(layout, splits):
-    if len(layout.class_names) > 1 or ALL in splits:
+def check_number_of_classes(layout: layouts.Layout) -> None:
+    """Raises RuntimeError for a source of a single class."""
+    if len(layout.class_names) > 1:
         return
     (name,) = layout.class_names
     raise RuntimeError(

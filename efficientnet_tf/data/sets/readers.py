@@ -25,7 +25,8 @@ def read(
     Args:
       name: one of `data_names.FORMS`.
       data_dir: where TFDS keeps its sets; None: its default.
-      options: which columns of a table are labels or numbers.
+      options: which columns of a table, or features of TFDS, are labels or
+        numbers.
 
     Raises:
       ValueError: it has no such form.
@@ -33,7 +34,7 @@ def read(
     """
     kind, rest = data_names.parse(name)
     if kind is data_names.TFDS:
-        return tfds.read(rest, data_dir)
+        return tfds.read(rest, data_dir, options.targets)
     if kind is data_names.CSV:
         return csv_lists.read(rest, options)
     if kind is None:

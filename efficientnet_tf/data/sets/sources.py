@@ -1,5 +1,6 @@
 """Labelled images by name, see `data_names`; and arrays."""
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Sequence
@@ -60,12 +61,7 @@ def load_splits(
       OSError, RuntimeError: the data are missing or damaged.
     """
     kind = data_names.find_kind(name)
-    if kind is not data_names.CSV and (options.labels or options.targets):
-        flag = "labels" if options.labels else "targets"
-        raise ValueError(
-            f"--{flag} names columns of {data_names.CSV.prefix}"
-            f"{data_names.CSV.rest}, not of {name}."
-        )
+    _check_columns(name, kind, options)
     if kind is None:
         return {split: tfds.load(name, split, data_dir) for split in splits}
     if is_imagenet(name):
@@ -94,11 +90,16 @@ def suit(
     if outputs.kind == targets.CLASS:
         return options
     kind, path = data_names.parse(name)
+    if kind is data_names.TFDS:
+        if outputs.kind == targets.LABELS:
+            return options
+        return dataclasses.replace(options, targets=tuple(outputs.names))
     if kind is not data_names.CSV:
         has = {targets.LABELS: "labels", targets.NUMBERS: "numbers"}
         raise ValueError(
             f"The network gives {has[outputs.kind]}, which "
-            f"{data_names.CSV.prefix}{data_names.CSV.rest} may have, not "
+            f"{data_names.CSV.prefix}{data_names.CSV.rest} and "
+            f"{data_names.TFDS.prefix}{data_names.TFDS.rest} may have, not "
             f"{name}."
         )
     return csv_targets.suit(path, options, outputs)
@@ -184,6 +185,23 @@ def _from_files(division: divisions.Division, split):
     return examples_lib.Examples(
         source, division.class_names, digest.hexdigest(), division.target
     )
+
+
+def _check_columns(name, kind, options):
+    """Raises ValueError for names of columns that a set does not have."""
+    if kind is data_names.CSV:
+        return
+    if options.targets and kind is not data_names.TFDS:
+        raise ValueError(
+            f"--targets names columns of {data_names.CSV.prefix}"
+            f"{data_names.CSV.rest}, or features of {data_names.TFDS.prefix}"
+            f"{data_names.TFDS.rest}, not of {name}."
+        )
+    if options.labels:
+        raise ValueError(
+            f"--labels names columns of {data_names.CSV.prefix}"
+            f"{data_names.CSV.rest}, not of {name}."
+        )
 
 
 def _check_labels(labels, class_names):

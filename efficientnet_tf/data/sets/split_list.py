@@ -12,6 +12,8 @@ from efficientnet_tf.utils import run_folder, tables
 
 # In place of a split: a file that could not be read.
 UNREADABLE = "unreadable"
+# A file that the run could have been trained on, and was not.
+IGNORED = "ignored"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +90,34 @@ def write(
             for split, label, file in rows
         ),
     )
+
+
+def divide_again(
+    folder: str | os.PathLike, splits: Mapping[tuple[str, str], list[str]]
+) -> None:
+    """Changes the splits in a run's list, if there is one.
+
+    Args:
+      folder: the run's.
+      splits: {(class, hash): splits of its files}; other files that had a hash
+        become `IGNORED`.
+    """
+    rows = read(folder)
+    if rows is None:
+        return
+    left = {key: list(own) for key, own in splits.items()}
+    names = [field.name for field in dataclasses.fields(Row)]
+    if all(row.weight is None for row in rows):
+        names.remove("weight")
+    found = []
+    for row in rows:
+        fields = dataclasses.asdict(row)
+        if row.sha256:
+            own = left.get((row.label, row.sha256))
+            fields["split"] = own.pop() if own else IGNORED
+        found.append(fields)
+    path = pathlib.Path(folder) / run_folder.IMAGES_FILE
+    tables.write_csv(path, names, found)
 
 
 def read(folder: str | os.PathLike) -> list[Row] | None:

@@ -70,6 +70,8 @@ def render(models: Sequence[str] = ()) -> str:
         "data": data.replace("</", "<\\/"),
         "numbers": _read("numbers.js"),
         "view": _read("view.js"),
+        "plot": _read("plot.js"),
+        "address": _read("address.js"),
     }
     return re.sub(
         r"^\{(\w+)\}$",

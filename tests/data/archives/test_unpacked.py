@@ -1,5 +1,6 @@
 """TFRecords, sets of TFDS and of Hugging Face, as files in the cache."""
 
+import dataclasses
 import gzip
 import io
 import json
@@ -284,6 +285,125 @@ def test_a_prepared_set_of_tfds_is_divided(tfds_dir, caplog):
         assert pixels[0, 0, 0] % 2 == label
     # Beside a bare name, which has TFDS's own splits.
     assert sources.load("my_pets", "train", tfds_dir).size == 40
+
+
+@pytest.fixture(scope="module")
+def scenes_dir(tmp_path_factory):
+    """A set of TFDS with several labels an image, a number and a box."""
+    library = pytest.importorskip("tensorflow_datasets")
+    features = library.features
+    names = ["car", "tree", "sky"]
+    table = features.FeaturesDict(
+        {
+            "image": features.Image(shape=(None, None, 3)),
+            "labels": features.Sequence(features.ClassLabel(names=names)),
+            "age": features.Scalar(np.float32),
+            "box": features.Tensor(shape=(2,), dtype=np.float32),
+            "note": features.Text(),
+        }
+    )
+    folder = tmp_path_factory.mktemp("scenes")
+
+    class MyScenes(library.core.GeneratorBasedBuilder):
+        VERSION = library.core.Version("1.0.0")
+
+        def _info(self):
+            return library.core.DatasetInfo(builder=self, features=table)
+
+        def _split_generators(self, manager):
+            return {"train": self._generate_examples(range(30))}
+
+        def _generate_examples(self, numbers):
+            for i in numbers:
+                yield (
+                    i,
+                    {
+                        "image": io.BytesIO(make_image(i)),
+                        "labels": [j for j in (0, 1) if i % (j + 2) == 0],
+                        "age": i / 4,
+                        "box": [i, -i],
+                        "note": "x",
+                    },
+                )
+
+    MyScenes(data_dir=folder).download_and_prepare()
+    return folder
+
+
+def load_scenes(folder, **options):
+    from efficientnet_tf.data.sets import sources
+    from efficientnet_tf.utils import folder_options, targets
+
+    parts = sources.load_splits(
+        "tfds:my_scenes",
+        SPLITS,
+        folder,
+        folder_options.Options(**options),
+        targets.KINDS,
+    )
+    found = {}
+    for part in parts.values():
+        for image, label in part.dataset.as_numpy_iterator():
+            pixels = np.asarray(Image.open(io.BytesIO(image)))
+            found[int(pixels[0, 0, 0])] = label.tolist()
+    return parts["train"], found
+
+
+def test_several_labels_of_tfds_are_read(scenes_dir, caplog):
+    with caplog.at_level("INFO", "absl"):
+        train, found = load_scenes(scenes_dir)
+    assert train.target == "labels" and train.class_names == ("car", "tree")
+    assert found == {i: [i % 2 == 0, i % 3 == 0] for i in range(30)}
+    assert "1 of 3 classes have no images and are left out: sky" in caplog.text
+
+
+def test_numbers_of_tfds_are_read_by_their_names(scenes_dir):
+    train, found = load_scenes(scenes_dir, targets=("age", "box"))
+    assert train.target == "numbers"
+    assert train.class_names == ("age", "box_0", "box_1")
+    assert found == {i: [i / 4, i, -i] for i in range(30)}
+    # As a network that was trained on them names them.
+    again, _ = load_scenes(scenes_dir, targets=train.class_names)
+    assert again.class_names == train.class_names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"targets": ("agee",)}, "'agee'.*Did you mean 'age'"),
+        ({"targets": ("note",)}, "feature of numbers 'note'"),
+        ({"targets": ("box_1",)}, "feature of numbers 'box_1'"),
+        ({"targets": ("labels",)}, "feature of numbers 'labels'"),
+        ({"labels": ("labels",)}, "--labels names columns of csv:FILE"),
+    ],
+)
+def test_features_of_tfds_that_are_no_numbers_are_refused(
+    scenes_dir, options, message
+):
+    with pytest.raises(ValueError, match=message):
+        load_scenes(scenes_dir, **options)
+
+
+def test_an_archive_that_says_two_things_of_an_image_is_refused(tmp_path):
+    def read_all():
+        for number in (1.0, 2.0):
+            yield unpacked.Image("train", (number,), make_image(0), f"{number}")
+
+    archive = unpacked.Archive(
+        "tfds:x",
+        str(tmp_path),
+        "1",
+        ("age",),
+        ["train"],
+        read_all,
+        kind="numbers",
+    )
+    with pytest.raises(RuntimeError, match="there twice, and with other numb"):
+        unpacked.unpack(archive)
+    bad = unpacked.Image("train", (float("nan"),), make_image(0), "example 3")
+    archive = dataclasses.replace(archive, images=lambda: [bad])
+    with pytest.raises(RuntimeError, match="example 3 has the numbers"):
+        unpacked.unpack(archive)
 
 
 @pytest.mark.skipif(

@@ -58,6 +58,7 @@ OUTSIDE = [
     ("train_on", "test"),
     ("evaluate_on", "train"),
     ("precision", "float8"),
+    ("shots", -1),
     ("seed", -1),
     ("mixup_alpha", -0.1),
     ("cutmix_alpha", float("nan")),

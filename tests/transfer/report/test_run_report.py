@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import browser
 import paths
 import reported
 from efficientnet_tf.utils import extras, untrusted
@@ -116,6 +117,44 @@ def test_many_classes_and_images_stay_small_and_what_is_left_out_is_said(
     assert "A pixel stands for 2 x 2 classes" in text
     assert "are kept only in part" in text
     assert re.search(r"[\d,]+ pairs with no more images are left out", text)
+
+
+@pytest.fixture(scope="module")
+def screen():
+    found = browser.find()
+    if found is None:
+        pytest.skip("needs Chromium and chromedriver")
+    with browser.start(*found) as page:
+        yield page
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+def test_every_column_of_120_long_classes_is_on_the_screen(
+    screen, width, tmp_path
+):
+    labels = np.arange(360) % 120
+    names = [f"Soft-coated wheaten terrier {i}, side view" for i in range(120)]
+    matrix = reported.predict(labels, 120)
+    reported.write_run(tmp_path / "run", labels, matrix, names)
+    (tmp_path / "run/near_duplicates.csv").write_text(
+        "path,split,other_path,other_split,exact,same_class\n"
+        + 3 * "a long name of a camera 1.jpg,test,a 2.jpg,train,True,False\n"
+    )
+    path = tmp_path / "page.html"
+    path.write_text(_compose(tmp_path / "run"), encoding="utf-8")
+    screen.resize(width, 900)
+    screen.open(path)
+    tables, cut = screen.run("""
+        const cells = [...document.querySelectorAll("table:not(.matrix) td")]
+          .filter((cell) => cell.checkVisibility());
+        const cut = cells.filter((cell) =>
+          cell.getBoundingClientRect().right > innerWidth
+          || cell.scrollWidth > cell.clientWidth + 1);
+        const tables = document.querySelectorAll("table:not(.matrix)").length;
+        return [tables, cut.map((cell) => cell.textContent)];
+    """)
+    assert tables >= 5 and not cut
+    assert screen.run("return document.documentElement.scrollWidth") <= width
 
 
 def test_the_temperature_and_both_errors_are_told(tmp_path):

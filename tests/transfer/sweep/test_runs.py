@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 
@@ -110,13 +109,15 @@ def test_what_a_kill_after_a_result_left_undone_is_made_up_for(
     run_folder.start_study(plan, tmp_path)
     runs_lib.run_sweep(plan, tmp_path)
     (cell,) = plan.cells
-    shown = tmp_path / "tensorboard" / cell.slug / "seed=1"
-    shutil.rmtree(shown)
-    left = runs_lib._final(tmp_path, cell, 1) / "checkpoints"
+    run = runs_lib._final(tmp_path, cell, 1)
+    (shown,) = (run / "tensorboard").glob("*.hparams")
+    shown.unlink()
+    left = run / "checkpoints"
     left.mkdir(exist_ok=True)
     runs_lib.run_sweep(plan, tmp_path)
     assert len(runs) == 4  # Nothing is run again.
-    assert list(shown.iterdir()) and not left.exists()
+    assert len(list(shown.parent.glob("*.hparams"))) == 1
+    assert not left.exists()
 
 
 @pytest.mark.slow
@@ -197,7 +198,7 @@ def test_a_kill_at_any_moment_loses_and_repeats_nothing(
 PLAIN_MOMENTS = [
     (finetune, "finetune_and_evaluate"),
     (runs_lib._Grid, "_tidy"),
-    (runs_lib._Grid, "_show"),
+    (runs_lib, "_show"),
     (files, "remove"),
     (runs_lib, "_best_point"),
     (runs_lib, "_write_results"),
@@ -228,7 +229,8 @@ def test_a_plain_grid_killed_at_any_moment_loses_and_repeats_nothing(
     assert len(runs) == 4
     _assert_complete(plan, tmp_path, runs)
     assert not list(tmp_path.glob("*/*/*/checkpoints"))
-    assert len(list(tmp_path.glob("tensorboard/*/*"))) == 4
+    assert len(list(tmp_path.rglob("*.hparams"))) == 4
+    assert len(list(tmp_path.rglob("tensorboard"))) == 4
 
 
 def test_a_plain_grid_runs_where_optuna_is_not_installed(
@@ -581,7 +583,7 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
     run_folder.start_study(plan, tmp_path)
     runs_lib.run_sweep(plan, tmp_path)
     found = {}
-    for path in (tmp_path / "tensorboard").glob("*/*"):
+    for path in tmp_path.rglob("tensorboard"):
         events = event_accumulator.EventAccumulator(str(path)).Reload()
         content = events.SummaryMetadata(
             "_hparams_/session_start_info"
@@ -589,7 +591,7 @@ def test_tensorboard_gets_the_hyper_parameters_and_the_score(
         data = plugin_data_pb2.HParamsPluginData.FromString(content)
         rate = data.session_start_info.hparams["learning_rate"].number_value
         scores = [t for t in events.Tags()["tensors"] if t.endswith("/score")]
-        found[path.name] = (rate, scores)
+        found[path.parent.name] = (rate, scores)
     assert found == {
         "learning_rate=0.001": (0.001, ["validation/score"]),
         "learning_rate=0.01": (0.01, ["validation/score"]),

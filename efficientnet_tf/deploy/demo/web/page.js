@@ -18,10 +18,7 @@ const settings = await fetchSettings();
 const numeric = settings.target === "numbers";
 const network = await startNetwork();
 let shown = null; // { bitmap, map, output } of the last image.
-const TITLES = { labels: "Labels: ✓ the image has it", numbers: "Numbers" };
-if (TITLES[settings.target]) {
-  byId("answers-title").textContent = TITLES[settings.target];
-}
+if (settings.target === "labels") byId("map-of").textContent = "label";
 let turn = 0; // Of several images, the last one is shown.
 
 async function fetchSettings() {
@@ -111,6 +108,9 @@ function display(found, note) {
   shown = { bitmap, map, output: best[0] };
   byId("answers").replaceChildren(
     ...best.map((output) => makeAnswer(output, probabilities[output])));
+  giveTitle(order.filter((i) => hasLabel(i, probabilities[i])).length);
+  const left = numeric ? order.length - best.length : 0;
+  byId("left-out").textContent = left ? `${left} more are not shown.` : "";
   const threads = `${network.threads} thread${network.threads > 1 ? "s" : ""}`;
   byId("time").textContent =
     `${networkMs.toFixed(1)} ms for the network (${threads}), ` +
@@ -119,6 +119,15 @@ function display(found, note) {
   byId("result").hidden = false;
   byId("result").classList.remove("stale");
   draw();
+}
+
+function giveTitle(labels) {
+  const titles = {
+    labels: labels ? "Labels: ✓ the image has it" : "The image has none of them",
+    numbers: "Numbers",
+  };
+  const title = titles[settings.target];
+  if (title) byId("answers-title").textContent = title;
 }
 
 // Whether an image has a label, by the label's own threshold.

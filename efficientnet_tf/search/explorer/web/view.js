@@ -5,15 +5,6 @@ const COLORS = [
   "#4a5560", "#7b4fa3", "#3f6fb5", "#2a8a9d", "#2f8f5b",
   "#7f9327", "#c08a1e", "#c9622b", "#b3261e", "#4a5560", "#8a949d",
 ];
-const FAMILY_COLORS = {
-  EfficientNet: "#b3261e",
-  "EfficientNet-Lite": "#9a5b00",
-  others: "#76808a",
-};
-const COSTS = {
-  multiply_adds: { title: "multiply-adds", unit: "billion", size: 1e9 },
-  params: { title: "parameters", unit: "million", size: 1e6 },
-};
 const MAX_BARS = 400;
 
 const byId = (id) => document.getElementById(id);
@@ -25,6 +16,7 @@ const settings = {
   ...DATA.coefficients,
   resolution: null,
   named: null,
+  axis: "multiply_adds",
 };
 
 function element(parent, tag, attributes = {}, text = "") {
@@ -72,14 +64,14 @@ function fillControls() {
     byId(name).addEventListener("input", () => readField(name));
   }
   byId("slider").addEventListener("input", () =>
-    change({ phi: byId("slider").valueAsNumber, named: null }));
+    change({ phi: byId("slider").valueAsNumber, named: null }, "slider"));
   byId("reset").addEventListener("click", () =>
     change({ ...DATA.coefficients, resolution: null, named: null }));
   byId("controls").addEventListener("submit", (e) => e.preventDefault());
   for (const input of document.querySelectorAll("[name=axis]")) {
-    input.addEventListener("change", () => change({}));
+    input.addEventListener("change", () => change({ axis: input.value }));
   }
-  window.addEventListener("resize", () => change({}));
+  window.addEventListener("resize", () => show());
 }
 
 // Returns what is wrong with a field's value, or "".
@@ -127,9 +119,17 @@ function showFaults() {
   return text === "";
 }
 
-// `source` is the field that is being typed into, and is not overwritten.
+// `source` is the field that is being changed; one step back undoes all that
+// was done to it at a time.
 function change(changes, source = null) {
   Object.assign(settings, changes);
+  byId("address").textContent = "";
+  if (show(source)) rememberAddress(source);
+}
+
+// Shows the settings; returns whether they are valid. What is being typed into
+// `source` is not overwritten.
+function show(source = null) {
   for (const name of FIELDS) {
     if (name === source) continue;
     const value = settings[name];
@@ -139,7 +139,12 @@ function change(changes, source = null) {
   for (const input of document.querySelectorAll("[name=family]")) {
     input.checked = input.value === settings.family;
   }
-  if (showFaults()) draw();
+  for (const input of document.querySelectorAll("[name=axis]")) {
+    input.checked = input.value === settings.axis;
+  }
+  const valid = showFaults();
+  if (valid) draw();
+  return valid;
 }
 
 function chooseNamed(name) {
@@ -314,165 +319,6 @@ function drawTable(stages, total) {
   });
 }
 
-// ---- The plot
-
-function drawPlot() {
-  const key = document.querySelector("[name=axis]:checked").value;
-  const box = byId("plot");
-  const width = box.clientWidth;
-  const height = Math.max(300, Math.min(430, width * 0.6));
-  const frame = { left: 40, right: width - 12, top: 20, bottom: height - 42 };
-  const points = DATA.points.filter((point) => point[key] !== null);
-  const total = sumStages(countStages(makeVariant(settings)));
-  const here = total[key] / COSTS[key].size;
-  const spread = (values, by) => [Math.min(...values) / by,
-    Math.max(...values) * by].map(Math.log10);
-  const costs = points.map((point) => point[key]);
-  const [low, high] = spread([...costs, here], 1.25);
-  const tops = points.map((point) => point.top1);
-  const bottom = Math.floor(Math.min(...tops)) - 0.5;
-  const top = Math.ceil(Math.max(...tops)) + 0.5;
-  const toX = (cost) => frame.left
-    + ((Math.log10(cost) - low) / (high - low)) * (frame.right - frame.left);
-  const toY = (top1) => frame.bottom
-    - ((top1 - bottom) / (top - bottom)) * (frame.bottom - frame.top);
-  box.replaceChildren();
-  const svg = element(box, "svg", {
-    width, height, role: "img",
-    "aria-label": `Published ImageNet top-1 over ${COSTS[key].title}`,
-  });
-  drawAxes(svg, frame, { low, high, bottom, top, toX, toY }, key);
-  drawHere(svg, frame, { key, here, toX, toY, points });
-  const taken = points.map((p) =>
-    boxAt(toX(p[key]) - 4, toY(p.top1) - 4, 8, 8));
-  drawFamilies(svg, points, key, { toX, toY });
-  // The family's labels first: others are left out if there is no room.
-  const ordered = [...points].sort((a, b) =>
-    (a.family === "others") - (b.family === "others"));
-  for (const point of ordered) {
-    const anchor = { x: toX(point[key]), y: toY(point.top1) };
-    drawLabel(svg, frame, point, anchor, taken);
-  }
-}
-
-const costText = (value, key) =>
-  `${trim(value)} ${COSTS[key].unit} ${COSTS[key].title}`;
-
-function drawAxes(svg, frame, scale, key) {
-  for (let value = Math.ceil(scale.bottom); value <= scale.top; value += 1) {
-    if (value % 2) continue;
-    const y = scale.toY(value);
-    element(svg, "line", {
-      x1: frame.left, x2: frame.right, y1: y, y2: y, stroke: "#e3e8ec",
-    });
-    element(svg, "text", {
-      x: frame.left - 6, y: y + 4, "text-anchor": "end",
-    }, value);
-  }
-  for (let power = Math.floor(scale.low); power <= scale.high; power += 1) {
-    for (const digit of scale.high - scale.low > 5 ? [1] : [1, 2, 5]) {
-      const value = digit * 10 ** power;
-      const place = Math.log10(value);
-      if (place < scale.low || place > scale.high) continue;
-      const x = scale.toX(value);
-      element(svg, "line", {
-        x1: x, x2: x, y1: frame.top, y2: frame.bottom, stroke: "#e3e8ec",
-      });
-      element(svg, "text", {
-        x, y: frame.bottom + 15, "text-anchor": "middle",
-      }, value >= 1e5 ? value.toExponential(0) : Number(value.toPrecision(1)));
-    }
-  }
-  element(svg, "text", {
-    x: (frame.left + frame.right) / 2, y: frame.bottom + 33,
-    "text-anchor": "middle",
-  }, `${COSTS[key].title} (${COSTS[key].unit}s)`);
-  element(svg, "text", { x: 0, y: 11 }, "ImageNet top-1 (%)");
-}
-
-function drawFamilies(svg, points, key, { toX, toY }) {
-  for (const [family, color] of Object.entries(FAMILY_COLORS)) {
-    const own = points.filter((point) => point.family === family);
-    const path = own.map((p) => `${toX(p[key])} ${toY(p.top1)}`).join(" L ");
-    if (family !== "others") {
-      element(svg, "path", { d: `M ${path}`, fill: "none", stroke: color });
-    }
-    for (const point of own) {
-      const dot = element(svg, "circle", {
-        cx: toX(point[key]), cy: toY(point.top1), r: 3.5, fill: color,
-      });
-      const text = `${point.top1} %, ${costText(point[key], key)}`;
-      element(dot, "title", {}, `${point.label}: ${text}`);
-    }
-  }
-}
-
-// The current network: its cost is counted, but its accuracy is known only if
-// it is published; otherwise a ring shows the published line at its cost.
-function drawHere(svg, frame, { key, here, toX, toY, points }) {
-  const x = toX(here);
-  element(svg, "line", {
-    x1: x, x2: x, y1: frame.top, y2: frame.bottom,
-    stroke: "#0b57a4", "stroke-dasharray": "5 4",
-  });
-  const family = DATA.families[settings.family].title;
-  const line = points.filter((point) => point.family === family);
-  const named = DATA.named[current()];
-  const own = named && line.find((point) => point.label === named.label);
-  const next = line.findIndex((point) => point[key] >= here);
-  let top1 = own ? own.top1 : null;
-  let text = `${named ? named.label : "Your network"}: ${costText(here, key)}`;
-  if (own) {
-    text += `, published top-1 ${own.top1} %.`;
-  } else if (next > 0 || (next === 0 && line[0][key] === here)) {
-    const [a, b] = [line[Math.max(0, next - 1)], line[next]];
-    const step = Math.log(b[key] / a[key]);
-    const part = a === b ? 0 : Math.log(here / a[key]) / step;
-    top1 = a.top1 + part * (b.top1 - a.top1);
-    text += `. The ring is where the published ${family} line is at this `
-      + `cost (${top1.toFixed(1)} %): a guess, good only near that line.`;
-  } else if (line.length === 0) {
-    text += ": no accuracy is published, so only the dashed line shows it.";
-  } else {
-    text += `: beyond the published ${family} networks, so only the dashed `
-      + "line shows it.";
-  }
-  if (top1 !== null) {
-    element(svg, "circle", {
-      id: "here", cx: x, cy: toY(top1), r: 7,
-      fill: own ? "#0b57a4" : "none", stroke: "#0b57a4", "stroke-width": 2.5,
-    });
-  }
-  byId("plot-note").textContent = `${text} Costs of this family are counted, `
-    + "those of others and all accuracies are as published.";
-}
-
-const boxAt = (x, y, width, height) =>
-  ({ left: x, top: y, right: x + width, bottom: y + height });
-
-function drawLabel(svg, frame, point, { x, y }, taken) {
-  const width = 6.3 * point.label.length;
-  const places = [
-    boxAt(x + 9, y - 6, width, 12),
-    boxAt(x - 9 - width, y - 6, width, 12),
-    boxAt(x - width / 2, y - 19, width, 12),
-    boxAt(x - width / 2, y + 7, width, 12),
-  ];
-  const isFree = (a) => a.left >= frame.left && a.right <= frame.right + 8
-    && a.top >= frame.top && a.bottom <= frame.bottom
-    && !taken.some((b) => a.left < b.right && b.left < a.right
-      && a.top < b.bottom && b.top < a.bottom);
-  const place = places.find(isFree);
-  if (!place) return;
-  taken.push(place);
-  element(svg, "text", {
-    x: (place.left + place.right) / 2,
-    y: place.top + 10,
-    "text-anchor": "middle",
-    style: `fill: ${FAMILY_COLORS[point.family]}`,
-  }, point.label);
-}
-
 function draw() {
   const variant = makeVariant(settings);
   const stages = countStages(variant);
@@ -486,5 +332,8 @@ function draw() {
   drawPlot();
 }
 
-fillControls();
-change({});
+// The other scripts follow.
+document.addEventListener("DOMContentLoaded", () => {
+  fillControls();
+  followAddress();
+});
