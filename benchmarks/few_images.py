@@ -33,6 +33,7 @@ from transfer.training import (
     frozen_features,
     linear_head,
     prototypes,
+    scoring,
 )
 
 TASK = flags.DEFINE_string("task", None, "E.g. cifar100.")

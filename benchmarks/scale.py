@@ -17,7 +17,9 @@ import time
 import numpy as np
 from absl import app, flags
 
-from efficientnet_tf.utils import figures, files, tables
+# For `transfer`: here, a program has this name.
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from efficientnet_tf.utils import figures, files, tables  # noqa: E402
 
 OUTPUT = flags.DEFINE_string("output", None, "A folder for table and plot.")
 MOST = flags.DEFINE_integer("most", 10**6, "Leave larger counts out.", 1)

@@ -42,7 +42,7 @@ MISTAKES = {
         "neighbors --workdir={none} {photo}",
         "evaluate --workdir={none} --dataset=digits",
         "export --workdir={none} --output={new}",
-        "share --workdir={none} --repo=anna/birds",
+        "share --workdir={none} --repo=anna/birds --license=mit",
         "demo --workdir={none} --output={new}",
         "serve --classifier={none}.onnx",
         "convert --model=efficientnet_b0 --source={none}.h5 "
