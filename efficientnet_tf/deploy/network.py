@@ -116,7 +116,7 @@ def to_classifier(found: Network) -> classifier_lib.Classifier | None:
     """Returns a file's classifier, or None if it does not name classes."""
     if found.metadata is None:
         return None
-    kind = FileClassifier
+    kind: type[classifier_lib.Classifier] = FileClassifier
     if not numpy_preprocessing.can_prepare(found.metadata.interpolation):
         kind = classifier_lib.Classifier  # By TensorFlow.
     return kind(found, **found.metadata.settings)

@@ -270,11 +270,10 @@ def _fit_to(feed, setup, watchers):
             classifier.resolution,
         )
         clock = progress.InputClock()
-        watchers = callbacks.list_callbacks(
+        score = objectives.name_score(setup.config, setup.target)
+        listed = callbacks.list_callbacks(
             state.make_checkpointer(
-                folder,
-                first_step=done * steps,
-                score=objectives.name_score(setup.config, setup.target),
+                folder, first_step=done * steps, score=score
             ),
             setup.workdir,
             epochs=rounds,
@@ -288,7 +287,7 @@ def _fit_to(feed, setup, watchers):
                 clock.watch(train_set),
                 epochs=(done, rounds),
                 steps_per_epoch=steps,
-                watchers=watchers,
+                watchers=listed,
             )
     if config.patience:
         best = checkpoints.find_best(folder)
