@@ -260,7 +260,7 @@ def _fit_to(feed, setup, watchers):
         dataset = feed.make_validation_set(setup.examples["validation"])
         evaluation = callbacks.Evaluation(dataset, len(dataset), state.average)
     train_set = feed.make_dataset(batch_size, start_step=done * steps)
-    images = next(iter(train_set))[0]
+    images, *_ = next(iter(train_set))
     preview = figures.image_grid(images[:16])[None]
     tf.summary.image(summaries.tag("augmented"), preview)
     if done < rounds and not any(each.is_over for each in stoppers):
@@ -270,11 +270,12 @@ def _fit_to(feed, setup, watchers):
             classifier.resolution,
         )
         clock = progress.InputClock()
-        score = objectives.name_score(setup.config, setup.target)
+        score = objectives.name_score(config, setup.target)
+        save = state.make_checkpointer(
+            folder, first_step=done * steps, score=score
+        )
         listed = callbacks.list_callbacks(
-            state.make_checkpointer(
-                folder, first_step=done * steps, score=score
-            ),
+            save,
             setup.workdir,
             epochs=rounds,
             batch_size=batch_size,
