@@ -1,7 +1,6 @@
 """One fine-tuning run: head, network, evaluation, and its files."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 import time
@@ -90,29 +89,28 @@ def finetune_and_evaluate(
         folder = _begin_folder(folder, workdir, start)
         _check_class_weight(task, data_dir, config)
         _set_up(workdir, config)
-        with phases.recording(began or begin, begin) as clock:
-            load = functools.partial(
-                tasks.load_examples, task, data_dir, folder, targets.KINDS
-            )
-            own = _own_list(folder, workdir)
-            parts = task, model_name, origin, config
-            row = _load_and_run(
-                run, parts, load, own, (workdir, watchers, began or begin)
-            )
-            row["phases"] = clock.seconds  # Of this process.
+        parts = task, model_name, origin, config
+        times = began or begin, begin
+        row = _load_and_run(
+            *(run, parts, (data_dir, folder), workdir),
+            times=times,
+            watchers=watchers,
+        )
         return _record(row, workdir, begin, folder.workdir or workdir)
 
 
-def _load_and_run(run, parts, load, own, rest):
-    """Loads the images that count, and returns the row of `_run`."""
-    workdir, watchers, began = rest
-    *_, config = parts
-    with phases.during(phases.READING):
-        loaded = load()
-    drawn = few_images.draw(loaded, config, own)
-    setup = fitting.Setup(*parts, drawn, workdir)
-    row = _run(run, _begin_clock(setup, began), watchers)
-    return row | few_images.count_ignored(workdir, loaded, drawn)
+def _load_and_run(run, parts, source, workdir, *, times, watchers):
+    """Loads the images that count; returns the row of `_run`, with phases."""
+    (task, *_, config), (data_dir, folder) = parts, source
+    with phases.recording(*times) as clock:
+        with phases.during(phases.READING):
+            loaded = tasks.load_examples(task, data_dir, folder, targets.KINDS)
+        drawn = few_images.draw(loaded, config, _own_list(folder, workdir))
+        setup = fitting.Setup(*parts, drawn, workdir)
+        row = _run(run, _begin_clock(setup, times[0]), watchers)
+        row |= few_images.count_ignored(workdir, loaded, drawn)
+        # Of this process, if it resumed a run.
+        return row | {"phases": clock.seconds}
 
 
 def _check_weights(task, model, weights, config, folder):

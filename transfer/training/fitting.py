@@ -291,10 +291,14 @@ def _fit_to(feed, setup, watchers):
                 watchers=listed,
             )
     if config.patience:
-        best = checkpoints.find_best(folder)
-        if best is not None:
-            checkpoints.load(best, state.variables)
+        _restore_best(folder, state)
     return state.average
+
+
+def _restore_best(folder, state):
+    best = checkpoints.find_best(folder)
+    if best is not None:
+        checkpoints.load(best, state.variables)
 
 
 def _list_stoppers(setup, step, length, ahead):
