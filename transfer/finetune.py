@@ -89,17 +89,14 @@ def finetune_and_evaluate(
         folder = _begin_folder(folder, workdir, start)
         _check_class_weight(task, data_dir, config)
         _set_up(workdir, config)
-        parts = task, model_name, origin, config
-        times = began or begin, begin
         row = _load_and_run(
-            *(run, parts, (data_dir, folder), workdir),
-            times=times,
-            watchers=watchers,
+            *(run, (task, model_name, origin, config), (data_dir, folder)),
+            *(workdir, (began or begin, begin), watchers),
         )
         return _record(row, workdir, begin, folder.workdir or workdir)
 
 
-def _load_and_run(run, parts, source, workdir, *, times, watchers):
+def _load_and_run(run, parts, source, workdir, times, watchers):
     """Loads the images that count; returns the row of `_run`, with phases."""
     (task, *_, config), (data_dir, folder) = parts, source
     with phases.recording(*times) as clock:
