@@ -15,6 +15,10 @@ _CONSTRUCTORS = (
     *(f"EfficientNetB{i}" for i in range(9)),
     "EfficientNetL2",
     *(f"EfficientNetLite{i}" for i in range(5)),
+    *(
+        f"EfficientNetV2{size}"
+        for size in ("B0", "B1", "B2", "B3", "S", "M", "L", "XL")
+    ),
 )
 
 # Public name -> the module that defines it.

@@ -23,7 +23,7 @@ TEXTS = sorted(
     key=lambda path: path.as_posix(),
 )
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# Made when the site is built; see scripts/docs_hooks.py.
+# Made when the site is built; see docs/hooks.py.
 GENERATED = {"family.html"}
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -138,8 +138,8 @@ def site(needs_mkdocs, tmp_path_factory):
 @pytest.fixture(scope="module")
 def hooks(needs_mkdocs):
     """The module of hooks, which the site imports by its path."""
-    path = ROOT / "scripts" / "docs_hooks.py"
-    spec = importlib.util.spec_from_file_location("docs_hooks", path)
+    path = paths.DOCS / "hooks.py"
+    spec = importlib.util.spec_from_file_location("hooks", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -37,7 +37,10 @@ ROOMS = {
     "deploy": ("utils", "models", "weights", "data", "inference"),
     "training": ("utils", "models", "data", "inference"),
     "measure": ("utils", "models", "training"),
-    "search": ("utils", "models", "data", "training", "measure"),
+    "search": (
+        *("utils", "models", "data", "training", "measure"),
+        *("inference", "deploy"),  # Latency of an exported file.
+    ),
     "transfer.config": ("utils", "models", "data", "training"),
     "transfer.scores": ("utils", "data", "inference"),
     "transfer.training": (

@@ -43,6 +43,7 @@ def execute(tmp_path, monkeypatch):
         nbclient.NotebookClient(
             notebook,
             timeout=SECONDS_PER_CELL,
+            startup_timeout=300,  # A busy machine needs more than 60 s.
             kernel_name="python3",
             resources={"metadata": {"path": str(tmp_path)}},
         ).execute()

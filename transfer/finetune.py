@@ -24,7 +24,13 @@ from efficientnet_tf.utils import (
 from efficientnet_tf.weights import catalog
 from transfer import class_runs, target_runs
 from transfer.choice import auto, target_choice, time_budget
-from transfer.config import class_weights, hyper_rule, recipes, tasks
+from transfer.config import (
+    class_weights,
+    finetune_config,
+    hyper_rule,
+    recipes,
+    tasks,
+)
 from transfer.training import few_images, fitting, inputs, starts
 
 # What is shown of a finished run.
@@ -168,7 +174,7 @@ def upgrade(stored: dict) -> dict:
     # A run of an earlier version lacks later fields; their defaults are what it
     # did.
     defaults = configs.list_defaults(recipes.FinetuneConfig)
-    return registry.upgrade(defaults | class_weights.upgrade(stored))
+    return registry.upgrade(defaults | finetune_config.upgrade(stored))
 
 
 def _set_up(workdir, config):
@@ -210,9 +216,17 @@ def _run(run, setup, watchers):
         **_describe_start(setup),
         **ended,
         "resolution": classifier.resolution,
+        **_describe_shape(classifier),
         # JAX compiles every step.
         "xla": keras.backend.backend() == "jax" or distribution.use_xla(),
     }
+
+
+def _describe_shape(classifier):
+    """Returns what of the images' shape a row has besides the resolution."""
+    size, resize = classifier.size, classifier.preparation.resize
+    width = {} if size[0] == size[1] else {"width": size[1]}
+    return {"resize": resize, **width}
 
 
 def _describe_start(setup):

@@ -26,7 +26,8 @@ from transfer.scores import (
 # What rows of all folds have alike.
 _ALIKE = (
     *("task", "model", "weights", "recipe", "changed", "seed", "metric"),
-    *("target", "class_names", "parameters", "epochs", "steps", "resolution"),
+    *("target", "class_names", "parameters", "epochs", "steps"),
+    *("resolution", "width", "resize"),
 )
 SPLIT = "out-of-fold"
 

@@ -24,6 +24,7 @@ from efficientnet_tf.deploy import formats
 from efficientnet_tf.utils import (
     addresses,
     extras,
+    image_sizes,
     run_folder,
     targets,
     watchdog,
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> None:
         classifier,
         folder,
         title=TITLE.value or name,
-        footer=f"{name}: {count}, {classifier.resolution} pixels a side.",
+        footer=f"{name}: {count}, {image_sizes.show(classifier.size)} pixels.",
         examples=examples,
     )
     if server:

@@ -28,7 +28,13 @@ from efficientnet_tf.deploy import (
     licenses,
     plan as plan_lib,
 )
-from efficientnet_tf.utils import run_folder, tables, targets, words
+from efficientnet_tf.utils import (
+    image_sizes,
+    run_folder,
+    tables,
+    targets,
+    words,
+)
 
 if typing.TYPE_CHECKING:
     from efficientnet_tf.commands import held_out
@@ -274,6 +280,7 @@ def _print_summary(plan, classifier, rows):
             "table": str(plan.table(".json")),
             "classes": len(classifier.class_names),
             "resolution": classifier.resolution,
+            "image_size": image_sizes.show(classifier.size),
             "max_difference": max(
                 (
                     row["max_difference"]

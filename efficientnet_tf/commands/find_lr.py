@@ -24,6 +24,7 @@ RECIPE = flags.DEFINE_string(
     "A row of transfer/config/recipes.py that trains the network.",
 )
 SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
+RESIZE, IMAGE_SIZE = shared.define_shape_flags()
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
 SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
@@ -50,7 +51,10 @@ def main(_: list[str]) -> None:
         "normalization": NORMALIZATION.value,
     }
     config = recipes.get_recipe(
-        RECIPE.value, SET.value, TASK.value, pretrained=weights is not None
+        RECIPE.value,
+        shared.add_settings(SET.value, RESIZE, IMAGE_SIZE),
+        TASK.value,
+        pretrained=weights is not None,
     )
     shared.check_weights(MODEL.value, **origin)
     shared.check_finetuning([task])

@@ -41,6 +41,7 @@ SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
 CLASS_WEIGHT = flags.DEFINE_string(
     "class_weight", None, shared.CLASS_WEIGHT_HELP
 )
+RESIZE, IMAGE_SIZE = shared.define_shape_flags()
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
 SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
@@ -95,8 +96,10 @@ def main(_: list[str]) -> None:
         "normalization": NORMALIZATION.value,
     }
     model, recipe = _choose_network()
-    overrides = shared.add_setting(SET.value, CLASS_WEIGHT)
-    overrides = shared.add_setting(overrides, SHOTS) + _time_limit()
+    overrides = shared.add_settings(
+        SET.value, CLASS_WEIGHT, SHOTS, RESIZE, IMAGE_SIZE
+    )
+    overrides += _time_limit()
     config = recipes.get_recipe(
         recipe, overrides, TASK.value, pretrained=weights is not None
     )

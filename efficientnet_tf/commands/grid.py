@@ -51,6 +51,7 @@ SET = flags.DEFINE_multi_string(
 CLASS_WEIGHT = flags.DEFINE_string(
     "class_weight", None, shared.CLASS_WEIGHT_HELP
 )
+RESIZE, IMAGE_SIZE = shared.define_shape_flags()
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 GROUP_BY = flags.DEFINE_string("group_by", None, shared.GROUP_BY_HELP)
 SKIP_BAD = flags.DEFINE_bool("skip_bad", False, shared.SKIP_BAD_HELP)
@@ -82,7 +83,9 @@ def main(_: list[str]) -> None:
         trials=TRIALS.value,
         pruner=PRUNER.value,
         search=tuple(SEARCH.value),
-        settings=tuple(shared.add_setting(SET.value, CLASS_WEIGHT)),
+        settings=tuple(
+            shared.add_settings(SET.value, CLASS_WEIGHT, RESIZE, IMAGE_SIZE)
+        ),
         group_by=GROUP_BY.value,
         skip_bad=SKIP_BAD.value,
     )

@@ -36,6 +36,7 @@ COMMANDS = (
     "data-service",
     "search",
     "study",
+    "architect",
     "explore",
 )
 HELP = ("help", "--help", "-help", "-h", "--helpshort", "--helpfull")

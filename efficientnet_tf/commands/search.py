@@ -17,7 +17,6 @@ from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.models import scaling, variants
-from efficientnet_tf.utils import configs
 
 BASE = flags.DEFINE_string("base", "efficientnet_b0", shared.MODEL_HELP)
 WIDTH = flags.DEFINE_float(
@@ -33,18 +32,7 @@ RESOLUTION = flags.DEFINE_integer(
     0,
     variants.MAX_SIZE,
 )
-DATASET = flags.DEFINE_string("dataset", None, "As for `efficientnet train`.")
-TRAIN_SPLIT = flags.DEFINE_string(
-    "train_split", "train", shared.TRAIN_SPLIT_HELP
-)
-EVAL_SPLIT = flags.DEFINE_string(
-    "eval_split", "validation", "What to choose on."
-)
-RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of training/recipes.py.")
-SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
-SEEDS = flags.DEFINE_integer(
-    "seeds", 3, "Runs of each network.", 1, configs.MAX_RUNS
-)
+BUDGET = shared.BudgetFlags(None, "What to choose on.", 3, "network")
 KEEP = flags.DEFINE_float(
     "keep", 1.0, "Share of the most accurate that trains with the next seed."
 )
@@ -109,7 +97,7 @@ def main(_: list[str]) -> None:
     plan = _make_plan()
     compound_search.check_phis(plan, phis)
     _check_rank_check()
-    shared.check_trials(DATASET.value)
+    shared.check_trials(BUDGET.dataset.value)
     compound_search.start_search(plan, WORKDIR.value)
     names = list(compound_search.candidates(plan))
     measured = {}
@@ -145,10 +133,11 @@ def main(_: list[str]) -> None:
 
 
 def _check_rank_check():
-    if RANK_CHECK.value and (RANK_CHECK.value < 3 or SEEDS.value < 2):
+    if RANK_CHECK.value and (RANK_CHECK.value < 3 or BUDGET.seeds.value < 2):
         raise ValueError(
-            f"--rank_check={RANK_CHECK.value} with --seeds={SEEDS.value} shows "
-            "nothing; compare at least 3 networks and 2 seeds."
+            f"--rank_check={RANK_CHECK.value} with "
+            f"--seeds={BUDGET.seeds.value} shows nothing; compare at "
+            "least 3 networks and 2 seeds."
         )
 
 
@@ -181,14 +170,7 @@ def _print_summary(chosen, report):
 def _make_plan():
     from efficientnet_tf.search import compound_search, trials
 
-    budget = trials.Budget(
-        dataset=DATASET.value,
-        recipe=RECIPE.value,
-        settings=tuple(SET.value),
-        splits=(TRAIN_SPLIT.value, EVAL_SPLIT.value),
-        seeds=SEEDS.value,
-        keep=KEEP.value,
-    )
+    budget = BUDGET.make(keep=KEEP.value)
     base = trials.base_variant(
         BASE.value,
         budget,

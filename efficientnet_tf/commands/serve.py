@@ -14,7 +14,7 @@ from absl import flags, logging
 
 import efficientnet_tf
 from efficientnet_tf.commands import classifier_flags, program
-from efficientnet_tf.utils import addresses, extras, watchdog
+from efficientnet_tf.utils import addresses, extras, image_sizes, watchdog
 
 CLASSIFIER = classifier_flags.ClassifierFlags()
 NAME = flags.DEFINE_string(
@@ -107,6 +107,7 @@ def _announce(service, url):
             "version": service.version,
             "classes": len(service.classifier.class_names),
             "resolution": service.classifier.resolution,
+            "image_size": image_sizes.show(service.classifier.size),
         }
     )
 

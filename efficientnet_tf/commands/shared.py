@@ -54,6 +54,16 @@ LABELS_HELP = (
 TARGETS_HELP = (
     "Numbers to predict: columns of csv:FILE, or features of tfds:NAME."
 )
+RESIZE_HELP = (
+    "How images of another shape than the network's input get this shape: "
+    "crop (the centre), squash (their proportions change) or letterbox (all of "
+    "them, between grey bars). By default as the task or recipe says: crop for "
+    "your own images."
+)
+IMAGE_SIZE_HELP = (
+    "Of the network's input, HEIGHTxWIDTH in pixels, e.g. 160x320, or one "
+    "number for a square; the network's own if unset."
+)
 CLASS_WEIGHT_HELP = (
     "What images count in the loss: auto (each class alike), none, or "
     "NAME=WEIGHT,...; short for --set=class_weight=..."
@@ -100,11 +110,20 @@ def set_input_wait(seconds: float) -> None:
     watchdog.set_limit(seconds)
 
 
-def add_setting(settings: Sequence[str], flag: flags.FlagHolder) -> list[str]:
-    """Returns values of --set, and that of a flag that is short for another."""
-    if flag.value is None:
-        return list(settings)
-    return [*settings, f"{flag.name}={flag.value}"]
+def define_shape_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
+    """Defines --resize and --image_size, which are short for --set."""
+    return (
+        flags.DEFINE_string("resize", None, RESIZE_HELP),
+        flags.DEFINE_string("image_size", None, IMAGE_SIZE_HELP),
+    )
+
+
+def add_settings(
+    settings: Sequence[str], *holders: flags.FlagHolder
+) -> list[str]:
+    """Returns values of --set, and those of flags that are short for others."""
+    given = [flag for flag in holders if flag.value is not None]
+    return [*settings, *(f"{flag.name}={flag.value}" for flag in given)]
 
 
 def check_seconds(flag: str, seconds: float) -> None:
@@ -196,6 +215,41 @@ def check_backend(backend: str) -> None:
     """Checks that a Keras backend is installed."""
     if backend == "jax":
         extras.require("Measurements under JAX", "jax")
+
+
+class BudgetFlags:
+    """What each network of a search is trained on, how, and how often."""
+
+    def __init__(
+        self, dataset: str | None, eval_help: str, seeds: int, what: str
+    ) -> None:
+        self.dataset = flags.DEFINE_string(
+            "dataset", dataset, "As for `efficientnet train`."
+        )
+        self._splits = (
+            flags.DEFINE_string("train_split", "train", TRAIN_SPLIT_HELP),
+            flags.DEFINE_string("eval_split", "validation", eval_help),
+        )
+        self.recipe = flags.DEFINE_string(
+            "recipe", "smoke", "A row of training/recipes.py."
+        )
+        self._settings = flags.DEFINE_multi_string("set", [], SET_HELP)
+        self.seeds = flags.DEFINE_integer(
+            "seeds", seeds, f"Runs of each {what}.", 1, configs.MAX_RUNS
+        )
+
+    def make(self, keep: float = 1.0) -> "trials_lib.Budget":
+        """Returns the budget that the flags say; see `trials.Budget`."""
+        from efficientnet_tf.search import trials
+
+        return trials.Budget(
+            dataset=self.dataset.value,
+            recipe=self.recipe.value,
+            settings=tuple(self._settings.value),
+            splits=tuple(split.value for split in self._splits),
+            seeds=self.seeds.value,
+            keep=keep,
+        )
 
 
 class LoggerFlags:

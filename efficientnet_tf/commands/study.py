@@ -15,7 +15,9 @@ from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.models import scaling, variants
-from efficientnet_tf.utils import configs, run_folder
+from efficientnet_tf.utils import run_folder
+
+MAX_STEP_BATCH = 4096
 
 BASES = flags.DEFINE_list(
     "bases",
@@ -26,7 +28,8 @@ GROWTHS = flags.DEFINE_list("growths", ["4"], "Factors of the multiply-adds.")
 DIRECTIONS = flags.DEFINE_list(
     "directions",
     ["depth", "width", "resolution", "compound"],
-    "What is scaled.",
+    "What is scaled: depth, width, resolution, compound (all three), weighted "
+    "(later stages more, as in EfficientNetV2).",
 )
 WIDTH = flags.DEFINE_float(
     "width", 1.0, "Multiplies the bases' filters.", 0, variants.MAX_SCALE
@@ -44,18 +47,24 @@ RESOLUTION = flags.DEFINE_integer(
 ALPHA = flags.DEFINE_float("alpha", scaling.ALPHA, "Of compound: depth.")
 BETA = flags.DEFINE_float("beta", scaling.BETA, "Of compound: width.")
 GAMMA = flags.DEFINE_float("gamma", scaling.GAMMA, "Of compound: resolution.")
-DATASET = flags.DEFINE_string("dataset", None, "As for `efficientnet train`.")
-TRAIN_SPLIT = flags.DEFINE_string(
-    "train_split", "train", shared.TRAIN_SPLIT_HELP
+LATE = flags.DEFINE_float(
+    "late", 1.0, "Of weighted: 0 deepens all stages alike.", 0, 1
 )
-EVAL_SPLIT = flags.DEFINE_string(
-    "eval_split", "validation", "What to score on."
+MAX_RESOLUTION = flags.DEFINE_integer(
+    "max_resolution",
+    0,
+    "Of weighted: pixels a side at most; 0: no cap.",
+    0,
+    variants.MAX_SIZE,
 )
-RECIPE = flags.DEFINE_string("recipe", "smoke", "A row of training/recipes.py.")
-SET = flags.DEFINE_multi_string("set", [], shared.SET_HELP)
-SEEDS = flags.DEFINE_integer(
-    "seeds", 3, "Runs of each network.", 1, configs.MAX_RUNS
+STEP_BATCH = flags.DEFINE_integer(
+    "step_batch",
+    0,
+    "Also time training steps of so many images, on a quiet machine; 0: none.",
+    0,
+    MAX_STEP_BATCH,
 )
+BUDGET = shared.BudgetFlags(None, "What to score on.", 3, "network")
 COSTS = flags.DEFINE_boolean("costs", False, "Count costs; train nothing.")
 DATA_DIR = flags.DEFINE_string("data_dir", None, shared.DATA_DIR_HELP)
 WORKDIR = flags.DEFINE_string(
@@ -72,8 +81,10 @@ def main(_: list[str]) -> None:
     from efficientnet_tf.search import compound_study, reports, trials
 
     plan = _make_plan(tuple(growths))
-    shared.check_trials(DATASET.value, trains=not COSTS.value)
+    shared.check_trials(BUDGET.dataset.value, trains=not COSTS.value)
     compound_study.start_study(plan, WORKDIR.value)
+    if plan.step_batch:
+        compound_study.measure_steps(plan, WORKDIR.value)
     if not COSTS.value:
         shared.run_trials(
             [case.name for case in compound_study.cases(plan)],
@@ -95,15 +106,9 @@ def main(_: list[str]) -> None:
 
 
 def _make_plan(growths):
-    from efficientnet_tf.search import compound_study, trials
+    from efficientnet_tf.search import compound_study
 
-    budget = trials.Budget(
-        dataset=DATASET.value,
-        recipe=RECIPE.value,
-        settings=tuple(SET.value),
-        splits=(TRAIN_SPLIT.value, EVAL_SPLIT.value),
-        seeds=SEEDS.value,
-    )
+    budget = BUDGET.make()
     return compound_study.Plan(
         budget=budget,
         bases=tuple(BASES.value),
@@ -115,6 +120,9 @@ def _make_plan(growths):
         alpha=ALPHA.value,
         beta=BETA.value,
         gamma=GAMMA.value,
+        late=LATE.value,
+        max_resolution=MAX_RESOLUTION.value,
+        step_batch=STEP_BATCH.value,
     )
 
 

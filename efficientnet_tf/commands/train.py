@@ -143,10 +143,10 @@ def _parse_steps(texts):
 
 def _fields():
     """Returns the fields that --set takes."""
-    from efficientnet_tf.training import recipes
+    from efficientnet_tf.training import train_config
     from efficientnet_tf.utils import configs
 
-    return configs.field_names(recipes.TrainConfig)
+    return configs.field_names(train_config.TrainConfig)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,19 @@
 """Evaluation's preparation of images by Pillow and NumPy alone.
 
 For exported files, whose runtimes start in a tenth of TensorFlow's time. Pixels
-equal those of `preprocessing.preprocess_for_eval` to a thousandth of a level:
+equal those of `preprocessing.prepare` to a thousandth of a level:
 both take their constants from here.
 """
 
 import functools
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
+from efficientnet_tf.data import shapes
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.data.images import formats, pillow_files
-
-# The border, in pixels of the resized image, that evaluation crops away, from
-# preprocessing.py of the official code; the usual fraction of 0.875 equals this
-# only at 224 pixels.
-CROP_PADDING = 32
 
 # The unsharp mask, chosen on CIFAR-100 (docs/RESULTS.md): how much of what a
 # blur removes is added, and the blur's standard deviation as a fraction of the
@@ -39,7 +36,7 @@ _CUBIC_STEPS = 1024
 
 
 def can_prepare(interpolation: str) -> bool:
-    """Whether `prepare_file` has an interpolation."""
+    """Whether `prepare` has an interpolation."""
     return interpolation in _TAPS
 
 
@@ -69,41 +66,74 @@ def decode_file(
         raise OSError(f"{path} {error}.") from None
 
 
-def preprocess_for_eval(
-    image: np.ndarray,
-    size: int,
-    *,
-    interpolation: str = "bicubic",
-    crop_padding: int | None = CROP_PADDING,
-) -> np.ndarray:
-    """Does what `preprocessing.preprocess_for_eval` does to pixels [H, W, 3].
+def prepare(image: np.ndarray, preparation: shapes.Preparation) -> np.ndarray:
+    """Does what `preprocessing.prepare` does to pixels [H, W, 3].
 
     Args:
       image: uint8.
-      size: pixels a side of the result.
-      interpolation: one that `can_prepare` has.
-      crop_padding: as there.
+      preparation: with an interpolation that `can_prepare` has.
 
     Returns:
-      float32 [size, size, 3].
+      float32 [height, width, 3].
     """
-    if crop_padding is not None:
-        height, width = image.shape[:2]
-        share = np.float32(size / (size + crop_padding))
-        side = max(int(share * np.float32(min(height, width))), 1)
-        top, left = (height - side + 1) // 2, (width - side + 1) // 2
-        image = image[top : top + side, left : left + side]
-    taps = _TAPS[interpolation]
-    image = _resize_rows(image, *taps(image.shape[0], size))
-    image = _resize_rows(image.swapaxes(0, 1), *taps(image.shape[1], size))
-    image = image.swapaxes(0, 1)
-    if interpolation == policies.SHARPENED:
-        mask = make_mask(size)
-        rows = (mask @ image.reshape(size, -1)).reshape(image.shape)
-        image = mask @ rows
-    if interpolation not in NOT_CLIPPED:
+    if preparation.resize == shapes.CROP:
+        top, left, height, width = find_crop(image.shape, preparation)
+        image = image[top : top + height, left : left + width]
+    if preparation.resize == shapes.LETTERBOX:
+        image = _letterbox(image, preparation)
+    else:
+        image = _resize(image, preparation.size, preparation.interpolation)
+    if preparation.interpolation == policies.SHARPENED:
+        rows, columns = map(make_mask, preparation.size)
+        image = (rows @ image.reshape(len(rows), -1)).reshape(image.shape)
+        image = columns @ image
+    if preparation.interpolation not in NOT_CLIPPED:
         image = image.clip(0, 255)
     return np.ascontiguousarray(image, "float32")
+
+
+def find_crop(
+    shape: Sequence[int], preparation: shapes.Preparation
+) -> tuple[int, ...]:
+    """Does what `frames.find_crop` does, which computes in graphs."""
+    border = preparation.crop_padding or 0
+    padded = [side + border for side in preparation.size]
+    height, width = shape[:2]
+    axis = 0 if height * padded[1] <= width * padded[0] else 1
+    whole = np.float32(shape[axis])
+    box = [
+        min(max(int(np.float32(side / padded[axis]) * whole), 1), limit)
+        for side, limit in zip(preparation.size, shape, strict=False)
+    ]
+    return (height - box[0] + 1) // 2, (width - box[1] + 1) // 2, *box
+
+
+def find_place(
+    shape: Sequence[int], preparation: shapes.Preparation
+) -> tuple[int, ...]:
+    """Does what `frames.find_place` does, which computes in graphs."""
+    rows, columns = preparation.size
+    height, width = shape[:2]
+    if height * columns <= width * rows:
+        size = max((2 * height * columns + width) // (2 * width), 1), columns
+    else:
+        size = rows, max((2 * width * rows + height) // (2 * height), 1)
+    return (rows - size[0]) // 2, (columns - size[1]) // 2, *size
+
+
+def _letterbox(image, preparation):
+    top, left, *size = find_place(image.shape, preparation)
+    found = np.full((*preparation.size, 3), shapes.GREY, "float32")
+    resized = _resize(image, size, preparation.interpolation)
+    found[top : top + size[0], left : left + size[1]] = resized
+    return found
+
+
+def _resize(image, size, interpolation):
+    taps = _TAPS[interpolation]
+    image = _resize_rows(image, *taps(image.shape[0], size[0]))
+    image = _resize_rows(image.swapaxes(0, 1), *taps(image.shape[1], size[1]))
+    return image.swapaxes(0, 1)
 
 
 def _resize_rows(image, places, weights):

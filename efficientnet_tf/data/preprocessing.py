@@ -1,11 +1,13 @@
 """From one image, encoded or not, to a cropped and resized tensor."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from efficientnet_tf.data import numpy_preprocessing
+from efficientnet_tf.data import frames, numpy_preprocessing, shapes
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.data.images import decoding
 
@@ -17,107 +19,105 @@ ATTEMPTS = 10
 
 
 def preprocess_for_eval(
-    image: tf.Tensor,
-    size: int,
-    *,
-    interpolation: str = "bicubic",
-    crop_padding: int | None = numpy_preprocessing.CROP_PADDING,
-    deep_pixels: str = "used",
+    image: tf.Tensor, size: int | tuple[int, int], **options: Any
 ) -> tf.Tensor:
-    """Crops the centre square and resizes it, like the official code.
+    """Does `prepare`, with a `Preparation` of this size and these options."""
+    return prepare(image, shapes.make(size, **options))
+
+
+def prepare(image: tf.Tensor, preparation: shapes.Preparation) -> tf.Tensor:
+    """Makes what a network takes of one image of any shape.
+
+    With resize="crop" as the official code does.
 
     Args:
       image: encoded bytes, or [H, W, 3] with values in [0, 255].
-      size: pixels a side of the result.
-      interpolation: a method of `tf.image.resize`, or one of `policies`.
-      crop_padding: the square has the side min(H, W) * size / (size +
-        crop_padding); 0 keeps the largest centre square, None resizes the whole
-        image without keeping its aspect ratio.
-      deep_pixels: one of `policies.DEEP_PIXELS`, for encoded images.
+      preparation: what it says is done.
 
     Returns:
-      float32 [size, size, 3] with values in [0, 255], but for the overshoot of
-      "legacy_bicubic".
+      float32 [height, width, 3] with values in [0, 255], but for the overshoot
+      of "legacy_bicubic".
     """
-    image = decoding.decode(image, deep_pixels)
-    if crop_padding is not None:
-        box = find_crop(tf.shape(image), size, crop_padding)
+    image = decoding.decode(image, preparation.deep_pixels)
+    if preparation.resize == shapes.CROP:
+        box = frames.find_crop(tf.shape(image), preparation)
         image = tf.image.crop_to_bounding_box(image, *box)
-    return _resize(image, size, interpolation)
-
-
-def find_crop(
-    shape: Sequence[int] | tf.Tensor, size: int, crop_padding: int | None
-) -> tuple[tf.Tensor, ...]:
-    """Returns the part of an image that `preprocess_for_eval` resizes.
-
-    Args:
-      shape: of the image, [H, W] or [H, W, 3].
-      size: as there.
-      crop_padding: as there.
-
-    Returns:
-      (top, left, height, width) in pixels of the image.
-    """
-    shape = tf.convert_to_tensor(shape)
-    if crop_padding is None:
-        return tf.constant(0), tf.constant(0), shape[0], shape[1]
-    top, left, side = _center(shape, size / (size + crop_padding))
-    return top, left, side, side
+    return _fit(image, preparation)
 
 
 def preprocess_for_train(
     image: tf.Tensor,
-    size: int,
+    size: int | tuple[int, int],
     *,
     interpolation: str = "bicubic",
-    min_area: float = 0.08,
-    keep_aspect: bool = True,
-    resize: int = 0,
-    flip: bool = True,
+    resize: str = shapes.CROP,
     deep_pixels: str = "used",
+    **drawing: Any,
+) -> tf.Tensor:
+    """Does `prepare_for_train`, with a `Preparation` of this size."""
+    preparation = shapes.make(
+        size,
+        interpolation=interpolation,
+        resize=resize,
+        deep_pixels=deep_pixels,
+    )
+    return prepare_for_train(image, preparation, **drawing)
+
+
+def prepare_for_train(
+    image: tf.Tensor,
+    preparation: shapes.Preparation,
+    *,
+    min_area: float = 0.08,
+    crop_from: int = 0,
+    flip: bool = True,
     augment: Callable | None = None,
     seed: Sequence[int] | tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Takes a random crop of 3:4 to 4:3, resizes it, mirrors half of them.
+    """Takes a random crop, makes it what a network takes, mirrors half of them.
 
     In the order of the official code, whose resizing is not symmetric. Only the
-    crop of an upright JPEG is decoded.
+    crop of an upright JPEG is decoded. With resize="crop" it has 3:4 to 4:3 of
+    the input's proportions, in pixels. With the others, which show an image
+    whole, it has 3:4 to 4:3 of the image's own proportions, and is then
+    squashed or letterboxed about as the image is in evaluation.
 
     Args:
       image: encoded bytes, or [H, W, 3] with values in [0, 255].
-      size: pixels a side of the result.
-      interpolation: a method of `tf.image.resize`, or one of `policies`.
+      preparation: of evaluation, but for its crop.
       min_area: the smallest fraction of the image that a crop covers, at least
         `MIN_OBJECT_COVERED`; 1 keeps the whole image.
-      keep_aspect: whether 3:4 refers to pixels, as in the official code, or to
-        the image resized to a square, which matches `crop_padding=None` in
-        evaluation.
-      resize: if not 0, the whole image is instead resized to so many pixels a
-        side, and a random crop of `size` is taken from it.
+      crop_from: if not 0, the whole image is instead resized to so many pixels
+        a side, and a random square of the size is taken from it.
       flip: whether to mirror half of the images left to right.
-      deep_pixels: one of `policies.DEEP_PIXELS`, for encoded images.
-      augment: maps uint8 [size, size, 3] and a seed to such an image, as the
+      augment: maps uint8 [height, width, 3] and a seed to such an image, as the
         last step, or None.
       seed: two integers for a repeatable result, or None.
 
     Returns:
-      float32 [size, size, 3] with values in [0, 255], but for the overshoot of
-      "legacy_bicubic" without `augment`.
+      float32 [height, width, 3] with values in [0, 255], but for the overshoot
+      of "legacy_bicubic" without `augment`.
     """
+    if crop_from and preparation.width != preparation.height:
+        raise ValueError(
+            f"crop_from={crop_from} needs a square, not {preparation.size}."
+        )
     if seed is None:
         seed = tf.random.uniform([2], maxval=2**31 - 1, dtype="int32")
     seeds: tf.Tensor = tf.convert_to_tensor(seed)
-    if resize:
-        image = decoding.decode(image, deep_pixels)
-        image = _resize(image, resize, interpolation)
-        image = _crop_anywhere(image, resize - size, seeds)
+    if crop_from:
+        image = decoding.decode(image, preparation.deep_pixels)
+        sides = (crop_from, crop_from)
+        image = _resize(image, sides, preparation.interpolation)
+        image = _crop_anywhere(image, preparation.height, seeds)
     else:
         draw = functools.partial(
-            _draw_crop, size=size, min_area=min_area, keep_aspect=keep_aspect
+            _draw_crop, preparation=preparation, min_area=min_area
         )
-        image = _decode_part(image, min_area, draw, seeds, deep_pixels)
-        image = _resize(image, size, interpolation)
+        image = _decode_part(
+            image, min_area, draw, seeds, preparation.deep_pixels
+        )
+        image = _fit(image, preparation)
     if flip:
         image = _flip_half(image, seeds + 1)
     return image if augment is None else _augment(image, augment, seeds + 2)
@@ -137,9 +137,9 @@ def _decode_part(image, min_area, draw, seed, deep_pixels):
     return decoding.decode(image, deep_pixels)
 
 
-def _crop_anywhere(image, margin, seed):
-    """Takes a random crop, `margin` pixels smaller, of a square image."""
-    size = image.shape[0] - margin
+def _crop_anywhere(image, size, seed):
+    """Takes a random crop of `size` pixels a side of a square image."""
+    margin = image.shape[0] - size
     offset = tf.random.stateless_uniform([2], seed, 0, margin + 1, "int32")
     top, left = tf.unstack(offset)
     return tf.image.crop_to_bounding_box(image, top, left, size, size)
@@ -154,24 +154,20 @@ def _flip_half(image, seed):
     )
 
 
-def _center(shape, share):
-    """Returns (top, left, side) of a central square."""
-    height, width = shape[0], shape[1]
-    side = share * tf.cast(tf.minimum(height, width), "float32")
-    side = tf.maximum(tf.cast(side, "int32"), 1)
-    return (height - side + 1) // 2, (width - side + 1) // 2, side
-
-
-def _draw_crop(shape, size, min_area, keep_aspect, seed):
+def _draw_crop(shape, preparation, min_area, seed):
     """Returns int32 [4]: top, left, height and width in pixels."""
-    # Without keeping the aspect ratio, boxes are drawn in a square.
+    keep_aspect = preparation.resize == shapes.CROP
+    # Of images that stay whole, boxes are drawn in a square.
     frame = shape if keep_aspect else tf.constant([1024, 1024, 3])
+    proportion = 1.0
+    if keep_aspect:
+        proportion = preparation.width / preparation.height
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         frame,
         bounding_boxes=tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
         seed=seed,
         min_object_covered=MIN_OBJECT_COVERED,
-        aspect_ratio_range=ASPECT_RATIOS,
+        aspect_ratio_range=[ratio * proportion for ratio in ASPECT_RATIOS],
         area_range=(min_area, 1.0),
         max_attempts=ATTEMPTS,
     )
@@ -180,12 +176,13 @@ def _draw_crop(shape, size, min_area, keep_aspect, seed):
         if min_area <= MIN_OBJECT_COVERED:
             # The whole image means that no attempt succeeded. Where only large
             # crops are allowed, it is the closest to one and is kept.
-            top, left, side = _center(
-                shape, size / (size + numpy_preprocessing.CROP_PADDING)
+            padded = dataclasses.replace(
+                preparation, crop_padding=shapes.CROP_PADDING
             )
+            top, left, *sides = frames.find_crop(shape, padded)
             failed = tf.reduce_all(extent == shape[:2])
             begin = tf.where(failed, tf.stack([top, left]), begin)
-            extent = tf.where(failed, tf.stack([side, side]), extent)
+            extent = tf.where(failed, tf.stack(sides), extent)
         return tf.concat([begin, extent], axis=0)
     scale = tf.cast(shape[:2], "float32") / 1024
     begin, extent = (
@@ -195,24 +192,49 @@ def _draw_crop(shape, size, min_area, keep_aspect, seed):
     return tf.concat([begin, tf.maximum(extent, 1)], axis=0)
 
 
+def _fit(image, preparation):
+    """Resizes pixels to what a network takes, with bars if it says so."""
+    if preparation.resize != shapes.LETTERBOX:
+        return _resize(image, preparation.size, preparation.interpolation)
+    top, left, *sides = frames.find_place(tf.shape(image), preparation)
+    image = _resample(image, sides, preparation.interpolation)
+    height, width = preparation.size
+    image = tf.pad(
+        image,
+        [
+            [top, height - sides[0] - top],
+            [left, width - sides[1] - left],
+            [0, 0],
+        ],
+        constant_values=float(shapes.GREY),
+    )
+    return _finish(image, preparation.size, preparation.interpolation)
+
+
 def _resize(image, size, interpolation):
+    image = _resample(image, size, interpolation)
+    return _finish(image, size, interpolation)
+
+
+def _resample(image, size, interpolation):
     if interpolation in _LEGACY:
         resize = _LEGACY[interpolation]
-        image = resize(images=image[None], size=(size, size))[0]
+        image = resize(images=image[None], size=size)[0]
     else:
         sharpen = interpolation == policies.SHARPENED
         method = "bicubic" if sharpen else interpolation
-        image = tf.image.resize(image, (size, size), method)
-    image = tf.cast(image, "float32")  # "nearest" keeps integers.
-    image.set_shape([size, size, 3])
+        image = tf.image.resize(image, size, method)
+    return tf.cast(image, "float32")  # "nearest" keeps integers.
+
+
+def _finish(image, size, interpolation):
+    image.set_shape([*size, 3])
     if interpolation == policies.SHARPENED:
-        mask = numpy_preprocessing.make_mask(size)
-        image = tf.einsum("yh,hwc,xw->yxc", mask, image, mask)
-    return (
-        image
-        if interpolation in numpy_preprocessing.NOT_CLIPPED
-        else _clip(image)
-    )
+        rows, columns = map(numpy_preprocessing.make_mask, size)
+        image = tf.einsum("yh,hwc,xw->yxc", rows, image, columns)
+    if interpolation in numpy_preprocessing.NOT_CLIPPED:
+        return image
+    return _clip(image)
 
 
 # By default neither aligns corners nor has centres of half a pixel.

@@ -26,7 +26,7 @@ from efficientnet_tf.deploy import (
 )
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.models import quantization
-from efficientnet_tf.utils import files, targets, words
+from efficientnet_tf.utils import files, scratch, targets, words
 
 # The largest difference of probabilities between a float32 file and Keras.
 TOLERANCE = 1e-4
@@ -125,10 +125,8 @@ def _temporary_folder(plan) -> Iterator[pathlib.Path]:
     new = [each for each in (parent, *parent.parents) if not each.exists()]
     parent.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(
-            dir=parent, prefix=files.PREFIX
-        ) as path:
-            yield pathlib.Path(path)
+        with scratch.make(parent) as folder:
+            yield folder
     except BaseException:
         for each in new:
             with contextlib.suppress(OSError):  # It holds something.
@@ -233,7 +231,7 @@ def check_equal(
       RuntimeError: a float32 file is another function, or the output of any
         is not a number.
     """
-    made = sample_files.make(reference.resolution)
+    made = sample_files.make(max(reference.size))
     images = np.stack(
         [reference.preprocess(tf.constant(made[kind])) for kind in _COMPARED]
     )

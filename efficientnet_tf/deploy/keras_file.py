@@ -15,6 +15,7 @@ import numpy as np
 from efficientnet_tf.deploy import metadata
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
+    network_shapes,
     pooled,
     unknown,
 )
@@ -43,7 +44,7 @@ def export_keras(
 ) -> float:
     """Writes a `.keras` file that Keras loads alone, and checks its outputs.
 
-    The network takes images [N, size, size, 3] in [0, 255] and is not compiled.
+    The network takes images [N, H, W, 3] in [0, 255] and is not compiled.
 
     Returns:
       The largest difference from the classifier's probabilities.
@@ -99,7 +100,7 @@ def load(path: str | os.PathLike) -> classifier_lib.Classifier | None:
             text = archive.read(keras_files.SETTINGS_FILE)
     settings = metadata.parse(text, path).settings
     network = former_names.load_network(path)
-    classifier_lib.check_network(path, network, settings)
+    network_shapes.check(path, network, settings)
     found = _read_detector(path, network)
     return classifier_lib.Classifier(network, **settings, unknown=found)
 
@@ -196,8 +197,8 @@ def _find_own_classes(config):
 
 def _largest_difference(classifier, path):
     """Compares the file's network with the classifier's on two images."""
-    size = classifier.resolution
-    images = np.random.default_rng(0).uniform(0, 255, (2, size, size, 3))
+    shape = (2, *classifier.size, 3)
+    images = np.random.default_rng(0).uniform(0, 255, shape)
     images[1] = images[1].mean()  # Another input than noise alone.
     loaded = keras.models.load_model(path)
     # Not `predict`, which would trace a graph of each for one batch.

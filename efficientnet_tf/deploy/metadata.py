@@ -40,11 +40,11 @@ class Metadata(settings_lib.Settings):
 
 def to_text(settings: settings_lib.Settings, precision: str) -> str:
     """Returns the JSON text that `parse` reads."""
-    size = settings.resolution
+    height, width = settings.size
     metadata = Metadata(
         **dataclasses.asdict(settings),
         precision=precision,
-        input=f"RGB, float32 [N, {size}, {size}, 3] in [0, 255]",
+        input=f"RGB, float32 [N, {height}, {width}, 3] in [0, 255]",
     )
     return json.dumps(dataclasses.asdict(metadata))
 

@@ -10,7 +10,7 @@ import numpy as np
 from efficientnet_tf.data import numpy_preprocessing
 from efficientnet_tf.deploy import metadata
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.utils import untrusted
+from efficientnet_tf.utils import image_sizes, untrusted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,19 +34,15 @@ class FileClassifier(classifier_lib.Classifier):
     """A classifier that reads images without TensorFlow, which loads slowly."""
 
     def decode(self, data: bytes, path: str | os.PathLike) -> np.ndarray:
-        return numpy_preprocessing.preprocess_for_eval(
-            numpy_preprocessing.decode_file(data, path, self.deep_pixels),
-            self.resolution,
-            interpolation=self.interpolation,
-            crop_padding=self.crop_padding,
-        )
+        pixels = numpy_preprocessing.decode_file(data, path, self.deep_pixels)
+        return numpy_preprocessing.prepare(pixels, self.preparation)
 
     def make_decoder(self) -> Callable[[bytes, str | os.PathLike], np.ndarray]:
         return self.decode
 
 
 class Network(abc.ABC):
-    """A file as a network, from images [N, size, size, 3] to probabilities.
+    """A file as a network, from images [N, H, W, 3] to probabilities.
 
     Args:
       path: the file.
@@ -78,7 +74,7 @@ class Network(abc.ABC):
         """Returns the probabilities of as many images as the file takes."""
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
-        """Returns probabilities [N, classes] of images [N, size, size, 3]."""
+        """Returns probabilities [N, classes] of images [N, H, W, 3]."""
         images = np.asarray(images, np.float32)
         with untrusted.reading(self._path, "not runnable"):
             if self.batch_size is None:
@@ -92,10 +88,13 @@ class Network(abc.ABC):
                 f"{self._path} gives {classes} probabilities, but names "
                 f"{named} classes."
             )
-        if self.size != self.metadata.resolution:
+        if self.size != self.metadata.size:
+            taken, said = (
+                image_sizes.show(size)
+                for size in (self.size, self.metadata.size)
+            )
             raise untrusted.DamagedError(
-                f"{self._path} takes images of {self.size} pixels, but says "
-                f"{self.metadata.resolution}."
+                f"{self._path} takes images of {taken} pixels, but says {said}."
             )
 
     def _run_parts(self, images):
@@ -123,21 +122,20 @@ def to_classifier(found: Network) -> classifier_lib.Classifier | None:
 
 
 def _check_images(path, inputs):
-    """Returns (pixels a side, batch size or None) of the only input."""
+    """Returns ((height, width), batch size or None) of the only input."""
     shape = inputs[0].shape if len(inputs) == 1 else ()
     if (
         len(shape) != 4
         or inputs[0].dtype != "float32"
         or shape[3] != 3
-        or shape[1] is None
-        or shape[1] != shape[2]
+        or None in shape[1:3]
         or shape[0] == 0
     ):
         raise untrusted.DamagedError(
             f"{os.fspath(path)} takes {_list(inputs)}; it must take images "
-            "alone, float32 [N, size, size, 3]."
+            "alone, float32 [N, height, width, 3]."
         )
-    return shape[1], shape[0]
+    return shape[1:3], shape[0]
 
 
 def _find_probabilities(path, outputs):

@@ -13,6 +13,7 @@ from efficientnet_tf.inference import classifier as classifier_lib, signatures
 from efficientnet_tf.utils import (
     documents,
     files,
+    image_sizes,
     run_folder,
     targets,
     untrusted,
@@ -32,9 +33,9 @@ def export_saved_model(
 ) -> float:
     """Writes a SavedModel with two signatures, and checks its outputs.
 
-    "serving_default" takes `images`, float32 [N, size, size, 3] in [0, 255];
+    "serving_default" takes `images`, float32 [N, H, W, 3] in [0, 255];
     "serving_bytes" takes `encoded`, strings [N], the bytes of files, and
-    decodes, turns, crops and resizes inside. Both return `probabilities`
+    decodes, turns and resizes them inside. Both return `probabilities`
     [N, classes], `class_names` [classes] and `prediction` [N]; of labels, a
     prediction is those above their thresholds, divided by bars; of numbers,
     there is `numbers` [N, names] in place of probabilities, and no prediction.
@@ -93,7 +94,8 @@ def load(directory: str | os.PathLike) -> classifier_lib.Classifier:
             f"{directory} has no {path.name}, which names its classes and the "
             "preparation of images."
         )
-    settings = documents.read(path, metadata.Metadata).settings
+    read = documents.read(path, metadata.Metadata)
+    settings, size = read.settings, read.size
     network = signatures.SavedModel(directory)
     classes = len(settings["class_names"])
     if network.output_shape[-1] != classes:
@@ -101,18 +103,18 @@ def load(directory: str | os.PathLike) -> classifier_lib.Classifier:
             f"{directory} gives {network.output_shape[-1]} probabilities, but "
             f"{path.name} names {classes} classes."
         )
-    size = settings["resolution"]
-    if network.size not in ((None, None), (size, size)):
+    if network.size not in ((None, None), size):
         raise untrusted.DamagedError(
             f"{directory} takes images of {network.size[0]} x "
-            f"{network.size[1]} pixels, but {path.name} says {size}."
+            f"{network.size[1]} pixels, but {path.name} says "
+            f"{image_sizes.show(size)}."
         )
     return classifier_lib.Classifier(network, **settings)
 
 
 def _write(classifier, path):
     names = tf.constant(classifier.class_names)
-    size = classifier.resolution
+    shape = (*classifier.size, 3)
 
     def serve(images):
         found = classifier.model(images, training=False)
@@ -132,7 +134,7 @@ def _write(classifier, path):
                 decoding.decode_in_graph(image, classifier.deep_pixels)
             ),
             encoded,
-            fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
+            fn_output_signature=tf.TensorSpec(shape, tf.float32),
         )
         return serve(images)
 
@@ -140,7 +142,7 @@ def _write(classifier, path):
     archive.add_endpoint(
         _TENSOR_ENDPOINT,
         serve,
-        [tf.TensorSpec((None, size, size, 3), tf.float32, name="images")],
+        [tf.TensorSpec((None, *shape), tf.float32, name="images")],
     )
     archive.add_endpoint(
         metadata.BYTES_SIGNATURE,
@@ -177,7 +179,7 @@ def _compare(classifier, path):
 
     The Keras model gets pixels as in training and evaluation.
     """
-    made = sample_files.make(classifier.resolution)
+    made = sample_files.make(max(classifier.size))
     images = tf.stack(
         [classifier.preprocess(tf.constant(data)) for data in made.values()]
     )

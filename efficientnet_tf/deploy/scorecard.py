@@ -219,8 +219,8 @@ def time_all(
     rates: dict[str, list] = {name: [] for name in classifiers}
     for turn in range(ROUNDS + 1):  # The first one warms up.
         for name, classifier in classifiers.items():
-            size = classifier.resolution
-            images = np.full((LARGE_BATCH, size, size, 3), 127, np.float32)
+            shape = (LARGE_BATCH, *classifier.size, 3)
+            images = np.full(shape, 127, np.float32)
             singles = [
                 _time(classifier.model, images[:1]) for _ in range(CALLS)
             ]

@@ -25,12 +25,12 @@ class Source:
     """A network to export.
 
     Attributes:
-      network: from images float32 [N, size, size, 3] in [0, 255] to
+      network: from images float32 [N, H, W, 3] in [0, 255] to
         {"probabilities": [N, classes]}, or "numbers", and "activation_map"
         where that is asked for; preprocessing is inside.
       settings: the classifier's.
       batch_size: the only N that the exported network takes; None: any.
-      calibration: images [M, size, size, 3] whose activations set the ranges
+      calibration: images [M, H, W, 3] whose activations set the ranges
         of int8; none where it is not asked for.
       int8: how int8 is made.
     """
@@ -50,8 +50,7 @@ class Source:
     @property
     def signature(self) -> Sequence[keras.InputSpec]:
         """What `keras.Model.export` is to take."""
-        size = self.settings.resolution
-        shape = (self.batch_size, size, size, 3)
+        shape = (self.batch_size, *self.settings.size, 3)
         return [
             keras.InputSpec(shape=shape, dtype="float32", name=metadata.INPUT)
         ]
@@ -88,9 +87,8 @@ def prepare(
         network = keras.Model(
             network.inputs[0], {classifier.outputs.values: network.outputs[0]}
         )
-    size = classifier.resolution
     # Keras exports to ONNX only what was called.
-    network(np.zeros((1, size, size, 3), "float32"))
+    network(np.zeros((1, *classifier.size, 3), "float32"))
     return Source(
         network, classifier.settings, calibration=calibration, int8=int8
     )

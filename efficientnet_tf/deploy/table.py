@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -44,13 +43,11 @@ def check_same(
     path = plan.folder / run_folder.SETTINGS_FILE
     if path.exists():
         found = documents.read_object(path, {})
-        settings = json.loads(
-            json.dumps(dataclasses.asdict(classifier.settings))
-        )
         # Of an earlier version it lacks later fields.
-        found = configs.list_defaults(settings_lib.Settings) | found
-        found = json.loads(json.dumps(found))
-        if {name: found.get(name) for name in settings} != settings:
+        names = configs.field_names(settings_lib.Settings)
+        fields = {name: found[name] for name in names if name in found}
+        settings = documents.build(settings_lib.Settings, fields, path)
+        if settings != classifier.settings:
             raise FileExistsError(
                 f"{path} is of another classifier, and would be of none of the "
                 "files there; choose another folder."

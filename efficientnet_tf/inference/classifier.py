@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.data import imagenet, numpy_preprocessing
+from efficientnet_tf.data import imagenet, shapes
 from efficientnet_tf.inference import (
+    network_shapes,
     settings as settings_lib,
     unknown as unknown_lib,
 )
 from efficientnet_tf.models import registry
-from efficientnet_tf.utils import files, run_folder, targets, untrusted
+from efficientnet_tf.utils import files, run_folder, targets
 from efficientnet_tf.weights import catalog
 
 if typing.TYPE_CHECKING:
@@ -48,15 +49,20 @@ class Classifier:
     class_names: tuple[str, ...]
     resolution: int
     interpolation: str
-    crop_padding: int | None = numpy_preprocessing.CROP_PADDING
+    crop_padding: int | None = shapes.CROP_PADDING
     deep_pixels: str = "used"  # One of `policies.DEEP_PIXELS`.
     # By which the head's weights have been divided, so that probabilities mean
     # what they say; nothing is left to do with it.
     temperature: float = 1.0
     target: str = targets.CLASS  # See `settings`.
     thresholds: tuple[float, ...] = ()
+    resize: str = shapes.CROP
+    width: int | None = None
     # What tells images of none of the classes; None: nothing does.
     unknown: unknown_lib.Detector | None = None
+
+    def __post_init__(self):
+        settings_lib.settle(self)
 
     @property
     def settings(self) -> settings_lib.Settings:
@@ -68,17 +74,21 @@ class Classifier:
         """What the network answers with."""
         return targets.Outputs(self.class_names, self.target, self.thresholds)
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the network's input, in pixels."""
+        return self.preparation.size
+
+    @property
+    def preparation(self) -> shapes.Preparation:
+        """What is done to an image before the network gets it."""
+        return settings_lib.get_preparation(self)
+
     def preprocess(self, image: "tf.Tensor") -> "tf.Tensor":
-        """Maps encoded bytes or [H, W, 3] to float32 [size, size, 3]."""
+        """Maps encoded bytes or [H, W, 3] to float32 [height, width, 3]."""
         from efficientnet_tf.data import preprocessing
 
-        return preprocessing.preprocess_for_eval(
-            image,
-            self.resolution,
-            interpolation=self.interpolation,
-            crop_padding=self.crop_padding,
-            deep_pixels=self.deep_pixels,
-        )
+        return preprocessing.prepare(image, self.preparation)
 
     def predict(self, paths: Iterable[str | os.PathLike]) -> np.ndarray:
         """Returns probabilities, or numbers, [N, classes] for image files.
@@ -224,7 +234,8 @@ def from_weights(
     Args:
       model: a name, a variant file or a `Variant`.
       weights: a name or a file, see `loading.resolve`; None: random ones.
-      resolution: pixels a side; by default the variant's own.
+      resolution: pixels a side; by default those of the settings, or the
+        variant's own.
       deep_pixels: an item of `policies.DEEP_PIXELS`; by default that of the
         settings, or "used".
       reading: `normalization` and `source_family`, see `loading.build`.
@@ -240,14 +251,17 @@ def from_weights(
         "class_names": imagenet.class_names(),
         "resolution": variant.resolution,
         "interpolation": variant.interpolation,
+        "crop_padding": shapes.CROPS[variant.eval_crop],
         **_read_settings_beside(model, weights),
     }
     chosen = {"resolution": resolution, "deep_pixels": deep_pixels}
     settings |= {k: v for k, v in chosen.items() if v is not None}
+    if resolution is not None:
+        settings["width"] = None
     network = _load_network(
         model,
         weights,
-        settings["resolution"],
+        (settings["resolution"], settings.get("width")),
         classes=len(settings["class_names"]),
         **reading,
     )
@@ -284,11 +298,12 @@ def load_imagenet_network(
       ValueError: the weights are of another head than ImageNet's.
     """
     return _load_network(
-        model, weights, size, classes=len(imagenet.class_names())
+        model, weights, (size, size), classes=len(imagenet.class_names())
     )
 
 
 def _load_network(model, weights, size, *, classes, **reading):
+    height, width = size
     if weights is None:
         logging.warning("Random weights: the predictions mean nothing.")
     from efficientnet_tf.weights import loading
@@ -296,7 +311,7 @@ def _load_network(model, weights, size, *, classes, **reading):
     return loading.build(
         model,
         weights=weights,
-        input_shape=(size, size, 3),
+        input_shape=(height, width or height, 3),
         classes=classes,
         random_head=weights is None,
         **reading,
@@ -323,7 +338,7 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
     settings = vars(settings_lib.read_settings(workdir / _SETTINGS))
     path = workdir / run_folder.MODEL_FILE
     network = former_names.load_network(path)
-    check_network(path, network, settings)
+    network_shapes.check(path, network, settings)
     found = _read_detector(workdir, network)
     return Classifier(network, **settings, unknown=found)
 
@@ -337,34 +352,6 @@ def _read_detector(workdir, network):
 
     features = pooled.find(network).shape[-1]
     return unknown_lib.read(path, features, network.output_shape[-1])
-
-
-def check_network(
-    path: pathlib.Path, network: "keras.Model", settings: dict[str, Any]
-) -> None:
-    """Raises DamagedError unless a file's network goes with its settings."""
-    size, classes = settings["resolution"], len(settings["class_names"])
-    shapes = []
-    for tensors in (network.inputs, network.outputs):
-        shapes.append([tuple(tensor.shape) for tensor in tensors])
-    inputs, outputs = shapes
-    fits = len(inputs) == 1 and len(inputs[0]) == 4
-    if not fits or inputs[0] not in (
-        (None, *sides, 3) for sides in ((size, size), (None, None))
-    ):
-        raise untrusted.DamagedError(
-            f"{path} takes {_list_shapes(inputs)}, but {_SETTINGS} says "
-            f"images [N, {size}, {size}, 3]."
-        )
-    if outputs != [(None, classes)]:
-        raise untrusted.DamagedError(
-            f"{path} gives {_list_shapes(outputs)}, but {_SETTINGS} names "
-            f"{classes} classes."
-        )
-
-
-def _list_shapes(shapes):
-    return untrusted.shorten(", ".join(map(str, shapes)) or "nothing")
 
 
 def _compute_batch(compute, paths, futures):

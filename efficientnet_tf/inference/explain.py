@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf.data import preprocessing
+from efficientnet_tf.data import frames
 from efficientnet_tf.data.images import decoding
 from efficientnet_tf.inference import (
     activation_maps,
@@ -44,7 +44,8 @@ class Explained:
 
     `picture` is uint8 [H, W, 3], upright and whole, but no larger than
     `SHOWN_SIDE`; `box` is the part of it that the network saw: left, top,
-    right, bottom in its pixels. `probabilities` has those of the K classes.
+    right, bottom in its pixels, outside it where the network saw bars.
+    `probabilities` has those of the K classes.
     """
 
     picture: np.ndarray
@@ -247,11 +248,8 @@ def _read(classifier, path):
 def _keep(classifier, pixels):
     """Returns (prepared image, small picture, what the network saw of it)."""
     height, width = pixels.shape[:2]
-    top, left, rows, columns = (
-        int(side)
-        for side in preprocessing.find_crop(
-            (height, width), classifier.resolution, classifier.crop_padding
-        )
+    top, left, rows, columns = frames.find_seen(
+        (height, width), classifier.preparation
     )
     scale = min(1, SHOWN_SIDE / max(height, width))
     size = [max(1, round(side * scale)) for side in (height, width)]

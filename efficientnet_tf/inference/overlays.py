@@ -41,8 +41,8 @@ def overlay(
     Args:
       picture: uint8 [H, W, 3].
       heat: a map [h, w] of values in [0, 1], see `explain.scale_maps`.
-      box: left, top, right, bottom of what the network saw, in pixels; None:
-        all of it.
+      box: left, top, right, bottom of what the network saw, in pixels, which
+        may lie outside the image; None: all of it.
 
     Returns:
       uint8 [H, W, 3].
@@ -53,10 +53,12 @@ def overlay(
     grey = picture.astype("float32") @ np.array([0.299, 0.587, 0.114])
     grey = np.repeat(grey[..., None], 3, axis=-1)
     painted = 255 * (1 - OUTSIDE) + OUTSIDE * grey
+    resized = explain.resize_maps(heat, (bottom - top, right - left))
+    # What the network saw of a letterbox's bars is no part of the picture.
+    resized = resized[max(-top, 0) :, max(-left, 0) :]
+    left, top, right, bottom = _clip_box((left, top, right, bottom), picture)
     inside = np.s_[top:bottom, left:right]
-    size = grey[inside].shape[:2]
-    resized = explain.resize_maps(heat, size)
-    colour = OPACITY * _colour(resized)
+    colour = OPACITY * _colour(resized[: bottom - top, : right - left])
     painted[inside] = colour + (1 - OPACITY) * grey[inside]
     return np.rint(painted).astype("uint8")
 
@@ -181,7 +183,7 @@ def mark_box(image: np.ndarray, box: Sequence[float]) -> np.ndarray:
       box: left, top, right, bottom in pixels.
     """
     height, width = image.shape[:2]
-    left, top, right, bottom = _round_box(box)
+    left, top, right, bottom = _clip_box(_round_box(box), image)
     if (left, top, right, bottom) == (0, 0, width, height):
         return image
     image = image.copy()
@@ -200,6 +202,12 @@ def _round_box(box):
     left, top, right, bottom = (round(side) for side in box)
     # What is thinner than a pixel still has one.
     return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def _clip_box(box, picture):
+    left, top, right, bottom = box
+    height, width = picture.shape[:2]
+    return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
 
 
 def _draw_scale(canvas, top, height):

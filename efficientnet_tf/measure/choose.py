@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from absl import logging
 
 from efficientnet_tf.measure import cache, jobs, pareto
-from efficientnet_tf.models import costs, published, registry, variants
+from efficientnet_tf.models import costs, plan, published, registry, variants
 from efficientnet_tf.utils import configs, files
 
 
@@ -283,14 +283,36 @@ def _rule_out(row, cheaper, limits):
 
 
 def _contains(row, other):
-    """Whether a network is no smaller in any dimension than its sibling."""
-    large, small = (registry.get_variant(r["model"]) for r in (row, other))
+    """Whether a network is no smaller in any dimension than a related one.
+
+    Its stages are the other's, with as many blocks and filters or more; stages
+    of its own may follow, as in V2-M after those of V2-S.
+    """
+    large, small = (plan.plan_network(r["model"]) for r in (row, other))
     return (
-        large.stages == small.stages
-        and large.fixed_ends == small.fixed_ends
-        and large.width >= small.width
-        and large.depth >= small.depth
-        and row["resolution"] >= other["resolution"]
+        row["resolution"] >= other["resolution"]
+        and large.stem_filters >= small.stem_filters
+        and large.head_filters >= small.head_filters
+        and len(large.stages) >= len(small.stages)
+        and all(map(_has_stage, large.stages, small.stages))
+    )
+
+
+def _has_stage(large, small):
+    kinds = {
+        (
+            x.block,
+            x.kernel_size,
+            x.expand_ratio,
+            x.strides,
+            x.squeezed_filters > 0,
+        )
+        for x in (large[0], small[0])
+    }
+    return (
+        len(kinds) == 1
+        and len(large) >= len(small)
+        and large[0].filters >= small[0].filters
     )
 
 

@@ -15,6 +15,7 @@ Point = tuple[str, float, float | None, float]
 COLORS = {
     "EfficientNet": "tab:red",
     "EfficientNet-Lite": "tab:orange",
+    "EfficientNetV2": "tab:purple",
     "others": "0.45",
 }
 
@@ -29,6 +30,7 @@ def accuracy_points() -> dict[str, list[Point]]:
     return {
         "EfficientNet": [_counted(name) for name in published.EFFICIENTNETS],
         "EfficientNet-Lite": [_counted(name) for name in published.LITES],
+        "EfficientNetV2": [_counted(name) for name in published.V2S],
         "others": [
             (name, row.params, row.multiply_adds, row.top1)
             for name, row in published.PEERS.items()

@@ -17,7 +17,5 @@ def pareto_front(points: Sequence[Sequence[float]]) -> list[int]:
     return [
         i
         for i, point in enumerate(rows)
-        if not any(
-            (other >= point).all() and (other > point).any() for other in rows
-        )
+        if not ((rows >= point).all(1) & (rows > point).any(1)).any()
     ]

@@ -2,7 +2,7 @@
 
 import keras
 
-from efficientnet_tf.models import layers, plan as plan_lib
+from efficientnet_tf.models import layers, plan as plan_lib, variants
 
 BN_MOMENTUM = 0.99
 BN_EPSILON = 1e-3
@@ -27,6 +27,7 @@ def conv_bn_act(
     name: str,
     strides: int = 1,
     padding: str = "same",
+    momentum: float | None = None,
 ) -> keras.KerasTensor:
     """Convolution, batch normalization and an activation unless it is None."""
     x, padding = _pad(x, kernel_size, strides, padding, name=name)
@@ -39,7 +40,7 @@ def conv_bn_act(
         kernel_initializer=_clone(CONV_INITIALIZER),
         name=f"{name}_conv",
     )(x)
-    return _bn_act(x, activation, name)
+    return _bn_act(x, activation, momentum, name)
 
 
 def depthwise_bn_act(
@@ -50,6 +51,8 @@ def depthwise_bn_act(
     name: str,
     strides: int = 1,
     padding: str = "same",
+    momentum: float | None = None,
+    depthwise: str = plan_lib.DEPTHWISE,
 ) -> keras.KerasTensor:
     """Depthwise convolution, batch normalization and an activation."""
     x, padding = _pad(x, kernel_size, strides, padding, name=name)
@@ -59,9 +62,9 @@ def depthwise_bn_act(
         padding=padding,
         use_bias=False,
         depthwise_initializer=_clone(CONV_INITIALIZER),
-        name=f"{name}_dwconv",
+        name=f"{name}_{depthwise}",
     )(x)
-    return _bn_act(x, activation, name)
+    return _bn_act(x, activation, momentum, name)
 
 
 def squeeze_excite(
@@ -110,10 +113,15 @@ def mbconv(
     """
     shortcut = x
     name = plan.name
+    momentum = plan.bn_momentum
     if plan.expand_ratio > 1:
-        expanded = plan.in_filters * plan.expand_ratio
         x = conv_bn_act(
-            x, expanded, 1, activation=activation, name=f"{name}_expand"
+            x,
+            plan.in_filters * plan.expand_ratio,
+            1,
+            activation=activation,
+            momentum=momentum,
+            name=f"{name}_expand",
         )
     x = depthwise_bn_act(
         x,
@@ -121,17 +129,82 @@ def mbconv(
         strides=plan.strides,
         activation=activation,
         padding=plan.padding,
+        momentum=momentum,
+        depthwise=plan.depthwise,
         name=name,
     )
-    if plan.squeezed_filters:
-        x = squeeze_excite(
-            x, plan.squeezed_filters, activation=activation, name=f"{name}_se"
+    x = _squeeze(x, plan, activation)
+    x = conv_bn_act(
+        x,
+        plan.filters,
+        1,
+        activation=None,
+        momentum=momentum,
+        name=f"{name}_project",
+    )
+    return _add_shortcut(x, shortcut, plan)
+
+
+def fused_mbconv(
+    x: keras.KerasTensor, plan: plan_lib.BlockPlan, *, activation: str
+) -> keras.KerasTensor:
+    """An MBConv whose first two convolutions are one, described by `plan`.
+
+    Without expansion that one is all, and has an activation. Maps [N, H, W, C]
+    to [N, H / strides, W / strides, filters]; section 3.2 of
+    https://arxiv.org/abs/2104.00298.
+    """
+    shortcut = x
+    momentum = plan.bn_momentum
+    if plan.expand_ratio == 1:
+        # Before it, as in the official code.
+        x = _squeeze(x, plan, activation)
+        x = conv_bn_act(
+            x,
+            plan.filters,
+            plan.kernel_size,
+            strides=plan.strides,
+            padding=plan.padding,
+            activation=activation,
+            momentum=momentum,
+            name=f"{plan.name}_project",
         )
-    x = conv_bn_act(x, plan.filters, 1, activation=None, name=f"{name}_project")
-    if plan.has_shortcut:
-        x = drop_path(x, plan.drop_rate, name=f"{name}_drop")
-        x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
-    return x
+        return _add_shortcut(x, shortcut, plan)
+    x = conv_bn_act(
+        x,
+        plan.in_filters * plan.expand_ratio,
+        plan.kernel_size,
+        strides=plan.strides,
+        padding=plan.padding,
+        activation=activation,
+        momentum=momentum,
+        name=f"{plan.name}_expand",
+    )
+    x = _squeeze(x, plan, activation)
+    x = conv_bn_act(
+        x,
+        plan.filters,
+        1,
+        activation=None,
+        momentum=momentum,
+        name=f"{plan.name}_project",
+    )
+    return _add_shortcut(x, shortcut, plan)
+
+
+def _squeeze(x, plan, activation):
+    if not plan.squeezed_filters:
+        return x
+    return squeeze_excite(
+        x, plan.squeezed_filters, activation=activation, name=f"{plan.name}_se"
+    )
+
+
+def _add_shortcut(x, shortcut, plan):
+    if not plan.has_shortcut:
+        return x
+    x = drop_path(x, plan.drop_rate, name=f"{plan.name}_drop")
+    return keras.layers.Add(name=f"{plan.name}_add")([x, shortcut])
 
 
 def separable(
@@ -144,10 +217,17 @@ def separable(
         strides=plan.strides,
         activation=activation,
         padding=plan.padding,
+        momentum=plan.bn_momentum,
+        depthwise=plan.depthwise,
         name=plan.name,
     )
     return conv_bn_act(
-        x, plan.filters, 1, activation=activation, name=f"{plan.name}_project"
+        x,
+        plan.filters,
+        1,
+        activation=activation,
+        momentum=plan.bn_momentum,
+        name=f"{plan.name}_project",
     )
 
 
@@ -155,14 +235,19 @@ def bottleneck(
     x: keras.KerasTensor, plan: plan_lib.BlockPlan, *, activation: str
 ) -> keras.KerasTensor:
     """A ResNet block: 1x1, 3x3 and 1x1 convolutions beside a shortcut."""
-    name = plan.name
+    name, momentum = plan.name, plan.bn_momentum
     inner = plan.filters // plan.expand_ratio
     shortcut = x
     if not plan.has_shortcut:
         shortcut = _biased_conv_bn(
-            x, plan.filters, 1, strides=plan.strides, name=f"{name}_shortcut"
+            x,
+            plan.filters,
+            1,
+            strides=plan.strides,
+            momentum=momentum,
+            name=f"{name}_shortcut",
         )
-    x = _biased_conv_bn(x, inner, 1, name=f"{name}_reduce")
+    x = _biased_conv_bn(x, inner, 1, momentum=momentum, name=f"{name}_reduce")
     x = _activate(x, activation, f"{name}_reduce")
     # The stride is on the 3x3 convolution, which gives the 4.1 billion
     # multiply-adds of the EfficientNet paper; ResNet's own paper has it on the
@@ -173,23 +258,34 @@ def bottleneck(
         plan.kernel_size,
         strides=plan.strides,
         padding=plan.padding,
+        momentum=momentum,
         name=f"{name}_spatial",
     )
     x = _activate(x, activation, f"{name}_spatial")
-    x = _biased_conv_bn(x, plan.filters, 1, name=f"{name}_expand")
+    x = _biased_conv_bn(
+        x, plan.filters, 1, momentum=momentum, name=f"{name}_expand"
+    )
     x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
     return _activate(x, activation, name)
 
 
 def conv_pool_stem(
-    x: keras.KerasTensor, filters: int, *, activation: str, padding: str
+    x: keras.KerasTensor, filters: int, variant: variants.Variant
 ) -> keras.KerasTensor:
     """A ResNet stem: a 7x7 convolution and max pooling, each with stride 2."""
-    x = _biased_conv_bn(x, filters, 7, strides=2, padding=padding, name="stem")
-    x = _activate(x, activation, "stem")
+    x = _biased_conv_bn(
+        x,
+        filters,
+        7,
+        strides=2,
+        padding=variant.padding,
+        momentum=variant.bn_momentum,
+        name="stem",
+    )
+    x = _activate(x, variant.activation, "stem")
     # Zeros, as in keras.applications; after a ReLU the maxima are the same as
     # with PyTorch's minus infinity.
-    x, padding = _pad(x, 3, 2, padding, name="stem_pool")
+    x, padding = _pad(x, 3, 2, variant.padding, name="stem_pool")
     return keras.layers.MaxPooling2D(
         3, strides=2, padding=padding, name="stem_pool"
     )(x)
@@ -205,7 +301,7 @@ def _pad(x, kernel_size, strides, padding, *, name):
 
 
 def _biased_conv_bn(
-    x, filters, kernel_size, *, name, strides=1, padding="same"
+    x, filters, kernel_size, *, name, momentum, strides=1, padding="same"
 ):
     # The bias is redundant before normalization; keras.applications has it and
     # counts it.
@@ -219,13 +315,17 @@ def _biased_conv_bn(
         name=f"{name}_conv",
     )(x)
     return layers.BatchNormalization(
-        momentum=0.9, epsilon=1e-5, name=f"{name}_bn"
+        momentum=0.9 if momentum is None else momentum,
+        epsilon=1e-5,
+        name=f"{name}_bn",
     )(x)
 
 
-def _bn_act(x, activation, name):
+def _bn_act(x, activation, momentum, name):
     x = layers.BatchNormalization(
-        momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=f"{name}_bn"
+        momentum=BN_MOMENTUM if momentum is None else momentum,
+        epsilon=BN_EPSILON,
+        name=f"{name}_bn",
     )(x)
     return x if activation is None else _activate(x, activation, name)
 

@@ -15,33 +15,43 @@ from efficientnet_tf.models import (
 from efficientnet_tf.utils import configs
 
 POOLINGS = (None, "avg", "max")
+TOP_DROPOUT = "top_dropout"
 # The layer that makes three equal channels of one.
 GREY_TO_RGB = "grey_to_rgb"
 BLOCKS = {
     "mbconv": blocks.mbconv,
+    "fused_mbconv": blocks.fused_mbconv,
     "separable": blocks.separable,
     "bottleneck": blocks.bottleneck,
     "transformer": transformer.encoder_layer,
 }
 
 
-def _conv_stem(x, filters, *, activation, padding):
+def _conv_stem(x, filters, variant):
     return blocks.conv_bn_act(
         x,
         filters,
         3,
         strides=2,
-        activation=activation,
-        padding=padding,
+        activation=variant.activation,
+        padding=variant.padding,
+        momentum=variant.bn_momentum,
         name="stem",
     )
 
 
-def _conv_head(x, filters, *, activation):
-    return blocks.conv_bn_act(x, filters, 1, activation=activation, name="top")
+def _conv_head(x, filters, variant):
+    return blocks.conv_bn_act(
+        x,
+        filters,
+        1,
+        activation=variant.activation,
+        momentum=variant.bn_momentum,
+        name="top",
+    )
 
 
-def _no_head(x, filters, *, activation):
+def _no_head(x, filters, variant):
     return x
 
 
@@ -59,19 +69,16 @@ HEADS = {
 
 def _backbone(x, variant, drop_path_rate):
     plan = plan_lib.plan_network(variant, drop_path_rate)
-    activation = variant.activation
-    x = STEMS[variant.stem](
-        x, plan.stem_filters, activation=activation, padding=variant.padding
-    )
+    x = STEMS[variant.stem](x, plan.stem_filters, variant)
     for block in plan.blocks:
-        x = BLOCKS[block.block](x, block, activation=activation)
-    return HEADS[variant.head](x, plan.head_filters, activation=activation)
+        x = BLOCKS[block.block](x, block, activation=variant.activation)
+    return HEADS[variant.head](x, plan.head_filters, variant)
 
 
 def _classify(x, variant, classes, dropout_rate, activation):
     x = _pool(x, "avg")
     if dropout_rate > 0:
-        x = layers.Dropout(dropout_rate, name="top_dropout")(x)
+        x = layers.Dropout(dropout_rate, name=TOP_DROPOUT)(x)
     initializer = "glorot_uniform"  # As in keras.applications' baselines.
     if variant.head == "conv":
         initializer = blocks.DENSE_INITIALIZER.clone()
@@ -124,7 +131,7 @@ def build(
       classes: number of classes.
       classifier_activation: "softmax", or None for logits.
       include_preprocessing: whether the model normalizes its input.
-      normalization: "imagenet", "lite", "advprop" or a
+      normalization: "imagenet", "lite", "advprop", "v2" or a
         `variants.Normalization`. It and the rates are the variant's by default.
       dropout_rate: before the dense layer.
       drop_path_rate: see `plan.plan_network`.

@@ -145,12 +145,10 @@ def _count_stage(blocks, size):
     count = _BLOCKS[first.block]
     out = strided(size, first.strides)
     counts = add(count(first, size), *(count(block, out) for block in others))
-    operator = first.block.capitalize()
-    if first.block == "mbconv":
-        operator = f"MBConv{first.expand_ratio}"
+    operator = _OPERATORS.get(first.block, first.block.capitalize())
     return StageCost(
         f"block{first.stage}",
-        operator,
+        operator.format(first.expand_ratio),
         first.kernel_size,
         first.strides,
         size,
@@ -168,11 +166,31 @@ def _mbconv(plan, size):
     if plan.expand_ratio > 1:
         parts.append(conv(1, plan.in_filters, expanded, size))
     parts.append(conv(plan.kernel_size, 1, expanded, out))
-    if plan.squeezed_filters:
-        parts.append(_dense(expanded, plan.squeezed_filters))
-        parts.append(_dense(plan.squeezed_filters, expanded))
     parts.append(conv(1, expanded, plan.filters, out))
-    return add(*parts)
+    return add(*parts, *_squeeze_excite(plan))
+
+
+def _fused_mbconv(plan, size):
+    expanded = plan.in_filters * plan.expand_ratio
+    out = strided(size, plan.strides)
+    parts = [conv(plan.kernel_size, plan.in_filters, plan.filters, out)]
+    if plan.expand_ratio > 1:
+        parts = [
+            conv(plan.kernel_size, plan.in_filters, expanded, out),
+            conv(1, expanded, plan.filters, out),
+        ]
+    return add(*parts, *_squeeze_excite(plan))
+
+
+def _squeeze_excite(plan):
+    """Returns the counts of the layers of squeeze-and-excitation, if any."""
+    if not plan.squeezed_filters:
+        return []
+    expanded = plan.in_filters * plan.expand_ratio
+    return [
+        _dense(expanded, plan.squeezed_filters),
+        _dense(plan.squeezed_filters, expanded),
+    ]
 
 
 def _separable(plan, size):
@@ -211,8 +229,11 @@ def _transformer(plan, side):
     )
 
 
+# With the expansion, as papers have it; others are named as they are.
+_OPERATORS = {"mbconv": "MBConv{}", "fused_mbconv": "Fused-MBConv{}"}
 _BLOCKS = {
     "mbconv": _mbconv,
+    "fused_mbconv": _fused_mbconv,
     "separable": _separable,
     "bottleneck": _bottleneck,
     "transformer": _transformer,

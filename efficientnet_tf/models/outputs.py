@@ -53,13 +53,35 @@ def _mbconv(plan, size):
     count = _depthwise(plan, expanded, size)
     if plan.expand_ratio > 1:
         count += 3 * expanded * size**2
-    if plan.squeezed_filters:
-        # The averages, two convolutions of them, and the product.
-        count += 2 * expanded + plan.squeezed_filters + expanded * area
+    count += _squeeze(plan, expanded, area)
     count += 2 * plan.filters * area  # Without an activation.
-    if plan.has_shortcut:
-        count += (1 + (plan.drop_rate > 0)) * plan.filters * area
-    return count
+    return count + _shortcut(plan, area)
+
+
+def _fused_mbconv(plan, size):
+    expanded = plan.in_filters * plan.expand_ratio
+    area = costs.strided(size, plan.strides) ** 2
+    kernel = plan.kernel_size, plan.strides, plan.padding
+    count = _padded(plan.in_filters, size, *kernel) + _shortcut(plan, area)
+    if plan.expand_ratio == 1:
+        count += _squeeze(plan, expanded, size**2)
+        return count + 3 * plan.filters * area
+    count += _squeeze(plan, expanded, area)
+    return count + (3 * expanded + 2 * plan.filters) * area
+
+
+def _squeeze(plan, filters, area):
+    """Counts the averages, two convolutions of them, and the product."""
+    if not plan.squeezed_filters:
+        return 0
+    return 2 * filters + plan.squeezed_filters + filters * area
+
+
+def _shortcut(plan, area):
+    """Counts the sum, and what drops paths before it."""
+    if not plan.has_shortcut:
+        return 0
+    return (1 + (plan.drop_rate > 0)) * plan.filters * area
 
 
 def _separable(plan, size):
@@ -90,6 +112,7 @@ def _transformer(plan, side):
 
 _BLOCKS = {
     "mbconv": _mbconv,
+    "fused_mbconv": _fused_mbconv,
     "separable": _separable,
     "bottleneck": _bottleneck,
     "transformer": _transformer,

@@ -14,7 +14,11 @@ HEAD_SIZE = 64
 PATCH_SIZE = 16
 
 # Blocks that implement drop path.
-DROPPING_BLOCKS = {"mbconv"}
+DROPPING_BLOCKS = {"mbconv", "fused_mbconv"}
+
+# What follows "block2a_" in the names of depthwise convolutions: that of
+# keras.applications' efficientnet, and that of its efficientnet_v2.
+DEPTHWISE_NAMES = DEPTHWISE, DEPTHWISE_V2 = "dwconv", "dwconv2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +39,8 @@ class BlockPlan:
     squeezed_filters: int  # 0: no squeeze-and-excitation.
     drop_rate: float
     padding: str = "same"
+    bn_momentum: float | None = None  # None: the block's own.
+    depthwise: str = DEPTHWISE
 
     @property
     def name(self) -> str:
@@ -84,11 +90,12 @@ def plan_network(
     _check_drop_path(variant, rate)
     stem, head = _plan_ends(variant)
     repeats = _plan_repeats(variant)
+    common = _plan_common(variant)
     stages, in_filters, done = [], stem, 0
     for number, (stage, count) in enumerate(
         zip(variant.stages, repeats, strict=True), start=1
     ):
-        filters = _scale_filters(stage, variant.width)
+        filters = _scale_filters(stage, variant)
         blocks = []
         for index in range(count):
             block = _plan_block(
@@ -98,7 +105,7 @@ def plan_network(
                 in_filters=in_filters,
                 filters=filters,
                 drop_rate=rate * (done + index) / sum(repeats),
-                padding=variant.padding,
+                **common,
             )
             blocks.append(block)
             in_filters = filters
@@ -122,8 +129,18 @@ def name_block(stage: int, index: int) -> str:
     return f"block{stage}{letters}"
 
 
+def _plan_common(variant):
+    """Returns what is the same in all blocks."""
+    v2 = any(stage.block == "fused_mbconv" for stage in variant.stages)
+    return {
+        "padding": variant.padding,
+        "bn_momentum": variant.bn_momentum,
+        "depthwise": DEPTHWISE_V2 if v2 else DEPTHWISE,
+    }
+
+
 def _plan_block(
-    stage, *, number, index, in_filters, filters, drop_rate, padding
+    stage, *, number, index, in_filters, filters, drop_rate, **common
 ):
     # The ratio refers to the block's input, not to the expanded tensor.
     squeezed = max(1, int(in_filters * stage.se_ratio))
@@ -138,15 +155,17 @@ def _plan_block(
         filters=filters,
         squeezed_filters=squeezed if stage.se_ratio else 0,
         drop_rate=drop_rate,
-        padding=padding,
+        **common,
     )
 
 
-def _scale_filters(stage, width):
+def _scale_filters(stage, variant):
     """Returns the filters of a stage's output."""
     if stage.block == "transformer":
-        return _round_heads(stage.filters, width)
-    filters = scaling.round_filters(stage.filters, width)
+        return _round_heads(stage.filters, variant.width)
+    filters = scaling.round_filters(
+        stage.filters, variant.width, limit=variant.round_limit
+    )
     if stage.block == "bottleneck":
         return filters * stage.expand_ratio
     return filters
@@ -164,7 +183,9 @@ def _plan_ends(variant):
     if variant.fixed_ends:
         return variant.stem_filters, head
     stem, head = (
-        scaling.round_filters(filters, variant.width) if filters else 0
+        scaling.round_filters(filters, variant.width, limit=variant.round_limit)
+        if filters
+        else 0
         for filters in (variant.stem_filters, head)
     )
     return stem, head

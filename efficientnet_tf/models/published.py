@@ -8,6 +8,8 @@ LITE_README = (
     "efficientnet/lite"
 )
 
+V2_README = "https://github.com/google/automl/tree/master/efficientnetv2"
+
 
 @dataclasses.dataclass(frozen=True)
 class Published:
@@ -64,7 +66,18 @@ LITES = {
     "efficientnet_lite4": Published(81.5, 13.0, 2.64, LITE_README),
 }
 
-VARIANTS = {**EFFICIENTNETS, **LITES}
+# Trained on ImageNet's 1,000 classes; V2-XL was on 21,000 classes only.
+V2S = {
+    "efficientnet_v2_b0": Published(78.7, 7.1, 0.72, V2_README),
+    "efficientnet_v2_b1": Published(79.8, 8.1, 1.2, V2_README),
+    "efficientnet_v2_b2": Published(80.5, 10.1, 1.7, V2_README),
+    "efficientnet_v2_b3": Published(82.1, 14.4, 3.0, V2_README),
+    "efficientnet_v2_s": Published(83.9, 21.5, 8.4, V2_README),
+    "efficientnet_v2_m": Published(85.2, 54.1, 24.7, V2_README),
+    "efficientnet_v2_l": Published(85.7, 119.5, 56.3, V2_README),
+}
+
+VARIANTS = {**EFFICIENTNETS, **LITES, **V2S}
 
 # The other networks of Table 2.
 PEERS = {

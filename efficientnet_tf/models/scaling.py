@@ -17,17 +17,21 @@ GROWTH, TOLERANCE = 2.0, 0.1
 
 
 def round_filters(
-    filters: int, width: float, divisor: int = DEPTH_DIVISOR
+    filters: int,
+    width: float,
+    divisor: int = DEPTH_DIVISOR,
+    *,
+    limit: float = 0.9,
 ) -> int:
     """Scales filters by `width` to a multiple of `divisor`.
 
-    Rounds to the nearest multiple, but never down by more than 10 %.
+    Rounds to the nearest multiple, but never below the share `limit` of them.
     """
     if width == 1.0:
         return filters
     scaled = filters * width
     rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
-    if rounded < 0.9 * scaled:
+    if rounded < limit * scaled:
         rounded += divisor
     return int(rounded)
 
@@ -63,20 +67,48 @@ class Growth:
 
 @dataclasses.dataclass(frozen=True)
 class Factors:
-    """The factors that depth, width and resolution are multiplied by."""
+    """The factors that depth, width and resolution are multiplied by.
+
+    With `late` above 0, depth is weighted: of n stages, stage i, counted from
+    0, gets depth to the power of 1 - late + 2 * late * i / (n - 1). At 1 the
+    first stage keeps its blocks, and the last grows twice as fast as all would.
+    `max_resolution` caps the result, in pixels; 0: no cap.
+
+    Tan and Le, 2021, §3.3 of https://arxiv.org/abs/2104.00298, scaled V2-S to M
+    and L by hand: "gradually add more layers to later stages", and no more than
+    480 pixels. The weights are ours.
+    """
 
     depth: float
     width: float
     resolution: float
+    late: float = 0.0
+    max_resolution: int = 0
+
+    def __post_init__(self):
+        if not 0 <= self.late <= 1:
+            raise ValueError(f"late must be from 0 to 1, got {self.late!r}.")
+        if self.max_resolution and self.max_resolution < variants.MIN_SIZE:
+            raise ValueError(
+                f"max_resolution={self.max_resolution!r} must be 0, or at "
+                f"least {variants.MIN_SIZE} pixels."
+            )
 
 
 def factors(
-    phi: float, alpha: float = ALPHA, beta: float = BETA, gamma: float = GAMMA
+    phi: float,
+    alpha: float = ALPHA,
+    beta: float = BETA,
+    gamma: float = GAMMA,
+    *,
+    late: float = 0.0,
+    max_resolution: int = 0,
 ) -> Factors:
     """Returns the `Factors` α^φ, β^φ and γ^φ for a real φ.
 
     Raises:
-      ValueError: a coefficient is below 1, or φ is not a number or too large.
+      ValueError: a coefficient is below 1, or φ is not a number or too large;
+        see `Factors` for the others.
     """
     for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
         if not 1 <= value < math.inf:
@@ -84,7 +116,7 @@ def factors(
     if not math.isfinite(phi):
         raise ValueError(f"phi must be a finite number, got {phi!r}.")
     try:
-        return Factors(alpha**phi, beta**phi, gamma**phi)
+        return Factors(alpha**phi, beta**phi, gamma**phi, late, max_resolution)
     except OverflowError:
         largest = max(alpha, beta, gamma)
         limit = math.log(sys.float_info.max) / math.log(largest)
@@ -119,6 +151,8 @@ def compound(
     *,
     base: registry.Model = "efficientnet_b0",
     resolution_divisor: int = 1,
+    late: float = 0.0,
+    max_resolution: int = 0,
 ) -> variants.Variant:
     """Returns `base` scaled by the compound coefficient φ.
 
@@ -134,11 +168,17 @@ def compound(
       gamma: the base of resolution.
       base: a name, a variant file or a `Variant`.
       resolution_divisor: resolutions are rounded to multiples of it, in pixels.
+      late: how much deeper later stages become than earlier ones, from 0 to 1,
+        as EfficientNetV2 was scaled; see `Factors`.
+      max_resolution: a cap in pixels; 0: none.
 
     Raises:
-      ValueError: a coefficient is below 1, or the result below 32 pixels.
+      ValueError: a coefficient is below 1, the result below 32 pixels, or the
+        cap below the base's resolution.
     """
-    by = factors(phi, alpha, beta, gamma)
+    by = factors(
+        phi, alpha, beta, gamma, late=late, max_resolution=max_resolution
+    )
     step = alpha * beta**2 * gamma**2
     if abs(step - GROWTH) > TOLERANCE:
         logging.warning(
@@ -183,17 +223,44 @@ def scale(
 ) -> variants.Variant:
     """Returns a variant with its dimensions multiplied by `Factors`.
 
-    The resolution is rounded to a multiple of `resolution_divisor`.
+    The resolution is rounded to a multiple of `resolution_divisor`. With
+    weighted depth, the stages have their repeats written out, and the variant a
+    depth of 1.
+
+    Raises:
+      ValueError: the base's resolution is above the cap.
     """
     variant = registry.get_variant(model)
-    return dataclasses.replace(
-        variant,
-        width=variant.width * by.width,
-        depth=variant.depth * by.depth,
-        resolution=round_resolution(
-            variant.resolution, by.resolution, resolution_divisor
-        ),
+    pixels = round_resolution(
+        variant.resolution, by.resolution, resolution_divisor
     )
+    if by.max_resolution:
+        if variant.resolution > by.max_resolution:
+            raise ValueError(
+                f"max_resolution={by.max_resolution} is below the base's "
+                f"{variant.resolution} pixels."
+            )
+        pixels = min(pixels, by.max_resolution)
+    scaled = dataclasses.replace(
+        variant, width=variant.width * by.width, resolution=pixels
+    )
+    if not by.late:
+        return dataclasses.replace(scaled, depth=variant.depth * by.depth)
+    return dataclasses.replace(
+        scaled, depth=1.0, stages=_deepen(variant, by.depth, by.late)
+    )
+
+
+def _deepen(variant, depth, late):
+    """Returns the stages with their repeats scaled, later ones by more."""
+    stages, last = [], len(variant.stages) - 1
+    for index, stage in enumerate(variant.stages):
+        weight = 1 - late + 2 * late * index / last if last else 1.0
+        repeats = round_repeats(stage.repeats, variant.depth * depth**weight)
+        if variant.fixed_ends and index in (0, last):
+            repeats = stage.repeats
+        stages.append(dataclasses.replace(stage, repeats=repeats))
+    return tuple(stages)
 
 
 def implied_phi(

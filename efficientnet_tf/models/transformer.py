@@ -6,20 +6,20 @@ before the MLP.
 
 import keras
 
-from efficientnet_tf.models import layers, plan as plan_lib
+from efficientnet_tf.models import layers, plan as plan_lib, variants
 
 EPSILON = 1e-6
 
 
 def patches_stem(
-    x: keras.KerasTensor, filters: int, *, activation: str, padding: str
+    x: keras.KerasTensor, filters: int, variant: variants.Variant
 ) -> keras.KerasTensor:
     """Maps [N, H, W, C] to tokens [N, T + 1, filters], a class token first."""
     x = keras.layers.Conv2D(
         filters,
         plan_lib.PATCH_SIZE,
         strides=plan_lib.PATCH_SIZE,
-        padding=padding,  # The last patches may extend past the edge.
+        padding=variant.padding,  # The last patches may extend past the edge.
         name="stem_conv",
     )(x)
     x = keras.layers.Reshape((-1, filters), name="stem_tokens")(x)
@@ -50,7 +50,7 @@ def encoder_layer(
 
 
 def class_token_head(
-    x: keras.KerasTensor, filters: int, *, activation: str
+    x: keras.KerasTensor, filters: int, variant: variants.Variant
 ) -> keras.KerasTensor:
     """Maps tokens [N, T + 1, C] to the class token's features [N, C]."""
     return _normalize(x, "top_norm")[:, 0]

@@ -18,6 +18,7 @@ from absl import logging
 from efficientnet_tf.measure import cache, choose as choose_lib, pareto
 from efficientnet_tf.models import costs, registry, scaling, variants
 from efficientnet_tf.search import ranking, trials
+from efficientnet_tf.search.architect import objectives
 from efficientnet_tf.utils import configs, files, run_folder
 
 OBJECTIVES = ("accuracy", "weighted", "pareto")
@@ -326,4 +327,4 @@ def _objective(plan, row, target):
         return accuracy
     if cost is None or math.isnan(target):
         return None
-    return accuracy * (cost / target) ** plan.cost_exponent
+    return objectives.weigh(accuracy, cost / target, plan.cost_exponent)

@@ -1,6 +1,7 @@
 """Networks grown to a cost in one dimension, or in all three at once."""
 
 import dataclasses
+import functools
 import math
 
 from efficientnet_tf.models import costs, registry, scaling, variants
@@ -19,7 +20,8 @@ def grow(
       model: a name, a variant file or a `Variant`.
       growth: at least 1.
       direction: a key of `DIRECTIONS`.
-      **coefficients: alpha, beta and gamma, for "compound" only.
+      **coefficients: alpha, beta and gamma, for "compound" and "weighted";
+        late and max_resolution, for "weighted".
 
     Raises:
       ValueError: a growth below 1, or an unknown direction.
@@ -60,4 +62,8 @@ DIRECTIONS = {
     "width": _alone("width"),
     "resolution": _alone("resolution"),
     "compound": scaling.factors,
+    # Later stages more, as EfficientNetV2 was scaled.
+    "weighted": functools.partial(scaling.factors, late=1.0),
 }
+# Those of the paper.
+UNIFORM = tuple(name for name in DIRECTIONS if name != "weighted")

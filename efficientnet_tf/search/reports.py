@@ -7,7 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from efficientnet_tf.models import costs, registry
-from efficientnet_tf.search import compound_search, compound_study, trials
+from efficientnet_tf.search import (
+    compound_search,
+    compound_study,
+    equal_costs,
+    trials,
+)
 from efficientnet_tf.utils import figures, files, tables
 
 REPORT_FILE = "report.md"
@@ -20,6 +25,7 @@ COLORS = {
     "width": "tab:green",
     "resolution": "tab:orange",
     "compound": "tab:red",
+    "weighted": "tab:purple",
 }
 
 
@@ -85,6 +91,13 @@ def write_study(
         "## Measured here",
         study_table(rows),
     ]
+    equal = equal_costs.equal_table(rows)
+    if equal:
+        parts += [
+            "## Weighted beside uniform, at equal cost",
+            "Weighted accuracy is read off between the two networks around it.",
+            equal,
+        ]
     if published:
         parts += [
             "## Published: ImageNet, Tables 3 and 7 of the paper",
@@ -153,22 +166,38 @@ def search_table(rows: Sequence[dict]) -> str:
 
 
 def study_table(rows: Sequence[dict]) -> str:
-    """Returns the cases of a study as Markdown."""
-    lines = [
-        [
-            row["base"],
-            row["direction"],
-            f"{row['depth']:.2f}",
-            f"{row['width']:.2f}",
-            *_costs(row),
-            f"{row['exact_growth']:.2f}",
-            *_scores(row),
-        ]
+    """Returns the cases of a study as Markdown.
+
+    Depth is that of all blocks, as only some stages may have grown.
+    """
+    begin = {
+        row["base"]: row
         for row in rows
-    ]
+        if row["direction"] == compound_study.BASE
+    }
+    timed = any(row["step_ms"] is not None for row in rows)
+    lines = []
+    for row in rows:
+        base = begin[row["base"]]
+        depth = base["depth"] * sum(row["blocks"]) / sum(base["blocks"])
+        weighted = row["direction"] == "weighted"
+        lines.append(
+            [
+                row["base"],
+                row["direction"],
+                f"{depth if weighted else row['depth']:.2f}",
+                " ".join(map(str, row["blocks"])),
+                f"{row['width']:.2f}",
+                *_costs(row),
+                f"{row['exact_growth']:.2f}",
+                *([_number(row["step_ms"], ".1f")] * timed),
+                *_scores(row),
+            ]
+        )
     header = (
-        *("network", "grown in", "depth", "width", *COST_COLUMNS),
-        *("times the base's", "accuracy", "spread"),
+        *("network", "grown in", "depth", "blocks by stage", "width"),
+        *(*COST_COLUMNS, "times the base's", *(["step, ms"] * timed)),
+        *("accuracy", "spread"),
     )
     return tables.to_markdown(header, lines)
 

@@ -11,7 +11,7 @@ import numpy as np
 from absl import logging
 
 from efficientnet_tf.models import costs, registry, variants
-from efficientnet_tf.training import recipes
+from efficientnet_tf.training import recipes, train_config
 from efficientnet_tf.utils import configs, files, run_folder, workers
 
 # A run that is killed so often before its next checkpoint counts as failed.
@@ -56,7 +56,7 @@ class Budget:
             )
 
     @property
-    def config(self) -> recipes.TrainConfig:
+    def config(self) -> train_config.TrainConfig:
         """The recipe with its settings."""
         return recipes.get_recipe(self.recipe, self.settings)
 
@@ -213,6 +213,15 @@ def read_scores(
         for seed in range(budget.seeds)
     ]
     return [_score(row or {}) for row in rows]
+
+
+def read_failure(name: str, budget: Budget, workdir: str | os.PathLike) -> str:
+    """Returns why the first run of a candidate that failed did so."""
+    for seed in range(budget.seeds):
+        row = run_folder.last_result(_folder(pathlib.Path(workdir), name, seed))
+        if row is not None and "failed" in row:
+            return str(row["failed"])
+    return "a run ended without a score"
 
 
 def read_curve(

@@ -19,7 +19,12 @@ from efficientnet_tf.data import (
 from efficientnet_tf.data.augment import augmentation, mixing
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import variants
-from efficientnet_tf.training import distribution, progress, recipes
+from efficientnet_tf.training import (
+    distribution,
+    progress,
+    progression,
+    train_config,
+)
 from efficientnet_tf.utils import figures
 
 EVAL_BATCH_SIZE = 256
@@ -30,7 +35,7 @@ PREVIEW_IMAGES = 16
 class Segment:
     """Steps of one call of `fit`: whole epochs, or the rest of one."""
 
-    stage: recipes.TrainStage
+    stage: progression.TrainStage
     begin_epoch: int
     end_epoch: int
     first_step: int
@@ -38,7 +43,7 @@ class Segment:
 
 
 def plan_segments(
-    stages: Iterable[recipes.TrainStage],
+    stages: Iterable[progression.TrainStage],
     steps_per_epoch: int | fractions.Fraction,
     done: int,
     *,
@@ -99,7 +104,7 @@ class Feed:
     Args:
       examples: by split: "train", "test" and, if images are held out for
         choosing the best checkpoint, "minival".
-      config: the recipe.
+      config: the recipe, as `progression.fill` returns it.
       variant: of the network that gets the images.
       devices: the strategy, see `distribution.make_strategy`.
       data_service: address of a tf.data service's dispatcher, or None.
@@ -108,7 +113,7 @@ class Feed:
     def __init__(
         self,
         examples: Mapping[str, examples_lib.Examples],
-        config: recipes.TrainConfig,
+        config: train_config.TrainConfig,
         variant: variants.Variant,
         devices: tf.distribute.Strategy,
         data_service: str | None,
@@ -139,9 +144,22 @@ class Feed:
         """The names of the classes, in the order of their labels."""
         return self.examples["train"].class_names
 
-    def size(self, stage: recipes.TrainStage) -> int:
+    def size(self, stage: progression.TrainStage) -> int:
         """Returns the side of a stage's images in pixels."""
-        return stage.resolution or self.variant.resolution
+        return stage.resolution or self.variant.train_resolution
+
+    @property
+    def eval_size(self) -> int:
+        """The side of evaluation's images: the recipe's, or the variant's.
+
+        A variant may train at a smaller one.
+        """
+        last = progression.stages(self.config)[-1]
+        return (
+            self.config.eval_resolution
+            or last.resolution
+            or self.variant.resolution
+        )
 
     def make_train(
         self, segment: Segment, clock: progress.InputClock | None = None
@@ -178,8 +196,8 @@ class Feed:
             batch_transform=functools.partial(
                 mix,
                 classes=len(self.class_names),
-                mixup_alpha=self.config.mixup_alpha,
-                cutmix_alpha=self.config.cutmix_alpha,
+                mixup_alpha=segment.stage.mixup,
+                cutmix_alpha=segment.stage.cutmix,
             ),
             input_pipeline_id=pipeline,
             num_input_pipelines=pipelines,
@@ -229,19 +247,20 @@ class Feed:
     def make_classifier(
         self, network: keras.Model | None
     ) -> classifier.Classifier:
-        """Returns `network` with the last stage's image preparation."""
+        """Returns `network` with the image preparation of evaluation."""
+        whole = self.variant.eval_crop == "whole"
         return classifier.Classifier(
             network,
             self.class_names,
-            self.size(recipes.stages(self.config)[-1]),
+            self.eval_size,
             self.variant.interpolation,
-            crop_padding=self.config.crop_padding,
+            crop_padding=None if whole else self.config.crop_padding,
             deep_pixels=self.config.deep_pixels,
         )
 
     def preview(self) -> np.ndarray:
         """Returns a grid of augmented training images, uint8 [H, W, 3]."""
-        stage = recipes.stages(self.config)[-1]
+        stage = progression.stages(self.config)[-1]
         segment = Segment(stage, 0, 1, 0, 1)
         # A small part of the first batch, and not under the strategy, since
         # only the chief draws it.
@@ -263,6 +282,8 @@ def _augment(config, magnitude):
             augmentation.randaugment,
             layers=config.randaugment_layers,
             magnitude=magnitude,
+            noise=config.randaugment_noise,
+            probability=config.randaugment_probability,
         ),
     }
     policy = policies[config.augment]

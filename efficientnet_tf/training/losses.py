@@ -8,8 +8,9 @@ import keras
 # The least probability whose logarithm is taken, e^-69. Its inverse, a factor
 # of the gradient, must not overflow float32 together with a high temperature.
 MIN_PROBABILITY = 1e-30
-# Names of the trainable variables of batch normalization.
-BATCH_NORM = ("gamma", "beta")
+# Names of the trainable variables that do not decay, by what does: "all" as in
+# the first family's official code, "kernels" as in the second's and in timm's.
+UNDECAYED = {"all": ("gamma", "beta"), "kernels": ("gamma", "beta", "bias")}
 
 
 def distillation_loss(
@@ -44,22 +45,26 @@ def distillation_loss(
     )
 
 
-def l2_penalty(variables: Iterable[keras.Variable], weight_decay: float) -> Any:
+def l2_penalty(
+    variables: Iterable[keras.Variable],
+    weight_decay: float,
+    decayed: str = "all",
+) -> Any:
     """Returns `weight_decay` times half the sum of squares, a scalar.
 
-    As in the official code, it covers all variables, biases included, except
-    those of batch norm. It belongs to the loss of a whole step: if gradients
-    are summed over replicas, each replica adds only its share.
+    It belongs to the loss of a whole step: if gradients are summed over
+    replicas, each replica adds only its share.
 
     Args:
       variables: e.g. `model.trainable_variables`.
       weight_decay: 0 means none.
+      decayed: a key of `UNDECAYED`.
     """
     ops = keras.ops
-    decayed = [v for v in variables if v.name not in BATCH_NORM]
-    if not weight_decay or not decayed:
+    chosen = [v for v in variables if v.name not in UNDECAYED[decayed]]
+    if not weight_decay or not chosen:
         return ops.zeros(())
-    squares = [ops.sum(ops.square(variable)) for variable in decayed]
+    squares = [ops.sum(ops.square(variable)) for variable in chosen]
     return 0.5 * weight_decay * ops.sum(ops.stack(squares))
 
 

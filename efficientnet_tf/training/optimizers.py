@@ -6,10 +6,8 @@ from typing import Any, TypeAlias
 
 import keras
 
-from efficientnet_tf.training import recipes, schedules
+from efficientnet_tf.training import losses, schedules, train_config
 
-# Not decayed: pulling these towards zero has no benefit.
-UNDECAYED = ["bias", "gamma", "beta"]
 MOMENTUM = 0.9
 
 LearningRate: TypeAlias = (
@@ -103,14 +101,15 @@ class RMSprop(keras.optimizers.Optimizer):
 
 
 def make_optimizer(
-    config: recipes.TrainConfig, steps_per_epoch: float | fractions.Fraction
+    config: train_config.TrainConfig,
+    steps_per_epoch: float | fractions.Fraction,
 ) -> keras.optimizers.Optimizer:
     """Returns the optimizer of a recipe, with its schedule.
 
     It does not accumulate gradients. The `Trainer` sums those of micro-batches,
     because Keras's accumulation counts each of them as a step of the schedule
-    and fails on several replicas. Weight decay is in the loss, see
-    `losses.l2_penalty`.
+    and fails on several replicas. But for AdamW's, weight decay is in the loss,
+    see `decay_in_loss`.
 
     Args:
       config: the recipe.
@@ -122,7 +121,20 @@ def make_optimizer(
     schedule = schedules.make_schedule(config, steps_per_epoch)
     if config.optimizer == "sgd":
         return make_sgd(schedule)
+    if config.optimizer == "adamw":
+        return make_adamw(
+            schedule,
+            weight_decay=config.weight_decay,
+            decayed=config.decayed,
+            beta_1=config.adam_beta_1,
+            epsilon=config.adam_epsilon,
+        )
     return RMSprop(schedule)
+
+
+def decay_in_loss(config: train_config.TrainConfig) -> float:
+    """Returns the weight decay that `losses.l2_penalty` is to have."""
+    return 0.0 if config.optimizer == "adamw" else config.weight_decay
 
 
 def make_sgd(
@@ -135,14 +147,24 @@ def make_sgd(
 
 
 def make_adamw(
-    learning_rate: LearningRate, *, weight_decay: float
+    learning_rate: LearningRate,
+    *,
+    weight_decay: float,
+    decayed: str = "kernels",
+    **options: float,
 ) -> keras.optimizers.AdamW:
-    """Returns AdamW that decays kernels only.
+    """Returns AdamW.
 
     Args:
       learning_rate: a number or a schedule.
       weight_decay: decoupled; multiplied by the learning rate at each step.
+      decayed: a key of `losses.UNDECAYED`.
+      **options: such as `beta_1`, as for `keras.optimizers.AdamW`.
     """
-    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=UNDECAYED)
+    optimizer = keras.optimizers.AdamW(
+        learning_rate, weight_decay=weight_decay, **options
+    )
+    optimizer.exclude_from_weight_decay(
+        var_names=list(losses.UNDECAYED[decayed])
+    )
     return optimizer

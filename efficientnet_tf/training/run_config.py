@@ -11,7 +11,7 @@ from absl import logging
 
 from efficientnet_tf.data.sets import sources
 from efficientnet_tf.models import registry
-from efficientnet_tf.training import distribution, recipes
+from efficientnet_tf.training import distribution, train_config
 from efficientnet_tf.utils import configs, folder_options, run_folder
 
 if typing.TYPE_CHECKING:
@@ -30,7 +30,7 @@ RESULT = {
 
 def describe(
     model_name: str,
-    config: recipes.TrainConfig,
+    config: train_config.TrainConfig,
     folder: folder_options.Options,
 ) -> dict:
     """Returns the configuration that a resumed run must have in common."""
@@ -90,5 +90,5 @@ def _warn_of_changes(workdir):
 def _upgrade(stored):
     # A run of an earlier version lacks later fields, whose defaults are what it
     # did; one of another pipeline may be resumed: `_warn_of_changes` says so.
-    stored = configs.list_defaults(recipes.TrainConfig) | stored
+    stored = configs.list_defaults(train_config.TrainConfig) | stored
     return {**registry.upgrade(stored), "pipeline": PIPELINE}

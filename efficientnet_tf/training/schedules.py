@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from efficientnet_tf.training import recipes
+from efficientnet_tf.training import train_config
 
 
 @keras.saving.register_keras_serializable(package="efficientnet_tf")
@@ -99,7 +99,8 @@ class WarmupTenths(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_schedule(
-    config: recipes.TrainConfig, steps_per_epoch: float | fractions.Fraction
+    config: train_config.TrainConfig,
+    steps_per_epoch: float | fractions.Fraction,
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns the learning-rate schedule of a recipe.
 

@@ -120,6 +120,5 @@ def _from_run(folder):
     run = classifier.from_run(folder)
     targets.check_class(run.target, "A teacher", f"the run {folder}")
     images = keras.Input((None, None, 3))
-    size = (run.resolution, run.resolution)
-    resized = keras.ops.image.resize(images, size)
+    resized = keras.ops.image.resize(images, run.size)
     return keras.Model(images, run.model(resized)), run.class_names

@@ -22,11 +22,12 @@ from efficientnet_tf.training import (
     memory,
     optimizers,
     progress,
-    recipes,
+    progression,
     run_config,
     stopping,
     summaries,
     teachers,
+    train_config,
     train_state,
 )
 from efficientnet_tf.utils import (
@@ -53,7 +54,7 @@ def train_and_evaluate(
     model_name: str,
     dataset: str,
     *,
-    config: recipes.TrainConfig,
+    config: train_config.TrainConfig,
     workdir: str | os.PathLike,
     data_dir: str | None = None,
     splits: tuple[str, str] = ("train", "validation"),
@@ -92,6 +93,7 @@ def train_and_evaluate(
     variant = registry.get_variant(model_name)
     run = {"model": model_name, "dataset": dataset, "splits": list(splits)}
     run |= {"recipe": recipe, **run_config.describe(model_name, config, folder)}
+    config = progression.fill(config, model_name, variant)
     _check(config, xla, data_service)
     finished = run_config.find_finished(run, workdir, data_dir)
     if finished is not None:
@@ -227,20 +229,21 @@ def _build(model_name, feed, xla):
     config = feed.config
     classes = len(feed.class_names)
     replicas = feed.devices.num_replicas_in_sync
-    sizes = {feed.size(stage) for stage in recipes.stages(config)}
+    sizes = {feed.size(stage) for stage in progression.stages(config)}
     memory.check_memory(
         costs.count_costs(feed.variant, max(sizes), classes),
         distribution.replica_batch_size(config.micro_batch_size, replicas),
         config.precision,
     )
-    # A network that is trained at several sizes has no fixed input shape.
+    # A network that sees images of several sizes has no fixed input shape.
+    sizes.add(feed.eval_size)
     side = max(sizes) if len(sizes) == 1 else None
     with feed.devices.scope():
         network = builder.build(
             model_name,
             classes=classes,
             input_shape=(side, side, 3),
-            dropout_rate=config.dropout_rate,
+            dropout_rate=progression.max_dropout(config),
             drop_path_rate=config.drop_path_rate,
         )
         layers.set_statistics(network, config.batch_norm)
@@ -259,7 +262,8 @@ def _build(model_name, feed, xla):
             steps_per_execution=inputs.steps_per_execution(
                 config.steps_per_execution, feed.steps_per_epoch
             ),
-            weight_decay=config.weight_decay,
+            weight_decay=optimizers.decay_in_loss(config),
+            decayed=config.decayed,
             teacher=teachers.load(config.teacher, feed.class_names),
             distill_temperature=config.distill_temperature,
             distill_weight=config.distill_weight,
@@ -272,16 +276,16 @@ def _fit(state, feed, workdir, *, profile_steps, watchers):
     folder = workdir / run_folder.CHECKPOINTS
     done = state.restore(folder)
     distribution.check_same(feed.devices, done, "checkpoint's step")
-    stages = recipes.stages(feed.config)
+    stages, stage = progression.stages(feed.config), None
     for segment in inputs.plan_segments(
         stages,
         feed.steps_per_epoch,
         done,
         execution=state.network.steps_per_execution,
     ):
-        # Traced anew: a trace for two image sizes rounds differently from one
-        # for the second size alone, which is what a resumed run has.
-        state.network.train_function = None
+        if segment.stage != stage:
+            stage = segment.stage
+            state.begin_stage(stage.dropout)
         _fit_segment(
             segment,
             state,

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from efficientnet_tf.data import resumable
+from efficientnet_tf.models import builder
 from efficientnet_tf.training import callbacks, checkpoints, ema, trainer
 
 
@@ -24,6 +25,19 @@ class TrainState:
         """The variables that a checkpoint holds, in order."""
         averages = [] if self.average is None else self.average.variables
         return [*checkpoints.state_of(self.network), *averages]
+
+    def begin_stage(self, dropout: float | None) -> None:
+        """Traces the step anew, with another dropout before the classifier.
+
+        A trace for two image sizes would round differently from one for the
+        second size alone, which is what a resumed run has.
+
+        Args:
+          dropout: the rate; None: as it is.
+        """
+        self.network.train_function = None
+        if dropout is not None:
+            self.network.get_layer(builder.TOP_DROPOUT).rate = dropout
 
     def restore(self, folder: str | os.PathLike) -> int:
         """Loads the newest checkpoint; returns its step, or 0 without one."""

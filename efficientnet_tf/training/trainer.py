@@ -33,6 +33,7 @@ class Trainer(replicas.Model):
       name: of the model.
       weight_decay: adds `losses.l2_penalty` to the loss, once over all
         replicas.
+      decayed: a key of `losses.UNDECAYED`.
       ema: an object whose `update(step)` is called after each optimizer step,
         in each replica, with the number of steps so far (1 the first time);
         `ema.ExponentialMovingAverage` is one.
@@ -52,6 +53,7 @@ class Trainer(replicas.Model):
         *,
         name: str | None = None,
         weight_decay: float = 0.0,
+        decayed: str = "all",
         ema: Any | None = None,
         teacher: Callable[..., Any] | None = None,
         distill_temperature: float = 1.0,
@@ -72,6 +74,7 @@ class Trainer(replicas.Model):
         # In an object, so that Keras does not save them with the weights.
         self._parts = _Parts(
             weight_decay=weight_decay,
+            decayed=decayed,
             ema=ema,
             teacher=teacher,
             temperature=distill_temperature,
@@ -132,7 +135,7 @@ class Trainer(replicas.Model):
             loss = share * distance + (1.0 - share) * loss
         if parts.weight_decay:
             penalty = losses.l2_penalty(
-                self.trainable_variables, parts.weight_decay
+                self.trainable_variables, parts.weight_decay, parts.decayed
             )
             # Gradients are summed over replicas, so each adds its share.
             penalty = penalty / self.num_replicas
@@ -242,6 +245,7 @@ class Trainer(replicas.Model):
 @dataclasses.dataclass(frozen=True)
 class _Parts:
     weight_decay: float
+    decayed: str
     ema: Any
     teacher: Any
     temperature: float

@@ -342,10 +342,13 @@ def _find_nearest(name, choices):
     plain = {choice.lower(): choice for choice in choices}
     low = str(name).lower()
     near = difflib.get_close_matches(low, plain, n=1)
-    ends = [choice for choice in plain if low and choice.endswith(f"_{low}")]
-    if not near and len(ends) == 1:  # "b4" for "efficientnet_b4".
-        near = ends
-    return plain[near[0]] if near else None
+    if near or not low:
+        return plain[near[0]] if near else None
+    ends = [choice for choice in plain if choice.endswith(f"_{low}")]
+    # "b0" for "efficientnet_b0", not for "efficientnet_v2_b0".
+    least = min(map(len, ends), default=0)
+    near = [choice for choice in ends if len(choice) == least]
+    return plain[near[0]] if len(near) == 1 else None
 
 
 def _parse(name, text, kind):

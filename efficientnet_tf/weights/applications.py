@@ -45,6 +45,44 @@ def _make_constructor(public_name, model_name):
             name=name,
         )
 
+    return _describe(constructor, public_name, model_name)
+
+
+def _make_v2_constructor(public_name, model_name):
+    """Theirs takes the last two arguments by position in another order."""
+    common = _make_constructor(public_name, model_name)
+
+    def constructor(
+        include_top=True,
+        weights="imagenet",
+        input_tensor=None,
+        input_shape=None,
+        pooling=None,
+        classes=1000,
+        classifier_activation="softmax",
+        include_preprocessing=True,
+        name=model_name,
+        drop_connect_rate=None,
+        dropout_rate=None,
+    ):
+        return common(
+            include_top,
+            weights,
+            input_tensor,
+            input_shape,
+            pooling,
+            classes,
+            classifier_activation,
+            name,
+            include_preprocessing,
+            drop_connect_rate,
+            dropout_rate,
+        )
+
+    return _describe(constructor, public_name, model_name)
+
+
+def _describe(constructor, public_name, model_name):
     size = variants.VARIANTS[model_name].resolution
     constructor.__name__ = constructor.__qualname__ = public_name
     constructor.__doc__ = inspect.cleandoc(
@@ -76,6 +114,24 @@ EfficientNetLite1 = _make_constructor("EfficientNetLite1", "efficientnet_lite1")
 EfficientNetLite2 = _make_constructor("EfficientNetLite2", "efficientnet_lite2")
 EfficientNetLite3 = _make_constructor("EfficientNetLite3", "efficientnet_lite3")
 EfficientNetLite4 = _make_constructor("EfficientNetLite4", "efficientnet_lite4")
+EfficientNetV2B0 = _make_v2_constructor(
+    "EfficientNetV2B0", "efficientnet_v2_b0"
+)
+EfficientNetV2B1 = _make_v2_constructor(
+    "EfficientNetV2B1", "efficientnet_v2_b1"
+)
+EfficientNetV2B2 = _make_v2_constructor(
+    "EfficientNetV2B2", "efficientnet_v2_b2"
+)
+EfficientNetV2B3 = _make_v2_constructor(
+    "EfficientNetV2B3", "efficientnet_v2_b3"
+)
+EfficientNetV2S = _make_v2_constructor("EfficientNetV2S", "efficientnet_v2_s")
+EfficientNetV2M = _make_v2_constructor("EfficientNetV2M", "efficientnet_v2_m")
+EfficientNetV2L = _make_v2_constructor("EfficientNetV2L", "efficientnet_v2_l")
+EfficientNetV2XL = _make_v2_constructor(
+    "EfficientNetV2XL", "efficientnet_v2_xl"
+)
 
 
 def preprocess_input(x: Any, data_format: str | None = None) -> Any:

@@ -9,6 +9,10 @@ from efficientnet_tf.weights import hub
 
 KERAS = "https://storage.googleapis.com/keras-applications"
 TPU = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet"
+KERAS_V2 = (
+    "https://storage.googleapis.com/tensorflow/keras-applications/"
+    "efficientnet_v2"
+)
 
 # How --weights and `weights=` say None.
 RANDOM = "none"
@@ -22,10 +26,10 @@ class Weights:
     "sha256:..." as published; without one, the hash of the first download is
     stored beside the file and checked from then on. A `normalization` of None
     means what the file says or, failing that, the variant's own. `top1` is the
-    published ImageNet accuracy in percent.
+    published ImageNet accuracy in percent; None: of other classes.
     """
 
-    top1: float
+    top1: float | None
     recipe: str
     url: str | None = None
     digest: str | None = None
@@ -45,6 +49,20 @@ _KERAS_MD5 = (
     "165f6e37dce68623721b423839de8be5",
     "8c03f828fec3ef71311cd463b6759d99",
 )
+
+# The same of keras/src/applications/efficientnet_v2.py.
+_KERAS_V2_MD5 = {
+    "b0": "21ecbf6da12460d5c40bb2f29ceb2188",
+    "b1": "069f0534ff22adf035c89e2d9547a9dc",
+    "b2": "424e49f28180edbde1e94797771950a7",
+    "b3": "1f1fc43bd98a6e4fd8fdfd551e02c7a0",
+    "s": "e1d88a8495beba45748fedd0cecbe016",
+    "m": "a3bf6aa3276309f4fc6a34aa114c95cd",
+    "l": "27e6d408b53c7ebc868fefa357689935",
+}
+# README.md of google/automl, efficientnetv2: top-1 after fine-tuning on
+# ImageNet of those trained on ImageNet-21k.
+_V2_21K = {"s": 84.9, "m": 86.2, "l": 86.9, "xl": 87.2}
 
 # README.md of tensorflow/tpu, models/official/efficientnet: B0, B1, ...
 _BASELINE = (76.7, 78.7, 79.8, 81.1, 82.5, 83.1)
@@ -132,6 +150,36 @@ def _make_table():
     for i in range(len(_LITE_WHEELS), len(_LITE)):
         rows[f"efficientnet_lite{i}", "imagenet"] = _tpu_row(
             f"lite/efficientnet-lite{i}", _LITE[i], "not stated"
+        )
+    return rows | _make_v2_rows()
+
+
+def _make_v2_rows():
+    """Returns EfficientNetV2's rows, the official ones by timm's names."""
+    rows, archives = {}, f"{TPU}/v2/efficientnetv2"
+    for size, md5 in _KERAS_V2_MD5.items():
+        model = f"efficientnet_v2_{size}"
+        top1 = published.V2S[model].top1
+        recipe = "AutoAugment" if size.startswith("b") else "RandAugment"
+        recipe += ", progressive learning"
+        rows[model, "imagenet"] = Weights(
+            top1,
+            recipe,
+            url=f"{KERAS_V2}/efficientnetv2-{size}.h5",
+            digest=f"md5:{md5}",
+        )
+        rows[model, "in1k"] = Weights(top1, recipe, f"{archives}-{size}.tgz")
+    for size, top1 in _V2_21K.items():
+        model = f"efficientnet_v2_{size}"
+        rows[model, "in21k"] = Weights(
+            None,
+            "ImageNet-21k, 21,843 classes",
+            f"{archives}-{size}-21k.tgz",
+        )
+        rows[model, "in21k_ft_in1k"] = Weights(
+            top1,
+            "ImageNet-21k, then ImageNet",
+            f"{archives}-{size}-21k-ft1k.tgz",
         )
     return rows
 

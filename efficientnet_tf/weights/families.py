@@ -38,12 +38,16 @@ FAMILIES = {
     ),
     "lukemelas": Family("lukemelas", "same", _TF_EPSILON, None),
 }
-# As torchvision/models/efficientnet.py builds them.
+# As torchvision/models/efficientnet.py builds them, and what images get there.
 _TORCHVISION_TF_EPSILON = (
     "efficientnet_b5",
     "efficientnet_b6",
     "efficientnet_b7",
+    "efficientnet_v2_s",
+    "efficientnet_v2_m",
+    "efficientnet_v2_l",
 )
+_TORCHVISION_ADVPROP = ("efficientnet_v2_l",)
 
 # Arguments in timm's config.json that do not change the graph of inference;
 # "global_pool" is looked at.
@@ -58,8 +62,8 @@ _HARMLESS_ARGS = {
 }
 
 # timm's names, of the networks that we have.
-_SIZE = r"efficientnet_(b\d|lite\d|l2)"
-_TAG = r"_(aa|ap|ns|ra2?)(_\d+)?"
+_SIZE = r"efficientnet(_(b\d|lite\d|l2)|v2_(b\d|s|m|l|xl))"
+_TAG = r"_(aa|ap|ns|ra2?|(in)?21(k|ft1k))(_\d+)?"
 _HUB = r"([\w-]+:)?(timm/|models--timm--)?"
 # As files call their network: timm/tf_efficientnet_b0.ns_jft_in1k; before the
 # hub, tf_efficientnet_b0_ns and efficientnet_b3a.
@@ -77,6 +81,8 @@ _PUBLISHED = re.compile(
     rf"|tf_{_SIZE}({_TAG})?{_HASH}|{_SIZE}{_TAG}{_HASH}"
     r"|efficientnet_b1-533bc792)(\.(pth|pt|bin|safetensors|tar))*"
 )
+# Of V2-B0 to B3, those trained on ImageNet-21k got pixels in [-1, 1].
+_V2_B_21K = re.compile(rf"{_HUB}(tf_)?efficientnetv2[-_]b\d[-._](in)?21k")
 # What its tags say of the normalization, in names of anybody's.
 _TAGGED = re.compile(rf"{_HUB}(tf_)?{_SIZE}[._](?P<tag>[a-z0-9]+)")
 _ADVPROP_TAGS = {"ap", "ra4"}
@@ -162,13 +168,26 @@ def identify(
 
 def epsilon(family: str, variant: variants.Variant) -> float:
     """Returns batch normalization's epsilon of a family's network."""
-    scales = {
-        (row.width, row.depth)
-        for row in (variants.VARIANTS[name] for name in _TORCHVISION_TF_EPSILON)
-    }
-    if family == "torchvision" and (variant.width, variant.depth) in scales:
+    if family == "torchvision" and _is_among(variant, _TORCHVISION_TF_EPSILON):
         return _TF_EPSILON
     return FAMILIES[family].epsilon
+
+
+def usual_normalization(family: str, variant: variants.Variant) -> str:
+    """Returns the name of what images usually get before a family's network."""
+    if family == "torchvision" and _is_among(variant, _TORCHVISION_ADVPROP):
+        return "advprop"
+    return FAMILIES[family].normalization or variant.normalization
+
+
+def _is_among(variant, names):
+    """Whether a variant has the blocks of one of the rows."""
+    rows = (variants.VARIANTS[name] for name in names)
+    return any(
+        (variant.width, variant.depth, variant.stages)
+        == (row.width, row.depth, row.stages)
+        for row in rows
+    )
 
 
 def normalization_by_name(path: str | os.PathLike) -> str | None:
@@ -190,6 +209,8 @@ def normalization_by_name(path: str | os.PathLike) -> str | None:
 
 
 def _read_tag(name):
+    if _V2_B_21K.match(name):
+        return "advprop"
     match = _TAGGED.match(name)
     tag = match and match["tag"]
     if tag in _ADVPROP_TAGS:

@@ -172,7 +172,7 @@ def _numbered_names(blocks):
         kind = "conv2d"
         if name.endswith("_bn"):
             kind = "batch_normalization"
-        elif name.endswith("_dwconv"):
+        elif name.rpartition("_")[2] in plan_lib.DEPTHWISE_NAMES:
             kind = "depthwise_conv2d"
         elif name == HEADS[0]:
             kind = "dense"
@@ -186,7 +186,9 @@ def _layer_names(blocks):
     """Returns the names of the layers with weights, in the network's order."""
     names = ["stem_conv", "stem_bn"]
     for block in blocks:
-        parts = ["dwconv", "bn"]
+        parts = [block.depthwise, "bn"]
+        if block.block == "fused_mbconv":
+            parts = []
         if block.expand_ratio > 1:
             parts = ["expand_conv", "expand_bn", *parts]
         if block.squeezed_filters:

@@ -196,7 +196,7 @@ def _read_torch(tensors, variant, label, source_family):
     normalization, note = _settle(
         origin.normalization,
         label,
-        family.normalization or variant.normalization,
+        families.usual_normalization(origin.family, variant),
     )
     return Checkpoint(
         arrays,
@@ -237,9 +237,10 @@ def _rename(arrays, layers):
 
 
 def _from_tensorflow(arrays, blocks):
-    """Names of efficientnet_model.py in tensorflow/tpu, numbered per block.
+    """Names of tensorflow/tpu and google/automl, numbered per block.
 
-    The scope before "/stem" or "/blocks_0" is the model's name.
+    They are those of efficientnet_model.py and of effnetv2_model.py. The scope
+    before "/stem" or "/blocks_0" is the model's name.
     """
     table = {
         "stem/conv2d": "stem_conv",
@@ -251,6 +252,8 @@ def _from_tensorflow(arrays, blocks):
     for index, block in enumerate(blocks):
         norms = ["bn", "project_bn"]
         convs = ["project_conv"]
+        if block.block == "fused_mbconv":
+            norms = ["project_bn"]
         if block.expand_ratio > 1:
             norms = ["expand_bn", *norms]
             convs = ["expand_conv", *convs]
@@ -258,7 +261,7 @@ def _from_tensorflow(arrays, blocks):
         for kind, names in (
             ("batch_normalization", norms),
             ("conv2d", convs),
-            ("depthwise_conv2d", ["dwconv"]),
+            ("depthwise_conv2d", [block.depthwise]),
             ("se/conv2d", ["se_reduce", "se_expand"]),
         ):
             for i, name in enumerate(names):

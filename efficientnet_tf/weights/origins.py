@@ -4,15 +4,20 @@ import dataclasses
 import os
 import re
 
-from efficientnet_tf.models import registry
+from efficientnet_tf.models import published, registry
 from efficientnet_tf.weights import catalog, hub
 
-# Of all published rows: tensorflow/tpu's own checkpoints, or the same weights
-# converted, whose repository has this license.
+# Of all published rows: the checkpoints of tensorflow/tpu and google/automl, or
+# the same weights converted. Both repositories have this license.
 TPU_LICENSE = "apache-2.0"
 _TPU_PAGE = (
     "https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet"
 )
+# By how the weights are named.
+_MORE_DATA = {
+    "noisy-student": "300 million unlabelled images (JFT)",
+    "in21k": "ImageNet-21k, 21,843 classes",
+}
 # timm's conversions and own trainings of this family; its repositories on the
 # hub state this license. Other networks of timm have others.
 _TIMM_FAMILY = re.compile(r"hf://timm/(tf_)?efficientnet")
@@ -68,16 +73,17 @@ def describe(
     if isinstance(model, str) and name in catalog.names(model):
         row = catalog.WEIGHTS[model, name]
         trained = "" if row.recipe == "not stated" else f" ({row.recipe})"
+        scored = ""
+        if row.top1 is not None:
+            scored = f", ImageNet top-1 {row.top1} % as published"
+        v2 = "_v2_" in model
         return Origin(
-            f"{model}, {name}{trained}, ImageNet top-1 {row.top1} % as "
-            "published",
-            _TPU_PAGE,
+            f"{model}, {name}{trained}{scored}",
+            published.V2_README if v2 else _TPU_PAGE,
             TPU_LICENSE,
             on_imagenet=True,
-            more_data=(
-                "300 million unlabelled images (JFT)"
-                if name.startswith("noisy-student")
-                else ""
+            more_data=next(
+                (v for k, v in _MORE_DATA.items() if name.startswith(k)), ""
             ),
         )
     if os.path.isdir(os.path.expanduser(name)):

@@ -65,6 +65,9 @@ def read(path: str | os.PathLike) -> Tensors:
         if saved is None:
             return _from_state_dict(torch_files.read_pickled(path))
         return Tensors("keras", **vars(saved))
+    # Before pickles: a header's length may begin like one.
+    if head[4:9] == b"\0\0\0\0{":
+        return _from_state_dict(torch_files.read_safetensors(path))
     if head.startswith(PICKLE_PROTOCOL_OPCODE):
         return _from_state_dict(torch_files.read_pickled(path))
     if head[8:9] == b"{":

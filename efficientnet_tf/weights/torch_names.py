@@ -106,7 +106,7 @@ def _transpose(layer, kernel):
     """Maps (out, in, h, w) to (h, w, in, out), depthwise (c, 1, h, w) too."""
     if kernel.ndim != 4:  # Of a dense layer, or of another network.
         return kernel.T
-    if layer.endswith("_dwconv"):
+    if layer.rpartition("_")[2] in plan_lib.DEPTHWISE_NAMES:
         return kernel.transpose(2, 3, 0, 1)
     return kernel.transpose(2, 3, 1, 0)
 
@@ -122,7 +122,7 @@ def _lukemelas_names(blocks):
     parts = {
         "_expand_conv": "expand_conv",
         "_bn0": "expand_bn",
-        "_depthwise_conv": "dwconv",
+        "_depthwise_conv": plan_lib.DEPTHWISE,
         "_bn1": "bn",
         "_se_reduce": "se_reduce",
         "_se_expand": "se_expand",
@@ -130,6 +130,7 @@ def _lukemelas_names(blocks):
         "_bn2": "project_bn",
     }
     for index, block in enumerate(blocks):
+        parts["_depthwise_conv"] = block.depthwise
         for theirs, ours in parts.items():
             table[f"_blocks.{index}.{theirs}"] = f"{block.name}_{ours}"
     return table
@@ -143,22 +144,8 @@ def _timm_names(blocks):
         "bn2": "top_bn",
         "classifier": "predictions",
     }
-    inverted = {
-        "conv_pw": "expand_conv",
-        "bn1": "expand_bn",
-        "conv_dw": "dwconv",
-        "bn2": "bn",
-        "conv_pwl": "project_conv",
-        "bn3": "project_bn",
-    }
-    separable = {  # Without expansion: DepthwiseSeparableConv.
-        "conv_dw": "dwconv",
-        "bn1": "bn",
-        "conv_pw": "project_conv",
-        "bn2": "project_bn",
-    }
     for block in blocks:
-        parts = inverted if block.expand_ratio > 1 else separable
+        parts = _timm_parts(block)
         squeeze = {
             "se.conv_reduce": "se_reduce",
             "se.conv_expand": "se_expand",
@@ -167,6 +154,34 @@ def _timm_names(blocks):
             name = f"blocks.{block.stage - 1}.{block.index - 1}.{theirs}"
             table[name] = f"{block.name}_{ours}"
     return table
+
+
+def _timm_parts(block):
+    fused, expanded = block.block == "fused_mbconv", block.expand_ratio > 1
+    if fused and expanded:  # EdgeResidual.
+        return {
+            "conv_exp": "expand_conv",
+            "bn1": "expand_bn",
+            "conv_pwl": "project_conv",
+            "bn2": "project_bn",
+        }
+    if fused:  # ConvBnAct.
+        return {"conv": "project_conv", "bn1": "project_bn"}
+    if expanded:  # InvertedResidual.
+        return {
+            "conv_pw": "expand_conv",
+            "bn1": "expand_bn",
+            "conv_dw": block.depthwise,
+            "bn2": "bn",
+            "conv_pwl": "project_conv",
+            "bn3": "project_bn",
+        }
+    return {  # DepthwiseSeparableConv.
+        "conv_dw": block.depthwise,
+        "bn1": "bn",
+        "conv_pw": "project_conv",
+        "bn2": "project_bn",
+    }
 
 
 def _torchvision_names(blocks):
@@ -180,10 +195,12 @@ def _torchvision_names(blocks):
     }
     for block in blocks:
         steps = [
-            {"0": "dwconv", "1": "bn"},
+            {"0": block.depthwise, "1": "bn"},
             {"fc1": "se_reduce", "fc2": "se_expand"},
             {"0": "project_conv", "1": "project_bn"},
         ]
+        if block.block == "fused_mbconv":
+            steps = steps[2:]
         if block.expand_ratio > 1:
             steps = [{"0": "expand_conv", "1": "expand_bn"}, *steps]
         place = f"features.{block.stage}.{block.index - 1}.block"

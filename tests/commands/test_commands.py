@@ -35,6 +35,7 @@ SEARCH = [
     "--workdir={tmp}/run",
 ]
 STUDY = ["study", *SEARCH[1:]]
+ARCHITECT = ["architect", *SEARCH[1:]]
 EXPLAIN = ["explain", "--workdir={tmp}/model"]
 
 SHARE = ["share", "--workdir={tmp}/model"]
@@ -144,6 +145,38 @@ CASES = {
         [*SEARCH, "--phis=0,one"],
         2,
         "--phis='0,one' must be numbers",
+    ),
+    "architect: unknown space": (
+        [*ARCHITECT, "--space=mnasnt"],
+        2,
+        "Unknown space 'mnasnt'; .* or a .json file. Did you mean 'mnasnet'",
+    ),
+    "architect: target that no network meets": (
+        [*ARCHITECT, "--target=1000"],
+        2,
+        "no network of the space meets the target of 0.001 M multiply-adds: "
+        "the nearest comes to",
+    ),
+    "architect: measured cost without a target": (
+        [*ARCHITECT, "--cost=latency_ms"],
+        2,
+        "--target is needed with --cost=latency_ms",
+    ),
+    "architect: benchmark that is not there": (
+        [*ARCHITECT, "--evaluator=tabular", "--benchmark={tmp}/none.json"]
+        + ["--target=1e6"],
+        1,
+        "none.json",
+    ),
+    "architect: tabular without a benchmark": (
+        [*ARCHITECT, "--evaluator=tabular"],
+        2,
+        "--benchmark=FILE and --evaluator=tabular go together",
+    ),
+    "architect: unknown peer": (
+        [*ARCHITECT, "--peers=b0"],
+        2,
+        "Unknown model 'b0'",
     ),
     "study: coefficient below 1": (
         [*STUDY, "--alpha=0.9"],
@@ -1321,6 +1354,7 @@ def test_every_command_and_every_script_has_a_case(command):
     assert command in {row[0][0] for row in CASES.values()}
 
 
+@pytest.mark.slow
 def test_of_what_tensorflow_writes_at_its_import_only_notes_are_hidden():
     lines = ["I0000 a note", "E0000 an error"]
     code = (

@@ -131,11 +131,10 @@ def test_workers_of_a_launch_can_be_commands(start):
     "start",
     [
         (*COMMAND, "study"),
-        pytest.param(
-            (sys.executable, "scripts/study_scaling.py"), marks=pytest.mark.slow
-        ),
+        (sys.executable, "scripts/study_scaling.py"),
     ],
 )
+@pytest.mark.slow  # `launch` above starts others alike.
 def test_a_study_starts_itself_again_as_its_workers(
     start, tmp_path, make_folder
 ):

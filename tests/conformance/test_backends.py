@@ -84,7 +84,8 @@ def run(backend, folder, *arguments):
     ("name", "depth"),
     [
         # One block a stage: most of the time goes into compiling.
-        ("efficientnet_b0", 0.2),
+        ("efficientnet_lite0", 0.2),
+        pytest.param("efficientnet_b0", 0.2, marks=pytest.mark.slow),
         pytest.param("efficientnet_b0", 1.0, marks=pytest.mark.slow),
         pytest.param("efficientnet_lite0", 1.0, marks=pytest.mark.slow),
     ],

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 import image_files
-from efficientnet_tf.data import numpy_preprocessing, preprocessing
+from efficientnet_tf.data import (
+    frames,
+    numpy_preprocessing,
+    preprocessing,
+    shapes,
+)
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.data.images import decoding
 from efficientnet_tf.deploy import sample_files
@@ -22,20 +27,45 @@ TOLERANCE = 2e-3
 
 
 @pytest.mark.parametrize("interpolation", policies.INTERPOLATIONS)
-@pytest.mark.parametrize("crop_padding", [32, 0, None])
+@pytest.mark.parametrize(
+    ("resize", "crop_padding"),
+    [("crop", 32), ("crop", 0), ("squash", None), ("letterbox", None)],
+)
 def test_pixels_are_cropped_and_resized_as_by_tensorflow(
-    interpolation, crop_padding
+    interpolation, resize, crop_padding
 ):
     assert numpy_preprocessing.can_prepare(interpolation)
-    options = {"interpolation": interpolation, "crop_padding": crop_padding}
     rng = np.random.default_rng(0)
-    shapes = ((150, 100), (31, 57), (64, 64), (1, 9))
-    for shape, size in itertools.product(shapes, (32, 48, 100)):
+    sides = ((150, 100), (31, 57), (64, 64), (1, 9), (7, 1))
+    sizes = (32, 100, (48, 80), (33, 20))
+    for shape, size in itertools.product(sides, sizes):
         image = rng.integers(0, 256, (*shape, 3), "uint8")
-        expected = preprocessing.preprocess_for_eval(image, size, **options)
-        found = numpy_preprocessing.preprocess_for_eval(image, size, **options)
+        preparation = shapes.make(
+            size,
+            interpolation=interpolation,
+            resize=resize,
+            crop_padding=crop_padding,
+        )
+        expected = preprocessing.prepare(image, preparation)
+        found = numpy_preprocessing.prepare(image, preparation)
         assert found.dtype == "float32"
         np.testing.assert_allclose(found, expected, 0, TOLERANCE)
+
+
+def test_an_image_lies_where_it_does_in_graphs():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        height, width, *size = map(int, rng.integers(1, 6000, 4))
+        image = np.zeros((height, width, 3), "uint8")
+        for padding in (0, 32):
+            preparation = shapes.make(tuple(size), crop_padding=padding)
+            expected = frames.find_crop(image.shape, preparation)
+            found = numpy_preprocessing.find_crop(image.shape, preparation)
+            assert found == tuple(map(int, expected)), (image.shape, size)
+        preparation = shapes.make(tuple(size), resize="letterbox")
+        expected = frames.find_place(image.shape, preparation)
+        found = numpy_preprocessing.find_place(image.shape, preparation)
+        assert found == tuple(map(int, expected)), (image.shape, size)
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 from scipy import ndimage
 
-from efficientnet_tf.data import numpy_preprocessing, preprocessing
+from efficientnet_tf.data import numpy_preprocessing, preprocessing, shapes
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.data.images import decoding
 from efficientnet_tf.models import variants
@@ -209,13 +209,11 @@ def test_bytes_give_what_pixels_give(noise):
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (10, 2000), (2000, 10), (3, 2)])
-@pytest.mark.parametrize("keep_aspect", [True, False])
-def test_extreme_shapes_give_whole_images(noise, shape, keep_aspect):
+@pytest.mark.parametrize("resize", shapes.RESIZES)
+def test_extreme_shapes_give_whole_images(noise, shape, resize):
     encoded = tf.io.encode_png(_image(noise, *shape))
     evaluated = preprocessing.preprocess_for_eval(encoded, 32)
-    trained = preprocessing.preprocess_for_train(
-        encoded, 32, keep_aspect=keep_aspect
-    )
+    trained = preprocessing.preprocess_for_train(encoded, 32, resize=resize)
     for found in (evaluated, trained):
         assert found.shape == (32, 32, 3)
         assert np.isfinite(found).all()
@@ -281,7 +279,7 @@ def test_augmentation_gets_whole_pixels_and_a_seed_of_its_own(noise):
     assert dtype == "uint8" and shape == (32, 32, 3) and seed != (1, 2)
 
 
-def _crop_boxes(seeds, min_area, keep_aspect=True, shape=(60, 80)):
+def _crop_boxes(seeds, min_area, resize="crop", shape=(60, 80)):
     """Returns (height, width) in pixels, and corners, of random crops.
 
     The pixels hold their own coordinates, so corners of the result tell.
@@ -295,7 +293,7 @@ def _crop_boxes(seeds, min_area, keep_aspect=True, shape=(60, 80)):
             64,
             interpolation="nearest",
             min_area=min_area,
-            keep_aspect=keep_aspect,
+            resize=resize,
             flip=False,
             seed=seed,
         ).numpy()
@@ -320,8 +318,8 @@ def test_random_crops_vary_within_their_area(min_area):
 
 def test_random_crops_keep_the_aspect_in_pixels_or_in_the_square():
     seeds = [(i, 3) for i in range(40)]
-    for keep_aspect, ratio in ((True, 1), (False, 2)):
-        boxes = _crop_boxes(seeds, 0.2, keep_aspect, shape=(60, 120))
+    for resize, ratio in (("crop", 1), ("squash", 2)):
+        boxes = _crop_boxes(seeds, 0.2, resize, shape=(60, 120))
         heights = boxes[:, 2] - boxes[:, 0] + 1
         widths = boxes[:, 3] - boxes[:, 1] + 1
         aspects = widths / heights / ratio
@@ -378,7 +376,7 @@ def test_a_random_crop_is_cut_from_the_resized_image(noise):
             image,
             32,
             interpolation="bilinear",
-            resize=48,
+            crop_from=48,
             flip=False,
             seed=(i, 0),
         ).numpy()

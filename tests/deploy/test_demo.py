@@ -156,15 +156,31 @@ def test_images_are_resized_as_tensorflow_does(page, method):
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     cases = [
-        {"resolution": size, "crop_padding": padding, "interpolation": method}
-        for size, padding in ((32, None), (32, 0), (80, 32), (45, 7))
+        {
+            "resolution": height,
+            "width": width,
+            "resize": resize,
+            "crop_padding": padding,
+            "interpolation": method,
+        }
+        for height, width, resize, padding in (
+            (32, 32, "squash", None),
+            (32, 32, "crop", 0),
+            (80, 80, "crop", 32),
+            (45, 45, "crop", 7),
+            (30, 48, "crop", 7),
+            (48, 30, "squash", None),
+            (48, 30, "letterbox", None),
+            (30, 30, "letterbox", None),
+        )
     ]
     rows = page.run(PREPARE, demo_pages.encode(file.getvalue()), cases)
     for case, row in zip(cases, rows, strict=True):
         wanted = preprocessing.preprocess_for_eval(
             tf.constant(pixels),
-            case["resolution"],
+            (case["resolution"], case["width"]),
             interpolation=method,
+            resize=case["resize"],
             crop_padding=case["crop_padding"],
         )
         found = np.reshape(row, wanted.shape)

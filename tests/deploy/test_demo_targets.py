@@ -138,6 +138,7 @@ def test_labels_are_those_of_python_by_their_thresholds(make, files, tmp_path):
         check_width(page)
 
 
+@pytest.mark.slow  # Labels are above.
 def test_numbers_are_those_of_python_in_their_own_order(make, files, tmp_path):
     made = make(targets.NUMBERS, "linear")
     path = files[0]

@@ -272,6 +272,7 @@ def test_a_batch_size_is_fixed_on_request(original, images, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_int8_is_calibrated_by_batches_of_the_files_size(
     original, images, tmp_path
 ):

@@ -73,9 +73,9 @@ def test_times_are_of_every_network():
             time.sleep(0.002 * len(images))
 
     quick = types.SimpleNamespace(
-        model=types.SimpleNamespace(predict_on_batch=len), resolution=4
+        model=types.SimpleNamespace(predict_on_batch=len), size=(4, 4)
     )
-    slow = types.SimpleNamespace(model=Slow(), resolution=4)
+    slow = types.SimpleNamespace(model=Slow(), size=(4, 4))
     times = scorecard.time_all({"slow": slow, "quick": quick})
     assert times["slow"]["p50_ms"] >= 2
     assert times["slow"]["p95_ms"] >= times["slow"]["p50_ms"]

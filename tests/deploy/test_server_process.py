@@ -73,6 +73,7 @@ def test_a_server_from_its_first_line_to_its_end(process, run):
         "version": "1",
         "classes": 3,
         "resolution": 32,
+        "image_size": "32",
     }
     port = int(url.rpartition(":")[2])
     server = servers.Running(port)

@@ -12,7 +12,7 @@ from efficientnet_tf.deploy.server import limits, open_inference, tf_serving
 from efficientnet_tf.utils import targets
 
 CASES = 1500
-SIZE = 2
+SIZE = (2, 2)
 TENSOR = np.arange(12.0).reshape(1, 2, 2, 3).tolist()
 FILE = base64.b64encode(b"file").decode()
 

@@ -7,11 +7,13 @@ import tensorflow as tf
 from PIL import Image
 
 import image_files
+from efficientnet_tf.data import frames, shapes
 from efficientnet_tf.inference import (
     activation_maps,
     classifier,
     explain,
     map_arguments,
+    overlays,
 )
 
 SIZE = 24
@@ -253,3 +255,24 @@ def test_the_public_names_are_these_functions():
     }
     for name, module in names.items():
         assert getattr(efficientnet_tf, name) is getattr(module, name)
+
+
+@pytest.mark.parametrize("shape", [(40, 120), (120, 40)])
+def test_maps_of_a_letterbox_lie_on_the_pixels_that_they_are_of(shape):
+    preparation = shapes.make(64, resize="letterbox")
+    top, left, height, width = frames.find_seen(shape, preparation)
+    box = (left, top, left + width, top + height)
+    # Hot where the network saw the image's right lower end, and in the bars.
+    heat = np.zeros((64, 64), "float32")
+    place = tuple(map(int, frames.find_place(shape, preparation)))
+    heat[: place[0]] = heat[:, : place[1]] = 1
+    heat[place[0] + place[2] - 4 :, place[1] + place[3] - 4 :] = 1
+    picture = np.full((*shape, 3), 128, "uint8")
+    painted = overlays.overlay(picture, heat, box).astype(int)
+    assert painted.shape == picture.shape
+    cold, hot = painted[shape[0] // 2, shape[1] // 2], painted[-2, -2]
+    assert hot[0] > hot[2] + 50 and cold[2] > cold[0]
+    hottest = (painted[..., 0] > painted[..., 2] + 50).mean()
+    # Of the image one end, and a row or two where the bars' heat is blurred.
+    assert 0 < hottest < 0.15
+    assert (overlays.mark_box(picture, box) == picture).all()

@@ -76,10 +76,11 @@ def test_candidates_are_what_is_published():
         ({"max_params": 5.0e6}, "Lite0"),
         ({"max_params": 6.0e6}, "B0 at 448"),
         ({"max_params": 8.0e6}, "B1"),  # As accurate, but faster.
-        ({"max_params": 1e9}, "B7"),
-        # 1.5 ms a billion: B2 has 0.99, Lite3 1.38, B3 1.83 of them.
+        ({"max_params": 1e9}, "V2-L"),
+        # 1.5 ms a billion: B2 has 0.99, V2-B1 1.20, B3 1.83 of them.
         ({"max_latency_ms": 2.0}, "B2"),
-        ({"max_latency_ms": 2.2, "max_params": 9e6}, "Lite3"),
+        # As accurate as Lite3, which has 1.38.
+        ({"max_latency_ms": 2.2, "max_params": 9e6}, "V2-B1"),
         ({"max_latency_ms": 2.8, "min_top1": 81.0}, "B3"),
         # Lite2 has 0.86 billion and 77.6 %, B1 0.69 and 79.1.
         ({"max_memory": 900.0}, "B1"),
@@ -136,9 +137,12 @@ def test_the_percentile_of_latency_is_the_bench_s(tmp_path):
 def test_the_front_is_of_what_is_known(bench):
     rows, _ = survey(bench, max_latency_ms=2.0)
     front = [label for label, row in rows.items() if row["on_front"]]
-    # B1 is faster than Lite2 and more accurate; so is B2 than Lite3. B3 is
-    # measured too, and over the limit.
-    assert front == ["Lite0", "B0", "B1", "B2", "B3"]
+    # B1 is faster than Lite2 and more accurate; so is B2 than Lite3. The last
+    # three are measured too, and over the limit; V2-M contains V2-S.
+    assert front == ["Lite0", "B0", "B1", "B2", "V2-B2", "B3", "V2-S"]
+    assert (
+        rows["V2-M"]["note"] == rows["V2-L"]["note"] == "no smaller than V2-S"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,12 @@ from efficientnet_tf.models import published
 
 def test_points_are_the_tables_with_our_costs():
     points = cost_charts.accuracy_points()
-    families = (published.EFFICIENTNETS, published.LITES, published.PEERS)
+    families = (
+        published.EFFICIENTNETS,
+        published.LITES,
+        published.V2S,
+        published.PEERS,
+    )
     assert [len(rows) for rows in points.values()] == list(map(len, families))
     by_name = {row[0]: row for rows in points.values() for row in rows}
     # Counted parameters and multiply-adds, published top-1 of Table 2.

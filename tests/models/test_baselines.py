@@ -171,7 +171,7 @@ def test_a_small_one_learns_its_images_and_survives_saving(name, tmp_path):
         ),
         (
             {"model": "vit", "heads": 3},
-            "unknown field 'heads'; choose one of width, depth",
+            "unknown field 'heads'; did you mean 'head'\\? Choose one of",
         ),
     ],
 )

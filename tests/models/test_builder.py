@@ -22,6 +22,10 @@ from efficientnet_tf.models import (
     variants,
 )
 
+# EfficientNetV2's numbers are in tests/conformance/test_v2.py.
+NAMES = tuple(name for name in variants.VARIANTS if "_v2_" not in name)
+V2 = ("efficientnet_v2_b0", "efficientnet_v2_s")
+
 # Trainable parameters with 1,000 classes: B0 to B7 as torchvision publishes
 # them, the others counted on the official code's graph.
 PARAMS = {
@@ -122,7 +126,7 @@ def marked(names, fast):
     ]
 
 
-ALL_BUT_LARGE = tuple(n for n in variants.VARIANTS if n not in LARGE)
+ALL_BUT_LARGE = tuple(n for n in NAMES if n not in LARGE)
 
 
 @functools.cache
@@ -188,17 +192,17 @@ def count_by_hand(name):
     "goldens", [PARAMS, PARAMS_WITHOUT_TOP, MULTIPLY_ADDS, BLOCKS]
 )
 def test_every_variant_has_a_golden(goldens):
-    assert set(goldens) == set(variants.VARIANTS)
+    assert set(goldens) == set(NAMES)
 
 
-@pytest.mark.parametrize("name", variants.VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_plan_has_the_published_number_of_parameters(name):
     head = plan_lib.plan_network(name).head_filters
     assert count_by_hand(name) == PARAMS_WITHOUT_TOP[name]
     assert count_by_hand(name) + 1000 * (head + 1) == PARAMS[name]
 
 
-@pytest.mark.parametrize("name", marked(variants.VARIANTS, ALL_BUT_LARGE))
+@pytest.mark.parametrize("name", marked(NAMES, ALL_BUT_LARGE))
 def test_the_network_has_the_published_number_of_parameters(name):
     profile = built(name)[0]
     assert profile.params == PARAMS[name]
@@ -206,7 +210,7 @@ def test_the_network_has_the_published_number_of_parameters(name):
     assert profile.params - top == PARAMS_WITHOUT_TOP[name]
 
 
-@pytest.mark.parametrize("name", marked(variants.VARIANTS, ALL_BUT_LARGE))
+@pytest.mark.parametrize("name", marked(NAMES, ALL_BUT_LARGE))
 def test_multiply_adds_are_within_half_a_percent(name):
     if MULTIPLY_ADDS[name] is None:
         pytest.skip("no published number")
@@ -226,7 +230,7 @@ def test_statistics_are_as_many_as_in_published_files(name):
     assert built(name)[0].statistics == STATISTICS[name]
 
 
-@pytest.mark.parametrize("name", variants.VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_plan_has_the_official_number_of_blocks(name):
     assert len(plan_lib.plan_network(name).blocks) == BLOCKS[name]
 
@@ -234,7 +238,7 @@ def test_the_plan_has_the_official_number_of_blocks(name):
 # The plan.
 
 
-@pytest.mark.parametrize("name", variants.VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_drop_rates_rise_from_zero_by_the_scaled_number_of_blocks(name):
     rates = [plan.drop_rate for plan in plan_lib.plan_network(name).blocks]
     expected = [0.2 * i / BLOCKS[name] for i in range(BLOCKS[name])]
@@ -303,7 +307,7 @@ def test_stem_and_head_scale_with_the_width(name, ends):
     assert (plan.stem_filters, plan.head_filters) == ends
 
 
-@pytest.mark.parametrize("name", variants.VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
 def test_each_block_takes_what_the_one_before_gives(name):
     plans = plan_lib.plan_network(name).blocks
     for before, after in itertools.pairwise(plans):
@@ -359,6 +363,7 @@ def test_dropout_and_drop_path_vary_in_training_only():
     assert not np.allclose(*varied)
 
 
+@pytest.mark.slow  # tests/training has whole runs.
 def test_training_lowers_the_loss():
     network = make_logits(
         registry.get_variant("efficientnet_b0", depth=0.3, width=0.5),
@@ -379,7 +384,7 @@ def test_training_lowers_the_loss():
 # Inputs.
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", marked(SMALL, ["efficientnet_lite0"]))
 def test_odd_and_unknown_sizes_give_what_fixed_ones_give(name):
     fixed = make_logits(name, input_shape=(97, 61, 3))
     settle(unknown := make_logits(name, input_shape=(None, None, 3)))
@@ -487,7 +492,7 @@ def test_without_a_top_pooling_reduces_the_last_feature_map():
         )
 
 
-@pytest.mark.parametrize("name", marked(variants.VARIANTS, ALL_BUT_LARGE))
+@pytest.mark.parametrize("name", marked(NAMES, ALL_BUT_LARGE))
 def test_feature_maps_end_the_stages_at_each_stride(name):
     stages = plan_lib.plan_network(name).stages
     # Stages 1, 2, 3, 5 and 7 are the last at their strides.
@@ -522,7 +527,13 @@ def test_the_pyramid_shares_the_networks_weights():
 # Precision.
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "mixed_bfloat16",
+        pytest.param("mixed_float16", marks=pytest.mark.slow),
+    ],
+)
 def test_mixed_precision_computes_low_and_answers_in_float32(policy):
     full = settle(builder.build("efficientnet_b0", input_shape=(64, 64, 3)))
     keras.config.set_dtype_policy(policy)
@@ -573,9 +584,7 @@ def test_mixed_precision_trains(policy):
 # Files.
 
 
-@pytest.mark.parametrize(
-    "name", marked(variants.VARIANTS, ("efficientnet_b0",))
-)
+@pytest.mark.parametrize("name", marked((*NAMES, *V2), ("efficientnet_b0",)))
 def test_a_network_survives_every_kind_of_file(name, tmp_path):
     shape = (64, 64, 3)
     network = settle(make_logits(name, input_shape=shape))

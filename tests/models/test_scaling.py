@@ -5,7 +5,13 @@ import dataclasses
 import pytest
 
 import paths
-from efficientnet_tf.models import builder, plan as plan_lib, scaling, variants
+from efficientnet_tf.models import (
+    builder,
+    costs,
+    plan as plan_lib,
+    scaling,
+    variants,
+)
 
 # Filters of the seven stages: the official code's round_filters, as its
 # checkpoints have them.
@@ -176,6 +182,58 @@ def test_resolutions_go_to_the_nearest_multiple(
     assert found == expected
 
 
+# Blocks of each stage by α^φ = 1.2^3 = 1.728 to the power of the weights: 1 all
+# over; 0, 1/3, 2/3, 1, 4/3, 5/3, 2 of B0's seven stages; half of that way. The
+# ends of Lite do not grow.
+LATE = [
+    ("efficientnet_b0", 0.0, (2, 4, 4, 6, 6, 7, 2)),
+    ("efficientnet_b0", 1.0, (1, 3, 3, 6, 7, 10, 3)),
+    ("efficientnet_b0", 0.5, (2, 3, 4, 6, 6, 9, 3)),
+    ("efficientnet_lite0", 1.0, (1, 3, 3, 6, 7, 10, 1)),
+    # Weights of six stages: 0, 0.4, 0.8, 1.2, 1.6, 2.
+    ("efficientnet_v2_s", 1.0, (2, 5, 7, 12, 22, 45)),
+]
+
+
+@pytest.mark.parametrize(("base", "late", "blocks"), LATE)
+def test_later_stages_can_grow_more_than_earlier_ones(base, late, blocks):
+    grown = scaling.compound(3, base=base, late=late)
+    plan = plan_lib.plan_network(grown)
+    assert tuple(map(len, plan.stages)) == blocks
+    # Width and resolution grow as ever, and the costs are those of the blocks.
+    uniform = scaling.compound(3, base=base)
+    assert (grown.width, grown.resolution) == (
+        uniform.width,
+        uniform.resolution,
+    )
+    rows = costs.count_costs(grown).stages[1 : 1 + len(blocks)]
+    assert tuple(row.repeats for row in rows) == blocks
+    assert (grown == uniform) == (late == 0)
+
+
+def test_a_weighted_network_scales_on_from_its_own_depth():
+    base = dataclasses.replace(variants.VARIANTS["efficientnet_b0"], depth=2.0)
+    grown = scaling.compound(0, base=base, late=1.0)
+    assert plan_lib.plan_network(grown) == plan_lib.plan_network(base)
+    again = scaling.compound(1, alpha=2.0, beta=1, gamma=1, base=grown, late=1)
+    # ceil(2^(i/3) * (2, 4, 4, 6, 6, 8, 2)), i from 0.
+    counts = tuple(map(len, plan_lib.plan_network(again).stages))
+    assert counts == (2, 6, 7, 12, 16, 26, 8)
+
+
+def test_a_cap_holds_the_resolution():
+    assert scaling.compound(7).resolution == 596
+    assert scaling.compound(7, max_resolution=480).resolution == 480
+    assert scaling.compound(2, max_resolution=480).resolution == 296
+    for cap, message in ((200, "is below the base's 224"), (31, "be 0, or at")):
+        with pytest.raises(
+            ValueError, match=f"max_resolution={cap} .*{message}"
+        ):
+            scaling.compound(1, max_resolution=cap)
+    with pytest.raises(ValueError, match="late must be from 0 to 1, got 1.5"):
+        scaling.compound(1, late=1.5)
+
+
 def test_compound_rounds_the_resolution_as_asked():
     assert scaling.compound(2, resolution_divisor=32).resolution == 288
     with pytest.raises(ValueError, match="resolution_divisor.*got 0"):
@@ -227,7 +285,8 @@ def _coefficients_row(number):
 def test_published_coefficients_stay_near_the_curve():
     for number in range(1, 8):
         name = f"efficientnet_b{number}"
-        implied = dataclasses.astuple(scaling.implied_phi(name))
+        found = scaling.implied_phi(name)
+        implied = found.depth, found.width, found.resolution
         # Within one step of φ, and none beyond the table's own name.
         assert max(implied) - min(implied) < 1.3
         assert number - 1.3 < sum(implied) / 3 < number

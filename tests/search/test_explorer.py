@@ -17,6 +17,7 @@ from efficientnet_tf.search.explorer import explorer
 
 # WebDriver's names of keys.
 TAB, RIGHT, SPACE = "\ue004", "\ue014", " "
+NAMED = tuple(explorer.page_data()["named"])
 
 # In an input's value, as people type it.
 SET_FIELD = """
@@ -145,7 +146,13 @@ def test_a_variant_file_is_a_family_of_the_page(tmp_path):
     path = tmp_path / "found.json"
     path.write_text('{"base": "efficientnet_b0", "width": 0.5}')
     data = explorer.page_data([str(path), "mobilenet_v2"])
-    assert list(data["families"]) == ["B", "Lite", "found", "mobilenet_v2"]
+    assert list(data["families"]) == [
+        "B",
+        "Lite",
+        "V2",
+        "found",
+        "mobilenet_v2",
+    ]
     assert data["families"]["found"]["width"] == 0.5
     stages = data["families"]["mobilenet_v2"]["stages"]
     assert [stage["filters"] for stage in stages][:2] == [16, 24]
@@ -194,7 +201,11 @@ def test_the_page_holds_the_tables():
     page = explorer.render()
     text = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1]
     data = json.loads(text)
-    assert set(data["named"]) == set(variants.VARIANTS)
+    assert tuple(data["named"]) == NAMED
+    apart = {"S", "M", "L", "XL"}  # Not scaled from a family's base.
+    assert set(variants.VARIANTS) - set(NAMED) == {
+        f"efficientnet_v2_{size.lower()}" for size in apart
+    }
     labels = [row["label"] for row in data["points"]]
     points = cost_charts.accuracy_points().values()
     assert labels == [row[0] for rows in points for row in rows]
@@ -235,9 +246,9 @@ def test_100_random_settings_give_the_numbers_of_python(fresh):
         assert fresh.run(READ_TOTALS) == totals, settings
 
 
-@pytest.mark.parametrize("name", variants.VARIANTS)
+@pytest.mark.parametrize("name", NAMED)
 def test_a_named_variant_has_its_published_coefficients(fresh, name):
-    family = "Lite" if "lite" in name else "B"
+    family = explorer.page_data()["named"][name]["family"]
     fresh.run(f"document.querySelector('[value={family}]').click()")
     fresh.run(f"document.querySelector('[data-name={name}]').click()")
     expected = costs.count_costs(name)

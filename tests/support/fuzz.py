@@ -194,9 +194,12 @@ DAMAGES |= dict.fromkeys(EXPORTED, damage_bytes)
 def make_reader(kind, network):
     """Returns a function that reads a damaged file as the commands do."""
     import hostile_files
-    from efficientnet_tf.inference import classifier, settings as settings_lib
+    from efficientnet_tf.inference import (
+        classifier,
+        settings as settings_lib,
+    )
     from efficientnet_tf.models import registry
-    from efficientnet_tf.training import checkpoints, recipes
+    from efficientnet_tf.training import checkpoints, train_config
     from efficientnet_tf.utils import configs, run_folder
     from efficientnet_tf.weights import compatibility, loading, name_maps
 
@@ -208,7 +211,7 @@ def make_reader(kind, network):
         loading.assign(network, checkpoint, skip_head=skip)
 
     def upgrade(stored):
-        defaults = configs.list_defaults(recipes.TrainConfig)
+        defaults = configs.list_defaults(train_config.TrainConfig)
         return registry.upgrade(defaults | stored)
 
     def read_config(path):

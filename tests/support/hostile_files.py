@@ -15,7 +15,7 @@ import safetensors.numpy
 import samples
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder, plan, registry, variants
-from efficientnet_tf.training import recipes
+from efficientnet_tf.training import train_config
 from efficientnet_tf.weights import loading, torch_files, torch_names
 
 CLASSES = ("a", "b", "c")
@@ -162,7 +162,7 @@ def make_all(folder):
     samples.write_checkpoint(folder / "tf1" / "model.ckpt", arrays)
     tf.train.Checkpoint(model=network).write(str(folder / "tf2" / "model"))
     classifier.Classifier(network, CLASSES, 32, "bilinear").save(folder / "run")
-    config = dataclasses.asdict(recipes.TrainConfig())
+    config = dataclasses.asdict(train_config.TrainConfig())
     config |= {"dataset": "folder:x", "splits": ["train", "test"]}
     config["network"] = dataclasses.asdict(make_row())
     made["config"].write_text(json.dumps(config))

@@ -115,9 +115,19 @@ def b0():
     return builder.build("efficientnet_b0")
 
 
+def test_of_kernels_alone_biases_are_left_out():
+    layer = keras.layers.Dense(2)
+    layer.build((3,))
+    for variable in layer.trainable_variables:
+        variable.assign(keras.ops.full(variable.shape, 2.0))
+    for decayed, count in (("all", 8), ("kernels", 6)):
+        found = losses.l2_penalty(layer.trainable_variables, 0.1, decayed)
+        assert float(found) == pytest.approx(0.5 * 0.1 * 4 * count)
+
+
 def test_the_penalty_of_b0_leaves_out_its_49_batch_norms(b0):
     variables = b0.trainable_variables
-    decayed = [v for v in variables if v.name not in losses.BATCH_NORM]
+    decayed = [v for v in variables if v.name not in losses.UNDECAYED["all"]]
     # 16 blocks have 3 batch norms each, the first block 2; stem and head.
     assert len(variables) - len(decayed) == 2 * 49
     expected = sum(np.sum(np.square(v.numpy(), dtype="f8")) for v in decayed)

@@ -30,6 +30,37 @@ def test_decay_shrinks_kernels_by_rate_times_decay_and_nothing_else():
         np.testing.assert_allclose(values, [expected], rtol=1e-6, err_msg=path)
 
 
+def test_adamw_of_a_recipe_has_its_betas_epsilon_and_decay():
+    recipe = recipes.get_recipe(
+        "timm_ra4",
+        ["warmup_epochs=0", "weight_decay=0.1", "learning_rate_per_256=0.0625"],
+    )
+    assert optimizers.decay_in_loss(recipe) == 0
+    assert optimizers.decay_in_loss(recipes.RECIPES["v2"]) == 1e-5
+    layer = keras.layers.Dense(1)
+    layer.build((1,))
+    layer.kernel.assign([[2.0]])
+    layer.bias.assign([2.0])
+    optimizer = optimizers.make_optimizer(recipe, 10)
+    optimizer.build(layer.trainable_variables)
+    gradients = [1.0, -3.0]
+    for gradient in gradients:
+        gradient = keras.ops.convert_to_tensor([gradient])
+        optimizer.apply([gradient[None], gradient], layer.trainable_variables)
+    # Algorithm 2 of Loshchilov and Hutter, 2019, at a rate of 1.
+    kernel = bias = 2.0
+    first = second = 0.0
+    for step, gradient in enumerate(gradients, start=1):
+        first = 0.6 * first + 0.4 * gradient
+        second = 0.999 * second + 0.001 * gradient**2
+        root = math.sqrt(second / (1 - 0.999**step))
+        change = first / (1 - 0.6**step) / (root + 1e-6)
+        kernel -= 0.1 * kernel + change
+        bias -= change
+    assert float(layer.kernel.numpy()[0, 0]) == pytest.approx(kernel, rel=1e-4)
+    assert float(layer.bias.numpy()[0]) == pytest.approx(bias, rel=1e-4)
+
+
 @pytest.mark.parametrize("steps", [0, -1, float("nan")])
 def test_an_epoch_without_steps_is_refused(steps):
     with pytest.raises(ValueError, match=f"={steps} .* batch_size=4096"):

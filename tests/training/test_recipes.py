@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 
 import paths
-from efficientnet_tf.training import recipes
+from efficientnet_tf.training import progression, recipes, train_config
 
-FIELDS = [field.name for field in dataclasses.fields(recipes.TrainConfig)]
+FIELDS = [field.name for field in dataclasses.fields(train_config.TrainConfig)]
 
 # A value of the right type outside its range, and what the message says.
 OUTSIDE = [
@@ -15,7 +15,17 @@ OUTSIDE = [
     ("accumulation_steps", 3, "batch_size=4096 must be a multiple of accum"),
     ("resolution", 31, "resolution=31 must be 0 or between 32"),
     ("resolution", -1, "resolution=-1 must be 0 or between 32"),
-    ("optimizer", "adam", "optimizer='adam' must be one of rmsprop, sgd"),
+    ("optimizer", "adam", "optimizer='adam' must be one of rmsprop, sgd, ad"),
+    ("eval_resolution", 31, "eval_resolution=31 must be 0 or between 32"),
+    ("adam_beta_1", 1.0, r"adam_beta_1=1.0 must be in \[0, 1\)"),
+    ("adam_epsilon", 0.0, "adam_epsilon=0.0 must be above 0"),
+    ("decayed", "biases", "decayed='biases' must be one of all, kernels"),
+    ("randaugment_noise", -0.1, "noise=-0.1 must be between 0 and 30"),
+    ("randaugment_probability", 0.0, "=0.0 must be above 0 and at most 1"),
+    ("progression", "code2", "'code2' must be one of none, paper, code"),
+    ("stage_mixups", (-0.1,), r"\(-0.1,\) must be between 0 and 1000"),
+    ("stage_cutmixes", (1001.0,), r"\(1001.0,\) must be between 0 and 1000"),
+    ("stage_dropouts", (0.1, 1.0), r"\(0.1, 1.0\) must be in \[0, 1\)"),
     ("learning_rate_per_256", 0.0, "learning_rate_per_256=0.0 must be above"),
     ("learning_rate_per_256", float("nan"), "per_256=nan must be above 0"),
     ("schedule", "steps", "schedule='steps' must be one of stairs, cosine"),
@@ -43,7 +53,7 @@ OUTSIDE = [
     ("deep_pixels", "half", "deep_pixels='half' must be one of used, full"),
     ("flip", "yes", "flip='yes' must be of type bool"),
     ("batch_norm", "global", "batch_norm='global' must be one of local, syn"),
-    ("stage_resolutions", (64, 31), r"\(64, 31\) must be between 32"),
+    ("stage_resolutions", (64, 31), r"\(64, 31\) must be 0 or between 32"),
     ("stage_resolutions", (32,) * 351, "epochs=350 must be at least the num"),
     ("stage_magnitudes", (-1.0,), r"\(-1.0,\) must be between 0 and 30"),
     ("stage_magnitudes", (31.0,), r"\(31.0,\) must be between 0 and 30"),
@@ -84,22 +94,18 @@ def test_a_value_outside_its_range_is_refused_in_one_line(
 def test_every_field_is_checked_for_range_and_type(field):
     assert field in {field for field, *_ in OUTSIDE}
     with pytest.raises(ValueError, match=f"{field}=.* must be"):
-        recipes.TrainConfig(**{field: object()})
+        train_config.TrainConfig(**{field: object()})
 
 
 def test_evaluation_crops_as_the_official_code_does():
+    from efficientnet_tf.data import shapes
 
-    from efficientnet_tf.data import numpy_preprocessing
-
-    assert (
-        recipes.RECIPES["paper"].crop_padding
-        == numpy_preprocessing.CROP_PADDING
-    )
+    assert recipes.RECIPES["paper"].crop_padding == shapes.CROP_PADDING
 
 
 def test_stages_of_different_numbers_are_refused():
     with pytest.raises(ValueError, match=r"\(32, 64\) and .*\(5.0,\) must"):
-        recipes.TrainConfig(
+        train_config.TrainConfig(
             augment="randaugment",
             stage_resolutions=(32, 64),
             stage_magnitudes=(5.0,),
@@ -148,6 +154,12 @@ SIZES = {
     "tpu_v3_32": (0.128, 2048, 350),
     "tpu_v3_32_autoaugment": (0.128, 2048, 350),
     "one_gpu": (0.016, 256, 350),
+    "v2": (0.256, 4096, 350),
+    "v2_paper": (0.256, 4096, 350),
+    "v2_21k": (0.128, 4096, 60),
+    # timm's training examples: `--lr .048`.
+    "timm_ra": (0.048, 768, 450),
+    "timm_ra4": (0.002, 4096, 3600),
     # pycls, EN-B0_dds_8gpu.yaml.
     "sgd_cosine": (0.4, 256, 100),
     "smoke": (0.001, 32, 3),
@@ -213,7 +225,7 @@ def test_a_micro_batch_is_a_share_of_the_batch():
 
 
 def test_stages_share_the_epochs_and_follow_each_other():
-    found = recipes.stages(recipes.RECIPES["progressive"])
+    found = progression.stages(recipes.RECIPES["progressive"])
     assert [(s.resolution, s.magnitude) for s in found] == [
         (128, 5.0),
         (160, 8.0),
@@ -230,19 +242,21 @@ def test_stages_share_the_epochs_and_follow_each_other():
 
 def test_a_run_without_stages_is_one_stage():
     row = recipes.get_recipe("randaugment", ["resolution=96"])
-    assert recipes.stages(row) == (recipes.TrainStage(0, 350, 96, 17.0),)
+    assert progression.stages(row) == (
+        progression.TrainStage(0, 350, 96, 17.0),
+    )
 
 
 def test_a_stage_takes_what_the_other_tuple_leaves_out():
     row = recipes.get_recipe("smoke", ["stage_resolutions=32,48,64"])
     assert [
         (stage.begin, stage.end, stage.resolution, stage.magnitude)
-        for stage in recipes.stages(row)
+        for stage in progression.stages(row)
     ] == [(0, 1, 32, 0.0), (1, 2, 48, 0.0), (2, 3, 64, 0.0)]
     row = recipes.get_recipe(
         "randaugment", ["stage_magnitudes=1,2", "epochs=9"]
     )
     assert [
         (stage.begin, stage.end, stage.resolution, stage.magnitude)
-        for stage in recipes.stages(row)
+        for stage in progression.stages(row)
     ] == [(0, 4, 0, 1.0), (4, 9, 0, 2.0)]

@@ -17,6 +17,7 @@ from efficientnet_tf.training import (
     callbacks,
     checkpoints,
     inputs,
+    progression,
     recipes,
     stopping,
     train,
@@ -80,10 +81,10 @@ def _assert_same_state(one, two):
         np.testing.assert_array_equal(array, other, err_msg=str(i))
 
 
-ONE_STAGE = recipes.stages(CONFIG)
+ONE_STAGE = progression.stages(CONFIG)
 TWO_STAGES = (
-    recipes.TrainStage(0, 2, 32, 0.0),
-    recipes.TrainStage(2, 3, 64, 0.0),
+    progression.TrainStage(0, 2, 32, 0.0),
+    progression.TrainStage(2, 3, 64, 0.0),
 )
 # Stages, steps done → (first epoch, end, first step, steps) of each segment;
 # an epoch has 5 steps.
@@ -121,18 +122,18 @@ def test_what_is_left_is_whole_epochs_and_the_rest_of_one(
 # (main.py of the official code).
 IMAGENET = fractions.Fraction(1_281_167, 2048)
 QUARTERS = [
-    recipes.TrainStage(begin, end, 0, 0.0)
+    progression.TrainStage(begin, end, 0, 0.0)
     for begin, end in ((0, 88), (88, 175), (175, 262), (262, 350))
 ]
 EXACT = {
     "ImageNet": (
-        [recipes.TrainStage(0, 350, 0, 0.0)],
+        [progression.TrainStage(0, 350, 0, 0.0)],
         IMAGENET,
         0,
         [(0, 151, 0, 625), (151, 350, 94_375, 626)],
     ),
     "ImageNet, resumed among the longer": (
-        [recipes.TrainStage(0, 350, 0, 0.0)],
+        [progression.TrainStage(0, 350, 0, 0.0)],
         IMAGENET,
         218_000,
         [(348, 349, 218_000, 323), (349, 350, 218_323, 626)],
@@ -197,7 +198,7 @@ def test_an_execution_is_no_longer_than_an_epoch(wanted, steps, expected):
 
 
 def test_epochs_are_whole_executions_and_lose_less_than_one_in_a_run():
-    stages = [recipes.TrainStage(0, 350, 0, 0.0)]
+    stages = [progression.TrainStage(0, 350, 0, 0.0)]
     short, long = inputs.plan_segments(stages, IMAGENET, 0, execution=64)
     assert (short.steps_per_epoch, long.steps_per_epoch) == (9 * 64, 10 * 64)
     assert long.first_step == short.end_epoch * 9 * 64
@@ -264,7 +265,12 @@ class _StopAt(callbacks.StopOnBadLoss):
     [
         pytest.param({}, id="rmsprop"),
         pytest.param(
-            {"stage_resolutions": (32, 48)},
+            {
+                "stage_resolutions": (32, 48),
+                "stage_mixups": (0.0, 0.5),
+                "stage_cutmixes": (0.0, 1.0),
+                "stage_dropouts": (0.1, 0.5),
+            },
             id="progressive",
             marks=pytest.mark.slow,
         ),
@@ -299,6 +305,32 @@ def test_an_interrupted_run_ends_bit_for_bit_as_an_undisturbed_one(
     parts = _train(folder, tmp_path / "parts", **changes)
     _assert_same_state(tmp_path / "whole", tmp_path / "parts")
     assert parts["ema_loss"] == whole["ema_loss"]
+
+
+@pytest.mark.slow  # A whole run, and a trace for each stage.
+def test_dropout_changes_by_stage_and_each_stage_is_traced_once(
+    folder, tmp_path, monkeypatch
+):
+    traced = []
+    step = train.train_state.trainer.Trainer._train_step
+
+    def count(self, data):
+        rate = self.get_layer("top_dropout").rate
+        traced.append((data[0].shape[1], rate))
+        return step(self, data)
+
+    monkeypatch.setattr(train.train_state.trainer.Trainer, "_train_step", count)
+    sizes = (32, 40, 32)
+    rates = (0.0, 0.2, 0.5)
+    _train(
+        folder,
+        tmp_path,
+        stage_resolutions=sizes,
+        stage_dropouts=rates,
+        augment="none",
+    )
+    # The last epoch has one step more, in a stage of its own.
+    assert traced == list(zip(sizes, rates, strict=True))
 
 
 @pytest.mark.slow  # A whole run for one choice.

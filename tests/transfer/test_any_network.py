@@ -43,6 +43,11 @@ def cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("EFFICIENTNET_TF_CACHE", str(folder))
 
 
+# Nine commands in one process; a convolutional network of the family goes
+# through them in tests/commands.
+commands = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def results(place):
     """{case: (exit code, standard output, standard error)} of commands."""
@@ -89,6 +94,7 @@ def _last(results, name):
     return json.loads(results[name][1].splitlines()[-1])
 
 
+@commands
 @pytest.mark.parametrize("base", TUNED)
 def test_a_variant_file_is_fine_tuned_from_random_weights(results, place, base):
     row = _last(results, f"finetune {base}")
@@ -103,12 +109,14 @@ def test_a_variant_file_is_fine_tuned_from_random_weights(results, place, base):
     assert row["parameters"] == counted - built.layers[-1].count_params()
 
 
+@commands
 def test_a_finished_run_is_told_of_as_when_it_ended(results):
     again = results["finetune again"][1]
     assert again.startswith("\nFine-tuned ")
     assert results["finetune vit"][1].endswith(again)
 
 
+@commands
 @pytest.mark.parametrize("base", TUNED)
 def test_a_run_ends_with_a_block_for_people(results, place, base):
     first = results[f"finetune {base}"][1]
@@ -118,6 +126,7 @@ def test_a_run_ends_with_a_block_for_people(results, place, base):
     assert first.count(f"dir={place}/{base}") == 3
 
 
+@commands
 @pytest.mark.parametrize("base", TUNED)
 def test_a_run_is_evaluated_and_names_the_classes_of_an_image(results, base):
     row = _last(results, f"finetune {base}")
@@ -128,6 +137,7 @@ def test_a_run_is_evaluated_and_names_the_classes_of_an_image(results, base):
     assert _last(results, f"export {base}")["max_difference"] <= 1e-4
 
 
+@commands
 def test_a_grid_of_networks_is_scored_and_reported(results, place):
     assert _last(results, "grid")["ended"] == 1
     rows = files.read_json_lines(place / "grid/results.jsonl")
@@ -140,6 +150,7 @@ def test_a_grid_of_networks_is_scored_and_reported(results, place):
     assert [line.split()[1] for line in lines] == [f"{place}/vit.json"]
 
 
+@commands
 def test_random_weights_predict_something(results):
     found = _last(results, "predict by a random network")
     assert 0 < found["probability"] < 1

@@ -17,10 +17,10 @@ from efficientnet_tf.models import variants
 from efficientnet_tf.training import checkpoints, schedules, summaries
 from efficientnet_tf.utils import figures
 from efficientnet_tf.weights import loading
-from transfer import class_runs, finetune
+from transfer import finetune
 from transfer.choice import temperature
 from transfer.config import recipes
-from transfer.scores import predictions
+from transfer.scores import gallery, predictions
 from transfer.training import fitting
 
 CONFIG = recipes.FinetuneConfig(
@@ -57,6 +57,7 @@ FIELDS = {
     "published",
     "published_model",
     "resolution",
+    "resize",
     "xla",
     "seconds",
     "parameters",
@@ -267,9 +268,9 @@ PROTOCOLS = {
         "decay_at": (0.5,),
         "warmup_steps": 1,
         "train_crop": "random",
-        "resize": 40,
+        "crop_from": 40,
         "head": "zero",
-        "crop": "whole",
+        "resize": "squash",
         "epochs": 0,
         "steps": 5,
     },
@@ -600,7 +601,7 @@ def test_maps_of_mistakes_are_of_the_true_and_the_predicted_class(
     trained = _make_classifier(tiny_row)
     images = np.random.default_rng(0).integers(0, 256, (9, 90, 60, 3), "uint8")
     drawn = list(
-        class_runs._make_drawer(trained)((image, (2, 1)) for image in images)
+        gallery.make_drawer(trained)((image, (2, 1)) for image in images)
     )
     prepared = np.stack([trained.preprocess(image) for image in images])
     maps, *_ = explain.class_activation_map(trained, prepared, [[2, 1]] * 9)
@@ -625,7 +626,7 @@ def test_a_network_without_maps_is_said_once(monkeypatch, caplog):
         baselines.VIT, depth=1 / 12, width=1 / 6, resolution=32
     )
     with caplog.at_level("INFO", "absl"):
-        assert class_runs._make_drawer(_make_classifier(vit)) is None
+        assert gallery.make_drawer(_make_classifier(vit)) is None
     assert "No activation maps: " in caplog.text
 
 

@@ -14,7 +14,7 @@ from efficientnet_tf.models import variants
 from efficientnet_tf.weights import applications
 
 CONSTRUCTORS = {
-    "EfficientNet" + name.removeprefix("efficientnet_").capitalize(): name
+    "EfficientNet" + variants.short_name(name).replace("-", ""): name
     for name in variants.VARIANTS
 }
 
@@ -36,7 +36,8 @@ def test_arguments_begin_with_those_of_keras(public_name):
         return [(p.name, p.default) for p in parameters]
 
     ours = arguments(getattr(applications, public_name))
-    theirs = arguments(keras.applications.EfficientNetB0)
+    peer = "EfficientNetV2B0" if "V2" in public_name else "EfficientNetB0"
+    theirs = arguments(getattr(keras.applications, peer))
     # Only the model's name may differ.
     assert [a[0] for a in ours[: len(theirs)]] == [a[0] for a in theirs]
     for found, expected in zip(ours, theirs, strict=False):

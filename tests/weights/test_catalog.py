@@ -42,6 +42,16 @@ PUBLISHED = [
         "lite/efficientnet-lite4.tar.gz",
         81.5,
     ),
+    # README.md of efficientnetv2 in https://github.com/google/automl.
+    ("efficientnet_v2_b0", "in1k", "v2/efficientnetv2-b0.tgz", 78.7),
+    ("efficientnet_v2_l", "in1k", "v2/efficientnetv2-l.tgz", 85.7),
+    ("efficientnet_v2_s", "in21k", "v2/efficientnetv2-s-21k.tgz", None),
+    (
+        "efficientnet_v2_xl",
+        "in21k_ft_in1k",
+        "v2/efficientnetv2-xl-21k-ft1k.tgz",
+        87.2,
+    ),
 ]
 
 
@@ -62,11 +72,25 @@ def test_imagenet_rows_of_b0_to_b7_are_those_of_the_installed_keras():
         assert row.url == f"{base}efficientnetb{i}.h5"
 
 
+def test_imagenet_rows_of_v2_are_those_of_the_installed_keras():
+    from keras.src.applications import efficientnet_v2
+
+    hashes = efficientnet_v2.WEIGHTS_HASHES
+    assert len(hashes) == 7
+    for key, (md5, _) in hashes.items():
+        size = key.removeprefix("-")
+        row = catalog.WEIGHTS[f"efficientnet_v2_{size}", "imagenet"]
+        assert row.digest == f"md5:{md5}"
+        base = efficientnet_v2.BASE_WEIGHTS_PATH
+        assert row.url == f"{base}efficientnetv2-{size}.h5"
+    assert ("efficientnet_v2_xl", "imagenet") not in catalog.WEIGHTS
+
+
 def test_every_row_is_complete_and_every_model_has_one():
     for (name, _), row in catalog.WEIGHTS.items():
         assert name in variants.VARIANTS
         assert (row.url is None) != (row.package is None)
-        assert row.digest is not None or row.url.endswith(".tar.gz")
+        assert row.digest is not None or row.url.endswith((".tar.gz", ".tgz"))
         assert row.normalization in (None, *variants.NORMALIZATIONS)
     assert {name for name, _ in catalog.WEIGHTS} == set(variants.VARIANTS)
     # AdvProp alone was trained on pixels in [-1, 1].
@@ -80,7 +104,8 @@ def test_every_row_is_complete_and_every_model_has_one():
 def test_larger_networks_of_one_recipe_are_published_as_better():
     by_recipe = {}
     for (name, recipe), row in catalog.WEIGHTS.items():
-        family = re.sub(r"\d+$", "", name)
-        by_recipe.setdefault((family, recipe), []).append(row.top1)
+        family = re.sub(r"(\d+|_(s|m|l|xl))$", "", name)
+        if row.top1 is not None:
+            by_recipe.setdefault((family, recipe), []).append(row.top1)
     for rows in by_recipe.values():
         assert rows == sorted(rows)

@@ -32,6 +32,11 @@ IMAGENET = variants.NORMALIZATIONS["imagenet"]
         ("tf_efficientnet_l2_ns_475-bebbd00a.pth", None, "timm_tf", "file's"),
         ("efficientnet_b3.ra2_in1k.safetensors", None, "timm", "file's name"),
         ("efficientnet_b1-533bc792.pth", None, "timm", "file's name"),
+        ("tf_efficientnetv2_b0-c7cc451f.pth", None, "timm_tf", "file's name"),
+        ("tf_efficientnetv2_xl_in21ft1k-06c35c48.pth", None, "timm_tf", "file"),
+        ("tf_efficientnetv2_s.in21k_ft_in1k.pth", None, "timm_tf", "file's"),
+        ("best.pth", "tf_efficientnetv2_m_21k", "timm_tf", "name in the file"),
+        ("best.pth", "efficientnetv2_s", "timm", "name in the file"),
         ("tf_efficientnet_lite4-741542c3.pth", None, "timm_tf", "file's name"),
         ("efficientnet_b0.ra4_e3600_r224_in1k.pth", None, "timm", "file's"),
         ("tf_efficientnet_l2.ns_jft_in1k_475.bin", None, "timm_tf", "file's"),
@@ -101,7 +106,8 @@ def test_others_are_told_by_their_tensors_names(layout):
         "efficientnet_b0_best-1a2b3c4d.pth",
         "efficientnet_b0_ra-20240131.pth",
         # Networks that we do not have.
-        "tf_efficientnetv2_b0-c7cc451f.pth",
+        "efficientnetv2_rw_s.ra2_in1k.pth",
+        "efficientnetv2_s-1a2b3c4d.pth",
         "efficientnet_blur_b0.in1k.pth",
         # A folder that somebody named so holds anything.
         "tf_efficientnet_b0_ns/run1.pth",
@@ -217,6 +223,11 @@ def test_a_config_of_another_graph_is_refused(tmp_path, fields, message):
         # timm.
         ("tf_efficientnet_b0.ap_in1k/model.safetensors", "advprop"),
         ("tf_efficientnet_b8_ap-00e169fa.pth", "advprop"),
+        # Of V2's B, those of ImageNet-21k were trained as S to XL are.
+        ("tf_efficientnetv2_b3.in21k_ft_in1k/model.safetensors", "advprop"),
+        ("efficientnetv2-b0-21k-ft1k.h5", "advprop"),
+        ("tf_efficientnetv2_b3.in1k/model.safetensors", "plain"),
+        ("tf_efficientnetv2_s.in21k/model.safetensors", "plain"),
         ("efficientnet_b0.ra4_e3600_r224_in1k/model.safetensors", "advprop"),
         ("efficientnet_b0.ra_in1k/model.safetensors", "plain"),
         ("tf_efficientnet_b0_ns-c0e6a31c.pth", "plain"),

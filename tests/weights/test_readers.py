@@ -1,3 +1,6 @@
+import json
+import struct
+
 import h5py
 import numpy as np
 import pytest
@@ -136,3 +139,15 @@ def test_links_out_of_an_h5_file_are_not_followed(tmp_path):
         file["layers/conv2d/vars/0"] = KERNEL
         file["layers/conv2d_1"] = h5py.ExternalLink(other, "/")
     assert set(readers.read(path).arrays) == {"conv2d/kernel"}
+
+
+def test_a_header_of_any_length_is_one_of_safetensors(tmp_path):
+    """Its first byte may be that which every pickle begins with."""
+    header = json.dumps(
+        {"k": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}
+    ).encode()
+    header = header.ljust(0x180)
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", 0x180) + header + KERNEL.tobytes())
+    assert path.read_bytes()[:1] == readers.PICKLE_PROTOCOL_OPCODE
+    np.testing.assert_array_equal(readers.read(path).arrays["k"], KERNEL)

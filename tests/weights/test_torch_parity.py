@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from efficientnet_tf.models import variants
+from efficientnet_tf.models import costs, variants
 from efficientnet_tf.weights import families, loading
 
 pytestmark = pytest.mark.torch
@@ -38,6 +38,11 @@ def make_timm(name):
         "architecture": name,
         "pretrained_cfg": {key: config[key] for key in ("mean", "std")},
     }
+
+
+def our_name(theirs):
+    name = theirs.replace("-", "_").removeprefix("tf_")
+    return name.replace("efficientnetv2_", "efficientnet_v2_")
 
 
 def make_torchvision(name):
@@ -95,8 +100,12 @@ CASES = {
     "timm efficientnet_lite0": (make_timm, "efficientnet_lite0"),
     "timm tf_efficientnet_b0": (make_timm, "tf_efficientnet_b0"),
     "timm tf_efficientnet_lite0": (make_timm, "tf_efficientnet_lite0"),
+    "timm tf_efficientnetv2_b0": (make_timm, "tf_efficientnetv2_b0"),
+    "timm tf_efficientnetv2_s": (make_timm, "tf_efficientnetv2_s"),
+    "timm efficientnetv2_s": (make_timm, "efficientnetv2_s"),
     "torchvision B0": (make_torchvision, "efficientnet_b0"),
     "torchvision B5": (make_torchvision, "efficientnet_b5"),
+    "torchvision V2-S": (make_torchvision, "efficientnet_v2_s"),
     "lukemelas B0": (make_lukemelas, "efficientnet-b0"),
 }
 
@@ -104,9 +113,9 @@ CASES = {
 def test_all_of_timms_names_tell_its_networks():
     timm = pytest.importorskip("timm")
     checked = 0
-    for name in timm.list_models("*efficientnet_*", pretrained=True):
+    for name in timm.list_models("*efficientnet*", pretrained=True):
         network = name.split(".")[0]
-        if network.removeprefix("tf_") not in variants.VARIANTS:
+        if our_name(network) not in variants.VARIANTS:
             continue
         url = timm.get_pretrained_cfg(name).url or ""
         for path in (f"{name}/model.safetensors", pathlib.Path(url).name):
@@ -114,7 +123,17 @@ def test_all_of_timms_names_tell_its_networks():
                 family = families.identify(f"/data/{path}", "timm").family
                 assert (family == "timm_tf") == network.startswith("tf_"), path
                 checked += 1
-    assert checked > 60
+    assert checked > 90
+
+
+def test_v2_has_the_parameters_of_timm():
+    """V2-XL is not in keras.applications."""
+    timm, torch = map(pytest.importorskip, ("timm", "torch"))
+    for size in ("s", "xl"):
+        with torch.device("meta"):
+            theirs = timm.create_model(f"tf_efficientnetv2_{size}")
+        count = sum(p.numel() for p in theirs.parameters())
+        assert costs.count_costs(f"efficientnet_v2_{size}").params == count
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -130,7 +149,7 @@ def test_their_weights_give_their_logits(tmp_path, case):
         (tmp_path / "config.json").write_text(json.dumps(config))
         stated = families.identify(path, "timm").normalization
         normalization = stated or IMAGENET
-    name = theirs.replace("-", "_").removeprefix("tf_")
+    name = our_name(theirs)
     ours = loading.build(
         name,
         weights=path,

@@ -28,7 +28,7 @@ from efficientnet_tf.utils import (
     untrusted,
 )
 from transfer.choice import folds, time_budget
-from transfer.config import class_weights, recipes, training_plan
+from transfer.config import finetune_config, recipes, training_plan
 from transfer.scores import image_names, predictions
 from transfer.training import fitting, linear_head, scoring, unknown_images
 
@@ -49,6 +49,9 @@ _CHOICE_KINDS = {"kept": str, "why": str, "config": dict}
 
 # What a config says of the images and of the classifier, not of the training.
 _OF_BASELINE = (
+    "resolution",
+    "width",
+    "resize",
     "crop",
     "interpolation",
     "deep_pixels",
@@ -147,7 +150,7 @@ def read_choice(
     """
     found = documents.read_object(path, _CHOICE_KINDS)
     documents.require(found, _CHOICE_KINDS, path)
-    fields = class_weights.upgrade(found.pop("config"))
+    fields = finetune_config.upgrade(found.pop("config"))
     return documents.build(recipes.FinetuneConfig, fields, path), found
 
 

@@ -15,7 +15,13 @@ import tensorflow as tf
 from absl import logging
 
 from efficientnet_tf.models import registry
-from efficientnet_tf.utils import documents, durations, files, words
+from efficientnet_tf.utils import (
+    documents,
+    durations,
+    files,
+    image_sizes,
+    words,
+)
 from transfer.config import recipes
 from transfer.scores import calibration, gallery
 from transfer.training import fitting, inputs, unknown_images
@@ -163,7 +169,7 @@ def limit_features(
     share = _FEATURES_ALONE if alone else _FEATURES
     own = _resolution(setup)
     pace = _measure(setup, setup.config)
-    for pixels in _list_sizes(own, "resolution" in fixed):
+    for pixels in _list_sizes(own, _is_size_fixed(setup.config, fixed)):
         seconds = images * pace.scale(pixels / own).scoring * _MARGIN
         if seconds <= share * _left(setup):
             if pixels == own:
@@ -263,7 +269,8 @@ def _list_plans(config, own, fixed):
     """Yields (pixels, share of the epochs, frozen stages), without doubles."""
     seen = set()
     for scale, share, frozen in PLANS:
-        pixels = own if "resolution" in fixed else _round(scale * own)
+        is_fixed = _is_size_fixed(config, fixed)
+        pixels = own if is_fixed else _round(scale * own)
         pixels = min(pixels, own)
         share = 1.0 if "epochs" in fixed else share
         stages = config.frozen_stages
@@ -273,6 +280,10 @@ def _list_plans(config, own, fixed):
         if plan not in seen:
             seen.add(plan)
             yield plan
+
+
+def _is_size_fixed(config, fixed):
+    return "resolution" in fixed or bool(config.width)
 
 
 def _list_sizes(own, is_fixed) -> Iterator[int]:
@@ -333,8 +344,8 @@ def _measure(setup, config) -> Pace:
         start = time.perf_counter() - begin
     keras.backend.clear_session(free_memory=True)
     logging.info(
-        "At %d pixels: %.0f images/s scored, %s trained on.",
-        classifier.resolution,
+        "At %s pixels: %.0f images/s scored, %s trained on.",
+        image_sizes.show(classifier.size),
         1 / scoring,
         f"{1 / training:.0f}" if training else "none",
     )

@@ -1,13 +1,16 @@
 """The fields of a fine-tuning run, and which values go together."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Annotated, Any
 
+from efficientnet_tf.data import shapes
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import configs
 from transfer.config import class_weights
 
+TASK = "task"  # As the task says.
 MAX_STAGES = len(variants.VARIANTS["efficientnet_b0"].stages)
 L2_SWEEP = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 # What a rule decides.
@@ -16,8 +19,9 @@ RULED = (
     "steps",
     "decay_at",
     "warmup_steps",
-    "resize",
+    "crop_from",
     "resolution",
+    "width",
     "mixup_alpha",
 )
 # The same, for fields without an empty value.
@@ -29,6 +33,8 @@ OF_QUANTIZED: dict[str, Any] = {
     "head": "kept",
     "rule": "none",
     "resolution": 0,
+    "width": 0,
+    "resize": "task",
     "crop": "task",
     "interpolation": "model",
     "deep_pixels": "used",
@@ -57,6 +63,9 @@ class FinetuneConfig:
     batch_size: Annotated[int, configs.AtLeast(1)] = 32
     # Pixels a side; 0: the model's own.
     resolution: Annotated[int, variants.ZERO_OR_SIZE] = 0
+    # Of an input that is no square, whose height is `resolution`; 0: a square.
+    # `image_size=HEIGHTxWIDTH` sets both.
+    width: Annotated[int, variants.ZERO_OR_SIZE] = 0
     # "sgd": Nesterov momentum 0.9; "momentum": plain momentum 0.9.
     optimizer: Annotated[
         str, configs.OneOf("adamw", "sgd", "momentum", "rmsprop")
@@ -98,18 +107,19 @@ class FinetuneConfig:
     # See `augmentation.cutout`.
     cutout_fill: Annotated[str, configs.OneOf(*policies.CUTOUT_FILLS)] = "grey"
     # "inception": a random area and aspect ratio; "random": a fixed size, from
-    # the image resized to `resize` pixels a side.
+    # the image resized to `crop_from` pixels a side.
     train_crop: Annotated[str, configs.OneOf("inception", "random")] = (
         "inception"
     )
     # Smallest share of the image that a crop covers; 1: the whole image.
     min_area: Annotated[float, configs.Above(0, 1)] = 0.35
-    resize: Annotated[int, configs.AtLeast(0, variants.MAX_SIZE)] = 0
-    # For evaluation: the "center" square, the same without a border of 32
-    # pixels ("padded"), or the "whole" image, squeezed to a square.
-    crop: Annotated[str, configs.OneOf("task", "center", "padded", "whole")] = (
-        "task"
-    )
+    crop_from: Annotated[int, configs.AtLeast(0, variants.MAX_SIZE)] = 0
+    # How an image gets the shape of the input: see `shapes.RESIZES`. "task":
+    # as the task says, "crop" if `crop` chooses one.
+    resize: Annotated[str, configs.OneOf(TASK, *shapes.RESIZES)] = TASK
+    # Of resize="crop", for evaluation: the largest part at the "center", or the
+    # same without a border of 32 pixels ("padded"). "task": "center".
+    crop: Annotated[str, configs.OneOf(TASK, "center", "padded")] = TASK
     interpolation: Annotated[
         str, configs.OneOf("model", *policies.INTERPOLATIONS)
     ] = "model"
@@ -165,7 +175,8 @@ class FinetuneConfig:
             )
         self._check_length()
         self._check_decay()
-        self._check_resize()
+        self._check_shape()
+        self._check_crop_from()
         self._check_quantization()
         self._check_time_limit()
         if self.patience and (self.train_on != "train" or not self.trains):
@@ -230,15 +241,56 @@ class FinetuneConfig:
                 f"{self.schedule!r}."
             )
 
-    def _check_resize(self):
-        if self.train_crop == "inception" and not self.resize:
+    def frame(self, task: str) -> tuple[str, int | None]:
+        """Returns `resize` and `crop_padding` of `shapes.Preparation`.
+
+        Args:
+          task: what the task says, one of `shapes.RESIZES`.
+        """
+        resize = self.resize
+        if resize == TASK:
+            resize = task if self.crop == TASK else shapes.CROP
+        if resize != shapes.CROP:
+            return resize, None
+        return resize, shapes.CROPS[
+            "center" if self.crop == TASK else self.crop
+        ]
+
+    def _check_shape(self):
+        if self.width and not self.resolution:
+            raise ValueError(
+                f"width={self.width} needs a resolution, the height; "
+                "image_size=HEIGHTxWIDTH sets both."
+            )
+        is_crop = self.resize in (TASK, shapes.CROP)
+        if self.crop != TASK and not is_crop:
+            raise ValueError(
+                f"resize={self.resize!r} leaves nothing to crop={self.crop!r}; "
+                f"choose resize={shapes.CROP!r} or crop={TASK!r}."
+            )
+        # Of a square that the whole image was squashed to.
+        is_random = self.rule == "bit" or self.train_crop == "random"
+        if is_random and (self.width or self.resize != shapes.SQUASH):
+            raise ValueError(
+                f"resize={self.resize!r} and width={self.width} must be "
+                f"{shapes.SQUASH!r} and 0 with "
+                + (
+                    "rule='bit'."
+                    if self.rule == "bit"
+                    else "train_crop='random'."
+                )
+            )
+
+    def _check_crop_from(self):
+        if self.train_crop == "inception" and not self.crop_from:
             return
-        if self.train_crop == "inception" or self.resize < max(
+        if self.train_crop == "inception" or self.crop_from < max(
             self.resolution, 1
         ):
             raise ValueError(
-                f"resize={self.resize} must be 0 with train_crop='inception', "
-                "and at least the resolution with train_crop='random'."
+                f"crop_from={self.crop_from} must be 0 with "
+                "train_crop='inception', and at least the resolution with "
+                "train_crop='random'."
             )
 
     def _check_time_limit(self):
@@ -267,3 +319,13 @@ class FinetuneConfig:
                     "quantization='int8': the network and the preparation of "
                     "images are those of the run that it starts from."
                 )
+
+
+def upgrade(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the fields of a stored config by their present names."""
+    fields = class_weights.upgrade(stored)
+    if isinstance(fields.get("resize"), int):
+        fields["crop_from"] = fields.pop("resize")
+    if fields.get("crop") == "whole":
+        fields |= {"crop": TASK, "resize": shapes.SQUASH}
+    return fields

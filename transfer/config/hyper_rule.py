@@ -44,7 +44,7 @@ def resolve(
         decay_at=decay_at,
         warmup_steps=warmup_steps,
         train_crop="random",
-        resize=160 if small else 512,
+        crop_from=160 if small else 512,
         resolution=128 if small else 480,
         mixup_alpha=0.1 if train_images >= MIXUP_IMAGES else 0.0,
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from efficientnet_tf.data import shapes
 from efficientnet_tf.utils import (
     configs,
     data_names,
@@ -46,7 +47,8 @@ class Task:
     published: float | None = None
     published_model: str | None = None
     flip: bool = True  # Whether a mirror image keeps its class.
-    crop: str = "center"  # Or "whole": objects reach the edges of the image.
+    # See `shapes.RESIZES`. "squash" where objects reach the edges.
+    resize: str = shapes.CROP
 
     @property
     def divides(self) -> bool:
@@ -108,7 +110,9 @@ TASKS = {
         train="train[:90%]",
         validation="train[90%:]",
     ),
-    "cars196": _carved("cars196", 196, (8_144, 8_041), share=80, crop="whole"),
+    "cars196": _carved(
+        "cars196", 196, (8_144, 8_041), share=80, resize=shapes.SQUASH
+    ),
     "oxford_flowers102": _tfds(
         "oxford_flowers102", 102, (2_040, 6_149), metric="mean_per_class"
     ),

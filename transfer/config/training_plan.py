@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from efficientnet_tf.utils import image_sizes
 from transfer.config import hyper_rule, recipes
 
 # Up to 16 pixels a side, 64 pixels show all that there is.
@@ -66,7 +67,10 @@ def describe(config: recipes.FinetuneConfig) -> str:
     length = f"{config.epochs} epochs"
     if config.steps:
         length = f"{config.steps} steps"
-    pixels = config.resolution or "the network's own"
+    pixels = "the network's own"
+    if config.resolution:
+        sides = config.resolution, config.width or config.resolution
+        pixels = image_sizes.show(sides)
     begin = {"linear": "the linear classifier", "zero": "zeros"}
     return (
         f"{length} at {pixels} pixels, learning rate {config.learning_rate:g}, "

@@ -14,6 +14,7 @@ from absl import logging
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import (
     documents,
+    image_sizes,
     intervals,
     run_folder,
     tables,
@@ -25,7 +26,7 @@ from transfer.scores import diagnostics
 # Every row must have these.
 FIELDS = ("task", "model", "recipe", "metric", "score")
 
-COUNTS = ("epochs", "steps", "train_images", "resolution")
+COUNTS = ("epochs", "steps", "train_images", "resolution", "width")
 SIZES = ("test_images", "parameters")
 LISTS = {
     "class_names": list,
@@ -42,7 +43,7 @@ _SCORES = ("interval", "average_precision", "f1", "thresholds")
 # How many classes a condition names.
 LISTED_CLASSES = 3
 # Fields of a recipe whose change is worded by another condition.
-SHOWN = ("resolution", "evaluate_on")
+SHOWN = ("resolution", "width", "evaluate_on")
 
 HEADER = (
     "task",
@@ -161,9 +162,10 @@ def find_conditions(row: Mapping[str, Any]) -> list[str]:
     if row.get("evaluated_on", "test") != "test":
         found.append(f"on {row['evaluated_on']} images")
     variant = variants.VARIANTS.get(row["model"])
-    pixels = row.get("resolution")
-    if published and variant and pixels not in (None, variant.resolution):
-        found.append(f"at {pixels} px, not {variant.resolution}")
+    pixels = image_sizes.show_row(row)
+    own = variant and str(variant.resolution)
+    if published and variant and pixels not in ("–", own):
+        found.append(f"at {pixels} px, not {own}")
     found += [
         f"{name}={value}"
         for name, value in row.get("changed", {}).items()
@@ -281,7 +283,7 @@ def _conditions(row):
     """Returns what must be equal for runs to differ by their seeds alone."""
     names = ("evaluated_on", "weights")
     if "kept" not in row:  # `auto` may choose differently with each seed.
-        names += ("epochs", "steps", "resolution")
+        names += ("epochs", "steps", "resolution", "width")
         names += ("learning_rate", "weight_decay")
     sizes = ("train_images", "test_images")
     changed = json.dumps(row.get("changed", {}), sort_keys=True)

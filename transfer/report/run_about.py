@@ -2,7 +2,14 @@
 
 import shlex
 
-from efficientnet_tf.utils import durations, files, phases, untrusted, words
+from efficientnet_tf.utils import (
+    durations,
+    files,
+    image_sizes,
+    phases,
+    untrusted,
+    words,
+)
 from transfer.report import charts, page, run_files, run_folds
 
 # {title: (column of training, columns of validation: the first one counts)}
@@ -62,7 +69,7 @@ def _draw(title, series, epochs):
 def show_training(run: run_files.Run) -> str:
     """Returns what was trained on what, for how long, as HTML."""
     row = run.row
-    size = row.get("resolution")
+    size = image_sizes.show_row(row)
     parameters = row.get("parameters")
     lines = {
         "data": row["task"],
@@ -76,7 +83,8 @@ def show_training(run: run_files.Run) -> str:
         ),
         "network": row["model"]
         + (f", {parameters / 1e6:.2f} million parameters" if parameters else "")
-        + (f", at {size} pixels" if size else ""),
+        + ("" if size == "–" else f", at {size} pixels"),
+        "images of other shapes": row.get("resize", ""),
         "initial weights": row.get("weights") or "random",
         "recipe": row["recipe"] or "of its own",
         "changed": ", ".join(

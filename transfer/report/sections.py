@@ -4,6 +4,7 @@ import collections
 import itertools
 import re
 
+from efficientnet_tf.utils import image_sizes
 from transfer.config import published as published_lib
 from transfer.report import figures, html, table5
 from transfer.scores import diagnostics
@@ -66,7 +67,7 @@ def _runs_section(summary):
             f"{_text(row, 'train_images')} / {_text(row, 'test_images')}",
             _millions((row.get("parameters") or 0) / 1e6),
             _length(row),
-            _text(row, "resolution"),
+            image_sizes.show_row(row),
             {True: "yes", False: "no"}.get(row.get("xla"), "–"),
             _minutes(row["runs"]),
             "; ".join(row["conditions"]),

@@ -10,10 +10,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import (
-    examples as examples_lib,
-    numpy_preprocessing,
-)
+from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.models import features, layers, plan, registry, variants
 from efficientnet_tf.training import (
@@ -28,6 +25,7 @@ from efficientnet_tf.training import (
 )
 from efficientnet_tf.utils import (
     figures,
+    image_sizes,
     phases,
     run_folder,
     target_scores,
@@ -112,16 +110,16 @@ def build(setup: Setup) -> classifier_lib.Classifier:
         start = starts.find_start(setup.weights)
         return qat.build(start.folder, setup.examples["train"], setup.workdir)
     variant = registry.get_variant(setup.model)
-    size = config.resolution or variant.resolution
-    if config.resize and config.resize < size:
+    height = config.resolution or variant.resolution
+    if config.crop_from and config.crop_from < height:
         raise ValueError(
-            f"resize={config.resize} is less than {setup.label}'s {size} "
-            "pixels."
+            f"crop_from={config.crop_from} is less than {setup.label}'s "
+            f"{height} pixels."
         )
     network = loading.build(
         setup.model,
         **setup.origin,
-        input_shape=(size, size, 3),
+        input_shape=(height, config.width or height, 3),
         classes=len(setup.class_names),
         dropout_rate=config.dropout_rate,
         drop_path_rate=_drop_path_rate(setup),
@@ -131,14 +129,17 @@ def build(setup: Setup) -> classifier_lib.Classifier:
     interpolation = config.interpolation
     if interpolation == "model":
         interpolation = variant.interpolation
+    resize, padding = config.frame(setup.task.resize)
     return classifier_lib.Classifier(
         network,
         setup.class_names,
-        size,
+        height,
         interpolation,
-        _crop_padding(setup),
+        padding,
         deep_pixels=config.deep_pixels,
         target=setup.target,
+        resize=resize,
+        width=config.width or None,
     )
 
 
@@ -204,17 +205,6 @@ def _drop_path_rate(setup):
     return 0.0
 
 
-def _crop_padding(setup):
-    crop = setup.config.crop
-    if crop == "task":
-        crop = setup.task.crop
-    return {
-        "center": 0,
-        "padded": numpy_preprocessing.CROP_PADDING,
-        "whole": None,
-    }[crop]
-
-
 def _fit(setup, classifier, watchers):
     """Trains the network, resuming from its newest checkpoint."""
     examples = _trained_on(setup)
@@ -265,9 +255,9 @@ def _fit_to(feed, setup, watchers):
     tf.summary.image(summaries.tag("augmented"), preview)
     if done < rounds and not any(each.is_over for each in stoppers):
         logging.info(
-            "Training on %d images at %d pixels; the first step takes longest.",
+            "Training on %d images at %s pixels; the first step takes longest.",
             feed.size,
-            classifier.resolution,
+            image_sizes.show(classifier.size),
         )
         clock = progress.InputClock()
         score = objectives.name_score(config, setup.target)

@@ -75,15 +75,10 @@ def extract_split(
     split: str,
 ) -> Features:
     """Returns the features of one split; see `extract_splits`."""
-    settings = (
-        classifier.resolution,
-        classifier.interpolation,
-        classifier.crop_padding,
-        classifier.deep_pixels,
-    )
     logging.info("Features of %d %s images.", examples.size, split)
     dataset = inputs.make_eval_dataset(examples, classifier)
-    key = f"{cache_key}:{settings}:{precision}:{examples.fingerprint}"
+    settings = f"{classifier.preparation}:{precision}"
+    key = f"{cache_key}:{settings}:{examples.fingerprint}"
     names = len(examples.class_names)
     if examples.target == targets.CLASS:
         names = 0

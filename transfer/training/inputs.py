@@ -93,7 +93,7 @@ def check_balance(
 class Feed:
     """Endless shuffled, cropped, flipped and mixed batches of a set.
 
-    Resolution and interpolation are the classifier's, all else is the config's.
+    The preparation of images is the classifier's, all else is the config's.
     `flip`: whether a mirror image keeps its class.
     """
 
@@ -202,21 +202,18 @@ class Feed:
         )
 
     def _preprocess(self, image, seed):
-        config, size = self.config, self.classifier.resolution
-        image = preprocessing.preprocess_for_train(
+        config, preparation = self.config, self.classifier.preparation
+        image = preprocessing.prepare_for_train(
             image,
-            size,
-            interpolation=self.classifier.interpolation,
+            preparation,
             min_area=config.min_area,
-            keep_aspect=self.classifier.crop_padding is not None,
-            resize=config.resize,
+            crop_from=config.crop_from,
             flip=self.flip,
-            deep_pixels=self.classifier.deep_pixels,
             seed=seed,
         )
         if not config.cutout:
             return image
-        half_side = config.cutout * size / 2
+        half_side = config.cutout * min(preparation.size) / 2
         return augmentation.cutout(
             image, seed, half_side=half_side, fill=config.cutout_fill
         )

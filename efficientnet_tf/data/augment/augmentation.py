@@ -24,7 +24,13 @@ from efficientnet_tf.utils import configs
     _ERASING,
     _NOISE,
     _CUTOUT,
-) = range(7)
+    _LEVELS,
+    _SKIPS,
+) = range(9)
+
+# Levels of RandAugment with noise are rounded to this share of one, because
+# arguments are not computed by TensorFlow.
+_STEPS = 100
 
 
 # Two integers.
@@ -51,15 +57,26 @@ def autoaugment(image: tf.Tensor, seed: Seed) -> tf.Tensor:
 
 
 def randaugment(
-    image: tf.Tensor, seed: Seed, *, layers: int, magnitude: float
+    image: tf.Tensor,
+    seed: Seed,
+    *,
+    layers: int,
+    magnitude: float,
+    noise: float = 0.0,
+    probability: float = 1.0,
 ) -> tf.Tensor:
     """Applies random operations in sequence, all at the same level.
+
+    With `noise` or `probability`, as timm's auto_augment.py has it.
 
     Args:
       image: uint8 [H, W, 3].
       seed: two integers.
       layers: the number of operations, N in the paper.
       magnitude: their level, M in the paper, from 0 to 30.
+      noise: standard deviation of each operation's level around it, clipped to
+        [0, 10], or to [0, magnitude] of a higher one.
+      probability: of applying each operation.
 
     Returns:
       uint8 [H, W, 3].
@@ -70,22 +87,24 @@ def randaugment(
         raise ValueError(
             f"magnitude is {magnitude}, not from 0 to {policies.MAX_MAGNITUDE}."
         )
+    if noise < 0:
+        raise ValueError(f"noise is {noise}, which is negative.")
+    if not 0 <= probability <= 1:
+        raise ValueError(f"probability is {probability}, not from 0 to 1.")
     if layers == 0:
         return image
     names = tuple(operations.OPERATIONS)
     draws = _uniform(seed, _RANDAUGMENT, [layers, 4])
     indices = _choose(draws[:, 0], len(names))
-    arguments = tf.gather(
-        [
-            float(
-                operations.level_argument(
-                    name, magnitude, policies.RANDAUGMENT_LIMITS
-                )
-            )
-            for name in names
-        ],
-        indices,
-    )
+    if noise:
+        arguments = _noisy_arguments(
+            seed, names, indices, magnitude=magnitude, noise=noise
+        )
+    else:
+        arguments = tf.gather(_arguments(names, magnitude), indices)
+    if probability < 1:
+        applied = _uniform(seed, _SKIPS, [layers]) < probability
+        indices = tf.where(applied, indices, len(names))
     return operations.apply_all(image, names, indices, arguments, draws[:, 1:])
 
 
@@ -212,6 +231,29 @@ def cutout(
             tf.shape(image), _stream(seed, _NOISE), 127.5, 255.0
         )
     return tf.ensure_shape(tf.where(inside, values, image), image.shape)
+
+
+def _arguments(names, level):
+    """Returns each operation's argument at a level of RandAugment."""
+    limits = policies.RANDAUGMENT_LIMITS
+    return [
+        float(operations.level_argument(name, level, limits)) for name in names
+    ]
+
+
+def _noisy_arguments(seed, names, indices, *, magnitude, noise):
+    """Returns an argument for each of `indices`, at a level of its own."""
+    high = max(float(policies.MAX_LEVEL), magnitude)
+    levels = tf.random.stateless_normal(
+        tf.shape(indices), _stream(seed, _LEVELS), magnitude, noise
+    )
+    rows = tf.cast(
+        tf.round(tf.clip_by_value(levels, 0, high) * _STEPS), "int32"
+    )
+    table = [
+        _arguments(names, row / _STEPS) for row in range(int(high * _STEPS) + 1)
+    ]
+    return tf.gather_nd(tf.constant(table), tf.stack([rows, indices], axis=1))
 
 
 @functools.cache

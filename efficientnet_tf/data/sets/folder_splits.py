@@ -84,11 +84,7 @@ def cut(
             raise RuntimeError(
                 _explain_small(source, name, classes, own, missing)
             )
-    hashes = {
-        g: _hash(f"split {_SALT + seed}:{g}")
-        for own in groups.values()
-        for g in own
-    }
+    hashes = _hash_groups(groups, seed)
     place = _place_all(hashes, missing, strata, group_of)
     given = _fill(groups, place, hashes, splits)
     divided = {
@@ -209,6 +205,15 @@ def _explain_small(source, name, classes, groups, missing):
         f"{source.how_to_split} "
         f"{' and '.join(missing)}."
     )
+
+
+def _hash_groups(groups, seed):
+    """Returns {group: a number in [0, 1)} of all classes' groups."""
+    return {
+        group: _hash(f"split {_SALT + seed}:{group}")
+        for own in groups.values()
+        for group in own
+    }
 
 
 def _hash(text):

@@ -56,7 +56,7 @@ class Server:
         self._model = model
         self._measured = measured
         self._bodies = bodies_lib.Bodies(engine.limits)
-        self._size = engine.classifier.resolution
+        self._size = engine.classifier.size
         self._outputs = engine.classifier.outputs
         self._in_flight = 0
         self._changed = asyncio.Event()

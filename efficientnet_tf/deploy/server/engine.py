@@ -67,9 +67,8 @@ class Engine:
           RuntimeError: the network does not answer as its class names say.
         """
         self._read(images_lib.make_example(), "")
-        size = self.classifier.resolution
         for count in 2 * self.limits.batch_sizes:
-            images = np.zeros((count, size, size, 3), "float32")
+            images = np.zeros((count, *self.classifier.size, 3), "float32")
             found = self.classifier.model.predict_on_batch(images)
             classes = batching.check_output(found, count).shape[1]
             if classes != len(self.classifier.class_names):

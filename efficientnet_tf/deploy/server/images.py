@@ -22,7 +22,7 @@ Image = bytes | np.ndarray
 def make_reader(
     classifier: classifier_lib.Classifier, max_pixels: int
 ) -> Callable[[Image, str], np.ndarray]:
-    """Returns a function from an `Image` and its name to [size, size, 3].
+    """Returns a function from an `Image` and its name to [H, W, 3].
 
     That is float32. It raises `limits.Refused`: 413 for more pixels than
     `max_pixels`, which its header says, and 400 for what cannot be decoded.
@@ -65,12 +65,12 @@ def make_example() -> bytes:
     return buffer.getvalue()
 
 
-def check_tensor(values: Any, size: int) -> list[np.ndarray]:
-    """Returns the rows of a tensor [N, size, size, 3] as float32.
+def check_tensor(values: Any, size: tuple[int, int]) -> list[np.ndarray]:
+    """Returns the rows of a tensor [N, height, width, 3] as float32.
 
     Args:
       values: an array, or nested lists of numbers.
-      size: pixels a side.
+      size: (height, width) in pixels.
 
     Raises:
       limits.Refused: it has another shape, or is not of finite numbers.
@@ -91,14 +91,14 @@ def check_tensor(values: Any, size: int) -> list[np.ndarray]:
     return list(array)
 
 
-def check_shape(shape: Sequence[int], size: int) -> None:
-    """Raises `limits.Refused` unless a shape is [N, size, size, 3]."""
-    if len(shape) != 4 or tuple(shape[1:]) != (size, size, 3):
+def check_shape(shape: Sequence[int], size: tuple[int, int]) -> None:
+    """Raises `limits.Refused` unless a shape is [N, height, width, 3]."""
+    if len(shape) != 4 or tuple(shape[1:]) != (*size, 3):
         shown = ", ".join(map(str, shape[:6]))
         raise limits_lib.Refused(
             400,
-            f"The images have the shape [{shown}]; it must be [N, {size}, "
-            f"{size}, 3], with values from 0 to 255.",
+            f"The images have the shape [{shown}]; it must be [N, {size[0]}, "
+            f"{size[1]}, 3], with values from 0 to 255.",
         )
 
 

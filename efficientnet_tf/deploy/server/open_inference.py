@@ -60,7 +60,7 @@ class Request:
 def parse(
     body: bytes,
     header_bytes: str | None,
-    size: int,
+    size: tuple[int, int],
     values: str = "probabilities",
 ) -> Request:
     """Reads the body of an /infer request.
@@ -68,7 +68,7 @@ def parse(
     Args:
       body: JSON, and binary tensors if the header says so.
       header_bytes: the value of `HEADER`, if it is there.
-      size: pixels a side of the network's images.
+      size: (height, width) of the network's images.
       values: what the network gives, see `targets.Outputs`.
 
     Raises:
@@ -323,14 +323,14 @@ def list_outputs(values: str) -> list[str]:
 
 
 def describe_model(
-    name: str, version: str, size: int, meaning: targets.Outputs
+    name: str, version: str, size: tuple[int, int], meaning: targets.Outputs
 ) -> dict[str, Any]:
     """Returns what GET /v2/models/NAME answers.
 
     Of the two inputs a request has one; the protocol has no word for that but
     Triton's `optional`.
     """
-    inputs = {"images": [-1, size, size, 3], "encoded": [-1]}
+    inputs = {"images": [-1, *size, 3], "encoded": [-1]}
     classes = len(meaning.names)
     outputs = {
         meaning.values: [-1, classes],

@@ -7,6 +7,7 @@ tensorflow_serving/util/json_tensor.cc.
 import base64
 import binascii
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,12 +36,12 @@ class Request:
     in_columns: bool
 
 
-def parse(body: bytes, size: int) -> Request:
+def parse(body: bytes, size: tuple[int, int]) -> Request:
     """Reads the body of a :predict request.
 
     Args:
       body: JSON.
-      size: pixels a side of the network's images.
+      size: (height, width) of the network's images.
 
     Raises:
       limits.Refused: says what is wrong with it.
@@ -68,16 +69,16 @@ def parse(body: bytes, size: int) -> Request:
 
 
 def parse_object(
-    body: bytes, kinds: Mapping[str, Any], size: int
+    body: bytes, kinds: Mapping[str, Any], size: tuple[int, int]
 ) -> dict[str, Any]:
     """Returns the JSON object of a request, or raises `limits.Refused`.
 
     Args:
       body: JSON.
       kinds: {field: type}, see `documents.read_object`.
-      size: pixels a side of the network's images.
+      size: (height, width) of the network's images.
     """
-    most = max(MOST_VALUES, 2 * 3 * size**2)
+    most = max(MOST_VALUES, 2 * 3 * math.prod(size))
     if sum(map(body.count, (b",", b"[", b"{"))) > most:
         raise limits.Refused(
             413,
@@ -213,7 +214,7 @@ def describe_status(version: str, ready: bool) -> dict[str, Any]:
 
 
 def describe_model(
-    name: str, version: str, size: int, outputs: targets.Outputs
+    name: str, version: str, size: tuple[int, int], outputs: targets.Outputs
 ) -> dict[str, Any]:
     """Returns what GET /v1/models/NAME/metadata answers."""
     classes = len(outputs.names)
@@ -223,7 +224,7 @@ def describe_model(
         "prediction": _describe("DT_STRING", -1),
     }
     inputs = {
-        metadata.TENSOR_SIGNATURE: _describe("DT_FLOAT", -1, size, size, 3),
+        metadata.TENSOR_SIGNATURE: _describe("DT_FLOAT", -1, *size, 3),
         metadata.BYTES_SIGNATURE: _describe("DT_STRING", -1),
     }
     signatures = {

@@ -20,7 +20,10 @@ WEB = pathlib.Path(__file__).parent / "web"
 FAMILIES = {
     "B": ("efficientnet_b0", "EfficientNet"),
     "Lite": ("efficientnet_lite0", "EfficientNet-Lite"),
+    "V2": ("efficientnet_v2_b0", "EfficientNetV2"),
 }
+# What its numbers count.
+_BLOCKS = {"mbconv", "fused_mbconv"}
 
 _FIELDS = ("width", "depth", "resolution")
 
@@ -51,7 +54,9 @@ def page_data(models: Sequence[str] = ()) -> dict:
             **{name: _family(*row) for name, row in FAMILIES.items()},
             **_own_families(models),
         },
-        "named": {name: _named(name) for name in variants.VARIANTS},
+        "named": {
+            name: row for name in variants.VARIANTS if (row := _named(name))
+        },
         "points": [
             {"family": family, **dict(zip(fields, row, strict=True))}
             for family, points in rows.items()
@@ -104,24 +109,31 @@ def _own_families(models):
 def _family(model, title):
     base = registry.get_variant(model)
     blocks = {stage.block for stage in base.stages}
-    if blocks != {"mbconv"} or (base.stem, base.head) != ("conv", "conv"):
+    if blocks - _BLOCKS or (base.stem, base.head) != ("conv", "conv"):
         raise ValueError(
             f"The explorer scales networks of MBConv blocks; {model} has "
             f"{', '.join(sorted(blocks))} blocks."
         )
-    fields = (*_FIELDS, "fixed_ends", "stem_filters", "head_filters")
+    fields = ("fixed_ends", "stem_filters", "head_filters", "round_limit")
     return {
         "title": title,
-        **{field: getattr(base, field) for field in fields},
+        **{field: getattr(base, field) for field in (*_FIELDS, *fields)},
         "stages": [dataclasses.asdict(stage) for stage in base.stages],
     }
 
 
 def _named(name):
+    """Returns a row of a family; None: it has other stages, as V2-S to XL."""
     variant = variants.VARIANTS[name]
-    family = "Lite" if variant.fixed_ends else "B"
-    base, _ = FAMILIES[family]
-    phis = dataclasses.astuple(scaling.implied_phi(name, base))
+    stages = {
+        variants.VARIANTS[base].stages: (family, base)
+        for family, (base, _) in FAMILIES.items()
+    }
+    if variant.stages not in stages:
+        return None
+    family, base = stages[variant.stages]
+    implied = scaling.implied_phi(name, base)
+    phis = implied.depth, implied.width, implied.resolution
     return {
         "label": variants.short_name(name),
         "family": family,

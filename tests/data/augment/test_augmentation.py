@@ -239,6 +239,50 @@ def test_two_layers_are_two_operations(image, monkeypatch):
     assert {found.tobytes() for found in images} == expected
 
 
+# Magnitude, noise → mean and standard deviation of what a normal distribution
+# clipped to [0, 10], or to [0, magnitude], has; that of 9 ± 0.5 is hardly cut.
+NOISE = [(9, 0.5, 8.99, 0.48), (5, 0.5, 5.0, 0.5), (12, 4, 10.4, 2.34)]
+
+
+@pytest.mark.parametrize(("magnitude", "noise", "mean", "spread"), NOISE)
+def test_noise_gives_each_image_a_level_around_the_magnitude(
+    magnitude, noise, mean, spread, monkeypatch
+):
+    seen = operations.Operation(
+        # A level is read back from its shade.
+        lambda image, level: image + tf.cast(tf.round(level * 20), "uint8"),
+        lambda share, _: share * policies.MAX_LEVEL,
+    )
+    monkeypatch.setattr(operations, "OPERATIONS", {"Seen": seen})
+    images = _map(
+        lambda x, seed: augmentation.randaugment(
+            x, seed, layers=1, magnitude=magnitude, noise=noise
+        ),
+        tf.zeros([1, 1, 3], "uint8"),
+        600,
+    )
+    levels = np.array([found[0, 0, 0] for found in images]) / 20
+    # Four standard deviations of the mean.
+    assert levels.mean() == pytest.approx(mean, abs=4 * spread / 600**0.5)
+    assert levels.std() == pytest.approx(spread, rel=0.15)
+    assert levels.max() <= max(10, magnitude) and levels.min() >= 0
+
+
+def test_a_probability_leaves_out_layers(monkeypatch):
+    rows = {"Invert": operations.OPERATIONS["Invert"]}
+    monkeypatch.setattr(operations, "OPERATIONS", rows)
+    images = _map(
+        lambda x, seed: augmentation.randaugment(
+            x, seed, layers=1, magnitude=9, probability=0.25
+        ),
+        tf.zeros([1, 1, 3], "uint8"),
+        600,
+    )
+    # Four standard deviations, of 0.018.
+    share = np.mean([found[0, 0, 0] == 255 for found in images])
+    assert share == pytest.approx(0.25, abs=0.07)
+
+
 def test_no_layers_leave_the_image(image):
     found = augmentation.randaugment(image, (1, 2), layers=0, magnitude=9)
     np.testing.assert_array_equal(found, image)
@@ -310,6 +354,12 @@ NONSENSE = [
     ("randaugment", {"layers": -1, "magnitude": 9}, "layers is -1"),
     ("randaugment", {"layers": 2, "magnitude": 31}, "magnitude is 31"),
     ("randaugment", {"layers": 2, "magnitude": -1}, "magnitude is -1"),
+    ("randaugment", {"layers": 2, "magnitude": 9, "noise": -1}, "noise is -1"),
+    (
+        "randaugment",
+        {"layers": 2, "magnitude": 9, "probability": 1.5},
+        "probability is 1.5",
+    ),
     ("augmix", {"severity": 0}, "severity is 0"),
     ("random_erasing", {"probability": 1.5}, "probability is 1.5"),
 ]

@@ -161,6 +161,7 @@ def test_what_is_better_is_trained_on_all_images(place, tmp_path, monkeypatch):
     assert 0 <= row["baseline_top1"] < 1
 
 
+@pytest.mark.slow  # Two whole comparisons.
 def test_a_comparison_resumes_after_an_interrupt(place, tmp_path, monkeypatch):
     class Interrupt(auto.StopIfNotBetter):
         def on_epoch_end(self, epoch, logs=None):

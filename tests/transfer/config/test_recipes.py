@@ -1,11 +1,18 @@
 import dataclasses
+import re
 import typing
 
 import numpy as np
 import pytest
 
 from efficientnet_tf.utils import configs
-from transfer.config import hyper_rule, protocols, recipes, schedules
+from transfer.config import (
+    finetune_config,
+    hyper_rule,
+    protocols,
+    recipes,
+    schedules,
+)
 
 OUTSIDE = [
     ("epochs", -1),
@@ -34,7 +41,9 @@ OUTSIDE = [
     ("cutout_fill", "black"),
     ("mixup_weight", "pair"),
     ("train_crop", "centre"),
-    ("resize", 160),
+    ("crop_from", 160),
+    ("resize", "stretch"),
+    ("width", 16),
     ("interpolation", "nearest"),
     ("deep_pixels", "half"),
     ("frozen_stages", 8),
@@ -155,6 +164,7 @@ PIXELS = {
     # interpolation, mixup's weights, cutout and its fill
     "bit": ("bilinear", "batch", 0.0, "grey"),
     "v2": ("bilinear", "image", 0.5, "noise"),
+    "v2_imagenet": ("bilinear", "image", 0.5, "noise"),
     "gpipe": ("model", "image", 0.5, "grey"),
     "kornblith": ("model", "image", 0.0, "grey"),
 }
@@ -169,6 +179,17 @@ def test_published_protocols_prepare_images_as_their_codes_do(name):
         row.cutout,
         row.cutout_fill,
     )
+
+
+def test_v2_goes_from_imagenet_21k_to_imagenet_as_its_code_does():
+    # datasets.py of google/automl, "ImagenetFt": 0.0005 per 256 images.
+    row = recipes.RECIPES["v2_imagenet"]
+    assert row.learning_rate == pytest.approx(0.0005 * row.batch_size / 256)
+    assert (row.epochs, row.steps, row.batch_size) == (15, 0, 512)
+    assert (row.schedule, row.warmup_epochs) == ("constant", 1)
+    assert (row.ema_decay, row.weight_decay) == (0.9996, 1e-5)
+    assert (row.dropout_rate, row.drop_path_rate) == (0.0, 0.2)
+    assert (row.label_smoothing, row.mixup_alpha) == (0.1, 0.0)
 
 
 def test_kornblith_chooses_from_seven_rates_and_eight_decays():
@@ -204,7 +225,7 @@ def test_bits_rule_goes_by_the_number_of_images(
 ):
     config = hyper_rule.resolve(recipes.RECIPES["bit"], images, 96**2)
     assert (config.steps, config.mixup_alpha) == (steps, mixup)
-    assert (config.resize, config.resolution) == (512, 480)
+    assert (config.crop_from, config.resolution) == (512, 480)
     rounds, round_steps = schedules.plan_rounds(config, 39)
     assert rounds * round_steps == steps
     rate = schedules.make_schedule(config, 39)
@@ -218,17 +239,20 @@ def test_bits_rule_goes_by_the_number_of_images(
 
 def test_bits_rule_enlarges_small_images():
     config = hyper_rule.resolve(recipes.RECIPES["bit"], 100, 96**2 - 1)
-    assert (config.resize, config.resolution) == (160, 128)
+    assert (config.crop_from, config.resolution) == (160, 128)
     assert config.rule == "none"
     full = recipes.RECIPES["full"]
     assert hyper_rule.resolve(full, 100, 1) is full
 
 
 def test_random_crops_need_an_image_at_least_as_large():
-    for resize in (0, 100):
-        with pytest.raises(ValueError, match=f"resize={resize} must be"):
+    for pixels in (0, 100):
+        with pytest.raises(ValueError, match=f"crop_from={pixels} must be"):
             recipes.FinetuneConfig(
-                train_crop="random", resolution=128, resize=resize
+                train_crop="random",
+                resize="squash",
+                resolution=128,
+                crop_from=pixels,
             )
 
 
@@ -277,3 +301,53 @@ def test_a_config_without_a_recipe_differs_from_the_defaults():
     config = recipes.FinetuneConfig(learning_rate=0.1, seed=3)
     found = recipes.list_changes("", dataclasses.asdict(config))
     assert found == {"learning_rate": 0.1}
+
+
+SHAPES = [
+    # recipe, overrides, what is said
+    ("linear", ["image_size=16"], "image_size=16: sides must be between 32"),
+    ("linear", ["image_size=160x20"], "160x20: sides must be between 32"),
+    ("linear", ["image_size=64x20000"], "between 32 and 16384 pixels"),
+    ("linear", ["image_size=160x"], "must be HEIGHTxWIDTH in pixels, e.g."),
+    ("linear", ["image_size=-5x64"], "must be HEIGHTxWIDTH in pixels, e.g."),
+    ("linear", ["image_size=160,320"], "must be HEIGHTxWIDTH in pixels, e.g."),
+    ("linear", ["resize=leterbox"], "Did you mean 'letterbox'"),
+    ("linear", ["width=64"], "width=64 needs a resolution"),
+    ("kornblith", ["resize=letterbox"], "leaves nothing to crop='padded'"),
+    ("bit", ["resize=letterbox"], "must be 'squash' and 0 with rule='bit'"),
+    ("bit", ["image_size=64x96"], "rule='bit' decides resolution"),
+    ("qat", ["resize=squash"], "resize='squash' must be 'task'"),
+]
+
+
+@pytest.mark.parametrize("recipe,overrides,message", SHAPES)
+def test_shapes_that_cannot_be_are_refused(recipe, overrides, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        recipes.get_recipe(recipe, overrides)
+
+
+def test_a_size_sets_height_and_width():
+    for text, expected in (("64x96", (64, 96)), ("64", (64, 0))):
+        config = recipes.get_recipe("linear", [f"image_size={text}"])
+        assert (config.resolution, config.width) == expected
+
+
+def test_the_task_says_how_images_are_resized_unless_the_recipe_does():
+    for overrides, task, expected in (
+        ([], "squash", ("squash", None)),
+        ([], "crop", ("crop", 0)),
+        (["crop=padded"], "squash", ("crop", 32)),
+        (["resize=crop"], "squash", ("crop", 0)),
+        (["resize=letterbox"], "squash", ("letterbox", None)),
+    ):
+        config = recipes.get_recipe("linear", overrides)
+        assert config.frame(task) == expected
+
+
+def test_configs_of_earlier_versions_have_the_present_names():
+    former = {"resize": 160, "crop": "whole", "epochs": 3}
+    assert finetune_config.upgrade(former) == {
+        "crop_from": 160, "crop": "task", "resize": "squash", "epochs": 3,
+    }  # fmt: skip
+    now = {"resize": "crop", "crop": "padded"}
+    assert finetune_config.upgrade(now) == now

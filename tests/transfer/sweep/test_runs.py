@@ -394,6 +394,7 @@ def test_tpe_takes_whole_numbers_where_a_field_needs_them(plan, tmp_path, runs):
     assert len(set(sizes)) > 1 and all(4 <= size <= 64 for size in sizes)
 
 
+@pytest.mark.slow
 def test_tpe_keeps_kornblith_decays_to_their_rates(plan, tmp_path, runs):
     plan = dataclasses.replace(
         plan,

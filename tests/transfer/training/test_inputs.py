@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from efficientnet_tf.data import shapes
 from efficientnet_tf.data.sets import sources
 from transfer.config import class_weights, recipes
 from transfer.training import inputs
@@ -13,10 +14,7 @@ from transfer.training import inputs
 COUNT, SIDE, SIZE, BATCH = 20, 24, 40, 4
 CONFIG = recipes.FinetuneConfig(min_area=0.3, seed=7)
 CLASSIFIER = types.SimpleNamespace(
-    resolution=SIZE,
-    interpolation="bilinear",
-    crop_padding=0,
-    deep_pixels="used",
+    preparation=shapes.make(SIZE, interpolation="bilinear", crop_padding=0),
     class_names=("a", "b", "c"),
 )
 
@@ -82,7 +80,9 @@ def test_images_are_mirrored_only_where_that_is_the_same_class(
 
 
 def test_random_crops_are_windows_of_the_resized_image(examples, images):
-    seen, _ = _epoch(examples, train_crop="random", resize=48)
+    seen, _ = _epoch(
+        examples, train_crop="random", resize="squash", crop_from=48
+    )
     resized = tf.image.resize(images, (48, 48)).numpy()
     windows = np.lib.stride_tricks.sliding_window_view(
         resized, (SIZE, SIZE), axis=(1, 2)

@@ -45,13 +45,13 @@ export function greyLevels(map, output, height, width) {
   return Uint8Array.from(heat, (value) => Math.round(255 * value));
 }
 
-// Colours pixels (ImageData) within a box; around it they become pale.
+// Colours pixels (ImageData) within a box, which may reach beyond them; around
+// it they become pale.
 export function paint(pixels, map, output, box) {
   const { data, width, height } = pixels;
   const right = box.left + box.width;
   const bottom = box.top + box.height;
   const levels = greyLevels(map, output, box.height, box.width);
-  let place = 0;
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const at = 4 * (y * width + x);
@@ -59,7 +59,7 @@ export function paint(pixels, map, output, box) {
         0.299 * data[at] + 0.587 * data[at + 1] + 0.114 * data[at + 2];
       const inside =
         x >= box.left && x < right && y >= box.top && y < bottom;
-      const level = inside ? levels[place++] : 0;
+      const level = inside ? levels[(y - box.top) * box.width + x - box.left] : 0;
       for (let c = 0; c < 3; c++) {
         data[at + c] = inside
           ? OPACITY * COLOURS[3 * level + c] + (1 - OPACITY) * grey

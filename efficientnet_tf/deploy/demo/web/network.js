@@ -4,18 +4,18 @@ import { Tensor, loadAndCompile, loadLiteRt } from "@litertjs/core";
 
 const WASM = new URL("litert/core/wasm/", document.baseURI).href;
 
-// Returns a function from float32 [size * size * 3] to { probabilities, map },
+// Returns a function from float32 [height * width * 3] to { probabilities, map },
 // the former numbers where the network gives these,
 // of which `map` is { values, height, width } with all classes of a place
 // beside each other, or null; and how many threads compute.
-export async function load(url, size) {
+export async function load(url, { height, width }) {
   const threads = await start();
   const model = await loadAndCompile(url, {
     accelerator: "wasm",
     cpuOptions: { numThreads: threads },
   });
   async function run(input) {
-    const images = new Tensor(input, [1, size, size, 3]);
+    const images = new Tensor(input, [1, height, width, 3]);
     const outputs = await model.run({ images });
     const { activation_map: map } = outputs;
     const values = outputs.probabilities ?? outputs.numbers;
@@ -27,7 +27,7 @@ export async function load(url, size) {
     Object.values(outputs).forEach((output) => output.delete());
     return found;
   }
-  await run(new Float32Array(size * size * 3)); // The first run is slower.
+  await run(new Float32Array(height * width * 3)); // The first run is slower.
   return { run, threads };
 }
 

@@ -2,7 +2,7 @@
 
 import { paint } from "./heat.js";
 import { load } from "./network.js";
-import { decode, findCrop, prepare } from "./prepare.js";
+import { decode, findSeen, inputSize, prepare } from "./prepare.js";
 
 const TOP = 5;
 const MOST_NUMBERS = 50;
@@ -29,7 +29,7 @@ async function fetchSettings() {
 
 async function startNetwork() {
   try {
-    return await load("model.tflite", settings.resolution);
+    return await load("model.tflite", inputSize(settings));
   } catch (error) {
     byId("status").textContent = "";
     fail(`The network cannot be loaded: ${error.message}`);
@@ -181,7 +181,7 @@ function draw() {
   const mapped = map !== null && byId("show-map").checked;
   if (mapped) {
     const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
-    paint(pixels, map, output, scaleCrop(bitmap, canvas));
+    paint(pixels, map, output, scaleSeen(bitmap, canvas));
     context.putImageData(pixels, 0, 0);
   }
   canvas.setAttribute("aria-label",
@@ -194,8 +194,8 @@ function draw() {
   }
 }
 
-function scaleCrop(bitmap, canvas) {
-  const box = findCrop(bitmap.height, bitmap.width, settings);
+function scaleSeen(bitmap, canvas) {
+  const box = findSeen(bitmap.height, bitmap.width, settings);
   const across = canvas.width / bitmap.width;
   const down = canvas.height / bitmap.height;
   const left = Math.round(box.left * across);

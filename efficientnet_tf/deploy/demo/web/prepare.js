@@ -1,6 +1,6 @@
 // From an image file to what the network takes, as Python prepares it
-// (preprocessing.py): the centre square, resized by TensorFlow's own rules, to
-// which no browser's resizing is equal.
+// (preprocessing.py): cropped, squashed or between bars, resized by TensorFlow's
+// own rules, to which no browser's resizing is equal.
 
 // Radius and kernel of TensorFlow's ScaleAndTranslate, without antialiasing.
 const KERNELS = {
@@ -25,19 +25,68 @@ const CUT_OFF = new Set(["bicubic", "sharpened", ...Object.keys(KERNELS)]);
 // Python clips these to [0, 255].
 const MAY_OVERSHOOT = CUT_OFF;
 
-// Returns the part of an image that is resized, in its pixels.
-export function findCrop(height, width, settings) {
-  const { resolution: size, crop_padding: padding } = settings;
-  if (padding === null) return { top: 0, left: 0, height, width };
-  // Python computes the side in float32.
-  const share = Math.fround(size / (size + padding));
-  const exact = Math.fround(share * Math.min(height, width));
-  const side = Math.max(1, Math.trunc(exact));
+// The grey of a letterbox's bars, see frames.py.
+const GREY = 114;
+
+// Returns { height, width } of the network's input.
+export function inputSize(settings) {
+  const { resolution: height } = settings;
+  return { height, width: settings.width ?? height };
+}
+
+// Returns the part of an image that is resized, in its pixels; see frames.py.
+function findCrop(height, width, settings) {
+  if (settings.resize !== "crop") return { top: 0, left: 0, height, width };
+  const size = inputSize(settings);
+  const rows = size.height + settings.crop_padding;
+  const columns = size.width + settings.crop_padding;
+  const flat = height * columns <= width * rows;
+  const [side, by] = flat ? [height, rows] : [width, columns];
+  // Python computes the sides in float32.
+  const scale = (length) =>
+    Math.trunc(Math.fround(Math.fround(length / by) * side));
+  const clip = (length, most) => Math.min(Math.max(length, 1), most);
+  const box = {
+    height: clip(scale(size.height), height),
+    width: clip(scale(size.width), width),
+  };
   return {
-    top: Math.floor((height - side + 1) / 2),
-    left: Math.floor((width - side + 1) / 2),
-    height: side,
-    width: side,
+    top: Math.floor((height - box.height + 1) / 2),
+    left: Math.floor((width - box.width + 1) / 2),
+    ...box,
+  };
+}
+
+// Returns where the resized part lies in the network's input, in its pixels.
+function findPlace(height, width, settings) {
+  const size = inputSize(settings);
+  if (settings.resize !== "letterbox") return { top: 0, left: 0, ...size };
+  const share = (side, times, by) =>
+    Math.max(1, Math.floor((2 * side * times + by) / (2 * by)));
+  const flat = height * size.width <= width * size.height;
+  const place = flat
+    ? { height: share(height, size.width, width), width: size.width }
+    : { height: size.height, width: share(width, size.height, height) };
+  return {
+    top: Math.floor((size.height - place.height) / 2),
+    left: Math.floor((size.width - place.width) / 2),
+    ...place,
+  };
+}
+
+// Returns the part of an image that the network's input shows, in its pixels;
+// the bars of a letterbox lie outside it.
+export function findSeen(height, width, settings) {
+  const box = findCrop(height, width, settings);
+  const place = findPlace(height, width, settings);
+  const size = inputSize(settings);
+  const down = box.height / place.height;
+  const across = box.width / place.width;
+  return {
+    top: box.top - place.top * down,
+    left: box.left - place.left * across,
+    height: size.height * down,
+    width: size.width * across,
   };
 }
 
@@ -51,7 +100,7 @@ export function decode(blob) {
   });
 }
 
-// Returns { input, transparent }: float32 [size * size * 3] in [0, 255], and
+// Returns { input, transparent }: float32 [height * width * 3] in [0, 255], and
 // whether there is transparency, below which a browser keeps no colour.
 export function prepare(bitmap, settings) {
   const box = findCrop(bitmap.height, bitmap.width, settings);
@@ -61,9 +110,12 @@ export function prepare(bitmap, settings) {
   context.imageSmoothingEnabled = false;
   context.drawImage(bitmap, -box.left, -box.top);
   const { data } = context.getImageData(0, 0, box.width, box.height);
-  const size = settings.resolution;
+  const size = inputSize(settings);
+  const place = findPlace(bitmap.height, bitmap.width, settings);
   const shape = { height: box.height, width: box.width, step: 4, channels: 3 };
-  let input = resize(data, shape, size, size, settings.interpolation);
+  const resized =
+    resize(data, shape, place.height, place.width, settings.interpolation);
+  let input = pad(resized, place, size);
   if (settings.interpolation === "sharpened") input = sharpen(input, size);
   if (MAY_OVERSHOOT.has(settings.interpolation)) {
     input = input.map((value) => Math.min(255, Math.max(0, value)));
@@ -71,6 +123,17 @@ export function prepare(bitmap, settings) {
   let opaque = true;
   for (let i = 3; i < data.length && opaque; i += 4) opaque = data[i] === 255;
   return { input, transparent: !opaque };
+}
+
+// Puts pixels at their place between the bars of a letterbox.
+function pad(pixels, place, size) {
+  const padded = new Float32Array(size.height * size.width * 3).fill(GREY);
+  const row = place.width * 3;
+  for (let y = 0; y < place.height; y++) {
+    const begin = ((place.top + y) * size.width + place.left) * 3;
+    padded.set(pixels.subarray(y * row, (y + 1) * row), begin);
+  }
+  return padded;
 }
 
 // Returns float32 [height * width * channels] of an image with `step` numbers a
@@ -214,7 +277,32 @@ function roundEven(value) {
   return Math.round(value);
 }
 
-function sharpen(image, size) {
+function sharpen(image, { height, width }) {
+  const turned = new Float32Array(image.length);
+  const sharp = new Float32Array(image.length);
+  // Twice along columns, the image turned on its side between.
+  sharpenColumns(image, turned, height, width);
+  sharpenColumns(turned, sharp, width, height);
+  return sharp;
+}
+
+function sharpenColumns(from, to, height, width) {
+  const mask = listSharpening(height);
+  for (let y = 0; y < height; y++) {
+    for (let h = 0; h < height; h++) {
+      const weight = mask[y][h];
+      for (let x = 0; x < width; x++) {
+        for (let c = 0; c < 3; c++) {
+          to[(x * height + y) * 3 + c] +=
+            weight * from[(h * width + x) * 3 + c];
+        }
+      }
+    }
+  }
+}
+
+// Returns the unsharp mask of a side: rows of weights that sum to one.
+function listSharpening(size) {
   const mask = [];
   for (let i = 0; i < size; i++) {
     const blur = Array.from({ length: size }, (_, j) =>
@@ -224,20 +312,5 @@ function sharpen(image, size) {
       (i === j ? 1 + SHARPENING_AMOUNT : 0)
         - (SHARPENING_AMOUNT * value) / total));
   }
-  const turned = new Float32Array(image.length);
-  const sharp = new Float32Array(image.length);
-  // Twice along columns, the image turned on its side between.
-  for (const [from, to] of [[image, turned], [turned, sharp]]) {
-    for (let y = 0; y < size; y++) {
-      for (let h = 0; h < size; h++) {
-        const weight = mask[y][h];
-        for (let x = 0; x < size; x++) {
-          for (let c = 0; c < 3; c++) {
-            to[(x * size + y) * 3 + c] += weight * from[(h * size + x) * 3 + c];
-          }
-        }
-      }
-    }
-  }
-  return sharp;
+  return mask;
 }

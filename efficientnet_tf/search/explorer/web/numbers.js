@@ -17,13 +17,13 @@ function roundHalfEven(x) {
   return low % 2 === 0 ? low : low + 1;
 }
 
-function roundFilters(filters, width) {
+function roundFilters(filters, { width, round_limit }) {
   if (width === 1) return filters;
   const divisor = DATA.depth_divisor;
   const scaled = filters * width;
   const units = Math.floor(Math.trunc(scaled + divisor / 2) / divisor);
   const rounded = Math.max(divisor, units * divisor);
-  return rounded < 0.9 * scaled ? rounded + divisor : rounded;
+  return rounded < round_limit * scaled ? rounded + divisor : rounded;
 }
 
 // Returns what is scaled, and by how much, for the page's settings:
@@ -78,8 +78,15 @@ function addCounts(a, b, times = 1) {
 function countBlock(stage, inFilters, filters, strides, size) {
   const expanded = inFilters * stage.expand_ratio;
   const out = Math.ceil(size / strides);
-  let sum = countConv(stage.kernel_size, 1, expanded, out);
-  if (stage.expand_ratio > 1) {
+  const kernel = stage.kernel_size;
+  const fused = stage.block === "fused_mbconv";
+  let sum = countConv(kernel, fused ? inFilters : 1, expanded, out);
+  if (fused && stage.expand_ratio === 1) {
+    sum = countConv(kernel, inFilters, filters, out);
+  } else {
+    sum = addCounts(sum, countConv(1, expanded, filters, out));
+  }
+  if (!fused && stage.expand_ratio > 1) {
     sum = addCounts(sum, countConv(1, inFilters, expanded, size));
   }
   if (stage.se_ratio) {
@@ -87,13 +94,13 @@ function countBlock(stage, inFilters, filters, strides, size) {
     sum = addCounts(sum, countDense(expanded, squeezed));
     sum = addCounts(sum, countDense(squeezed, expanded));
   }
-  return addCounts(sum, countConv(1, expanded, filters, out));
+  return sum;
 }
 
 // Returns a row for each stage, with the names of costs.StageCost.
 function countStages(variant) {
   const scaleEnd = (filters) =>
-    variant.fixed_ends ? filters : roundFilters(filters, variant.width);
+    variant.fixed_ends ? filters : roundFilters(filters, variant);
   const stem = scaleEnd(variant.stem_filters);
   const head = scaleEnd(variant.head_filters);
   const rows = [];
@@ -121,14 +128,15 @@ function countStages(variant) {
     const repeats = fixed
       ? stage.repeats
       : Math.ceil(stage.repeats * variant.depth);
-    const out = roundFilters(stage.filters, variant.width);
+    const out = roundFilters(stage.filters, variant);
     const after = Math.ceil(size / stage.strides);
     const counts = addCounts(
       countBlock(stage, filters, out, stage.strides, size),
       countBlock(stage, out, out, 1, after),
       repeats - 1,
     );
-    const operator = `MBConv${stage.expand_ratio}`;
+    const start = stage.block === "fused_mbconv" ? "Fused-" : "";
+    const operator = `${start}MBConv${stage.expand_ratio}`;
     const { kernel_size, strides } = stage;
     push(`block${i + 1}`, operator, kernel_size, strides, out, repeats, counts);
   });

@@ -4,6 +4,7 @@
 const FAMILY_COLORS = {
   EfficientNet: "#b3261e",
   "EfficientNet-Lite": "#9a5b00",
+  EfficientNetV2: "#6b3fa0",
   others: "#76808a",
 };
 const COSTS = {

@@ -172,7 +172,7 @@ function drawNamed() {
     if (row.phi > max) continue;
     const part = (row.phi - min) / (max - min);
     const x = part * marks.clientWidth;
-    const label = x - labelled < 18 ? "" : row.label.replace("Lite", "");
+    const label = x - labelled < 18 ? "" : row.label.replace(/Lite|V2-/, "");
     if (label) labelled = x;
     element(marks, "span", { style: `left: ${100 * part}%` }, label);
   }
