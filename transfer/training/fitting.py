@@ -34,6 +34,7 @@ from efficientnet_tf.utils import (
 from efficientnet_tf.weights import loading
 from transfer.config import objectives, optimizers, recipes, schedules, tasks
 from transfer.training import (
+    deadlines,
     inputs,
     linear_head,
     number_scale,
@@ -41,17 +42,6 @@ from transfer.training import (
     starts,
     target_heads,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Pacing:
-    """When the steps must be over, by `time.perf_counter()`.
-
-    `round` has the seconds that each epoch takes besides its steps.
-    """
-
-    end: float
-    round: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +62,7 @@ class Setup:
     examples: Mapping[str, examples_lib.Examples]
     workdir: pathlib.Path
     end: float = math.inf
-    pacing: "Pacing | None" = None
+    pacing: deadlines.Pacing | None = None
 
     @property
     def target(self) -> str:
@@ -250,9 +240,7 @@ def _fit_to(feed, setup, watchers):
         dataset = feed.make_validation_set(setup.examples["validation"])
         evaluation = callbacks.Evaluation(dataset, len(dataset), state.average)
     train_set = feed.make_dataset(batch_size, start_step=done * steps)
-    images, *_ = next(iter(train_set))
-    preview = figures.image_grid(images[:16])[None]
-    tf.summary.image(summaries.tag("augmented"), preview)
+    _write_preview(train_set)
     if done < rounds and not any(each.is_over for each in stoppers):
         logging.info(
             "Training on %d images at %s pixels; the first step takes longest.",
@@ -280,9 +268,16 @@ def _fit_to(feed, setup, watchers):
                 steps_per_epoch=steps,
                 watchers=listed,
             )
+    deadlines.note_shortened(stoppers, setup.workdir)
     if config.patience:
         _restore_best(folder, state)
     return state.average
+
+
+def _write_preview(train_set):
+    images = next(iter(train_set))[0]
+    preview = figures.image_grid(images[:16])[None]
+    tf.summary.image(summaries.tag("augmented"), preview)
 
 
 def _restore_best(folder, state):
