@@ -314,7 +314,8 @@ def _draw(rows):
                 label=part,
             )
         axis.set(xlabel="count", ylabel=name)
-    axes[0].legend(fontsize=7)
+    names = axes[0].get_legend_handles_labels()
+    drawing.legend(*names, loc="outside lower center", ncols=4, fontsize=8)
     return figures.rasterize(drawing)
 
 
