@@ -33,6 +33,7 @@ from transfer.training import (
     frozen_features,
     linear_head,
     prototypes,
+    scoring,
 )
 
 TASK = flags.DEFINE_string("task", None, "E.g. cifar100.")
@@ -185,7 +186,7 @@ def train_full(setup, images, part, seed):
         count = len(part.scored) // len(part.classes)
         truth = np.repeat(np.arange(len(part.classes)), count)
         tested = pack(images, part.scored, truth, part)
-        found = fitting.score(classifier, tested).predicted
+        found = scoring.score(classifier, tested).predicted
         keep("full", shots, seed, part, found, truth, begin)
         files.remove(folder)
 

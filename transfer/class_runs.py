@@ -14,7 +14,7 @@ from efficientnet_tf.inference import (
     unknown,
 )
 from efficientnet_tf.training import distribution, summaries
-from efficientnet_tf.utils import figures, files, run_folder
+from efficientnet_tf.utils import figures, files, phases, run_folder
 from transfer.choice import auto, temperature
 from transfer.scores import (
     calibration,
@@ -24,7 +24,7 @@ from transfer.scores import (
     image_names,
     predictions,
 )
-from transfer.training import fitting, inputs, unknown_images
+from transfer.training import fitting, inputs, scoring, unknown_images
 
 
 def finish(setup: fitting.Setup, classifier: classifier_lib.Classifier) -> dict:
@@ -41,21 +41,25 @@ def finish(setup: fitting.Setup, classifier: classifier_lib.Classifier) -> dict:
     tested = setup.examples[setup.config.evaluate_on]
     collector = predictions.Collector(tested.size, classifier.temperature)
     recorder: Any = unknown.Recorder(classifier.model, classifier.unknown)
-    scores = fitting.score(
+    scores = scoring.score(
         dataclasses.replace(classifier, model=recorder),
         tested,
         collector.keep,
     )
     _summarize(scores, classifier, setup.task, setup.config.evaluate_on)
     draw = gallery.make_drawer(classifier)
+    with phases.during(phases.SAVING):
+        kept = _keep(classifier, tested, scores, setup.workdir, draw)
+        kept |= _keep_predictions(
+            classifier, tested, collector, setup.workdir, draw
+        )
     return {
         **_score_row(setup.task, scores),
         **_count(setup, tested),
         **calibrated,
         **fitted,
         **unknown_images.describe_kept(recorder.scores, classifier.unknown),
-        **_keep(classifier, tested, scores, setup.workdir, draw),
-        **_keep_predictions(classifier, tested, collector, setup.workdir, draw),
+        **kept,
     }
 
 

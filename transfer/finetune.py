@@ -17,6 +17,7 @@ from efficientnet_tf.utils import (
     configs,
     files,
     folder_options,
+    phases,
     run_folder,
     targets,
 )
@@ -94,12 +95,25 @@ def finetune_and_evaluate(
         folder = _begin_folder(folder, workdir, start)
         _check_class_weight(task, data_dir, config)
         _set_up(workdir, config)
-        loaded = tasks.load_examples(task, data_dir, folder, targets.KINDS)
-        drawn = few_images.draw(loaded, config, _own_list(folder, workdir))
-        setup = fitting.Setup(task, model_name, origin, config, drawn, workdir)
-        row = _run(run, _begin_clock(setup, began or begin), watchers)
-        row |= few_images.count_ignored(workdir, loaded, drawn)
+        row = _load_and_run(
+            *(run, (task, model_name, origin, config), (data_dir, folder)),
+            *(workdir, (began or begin, begin), watchers),
+        )
         return _record(row, workdir, begin, folder.workdir or workdir)
+
+
+def _load_and_run(run, parts, source, workdir, times, watchers):
+    """Loads the images that count; returns the row of `_run`, with phases."""
+    (task, *_, config), (data_dir, folder) = parts, source
+    with phases.recording(*times) as clock:
+        with phases.during(phases.READING):
+            loaded = tasks.load_examples(task, data_dir, folder, targets.KINDS)
+        drawn = few_images.draw(loaded, config, _own_list(folder, workdir))
+        setup = fitting.Setup(*parts, drawn, workdir)
+        row = _run(run, _begin_clock(setup, times[0]), watchers)
+        row |= few_images.count_ignored(workdir, loaded, drawn)
+        # Of this process, if it resumed a run.
+        return row | {"phases": clock.seconds}
 
 
 def _check_weights(task, model, weights, config, folder):

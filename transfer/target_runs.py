@@ -15,6 +15,7 @@ from efficientnet_tf.inference import (
 from efficientnet_tf.training import distribution, summaries
 from efficientnet_tf.utils import (
     files,
+    phases,
     run_folder,
     target_scores,
     targets,
@@ -28,7 +29,7 @@ from transfer.scores import (
     image_names,
     target_answers,
 )
-from transfer.training import fitting
+from transfer.training import fitting, scoring
 
 # With fewer held-out images a threshold is one image's chance.
 FEWEST_FOR_THRESHOLDS = 20
@@ -82,7 +83,7 @@ def finish(
     if classifier.target == targets.LABELS:
         classifier, facts = _choose_thresholds(setup, classifier, held_out)
     tested = setup.examples[setup.config.evaluate_on]
-    answers = fitting.predict(classifier, tested)
+    answers = scoring.predict(classifier, tested)
     scores = target_scores.score(
         answers, classifier.target, classifier.thresholds
     )
@@ -96,7 +97,8 @@ def finish(
     split = setup.config.evaluate_on
     tf.summary.scalar(summaries.tag(metric, split), scores[metric])
     logging.info("%s: %.4f", targets.METRIC_NAMES[metric], scores[metric])
-    _save(setup, classifier, tested, answers)
+    with phases.during(phases.SAVING):
+        _save(setup, classifier, tested, answers)
     return {
         "metric": metric,
         "score": scores[metric],
@@ -131,7 +133,7 @@ def _choose_thresholds(setup, classifier, held_out):
         held_out = None
         note = "the validation images are those that it is scored on"
     elif config.trains and config.train_on == "train":
-        held_out = fitting.predict(classifier, setup.examples["validation"])
+        held_out = scoring.predict(classifier, setup.examples["validation"])
         note = "of the validation split"
     elif config.trains:
         held_out = target_choice.read_held_out(setup)

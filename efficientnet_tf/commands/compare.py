@@ -58,12 +58,12 @@ def _predict(run):
     from efficientnet_tf.commands import held_out
     from efficientnet_tf.inference import classifier as classifier_lib
     from transfer.scores import image_names, predictions
-    from transfer.training import fitting
+    from transfer.training import scoring
 
     images = held_out.of_run(str(run.folder), DATA_DIR.value).scored
     classifier = classifier_lib.from_run(run.folder)
     collector = predictions.Collector(images.size)
-    fitting.score(classifier, images, collector.keep)
+    scoring.score(classifier, images, collector.keep)
     names = image_names.describe(images)
     row = {**run.row, "class_names": list(classifier.class_names)}
     return dataclasses.replace(run, row=row, found=collector.collect(names))

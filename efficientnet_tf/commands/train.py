@@ -53,9 +53,11 @@ flags.mark_flags_as_required(["workdir"])
 
 def main(_: list[str]) -> None:
     shared.set_input_wait(INPUT_WAIT.value)
+    from efficientnet_tf.models import registry
     from efficientnet_tf.training import recipes
     from efficientnet_tf.utils import data_names, extras
 
+    registry.get_variant(MODEL.value)
     overrides = list(SET.value)
     for field, value in (("teacher", TEACHER), ("precision", PRECISION)):
         if value.value is not None:

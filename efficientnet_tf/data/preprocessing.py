@@ -5,10 +5,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from efficientnet_tf.data import frames, shapes
+from efficientnet_tf.data import frames, numpy_preprocessing, shapes
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.data.images import decoding
 
@@ -17,22 +16,6 @@ from efficientnet_tf.data.images import decoding
 MIN_OBJECT_COVERED = 0.1
 ASPECT_RATIOS = (3 / 4, 4 / 3)
 ATTEMPTS = 10
-
-# The unsharp mask, chosen on CIFAR-100 (docs/RESULTS.md): how much of what a
-# blur removes is added, and the blur's standard deviation as a fraction of the
-# side: half a pixel of a 32-pixel image.
-SHARPENING_AMOUNT = 1.5
-SHARPENING_RADIUS = 1 / 64
-
-# Interpolations whose results stay in range, or are left as they are; the
-# others overshoot and are clipped.
-_NOT_CLIPPED = (
-    "bilinear",
-    "nearest",
-    "area",
-    policies.LEGACY_BILINEAR,
-    policies.LEGACY_BICUBIC,
-)
 
 
 def preprocess_for_eval(
@@ -247,9 +230,11 @@ def _resample(image, size, interpolation):
 def _finish(image, size, interpolation):
     image.set_shape([*size, 3])
     if interpolation == policies.SHARPENED:
-        rows, columns = map(_make_mask, size)
+        rows, columns = map(numpy_preprocessing.make_mask, size)
         image = tf.einsum("yh,hwc,xw->yxc", rows, image, columns)
-    return image if interpolation in _NOT_CLIPPED else _clip(image)
+    if interpolation in numpy_preprocessing.NOT_CLIPPED:
+        return image
+    return _clip(image)
 
 
 # By default neither aligns corners nor has centres of half a pixel.
@@ -262,18 +247,3 @@ _LEGACY = {
 def _clip(image):
     # These work in place; `clip_by_value` does not.
     return tf.maximum(tf.minimum(image, 255.0), 0.0)
-
-
-@functools.cache
-def _make_mask(size):
-    """Returns an unsharp mask as float32 [size, size]; each row sums to one.
-
-    It is applied along rows and columns, so it is linear and separable, like
-    resizing. Uniform areas do not change.
-    """
-    places = np.arange(size)
-    distance = (places[:, None] - places) / (SHARPENING_RADIUS * size)
-    blur = np.exp(-(distance**2) / 2)
-    blur /= blur.sum(axis=1, keepdims=True)
-    mask = (1 + SHARPENING_AMOUNT) * np.eye(size) - SHARPENING_AMOUNT * blur
-    return mask.astype("float32")

@@ -15,6 +15,7 @@ import numpy as np
 from efficientnet_tf.deploy import metadata
 from efficientnet_tf.inference import (
     classifier as classifier_lib,
+    network_shapes,
     pooled,
     unknown,
 )
@@ -99,7 +100,7 @@ def load(path: str | os.PathLike) -> classifier_lib.Classifier | None:
             text = archive.read(keras_files.SETTINGS_FILE)
     settings = metadata.parse(text, path).settings
     network = former_names.load_network(path)
-    classifier_lib.check_network(path, network, settings)
+    network_shapes.check(path, network, settings)
     found = _read_detector(path, network)
     return classifier_lib.Classifier(network, **settings, unknown=found)
 

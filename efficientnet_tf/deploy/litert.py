@@ -4,6 +4,7 @@ import math
 import os
 import pathlib
 import threading
+import typing
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from efficientnet_tf.deploy import (
     int8 as int8_lib,
     metadata,
     network,
-    source as source_lib,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
-from efficientnet_tf.models import quantization
 from efficientnet_tf.utils import untrusted
+
+if typing.TYPE_CHECKING:
+    from efficientnet_tf.deploy import source as source_lib  # Imports Keras.
 
 _ANY_SIDE = -1
 _ENDS = ("QUANTIZE", "DEQUANTIZE")
@@ -30,7 +32,7 @@ _MOST_VALUES = 1 << 24
 
 def write(
     classifier: classifier_lib.Classifier,
-    source: source_lib.Source,
+    source: "source_lib.Source",
     path: pathlib.Path,
     precision: str,
 ) -> None:
@@ -50,6 +52,8 @@ def write(
       RuntimeError: some of it would be computed in float32.
     """
     import tensorflow as tf
+
+    from efficientnet_tf.models import quantization
 
     options: dict[str, Any] = {}
     is_quantized = quantization.is_quantized(source.network)

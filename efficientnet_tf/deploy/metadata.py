@@ -6,19 +6,20 @@ import os
 from typing import Annotated, Any
 
 from efficientnet_tf.deploy import formats
-from efficientnet_tf.inference import (
-    activation_maps,
-    settings as settings_lib,
-)
-from efficientnet_tf.utils import configs, documents
+from efficientnet_tf.inference import settings as settings_lib
+from efficientnet_tf.utils import configs, documents, targets
 
 # A file has the text of `Metadata` under this name.
 KEY = "efficientnet_tf"
 
 # The ends of an exported network.
 INPUT = "images"
-PROBABILITIES = activation_maps.PROBABILITIES
+PROBABILITIES = targets.PROBABILITIES
 NUMBERS = "numbers"  # As `targets.Outputs` calls them.
+
+# Of a SavedModel: for images, and for the bytes of files.
+TENSOR_SIGNATURE = "serving_default"
+BYTES_SIGNATURE = "serving_bytes"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,10 +3,11 @@
 import abc
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from efficientnet_tf.data import numpy_preprocessing
 from efficientnet_tf.deploy import metadata
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import image_sizes, untrusted
@@ -26,6 +27,18 @@ class End:
     def __str__(self):
         sides = ["N" if side is None else str(side) for side in self.shape]
         return f"{self.name!r} {self.dtype} [{', '.join(sides)}]"
+
+
+@dataclasses.dataclass(frozen=True)
+class FileClassifier(classifier_lib.Classifier):
+    """A classifier that reads images without TensorFlow, which loads slowly."""
+
+    def decode(self, data: bytes, path: str | os.PathLike) -> np.ndarray:
+        pixels = numpy_preprocessing.decode_file(data, path, self.deep_pixels)
+        return numpy_preprocessing.prepare(pixels, self.preparation)
+
+    def make_decoder(self) -> Callable[[bytes, str | os.PathLike], np.ndarray]:
+        return self.decode
 
 
 class Network(abc.ABC):
@@ -102,7 +115,10 @@ def to_classifier(found: Network) -> classifier_lib.Classifier | None:
     """Returns a file's classifier, or None if it does not name classes."""
     if found.metadata is None:
         return None
-    return classifier_lib.Classifier(found, **found.metadata.settings)
+    kind: type[classifier_lib.Classifier] = FileClassifier
+    if not numpy_preprocessing.can_prepare(found.metadata.interpolation):
+        kind = classifier_lib.Classifier  # By TensorFlow.
+    return kind(found, **found.metadata.settings)
 
 
 def _check_images(path, inputs):

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import tempfile
+import typing
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,19 @@ from efficientnet_tf.deploy import (
     int8 as int8_lib,
     metadata,
     network,
-    source as source_lib,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import untrusted
+
+if typing.TYPE_CHECKING:
+    from efficientnet_tf.deploy import source as source_lib  # Imports Keras.
 
 _BATCH = "N"
 
 
 def write(
     classifier: classifier_lib.Classifier,
-    source: source_lib.Source,
+    source: "source_lib.Source",
     path: pathlib.Path,
     precision: str,
 ) -> None:

@@ -5,6 +5,7 @@ import os
 import pathlib
 import tempfile
 import threading
+import typing
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,10 +15,12 @@ from efficientnet_tf.deploy import (
     int8 as int8_lib,
     metadata,
     network,
-    source as source_lib,
 )
 from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import untrusted
+
+if typing.TYPE_CHECKING:
+    from efficientnet_tf.deploy import source as source_lib  # Imports Keras.
 
 # How the CPU computes; by itself it takes bfloat16 where it can.
 _COMPUTED_IN = {"bfloat16": "bf16", "float16": "f32"}
@@ -28,7 +31,7 @@ _WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
 
 def write(
     classifier: classifier_lib.Classifier,
-    source: source_lib.Source,
+    source: "source_lib.Source",
     path: pathlib.Path,
     precision: str,
 ) -> None:

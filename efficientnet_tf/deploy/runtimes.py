@@ -2,8 +2,8 @@
 
 import os
 
-from efficientnet_tf.deploy import formats, saved_model
-from efficientnet_tf.inference import classifier as classifier_lib, signatures
+from efficientnet_tf.deploy import formats
+from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.utils import run_folder
 from efficientnet_tf.weights import downloads, hub
 
@@ -32,6 +32,9 @@ def load_classifier(path: str | os.PathLike) -> classifier_lib.Classifier:
     if path.is_dir():
         if formats.is_run(path):
             return classifier_lib.from_run(path)
+        from efficientnet_tf.deploy import saved_model
+        from efficientnet_tf.inference import signatures
+
         signatures.warn(path)
         return saved_model.load(path)
     if path.name == run_folder.MODEL_FILE and formats.is_run(path.parent):

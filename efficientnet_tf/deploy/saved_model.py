@@ -19,9 +19,6 @@ from efficientnet_tf.utils import (
     untrusted,
 )
 
-TENSOR_SIGNATURE = "serving_default"
-BYTES_SIGNATURE = "serving_bytes"
-
 # The endpoint that Keras makes the default signature. By this name of Keras's
 # own, `TFLiteConverter.from_saved_model` knows to convert it alone; it would
 # convert all, and no file can be decoded in LiteRT.
@@ -148,7 +145,7 @@ def _write(classifier, path):
         [tf.TensorSpec((None, *shape), tf.float32, name="images")],
     )
     archive.add_endpoint(
-        BYTES_SIGNATURE,
+        metadata.BYTES_SIGNATURE,
         serve_bytes,
         [tf.TensorSpec((None,), tf.string, name="encoded")],
     )
@@ -191,8 +188,8 @@ def _compare(classifier, path):
     encoded = tf.constant(list(made.values()))
     differences = {}
     for name, output in (
-        ("pixels", signatures[TENSOR_SIGNATURE](images=images)),
-        ("bytes", signatures[BYTES_SIGNATURE](encoded=encoded)),
+        ("pixels", signatures[metadata.TENSOR_SIGNATURE](images=images)),
+        ("bytes", signatures[metadata.BYTES_SIGNATURE](encoded=encoded)),
     ):
         values = output[classifier.outputs.values]
         found = np.abs(values - expected) / _size(classifier, expected)

@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 import keras
 import numpy as np
 
-from efficientnet_tf.utils import configs
+from efficientnet_tf.utils import configs, targets
 
 # Names of the outputs of `with_activation_map`, and of its layer.
-PROBABILITIES, ACTIVATION_MAP = "probabilities", "activation_map"
+PROBABILITIES, ACTIVATION_MAP = targets.PROBABILITIES, "activation_map"
 
 # What may follow the classifier's dense layer.
 _ACTIVATIONS = (keras.layers.Activation, keras.layers.Softmax)

@@ -5,34 +5,33 @@ import dataclasses
 import itertools
 import os
 import pathlib
+import typing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import imagenet, preprocessing, shapes
-from efficientnet_tf.data.images import decoding
+from efficientnet_tf.data import imagenet, shapes
 from efficientnet_tf.inference import (
-    pooled,
+    network_shapes,
     settings as settings_lib,
     unknown as unknown_lib,
 )
-from efficientnet_tf.models import (
-    layers,  # noqa: F401  Registers the layers of saved models.
-    registry,
-)
-from efficientnet_tf.utils import (
-    files,
-    run_folder,
-    targets,
-    untrusted,
-)
-from efficientnet_tf.weights import catalog, former_names, loading
+from efficientnet_tf.models import registry
+from efficientnet_tf.utils import files, run_folder, targets
+from efficientnet_tf.weights import catalog
 
-SETTINGS_FILE = settings_lib.SETTINGS_FILE
+if typing.TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from efficientnet_tf.inference import pooled
+
+# Keras and TensorFlow take seconds to load, and a classifier of another runtime
+# does without: see `deploy.network`.
+
+_SETTINGS = run_folder.SETTINGS_FILE
 # Images in memory at a time are at most two batches: one that the network
 # computes on and one that is read meanwhile.
 BATCH_SIZE = 32
@@ -46,7 +45,7 @@ class Classifier:
     `predict_on_batch`.
     """
 
-    model: keras.Model
+    model: "keras.Model"
     class_names: tuple[str, ...]
     resolution: int
     interpolation: str
@@ -55,7 +54,7 @@ class Classifier:
     # By which the head's weights have been divided, so that probabilities mean
     # what they say; nothing is left to do with it.
     temperature: float = 1.0
-    target: str = targets.CLASS  # See `Settings`.
+    target: str = targets.CLASS  # See `settings`.
     thresholds: tuple[float, ...] = ()
     resize: str = shapes.CROP
     width: int | None = None
@@ -85,8 +84,10 @@ class Classifier:
         """What is done to an image before the network gets it."""
         return settings_lib.get_preparation(self)
 
-    def preprocess(self, image: tf.Tensor) -> tf.Tensor:
+    def preprocess(self, image: "tf.Tensor") -> "tf.Tensor":
         """Maps encoded bytes or [H, W, 3] to float32 [height, width, 3]."""
+        from efficientnet_tf.data import preprocessing
+
         return preprocessing.prepare(image, self.preparation)
 
     def predict(self, paths: Iterable[str | os.PathLike]) -> np.ndarray:
@@ -128,12 +129,14 @@ class Classifier:
 
     def embed_each(
         self, paths: Iterable[str | os.PathLike], batch_size: int = BATCH_SIZE
-    ) -> Iterator[tuple[str | os.PathLike, pooled.Output | OSError]]:
+    ) -> Iterator[tuple[str | os.PathLike, "pooled.Output | OSError"]]:
         """Does `predict_each`, with `pooled.Output` for the probabilities.
 
         Raises:
           ValueError: see `pooled.find`.
         """
+        from efficientnet_tf.inference import pooled
+
         compute = pooled.Pooled(self.model)
         return self._compute_each(
             paths,
@@ -157,9 +160,48 @@ class Classifier:
             for batch, read in waiting:
                 yield from _compute_batch(compute, batch, read)
 
+    def read(self, path: str | os.PathLike) -> np.ndarray:
+        """Returns an image file as the network takes it, [size, size, 3].
+
+        Raises:
+          OSError: names the file, its format and why it cannot be read.
+        """
+        return self.decode(files.read_bytes(path), path)
+
+    def decode(self, data: bytes, path: str | os.PathLike) -> np.ndarray:
+        """Does what `read` does, with the content of the file `path`."""
+        from efficientnet_tf.data.images import decoding
+
+        pixels = decoding.decode_file(data, path, self.deep_pixels)
+        return self.preprocess(pixels).numpy()
+
+    def make_decoder(self) -> Callable[[bytes, str | os.PathLike], np.ndarray]:
+        """Returns `decode`, faster for many images after a slow first one."""
+        import tensorflow as tf
+
+        from efficientnet_tf.data.images import pillow_files
+
+        # One graph, because op by op it takes seven times as long as to decode
+        # a small JPEG.
+        prepare = tf.function(
+            self.preprocess,
+            input_signature=[tf.TensorSpec((), tf.string)],
+            autograph=False,
+        )
+
+        def decode(data, path):
+            pillow_files.check_file(data, path)
+            try:
+                return prepare(data).numpy()
+            except (tf.errors.OpError, ValueError):
+                # Once more, for the reason in words that a user understands.
+                return self.decode(data, path)
+
+        return decode
+
     def _read(self, path):
         try:
-            return self.preprocess(decoding.read_image(path, self.deep_pixels))
+            return self.read(path)
         except OSError as error:
             return error
 
@@ -173,7 +215,7 @@ class Classifier:
         if self.unknown is not None:
             unknown_lib.write(path, self.unknown)
         settings = dataclasses.asdict(self.settings)
-        files.write_json(directory / SETTINGS_FILE, settings)
+        files.write_json(directory / _SETTINGS, settings)
 
 
 def from_weights(
@@ -201,6 +243,8 @@ def from_weights(
     Raises:
       ValueError: the weights have other classes, and nothing names them.
     """
+    import keras
+
     weights = catalog.parse(weights)
     variant = registry.get_variant(model)
     settings = {
@@ -232,7 +276,9 @@ def _read_settings_beside(model, weights):
     """Returns the settings in the folder of a file with weights, if any."""
     if weights is None or weights in catalog.names(model):
         return {}
-    path = pathlib.Path(loading.locate(weights)).with_name(SETTINGS_FILE)
+    from efficientnet_tf.weights import loading
+
+    path = pathlib.Path(loading.locate(weights)).with_name(_SETTINGS)
     return vars(settings_lib.read_settings(path)) if path.exists() else {}
 
 
@@ -240,7 +286,7 @@ def load_imagenet_network(
     model: registry.Model,
     weights: str | os.PathLike | None,
     size: int | None,
-) -> keras.Model:
+) -> "keras.Model":
     """Returns a network whose outputs are ImageNet's classes.
 
     Args:
@@ -260,6 +306,8 @@ def _load_network(model, weights, size, *, classes, **reading):
     height, width = size
     if weights is None:
         logging.warning("Random weights: the predictions mean nothing.")
+    from efficientnet_tf.weights import loading
+
     return loading.build(
         model,
         weights=weights,
@@ -278,17 +326,19 @@ def from_run(workdir: str | os.PathLike) -> Classifier:
       IsADirectoryError: it is a cross-validation of several.
       ValueError: a file of it is damaged, or asks for what a run never does.
     """
+    from efficientnet_tf.weights import former_names
+
     workdir = pathlib.Path(workdir)
     run_folder.check_one_network(workdir)
-    for name in (run_folder.MODEL_FILE, SETTINGS_FILE):
+    for name in (run_folder.MODEL_FILE, _SETTINGS):
         if not (workdir / name).exists():
             raise FileNotFoundError(
                 f"{workdir} holds no finished run: {name} is missing."
             )
-    settings = vars(settings_lib.read_settings(workdir / SETTINGS_FILE))
+    settings = vars(settings_lib.read_settings(workdir / _SETTINGS))
     path = workdir / run_folder.MODEL_FILE
     network = former_names.load_network(path)
-    check_network(path, network, settings)
+    network_shapes.check(path, network, settings)
     found = _read_detector(workdir, network)
     return Classifier(network, **settings, unknown=found)
 
@@ -298,37 +348,10 @@ def _read_detector(workdir, network):
     path = workdir / unknown_lib.UNKNOWN_FILE
     if not path.exists():
         return None
+    from efficientnet_tf.inference import pooled
+
     features = pooled.find(network).shape[-1]
     return unknown_lib.read(path, features, network.output_shape[-1])
-
-
-def check_network(
-    path: pathlib.Path, network: keras.Model, settings: dict[str, Any]
-) -> None:
-    """Raises DamagedError unless a file's network goes with its settings."""
-    height, classes = settings["resolution"], len(settings["class_names"])
-    size = height, settings["width"] or height
-    shapes = []
-    for tensors in (network.inputs, network.outputs):
-        shapes.append([tuple(tensor.shape) for tensor in tensors])
-    inputs, outputs = shapes
-    fits = len(inputs) == 1 and len(inputs[0]) == 4
-    if not fits or inputs[0] not in (
-        (None, *sides, 3) for sides in (size, (None, None))
-    ):
-        raise untrusted.DamagedError(
-            f"{path} takes {_list_shapes(inputs)}, but {SETTINGS_FILE} says "
-            f"images [N, {size[0]}, {size[1]}, 3]."
-        )
-    if outputs != [(None, classes)]:
-        raise untrusted.DamagedError(
-            f"{path} gives {_list_shapes(outputs)}, but {SETTINGS_FILE} names "
-            f"{classes} classes."
-        )
-
-
-def _list_shapes(shapes):
-    return untrusted.shorten(", ".join(map(str, shapes)) or "nothing")
 
 
 def _compute_batch(compute, paths, futures):

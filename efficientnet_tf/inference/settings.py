@@ -7,14 +7,12 @@ from typing import Annotated, Any
 from efficientnet_tf.data import shapes
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.models import variants
-from efficientnet_tf.utils import configs, documents, run_folder, targets
-
-SETTINGS_FILE = run_folder.SETTINGS_FILE
+from efficientnet_tf.utils import configs, documents, targets
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What `SETTINGS_FILE` holds: a `Classifier` without its model."""
+    """What a file of settings holds: a `Classifier` without its model."""
 
     class_names: tuple[str, ...]
     resolution: Annotated[int, configs.AtLeast(1, variants.MAX_SIZE)]
@@ -89,7 +87,7 @@ def settle(holder: Any) -> None:
 
 
 def read_settings(path: str | os.PathLike) -> Settings:
-    """Returns what `SETTINGS_FILE` says.
+    """Returns what `run_folder.SETTINGS_FILE` says.
 
     Raises:
       OSError: there is no such file.

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from efficientnet_tf.inference import pooled
 from efficientnet_tf.utils import cache_folder, files, run_folder, untrusted
 
 # In a run's folder, beside the network, and in a `.keras` file.
@@ -84,6 +83,8 @@ class Recorder:
         self._detector = detector
         self._network: Any = network
         if detector is not None:
+            from efficientnet_tf.inference import pooled  # Imports Keras.
+
             self._network = pooled.Pooled(network)
         self._parts: list[np.ndarray] = []
 

@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Sequence
 
 from efficientnet_tf.measure import cost_charts, cost_table, jobs
-from efficientnet_tf.models import builder, profile as profile_lib
 from efficientnet_tf.utils import figures, files, tables
 
 
@@ -33,6 +32,8 @@ def write_networks(
 
 def write_parts(folder: str | os.PathLike, job: jobs.Job) -> None:
     """Writes what each layer and each stage of a network costs."""
+    from efficientnet_tf.models import builder, profile as profile_lib
+
     profile = profile_lib.profile(builder.build(job.variant))
     for name in ("layers", "stages"):
         rows = [dataclasses.asdict(part) for part in getattr(profile, name)]

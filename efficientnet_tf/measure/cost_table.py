@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from efficientnet_tf.measure import jobs, latency, memory
-from efficientnet_tf.models import builder, profile, published, variants
+from efficientnet_tf.models import costs, outputs, published, variants
 from efficientnet_tf.training import memory as training_memory
 from efficientnet_tf.utils import tables
 
@@ -44,7 +44,7 @@ def count_costs(job: jobs.Job) -> dict:
     Published multiply-adds and accuracy hold for the published resolution only,
     so they are None at others.
     """
-    costs = profile.profile(builder.build(job.variant))
+    counted = costs.count_costs(job.variant)
     row = dict.fromkeys(COLUMNS)
     row.update(dataclasses.asdict(job), resolution=job.size, note="")
     theirs = published.VARIANTS.get(job.model)
@@ -55,10 +55,13 @@ def count_costs(job: jobs.Job) -> dict:
             row["published_top1"] = theirs.top1
     width = training_memory.BYTES[job.precision]
     row.update(
-        params_m=costs.params / 1e6,
-        multiply_adds_g=costs.multiply_adds / 1e9,
-        activations_m=costs.activations / 1e6,
-        activation_memory_mb=costs.outputs * width * job.batch_size / 1e6,
+        params_m=counted.params / 1e6,
+        multiply_adds_g=counted.multiply_adds / 1e9,
+        activations_m=counted.activations / 1e6,
+        activation_memory_mb=outputs.count_outputs(job.variant)
+        * width
+        * job.batch_size
+        / 1e6,
     )
     return {column: row[column] for column in COLUMNS}
 
@@ -68,7 +71,7 @@ def measure_costs(job: jobs.Job) -> dict:
 
     If a measurement fails, e.g. out of memory, the row's note says why.
     """
-    row = jobs.run_apart(count_costs, job)
+    row = count_costs(job)
     notes = []
     for part in PARTS.values():
         try:

@@ -2,12 +2,9 @@
 
 import time
 
-import keras
 import numpy as np
 
 from efficientnet_tf.measure import jobs
-from efficientnet_tf.models import builder
-from efficientnet_tf.training import distribution, memory
 
 # Of the batches' latencies; ours.
 PERCENTILES = (50, 95, 99)
@@ -22,6 +19,10 @@ def measure_latency(job: jobs.Job) -> dict:
       "latency_pNN_ms" for each of `PERCENTILES`, "images_per_second" at the
       median latency, and "device".
     """
+    # Slow; who only reads measurements does without.
+    from efficientnet_tf.models import builder
+    from efficientnet_tf.training import distribution, memory
+
     distribution.set_precision(job.precision)
     network = builder.build(job.variant)
     network.compile()
@@ -46,6 +47,11 @@ def measure_step(job: jobs.Job) -> dict:
     Returns:
       "step_p50_ms", the median, and "device".
     """
+    import keras
+
+    from efficientnet_tf.models import builder
+    from efficientnet_tf.training import distribution, memory
+
     distribution.set_precision(job.precision)
     network = builder.build(job.variant)
     network.compile(

@@ -1,11 +1,10 @@
 """Peak memory of training on this machine."""
 
-import keras
 import numpy as np
 
 from efficientnet_tf.measure import jobs
-from efficientnet_tf.models import builder, costs
-from efficientnet_tf.training import distribution, memory
+from efficientnet_tf.models import costs
+from efficientnet_tf.training import memory
 
 
 def measure_training_memory(job: jobs.Job) -> dict:
@@ -17,6 +16,12 @@ def measure_training_memory(job: jobs.Job) -> dict:
     Raises:
       MemoryError: see `memory.check_memory`.
     """
+    # Slow; who only reads measurements does without.
+    import keras
+
+    from efficientnet_tf.models import builder
+    from efficientnet_tf.training import distribution
+
     distribution.set_precision(job.precision)
     runtime = memory.peak_mb()
     cost = costs.count_costs(job.variant)

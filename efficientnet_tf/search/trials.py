@@ -7,13 +7,11 @@ import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
-import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.data.sets import sources
 from efficientnet_tf.models import costs, registry, variants
-from efficientnet_tf.training import checkpoints, recipes, train, train_config
+from efficientnet_tf.training import recipes, train_config
 from efficientnet_tf.utils import configs, files, run_folder, words, workers
 
 # A run that is killed so often before its next checkpoint counts as failed.
@@ -112,6 +110,8 @@ def base_variant(
 
 def check_splits(budget: Budget, data_dir: str | None = None) -> None:
     """Raises ValueError if a network would be scored on training images."""
+    from efficientnet_tf.data.sets import sources
+
     train, test = (
         sources.load(budget.dataset, split, data_dir) for split in budget.splits
     )
@@ -340,6 +340,8 @@ def _train(name, seed, budget, workdir, data_dir):
 
 def _note_attempt(path, folder):
     """Records an attempt; returns how many began at the newest checkpoint."""
+    from efficientnet_tf.training import checkpoints
+
     newest = checkpoints.list_newest(folder)
     begin = newest[0].name if newest else ""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -349,6 +351,11 @@ def _note_attempt(path, folder):
 
 
 def _train_once(folder, model, seed, budget, data_dir):
+    # Slow; who only plans or reads trials does without.
+    import keras
+
+    from efficientnet_tf.training import train
+
     keras.backend.clear_session()
     # The recipe's resolution would replace the network's own.
     config = dataclasses.replace(budget.config, resolution=0, seed=seed)

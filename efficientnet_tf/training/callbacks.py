@@ -13,7 +13,7 @@ import numpy as np
 
 from efficientnet_tf.data import resumable
 from efficientnet_tf.training import checkpoints, ema, progress, summaries
-from efficientnet_tf.utils import files, run_folder
+from efficientnet_tf.utils import files, phases, run_folder
 
 
 def list_callbacks(
@@ -208,13 +208,14 @@ class Checkpointer(_StepCounter):
         """Saves the state after the last step; `score` ranks it."""
         if self.writes:
             score = None if score is None else float(score)
-            checkpoints.save(
-                self.directory,
-                self.variables,
-                self.step,
-                keep=self.keep,
-                score=score,
-            )
+            with phases.during(phases.SAVING):
+                checkpoints.save(
+                    self.directory,
+                    self.variables,
+                    self.step,
+                    keep=self.keep,
+                    score=score,
+                )
         self._saved = time.monotonic()
 
 
@@ -275,10 +276,11 @@ class Evaluation(keras.callbacks.Callback):
         self.average = average
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        logs.update(self.score("val_"))
-        if self.average is not None:
-            with ema.averaged(self.average):
-                logs.update(self.score("val_ema_"))
+        with phases.during(phases.EVALUATION):
+            logs.update(self.score("val_"))
+            if self.average is not None:
+                with ema.averaged(self.average):
+                    logs.update(self.score("val_ema_"))
 
     def score(self, prefix: str = "") -> dict[str, float]:
         """Returns the loss and metrics of the current weights."""

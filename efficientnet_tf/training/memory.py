@@ -2,8 +2,6 @@
 
 import pathlib
 
-import keras
-
 from efficientnet_tf.models import costs
 
 # Only Linux has it.
@@ -42,6 +40,8 @@ def check_memory(cost: costs.Costs, batch_size: int, precision: str) -> None:
 
 def device_name() -> str:
     """Returns the device of the backend: "cpu", "TPU" or a GPU's name."""
+    import keras  # Slow: the rest of this file is read without it.
+
     if keras.backend.backend() == "jax":
         import jax
 
@@ -59,6 +59,8 @@ def peak_mb() -> float:
     if not _on_accelerator():
         # Not getrusage, which starts from the parent process's peak.
         return _proc_mb("/proc/self/status", "VmHWM")
+    import keras
+
     if keras.backend.backend() == "jax":
         import jax
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tqdm
 
-from efficientnet_tf.utils import durations, files, run_folder
+from efficientnet_tf.utils import durations, files, phases, run_folder
 
 # The logs that are shown to people: name, and format.
 SHOWN = {
@@ -84,12 +84,22 @@ class Throughput(keras.callbacks.Callback):
         self._images = (batch + 1) * self.batch_size
         self._end = time.perf_counter()
         if self.clock is not None:
-            self._wait += max(
-                0.0, self.clock.arrivals.pop(self._batches) - self._asked
-            )
+            arrived = self.clock.arrivals.pop(self._batches)
+            waited = max(0.0, arrived - self._asked)
+            self._wait += waited
+            self._count_phases(waited)
         self._batches += 1
         if logs is not None:
             self._add_rates(logs)
+
+    def _count_phases(self, waited):
+        phase = phases.current()
+        if phase is None:
+            return
+        if self._batches:
+            phase.move(waited, phases.DECODING)
+        else:  # Before it asks for a batch, the first step traces the graph.
+            phase.turn(phases.STEPS)
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         self._add_rates(logs)

@@ -19,6 +19,9 @@ METRIC_NAMES = {"map": "mean average precision", "r2": "mean R²"}
 # Where no images were held out to choose thresholds on.
 THRESHOLD = 0.5
 
+# The name of the outputs of exported networks that are no `NUMBERS`.
+PROBABILITIES = "probabilities"
+
 SEPARATOR = "|"  # Between the labels of an image, in one text.
 
 

@@ -14,13 +14,14 @@ import tensorflow as tf
 
 import efficientnet_tf
 import paths
-from efficientnet_tf.deploy import saved_model
+from efficientnet_tf.deploy import metadata, saved_model
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import (
     builder,
     costs,
     fake_quantization,
     features,
+    outputs,
     plan,
     profile,
     registry,
@@ -105,6 +106,7 @@ def test_costs_counted_from_the_plan_equal_the_built_network(name):
     measured = profile.profile(network)
     for what in ("params", "multiply_adds", "activations"):
         assert getattr(found, what) == getattr(measured, what), what
+    assert outputs.count_outputs(variant, classes=CLASSES) == measured.outputs
     trainable = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
     assert found.params == trainable
 
@@ -216,7 +218,7 @@ def test_its_export_agrees_with_it(name, built, tmp_path):
     difference = saved_model.export_saved_model(whole, tmp_path / "export")
     assert difference <= saved_model.TOLERANCE
     serve = tf.saved_model.load(tmp_path / "export").signatures
-    answer = serve[saved_model.TENSOR_SIGNATURE](images=make_images())
+    answer = serve[metadata.TENSOR_SIGNATURE](images=make_images())
     assert [n.decode() for n in answer["class_names"].numpy()] == list(names)
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 from scipy import ndimage
 
-from efficientnet_tf.data import preprocessing, shapes
+from efficientnet_tf.data import numpy_preprocessing, preprocessing, shapes
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.data.images import decoding
 from efficientnet_tf.models import variants
@@ -402,11 +402,11 @@ def test_equals_an_unsharp_mask_along_rows_and_columns(noise):
     for axis in (0, 1):
         blurred = ndimage.gaussian_filter1d(
             expected,
-            preprocessing.SHARPENING_RADIUS * size,
+            numpy_preprocessing.SHARPENING_RADIUS * size,
             axis=axis,
             truncate=8,
         )
-        expected = expected + preprocessing.SHARPENING_AMOUNT * (
+        expected = expected + numpy_preprocessing.SHARPENING_AMOUNT * (
             expected - blurred
         )
     border = slice(8, -8)  # Where scipy knows no more than we do.

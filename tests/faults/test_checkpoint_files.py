@@ -238,7 +238,7 @@ SETTINGS = {
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_are_refused_when(name, tmp_path):
-    path = tmp_path / classifier.SETTINGS_FILE
+    path = tmp_path / run_folder.SETTINGS_FILE
     path.write_bytes(SETTINGS[name].encode())
     with pytest.raises(untrusted.DamagedError) as caught:
         settings_lib.read_settings(path)
@@ -265,7 +265,7 @@ def run(tmp_path_factory):
     ],
 )
 def test_settings_of_another_network_are_refused(run, change, message):
-    path = run / classifier.SETTINGS_FILE
+    path = run / run_folder.SETTINGS_FILE
     path.write_text(json.dumps({**SOUND, **change}))
     with pytest.raises(untrusted.DamagedError, match=message):
         classifier.from_run(run)

@@ -10,6 +10,7 @@ import image_files
 from efficientnet_tf.data import preprocessing
 from efficientnet_tf.inference import classifier
 from efficientnet_tf.models import builder
+from efficientnet_tf.utils import run_folder
 from efficientnet_tf.weights import loading
 
 LITE0 = "efficientnet_lite0"
@@ -52,18 +53,18 @@ def test_an_unfinished_run_is_named(small, tmp_path):
     with pytest.raises(FileNotFoundError, match="no finished run: model.keras"):
         classifier.from_run(tmp_path)
     small.save(tmp_path)
-    os.remove(tmp_path / classifier.SETTINGS_FILE)
+    os.remove(tmp_path / run_folder.SETTINGS_FILE)
     with pytest.raises(FileNotFoundError, match="classifier.json is missing"):
         classifier.from_run(tmp_path)
 
 
 def test_settings_are_readable_json(small, tmp_path):
     small.save(tmp_path)
-    settings = json.loads((tmp_path / classifier.SETTINGS_FILE).read_text())
+    settings = json.loads((tmp_path / run_folder.SETTINGS_FILE).read_text())
     assert settings["class_names"] == ["ä b", "c", "d"]
     # An earlier version did not write it.
     del settings["deep_pixels"]
-    (tmp_path / classifier.SETTINGS_FILE).write_text(json.dumps(settings))
+    (tmp_path / run_folder.SETTINGS_FILE).write_text(json.dumps(settings))
     assert classifier.from_run(tmp_path).deep_pixels == "used"
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from efficientnet_tf.data import examples
 from efficientnet_tf.data.archives import tfrecords
+from efficientnet_tf.data.sets import sources
 from efficientnet_tf.measure import cache
 from efficientnet_tf.models import costs, registry
 from efficientnet_tf.search import (
@@ -452,7 +453,7 @@ def test_networks_are_not_scored_on_what_they_train_on(monkeypatch):
         source = tfrecords.Sharded((shard,), None)
         return examples.Examples(source, ("a",), split)
 
-    monkeypatch.setattr(trials.sources, "load", load)
+    monkeypatch.setattr(sources, "load", load)
     trials.check_splits(dataclasses.replace(BUDGET, splits=("all", "new")))
     with pytest.raises(
         ValueError, match="10 of the 10 images of end are also in a"

@@ -33,6 +33,7 @@ CONFIG = recipes.FinetuneConfig(
 )
 
 FIELDS = {
+    "phases",
     "task",
     "model",
     "weights",

@@ -30,7 +30,7 @@ from efficientnet_tf.utils import (
 from transfer.choice import folds, time_budget
 from transfer.config import finetune_config, recipes, training_plan
 from transfer.scores import image_names, predictions
-from transfer.training import fitting, linear_head, unknown_images
+from transfer.training import fitting, linear_head, scoring, unknown_images
 
 # In a run's folder: the trainings that were compared, and what was found.
 FOLDER = "choice"
@@ -351,7 +351,7 @@ def _find_trained_hits(setup, accuracy):
         logging.warning("The training diverged: %s", error)
         return np.zeros(held.size, bool)
     collector = predictions.Collector(held.size)
-    scores = fitting.score(classifier, held, collector.keep)
+    scores = scoring.score(classifier, held, collector.keep)
     predictions.write(
         setup.workdir / predictions.HELD_OUT_FILE,
         collector.collect(image_names.describe(held)),

@@ -18,7 +18,7 @@ from efficientnet_tf.utils import files, run_folder, target_scores, targets
 from transfer.choice import auto, folds, time_budget
 from transfer.config import recipes, training_plan
 from transfer.scores import image_names, target_answers
-from transfer.training import fitting, target_heads
+from transfer.training import fitting, scoring, target_heads
 
 
 def compare(
@@ -162,7 +162,7 @@ def _train_fold(setup, plan, number, examples, linear):
     classifier = fitting.build(setup)
     try:
         folds.train(setup, classifier)
-        answers = fitting.predict(classifier, held)
+        answers = scoring.predict(classifier, held)
     except FloatingPointError as error:
         logging.warning("The training diverged: %s", error)
         # As bad as it can be, so that it is not kept.

@@ -19,7 +19,7 @@ from transfer.scores import (
     image_names,
     predictions as predictions_lib,
 )
-from transfer.training import fitting
+from transfer.training import fitting, scoring
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,5 +132,5 @@ def _predict_some(
     if examples.size > most:
         _, examples = examples.hold_out(most)
     collector = predictions_lib.Collector(examples.size)
-    fitting.score(classifier, examples, collector.keep)
+    scoring.score(classifier, examples, collector.keep)
     return collector.collect(image_names.describe(examples))

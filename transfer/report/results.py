@@ -35,6 +35,7 @@ LISTS = {
     "curves": dict,
     "search_curves": dict,
     "changed": dict,
+    "phases": dict,
     "searched": list,
 }
 # Lists of numbers of labels.

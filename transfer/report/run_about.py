@@ -2,7 +2,14 @@
 
 import shlex
 
-from efficientnet_tf.utils import durations, image_sizes, untrusted, words
+from efficientnet_tf.utils import (
+    durations,
+    files,
+    image_sizes,
+    phases,
+    untrusted,
+    words,
+)
 from transfer.report import charts, page, run_files, run_folds
 
 # {title: (column of training, columns of validation: the first one counts)}
@@ -88,9 +95,25 @@ def show_training(run: run_files.Run) -> str:
         "tried": row.get("tried") or "",
         "seed": str(row.get("seed", "–")),
         "time": durations.show(row["seconds"]) if row.get("seconds") else "–",
+        "of that": _describe_phases(row.get("phases") or {}),
     }
     rows = [(name, text) for name, text in lines.items() if text]
     return page.table((), rows, words=2)
+
+
+def _describe_phases(found):
+    """Returns where the time went, the most first; "" if it is not known."""
+    known = {
+        name: seconds
+        for name, seconds in found.items()
+        if name in phases.NAMES and files.is_a(seconds, float)
+    }
+    total = sum(known.values())
+    return ", ".join(
+        f"{phases.NAMES[name]} {seconds / total:.0%}"
+        for name, seconds in sorted(known.items(), key=lambda item: -item[1])
+        if seconds >= total / 200
+    )
 
 
 def show_environment(run: run_files.Run) -> str:

@@ -1,23 +1,17 @@
-"""Builds a network for a task, trains it by a config, and scores it."""
+"""Builds a network for a task and trains it by a config."""
 
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-import tqdm
 from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib
-from efficientnet_tf.inference import (
-    classifier as classifier_lib,
-    evaluate,
-    evaluate_targets,
-)
+from efficientnet_tf.inference import classifier as classifier_lib
 from efficientnet_tf.models import features, layers, plan, registry, variants
 from efficientnet_tf.training import (
     callbacks,
@@ -25,12 +19,14 @@ from efficientnet_tf.training import (
     distribution,
     early_stopping,
     pacing,
+    progress,
     summaries,
     train_state,
 )
 from efficientnet_tf.utils import (
     figures,
     image_sizes,
+    phases,
     run_folder,
     target_scores,
     targets,
@@ -158,7 +154,8 @@ def train(
     """
     held_out = None
     if not checkpoints.list_newest(setup.workdir / run_folder.CHECKPOINTS):
-        held_out = initialize_head(setup, classifier)
+        with phases.during(phases.FEATURES):
+            held_out = initialize_head(setup, classifier)
     if setup.config.trains:
         _fit(setup, classifier, watchers)
     scale = number_scale.find(_trained_on(setup))
@@ -178,46 +175,12 @@ def initialize_head(
     return target_heads.initialize_head(classifier, *rest)
 
 
-def predict(
-    classifier: classifier_lib.Classifier, examples: examples_lib.Examples
-) -> target_scores.Answers:
-    """Returns what a classifier says of the labels or numbers of a split."""
-    logging.info("Evaluating on %d images.", examples.size)
-    dataset = inputs.make_eval_dataset(examples, classifier)
-    with tqdm.tqdm(
-        desc="Evaluating", total=examples.size, unit="image", disable=None
-    ) as bar:
-        return evaluate_targets.predict(classifier.model, dataset, bar.update)
-
-
 def cache_key(setup: Setup) -> str:
     """Returns what tells this network's cached features from others'."""
     network: str | dict = setup.label
     if network not in registry.list_models():  # A variant's file may change.
         network = dataclasses.asdict(registry.get_variant(setup.model))
     return f"{network}:{setup.weights}"
-
-
-def score(
-    classifier: classifier_lib.Classifier,
-    examples: examples_lib.Examples,
-    keep: Callable[[np.ndarray, np.ndarray], object] | None = None,
-) -> evaluate.Scores:
-    """Scores a classifier on all images of a split.
-
-    Args:
-      classifier: a trained one.
-      examples: the split.
-      keep: see `evaluate.evaluate`.
-    """
-    logging.info("Evaluating on %d images.", examples.size)
-    dataset = inputs.make_eval_dataset(examples, classifier)
-    with tqdm.tqdm(
-        desc="Evaluating", total=examples.size, unit="image", disable=None
-    ) as bar:
-        return evaluate.evaluate(
-            classifier.model, dataset, progress=bar.update, keep=keep
-        )
 
 
 def _drop_path_rate(setup):
@@ -277,38 +240,50 @@ def _fit_to(feed, setup, watchers):
         dataset = feed.make_validation_set(setup.examples["validation"])
         evaluation = callbacks.Evaluation(dataset, len(dataset), state.average)
     train_set = feed.make_dataset(batch_size, start_step=done * steps)
-    images = next(iter(train_set))[0]
-    preview = figures.image_grid(images[:16])[None]
-    tf.summary.image(summaries.tag("augmented"), preview)
+    _write_preview(train_set)
     if done < rounds and not any(each.is_over for each in stoppers):
         logging.info(
             "Training on %d images at %s pixels; the first step takes longest.",
             feed.size,
             image_sizes.show(classifier.size),
         )
-        state.fit(
-            train_set,
-            epochs=(done, rounds),
-            steps_per_epoch=steps,
-            watchers=callbacks.list_callbacks(
-                state.make_checkpointer(
-                    folder,
-                    first_step=done * steps,
-                    score=objectives.name_score(setup.config, setup.target),
-                ),
-                setup.workdir,
-                epochs=rounds,
-                batch_size=batch_size,
-                evaluation=evaluation,
-                watchers=[*watchers, *stoppers],
-            ),
+        clock = progress.InputClock()
+        score = objectives.name_score(config, setup.target)
+        save = state.make_checkpointer(
+            folder, first_step=done * steps, score=score
         )
+        listed = callbacks.list_callbacks(
+            save,
+            setup.workdir,
+            epochs=rounds,
+            batch_size=batch_size,
+            evaluation=evaluation,
+            clock=clock,
+            watchers=[*watchers, *stoppers],
+        )
+        with phases.during(phases.TRACING):  # Up to the first step's end.
+            state.fit(
+                clock.watch(train_set),
+                epochs=(done, rounds),
+                steps_per_epoch=steps,
+                watchers=listed,
+            )
     deadlines.note_shortened(stoppers, setup.workdir)
     if config.patience:
-        best = checkpoints.find_best(folder)
-        if best is not None:
-            checkpoints.load(best, state.variables)
+        _restore_best(folder, state)
     return state.average
+
+
+def _write_preview(train_set):
+    images = next(iter(train_set))[0]
+    preview = figures.image_grid(images[:16])[None]
+    tf.summary.image(summaries.tag("augmented"), preview)
+
+
+def _restore_best(folder, state):
+    best = checkpoints.find_best(folder)
+    if best is not None:
+        checkpoints.load(best, state.variables)
 
 
 def _list_stoppers(setup, step, length, ahead):

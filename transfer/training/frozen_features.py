@@ -15,7 +15,11 @@ from absl import logging
 
 from efficientnet_tf.data import examples as examples_lib, resumable
 from efficientnet_tf.inference import classifier as classifier_lib, pooled
-from efficientnet_tf.utils import cache_folder as cache_folder_lib, targets
+from efficientnet_tf.utils import (
+    cache_folder as cache_folder_lib,
+    phases,
+    targets,
+)
 from transfer.training import inputs
 
 # Bytes that all cached features may take.
@@ -78,7 +82,8 @@ def extract_split(
     names = len(examples.class_names)
     if examples.target == targets.CLASS:
         names = 0
-    found = extract_features(classifier.model, dataset, key, names)
+    with phases.during(phases.FEATURES):
+        found = extract_features(classifier.model, dataset, key, names)
     return Features(*found, examples.read_weights())
 
 

@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import filelock
-import tqdm
 from absl import logging
 
 from efficientnet_tf.data.folders import (
@@ -29,7 +28,7 @@ from efficientnet_tf.data.folders import (
     target_values,
 )
 from efficientnet_tf.data.images import formats
-from efficientnet_tf.utils import cache_folder, files, targets, words
+from efficientnet_tf.utils import bars, cache_folder, files, targets, words
 
 # In the cache; a set's folder holds its images and this list of them.
 FOLDER = "unpacked"
@@ -191,13 +190,8 @@ def _write(root, archive, splits):
 
 
 def _show(archive):
-    return tqdm.tqdm(
-        archive.images(),
-        desc="Unpacking images",
-        total=archive.size,
-        unit="image",
-        disable=None,
-        delay=2,
+    return bars.show(
+        "Unpacking images", "image", archive.images(), archive.size
     )
 
 

@@ -16,7 +16,7 @@ def check_not_turned(
     """Raises RuntimeError for CLASS/train/IMAGE.jpg, which mixes splits."""
     for child in children:
         inner = [folder.name for folder in child.full]
-        if child.files or not inner:
+        if child.names or not inner:
             return
         if folder_names.find_splits(inner).keys() != set(inner):
             return
@@ -139,7 +139,7 @@ def _find_inner_names(folder):
     Of a folder with images of its own there are none; folders around them all,
     as "images", are passed.
     """
-    if folder.files:
+    if folder.names:
         return set()
     inner = [
         f for f in folder.full if f.name.lower() not in folder_names.BESIDE

@@ -31,7 +31,7 @@ def read(path: str | os.PathLike) -> layouts.Layout:
         message says what was seen.
     """
     top, left_out = folder_walk.scan(path)
-    if not any(top.walk()):
+    if not top.has_images:
         raise RuntimeError(
             f"{top.path} holds no images: expected {top.path}/CLASS/IMAGE.jpg, "
             "one folder per class."
@@ -201,7 +201,7 @@ class _Reader:
         if not children:
             raise RuntimeError(
                 f"{folder.path} holds "
-                f"{words.count(len(folder.files), 'image')} but no class "
+                f"{words.count(len(folder.names), 'image')} but no class "
                 f"folders: expected {folder.path}/CLASS/IMAGE.jpg."
             )
         class_checks.check_not_turned(self.root, children)
@@ -213,10 +213,11 @@ class _Reader:
 
     def _list_files(self, folder):
         """Returns the images of a class, at any depth, without copies."""
-        others = folder_names.bare_stems(file.stem for file in folder.files)
+        stems = [folder_walk.split_name(name)[0] for name in folder.names]
+        others = folder_names.bare_stems(stems)
         files = []
-        for file in folder.files:
-            what = folder_names.describe_copy(file.stem, others)
+        for file, stem in zip(folder.files, stems, strict=True):
+            what = folder_names.describe_copy(stem, others)
             if what is None:
                 files.append(file)
             else:
@@ -250,7 +251,7 @@ def _explain_one_class(root, listed):
 
 def _find_wrapped(folder):
     """Returns the one folder that everything is in, as archives unpack."""
-    if len(folder.full) != 1 or folder.files:
+    if len(folder.full) != 1 or folder.names:
         return None
     (child,) = folder.full
     if folder_names.find_splits([child.name]) and _is_labelled(child):

@@ -2,12 +2,15 @@
 
 import collections
 import dataclasses
+import functools
 import os
 import pathlib
+import stat
 from collections.abc import Iterable, Iterator
 
 from efficientnet_tf.data.folders import folder_names
 from efficientnet_tf.data.images import formats
+from efficientnet_tf.utils import bars
 
 # Of files that are images by their name; their content is looked at later.
 SUFFIXES = {
@@ -26,6 +29,8 @@ _FORMATS = {
 }
 
 _SYSTEM = "hidden, system or unfinished files"
+_READ = "links to what is read already"
+_LINK, _FOLDER, _FILE, _OTHER = range(4)
 _SHOWN = 3
 
 # Deeper folders are nobody's, and would exhaust Python's stack.
@@ -64,7 +69,7 @@ class Folder:
     """A folder with its images and its sub-folders, both sorted by name."""
 
     path: pathlib.Path
-    files: list[pathlib.Path] = dataclasses.field(default_factory=list)
+    names: list[str] = dataclasses.field(default_factory=list)  # Of images.
     folders: list["Folder"] = dataclasses.field(default_factory=list)
 
     @property
@@ -74,7 +79,17 @@ class Folder:
     @property
     def full(self) -> list["Folder"]:
         """The sub-folders with images somewhere below."""
-        return [folder for folder in self.folders if any(folder.walk())]
+        return [folder for folder in self.folders if folder.has_images]
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there is an image somewhere below."""
+        return bool(self.names) or any(f.has_images for f in self.folders)
+
+    @property
+    def files(self) -> Iterator[pathlib.Path]:
+        """The images in it, not those of its sub-folders."""
+        return (self.path / name for name in self.names)
 
     def walk(self) -> Iterator[pathlib.Path]:
         """Yields all images below."""
@@ -106,90 +121,144 @@ def scan(root: str | os.PathLike) -> tuple[Folder, LeftOut]:
         raise FileNotFoundError(
             f"{path} {what}." if what else f"There is no folder {path}."
         )
-    scanner = _Scanner(path)
-    folder = scanner.scan(path)
-    while scanner.links:
-        scanner.follow(*scanner.links.popleft())
-    _sort(folder)
+    with bars.show(f"Listing {path}", "file") as bar:
+        scanner = _Scanner(path, bar)
+        folder = scanner.scan(path, os.path.realpath(path), "")
+        while scanner.links:
+            scanner.follow(*scanner.links.popleft())
+    _sort(folder)  # What links led to comes last.
     return folder, scanner.left_out
 
 
-class _Scanner:
-    def __init__(self, root):
-        self.left_out = LeftOut(root)
-        self.links = collections.deque()  # (folder, link), to be followed.
-        self._root = os.path.realpath(root)
-        self._depth = len(root.parts)
-        self._seen = set()  # Real paths of folders, and of linked files.
+def split_name(name: str) -> tuple[str, str]:
+    """Returns stem and suffix as a path's, which takes longer to make."""
+    place = name.rfind(".")
+    if 0 < place < len(name) - 1:
+        return name[:place], name[place:]
+    return name, ""
 
-    def scan(self, path):
-        """Returns a folder with all below it that is no link."""
-        self._seen.add(os.path.realpath(path))
+
+class _Scanner:
+    """Reads folders by strings: a path each would take most of the time."""
+
+    def __init__(self, root, bar):
+        self.left_out = LeftOut(root)
+        # (folder, its path below the root, name of a link), to be followed.
+        self.links = collections.deque()
+        self._bar = bar
+        self._root = os.path.realpath(root)
+        self._seen = set()  # Real paths of folders, and of linked files.
+        self._real = functools.cache(os.path.realpath)
+
+    def scan(self, path, real, below):
+        """Returns a folder with all below it that is no link.
+
+        Args:
+          path: of the folder.
+          real: the same without links.
+          below: its path below the root with a slash after it; "": the root.
+        """
+        self._seen.add(real)
         folder = Folder(path)
-        if len(path.parts) - self._depth > _MOST_DEPTH:
-            self._leave(f"folders more than {_MOST_DEPTH} deep", path)
+        if below.count("/") > _MOST_DEPTH:
+            self._leave(f"folders more than {_MOST_DEPTH} deep", below)
             return folder
         try:
-            entries = sorted(os.scandir(path), key=lambda entry: entry.name)
+            entries = _list_entries(path)
         except OSError:
-            self._leave("folders that may not be read", path)
+            self._leave("folders that may not be read", below)
             return folder
         if not entries:
-            self._leave("empty folders", path)
-        for entry in entries:
-            child = path / entry.name
-            if folder_names.is_system(entry.name):
-                self._leave(_SYSTEM, child)
-            elif entry.is_symlink():
-                self.links.append((folder, child))
-            elif entry.is_dir():
-                if os.path.realpath(child) in self._seen:
-                    self._leave("links to what is read already", child)
-                else:
-                    folder.folders.append(self.scan(child))
+            self._leave("empty folders", below)
+        for name, kind in entries:
+            self._bar.update()
+            if folder_names.is_system(name):
+                self._leave(_SYSTEM, below + name)
+            elif kind == _LINK:
+                self.links.append((folder, below, name))
+            elif kind == _FOLDER:
+                self._add_folder(folder, below, name, os.path.join(real, name))
             else:
-                self._add_file(folder, child)
+                self._add_file(folder, below, name, kind == _FILE)
         return folder
 
-    def follow(self, folder, link):
+    def follow(self, folder, below, name):
         """Adds what a symbolic link points to, unless it is read already."""
-        target = os.path.realpath(link)
-        if not os.path.exists(target):
-            self._leave("broken links", link)
-        elif os.path.isdir(target):
-            around = self._root.startswith(os.path.join(target, ""))
-            if around or target in self._seen:
-                self._leave("links to what is read already", link)
+        try:
+            target, mode = self._find_target(os.path.join(folder.path, name))
+        except OSError:
+            self._leave("broken links", below + name)
+            return
+        if stat.S_ISDIR(mode):
+            if self._root.startswith(os.path.join(target, "")):
+                self._leave(_READ, below + name)
             else:
-                folder.folders.append(self.scan(link))
+                self._add_folder(folder, below, name, target)
         # A file below the root, or below a folder that a link led to.
         elif target in self._seen or os.path.dirname(target) in self._seen:
-            self._leave("links to what is read already", link)
+            self._leave(_READ, below + name)
         else:
             self._seen.add(target)
-            self._add_file(folder, link)
+            self._add_file(folder, below, name, stat.S_ISREG(mode))
 
-    def _add_file(self, folder, path):
-        if not path.is_file():
-            self._leave("pipes or devices", path)
-        elif folder_names.is_unfinished(path.name):
-            self._leave(_SYSTEM, path)
-        elif _is_image(path):
-            folder.files.append(path)
+    def _find_target(self, link):
+        """Returns the real path that a link leads to, and its mode.
+
+        Folders are resolved once, not for each of their files.
+        """
+        parent, name = os.path.split(
+            os.path.join(os.path.dirname(link), os.readlink(link))
+        )
+        target = os.path.join(self._real(parent), name)
+        mode = os.lstat(target).st_mode
+        if stat.S_ISLNK(mode) or name in ("", os.curdir, os.pardir):
+            target = os.path.realpath(link)
+            mode = os.stat(target).st_mode
+        return target, mode
+
+    def _add_folder(self, folder, below, name, real):
+        if real in self._seen:
+            self._leave(_READ, below + name)
+            return
+        child = self.scan(folder.path / name, real, f"{below}{name}/")
+        folder.folders.append(child)
+
+    def _add_file(self, folder, below, name, is_file):
+        suffix = split_name(name)[1].lower()
+        if not is_file:
+            self._leave("pipes or devices", below + name)
+        elif folder_names.is_unfinished(name):
+            self._leave(_SYSTEM, below + name)
+        elif _is_image(folder.path, name, suffix):
+            folder.names.append(name)
         else:
-            self._leave(f"{path.suffix.lower() or 'suffixless'} files", path)
+            self._leave(f"{suffix or 'suffixless'} files", below + name)
 
-    def _leave(self, reason, path):
-        self.left_out.add(reason, [path])
+    def _leave(self, reason, name):
+        self.left_out.add_names(reason, [name.rstrip("/") or os.curdir])
 
 
-def _is_image(path):
+def _list_entries(path):
+    """Returns (name, kind) of what a folder holds, sorted by name."""
+    with os.scandir(path) as entries:
+        # The entries know their kind; a path would ask the disk.
+        return sorted((entry.name, _find_kind(entry)) for entry in entries)
+
+
+def _find_kind(entry):
+    if entry.is_symlink():
+        return _LINK
+    if entry.is_dir():
+        return _FOLDER
+    return _FILE if entry.is_file() else _OTHER
+
+
+def _is_image(folder, name, suffix):
     """Whether a file is an image by its name or by its first bytes."""
-    suffix = path.suffix.lower()
     if suffix in SUFFIXES or suffix in _PREVIEWS:
         return suffix in SUFFIXES
     try:
-        with path.open("rb") as stream:
+        with (folder / name).open("rb") as stream:
             head = stream.read(formats.MAGIC_BYTES)
     except OSError:
         return False
@@ -197,7 +266,7 @@ def _is_image(path):
 
 
 def _sort(folder):
-    folder.files.sort()
+    folder.names.sort()
     folder.folders.sort(key=lambda child: child.name)
     for child in folder.folders:
         _sort(child)

@@ -14,7 +14,12 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from efficientnet_tf.data.images import formats, headers, pillow_files
+from efficientnet_tf.data.images import (
+    format_ops,
+    formats,
+    headers,
+    pillow_files,
+)
 from efficientnet_tf.utils import files
 
 # Pillow's; TensorFlow's own default, which the official code had, is faster by
@@ -24,11 +29,6 @@ _DCT = "INTEGER_ACCURATE"
 # Around a crop of a JPEG: colour is stored at half the resolution and
 # interpolated from its neighbours.
 _CROP_MARGIN = 2
-
-# A progressive JPEG has about ten scans. Each takes as long as decoding the
-# image, however few its bytes are. What looks like more may stand in data that
-# follow the image, such as a film.
-_MOST_SCANS, _SCAN_BYTES = 64, 2**13
 
 # What TensorFlow's ops decode otherwise than Pillow, or not at all.
 _NOT_EXACT = (
@@ -152,7 +152,7 @@ def decode_file(
     data: bytes, path: str | os.PathLike, deep_pixels: str | None = None
 ) -> tf.Tensor:
     """Decodes what `read_image` reads: the content of the file `path`."""
-    check_file(data, path)
+    pillow_files.check_file(data, path)
     try:
         header = headers.read_header(tf.constant(data))
         by_tensorflow = header.exact & (header.kind != formats.GIF)
@@ -168,15 +168,6 @@ def decode_file(
         raise OSError(f"{path} is a damaged or truncated {kind}.") from None
     except ValueError as error:
         raise OSError(f"{path} {error}.") from None
-
-
-def check_file(data: bytes, path: str | os.PathLike) -> None:
-    """Raises OSError for a file that is empty, or takes far too long."""
-    if not data:
-        raise OSError(f"{path} is empty.")
-    scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 0
-    if scans > _MOST_SCANS + len(data) // _SCAN_BYTES and b"\xff\xc2" in data:
-        raise OSError(f"{path} is a JPEG of {scans:,} scans, far too many.")
 
 
 def turn(image: tf.Tensor, orientation: int | tf.Tensor) -> tf.Tensor:
@@ -349,7 +340,7 @@ def _say_refused(image, kind):
 
 def _name(image, kind):
     """Returns "a TIFF", or what an image is of `_NOT_EXACT`; "" if unknown."""
-    name = formats.name_format(image)
+    name = format_ops.name_format(image)
     vowel = tf.strings.regex_full_match(name, "[AIO].*")
     other = tf.strings.join([tf.where(vowel, "an ", "a "), name])
     known = tf.gather([*(name + _OR_LARGE for name in _NOT_EXACT), ""], kind)

@@ -2,7 +2,9 @@
 
 import tensorflow as tf
 
-from efficientnet_tf.data.images import formats
+from efficientnet_tf.data.images import (
+    format_ops,
+)
 
 # What follows the orientation's tag in a directory: a type, how many values
 # there are, and four bytes, which begin with them. Pillow takes all integers:
@@ -44,19 +46,19 @@ def find_orientation(exif: tf.Tensor, xmp: tf.Tensor) -> tf.Tensor:
     """
 
     def find():
-        directory = formats.to_text(_read_directory(exif))
+        directory = format_ops.to_text(_read_directory(exif))
         found = tf.strings.regex_replace(
             directory, f"(?s)^(?:{_DIRECTORY}).*", r"=\1\2\3\4\5\6"
         )
         tagged = tf.strings.substr(found, 0, 1) == b"="
         digit = tf.strings.regex_replace(
-            formats.to_text(xmp),
+            format_ops.to_text(xmp),
             r"(?s)^.*?tiff:Orientation(?:=\"|>)([0-9]).*",
             r"\1",
         )
         said = tf.strings.length(digit) == 1
-        digit = tf.where(said, formats.read_byte(digit, 0) - ord("0"), 1)
-        return tf.where(tagged, formats.read_byte(found, 1), digit)
+        digit = tf.where(said, format_ops.read_byte(digit, 0) - ord("0"), 1)
+        return tf.where(tagged, format_ops.read_byte(found, 1), digit)
 
     nothing = (exif == b"") & (xmp == b"")
     found = tf.cond(nothing, lambda: tf.constant(1), find)

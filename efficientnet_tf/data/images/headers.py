@@ -9,9 +9,13 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from efficientnet_tf.data.images import exif as exif_lib, formats
+from efficientnet_tf.data.images import (
+    exif as exif_lib,
+    format_ops,
+    formats,
+)
 
-# The patterns below are of bytes read as text; see `formats.to_text`.
+# The patterns below are of bytes read as text; see `format_ops.to_text`.
 
 # Of two bytes that say less than 10,496: with such sides no image is too large.
 _PLAIN_SIDE = r"[\x00-\x28]."
@@ -175,12 +179,12 @@ def read_header(image: tf.Tensor) -> Header:
     """Reads the header of encoded bytes, a scalar string, in the graph."""
     # A short cut: the walk below takes as long as to decode a small image.
     head = tf.strings.substr(image, 0, _PLAIN_BYTES)
-    text = formats.to_text(head)
-    is_jpeg = formats.begins(text, _PLAIN_JPEG)
+    text = format_ops.to_text(head)
+    is_jpeg = format_ops.begins(text, _PLAIN_JPEG)
     padded = tf.strings.join([head, bytes(_AROUND_PIXELS)])
     size = tf.strings.substr(padded, _PIXELS_SIZE, 4)
     size = tf.io.decode_raw(size, "int32", little_endian=False)[0]
-    is_png = formats.begins(text, _PLAIN_PNG)
+    is_png = format_ops.begins(text, _PLAIN_PNG)
     is_png &= size == tf.strings.length(image) - _AROUND_PIXELS
     kind = tf.where(is_jpeg, formats.JPEG, formats.PNG)
     rest = [tf.constant(value) for value in (True, 1, False, 0)]
@@ -205,17 +209,17 @@ def outline(function: Callable) -> Callable:
 
 @outline
 def _read_any(image):
-    text = formats.read_text(image, 0, formats.MAGIC_BYTES)
-    kind = formats.read_kind(text)
+    text = format_ops.read_text(image, 0, formats.MAGIC_BYTES)
+    kind = format_ops.read_kind(text)
     parts, complete = _find_parts(image, text, kind)
     begin, end = parts["exif"]
     begin += _count_matched(
-        formats.read_text(image, begin, _PART_BYTES), "exif"
+        format_ops.read_text(image, begin, _PART_BYTES), "exif"
     )
     exif = tf.strings.substr(image, begin, tf.maximum(end - begin, 0))
     begin, end = parts["xmp"]
     xmp = tf.strings.substr(image, begin, end - begin)
-    deep = (kind == formats.PNG) & (formats.read_byte(image, 24) == 16)
+    deep = (kind == formats.PNG) & (format_ops.read_byte(image, 24) == 16)
     limit = tf.where(deep, formats.MOST_WIDE_PIXELS, formats.MOST_PIXELS)
     few = _count_pixels(image, kind, parts) <= tf.cast(limit, "float64")
     return Header(
@@ -223,7 +227,7 @@ def _read_any(image):
         _is_exact(image, text, kind, parts, exif) & complete & few,
         exif_lib.find_orientation(exif, xmp),
         deep,
-        formats.read_byte(image, parts["used_bits"][0] + 8),
+        format_ops.read_byte(image, parts["used_bits"][0] + 8),
     )
 
 
@@ -243,8 +247,8 @@ def _is_exact(image, text, kind, parts, exif):
         tf.cond(
             kind == formats.GIF, lambda: _is_exact_gif(image), lambda: False
         ),
-        formats.begins(text, _BMP) & _is_whole_bmp(image),
-        ~formats.begins(text, _NOT_EXACT_WEBP),
+        format_ops.begins(text, _BMP) & _is_whole_bmp(image),
+        ~format_ops.begins(text, _NOT_EXACT_WEBP),
         False,
     ]
     return tf.gather(exact, kind)
@@ -279,7 +283,7 @@ def _count_pixels(image, kind, parts):
 
 @outline
 def _is_exact_gif(image):
-    text = formats.read_text(image, 0, _GIF_BYTES)
+    text = format_ops.read_text(image, 0, _GIF_BYTES)
     sizes = tf.strings.regex_replace(text, f"(?s)^{_GIF}.*", r"\1\2")
     canvas, frame = (
         tf.strings.substr(sizes, place, 4, "UTF8_CHAR") for place in (0, 4)
@@ -294,7 +298,7 @@ def _find_parts(image, text, kind):
     is whether all parts were looked at.
     """
     heads, edges, behind, complete = _walk(image, text, kind)
-    found = tf.stack([formats.begins(heads, row) for row in _PARTS.values()])
+    found = tf.stack([format_ops.begins(heads, row) for row in _PARTS.values()])
     found = tf.pad(found, [[0, 0], [0, 1]], constant_values=True)
     index = tf.argmax(found, axis=1, output_type="int32")
     begins = tf.gather(edges, index)
@@ -314,20 +318,20 @@ def _walk(image, text, kind):
     total = tf.strings.length(image)
     columns = zip(*_LAYOUTS, strict=True)
     layout = _Layout(*(tf.gather(column, kind) for column in columns))
-    plain = (kind == formats.WEBP) & ~formats.begins(text, _TURNED_WEBP)
+    plain = (kind == formats.WEBP) & ~format_ops.begins(text, _TURNED_WEBP)
     start = tf.where((layout.start < 0) | plain, total, layout.start)
 
     def is_inside(place, count, *_):
         return (place + 8 <= total) & (count < _MOST_PARTS)
 
     def step(place, count, heads, places):
-        head = formats.read_text(image, place, _PART_BYTES)
+        head = format_ops.read_text(image, place, _PART_BYTES)
         sized = tf.io.decode_raw(tf.strings.substr(image, place, 8), "uint8")
         size = tf.reduce_sum(tf.cast(sized, "int32") * layout.weights)
         size += layout.around
         size += size & layout.odd
         # A JPEG may fill up with 0xFF between segments.
-        size = tf.where(formats.begins(head, r"\xff\xff"), 1, size)
+        size = tf.where(format_ops.begins(head, r"\xff\xff"), 1, size)
         # A damaged size ends the walk, too.
         ends = tf.strings.regex_full_match(head, layout.last) | (size <= 0)
         size = tf.where(ends, total, tf.minimum(size, total))

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import os
 import re
 import threading
 import warnings
@@ -37,6 +38,11 @@ _PROGRAMS = ("EPS", "WMF")
 # Pixels that are converted at a time: an image need not be there twice.
 _STRIP_PIXELS = 2**22
 
+# A progressive JPEG has about ten scans. Each takes as long as decoding the
+# image, however few its bytes are. What looks like more may stand in data that
+# follow the image, such as a film.
+_MOST_SCANS, _SCAN_BYTES = 64, 2**13
+
 # TIFF's tag for the bits of a sample.
 _BITS_PER_SAMPLE = 258
 
@@ -64,6 +70,15 @@ def decode(data: bytes, deep_pixels: str | None = None) -> np.ndarray:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
     return _to_rgb(image, kind or image.format, deep, deep_pixels)
+
+
+def check_file(data: bytes, path: str | os.PathLike) -> None:
+    """Raises OSError for a file that is empty, or takes far too long."""
+    if not data:
+        raise OSError(f"{path} is empty.")
+    scans = data.count(b"\xff\xda") if data.startswith(b"\xff\xd8") else 0
+    if scans > _MOST_SCANS + len(data) // _SCAN_BYTES and b"\xff\xc2" in data:
+        raise OSError(f"{path} is a JPEG of {scans:,} scans, far too many.")
 
 
 def read_size(data: bytes) -> tuple[int, int]:
@@ -179,6 +194,7 @@ def _to_rgb(image, kind, deep, deep_pixels):
 
 def _convert(image):
     """Returns an image as uint8 [H, W, 3]."""
+    image.info.pop("transparency", None)  # Else Pillow warns that it is lost.
     width, height = image.size
     pixels = np.empty((height, width, 3), "uint8")
     rows = max(1, _STRIP_PIXELS // max(width, 1))

@@ -8,12 +8,11 @@ import pathlib
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-import tqdm
 from absl import logging
 
 from efficientnet_tf.data.images import decoding
 from efficientnet_tf.data.sets import near_duplicates
-from efficientnet_tf.utils import cache_folder, files, run_folder, tables
+from efficientnet_tf.utils import bars, cache_folder, files, run_folder, tables
 
 # What is known about readable files is kept by folder: about a kilobyte each.
 CACHE = "images"
@@ -30,9 +29,6 @@ _COLUMNS = {
     "bits": cache_folder.Column("uint64", ("n",)),
     "thumbnails": cache_folder.Column("uint8", ("n", _SIDE, _SIDE, 3)),
 }
-
-# Shown only if it takes longer, in seconds.
-_BAR_DELAY = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +65,7 @@ def examine(
         else:
             left.append((path, facts))
     try:
-        with _bar(len(left)) as bar:
+        with bars.show("Checking images", "image", total=len(left)) as bar:
             for path, result in _decode_all(left):
                 if isinstance(result, Facts):
                     good[path] = result
@@ -164,16 +160,6 @@ def _look(path, known):
         stat.st_mtime_ns,
         digest,
         near_duplicates.sketch(pixels),
-    )
-
-
-def _bar(total):
-    return tqdm.tqdm(
-        desc="Checking images",
-        total=total,
-        unit="image",
-        disable=None,
-        delay=_BAR_DELAY,
     )
 
 

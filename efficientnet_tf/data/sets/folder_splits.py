@@ -70,8 +70,12 @@ def cut(
     Raises:
       RuntimeError: a class has fewer groups than there are splits.
     """
+    # Once a file: it takes longer than all else.
+    found = {
+        file: group_of(file) for files in classes.values() for file in files
+    }
     groups = {
-        name: sorted({group_of(file) for file in files})
+        name: sorted({found[file] for file in files})
         for name, files in classes.items()
     }
     splits = ("train", *missing)
@@ -80,16 +84,12 @@ def cut(
             raise RuntimeError(
                 _explain_small(source, name, classes, own, missing)
             )
-    hashes = {
-        g: _hash(f"split {_SALT + seed}:{g}")
-        for own in groups.values()
-        for g in own
-    }
+    hashes = _hash_groups(groups, seed)
     place = _place_all(hashes, missing, strata, group_of)
     given = _fill(groups, place, hashes, splits)
     divided = {
         split: {
-            name: [file for file in files if place[group_of(file)] == split]
+            name: [file for file in files if place[found[file]] == split]
             for name, files in classes.items()
         }
         for split in splits
@@ -205,6 +205,15 @@ def _explain_small(source, name, classes, groups, missing):
         f"{source.how_to_split} "
         f"{' and '.join(missing)}."
     )
+
+
+def _hash_groups(groups, seed):
+    """Returns {group: a number in [0, 1)} of all classes' groups."""
+    return {
+        group: _hash(f"split {_SALT + seed}:{group}")
+        for own in groups.values()
+        for group in own
+    }
 
 
 def _hash(text):

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-import tensorflow as tf
 
-from efficientnet_tf.data.images import decoding, pillow_files
+from efficientnet_tf.data.images import pillow_files
 from efficientnet_tf.deploy.server import limits as limits_lib
 from efficientnet_tf.inference import classifier as classifier_lib
 
@@ -28,28 +27,16 @@ def make_reader(
     That is float32. It raises `limits.Refused`: 413 for more pixels than
     `max_pixels`, which its header says, and 400 for what cannot be decoded.
     """
-    # One graph, because op by op it takes seven times as long as to decode a
-    # small JPEG.
-    prepare = tf.function(
-        classifier.preprocess,
-        input_signature=[tf.TensorSpec((), tf.string)],
-        autograph=False,
-    )
+    decode = classifier.make_decoder()
 
     def read(image: Image, name: str) -> np.ndarray:
         if isinstance(image, np.ndarray):
             return image
         name = name or "The image"
         try:
-            decoding.check_file(image, name)
+            pillow_files.check_file(image, name)
             _check_pixels(image, name, max_pixels)
-            try:
-                return prepare(image).numpy()
-            except (tf.errors.OpError, ValueError):
-                # Once more, for the reason in words that a user understands.
-                return classifier.preprocess(
-                    decoding.decode_file(image, name, classifier.deep_pixels)
-                ).numpy()
+            return decode(image, name)
         except OSError as error:
             raise limits_lib.Refused(400, str(error)) from None
 

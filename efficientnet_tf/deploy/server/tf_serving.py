@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from efficientnet_tf.deploy import saved_model
+from efficientnet_tf.deploy import metadata
 from efficientnet_tf.deploy.server import images as images_lib, limits
 from efficientnet_tf.utils import configs, documents, targets, untrusted
 
 # A signature of `saved_model` and its only input.
 INPUTS = {
-    saved_model.TENSOR_SIGNATURE: "images",
-    saved_model.BYTES_SIGNATURE: "encoded",
+    metadata.TENSOR_SIGNATURE: "images",
+    metadata.BYTES_SIGNATURE: "encoded",
 }
 ROWS, COLUMNS = "instances", "inputs"
 # Numbers, texts and lists of a JSON request, or two images' if that is more:
@@ -152,19 +152,17 @@ def _to_images(signature, name, values, size):
     images_lib.check_count(values)
     if signature is None:
         # As the input says, or what is there.
-        encoded = name == INPUTS[saved_model.BYTES_SIGNATURE] or (
+        encoded = name == INPUTS[metadata.BYTES_SIGNATURE] or (
             name is None and _is_base64(values[0])
         )
         signature = (
-            saved_model.BYTES_SIGNATURE
-            if encoded
-            else saved_model.TENSOR_SIGNATURE
+            metadata.BYTES_SIGNATURE if encoded else metadata.TENSOR_SIGNATURE
         )
     if name not in (None, INPUTS[signature]):
         raise limits.Refused(
             400, f"{signature} has no input {name[:60]!r}: {_list_inputs()}."
         )
-    if signature == saved_model.TENSOR_SIGNATURE:
+    if signature == metadata.TENSOR_SIGNATURE:
         return images_lib.check_tensor(values, size)
     if not all(map(_is_base64, values)):
         raise limits.Refused(
@@ -226,8 +224,8 @@ def describe_model(
         "prediction": _describe("DT_STRING", -1),
     }
     inputs = {
-        saved_model.TENSOR_SIGNATURE: _describe("DT_FLOAT", -1, *size, 3),
-        saved_model.BYTES_SIGNATURE: _describe("DT_STRING", -1),
+        metadata.TENSOR_SIGNATURE: _describe("DT_FLOAT", -1, *size, 3),
+        metadata.BYTES_SIGNATURE: _describe("DT_STRING", -1),
     }
     signatures = {
         signature: {

@@ -402,6 +402,9 @@ def test_links_are_followed_once(tmp_path):
         "dog/up": root,  # A circle.
         "dog/above": tmp_path,
         "dog/gone.jpg": pool / "gone.jpg",
+        "dog/through": "1.jpg/..",  # A file, which is no folder.
+        "dog/by way.jpg": "../../pool/emu/../../root/dog/1.jpg",
+        "dog/one more.jpg": "one.jpg",  # A link to a link.
     }
     for name, target in links.items():
         (root / name).symlink_to(target)
@@ -409,8 +412,8 @@ def test_links_are_followed_once(tmp_path):
     layout = class_folders.read(root)
     assert count(layout) == {None: {"ant": 3, "dog": 2}}
     assert str(layout.left_out) == (
-        "broken links: 1 (dog/gone.jpg); links to what is read already: 6 "
-        "(again, bee, dog/above, ...)"
+        "broken links: 2 (dog/gone.jpg, dog/through); links to what is read "
+        "already: 8 (again, bee, dog/above, ...)"
     )
 
 

@@ -50,6 +50,27 @@ def test_of_too_many_only_the_most_probable_are_kept(tmp_path, monkeypatch):
     assert found.to_matrix(3) is None
 
 
+@pytest.mark.parametrize("kind", ["all different", "ties", "equal", "NaN"])
+def test_the_best_of_many_classes_are_those_of_a_stable_sort(kind, monkeypatch):
+    monkeypatch.setattr(predictions, "MOST_NUMBERS", 0)
+    random = np.random.default_rng(0)
+    for classes in (5, 11, 200):
+        scores = random.random((7, classes)).astype("float32")
+        if kind == "ties":
+            scores = np.round(scores * 3) / 3
+        elif kind == "equal":
+            scores[:] = 0.5
+        elif kind == "NaN":
+            scores[random.random(scores.shape) < 0.5] = np.nan
+        collector = predictions.Collector(7)
+        collector.keep(scores, np.zeros(7, int))
+        images = predictions.Images(("x",) * 7, np.zeros((0, 32), "uint8"))
+        found = collector.collect(images)
+        expected = np.argsort(-scores, axis=1, kind="stable")
+        expected = expected[:, : predictions.TOP]
+        np.testing.assert_array_equal(found.classes, expected)
+
+
 def test_what_was_said_before_calibration_is_known():
     logits = np.log(MATRIX)
     scaled = np.exp(logits / 2.5)
