@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import keras
 import tensorflow as tf
@@ -29,6 +29,7 @@ from efficientnet_tf.training import (
     teachers,
     train_config,
     train_state,
+    trainer,
 )
 from efficientnet_tf.utils import (
     extras,
@@ -65,6 +66,7 @@ def train_and_evaluate(
     profile_steps: tuple[int, int] | None = None,
     folder: folder_options.Options = folder_options.DEFAULT,
     watchers: Iterable[keras.callbacks.Callback] = (),
+    make_trainer: Callable[..., trainer.Trainer] = trainer.Trainer,
 ) -> dict:
     """Trains from random weights, or resumes; returns the row of results.
 
@@ -81,6 +83,7 @@ def train_and_evaluate(
       profile_steps: (first, last) steps to profile for TensorBoard, or None.
       folder: how images are divided that have no splits.
       watchers: more callbacks, called after an epoch is saved.
+      make_trainer: see `train_state.create`.
 
     Raises:
       ValueError: an unknown name or setting, or a workdir of another run.
@@ -105,7 +108,7 @@ def train_and_evaluate(
         folder = _begin_list(folder, workdir, config)
         examples = _load_examples(dataset, splits, config, data_dir, folder)
         feed = inputs.Feed(examples, config, variant, devices, data_service)
-        state = _build(model_name, feed, xla)
+        state = _build(model_name, feed, xla, make_trainer)
         options = {"profile_steps": profile_steps, "watchers": watchers}
         row = _run(run, state, feed, workdir, options)
         row |= split_duplicates.count(workdir, splits[1])
@@ -224,7 +227,7 @@ def _load_examples(dataset, splits, config, data_dir, folder):
     return examples
 
 
-def _build(model_name, feed, xla):
+def _build(model_name, feed, xla, make_trainer):
     """Returns the `TrainState` of a network with random weights."""
     config = feed.config
     classes = len(feed.class_names)
@@ -252,6 +255,7 @@ def _build(model_name, feed, xla):
             optimizers.make_optimizer(config, feed.steps_per_epoch),
             ema_decay=config.ema_decay,
             label_smoothing=config.label_smoothing,
+            make_trainer=make_trainer,
             metrics=[
                 keras.metrics.CategoricalAccuracy("top1"),
                 keras.metrics.TopKCategoricalAccuracy(5, "top5"),

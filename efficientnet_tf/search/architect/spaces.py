@@ -123,6 +123,14 @@ class Space:
         )
         return dataclasses.replace(self.template, stages=stages)
 
+    def has(self, variant: variants.Variant) -> bool:
+        """Whether a network is one of the space's."""
+        try:
+            self.encode(variant)
+        except ValueError:
+            return False
+        return True
+
     def encode(self, variant: variants.Variant) -> Genotype:
         """Returns the genotype of one of the space's networks.
 
