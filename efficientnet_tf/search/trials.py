@@ -62,12 +62,12 @@ class Budget:
         """The recipe with its settings."""
         return recipes.get_recipe(self.recipe, self.settings)
 
-    def text(self) -> str:
-        """Returns the budget in words, for reports."""
+    def text(self, what: str = "Each network") -> str:
+        """Returns the budget of `what` in words, for reports."""
         config = self.config
         settings = " ".join(self.settings) or "no changes"
         text = (
-            f"Each network: {config.epochs} epochs of {self.dataset} "
+            f"{what}: {config.epochs} epochs of {self.dataset} "
             f"({self.splits[0]}), recipe {self.recipe} ({settings}), batch "
             f"{config.batch_size}, {self.seeds} seed{'s' * (self.seeds > 1)}; "
             f"scored on {self.splits[1]}."

@@ -73,17 +73,15 @@ def train_and_evaluate(
     Args:
       model_name: a name of `registry.list_models`, or a variant file.
       dataset: a TFDS name, or one of `data_names.FORMS`.
-      config: the recipe.
+      config, recipe: the recipe, and its name for the record.
       workdir: for checkpoints, logs, model and results; all workers share it.
       data_dir: where TFDS keeps its data sets.
       splits: to train on, and to evaluate on.
-      recipe: the recipe's name, for the record.
-      strategy, xla: see `distribution`.
+      strategy, xla, make_trainer: see `distribution` and `train_state.create`.
       data_service: address of a tf.data service's dispatcher, or None.
       profile_steps: (first, last) steps to profile for TensorBoard, or None.
       folder: how images are divided that have no splits.
       watchers: more callbacks, called after an epoch is saved.
-      make_trainer: see `train_state.create`.
 
     Raises:
       ValueError: an unknown name or setting, or a workdir of another run.
@@ -111,7 +109,6 @@ def train_and_evaluate(
         state = _build(model_name, feed, xla, make_trainer)
         options = {"profile_steps": profile_steps, "watchers": watchers}
         row = _run(run, state, feed, workdir, options)
-        row |= split_duplicates.count(workdir, splits[1])
         return _record(row, workdir, begin, devices)
 
 
@@ -160,6 +157,7 @@ def _run(run, state, feed, workdir, options):
         **{key: run[key] for key in ("model", "dataset", "recipe")},
         **scores,
         **_conditions(state.network, feed),
+        **split_duplicates.count(workdir, run["splits"][1]),
     }
 
 

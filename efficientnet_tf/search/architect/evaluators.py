@@ -94,6 +94,8 @@ def make_supernet(plan: plans.Plan) -> training.Supernet:
     Raises:
       ValueError: not all networks of its space share weights.
     """
+    if plan.space is None or plan.budget is None:
+        raise ValueError("a supernet needs a space, and images to train on.")
     return training.Supernet(plan.space, plan.budget)
 
 

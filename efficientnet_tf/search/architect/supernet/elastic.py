@@ -200,7 +200,9 @@ def _squeeze_excite(layers, x, block, sizes):
 
 def _mask(x, channels):
     """Zeroes all but the first channels."""
-    return x * keras.ops.cast(np.arange(x.shape[-1], dtype="int32") < channels, x.dtype)
+    return x * keras.ops.cast(
+        np.arange(x.shape[-1], dtype="int32") < channels, x.dtype
+    )
 
 
 def _fit(x, channels):
@@ -224,7 +226,9 @@ def _read_stage(space, number):
             None,
         )
         count = 1 if place is None else space.sizes[place]
-        values = [_read_value(space, number, field, place, i) for i in range(count)]
+        values = [
+            _read_value(space, number, field, place, i) for i in range(count)
+        ]
         choices[field] = place, np.array(values)
     return choices
 

@@ -5,6 +5,7 @@ first blocks of each stage, as in https://arxiv.org/abs/2003.11142.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -64,8 +65,26 @@ def take_out(
             continue
         whole = network.get_layer(layer.name).weights
         for variable, source in zip(layer.weights, whole, strict=True):
-            variable.assign(_slice(source, tuple(variable.shape)))
+            variable.assign(slice_weight(source, tuple(variable.shape)))
     return child
+
+
+def slice_weight(weight: Any, shape: tuple[int, ...]) -> Any:
+    """Returns the first values along each axis, of kernels the centre.
+
+    Args:
+      weight: a variable or a tensor.
+      shape: of the slice.
+    """
+    # Of convolutions: height, width, input and output channels.
+    spatial = 2 if len(shape) == 4 else 0
+    begins = [
+        (large - small) // 2 if axis < spatial else 0
+        for axis, (large, small) in enumerate(
+            zip(weight.shape, shape, strict=True)
+        )
+    ]
+    return keras.ops.slice(weight, begins, shape)
 
 
 def _choose(space: spaces.Space, of: Callable) -> spaces.Genotype:
@@ -95,15 +114,3 @@ def _find_conflict(stage, decided):
             "another kernel"
         )
     return None
-
-
-def _slice(source, shape):
-    """Returns the first values along each axis, of kernels the centre."""
-    whole = tuple(source.shape)
-    # Of convolutions: height, width, input and output channels.
-    spatial = 2 if len(shape) == 4 else 0
-    begins = [
-        (large - small) // 2 if axis < spatial else 0
-        for axis, (large, small) in enumerate(zip(whole, shape, strict=True))
-    ]
-    return keras.ops.slice(source.value, begins, shape)

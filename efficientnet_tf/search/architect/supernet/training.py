@@ -78,6 +78,7 @@ def run(
     check_folder(supernet, folder)
     run_folder.start_study(supernet, folder)
     budget = supernet.budget
+    train_split, eval_split = budget.splits
     with workers.lock(folder, RUN):
         path = folder / NETWORK_FILE
         if not path.exists():
@@ -92,7 +93,7 @@ def run(
             config=dataclasses.replace(budget.config, resolution=0),
             workdir=folder / RUN,
             data_dir=data_dir,
-            splits=budget.splits,
+            splits=(train_split, eval_split),
             recipe=budget.recipe,
             make_trainer=functools.partial(
                 sandwich.Trainer,
