@@ -131,16 +131,12 @@ def run(
 ) -> None:
     """Tries the candidates that are left, here or in `workers` processes.
 
+    Before that, whoever comes first trains the supernet, if one is to score.
+
     Raises:
       RuntimeError: the first candidates all failed, or a process did.
       callbacks.Preempted: a signal arrived; the state is saved.
     """
-    if plan.evaluator == evaluators.SUPERNET:
-        training.run(
-            evaluators.make_supernet(plan),
-            evaluators.find_supernet(plan, workdir),
-            data_dir,
-        )
     progress = pool.Progress(lambda: runs.count(plan, workdir))
     progress.show()
     shown = time.monotonic()
@@ -154,6 +150,13 @@ def run(
     if workers > 1:
         pool.run_workers(workdir, workers, progress)
         return
+    # Not before: this process would keep the memory of the workers' GPU.
+    if plan.evaluator == evaluators.SUPERNET:
+        training.run(
+            evaluators.make_supernet(plan),
+            evaluators.find_supernet(plan, workdir),
+            data_dir,
+        )
     runs.work(plan, workdir, cost, data_dir=data_dir, on_run=show)
 
 

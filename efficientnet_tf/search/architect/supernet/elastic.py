@@ -109,7 +109,7 @@ def call(
     for block, sizes in zip(
         children.plan.blocks, children.describe(genotype), strict=True
     ):
-        x = _BLOCKS[block.block](layers, x, block, sizes)
+        x = BLOCKS[block.block](layers, x, block, sizes)
     if "top_conv" in layers:
         x = _conv_bn_act(layers, x, "top")
     return layers["predictions"](layers["avg_pool"](x))
@@ -142,7 +142,7 @@ def _fused_mbconv(layers, x, block, sizes):
     return _finish(x, _conv_bn_act(layers, y, project), block, sizes)
 
 
-_BLOCKS = {"mbconv": _mbconv, "fused_mbconv": _fused_mbconv}
+BLOCKS = {"mbconv": _mbconv, "fused_mbconv": _fused_mbconv}
 
 
 def _finish(x, y, block, sizes):
