@@ -25,8 +25,6 @@ CASES = {
     "two": TWO,
     "two_compiled": TWO | {"xla": True},
     "two_random": TWO | {"dropout": 0.2, "evaluate": True},
-    "supernet": {"supernet": True},
-    "two_supernet": TWO | {"statistics": "synchronized", "supernet": True},
     "two_float16": TWO | {"dtype": "mixed_float16", "initial_scale": 2.0**23},
 }
 
@@ -95,12 +93,6 @@ def test_two_replicas_equal_one_with_synchronized_statistics(results):
     start = train_cases.build(dropout=0.0, dtype="float32")
     kernel = start.get_layer("predictions").kernel
     assert np.abs(kernel - one[f"weight/0/{kernel.path}"]).max() > 1e-2
-
-
-def test_two_replicas_train_the_children_of_one(results):
-    one, two = results["supernet"], results["two_supernet"]
-    assert one["log/distillation"] > 1e-3
-    assert difference(one, two, *TRAINED) < 1e-5
 
 
 def test_two_worker_processes_equal_two_local_replicas_bit_for_bit(results):

@@ -55,7 +55,10 @@ class Children:
         """Returns a random genotype, by an integer tensor [2]."""
         import tensorflow as tf
 
-        drawn = tf.random.stateless_uniform(self.sizes.shape, seed)
+        # By default XLA draws others, and a TPU.
+        drawn = tf.random.stateless_uniform(
+            self.sizes.shape, seed, alg="philox"
+        )
         sizes = self.sizes.astype("float32")
         found = tf.cast(tf.floor(drawn * sizes), "int32")
         # The product may be rounded up to the size.
