@@ -134,6 +134,8 @@ def main(_: list[str]) -> None:
     if not workers.is_worker():
         flow.check(plan, measurements.find(plan.objective.cost), DATA_DIR.value)
     plans.start(plan, WORKDIR.value)
+    if plan.evaluator == "supernet" and not workers.is_worker():
+        flow.log_left_out(PEERS.value, list(peers))
     with shared.exiting_when_preempted():
         flow.run(
             plan,

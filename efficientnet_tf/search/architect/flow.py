@@ -89,7 +89,10 @@ def make_plan(
         resolution=base.resolution,
     )
     made = _make_objective(objective, own.template)
-    return plans.Plan(own, own.sizes, made, budget=budget, **common)
+    plan = plans.Plan(own, own.sizes, made, budget=budget, **common)
+    if evaluator == evaluators.SUPERNET:
+        evaluators.make_supernet(plan)
+    return plan
 
 
 def check(
@@ -108,8 +111,6 @@ def check(
             plan.objective.cost, plan.objective.target
         )
         return
-    if plan.evaluator == evaluators.SUPERNET:
-        evaluators.make_supernet(plan)
     plans.check_target(plan, cost)
     if plan.budget is None:
         return
@@ -177,17 +178,21 @@ def list_peers(
     }
     if plan.evaluator != evaluators.SUPERNET or plan.space is None:
         return peers
-    known = {k: v for k, v in peers.items() if plan.space.has(v)}
-    if len(known) < len(peers):
-        lacks = [name for name in peers if name not in known]
+    return {k: v for k, v in peers.items() if plan.space.has(v)}
+
+
+def log_left_out(names: Sequence[str], peers: Sequence[str]) -> None:
+    """Says which known networks `list_peers` left out."""
+    short = [variants.short_name(name) for name in names]
+    lacks = [name for name in short if name not in peers]
+    if lacks:
         logging.info(
             "Left out %d of %d known networks, which are not in the space and "
             "have no weights in its supernet: %s.",
             len(lacks),
-            len(peers),
+            len(names),
             ", ".join(lacks),
         )
-    return known
 
 
 def score_peers(
