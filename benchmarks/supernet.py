@@ -110,8 +110,10 @@ def compare(supernet, children, workdir):
 
 def summarize(rows):
     """Returns Kendall's τ with the stand-alone training, with intervals."""
+    failed = sum(row["alone"] is None for row in rows)
+    rows = [row for row in rows if row["alone"] is not None]
     alone = [row["alone"] for row in rows]
-    found = {"children": len(rows)}
+    found = {"children": len(rows), "failed": failed}
     for name in ("shared", "multiply_adds", "params", "depth"):
         values = [row[name] for row in rows]
         found[name] = describe_tau(values, alone)
@@ -187,8 +189,8 @@ def scale_b0(limit):
         resolution=RESOLUTION.value,
     )
     # Filters are rounded, so finer steps make no other networks.
-    for width in np.arange(3, 0.05, -0.01):
-        scaled = dataclasses.replace(base, width=float(width))
+    for percent in range(300, 5, -1):
+        scaled = dataclasses.replace(base, width=percent / 100)
         if plans.count(scaled)["multiply_adds"] <= limit:
             return scaled
     raise ValueError(f"No width of B0 has {limit:,.0f} multiply-adds or less.")
