@@ -55,10 +55,8 @@ class Children:
         """Returns a random genotype, by an integer tensor [2]."""
         import tensorflow as tf
 
-        # By default XLA draws others, and a TPU.
-        drawn = tf.random.stateless_uniform(
-            self.sizes.shape, seed, alg="philox"
-        )
+        # XLA draws others by the same seed, in every process alike.
+        drawn = tf.random.stateless_uniform(self.sizes.shape, seed)
         sizes = self.sizes.astype("float32")
         found = tf.cast(tf.floor(drawn * sizes), "int32")
         # The product may be rounded up to the size.
