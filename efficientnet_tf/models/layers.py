@@ -124,6 +124,27 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return self._scale_and_shift(inputs)
         return self._train_fused(inputs)
 
+    def normalize_by_batch(self, inputs: Any) -> Any:
+        """Normalizes [N, H, W, C] by its own statistics.
+
+        The moving averages stay as they are.
+        """
+        if self._can_fuse(inputs, None):
+            return self._fused(inputs, is_training=True)[0]
+        ops = keras.ops
+        inputs32 = ops.cast(inputs, self.variable_dtype)
+        mean, variance = self._moments(inputs32, None)
+        outputs = ops.batch_normalization(
+            inputs32,
+            mean,
+            variance,
+            self.axis,
+            offset=self.beta if self.center else None,
+            scale=self.gamma if self.scale else None,
+            epsilon=self.epsilon,
+        )
+        return ops.cast(outputs, inputs.dtype)
+
     def _can_fuse(self, inputs, mask):
         return (
             keras.backend.backend() == "tensorflow"

@@ -173,6 +173,21 @@ CASES = {
         2,
         "--benchmark=FILE and --evaluator=tabular go together",
     ),
+    "architect: supernet of kinds of block": (
+        [*ARCHITECT, "--evaluator=supernet"],
+        2,
+        "stage 1 cannot share weights: it decides block .*'mbconv'",
+    ),
+    "architect: supernet trained several times": (
+        [*ARCHITECT, "--evaluator=supernet", "--space=elastic", "--seeds=2"],
+        2,
+        "seeds=2: a supernet is trained once",
+    ),
+    "architect: supernet for another evaluator": (
+        [*ARCHITECT, "--supernet={tmp}/net"],
+        2,
+        "--supernet=FOLDER goes with --evaluator=supernet only",
+    ),
     "architect: unknown peer": (
         [*ARCHITECT, "--peers=b0"],
         2,
