@@ -30,6 +30,7 @@ from transfer.config import (
     recipes,
     tasks,
 )
+from transfer.report import run_report
 from transfer.training import few_images, fitting, inputs, starts
 
 # What is shown of a finished run.
@@ -56,6 +57,9 @@ def finetune_and_evaluate(
     began: float | None = None,
 ) -> dict:
     """Fine-tunes a network on a task and returns its row of results.
+
+    The workdir gets all that `efficientnet finetune` leaves there, the run's
+    report among it.
 
     The same call on the same workdir resumes after the last finished epoch, or
     returns the row of a finished run.
@@ -90,6 +94,7 @@ def finetune_and_evaluate(
     with run_folder.working_on(workdir, run, upgrade, RESULT) as finished:
         if finished is not None:
             tasks.warn_of_changes(task, data_dir, workdir, folder)
+            run_report.write_missing(workdir)
             return finished
         folder = _begin_folder(folder, workdir, start)
         _check_class_weight(task, data_dir, config)
@@ -135,10 +140,11 @@ def _own_list(folder, workdir):
 
 
 def _record(row, workdir, begin, lists):
-    """Adds time and duplicates, by the lists there, to a row; writes it."""
+    """Adds time and duplicates, by the lists there; writes row and report."""
     row |= split_duplicates.count(lists, row["evaluated_on"])
     row["seconds"] = round(_total_seconds(workdir, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
+    run_report.write_missing(workdir)
     return row
 
 
@@ -165,6 +171,7 @@ def upgrade(stored: dict) -> dict:
 
 def _set_up(workdir, config):
     files.remove_leftovers(workdir)
+    files.remove(workdir / run_report.REPORT_FILE)  # Of a deleted result.
     keras.utils.set_random_seed(config.seed)
     distribution.set_precision(config.precision)
     logging.info("Working on %s.", distribution.describe_device())
