@@ -13,7 +13,6 @@ from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.utils import (
-    configs,
     durations,
     run_folder,
     targets,
@@ -318,12 +317,12 @@ def _kept_text(row):
     return f"{what[row['kept']]}: {row['why']}"
 
 
-def _fields():
-    """Returns the fields that --set takes."""
+def _config():
+    """Returns the class whose fields --set takes."""
     from transfer.config import recipes
 
-    return configs.field_names(recipes.FinetuneConfig)
+    return recipes.FinetuneConfig
 
 
 if __name__ == "__main__":
-    program.run(main, program.RESUMES, fields=_fields)
+    program.run(main, program.RESUMES, config=_config)
