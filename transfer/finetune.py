@@ -100,7 +100,7 @@ def finetune_and_evaluate(
         _check_class_weight(task, data_dir, config)
         _set_up(workdir, config)
         loaded = tasks.load_examples(task, data_dir, folder, targets.KINDS)
-        drawn = few_images.draw(loaded, config, _own_list(folder, workdir))
+        drawn = few_images.draw(loaded, config, workdir, folder.workdir)
         setup = fitting.Setup(task, model_name, origin, config, drawn, workdir)
         row = _run(run, _begin_clock(setup, began or begin), watchers)
         row |= few_images.count_ignored(workdir, loaded, drawn)
@@ -132,11 +132,6 @@ def _begin_folder(folder, workdir, start):
         starts.copy_lists(start, workdir)
         begun = True  # The start's list of images holds.
     return folder.begin(workdir, begun)
-
-
-def _own_list(folder, workdir):
-    """Returns a run's folder if it has a list of images; None: its grid's."""
-    return workdir if pathlib.Path(folder.workdir) == workdir else None
 
 
 def _record(row, workdir, begin, lists):
