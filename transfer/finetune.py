@@ -201,6 +201,7 @@ def _run(run, setup, watchers):
     return {
         **_result_row(run, setup),
         **choice,
+        **_describe_limit(setup),
         **_describe_start(setup),
         **ended,
         "resolution": classifier.resolution,
@@ -215,6 +216,12 @@ def _describe_shape(classifier):
     size, resize = classifier.size, classifier.preparation.resize
     width = {} if size[0] == size[1] else {"width": size[1]}
     return {"resize": resize, **width}
+
+
+def _describe_limit(setup):
+    if setup.pacing is None:
+        return {}
+    return {"within_limit": time_budget.describe(setup)}
 
 
 def _describe_start(setup):
@@ -257,7 +264,7 @@ def _limit(setup, run):
     chosen = time_budget.choose(setup, fixed=fixed)
     config = chosen.apply(setup.config)
     setup = dataclasses.replace(setup, config=config)
-    return time_budget.hold(setup), {"within_limit": str(chosen)}
+    return time_budget.hold(setup), {}
 
 
 def _result_row(run, setup):

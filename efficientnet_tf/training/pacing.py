@@ -94,6 +94,11 @@ class Pacer(keras.callbacks.Callback):
         """Whether the schedule is complete."""
         return self.left < 0.5
 
+    @property
+    def is_shortened(self) -> bool:
+        """Whether fewer steps than the schedule has complete it."""
+        return self._ahead > 0
+
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         now = time.perf_counter()
         if self._round_end is not None:
@@ -111,8 +116,12 @@ class Pacer(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        if self._ahead:
-            logging.info(
+        if self.is_shortened:
+            # As good as untrained, it deserves more than a remark.
+            log = logging.info
+            if self.step < self.length.steps / 2:
+                log = logging.warning
+            log(
                 "Steps took longer than planned: the schedule of %d ended "
                 "after %d, within the time limit.",
                 self.length.steps,

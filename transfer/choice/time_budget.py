@@ -24,7 +24,7 @@ from efficientnet_tf.utils import (
 )
 from transfer.config import recipes
 from transfer.scores import calibration, gallery
-from transfer.training import fitting, inputs, unknown_images
+from transfer.training import deadlines, fitting, inputs, unknown_images
 
 # In a run's folder: what was chosen, as `Choice`.
 CHOICE_FILE = "time_limit.json"
@@ -56,15 +56,22 @@ _BATCHES, _SECONDS = 8, 4.0
 _FINISH = 2.0
 # What timings are off by.
 _MARGIN = 1.05
+# Of a linear head, per image, feature and class: the sweep of strengths and the
+# last fit, which run on one thread. Measured on all of CIFAR-100.
+_HEAD_SECONDS = 4e-8
 
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
-    """Seconds per image at one resolution, and until the first step is done."""
+    """Seconds per image at one resolution, and until the first step is done.
+
+    `head` is what fitting a linear head takes per image, besides its features.
+    """
 
     scoring: float
     training: float
     start: float
+    head: float = 0.0
 
     def scale(self, share: float) -> "Pace":
         """Returns the pace expected at a share of the pixels a side."""
@@ -149,7 +156,18 @@ def hold(setup: fitting.Setup, trainings: int = 1) -> fitting.Setup:
     chosen = documents.read(setup.workdir / CHOICE_FILE, Choice)
     now = time.perf_counter()
     end = now + (setup.end - chosen.after - now) / trainings
-    return dataclasses.replace(setup, pacing=fitting.Pacing(end, chosen.round))
+    return dataclasses.replace(
+        setup, pacing=deadlines.Pacing(end, chosen.round)
+    )
+
+
+def describe(setup: fitting.Setup) -> str:
+    """Returns what was chosen for a finished run, and what of it was done."""
+    chosen = str(documents.read(setup.workdir / CHOICE_FILE, Choice))
+    path = setup.workdir / deadlines.SHORTENED_FILE
+    if not path.exists():
+        return chosen
+    return f"{chosen}; {documents.read(path, deadlines.Shortened)}"
 
 
 def limit_features(
@@ -170,7 +188,8 @@ def limit_features(
     own = _resolution(setup)
     pace = _measure(setup, setup.config)
     for pixels in _list_sizes(own, _is_size_fixed(setup.config, fixed)):
-        seconds = images * pace.scale(pixels / own).scoring * _MARGIN
+        scoring = pace.scale(pixels / own).scoring
+        seconds = images * (scoring + pace.head) * _MARGIN
         if seconds <= share * _left(setup):
             if pixels == own:
                 return setup.config
@@ -230,8 +249,8 @@ class _Chooser:
     def _training_seconds(self, pace, epochs):
         each = self._images * pace.training + self._round_seconds(pace)
         head = self._config.head == "linear"
-        features = self._images * pace.scoring if head else 0.0
-        return (pace.start + features + epochs * each) * _MARGIN
+        linear = self._images * (pace.scoring + pace.head) if head else 0.0
+        return (pace.start + linear + epochs * each) * _MARGIN
 
     def _round_seconds(self, pace):
         """Returns what an epoch takes besides its steps: validation."""
@@ -349,7 +368,8 @@ def _measure(setup, config) -> Pace:
         1 / scoring,
         f"{1 / training:.0f}" if training else "none",
     )
-    return Pace(scoring, training, start)
+    features, classes = classifier.model.get_layer("predictions").kernel.shape
+    return Pace(scoring, training, start, _HEAD_SECONDS * features * classes)
 
 
 def _time_batches(dataset: tf.data.Dataset, call: Callable) -> float:

@@ -38,6 +38,7 @@ from efficientnet_tf.utils import (
 from efficientnet_tf.weights import loading
 from transfer.config import objectives, optimizers, recipes, schedules, tasks
 from transfer.training import (
+    deadlines,
     inputs,
     linear_head,
     number_scale,
@@ -45,17 +46,6 @@ from transfer.training import (
     starts,
     target_heads,
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Pacing:
-    """When the steps must be over, by `time.perf_counter()`.
-
-    `round` has the seconds that each epoch takes besides its steps.
-    """
-
-    end: float
-    round: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +66,7 @@ class Setup:
     examples: Mapping[str, examples_lib.Examples]
     workdir: pathlib.Path
     end: float = math.inf
-    pacing: "Pacing | None" = None
+    pacing: deadlines.Pacing | None = None
 
     @property
     def target(self) -> str:
@@ -313,6 +303,7 @@ def _fit_to(feed, setup, watchers):
                 watchers=[*watchers, *stoppers],
             ),
         )
+    deadlines.note_shortened(stoppers, setup.workdir)
     if config.patience:
         best = checkpoints.find_best(folder)
         if best is not None:

@@ -10,7 +10,7 @@ import pytest
 
 from transfer.choice import time_budget
 from transfer.config import recipes
-from transfer.training import fitting
+from transfer.training import deadlines, fitting
 
 # Of a network of 224 pixels: seconds per image, and until it trains.
 PACE = time_budget.Pace(scoring=0.01, training=0.05, start=10.0)
@@ -147,3 +147,34 @@ def test_features_of_a_linear_classifier_end_in_time(
 def test_published_protocols_have_no_limit(recipe, override):
     with pytest.raises(ValueError, match="time_limit"):
         recipes.get_recipe(recipe, ["time_limit=5"])
+
+
+def test_the_fit_of_a_linear_head_is_part_of_the_plan(
+    tmp_path, measured, monkeypatch
+):
+    whole = time_budget.choose(make_setup(tmp_path / "a", 8.5, head="linear"))
+    slow = dataclasses.replace(PACE, head=0.3)  # 150 s for 500 images.
+    monkeypatch.setattr(
+        time_budget, "_measure", lambda setup, config: slow.scale(1.0)
+    )
+    less = time_budget.choose(make_setup(tmp_path / "b", 8.5, head="linear"))
+    seconds = [
+        choice.epochs * (choice.resolution / 224) ** 2
+        for choice in (whole, less)
+    ]
+    assert seconds[1] < seconds[0] - 5
+    setup = make_setup(tmp_path, 1.0, "linear")
+    with pytest.raises(time_budget.TooShort):
+        time_budget.limit_features(setup, alone=True)
+
+
+def test_a_row_tells_of_steps_that_there_was_no_time_for(tmp_path, measured):
+    setup = make_setup(tmp_path, 20)
+    time_budget.choose(setup)
+    assert time_budget.describe(setup) == "20 epochs at 224 pixels"
+    (tmp_path / deadlines.SHORTENED_FILE).write_text(
+        json.dumps({"planned": 6248, "done": 1})
+    )
+    assert time_budget.describe(setup) == (
+        "20 epochs at 224 pixels; the time was over after 1 of 6,248 steps"
+    )
