@@ -1,12 +1,12 @@
-r"""Writes two sets with several labels an image, and with a number, to train on.
+r"""Writes two sets to train on: several labels an image, and a number.
 
 python benchmarks/targets.py --data_dir=DIR --output=runs/targets
 
 mosaics.csv: four images of CIFAR-100 side by side, 64 pixels; the labels are
 those of its 20 coarse classes that are among them. Each image of the set is in
 one mosaic, and its split is the mosaic's. turned.csv: photographs of Cars, each
-turned either way by up to 45 degrees, which is the number; only the square in the
-middle is kept, that no corner of the turned photograph reaches into.
+turned either way by up to 45 degrees, which is the number; only the square in
+the middle is kept, that no corner of the turned photograph reaches into.
 docs/RESULTS.md has what is learned of them.
 """
 

@@ -58,9 +58,6 @@ def finetune_and_evaluate(
 ) -> dict:
     """Fine-tunes a network on a task and returns its row of results.
 
-    The workdir gets all that `efficientnet finetune` leaves there, the run's
-    report among it.
-
     The same call on the same workdir resumes after the last finished epoch, or
     returns the row of a finished run.
 
@@ -69,13 +66,12 @@ def finetune_and_evaluate(
       model_name: a name, a variant file or a `Variant`.
       weights: the initial ones, see `loading.resolve`; None: random.
       config: the recipe.
-      workdir: folder for checkpoints, logs, model and results.
+      workdir: folder for checkpoints, logs, model, results and report.
       data_dir: where TFDS keeps its sets.
       recipe: the recipe's name, for the row.
       folder: how a folder of images is read.
       watchers: more callbacks; their exceptions stop a run that is saved.
-      source_family: of the weights, see `loading.resolve`.
-      normalization: of the weights, see `loading.build`.
+      source_family, normalization: of the weights, see `loading.build`.
       began: when a time limit began, by `time.perf_counter()`; None: now.
 
     Raises:
