@@ -13,7 +13,7 @@ from efficientnet_tf.search import (
     equal_costs,
     trials,
 )
-from efficientnet_tf.utils import figures, files, tables
+from efficientnet_tf.utils import figures, files, tables, words
 
 REPORT_FILE = "report.md"
 # Header of the cells of `_costs`.
@@ -111,7 +111,8 @@ def write_study(
 
 def agreement_text(found: Mapping) -> str:
     """Returns the result of `ranking.agreement` in words."""
-    head = f"{found['candidates']} networks, {found['seeds']} seeds: "
+    networks = words.count(found["candidates"], "network")
+    head = f"{networks}, {words.count(found['seeds'], 'seed')}: "
     if found["rho"] is None:
         return (
             head + "too few to tell whether the budget ranks networks, which "

@@ -14,7 +14,7 @@ from absl import logging
 from efficientnet_tf.data.sets import sources
 from efficientnet_tf.models import costs, registry, variants
 from efficientnet_tf.training import checkpoints, recipes, train, train_config
-from efficientnet_tf.utils import configs, files, run_folder, workers
+from efficientnet_tf.utils import configs, files, run_folder, words, workers
 
 # A run that is killed so often before its next checkpoint counts as failed.
 MAX_KILLS = 3
@@ -67,9 +67,9 @@ class Budget:
         config = self.config
         settings = " ".join(self.settings) or "no changes"
         text = (
-            f"Each network: {config.epochs} epochs of {self.dataset} "
-            f"({self.splits[0]}), recipe {self.recipe} ({settings}), batch "
-            f"{config.batch_size}, {self.seeds} seed{'s' * (self.seeds > 1)}; "
+            f"Each network: {words.count(config.epochs, 'epoch')} of "
+            f"{self.dataset} ({self.splits[0]}), recipe {self.recipe} "
+            f"({settings}), batch {config.batch_size}, {words.count(self.seeds, 'seed')}; "
             f"scored on {self.splits[1]}."
         )
         if self.keep < 1:

@@ -80,7 +80,7 @@ def _list_kinds(images):
         "search": lambda folder: [
             ["search", "--base=tiny", *data, "--seeds=1", "--step=0.4"]
             + ["--phis=0,1", f"--workdir={folder}/run"]
-            + _set("epochs=1", "batch_size=8")
+            + _set("epochs=1", "warmup_epochs=0", "batch_size=8")
         ],
         "export": lambda folder: (
             _finetune(images, folder, "full", *SMALL, "head=random")

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from efficientnet_tf.utils import image_sizes
+from efficientnet_tf.utils import image_sizes, words
 from transfer.config import hyper_rule, recipes
 
 # Up to 16 pixels a side, 64 pixels show all that there is.
@@ -64,7 +64,7 @@ def plan(
 
 def describe(config: recipes.FinetuneConfig) -> str:
     """Returns a training in a few words, for rows and summaries."""
-    length = f"{config.epochs} epochs"
+    length = words.count(config.epochs, "epoch")
     if config.steps:
         length = f"{config.steps} steps"
     pixels = "the network's own"

@@ -94,6 +94,8 @@ def _length(row):
         return f"{row['steps']:,} steps"
     if row.get("epochs") == 0:
         return "head only"
+    if row.get("epochs") == 1:
+        return "1 epoch"
     return f"{_text(row, 'epochs')} epochs"
 
 
