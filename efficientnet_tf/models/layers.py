@@ -261,37 +261,6 @@ class Dropout(keras.layers.Dropout):
         )
 
 
-@keras.saving.register_keras_serializable(package="efficientnet_tf")
-class ClassToken(keras.layers.Layer):
-    """Prepends a learned token, then adds learned position embeddings.
-
-    Maps [N, T, C] to [N, T + 1, C].
-    """
-
-    def build(self, input_shape: tuple[int, ...]) -> None:
-        tokens, filters = input_shape[1:]
-        self.token = self.add_weight(
-            shape=(filters,), initializer="zeros", name="token"
-        )
-        self.positions = self.add_weight(
-            shape=(tokens + 1, filters),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
-            name="positions",
-        )
-
-    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        shape = (keras.ops.shape(inputs)[0], 1, inputs.shape[-1])
-        token = keras.ops.broadcast_to(self.token, shape)
-        token = keras.ops.cast(token, inputs.dtype)
-        x = keras.ops.concatenate([token, inputs], axis=1)
-        return x + keras.ops.cast(self.positions, x.dtype)
-
-    def compute_output_shape(
-        self, input_shape: tuple[int, ...]
-    ) -> tuple[int, ...]:
-        return (input_shape[0], input_shape[1] + 1, input_shape[2])
-
-
 def _check_padding(norm, file):
     """Raises ValueError for weights of a network that pads in another way.
 

@@ -365,6 +365,12 @@ CASES = {
         2,
         "Unknown flag 'epochs'; did you mean --set=epochs=3\\? Choose one of ",
     ),
+    "field as a flag, by the name of another library": (
+        [*DIGITS, "--opt=adam"],
+        2,
+        "Unknown flag 'opt'; write --set=optimizer=adamw --set=weight_decay=0, "
+        "or choose one of ",
+    ),
     "mistyped field as a flag": (
         [*TRAIN, "--learning_rate_per256", "0.1"],
         2,
