@@ -166,10 +166,12 @@ def search(supernet, workdir):
         data_dir=DATA_DIR.value,
     )
     rows = runs.read_rows(plan, workdir / "search")
-    found = max(
-        (row for row in rows if row.get("cost", np.inf) <= LIMIT.value),
-        key=lambda row: row["score"],
-    )
+    within = [row for row in rows if row.get("cost", np.inf) <= LIMIT.value]
+    if not within:
+        raise ValueError(
+            f"None of {len(rows)} networks is within --limit={LIMIT.value:g}."
+        )
+    found = max(within, key=lambda row: row["score"])
     networks = {
         "found": supernet.space.decode(found["genotype"]),
         "b0": scale_b0(LIMIT.value),

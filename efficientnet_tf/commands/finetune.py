@@ -6,7 +6,6 @@ efficientnet finetune --task=digits --model=efficientnet_lite0 \
 After an interrupt, the same command resumes from the last finished epoch.
 """
 
-import os
 import typing
 
 from absl import flags
@@ -113,7 +112,7 @@ def main(_: list[str]) -> None:
         config,
         folder,
     )
-    report = _find_report()
+    report = _write_report()
     _print_summary(row, report)
     program.print_result(program.keep_scalars({**row, "report": report}))
 
@@ -194,12 +193,12 @@ def _find_model(start, reading) -> typing.Any:
     return MODEL.value if MODEL.present else start.model
 
 
-def _find_report():
+def _write_report():
     """Returns the path of the run's report; None: it could not be made."""
     from transfer.report import run_report
 
-    path = os.path.join(WORKDIR.value, run_report.REPORT_FILE)
-    return path if os.path.exists(path) else None
+    path = run_report.write_missing(WORKDIR.value)
+    return None if path is None else str(path)
 
 
 def _print_summary(row, report):

@@ -20,7 +20,6 @@ from efficientnet_tf.utils import (
     data_names,
     files,
     messages,
-    synonyms,
     tables,
     untrusted,
     watchdog,
@@ -211,7 +210,7 @@ def _explain_unknown(error, config):
         flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])
     ]
     fields = configs.field_names(config) if config else ()
-    ours = synonyms.find_field(config, name, value)
+    ours = configs.find_ours(config, name, value) if config else None
     near = difflib.get_close_matches(name, [*flags.FLAGS, *fields], n=1)
     hint = "choose"
     if ours:

@@ -7,19 +7,16 @@ What a network keeps of one image where nothing is freed. It equals `outputs` of
 from efficientnet_tf.models import costs, plan as plan_lib, registry
 
 
-def count_outputs(
-    model: registry.Model, resolution: int | None = None, classes: int = 1000
-) -> int:
+def count_outputs(model: registry.Model, classes: int = 1000) -> int:
     """Returns the elements of the outputs of all layers, for one image.
 
     Args:
       model: a name, a variant file or a `Variant`.
-      resolution: pixels a side; by default the variant's own.
       classes: number of classes.
     """
     variant = registry.get_variant(model)
     plan = plan_lib.plan_network(variant)
-    size = resolution or variant.resolution
+    size = variant.resolution
     count = 3 * size**2  # Normalized.
     stem, size = _STEMS[variant.stem](plan.stem_filters, size, variant.padding)
     count += stem

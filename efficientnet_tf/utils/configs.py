@@ -276,12 +276,34 @@ def with_overrides(config: Any, overrides: Iterable[str]) -> Any:
         if not separator:
             raise ValueError(f"Expected field=value, got {override!r}.")
         if name not in kinds:
-            ours = synonyms.find_field(config, name, text)
+            ours = find_ours(config, name, text)
             if ours:
                 raise ValueError(f"Unknown field {name!r}; write {ours}.")
             raise ValueError(unknown("field", name, kinds))
         changes[name] = _parse(name, text, kinds[name])
     return dataclasses.replace(config, **changes)
+
+
+def find_ours(config: Any, name: str, text: str) -> str | None:
+    """Returns what to write for the value of a field that is none, or None.
+
+    Of a value that the field does not take, as in "freeze=True", the field
+    alone.
+    """
+    ours = synonyms.find_field(config, name, text)
+    fields = typing.get_type_hints(
+        config if isinstance(config, type) else type(config)
+    )
+    if ours is None or ours.partition("=")[0] not in fields:
+        return ours
+    try:
+        with_overrides(
+            config() if isinstance(config, type) else config,
+            ours.split(" and "),
+        )
+    except ValueError:
+        return f"{ours.partition('=')[0]}=..."
+    return ours
 
 
 def check_types(config: Any) -> None:

@@ -3,6 +3,7 @@
 A dataclass lists them in `SYNONYMS`: {word: ours}, the word a field or
 "field=value". Case, "_", "-" and spaces of a word do not count, and "#" stands
 for a size: of "resize=#" for "image_size=#", "resize=224" is "image_size=224".
+Of a field it stands for any value.
 """
 
 import re
@@ -29,6 +30,8 @@ def find_field(config: Any, name: str, value: str) -> str | None:
     field = _list_plain(config).get(_to_plain(name))
     if field is None:
         return None
+    if "#" in field:
+        return field.replace("#", value)
     return find_value(config, field, value) or f"{field}={value}"
 
 

@@ -284,8 +284,13 @@ def _split_positions(arrays, targets):
         # Second in a file without names, where the position of the token is
         # now; by its name in others.
         found = name if name in arrays else f"{layer}/positions"
+        shape = tuple(targets[f"{layer}/positions"].shape)
+        if found in arrays and arrays[found].ndim == 1:
+            # Read and saved again: the token's own is apart, and only that.
+            listed = arrays.get(f"{layer}/positions")
+            if listed is not None and listed.ndim == 2:
+                arrays[name] = np.concatenate([arrays[name][None], listed])
         if found in arrays and arrays[found].ndim == 2:
-            shape = tuple(targets[f"{layer}/positions"].shape)
             parts = class_token.split_positions(arrays.pop(found), shape)
             logging.warning(
                 "%s/positions are a list, of an earlier version: taken for "

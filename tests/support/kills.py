@@ -180,8 +180,11 @@ def describe(folder):
             ]
         elif path.name == "metrics.jsonl":
             rows = files.read_json_lines(path)
-            # An epoch that was cut off after its row has it twice.
-            found[name] = {row["epoch"]: row["loss"] for row in rows}
+            # An epoch that was cut off after its row has it twice. After a
+            # resume within an epoch, its training loss is of the steps since.
+            found[name] = {
+                row["epoch"]: row.get("val_loss", row["loss"]) for row in rows
+            }
         elif path.name == "model.keras":
             with zipfile.ZipFile(path) as archive:
                 found[name] = archive.read("model.weights.h5")

@@ -384,3 +384,12 @@ def test_positions_of_patches_keep_their_rows_and_columns(tmp_path, caplog):
     assert "taken for those of a square" in caplog.text
     with pytest.raises(ValueError, match="without rows and .* has 2 x 8"):
         loading.assign(wide, arrays)
+    # Read and saved again, the token's own is apart from the list.
+    first, *rest = arrays[f"{layer}/positions"]
+    arrays[f"{layer}/token_position"] = first
+    arrays[f"{layer}/positions"] = np.stack(rest)
+    again = builder.build(vit, classes=3)
+    loading.assign(again, arrays)
+    np.testing.assert_array_equal(again(images), square(images))
+    with pytest.raises(ValueError, match="without rows and .* has 2 x 8"):
+        loading.assign(wide, arrays)

@@ -18,7 +18,7 @@ OF_FINETUNING = {
     **dict.fromkeys(("freeze", "freeze layers"), "frozen_stages"),
     **dict.fromkeys(("llrd", "layer wise decay"), "layer_decay"),
     **dict.fromkeys(("early stopping", "early stop"), "patience"),
-    **dict.fromkeys(("max steps", "iterations"), "steps"),
+    **dict.fromkeys(("max steps", "iterations"), "steps=# and epochs=0"),
     **{f"resize={word}": "resize=squash" for word in _SQUASH},
     **{f"crop={word}": "resize=squash" for word in (*_SQUASH, "squash")},
     **{f"resize={word}": "resize=letterbox" for word in _LETTERBOX},

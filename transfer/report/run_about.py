@@ -1,5 +1,6 @@
 """How a run was made: learning curves, images, recipe, machine, command."""
 
+import math
 import shlex
 
 from efficientnet_tf.utils import (
@@ -95,7 +96,7 @@ def show_training(run: run_files.Run) -> str:
         "tried": row.get("tried") or "",
         "seed": str(row.get("seed", "–")),
         "time": durations.show(row["seconds"]) if row.get("seconds") else "–",
-        "of that": _describe_phases(row.get("phases") or {}),
+        "of the last process": _describe_phases(row.get("phases") or {}),
     }
     rows = [(name, text) for name, text in lines.items() if text]
     return page.table((), rows, words=2)
@@ -106,11 +107,13 @@ def _describe_phases(found):
     known = {
         name: seconds
         for name, seconds in found.items()
-        if name in phases.NAMES and files.is_a(seconds, float)
+        if name in phases.NAMES
+        and files.is_a(seconds, float)
+        and 0 < seconds < math.inf
     }
     total = sum(known.values())
     return ", ".join(
-        f"{phases.NAMES[name]} {seconds / total:.0%}"
+        f"{phases.NAMES[name]} {durations.show(seconds)}"
         for name, seconds in sorted(known.items(), key=lambda item: -item[1])
         if seconds >= total / 200
     )

@@ -2,9 +2,7 @@
 
 import tensorflow as tf
 
-from efficientnet_tf.data.images import (
-    format_ops,
-)
+from efficientnet_tf.data.images import format_ops
 
 # What follows the orientation's tag in a directory: a type, how many values
 # there are, and four bytes, which begin with them. Pillow takes all integers:

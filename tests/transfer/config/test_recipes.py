@@ -380,6 +380,10 @@ def test_configs_of_earlier_versions_have_the_present_names():
         ("bs=8", "write batch_size=8."),
         ("sched=one_cycle", "write schedule=cosine."),
         ("amp=1", "write precision=mixed_float16."),
+        # What the field does not take is not repeated.
+        ("freeze=True", "write frozen_stages=...."),
+        ("ema=True", "write ema_decay=...."),
+        ("iterations=100", "write steps=100 and epochs=0."),
         # Ours has none of these.
         ("optimizer=lion", "one of adamw, sgd, momentum, rmsprop."),
         ("loss=focal", "one of standard, asymmetric, squared."),
@@ -411,6 +415,8 @@ def test_what_is_written_for_a_word_of_another_library_is_taken(
         settings = re.findall(r"\w+=[^ ]*[\w#]", ours.replace("#", "64"))
         if "=" in word:
             assert settings and get_recipe(settings), word
+        elif settings:
+            assert get_recipe(settings), word
         elif ours != "image_size":
             fields = {
                 field.name for field in dataclasses.fields(get_recipe([]))
