@@ -125,12 +125,5 @@ def _print_summary(finder, config, written):
     )
 
 
-def _config():
-    """Returns the class whose fields --set takes."""
-    from transfer.config import recipes
-
-    return recipes.FinetuneConfig
-
-
 if __name__ == "__main__":
-    program.run(main, config=_config)
+    program.run(main, config=shared.finetune_config)

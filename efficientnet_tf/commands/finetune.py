@@ -316,12 +316,5 @@ def _kept_text(row):
     return f"{what[row['kept']]}: {row['why']}"
 
 
-def _config():
-    """Returns the class whose fields --set takes."""
-    from transfer.config import recipes
-
-    return recipes.FinetuneConfig
-
-
 if __name__ == "__main__":
-    program.run(main, program.RESUMES, config=_config)
+    program.run(main, program.RESUMES, config=shared.finetune_config)

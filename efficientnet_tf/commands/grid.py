@@ -136,12 +136,5 @@ def _print_summary(ended, total, results, rows):
     )
 
 
-def _config():
-    """Returns the class whose fields --set takes."""
-    from transfer.config import recipes
-
-    return recipes.FinetuneConfig
-
-
 if __name__ == "__main__":
-    program.run(main, program.RESUMES, config=_config)
+    program.run(main, program.RESUMES, config=shared.finetune_config)

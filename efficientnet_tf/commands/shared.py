@@ -76,6 +76,13 @@ MAX_WORKERS = 1024
 flags.disclaim_key_flags()
 
 
+def finetune_config() -> type:
+    """Returns the class whose fields --set takes where a network is tuned."""
+    from transfer.config import recipes
+
+    return recipes.FinetuneConfig
+
+
 def define_weights_flags() -> tuple[flags.FlagHolder, flags.FlagHolder]:
     """Defines --source_family and --normalization, and returns them."""
     return (

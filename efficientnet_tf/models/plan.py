@@ -139,11 +139,17 @@ def _plan_common(variant):
     }
 
 
+def squeeze(in_filters: int, ratio: float) -> int:
+    """Returns the filters within squeeze-and-excitation; 0: there is none.
+
+    The ratio refers to the block's input, not to the expanded tensor.
+    """
+    return max(1, int(in_filters * ratio)) if ratio else 0
+
+
 def _plan_block(
     stage, *, number, index, in_filters, filters, drop_rate, **common
 ):
-    # The ratio refers to the block's input, not to the expanded tensor.
-    squeezed = max(1, int(in_filters * stage.se_ratio))
     return BlockPlan(
         block=stage.block,
         stage=number,
@@ -153,7 +159,7 @@ def _plan_block(
         strides=stage.strides if index == 0 else 1,
         in_filters=in_filters,
         filters=filters,
-        squeezed_filters=squeezed if stage.se_ratio else 0,
+        squeezed_filters=squeeze(in_filters, stage.se_ratio),
         drop_rate=drop_rate,
         **common,
     )

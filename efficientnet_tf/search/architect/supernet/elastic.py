@@ -257,7 +257,7 @@ def _look_up_squeezed(given, ratio, genotype):
     # From a table: in float32 a product may fall below the whole number.
     table = np.array(
         [
-            [max(1, int(filters * share)) if share else 0 for share in ratio[1]]
+            [plan_lib.squeeze(filters, share) for share in ratio[1]]
             for filters in given[1].tolist()
         ],
         "int32",
