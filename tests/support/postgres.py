@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import socket
 import subprocess
+import tempfile
 
 import pytest
 
@@ -13,34 +14,29 @@ USER, PASSWORD = "searcher", "s3cret@/word"
 
 
 @contextlib.contextmanager
-def running(folder: pathlib.Path):
+def running():
     """Yields the port of a server with `USER` and `PASSWORD`, or skips."""
     pytest.importorskip("psycopg2")
-    bin_folder = _find()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder.mkdir(parents=True)
-    (folder / "password").write_text(PASSWORD)
-    runs_as: list[str] = []
-    if os.getuid() == 0:  # It refuses to run as root.
-        runs_as = ["runuser", "-u", "postgres", "--"]
-        for place in (folder, folder / "password"):
-            shutil.chown(place, "postgres")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -F"
-    control = [*runs_as, bin_folder / "pg_ctl", "-D", folder / "data", "-w"]
-    _call(
-        [
-            *(*runs_as, bin_folder / "initdb", "-D", folder / "data", "-N"),
-            *("-U", USER, "-A", "scram-sha-256"),
-            f"--pwfile={folder / 'password'}",
-        ]
-    )
-    _call([*control, "-l", folder / "log", "-o", options, "start"])
-    try:
-        yield port
-    finally:
-        _call([*control, "-m", "immediate", "stop"])
+    programs, runs_as = _find(), []
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        password = folder / "password"
+        password.write_text(PASSWORD)
+        if os.getuid() == 0:  # It refuses to run as root.
+            runs_as = ["runuser", "-u", "postgres", "--"]
+            shutil.chown(folder, "postgres")
+            shutil.chown(password, "postgres")
+        data = ["-D", folder / "data"]
+        access = ["-U", USER, "-A", "scram-sha-256", f"--pwfile={password}"]
+        _call([*runs_as, programs / "initdb", *data, "-N", *access])
+        control = [*runs_as, programs / "pg_ctl", *data, "-w"]
+        port = _find_port()
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -F"
+        _call([*control, "-l", folder / "log", "-o", options, "start"])
+        try:
+            yield port
+        finally:
+            _call([*control, "-m", "immediate", "stop"])
 
 
 def _find():
@@ -52,6 +48,12 @@ def _find():
     if os.getuid() == 0 and not shutil.which("runuser"):
         pytest.skip("PostgreSQL does not run as root, and runuser is missing")
     return pathlib.Path(found).parent
+
+
+def _find_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def _call(command):

@@ -7,6 +7,7 @@ would neither know our searchers nor hold a lock while one asks.
 
 import contextlib
 import dataclasses
+import pathlib
 import re
 import threading
 import warnings
@@ -101,6 +102,10 @@ class Database(storages.Storage):
     def __init__(self, address: str, study: str, plan: plans.Plan):
         self._url = read_address(address)
         self._distributions = optuna_searchers.distributions(plan.sizes)
+        if self._url.drivername == SQLITE:
+            folder = pathlib.Path(self._url.database or "").parent
+            if not folder.is_dir():
+                raise OSError(f"--storage={self._show()}: no folder {folder}.")
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         arguments = _SQLITE if self._url.drivername == SQLITE else _POSTGRESQL
         self._options: dict[str, Any] = {
