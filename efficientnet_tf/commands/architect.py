@@ -79,7 +79,7 @@ PEERS = flags.DEFINE_list(
         *("efficientnet_b0", "efficientnet_lite0"),
         *("mobilenet_v2", "efficientnet_v2_b0"),
     ],
-    "Networks that are scored alike for the report; empty: none.",
+    "Networks that are scored alike for the report, or none.",
 )
 AGAINST = flags.DEFINE_string(
     "against", None, "Folder of another search, e.g. by random, to compare."
@@ -124,7 +124,7 @@ def main(_: list[str]) -> None:
     plan = _make_plan()
     if STORAGE.value is not None:
         _check_storage(plan)
-    peers = flow.list_peers(plan, PEERS.value, _scale()) if plan.space else {}
+    peers = flow.list_peers(plan, _name_peers(), _scale()) if plan.space else {}
     against = flow.read_other(AGAINST.value, plan)
     if plan.evaluator == "train":
         shared.check_trials(BUDGET.dataset.value)
@@ -175,6 +175,11 @@ def _value(flag):
     """Returns a flag's value, or its default for the recipe where it is 0."""
     smoke = BUDGET.recipe.value == "smoke" and EVALUATOR.value == "train"
     return flag.value or DEFAULTS[smoke][flag.name]
+
+
+def _name_peers():
+    """Returns --peers; an empty flag would be refused."""
+    return [] if PEERS.value == ["none"] else PEERS.value
 
 
 def _make_plan():
