@@ -88,7 +88,7 @@ def __dir__() -> list[str]:
 # `keras.models.load_model` finds the layers of our networks only once they are
 # registered; importing this package is meant to be enough.
 def _register_layers() -> None:
-    for module in ("layers", "fake_quantization"):
+    for module in ("class_token", "layers", "fake_quantization"):
         importlib.import_module(f"{__name__}.models.{module}")
 
 

@@ -54,7 +54,7 @@ ROOMS = {
     "transfer": (
         *("utils", "models", "weights", "data", "inference", "training"),
         *("transfer.config", "transfer.scores", "transfer.training"),
-        "transfer.choice",
+        *("transfer.choice", "transfer.report"),  # A run ends with its report.
     ),
     "transfer.datasets": ("utils", "data", "transfer.config"),
     "transfer.sweep": (

@@ -18,6 +18,7 @@ from efficientnet_tf.training import distribution
 from efficientnet_tf.utils import files, folder_options, run_folder
 from transfer import finetune, out_of_fold
 from transfer.config import recipes, tasks
+from transfer.report import run_report
 from transfer.scores import environment
 
 # Trains a fold's run: takes its folder, the options that its images are read
@@ -112,6 +113,7 @@ def run(
     ) as finished:
         if finished is not None:
             tasks.warn_of_changes(task, data_dir, workdir, folder)
+            run_report.write_missing(workdir)
             return finished
         if not run_folder.has_begun(workdir):
             layout = tasks.read_layout(task, data_dir, folder)
@@ -121,6 +123,7 @@ def run(
         config = dataclasses.replace(config, time_limit=limit)
         row = _train_all(train, config, workdir, folds, folder)
         files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
+        run_report.write_missing(workdir)
         return row
 
 

@@ -31,6 +31,7 @@ from transfer.config import (
     recipes,
     tasks,
 )
+from transfer.report import run_report
 from transfer.training import few_images, fitting, inputs, starts
 
 # What is shown of a finished run.
@@ -66,12 +67,12 @@ def finetune_and_evaluate(
       model_name: a name, a variant file or a `Variant`.
       weights: the initial ones, see `loading.resolve`; None: random.
       config: the recipe.
-      workdir: folder for checkpoints, logs, model and results.
+      workdir: folder for checkpoints, logs, model, results and report.
       data_dir: where TFDS keeps its sets.
       recipe: the recipe's name, for the row.
       folder: how a folder of images is read.
       watchers: more callbacks; their exceptions stop a run that is saved.
-      source_family: of the weights, see `loading.resolve`.
+      source_family: of the weights, see `loading.build`.
       normalization: of the weights, see `loading.build`.
       began: when a time limit began, by `time.perf_counter()`; None: now.
 
@@ -91,6 +92,7 @@ def finetune_and_evaluate(
     with run_folder.working_on(workdir, run, upgrade, RESULT) as finished:
         if finished is not None:
             tasks.warn_of_changes(task, data_dir, workdir, folder)
+            run_report.write_missing(workdir)
             return finished
         folder = _begin_folder(folder, workdir, start)
         _check_class_weight(task, data_dir, config)
@@ -108,7 +110,7 @@ def _load_and_run(run, parts, source, workdir, times, watchers):
     with phases.recording(*times) as clock:
         with phases.during(phases.READING):
             loaded = tasks.load_examples(task, data_dir, folder, targets.KINDS)
-        drawn = few_images.draw(loaded, config, _own_list(folder, workdir))
+        drawn = few_images.draw(loaded, config, workdir, folder.workdir)
         setup = fitting.Setup(*parts, drawn, workdir)
         row = _run(run, _begin_clock(setup, times[0]), watchers)
         row |= few_images.count_ignored(workdir, loaded, drawn)
@@ -143,16 +145,12 @@ def _begin_folder(folder, workdir, start):
     return folder.begin(workdir, begun)
 
 
-def _own_list(folder, workdir):
-    """Returns a run's folder if it has a list of images; None: its grid's."""
-    return workdir if pathlib.Path(folder.workdir) == workdir else None
-
-
 def _record(row, workdir, begin, lists):
-    """Adds time and duplicates, by the lists there, to a row; writes it."""
+    """Adds time and duplicates, by the lists there; writes row and report."""
     row |= split_duplicates.count(lists, row["evaluated_on"])
     row["seconds"] = round(_total_seconds(workdir, begin), 1)
     files.append_json_line(workdir / run_folder.RESULTS_FILE, row)
+    run_report.write_missing(workdir)
     return row
 
 
@@ -179,6 +177,7 @@ def upgrade(stored: dict) -> dict:
 
 def _set_up(workdir, config):
     files.remove_leftovers(workdir)
+    files.remove(workdir / run_report.REPORT_FILE)  # Of a deleted result.
     keras.utils.set_random_seed(config.seed)
     distribution.set_precision(config.precision)
     logging.info("Working on %s.", distribution.describe_device())

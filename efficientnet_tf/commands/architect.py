@@ -5,7 +5,9 @@ efficientnet architect --recipe=smoke --data_dir=DIR --workdir=/tmp/architect
 Writes found.json, which `efficientnet train --model` and `efficientnet search
 --base` take. Killed at any moment, the same command resumes; more processes
 with the same flags, or --workers, share the work. --evaluator=naswot trains
-nothing; --evaluator=tabular --benchmark=FILE searches NAS-Bench-Macro.
+nothing; --evaluator=supernet --space=elastic trains one network, whose slices
+all candidates are; --evaluator=tabular --benchmark=FILE searches
+NAS-Bench-Macro.
 The soft reward of --objective=mnas cannot hit a target: mnas_hard holds it.
 """
 
@@ -18,7 +20,7 @@ from efficientnet_tf.models import variants
 from efficientnet_tf.utils import configs
 
 SPACE = flags.DEFINE_string(
-    "space", "mnasnet", "mnasnet, efficientnet_v2 or a JSON file."
+    "space", "mnasnet", "mnasnet, efficientnet_v2, elastic or a JSON file."
 )
 OBJECTIVE = flags.DEFINE_string(
     "objective", "mnas", "mnas, mnas_hard, abs or front."
@@ -41,9 +43,17 @@ EXPONENT = flags.DEFINE_float(
 SEARCHER = flags.DEFINE_string(
     "searcher", "evolution", "random, evolution, ppo, tpe, nsga2 or nsga3."
 )
-EVALUATOR = flags.DEFINE_string("evaluator", "train", "train, naswot, tabular.")
+EVALUATOR = flags.DEFINE_string(
+    "evaluator", "train", "train, supernet, naswot, tabular."
+)
 BENCHMARK = flags.DEFINE_string(
     "benchmark", None, "Of --evaluator=tabular: NAS-Bench-Macro's JSON or .xz."
+)
+SUPERNET = flags.DEFINE_string(
+    "supernet",
+    None,
+    "Of --evaluator=supernet: its folder, for several searches; by default in "
+    "--workdir.",
 )
 TRIALS = flags.DEFINE_integer(
     "trials", 0, "Candidates; 0: 4 for the recipe smoke, else 200.", 0
@@ -126,7 +136,7 @@ def main(_: list[str]) -> None:
         _check_storage(plan)
     peers = flow.list_peers(plan, _name_peers(), _scale()) if plan.space else {}
     against = flow.read_other(AGAINST.value, plan)
-    if plan.evaluator == "train":
+    if plan.evaluator in flow.TRAINING:
         shared.check_trials(BUDGET.dataset.value)
     elif plan.evaluator == "naswot":
         shared.check_dataset(BUDGET.dataset.value)
@@ -135,6 +145,8 @@ def main(_: list[str]) -> None:
         flow.check(plan, measurements.find(plan.objective.cost), DATA_DIR.value)
     storage = _open_storage(plan)
     plans.start(plan, WORKDIR.value)
+    if plan.evaluator == "supernet" and not workers.is_worker():
+        flow.log_left_out(_name_peers(), list(peers))
     with shared.exiting_when_preempted():
         flow.run(
             plan,
@@ -159,7 +171,8 @@ def main(_: list[str]) -> None:
         against=against,
         commands=commands,
     )
-    _print_summary(plan, rows, found, commands)
+    weights = flow.keep_weights(plan, found, WORKDIR.value, DATA_DIR.value)
+    _print_summary(plan, rows, found, commands, weights)
 
 
 def _scale():
@@ -173,7 +186,10 @@ def _scale():
 
 def _value(flag):
     """Returns a flag's value, or its default for the recipe where it is 0."""
-    smoke = BUDGET.recipe.value == "smoke" and EVALUATOR.value == "train"
+    from efficientnet_tf.search.architect import flow
+
+    trains = EVALUATOR.value in flow.TRAINING
+    smoke = BUDGET.recipe.value == "smoke" and trains
     return flag.value or DEFAULTS[smoke][flag.name]
 
 
@@ -199,6 +215,7 @@ def _make_plan():
         searcher=SEARCHER.value,
         evaluator=EVALUATOR.value,
         benchmark=BENCHMARK.value,
+        supernet=SUPERNET.value,
         seed=SEED.value,
         trials=_value(TRIALS),
     )
@@ -215,6 +232,12 @@ def _check_storage(plan):
     from efficientnet_tf.search.architect import databases
 
     databases.read_address(STORAGE.value)
+    if plan.evaluator == "supernet" and not plan.supernet:
+        # Each machine would train its own, and their scores do not compare.
+        raise ValueError(
+            "--storage with --evaluator=supernet needs --supernet=FOLDER, one "
+            "that all machines see."
+        )
     if (
         plan.objective.cost not in objectives.COUNTED
         and not workers.is_worker()
@@ -236,7 +259,7 @@ def _open_storage(plan):
     return databases.Database(STORAGE.value, STUDY.value, plan)
 
 
-def _print_summary(plan, rows, found, commands):
+def _print_summary(plan, rows, found, commands, weights):
     from efficientnet_tf.search.architect import flow
 
     failed = sum("failed" in row for row in rows)
@@ -249,6 +272,7 @@ def _print_summary(plan, rows, found, commands):
         "warning": warning,
         "note": flow.smoke_note(plan),
         "network": network if plan.space else None,
+        "weights": weights,
         "report": report,
     }
     summary.print_summary(
@@ -262,6 +286,7 @@ def _print_summary(plan, rows, found, commands):
         "reward": found["reward"],
         "target": plan.objective.target,
         "network": network if plan.space else None,
+        "weights": weights,
         "report": report,
     }
     program.print_result(result)

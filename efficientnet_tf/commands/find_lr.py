@@ -11,7 +11,6 @@ import pathlib
 from absl import flags, logging
 
 from efficientnet_tf.commands import program, shared, summary
-from efficientnet_tf.utils import configs
 from efficientnet_tf.weights import catalog
 
 TASK = flags.DEFINE_string("task", None, shared.TASK_HELP)
@@ -126,12 +125,12 @@ def _print_summary(finder, config, written):
     )
 
 
-def _fields():
-    """Returns the fields that --set takes."""
+def _config():
+    """Returns the class whose fields --set takes."""
     from transfer.config import recipes
 
-    return configs.field_names(recipes.FinetuneConfig)
+    return recipes.FinetuneConfig
 
 
 if __name__ == "__main__":
-    program.run(main, fields=_fields)
+    program.run(main, config=_config)

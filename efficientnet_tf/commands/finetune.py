@@ -9,11 +9,10 @@ After an interrupt, the same command resumes from the last finished epoch.
 import os
 import typing
 
-from absl import flags, logging
+from absl import flags
 
 from efficientnet_tf.commands import program, shared, summary
 from efficientnet_tf.utils import (
-    configs,
     durations,
     run_folder,
     targets,
@@ -114,7 +113,7 @@ def main(_: list[str]) -> None:
         config,
         folder,
     )
-    report = _write_report(WORKDIR.value)
+    report = _find_report()
     _print_summary(row, report)
     program.print_result(program.keep_scalars({**row, "report": report}))
 
@@ -137,7 +136,6 @@ def _run(task, network, config, folder):
                 began=began,
             )
             LOGGER.finish(tracker, row, str(workdir))
-        _write_report(workdir)
         return row
 
     if FOLDS.value is None:
@@ -196,23 +194,12 @@ def _find_model(start, reading) -> typing.Any:
     return MODEL.value if MODEL.present else start.model
 
 
-def _write_report(workdir):
-    """Writes the run's report, if it has none; returns its path, or None."""
-    from transfer.report import run_files, run_report
+def _find_report():
+    """Returns the path of the run's report; None: it could not be made."""
+    from transfer.report import run_report
 
-    path = os.path.join(workdir, run_report.REPORT_FILE)
-    if os.path.exists(path):
-        return path
-    try:
-        return str(run_report.write(run_files.read(workdir)))
-    # Of any kind: the run itself is finished and saved.
-    except Exception as error:
-        logging.warning(
-            "The run is complete, but its report could not be made: %s: %s",
-            type(error).__name__,
-            error,
-        )
-        return None
+    path = os.path.join(WORKDIR.value, run_report.REPORT_FILE)
+    return path if os.path.exists(path) else None
 
 
 def _print_summary(row, report):
@@ -330,12 +317,12 @@ def _kept_text(row):
     return f"{what[row['kept']]}: {row['why']}"
 
 
-def _fields():
-    """Returns the fields that --set takes."""
+def _config():
+    """Returns the class whose fields --set takes."""
     from transfer.config import recipes
 
-    return configs.field_names(recipes.FinetuneConfig)
+    return recipes.FinetuneConfig
 
 
 if __name__ == "__main__":
-    program.run(main, program.RESUMES, fields=_fields)
+    program.run(main, program.RESUMES, config=_config)

@@ -136,13 +136,12 @@ def _print_summary(ended, total, results, rows):
     )
 
 
-def _fields():
-    """Returns the fields that --set takes."""
-    from efficientnet_tf.utils import configs
+def _config():
+    """Returns the class whose fields --set takes."""
     from transfer.config import recipes
 
-    return configs.field_names(recipes.FinetuneConfig)
+    return recipes.FinetuneConfig
 
 
 if __name__ == "__main__":
-    program.run(main, program.RESUMES, fields=_fields)
+    program.run(main, program.RESUMES, config=_config)

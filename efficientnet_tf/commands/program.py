@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 # First: it sets what TensorFlow reads when it is imported.
 from efficientnet_tf.commands import quiet  # isort: skip
@@ -20,6 +20,7 @@ from efficientnet_tf.utils import (
     data_names,
     files,
     messages,
+    synonyms,
     tables,
     untrusted,
     watchdog,
@@ -51,7 +52,7 @@ def run(
     main: Callable[[list[str]], None],
     advice: str = AGAIN,
     *,
-    fields: Callable[[], Iterable[str]] = tuple,
+    config: Callable[[], type] | None = None,
 ) -> None:
     """Runs `main(argv)` and turns errors into one line and an exit code.
 
@@ -62,8 +63,8 @@ def run(
     Args:
       main: takes the program's name and the positional arguments.
       advice: see `advise`.
-      fields: returns the fields that --set takes; called only for the message
-        about a flag that should have been one.
+      config: returns the dataclass whose fields --set takes; called only for
+        the message about a flag that should have been one.
     """
     advise(advice)
     signal.signal(signal.SIGTERM, _unwind)
@@ -76,7 +77,7 @@ def run(
         sys.stdout.reconfigure(errors="surrogateescape")
     app.run(
         lambda argv: _guard(main, argv),
-        flags_parser=lambda argv: _parse_flags(argv, fields),
+        flags_parser=lambda argv: _parse_flags(argv, config),
     )
 
 
@@ -168,14 +169,14 @@ def _expand_flags():
             ]
 
 
-def _parse_flags(argv, fields):
+def _parse_flags(argv, config):
     logging.use_absl_handler()
     logging.set_verbosity(logging.INFO)
     flags.FLAGS.set_default("logtostderr", True)
     try:
         rest = flags.FLAGS(argv)
     except flags.UnrecognizedFlagError as error:
-        fail(_explain_unknown(error, fields()), USAGE)
+        fail(_explain_unknown(error, config and config()), USAGE)
     except flags.Error as error:
         missing = re.findall(r"--(\w+) must have a value", str(error))
         if missing:
@@ -201,7 +202,7 @@ def _parse_flags(argv, fields):
     return rest
 
 
-def _explain_unknown(error, fields):
+def _explain_unknown(error, config):
     """Returns a message with the flag of the nearest name and the choices."""
     name = error.flagname
     # Its "value" is the whole argument.
@@ -209,9 +210,13 @@ def _explain_unknown(error, fields):
     own = [
         flag.name for flag in flags.FLAGS.get_key_flags_for_module(sys.argv[0])
     ]
+    fields = configs.field_names(config) if config else ()
+    ours = synonyms.find_field(config, name, value)
     near = difflib.get_close_matches(name, [*flags.FLAGS, *fields], n=1)
     hint = "choose"
-    if near:
+    if ours:
+        hint = f"write --set={ours.replace(' and ', ' --set=')}, or choose"
+    elif near:
         meant = f"--{near[0]}"
         if near[0] in fields:
             meant = f"--set={near[0]}={value}"

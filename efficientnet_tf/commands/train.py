@@ -141,13 +141,12 @@ def _parse_steps(texts):
     return first, last
 
 
-def _fields():
-    """Returns the fields that --set takes."""
+def _config():
+    """Returns the class whose fields --set takes."""
     from efficientnet_tf.training import train_config
-    from efficientnet_tf.utils import configs
 
-    return configs.field_names(train_config.TrainConfig)
+    return train_config.TrainConfig
 
 
 if __name__ == "__main__":
-    program.run(main, program.RESUMES, fields=_fields)
+    program.run(main, program.RESUMES, config=_config)

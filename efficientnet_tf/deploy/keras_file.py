@@ -5,6 +5,7 @@ same layer names and weights.
 """
 
 import json
+import math
 import os
 import pathlib
 import zipfile
@@ -19,7 +20,7 @@ from efficientnet_tf.inference import (
     pooled,
     unknown,
 )
-from efficientnet_tf.models import layers
+from efficientnet_tf.models import class_token, layers
 from efficientnet_tf.utils import files, untrusted, zip_files
 from efficientnet_tf.weights import former_names, keras_files
 
@@ -120,7 +121,7 @@ def to_keras_layers(network: keras.Model) -> keras.Model:
     """Returns a copy of a functional network with Keras's own layers."""
     copy = keras.models.clone_model(network, clone_function=_replace)
     for ours, theirs in zip(network.layers, copy.layers, strict=True):
-        if isinstance(ours, layers.ClassToken):
+        if isinstance(ours, class_token.ClassToken):
             theirs.set_weights(_class_token_weights(ours))
         else:
             theirs.set_weights(ours.get_weights())
@@ -129,7 +130,7 @@ def to_keras_layers(network: keras.Model) -> keras.Model:
 
 def _replace(layer):
     config = layer.get_config()
-    if isinstance(layer, layers.ClassToken):
+    if isinstance(layer, class_token.ClassToken):
         return _class_token(layer)
     if getattr(layer, "activation", None) is layers.silu:
         config["activation"] = "silu"
@@ -149,10 +150,14 @@ def _class_token(layer):
     the token and the positions as a bias of each place: Keras has no layer that
     adds a weight alone.
     """
-    places, filters = layer.positions.shape
+    *grid, filters = layer.positions.shape
+    places = math.prod(grid) + 1
     return keras.Sequential(
         [
-            keras.Input((places - 1, filters)),
+            keras.Input((*grid, filters)),
+            keras.layers.Reshape(
+                (places - 1, filters), dtype=layer.dtype_policy
+            ),
             keras.layers.ZeroPadding1D((1, 0), dtype=layer.dtype_policy),
             keras.layers.EinsumDense(
                 "abc,cd->abd",
@@ -166,10 +171,9 @@ def _class_token(layer):
 
 
 def _class_token_weights(layer):
-    token, positions = layer.get_weights()
-    bias = positions.copy()
-    bias[0] += token
-    return [np.eye(len(token), dtype=bias.dtype), bias]
+    token, own, positions = layer.get_weights()
+    places = [token + own, *positions.reshape(-1, len(token))]
+    return [np.eye(len(token), dtype=token.dtype), np.stack(places)]
 
 
 def _check_config(path):

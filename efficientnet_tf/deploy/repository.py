@@ -19,7 +19,7 @@ from efficientnet_tf.deploy import (
     scorecard,
     table as table_lib,
 )
-from efficientnet_tf.inference import classifier as classifier_lib
+from efficientnet_tf.inference import classifier as classifier_lib, unknown
 from efficientnet_tf.utils import (
     data_names,
     documents,
@@ -35,6 +35,7 @@ EXPORTS = "exports"  # The folder of exported files.
 OWN_FILES = (
     run_folder.MODEL_FILE,
     run_folder.SETTINGS_FILE,
+    run_folder.UNKNOWN_FILE,
     card_lib.FILE,
     layouts.LABELS_FILE,
     REPORT,
@@ -99,6 +100,10 @@ def write(
         shutil.copyfile(
             workdir / run_folder.MODEL_FILE, temporary / run_folder.MODEL_FILE
         )
+        if classifier.unknown is not None:  # Class means: no image's own.
+            unknown.write(
+                temporary / run_folder.UNKNOWN_FILE, classifier.unknown
+            )
         settings = dataclasses.asdict(classifier.settings)
         files.write_json(temporary / run_folder.SETTINGS_FILE, settings)
         layouts.write_labels(
@@ -162,10 +167,10 @@ def _read_table(exports, classifier):
     with untrusted.reading(path):
         scorecard.to_markdown(table["rows"])
         kinds = {row["format"] for row in table["rows"]}
-        unknown = kinds - {*formats.FORMATS, scorecard.REFERENCE}
-    if unknown:
+        others = kinds - {*formats.FORMATS, scorecard.REFERENCE}
+    if others:
         raise untrusted.DamagedError(
-            f"{path} has a format that is not known: {min(map(str, unknown))}."
+            f"{path} has a format that is not known: {min(map(str, others))}."
         )
     return table
 

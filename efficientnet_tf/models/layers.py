@@ -124,6 +124,27 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return self._scale_and_shift(inputs)
         return self._train_fused(inputs)
 
+    def normalize_by_batch(self, inputs: Any) -> Any:
+        """Normalizes [N, H, W, C] by its own statistics.
+
+        The moving averages stay as they are.
+        """
+        if self._can_fuse(inputs, None):
+            return self._fused(inputs, is_training=True)[0]
+        ops = keras.ops
+        inputs32 = ops.cast(inputs, self.variable_dtype)
+        mean, variance = self._moments(inputs32, None)
+        outputs = ops.batch_normalization(
+            inputs32,
+            mean,
+            variance,
+            self.axis,
+            offset=self.beta if self.center else None,
+            scale=self.gamma if self.scale else None,
+            epsilon=self.epsilon,
+        )
+        return ops.cast(outputs, inputs.dtype)
+
     def _can_fuse(self, inputs, mask):
         return (
             keras.backend.backend() == "tensorflow"
@@ -238,37 +259,6 @@ class Dropout(keras.layers.Dropout):
             noise_shape=self.noise_shape,
             seed=_ReplicaSeeds(self.seed_generator),
         )
-
-
-@keras.saving.register_keras_serializable(package="efficientnet_tf")
-class ClassToken(keras.layers.Layer):
-    """Prepends a learned token, then adds learned position embeddings.
-
-    Maps [N, T, C] to [N, T + 1, C].
-    """
-
-    def build(self, input_shape: tuple[int, ...]) -> None:
-        tokens, filters = input_shape[1:]
-        self.token = self.add_weight(
-            shape=(filters,), initializer="zeros", name="token"
-        )
-        self.positions = self.add_weight(
-            shape=(tokens + 1, filters),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
-            name="positions",
-        )
-
-    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        shape = (keras.ops.shape(inputs)[0], 1, inputs.shape[-1])
-        token = keras.ops.broadcast_to(self.token, shape)
-        token = keras.ops.cast(token, inputs.dtype)
-        x = keras.ops.concatenate([token, inputs], axis=1)
-        return x + keras.ops.cast(self.positions, x.dtype)
-
-    def compute_output_shape(
-        self, input_shape: tuple[int, ...]
-    ) -> tuple[int, ...]:
-        return (input_shape[0], input_shape[1] + 1, input_shape[2])
 
 
 def _check_padding(norm, file):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import keras
 
-from efficientnet_tf.models import layers
+from efficientnet_tf.models import class_token
 
 
 def count_macs(
@@ -126,7 +126,7 @@ FREE = (
     keras.layers.GroupNormalization,
     keras.layers.Normalization,
     keras.layers.PReLU,
-    layers.ClassToken,  # It adds them.
+    class_token.ClassToken,  # It adds them.
 )
 
 # Layers that multiply without holding a matrix.

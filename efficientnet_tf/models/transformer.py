@@ -6,7 +6,7 @@ before the MLP.
 
 import keras
 
-from efficientnet_tf.models import layers, plan as plan_lib, variants
+from efficientnet_tf.models import class_token, plan as plan_lib, variants
 
 EPSILON = 1e-6
 
@@ -22,8 +22,7 @@ def patches_stem(
         padding=variant.padding,  # The last patches may extend past the edge.
         name="stem_conv",
     )(x)
-    x = keras.layers.Reshape((-1, filters), name="stem_tokens")(x)
-    return layers.ClassToken(name="stem_class_token")(x)
+    return class_token.ClassToken(name="stem_class_token")(x)
 
 
 def encoder_layer(

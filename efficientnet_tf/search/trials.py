@@ -60,12 +60,12 @@ class Budget:
         """The recipe with its settings."""
         return recipes.get_recipe(self.recipe, self.settings)
 
-    def text(self) -> str:
-        """Returns the budget in words, for reports."""
+    def text(self, what: str = "Each network") -> str:
+        """Returns the budget of `what` in words, for reports."""
         config = self.config
         settings = " ".join(self.settings) or "no changes"
         text = (
-            f"Each network: {words.count(config.epochs, 'epoch')} of "
+            f"{what}: {words.count(config.epochs, 'epoch')} of "
             f"{self.dataset} ({self.splits[0]}), recipe {self.recipe} "
             f"({settings}), batch {config.batch_size}, "
             f"{words.count(self.seeds, 'seed')}; scored on {self.splits[1]}."

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import keras
 import tensorflow as tf
@@ -29,6 +29,7 @@ from efficientnet_tf.training import (
     teachers,
     train_config,
     train_state,
+    trainer,
 )
 from efficientnet_tf.utils import (
     extras,
@@ -65,18 +66,18 @@ def train_and_evaluate(
     profile_steps: tuple[int, int] | None = None,
     folder: folder_options.Options = folder_options.DEFAULT,
     watchers: Iterable[keras.callbacks.Callback] = (),
+    make_trainer: Callable[..., trainer.Trainer] = trainer.Trainer,
 ) -> dict:
     """Trains from random weights, or resumes; returns the row of results.
 
     Args:
       model_name: a name of `registry.list_models`, or a variant file.
       dataset: a TFDS name, or one of `data_names.FORMS`.
-      config: the recipe.
+      config, recipe: the recipe, and its name for the record.
       workdir: for checkpoints, logs, model and results; all workers share it.
       data_dir: where TFDS keeps its data sets.
       splits: to train on, and to evaluate on.
-      recipe: the recipe's name, for the record.
-      strategy, xla: see `distribution`.
+      strategy, xla, make_trainer: see `distribution` and `train_state.create`.
       data_service: address of a tf.data service's dispatcher, or None.
       profile_steps: (first, last) steps to profile for TensorBoard, or None.
       folder: how images are divided that have no splits.
@@ -105,10 +106,9 @@ def train_and_evaluate(
         folder = _begin_list(folder, workdir, config)
         examples = _load_examples(dataset, splits, config, data_dir, folder)
         feed = inputs.Feed(examples, config, variant, devices, data_service)
-        state = _build(model_name, feed, xla)
+        state = _build(model_name, feed, xla, make_trainer)
         options = {"profile_steps": profile_steps, "watchers": watchers}
         row = _run(run, state, feed, workdir, options)
-        row |= split_duplicates.count(workdir, splits[1])
         return _record(row, workdir, begin, devices)
 
 
@@ -157,6 +157,7 @@ def _run(run, state, feed, workdir, options):
         **{key: run[key] for key in ("model", "dataset", "recipe")},
         **scores,
         **_conditions(state.network, feed),
+        **split_duplicates.count(workdir, run["splits"][1]),
     }
 
 
@@ -224,7 +225,7 @@ def _load_examples(dataset, splits, config, data_dir, folder):
     return examples
 
 
-def _build(model_name, feed, xla):
+def _build(model_name, feed, xla, make_trainer):
     """Returns the `TrainState` of a network with random weights."""
     config = feed.config
     classes = len(feed.class_names)
@@ -252,6 +253,7 @@ def _build(model_name, feed, xla):
             optimizers.make_optimizer(config, feed.steps_per_epoch),
             ema_decay=config.ema_decay,
             label_smoothing=config.label_smoothing,
+            make_trainer=make_trainer,
             metrics=[
                 keras.metrics.CategoricalAccuracy("top1"),
                 keras.metrics.TopKCategoricalAccuracy(5, "top5"),

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.models import variants
+from efficientnet_tf.training import synonyms
 from efficientnet_tf.utils import configs
 
 _MAGNITUDE = configs.AtLeast(0, policies.MAX_MAGNITUDE)
@@ -118,6 +119,8 @@ class TrainConfig:
     checkpoint_minutes: Annotated[float, configs.AtLeast(0)] = 15.0
     keep_checkpoints: Annotated[int, configs.AtLeast(1)] = 3
     seed: Annotated[int, configs.AtLeast(0)] = 0
+
+    SYNONYMS = synonyms.OF_TRAINING  # No field, as it has no type.
 
     def __post_init__(self):
         configs.check(self)

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -89,6 +89,7 @@ def create(
     jit_compile: bool | str,
     loss: keras.losses.Loss | None = None,
     steps_per_execution: int = 1,
+    make_trainer: Callable[..., trainer.Trainer] = trainer.Trainer,
     **options: Any,
 ) -> TrainState:
     """Returns a network compiled for training, and its average.
@@ -104,12 +105,13 @@ def create(
       metrics: weighted by the sample weights, if there are any.
       jit_compile: see `distribution.use_xla`.
       steps_per_execution: as for `keras.Model.compile`.
+      make_trainer: a subclass of `trainer.Trainer`, or a function like it.
       **options: further arguments of `trainer.Trainer`.
     """
     average = None
     if ema_decay:
         average = ema.ExponentialMovingAverage(network.weights, ema_decay)
-    trained = trainer.Trainer(
+    trained = make_trainer(
         network.inputs,
         network.outputs,
         name=network.name,

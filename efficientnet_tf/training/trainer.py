@@ -143,6 +143,18 @@ class Trainer(replicas.Model):
             loss = loss + penalty
         return loss
 
+    def differentiate(
+        self, x: Any, y: Any, sample_weight: Any
+    ) -> tuple[list, Any, Any]:
+        """Returns a replica's gradients, loss and predictions for a batch."""
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            y_pred = self(x, training=True)
+            loss = self.compute_loss(x, y, y_pred, sample_weight)
+            scaled = self.optimizer.scale_loss(loss)
+        return tape.gradient(scaled, self.trainable_variables), loss, y_pred
+
     def train_step(self, *args: Any) -> Any:
         if keras.backend.backend() == "tensorflow":
             return self._train_step(*args)
@@ -196,7 +208,7 @@ class Trainer(replicas.Model):
         """Returns mean gradients and loss, and all predictions."""
         import tensorflow as tf
 
-        differentiate = self.compile_in_replica(self._differentiate)
+        differentiate = self.compile_in_replica(self.differentiate)
         steps = self._parts.accumulation_steps
         if steps == 1:
             return differentiate(x, y, sample_weight)
@@ -214,15 +226,6 @@ class Trainer(replicas.Model):
             sums = found if sums is None else _add(sums, found)
         *gradients, loss = [total / steps for total in sums]
         return gradients, loss, tf.concat(predictions, axis=0)
-
-    def _differentiate(self, x, y, sample_weight):
-        import tensorflow as tf
-
-        with tf.GradientTape() as tape:
-            y_pred = self(x, training=True)
-            loss = self.compute_loss(x, y, y_pred, sample_weight)
-            scaled = self.optimizer.scale_loss(loss)
-        return tape.gradient(scaled, self.trainable_variables), loss, y_pred
 
     def _record_norm(self, gradients):
         import tensorflow as tf

@@ -19,7 +19,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any
 
-from efficientnet_tf.utils import data_names
+from efficientnet_tf.utils import data_names, synonyms
 
 # In letters: a list of choices before which the nearest one is named.
 _LONG = 200
@@ -134,9 +134,15 @@ def check(config: Any) -> None:
         for constraint in getattr(hint, "__metadata__", ()):
             for item in items:
                 if item is not None and not constraint.holds(item):
+                    ours = synonyms.find_value(config, field, item)
+                    choices = getattr(constraint, "choices", ())
                     raise ValueError(
                         f"{field}={show(value)} must be {constraint.words}."
-                        + suggest(item, getattr(constraint, "choices", ()))
+                        + (
+                            f" Write {ours}."
+                            if ours
+                            else suggest(item, choices)
+                        )
                     )
     _check_numbers(config)
 
@@ -270,6 +276,9 @@ def with_overrides(config: Any, overrides: Iterable[str]) -> Any:
         if not separator:
             raise ValueError(f"Expected field=value, got {override!r}.")
         if name not in kinds:
+            ours = synonyms.find_field(config, name, text)
+            if ours:
+                raise ValueError(f"Unknown field {name!r}; write {ours}.")
             raise ValueError(unknown("field", name, kinds))
         changes[name] = _parse(name, text, kinds[name])
     return dataclasses.replace(config, **changes)

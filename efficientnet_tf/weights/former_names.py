@@ -8,6 +8,7 @@ import keras
 from absl import logging
 
 from efficientnet_tf.models import (  # Registers layers.
+    class_token,  # noqa: F401
     fake_quantization,  # noqa: F401
     layers,  # noqa: F401
     plan,

@@ -60,7 +60,8 @@ def fetch_classifier(name: str) -> str:
       name: "hf://USER/REPO" or "hf://USER/REPO@REVISION".
 
     Returns:
-      The path of the network, beside which its settings are.
+      The path of the network, beside which its settings are, and what tells
+      unknown images, if it has that.
 
     Raises:
       ValueError, PermissionError, OSError: see `fetch`.
@@ -68,6 +69,9 @@ def fetch_classifier(name: str) -> str:
     pinned = _pin(name)
     settings = _fetch_file(pinned, run_folder.SETTINGS_FILE)
     # The network last: where it is in the cache, all the rest is.
+    url = _url(pinned, run_folder.MODEL_FILE)
+    if settings and not os.path.exists(downloads.cached_path(url)):
+        _fetch_file(pinned, run_folder.UNKNOWN_FILE)  # Some have none.
     model = settings and _fetch_file(pinned, run_folder.MODEL_FILE)
     if model is None:
         raise ValueError(

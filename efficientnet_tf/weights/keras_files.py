@@ -36,7 +36,7 @@ _TRAINING = re.compile(r"^(optimizer|_?trainer|metrics|compile_metrics)\b")
 # Group of Keras 3, without its number -> weights in the order of their numbers.
 _WEIGHTS = {
     "batch_normalization": ("gamma", "beta", "moving_mean", "moving_variance"),
-    "class_token": ("token", "positions"),
+    "class_token": ("token", "token_position", "positions"),
     "layer_normalization": ("gamma", "beta"),
     "normalization": ("mean", "variance", "count"),
     "seed_generator": ("seed_generator_state",),

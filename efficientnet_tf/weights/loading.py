@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from efficientnet_tf.models import builder, registry, variants
+from efficientnet_tf.models import builder, class_token, registry, variants
 from efficientnet_tf.utils import files, unpacking, untrusted
 from efficientnet_tf.weights import (
     catalog,
@@ -204,6 +204,7 @@ def assign(
         for name in ("predictions/kernel", "predictions/bias"):
             arrays.pop(name, None)
     _adapt_stem(arrays, targets, network)
+    _split_positions(arrays, targets)
     for name, variable in targets.items():
         wanted = tuple(variable.shape)
         found = arrays[name].shape if name in arrays else "no such weight"
@@ -264,14 +265,34 @@ def _adapt_stem(arrays, targets, network):
     if name not in arrays or name not in targets or arrays[name].ndim != 4:
         return
     found, wanted = arrays[name].shape[2], targets[name].shape[2]
-    layers = {layer.name for layer in network.layers}
-    if (found, wanted) == (1, 3) and builder.GREY_TO_RGB in layers:
+    names = {layer.name for layer in network.layers}
+    if (found, wanted) == (1, 3) and builder.GREY_TO_RGB in names:
         arrays[name] = np.repeat(arrays[name], 3, axis=2) / 3
     elif (found, wanted) == (3, 1):
         arrays[name] = arrays[name].sum(axis=2, keepdims=True)
     elif found == 3 != wanted:
         turns = np.arange(wanted) % 3
         arrays[name] = arrays[name][:, :, turns] * (3 / wanted)
+
+
+def _split_positions(arrays, targets):
+    """Gives position embeddings of earlier versions their rows and columns."""
+    for name in targets:
+        layer, _, weight = name.rpartition("/")
+        if weight != "token_position":
+            continue
+        # Second in a file without names, where the position of the token is
+        # now; by its name in others.
+        found = name if name in arrays else f"{layer}/positions"
+        if found in arrays and arrays[found].ndim == 2:
+            shape = tuple(targets[f"{layer}/positions"].shape)
+            parts = class_token.split_positions(arrays.pop(found), shape)
+            logging.warning(
+                "%s/positions are a list, of an earlier version: taken for "
+                "those of a square of patches.",
+                layer,
+            )
+            arrays[name], arrays[f"{layer}/positions"] = parts
 
 
 def _read_row(model, row):

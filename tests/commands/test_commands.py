@@ -178,6 +178,21 @@ CASES = {
         2,
         "Unknown kind of --storage 'mysql'; choose one of postgresql, ",
     ),
+    "architect: supernet of kinds of block": (
+        [*ARCHITECT, "--evaluator=supernet"],
+        2,
+        "stage 1 cannot share weights: it decides block .*'mbconv'",
+    ),
+    "architect: supernet trained several times": (
+        [*ARCHITECT, "--evaluator=supernet", "--space=elastic", "--seeds=2"],
+        2,
+        "seeds=2: a supernet is trained once",
+    ),
+    "architect: supernet for another evaluator": (
+        [*ARCHITECT, "--supernet={tmp}/net"],
+        2,
+        "--supernet=FOLDER goes with --evaluator=supernet only",
+    ),
     "architect: unknown peer": (
         [*ARCHITECT, "--peers=b0"],
         2,
@@ -354,6 +369,12 @@ CASES = {
         [*DIGITS, "--epochs=3"],
         2,
         "Unknown flag 'epochs'; did you mean --set=epochs=3\\? Choose one of ",
+    ),
+    "field as a flag, by the name of another library": (
+        [*DIGITS, "--opt=adam"],
+        2,
+        "Unknown flag 'opt'; write --set=optimizer=adamw --set=weight_decay=0, "
+        "or choose one of ",
     ),
     "mistyped field as a flag": (
         [*TRAIN, "--learning_rate_per256", "0.1"],

@@ -75,6 +75,7 @@ def count(job):
             (2 * 2 * 2 * 3 * 3 * 4) ** 5 * (2 * 2 * 2 * 2 * 3 * 4) ** 2,
         ),
         ("efficientnet_v2", 288**5 * 192),
+        ("elastic", (2 * 2 * 3) * (2 * 3 * 3 * 3) ** 5 * (2 * 2 * 3 * 3)),
     ],
 )
 def test_spaces_have_so_many_networks(name, number):

@@ -37,7 +37,14 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # Besides 0, how a run may end that got a signal.
 CODES = (75, 130, 143)
 # Of rows: what differs from one run to the next.
-TIMES = ("seconds", "finished", "images_per_second", "input_wait", "workdir")
+TIMES = (
+    "seconds",
+    "finished",
+    "images_per_second",
+    "input_wait",
+    "workdir",
+    "phases",
+)
 
 
 def _set(*settings):

@@ -21,6 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from efficientnet_tf.models import builder, layers, variants
+from efficientnet_tf.search.architect import spaces
+from efficientnet_tf.search.architect.supernet import sandwich, slices
 from efficientnet_tf.training import distribution, trainer
 
 SIZE, CLASSES, BATCH, STEPS = 32, 5, 8, 5
@@ -48,17 +50,28 @@ def make_data(number):
     return images, labels
 
 
-def build(*, dropout, dtype):
+NARROW = dataclasses.replace(
+    variants.VARIANTS["efficientnet_b0"],
+    width=0.25,
+    stages=(variants.Stage("mbconv", 3, 1, 32, 4, 2),),
+    head_filters=64,
+)
+SPACE = spaces.Space(
+    NARROW,
+    (
+        spaces.Decision(0, "kernel_size", (3, 5)),
+        spaces.Decision(0, "expand_ratio", (1, 4)),
+        spaces.Decision(0, "filters", (32, 64)),
+        spaces.Decision(0, "repeats", (1, 2)),
+    ),
+)
+
+
+def build(*, dropout, dtype, variant=NARROW):
     distribution.set_precision(dtype)
     keras.utils.set_random_seed(0)
-    narrow = dataclasses.replace(
-        variants.VARIANTS["efficientnet_b0"],
-        width=0.25,
-        stages=(variants.Stage("mbconv", 3, 1, 32, 4, 2),),
-        head_filters=64,
-    )
     return builder.build(
-        narrow,
+        variant,
         input_shape=(SIZE, SIZE, 3),
         classes=CLASSES,
         dropout_rate=dropout,
@@ -99,6 +112,7 @@ def train(
     steps=STEPS,
     initial_scale=None,
     evaluate=False,
+    supernet=False,
 ):
     """Returns what a few steps of training lead to, as arrays."""
     tf.config.threading.set_inter_op_parallelism_threads(2)
@@ -108,15 +122,20 @@ def train(
     )
     strategy = distribution.make_strategy(strategy)
     with strategy.scope():
-        network = build(dropout=dropout, dtype=dtype)
+        variant, options, make_trainer = NARROW, {}, trainer.Trainer
+        if supernet:
+            variant = SPACE.decode(slices.find_largest(SPACE))
+            make_trainer, options = sandwich.Trainer, {"space": SPACE}
+        network = build(dropout=dropout, dtype=dtype, variant=variant)
         layers.set_statistics(network, statistics)
         ema = Average(network.trainable_variables)
-        trained = trainer.Trainer(
+        trained = make_trainer(
             network.inputs,
             network.outputs,
             weight_decay=1e-2,
             ema=ema,
             accumulation_steps=accumulation_steps,
+            **options,
         )
         optimizer = keras.optimizers.SGD(0.05, momentum=0.9)
         if initial_scale:

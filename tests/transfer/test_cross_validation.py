@@ -106,7 +106,8 @@ def test_all_images_are_scored_at_once_and_named(photos, tmp_path):
             '{"task": "folder:x", "train_on": "train+validation"}'
         )
         assert trained_on.count(tmp_path / own, "x", loaded, None) == count
-    page = run_report.compose(run_files.read(tmp_path))
+    page = (tmp_path / run_report.REPORT_FILE).read_text()
+    assert page == run_report.compose(run_files.read(tmp_path))
     assert "3 runs, each on about 14 images; each of all 22 images" in page
     assert "fold2" in page and "Confusion" in page
 

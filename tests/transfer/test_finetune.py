@@ -20,6 +20,7 @@ from efficientnet_tf.weights import loading
 from transfer import finetune
 from transfer.choice import temperature
 from transfer.config import recipes
+from transfer.report import run_report
 from transfer.scores import gallery, predictions
 from transfer.training import fitting
 
@@ -123,6 +124,9 @@ def test_a_run_records_itself_and_a_second_call_only_reads(
     assert _lines(tmp_path / finetune.run_folder.RESULTS_FILE) == [row]
     metrics = _lines(tmp_path / finetune.run_folder.METRICS_FILE)
     assert [line["epoch"] for line in metrics] == [1, 2]
+    page = (tmp_path / run_report.REPORT_FILE).read_text()
+    assert f"{100 * row['score']:.1f}" in page and "a/000.png" not in page
+    assert f"{row['test_images']} images" in page
     # Of an earlier version, without what came later.
     run = json.loads((tmp_path / "config.json").read_text())
     del run["deep_pixels"], run["sampling"]
@@ -341,10 +345,21 @@ def test_nothing_is_written_for_unknown_names(folder, tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_a_torn_result_is_computed_again(folder, tmp_path):
+def test_a_torn_result_is_computed_again_and_its_report_drawn_again(
+    folder, tmp_path, monkeypatch, caplog
+):
     (tmp_path / finetune.run_folder.RESULTS_FILE).write_text('{"task": "fol')
-    row = _run(folder, tmp_path, epochs=0)
+    report = tmp_path / run_report.REPORT_FILE
+    report.write_text("of another result")
+    with monkeypatch.context() as patched:
+        patched.setattr(run_report, "compose", None)
+        row = _run(folder, tmp_path, epochs=0)
     assert _lines(tmp_path / finetune.run_folder.RESULTS_FILE) == [row]
+    # Without a report the run is complete; the next call writes it.
+    assert "but its report could not be made: TypeError" in caplog.text
+    assert not report.exists()
+    assert _run(folder, tmp_path, epochs=0) == row
+    assert "Calibration" in report.read_text()
 
 
 def _command(folder, workdir, how, epoch, **fields):

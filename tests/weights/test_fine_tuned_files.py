@@ -340,5 +340,47 @@ def test_a_transformers_own_files_come_back(tmp_path):
     images = np.random.default_rng(1).uniform(0, 255, (2, SIZE, SIZE, 3))
     for file in ("x.keras", "x.weights.h5"):
         again = loading.build(vit, classes=3, weights=tmp_path / file)
-        assert len(arrays_of(again)) == len(network.weights) == 24
+        assert len(arrays_of(again)) == len(network.weights) == 25
         np.testing.assert_array_equal(again(images), network(images))
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
+def test_positions_of_patches_keep_their_rows_and_columns(tmp_path, caplog):
+    """Of 2 x 8 patches there are as many as of 4 x 4."""
+    vit = dataclasses.replace(
+        baselines.VIT, depth=1 / 12, width=1 / 6, resolution=64
+    )
+    shapes = ((32, 128), (128, 32), (64, 64))
+    wide, tall, square = (
+        builder.build(vit, classes=3, input_shape=(*shape, 3))
+        for shape in shapes
+    )
+    loading.save(wide, tmp_path / "x.weights.h5")
+    wide.save(tmp_path / "x.keras")
+    for other in (tall, square):
+        for file in ("x.weights.h5", "x.keras"):
+            with pytest.raises(ValueError, match=r"has \(2, 8, 64\), .* needs"):
+                loading.build(
+                    vit,
+                    classes=3,
+                    weights=tmp_path / file,
+                    input_shape=other.input_shape[1:],
+                )
+        with pytest.raises(ValueError, match="could not be loaded"):
+            other.load_weights(tmp_path / "x.weights.h5")
+    # As earlier versions wrote them: a list, the token's own position first.
+    arrays = arrays_of(square)
+    layer = "stem_class_token"
+    arrays[f"{layer}/positions"] = np.concatenate(
+        [
+            [arrays.pop(f"{layer}/token_position")],
+            arrays[f"{layer}/positions"].reshape(16, -1),
+        ]
+    )
+    again = builder.build(vit, classes=3)
+    loading.assign(again, arrays)
+    images = np.random.default_rng(1).uniform(0, 255, (2, 64, 64, 3))
+    np.testing.assert_array_equal(again(images), square(images))
+    assert "taken for those of a square" in caplog.text
+    with pytest.raises(ValueError, match="without rows and .* has 2 x 8"):
+        loading.assign(wide, arrays)

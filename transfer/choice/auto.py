@@ -10,7 +10,7 @@ import dataclasses
 import os
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,7 +18,6 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from efficientnet_tf.data import examples as examples_lib
 from efficientnet_tf.inference import unknown
 from efficientnet_tf.utils import (
     documents,
@@ -26,23 +25,27 @@ from efficientnet_tf.utils import (
     intervals,
     run_folder,
     untrusted,
+    words,
 )
 from transfer.choice import folds, time_budget
 from transfer.config import finetune_config, recipes, training_plan
 from transfer.scores import image_names, predictions
-from transfer.training import fitting, linear_head, scoring, unknown_images
+from transfer.training import (
+    fitting,
+    linear_head,
+    prototypes,
+    scoring,
+    unknown_images,
+)
 
 # In a run's folder: the trainings that were compared, and what was found.
 FOLDER = "choice"
 CHOICE_FILE = "choice.json"
 FOLD_FILE = "fold.json"
 
-# So many held-out images are enough to compare on. Where a set has fewer
-# validation images, a third of all is held out, up to three times.
-ENOUGH_TO_COMPARE = 150
-FOLDS = 3
-
 LINEAR, TRAINING = "linear", "training"
+# Of a row without a training.
+NOT_COMPARED = {"compared_on": 0, "wins": 0, "losses": 0}
 
 # What is read of `CHOICE_FILE`; the rest goes into the run's row.
 _CHOICE_KINDS = {"kept": str, "why": str, "config": dict}
@@ -175,6 +178,9 @@ def plan_training(
 
 def _compare(setup, linear, changed, image_area):
     """Returns what was found: the fields of CHOICE_FILE."""
+    few = _find_too_few(setup.examples, linear)
+    if few is not None:
+        return few
     begin = time.perf_counter()
     baseline = _Baseline(dataclasses.replace(setup, config=linear))
     chosen = baseline.strength
@@ -199,21 +205,39 @@ def _compare(setup, linear, changed, image_area):
             "held-out images wrong, too few to see whether training is better"
         )
         found |= {"tried": "no training", "why": why}
-        found |= {"compared_on": 0, "wins": 0, "losses": 0}
+        found |= NOT_COMPARED
     else:
         plan = plan_training(setup, changed, image_area, chosen.accuracy)
-        pairs = divide(setup.examples)
+        pairs = folds.divide(setup.examples)
         try:
             plan = limit(setup, plan, changed, len(pairs))
         except time_budget.TooShort as error:
             logging.info("No training: %s", error)
             found |= {"tried": "no training", "why": "there was no time for it"}
-            found |= {"compared_on": 0, "wins": 0, "losses": 0}
+            found |= NOT_COMPARED
         else:
             found["tried"] = training_plan.describe(plan)
             found |= _train(setup, plan, baseline, pairs)
             kept = plan if found["kept"] == TRAINING else kept
     return {**found, "config": dataclasses.asdict(kept)}
+
+
+def _find_too_few(examples, linear):
+    """Returns what `_compare` does for images too few to hold any out."""
+    parts = (examples["train"], examples["validation"])
+    labels = np.concatenate([part.read_labels() for part in parts])
+    if not prototypes.are_all(labels):
+        return None
+    # No penalty was searched: the linear head of these is prototypes.
+    return {
+        "kept": LINEAR,
+        "why": f"{words.count(len(labels), 'image')} of "
+        f"{words.count(len(np.unique(labels)), 'class')} are too few to hold "
+        "any out, so its rows are the class means",
+        "tried": "no training",
+        **NOT_COMPARED,
+        "config": dataclasses.asdict(linear),
+    }
 
 
 def limit(
@@ -259,32 +283,6 @@ def _train(setup, plan, baseline, pairs):
         "losses": losses,
         "why": why,
     }
-
-
-def divide(
-    examples: Mapping[str, examples_lib.Examples],
-) -> list[tuple[examples_lib.Examples, examples_lib.Examples]]:
-    """Returns [(images to train on, held-out images)]."""
-    train, validation = examples["train"], examples["validation"]
-    if validation.size >= ENOUGH_TO_COMPARE:
-        return [(train, validation)]
-    rest = train.concatenate(validation)
-    size = rest.size // FOLDS
-    if not size:
-        return [(train, validation)]
-    held = []
-    for _ in range(FOLDS - 1):
-        rest, part = rest.hold_out(size)
-        held.append(part)
-    held.append(rest)
-    pairs, compared = [], 0
-    for number, part in enumerate(held):
-        if compared >= ENOUGH_TO_COMPARE:
-            break
-        first, second = held[:number] + held[number + 1 :]
-        pairs.append((first.concatenate(second), part))
-        compared += part.size
-    return pairs
 
 
 class _Baseline:

@@ -13,6 +13,37 @@ from efficientnet_tf.inference import classifier as classifier_lib
 from transfer.config import recipes, training_plan
 from transfer.training import fitting, frozen_features
 
+# So many held-out images are enough to compare on. Where a set has fewer
+# validation images, a third of all is held out, up to three times.
+ENOUGH_TO_COMPARE = 150
+FOLDS = 3
+
+
+def divide(
+    examples: Mapping[str, examples_lib.Examples],
+) -> list[tuple[examples_lib.Examples, examples_lib.Examples]]:
+    """Returns [(images to train on, held-out images)]."""
+    train, validation = examples["train"], examples["validation"]
+    if validation.size >= ENOUGH_TO_COMPARE:
+        return [(train, validation)]
+    rest = train.concatenate(validation)
+    size = rest.size // FOLDS
+    if not size:
+        return [(train, validation)]
+    held = []
+    for _ in range(FOLDS - 1):
+        rest, part = rest.hold_out(size)
+        held.append(part)
+    held.append(rest)
+    pairs, compared = [], 0
+    for number, part in enumerate(held):
+        if compared >= ENOUGH_TO_COMPARE:
+            break
+        first, second = held[:number] + held[number + 1 :]
+        pairs.append((first.concatenate(second), part))
+        compared += part.size
+    return pairs
+
 
 def extract_features(
     setup: fitting.Setup,

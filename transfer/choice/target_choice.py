@@ -57,7 +57,7 @@ def compare(
     plan = auto.plan_training(
         setup, changed, image_area, max(baseline.score, 0.0)
     )
-    pairs = auto.divide(setup.examples)
+    pairs = folds.divide(setup.examples)
     try:
         plan = auto.limit(setup, plan, changed, len(pairs))
     except time_budget.TooShort as error:

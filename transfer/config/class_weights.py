@@ -33,14 +33,16 @@ def parse(text: str) -> dict[str, float] | None:
         weights[match[1]] = float(match[2])
         end = match.end()
     if not weights or end < len(text) or text.endswith(","):
-        raise ValueError(
-            configs.unknown(
-                "class_weight",
-                text,
-                (NONE, AUTO),
-                otherwise="NAME=WEIGHT,..., such as cat=2,dog=0.5",
-            )
+        message = configs.unknown(
+            "class_weight",
+            text,
+            (NONE, AUTO),
+            otherwise="NAME=WEIGHT,..., such as cat=2,dog=0.5",
         )
+        # What scikit-learn and Keras users write.
+        if text.lower() in ("balanced", "true"):
+            message += f" Write class_weight={AUTO}."
+        raise ValueError(message)
     for name, weight in weights.items():
         configs.check_number(f"class_weight of {name!r}", weight)
         if not weight:

@@ -8,7 +8,7 @@ from efficientnet_tf.data import shapes
 from efficientnet_tf.data.augment import policies
 from efficientnet_tf.models import variants
 from efficientnet_tf.utils import configs
-from transfer.config import class_weights
+from transfer.config import class_weights, synonyms
 
 TASK = "task"  # As the task says.
 MAX_STAGES = len(variants.VARIANTS["efficientnet_b0"].stages)
@@ -162,6 +162,8 @@ class FinetuneConfig:
     time_limit: Annotated[float, configs.AtLeast(0)] = 0.0
     # Inverse L2 strengths to choose from for the linear head.
     l2_sweep: Annotated[tuple[float, ...], configs.Above(0)] = L2_SWEEP
+
+    SYNONYMS = synonyms.OF_FINETUNING  # No field, as it has no type.
 
     def __post_init__(self):
         configs.check(self)

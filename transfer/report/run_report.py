@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+from absl import logging
+
 from efficientnet_tf.utils import files, targets, words
 from transfer.report import (
     charts,
@@ -39,6 +41,26 @@ def write(
     files.check_folder(path.parent)
     files.write_text(path, compose(run))
     return path
+
+
+def write_missing(folder: str | os.PathLike) -> pathlib.Path | None:
+    """Returns the path of a finished run's report, which it writes if needed.
+
+    None: it cannot be made, which a warning says; the run itself is complete.
+    """
+    path = pathlib.Path(folder) / REPORT_FILE
+    if path.exists():
+        return path
+    try:
+        return write(run_files.read(folder))
+    # Of any kind: the run itself is finished and saved.
+    except Exception as error:
+        logging.warning(
+            "The run is complete, but its report could not be made: %s: %s",
+            type(error).__name__,
+            error,
+        )
+        return None
 
 
 def compose(run: run_files.Run) -> str:

@@ -25,6 +25,7 @@ def draw(
     examples: Mapping[str, Examples],
     config: recipes.FinetuneConfig,
     workdir: str | os.PathLike | None = None,
+    lists: str | os.PathLike | None = None,
 ) -> dict[str, Examples]:
     """Returns {split: images} with `config.shots` images a class to train on.
 
@@ -35,8 +36,10 @@ def draw(
     Args:
       examples: {split: its images}.
       config: of the run.
-      workdir: of the run, whose list of images says it then; None: there is
-        none of its own.
+      workdir: of the run, whose list of images says it then; None: it has
+        none.
+      lists: the folder whose list it has had till now, if that is another: a
+        grid's, whose other runs draw others.
 
     Raises:
       ValueError: images have no class.
@@ -63,6 +66,7 @@ def draw(
     else:
         examples["train"] = pool.select(np.sort(np.concatenate(own)))
     if workdir is not None:
+        split_list.copy(lists or workdir, workdir)
         keep_list(workdir, examples)
     return examples
 

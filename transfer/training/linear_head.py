@@ -271,20 +271,31 @@ def _divide(train, validation):
 
 
 def _cross_validate(examples):
-    """Returns the parts of `_divide` by folds; []: a class has one image."""
+    """Returns the parts of `_divide` by folds; []: no class has two images.
+
+    All folds are fitted on the only image of a class.
+    """
     from sklearn import model_selection
 
     counts = np.bincount(examples.labels)
-    folds = min(FOLDS, counts[counts > 0].min())
-    if folds < 2:
+    several = counts[examples.labels] > 1
+    if not several.any():
         return []
+    alone, places = np.flatnonzero(~several), np.flatnonzero(several)
     divider = model_selection.StratifiedKFold(
-        folds, shuffle=True, random_state=0
+        min(FOLDS, counts[counts > 1].min()), shuffle=True, random_state=0
     )
-    return [
-        (examples.select(fitted), examples.select(scored), scored)
-        for fitted, scored in divider.split(examples.features, examples.labels)
-    ]
+    parts = []
+    for fitted, scored in divider.split(places, examples.labels[places]):
+        own = np.sort(np.concatenate([places[fitted], alone]))
+        parts.append(
+            (
+                examples.select(own),
+                examples.select(places[scored]),
+                places[scored],
+            )
+        )
+    return parts
 
 
 def _best_hits(tried):

@@ -47,7 +47,15 @@ def are_chosen(head: str, train: Features, validation: Features) -> bool:
     """Whether a config's `head` means prototypes for these images."""
     if head != "linear":
         return head == "prototypes"
-    labels = np.concatenate([train.labels, validation.labels])
+    return are_all(np.concatenate([train.labels, validation.labels]))
+
+
+def are_all(labels: np.ndarray) -> bool:
+    """Whether images are too few for anything but prototypes.
+
+    Args:
+      labels: of all images to fit on.
+    """
     if labels.ndim > 1:  # Not classes.
         return False
     return len(labels) < FEWEST_FOR_LINEAR * len(np.unique(labels))

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from efficientnet_tf.data.folders import folder_walk
 from efficientnet_tf.data.sets import damaged_files
-from efficientnet_tf.utils import run_folder, tables
+from efficientnet_tf.utils import files, run_folder, tables
 
 # In place of a split: a file that could not be read.
 UNREADABLE = "unreadable"
@@ -90,6 +90,14 @@ def write(
             for split, label, file in rows
         ),
     )
+
+
+def copy(source: str | os.PathLike, folder: str | os.PathLike) -> None:
+    """Copies the list in a folder, if there is one, into a run's."""
+    rows = pathlib.Path(source) / run_folder.IMAGES_FILE
+    own = pathlib.Path(folder) / run_folder.IMAGES_FILE
+    if rows != own and rows.exists():
+        files.write_bytes(own, rows.read_bytes())
 
 
 def divide_again(

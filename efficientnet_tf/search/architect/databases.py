@@ -123,7 +123,7 @@ class Database(storages.Storage):
         self._key = zlib.crc32(study.encode())
 
     @contextlib.contextmanager
-    def lock(self):
+    def lock(self) -> Iterator[None]:
         """As of a storage; candidates of dead processes are free after it."""
         with self._explained(), self._locked():
             self._retry()
@@ -173,7 +173,7 @@ class Database(storages.Storage):
         return True
 
     @contextlib.contextmanager
-    def attempt(self, number):
+    def attempt(self, number: int) -> Iterator[int]:
         with self._explained():
             tries = self._read()[number]
         yield 1 + sum(_was_killed(trial) for trial in tries)

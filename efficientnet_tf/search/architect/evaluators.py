@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import pathlib
 from collections.abc import Callable
 
 import keras
@@ -13,6 +14,9 @@ from efficientnet_tf.data.sets import sources
 from efficientnet_tf.models import builder, registry, variants
 from efficientnet_tf.search import trials
 from efficientnet_tf.search.architect import plans, proxies, spaces, tabular
+from efficientnet_tf.search.architect.supernet import scoring, training
+
+SUPERNET = "supernet"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +75,30 @@ def _naswot(job):
     return {"score": proxies.naswot(network, images)}
 
 
+def _share(job):
+    """Scores a candidate with its slice of the supernet's weights."""
+    keras.backend.clear_session()
+    folder = find_supernet(job.plan, job.workdir)
+    trained = scoring.load(job.plan.budget, folder, job.data_dir)
+    return {"score": scoring.score(trained, job.variant)}
+
+
+def find_supernet(plan: plans.Plan, workdir: str | os.PathLike) -> str:
+    """Returns the folder of a search's supernet."""
+    return plan.supernet or os.fspath(pathlib.Path(workdir) / SUPERNET)
+
+
+def make_supernet(plan: plans.Plan) -> training.Supernet:
+    """Returns the supernet that a search scores by.
+
+    Raises:
+      ValueError: not all networks of its space share weights.
+    """
+    if plan.space is None or plan.budget is None:
+        raise ValueError("a supernet needs a space, and images to train on.")
+    return training.Supernet(plan.space, plan.budget)
+
+
 def _look_up(job):
     table = _read_table(job.plan.benchmark)
     row = table.index[job.genotype]
@@ -110,9 +138,10 @@ def read_images(
     return next(batches.as_numpy_iterator())[0]
 
 
-# A supernet that shares weights, or another measure, is a row more.
+# Another measure is a row more.
 EVALUATORS = {
     "train": Evaluator(_train, "accuracy"),
+    SUPERNET: Evaluator(_share, "accuracy"),
     "naswot": Evaluator(_naswot, "NASWOT", is_accuracy=False),
     "tabular": Evaluator(_look_up, "accuracy", needs_space=False),
 }

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from absl import logging
+
 from efficientnet_tf.data.sets import sources
 from efficientnet_tf.models import registry, variants
 from efficientnet_tf.search import trials
@@ -20,12 +22,17 @@ from efficientnet_tf.search.architect import (
     storages,
     tabular,
 )
+from efficientnet_tf.search.architect.supernet import scoring, training
 from efficientnet_tf.utils import configs, files, run_folder, workers as pool
 
 FOUND_FILE = "found.json"
+FOUND = "found"  # Its weights, if it has any.
 PEERS_FILE = "peers.jsonl"
 REPORT_FILE = report.REPORT_FILE
 SHOW_SECONDS = 10.0  # Between two lines of progress.
+
+# Evaluators that train by the budget.
+TRAINING = ("train", evaluators.SUPERNET)
 
 # Of two searches that a report compares.
 _SAME = ("space", "evaluator", "budget", "benchmark")
@@ -65,6 +72,10 @@ def make_plan(
         raise ValueError(
             "--benchmark=FILE and --evaluator=tabular go together."
         )
+    if fields.get("supernet") and evaluator != evaluators.SUPERNET:
+        raise ValueError(
+            "--supernet=FOLDER goes with --evaluator=supernet only."
+        )
     common = {**fields, "evaluator": evaluator, "benchmark": benchmark}
     if not needs_space:
         made = _make_objective(objective, None)
@@ -79,7 +90,10 @@ def make_plan(
         resolution=base.resolution,
     )
     made = _make_objective(objective, own.template)
-    return plans.Plan(own, own.sizes, made, budget=budget, **common)
+    plan = plans.Plan(own, own.sizes, made, budget=budget, **common)
+    if evaluator == evaluators.SUPERNET:
+        evaluators.make_supernet(plan)
+    return plan
 
 
 def check(
@@ -101,7 +115,9 @@ def check(
     plans.check_target(plan, cost)
     if plan.budget is None:
         return
-    if plan.evaluator == "train":
+    if plan.evaluator == evaluators.SUPERNET and plan.supernet:
+        training.check_folder(evaluators.make_supernet(plan), plan.supernet)
+    if plan.evaluator in TRAINING:
         trials.check_splits(plan.budget, data_dir)
     else:
         sources.load(plan.budget.dataset, plan.budget.splits[0], data_dir)
@@ -117,6 +133,8 @@ def run(
     workers: int = 1,
 ) -> None:
     """Tries the candidates that are left, here or in `workers` processes.
+
+    Before that, whoever comes first trains the supernet, if one is to score.
 
     Raises:
       RuntimeError: the first candidates all failed, or a process did.
@@ -135,6 +153,13 @@ def run(
     if workers > 1:
         pool.run_workers(workdir, workers, progress)
         return
+    # Not before: this process would keep the memory of the workers' GPU.
+    if plan.evaluator == evaluators.SUPERNET:
+        training.run(
+            evaluators.make_supernet(plan),
+            evaluators.find_supernet(plan, workdir),
+            data_dir,
+        )
     runs.work(
         plan,
         workdir,
@@ -148,15 +173,35 @@ def run(
 def list_peers(
     plan: plans.Plan, names: Sequence[str], scale: Mapping[str, Any]
 ) -> dict[str, variants.Variant]:
-    """Returns {short name: network} of known networks at the plan's scale."""
+    """Returns {short name: network} of known networks at the plan's scale.
+
+    With a supernet only those of its space.
+    """
     if plan.budget is None:
         return {}
-    return {
+    peers = {
         variants.short_name(name): trials.base_variant(
             name, plan.budget, **scale
         )
         for name in names
     }
+    if plan.evaluator != evaluators.SUPERNET or plan.space is None:
+        return peers
+    return {k: v for k, v in peers.items() if plan.space.has(v)}
+
+
+def log_left_out(names: Sequence[str], peers: Sequence[str]) -> None:
+    """Says which known networks `list_peers` left out."""
+    short = [variants.short_name(name) for name in names]
+    lacks = [name for name in short if name not in peers]
+    if lacks:
+        logging.info(
+            "Left out %d of %d known networks, which are not in the space and "
+            "have no weights in its supernet: %s.",
+            len(lacks),
+            len(names),
+            ", ".join(lacks),
+        )
 
 
 def score_peers(
@@ -257,6 +302,27 @@ def finish(
     return found
 
 
+def keep_weights(
+    plan: plans.Plan,
+    found: Mapping[str, Any],
+    workdir: str | os.PathLike,
+    data_dir: str | None = None,
+) -> str | None:
+    """Saves the network found with its weights, if they are a supernet's.
+
+    Returns:
+      The folder, which `predict` and `evaluate` take; None: there are none.
+    """
+    if plan.evaluator != evaluators.SUPERNET or plan.space is None:
+        return None
+    trained = scoring.load(
+        plan.budget, evaluators.find_supernet(plan, workdir), data_dir
+    )
+    folder = pathlib.Path(workdir) / FOUND
+    scoring.take_out(trained, plan.space.decode(found["genotype"])).save(folder)
+    return os.fspath(folder)
+
+
 def score_name(plan: plans.Plan) -> str:
     """Returns what a plan's scores are: "accuracy"."""
     return evaluators.EVALUATORS[plan.evaluator].score
@@ -271,7 +337,7 @@ def score_text(plan: plans.Plan, score: float) -> str:
 
 def smoke_note(plan: plans.Plan) -> str | None:
     """Returns what a search by a smoke recipe says; None for others."""
-    if plan.evaluator != "train" or plan.budget is None:
+    if plan.evaluator not in TRAINING or plan.budget is None:
         return None
     if plan.budget.recipe != "smoke":
         return None

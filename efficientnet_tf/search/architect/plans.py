@@ -24,6 +24,7 @@ class Plan:
 
     `space` is None for a benchmark, whose file is `benchmark` and whose
     networks are no `Variant`; `sizes` are then those of the benchmark.
+    `supernet` is the folder of one to score by; None: in the search's own.
     """
 
     space: spaces.Space | None
@@ -33,6 +34,7 @@ class Plan:
     evaluator: str
     budget: trials.Budget | None = None
     benchmark: str | None = None
+    supernet: str | None = None
     seed: int = 0
     trials: Annotated[int, configs.AtLeast(1, MAX_TRIALS)] = 100
 

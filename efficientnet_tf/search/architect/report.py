@@ -19,6 +19,12 @@ REPORT_FILE = "report.html"
 FRONT_IMAGE, CURVE_IMAGE = "front.png", "curve.png"
 MOST_ROWS = 10
 
+# What the budget trains, by evaluator.
+_TRAINED = {
+    "train": "Each network",
+    evaluators.SUPERNET: "The supernet, whose slices the candidates are",
+}
+
 # With what a score is always compared.
 COUNTS = ("depth", "multiply_adds", "params")
 
@@ -168,8 +174,9 @@ def _sections(found) -> Iterator[str]:
     )
     if plan.space is not None:
         yield f"<p>The space has {plan.space.count():,} networks.</p>"
-    if plan.budget is not None and plan.evaluator == "train":
-        yield f"<p>{html.escape(plan.budget.text())}</p>"
+    if plan.budget is not None and plan.evaluator in _TRAINED:
+        text = plan.budget.text(_TRAINED[plan.evaluator])
+        yield f"<p>{html.escape(text)}</p>"
     warning = plan.objective.warn(best["cost"])
     if warning:
         yield f'<p class="note">{html.escape(warning)}</p>'

@@ -123,6 +123,14 @@ class Space:
         )
         return dataclasses.replace(self.template, stages=stages)
 
+    def has(self, variant: variants.Variant) -> bool:
+        """Whether a network is one of the space's."""
+        try:
+            self.encode(variant)
+        except ValueError:
+            return False
+        return True
+
     def encode(self, variant: variants.Variant) -> Genotype:
         """Returns the genotype of one of the space's networks.
 
@@ -344,6 +352,14 @@ _SEARCHED = {
     FILTERS_FACTOR: [0.75, 1, 1.25],
 }
 
+# Whose networks share the weights of a supernet.
+_SLICED = {
+    "kernel_size": [3, 5],
+    REPEATS_CHANGE: [-1, 0, 1],
+    FILTERS_FACTOR: [0.75, 1, 1.25],
+}
+_EXPANDED = {"expand_ratio": [3, 4, 6]}
+
 SPACES: dict[str, dict[str, Any]] = {
     # Section 4.1 and Figure 4 of https://arxiv.org/abs/1807.11626, around
     # MobileNetV2. Its plain convolution is a "fused_mbconv" of expansion 1, its
@@ -361,5 +377,12 @@ SPACES: dict[str, dict[str, Any]] = {
     "efficientnet_v2": {
         "base": "efficientnet_v2_b0",
         "every_stage": {**_SEARCHED, "expand_ratio": [1, 2, 4, 6]},
+    },
+    # Around B0: what BigNAS decides, https://arxiv.org/abs/2003.11142, with
+    # values that are ours.
+    "elastic": {
+        "base": "efficientnet_b0",
+        "every_stage": _SLICED,
+        "stages": [{}, *[_EXPANDED] * 6],
     },
 }

@@ -8,6 +8,7 @@ import abc
 import contextlib
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import filelock
@@ -94,7 +95,7 @@ class Files(Storage):
         return False
 
     @contextlib.contextmanager
-    def attempt(self, number):
+    def attempt(self, number: int) -> Iterator[int]:
         # A kill leaves no trace but the attempt's beginning.
         path = self._workdir / ATTEMPTS_FILE
         with workers.lock(self._workdir, "attempts"):

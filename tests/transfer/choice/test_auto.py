@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -10,7 +11,7 @@ from efficientnet_tf.models import builder, variants
 from efficientnet_tf.utils import files, run_folder
 from efficientnet_tf.weights import loading
 from transfer import finetune
-from transfer.choice import auto
+from transfer.choice import auto, folds
 from transfer.config import recipes, tasks
 from transfer.training import fitting, unknown_images
 
@@ -64,7 +65,7 @@ def _numbers(examples):
 @pytest.mark.parametrize("sizes", [(44, 8), (20, 2), (100, 30)])
 def test_with_few_validation_images_each_image_is_held_out_once(sizes):
     parts = _examples(sizes[0], 0), _examples(sizes[1], sizes[0])
-    divided = auto.divide({"train": parts[0], "validation": parts[1]})
+    divided = folds.divide({"train": parts[0], "validation": parts[1]})
     held = [number for _, part in divided for number in _numbers(part)]
     assert sorted(held) == list(range(sum(sizes)))
     for train, part in divided:
@@ -77,10 +78,10 @@ def test_with_few_validation_images_each_image_is_held_out_once(sizes):
 
 def test_enough_validation_images_are_what_is_compared_on():
     parts = {"train": _examples(40, 0), "validation": _examples(150, 40)}
-    assert auto.divide(parts) == [(parts["train"], parts["validation"])]
+    assert folds.divide(parts) == [(parts["train"], parts["validation"])]
     # A third of 240 and of the next 240 are enough too.
     parts = {"train": _examples(230, 0), "validation": _examples(10, 230)}
-    assert len(auto.divide(parts)) == 2
+    assert len(folds.divide(parts)) == 2
 
 
 class _Model:
@@ -190,6 +191,24 @@ def _setup(workdir, weights, *settings):
     task = tasks.get_task("digits")
     origin = {"weights": weights}
     return fitting.Setup(task, "tiny", origin, config, parts, workdir)
+
+
+def test_of_one_image_a_class_nothing_is_held_out(tmp_path, monkeypatch):
+    """A penalty was searched on the image of the only class not trained on."""
+    monkeypatch.setattr(auto, "_Baseline", None)
+    parts = {"train": _examples(4, 0).select(np.arange(3))}
+    parts["validation"] = _examples(4, 0).select(np.arange(3, 4))
+    setup = dataclasses.replace(_setup(tmp_path, "imagenet"), examples=parts)
+    config, found = auto.choose(setup, 100**2)
+    assert found["kept"] == "linear" and found["compared_on"] == 0
+    assert "4 images of 4 classes are too few" in found["why"]
+    assert "baseline_top1" not in found
+    linear = recipes.get_recipe("linear")
+    assert config.l2_sweep == linear.l2_sweep and not config.trains
+    # Two of each are compared.
+    setup = _setup(tmp_path / "more", "imagenet")
+    with pytest.raises(TypeError):
+        auto.choose(setup, 100**2)
 
 
 def test_random_weights_have_no_baseline(tmp_path, monkeypatch):

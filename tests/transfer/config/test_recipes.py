@@ -5,6 +5,7 @@ import typing
 import numpy as np
 import pytest
 
+from efficientnet_tf.training import recipes as training_recipes, train_config
 from efficientnet_tf.utils import configs
 from transfer.config import (
     finetune_config,
@@ -351,3 +352,67 @@ def test_configs_of_earlier_versions_have_the_present_names():
     }  # fmt: skip
     now = {"resize": "crop", "crop": "padded"}
     assert finetune_config.upgrade(now) == now
+
+
+@pytest.mark.parametrize(
+    "override, ours",
+    [
+        # As fastai, torchvision, timm, ultralytics, Keras, scikit-learn write.
+        ("crop=whole", "Write resize=squash."),
+        ("resize=Squish", "Write resize=squash."),
+        ("resize=stretch", "Write resize=squash."),
+        ("resize=pad", "Write resize=letterbox."),
+        ("resize=pad_to_aspect_ratio", "Write resize=letterbox."),
+        ("resize=CenterCrop", "Write resize=crop."),
+        ("resize=224", "Write image_size=224."),
+        ("resize=160x320", "Write image_size=160x320."),
+        ("optimizer=Adam", "Write optimizer=adamw and weight_decay=0."),
+        ("optimizer=adamw_", "Did you mean 'adamw'?"),
+        ("schedule=OneCycleLR", "Write schedule=cosine."),
+        ("schedule=none", "Write schedule=constant."),
+        ("loss=mse", "Write loss=squared."),
+        ("precision=float16", "Write precision=mixed_float16."),
+        ("class_weight=balanced", "Write class_weight=auto."),
+        ("train_on=trainval", "Write train_on=train+validation."),
+        ("evaluate_on=val", "Write evaluate_on=validation and train_on=train."),
+        ("lr=0.1", "write learning_rate=0.1."),
+        ("imgsz=160x320", "write image_size=160x320."),
+        ("bs=8", "write batch_size=8."),
+        ("sched=one_cycle", "write schedule=cosine."),
+        ("amp=1", "write precision=mixed_float16."),
+        # Ours has none of these.
+        ("optimizer=lion", "one of adamw, sgd, momentum, rmsprop."),
+        ("loss=focal", "one of standard, asymmetric, squared."),
+    ],
+)
+def test_words_of_other_libraries_are_answered_by_ours(override, ours):
+    with pytest.raises(ValueError) as error:
+        recipes.get_recipe("full", [override])
+    assert str(error.value).endswith(ours)
+
+
+@pytest.mark.parametrize(
+    "known, get_recipe",
+    [
+        (
+            recipes.FinetuneConfig.SYNONYMS,
+            lambda settings: recipes.get_recipe("full", settings),
+        ),
+        (
+            train_config.TrainConfig.SYNONYMS,
+            lambda settings: training_recipes.get_recipe("paper", settings),
+        ),
+    ],
+)
+def test_what_is_written_for_a_word_of_another_library_is_taken(
+    known, get_recipe
+):
+    for word, ours in known.items():
+        settings = re.findall(r"\w+=[^ ]*[\w#]", ours.replace("#", "64"))
+        if "=" in word:
+            assert settings and get_recipe(settings), word
+        elif ours != "image_size":
+            fields = {
+                field.name for field in dataclasses.fields(get_recipe([]))
+            }
+            assert ours in fields and word not in fields

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import samples
+from efficientnet_tf.commands import trained_on
 from efficientnet_tf.data.sets import sources, split_list
-from efficientnet_tf.utils import folder_options
+from efficientnet_tf.utils import folder_options, run_folder
 from transfer.config import recipes
 from transfer.training import few_images
 
@@ -24,6 +25,10 @@ def digits():
         labels = np.arange(size) % 3
         parts[split] = sources.from_arrays(images, labels, ["a", "b", "c"])
     return parts
+
+
+def make_config(shots, seed):
+    return recipes.get_recipe("linear", [f"shots={shots}", f"seed={seed}"])
 
 
 def draw(parts, shots, *changes):
@@ -94,6 +99,37 @@ def test_the_list_of_a_run_says_which_images_were_drawn(tmp_path, caplog):
         assert set(resumed[split].source.names) == names
     assert draw(resumed, 5)["train"].size == drawn["train"].size
     assert few_images.count_ignored(tmp_path, resumed, resumed) == ignored
+
+
+def test_each_run_of_a_grid_lists_the_images_that_it_has_drawn(tmp_path):
+    root = samples.make_folder(tmp_path / "photos", COUNTS, 8)
+    grid = tmp_path / "grid"
+    options = folder_options.Options(workdir=grid)
+    splits = ("train", "validation", "test")
+    loaded = sources.load_splits(f"folder:{root}", splits, None, options)
+    shared = (grid / run_folder.IMAGES_FILE).read_bytes()
+    used = []
+    for seed in (0, 1):
+        own = tmp_path / f"seed={seed}"
+        for _ in range(2):  # An interrupted run draws again.
+            drawn = few_images.draw(loaded, make_config(2, seed), own, grid)
+        rows = split_list.read(own)
+        for split in splits:
+            listed = {row.sha256 for row in rows if row.split == split}
+            assert listed == set(drawn[split].source.sha256)
+        used.append({r.path for r in rows if r.split in splits[:2]})
+        assert len(used[-1]) == 6
+        ignored = len(rows) - 6 - loaded["test"].size
+        found = few_images.count_ignored(own, loaded, drawn)
+        assert found == {"ignored_images": ignored}
+        # What says which images a run has seen finds its own list.
+        assert trained_on.find_list(own, {"task": f"folder:{root}"}) == own
+    assert used[0] != used[1]
+    assert (grid / run_folder.IMAGES_FILE).read_bytes() == shared
+    # All images of a class, and of no shots, are the grid's list.
+    for shots in (0, 500):
+        few_images.draw(loaded, make_config(shots, 0), tmp_path / "all", grid)
+    assert not (tmp_path / "all").exists()
 
 
 def test_records_are_drawn_into_memory(tmp_path):

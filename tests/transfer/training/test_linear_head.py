@@ -137,8 +137,10 @@ def test_with_few_validation_images_all_are_cross_validated():
     alone = (points[::10], labels[::10]), (points[:0], labels[:0])
     found = linear_head.choose_strength(alone[0], pairs[1], (1.0,))
     assert found.folds == 2
-    rare = (points[:11], labels[:11]), (points[10:21], labels[10:21])
-    assert linear_head.choose_strength(*rare, (1.0,)).folds == 1
+    # The only image of a class is fitted on, and the others are divided.
+    rare = (points[:10], labels[:10]), (points[10:21], labels[10:21])
+    found = linear_head.choose_strength(*rare, (0.01, 1.0))
+    assert (found.images, found.folds, found.accuracy) == (20, 5, 1.0)
 
 
 def test_balanced_classes_are_scikit_learns():

@@ -1,0 +1,1 @@
+"""Weight sharing: one network, of which all of a space are slices."""
