@@ -27,6 +27,7 @@ from efficientnet_tf.search.architect import (
     plans,
     runs,
     spaces,
+    storages,
 )
 from efficientnet_tf.search.architect.supernet import scoring, slices, training
 from efficientnet_tf.utils import files
@@ -159,13 +160,15 @@ def search(supernet, workdir):
     cost = measurements.find("multiply_adds")
     flow.check(plan, cost, DATA_DIR.value)
     plans.start(plan, workdir / "search")
+    storage = storages.Files(workdir / "search")
     flow.run(
         plan,
         workdir / "search",
         measurements.of_job("multiply_adds"),
+        storage,
         data_dir=DATA_DIR.value,
     )
-    rows = runs.read_rows(plan, workdir / "search")
+    rows = runs.read_rows(plan, storage)
     within = [row for row in rows if row.get("cost", np.inf) <= LIMIT.value]
     if not within:
         raise ValueError(

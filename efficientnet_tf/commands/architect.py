@@ -89,7 +89,7 @@ PEERS = flags.DEFINE_list(
         *("efficientnet_b0", "efficientnet_lite0"),
         *("mobilenet_v2", "efficientnet_v2_b0"),
     ],
-    "Networks that are scored alike for the report; empty: none.",
+    "Networks that are scored alike for the report, or none.",
 )
 AGAINST = flags.DEFINE_string(
     "against", None, "Folder of another search, e.g. by random, to compare."
@@ -101,6 +101,14 @@ WORKDIR = flags.DEFINE_string(
 WORKERS = flags.DEFINE_integer(
     "workers", 1, shared.WORKERS_HELP, 1, shared.MAX_WORKERS
 )
+STORAGE = flags.DEFINE_string(
+    "storage",
+    None,
+    "Database that several machines share: postgresql://USER@HOST/NAME, or "
+    "sqlite:///FILE on one; by default files in the workdir. A password is "
+    "better in ~/.pgpass.",
+)
+STUDY = flags.DEFINE_string("study", "architect", "The search's name there.")
 INPUT_WAIT = shared.define_input_wait()
 flags.mark_flags_as_required(["workdir"])
 
@@ -124,7 +132,9 @@ def main(_: list[str]) -> None:
     extras.require("Charts", "matplotlib")
     measurements.check(COST.value)
     plan = _make_plan()
-    peers = flow.list_peers(plan, PEERS.value, _scale()) if plan.space else {}
+    if STORAGE.value is not None:
+        _check_storage(plan)
+    peers = flow.list_peers(plan, _name_peers(), _scale()) if plan.space else {}
     against = flow.read_other(AGAINST.value, plan)
     if plan.evaluator in flow.TRAINING:
         shared.check_trials(BUDGET.dataset.value)
@@ -133,14 +143,16 @@ def main(_: list[str]) -> None:
     cost = measurements.of_job(plan.objective.cost)
     if not workers.is_worker():
         flow.check(plan, measurements.find(plan.objective.cost), DATA_DIR.value)
+    storage = _open_storage(plan)
     plans.start(plan, WORKDIR.value)
     if plan.evaluator == "supernet" and not workers.is_worker():
-        flow.log_left_out(PEERS.value, list(peers))
+        flow.log_left_out(_name_peers(), list(peers))
     with shared.exiting_when_preempted():
         flow.run(
             plan,
             WORKDIR.value,
             cost,
+            storage,
             data_dir=DATA_DIR.value,
             workers=WORKERS.value,
         )
@@ -149,7 +161,7 @@ def main(_: list[str]) -> None:
         scored = flow.score_peers(
             plan, peers, WORKDIR.value, cost, DATA_DIR.value
         )
-    rows = runs.read_rows(plan, WORKDIR.value)
+    rows = runs.read_rows(plan, storage)
     commands = flow.next_commands(plan, WORKDIR.value, DATA_DIR.value)
     found = flow.finish(
         plan,
@@ -181,6 +193,11 @@ def _value(flag):
     return flag.value or DEFAULTS[smoke][flag.name]
 
 
+def _name_peers():
+    """Returns --peers; an empty flag would be refused."""
+    return [] if PEERS.value == ["none"] else PEERS.value
+
+
 def _make_plan():
     from efficientnet_tf.search.architect import flow
 
@@ -202,6 +219,44 @@ def _make_plan():
         seed=SEED.value,
         trials=_value(TRIALS),
     )
+
+
+def _check_storage(plan):
+    """Checks --storage before any work, and names what machines differ in."""
+    from absl import logging
+
+    from efficientnet_tf.search.architect import objectives
+    from efficientnet_tf.utils import extras, workers
+
+    extras.require("Searches in a database", "optuna")
+    from efficientnet_tf.search.architect import databases
+
+    databases.read_address(STORAGE.value)
+    if plan.evaluator == "supernet" and not plan.supernet:
+        # Each machine would train its own, and their scores do not compare.
+        raise ValueError(
+            "--storage with --evaluator=supernet needs --supernet=FOLDER, one "
+            "that all machines see."
+        )
+    if (
+        plan.objective.cost not in objectives.COUNTED
+        and not workers.is_worker()
+    ):
+        logging.warning(
+            "--cost=%s is measured on the machine that tries a candidate: use "
+            "--storage with equal machines only.",
+            plan.objective.cost,
+        )
+
+
+def _open_storage(plan):
+    if STORAGE.value is None:
+        from efficientnet_tf.search.architect import storages
+
+        return storages.Files(WORKDIR.value)
+    from efficientnet_tf.search.architect import databases
+
+    return databases.Database(STORAGE.value, STUDY.value, plan)
 
 
 def _print_summary(plan, rows, found, commands, weights):

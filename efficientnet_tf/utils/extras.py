@@ -23,6 +23,7 @@ _INSTALLS = {
     "openvino": _DEPLOY,
     "optuna": _TRANSFER,
     "prometheus_client": _SERVE,
+    "psycopg2": '"efficientnet-tf[storage]"',
     "scipy": _TRANSFER,
     "sklearn": _TRANSFER,
     "tensorboard": _TRANSFER,

@@ -227,7 +227,22 @@ def check_run(
         raise untrusted.DamagedError(
             f"{path}: {untrusted.shorten(error)}"
         ) from None
-    for field, value in files.to_json_types(run).items():
+    different = find_difference(stored, files.to_json_types(run))
+    if different is not None:
+        raise ValueError(
+            f"{path.parent} holds another run: {different}. Choose another "
+            "workdir, or delete that one."
+        )
+
+
+def find_difference(stored: Mapping, run: Mapping) -> str | None:
+    """Returns "FIELD=X there, Y here" of two configs that differ, or None.
+
+    Args:
+      stored: a config in JSON's types, from elsewhere.
+      run: the config at hand, in JSON's types.
+    """
+    for field, value in run.items():
         there = stored.get(field)
         if isinstance(value, dict) and isinstance(there, dict):
             # Only the inner field that differs.
@@ -237,11 +252,11 @@ def check_run(
             field = f"{field}'s {differs[0]}"
             there, value = there.get(differs[0]), value[differs[0]]
         if there != value:
-            raise ValueError(
-                f"{path.parent} holds another run: "
+            return (
                 f"{field}={untrusted.shorten(repr(there))} there, {value!r} "
-                "here. Choose another workdir, or delete that one."
+                "here"
             )
+    return None
 
 
 def check_result(

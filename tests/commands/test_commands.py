@@ -173,6 +173,11 @@ CASES = {
         2,
         "--benchmark=FILE and --evaluator=tabular go together",
     ),
+    "architect: storage of another kind": (
+        [*ARCHITECT, "--storage=mysql://me:secret@host/name"],
+        2,
+        "Unknown kind of --storage 'mysql'; choose one of postgresql, ",
+    ),
     "architect: supernet of kinds of block": (
         [*ARCHITECT, "--evaluator=supernet"],
         2,

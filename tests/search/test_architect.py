@@ -20,6 +20,7 @@ from efficientnet_tf.search.architect import (
     runs,
     searchers,
     spaces,
+    storages,
     tabular,
 )
 from efficientnet_tf.utils import files, workers
@@ -256,7 +257,7 @@ def test_random_asks_nothing_twice():
 def test_a_failure_is_recorded_and_the_search_goes_on(plan, scored, tmp_path):
     plans.start(plan, tmp_path)
     runs.work(plan, tmp_path, count)
-    rows = runs.read_rows(plan, tmp_path)
+    rows = runs.read_rows(plan, storages.Files(tmp_path))
     failed = [row for row in rows if "failed" in row]
     assert 0 < len(failed) < len(rows) == 8
     assert {row["failed"] for row in failed} == {"The loss is NaN."}
@@ -277,15 +278,18 @@ def test_a_search_resumes_as_if_it_had_not_stopped(plan, scored, tmp_path):
     runs.work(plan, whole, count)
     runs.work(dataclasses.replace(plan, trials=3), parts, count)
     # A process that is killed leaves a candidate without an outcome.
-    rows = files.read_json_lines(whole / runs.CANDIDATES_FILE)
-    files.append_json_line(parts / runs.CANDIDATES_FILE, rows[3])
+    rows = files.read_json_lines(whole / storages.CANDIDATES_FILE)
+    files.append_json_line(parts / storages.CANDIDATES_FILE, rows[3])
     runs.work(plan, parts, count)
     ends = [
-        [(row["genotype"], row.get("score")) for row in runs.read_rows(plan, f)]
+        [
+            (row["genotype"], row.get("score"))
+            for row in runs.read_rows(plan, storages.Files(f))
+        ]
         for f in (whole, parts)
     ]
     assert ends[0] == ends[1]
-    assert runs.count(plan, parts) == (8, 8)
+    assert runs.count(plan, storages.Files(parts)) == (8, 8)
 
 
 def test_a_candidate_that_is_killed_again_and_again_fails(
@@ -293,12 +297,15 @@ def test_a_candidate_that_is_killed_again_and_again_fails(
 ):
     plans.start(plan, tmp_path)
     row = {"number": 0, "genotype": (0,) * len(plan.sizes), "notes": {}}
-    files.append_json_line(tmp_path / runs.CANDIDATES_FILE, row)
+    files.append_json_line(tmp_path / storages.CANDIDATES_FILE, row)
     for _ in range(trials.MAX_KILLS):
         attempt = {"number": 0, "count": 1}
-        files.append_json_line(tmp_path / runs.ATTEMPTS_FILE, attempt)
+        files.append_json_line(tmp_path / storages.ATTEMPTS_FILE, attempt)
     runs.work(dataclasses.replace(plan, trials=1), tmp_path, count)
-    assert "killed 3 times" in runs.read_rows(plan, tmp_path)[0]["failed"]
+    assert (
+        "killed 3 times"
+        in runs.read_rows(plan, storages.Files(tmp_path))[0]["failed"]
+    )
     assert not scored
 
 
@@ -306,7 +313,7 @@ def test_what_another_process_tries_is_left_to_it(plan, scored, tmp_path):
     plans.start(plan, tmp_path)
     one = dataclasses.replace(plan, trials=2)
     row = {"number": 0, "genotype": (0,) * len(plan.sizes), "notes": {}}
-    files.append_json_line(tmp_path / runs.CANDIDATES_FILE, row)
+    files.append_json_line(tmp_path / storages.CANDIDATES_FILE, row)
     held = workers.lock(tmp_path, "candidate00000")
     held.acquire()
     seen = []

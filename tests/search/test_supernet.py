@@ -24,6 +24,7 @@ from efficientnet_tf.search.architect import (
     plans,
     runs,
     spaces,
+    storages,
 )
 from efficientnet_tf.search.architect.supernet import (
     elastic,
@@ -346,8 +347,9 @@ def test_a_search_scores_slices_of_one_training(plan, tmp_path):
     workdir = tmp_path / "search"
     flow.check(plan, measurements.find("multiply_adds"))
     plans.start(plan, workdir)
-    flow.run(plan, workdir, measurements.of_job("multiply_adds"))
-    rows = runs.read_rows(plan, workdir)
+    storage = storages.Files(workdir)
+    flow.run(plan, workdir, measurements.of_job("multiply_adds"), storage)
+    rows = runs.read_rows(plan, storage)
     assert {row["genotype"] for row in rows} == {(0, 0), (0, 1), (1, 0), (1, 1)}
     trained = run_folder.last_result(workdir / "supernet" / training.RUN)
     assert trained["epochs"] == 1

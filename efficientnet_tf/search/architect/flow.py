@@ -19,6 +19,7 @@ from efficientnet_tf.search.architect import (
     report,
     runs,
     spaces,
+    storages,
     tabular,
 )
 from efficientnet_tf.search.architect.supernet import scoring, training
@@ -126,6 +127,7 @@ def run(
     plan: plans.Plan,
     workdir: str,
     cost: runs.Cost,
+    storage: storages.Storage,
     *,
     data_dir: str | None = None,
     workers: int = 1,
@@ -138,7 +140,7 @@ def run(
       RuntimeError: the first candidates all failed, or a process did.
       callbacks.Preempted: a signal arrived; the state is saved.
     """
-    progress = pool.Progress(lambda: runs.count(plan, workdir))
+    progress = pool.Progress(lambda: runs.count(plan, storage))
     progress.show()
     shown = time.monotonic()
 
@@ -158,7 +160,14 @@ def run(
             evaluators.find_supernet(plan, workdir),
             data_dir,
         )
-    runs.work(plan, workdir, cost, data_dir=data_dir, on_run=show)
+    runs.work(
+        plan,
+        workdir,
+        cost,
+        storage=storage,
+        data_dir=data_dir,
+        on_run=show,
+    )
 
 
 def list_peers(
@@ -238,7 +247,8 @@ def read_other(folder: str | None, plan: plans.Plan) -> list[dict] | None:
                 f"{folder} cannot be compared: its {field} is another."
             )
     return runs.read_rows(
-        dataclasses.replace(plan, trials=plans.MAX_TRIALS), folder
+        dataclasses.replace(plan, trials=plans.MAX_TRIALS),
+        storages.Files(folder),
     )
 
 

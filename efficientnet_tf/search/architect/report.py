@@ -132,6 +132,7 @@ def curve_image(found: Found) -> np.ndarray:
         shown = np.where(np.isfinite(best), best, np.nan)
         axes.step(range(1, len(best) + 1), shown, where="post", label=name)
     axes.set_xlabel("candidates")
+    axes.locator_params("x", integer=True)
     axes.set_ylabel("best reward so far")
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

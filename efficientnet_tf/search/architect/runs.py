@@ -1,25 +1,16 @@
-"""The candidates of a search, tried by one process or several.
-
-In the search's folder `candidates.jsonl` has what was asked for and
-`outcomes.jsonl` what came of it; whoever holds a candidate's lock is at it.
-"""
+"""The candidates of a search, tried by one process or several."""
 
 import contextlib
 import os
-import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import filelock
 from absl import logging
 
 from efficientnet_tf.search import trials
-from efficientnet_tf.search.architect import evaluators, plans
-from efficientnet_tf.utils import files, run_lock, workers
+from efficientnet_tf.search.architect import evaluators, plans, storages
+from efficientnet_tf.utils import run_lock, workers
 
-CANDIDATES_FILE = "candidates.jsonl"
-OUTCOMES_FILE = "outcomes.jsonl"
-ATTEMPTS_FILE = "attempts.jsonl"
 # A search whose first candidates all fail has a fault of its own.
 MAX_FIRST_FAILURES = 5
 
@@ -31,6 +22,7 @@ def work(
     workdir: str | os.PathLike,
     cost: Cost,
     *,
+    storage: storages.Storage | None = None,
     data_dir: str | None = None,
     on_run: Callable[[], object] | None = None,
 ) -> None:
@@ -43,31 +35,33 @@ def work(
       plan: of the search.
       workdir: its folder, which `plans.start` made.
       cost: the objective's, of a candidate.
+      storage: of candidates and outcomes; None: the folder's files.
       data_dir: where TFDS keeps its data sets.
       on_run: called after each candidate of this process.
 
     Raises:
       RuntimeError: the first candidates all failed.
     """
-    _Worker(plan, pathlib.Path(workdir), cost, data_dir).work(on_run)
+    storage = storage or storages.Files(workdir)
+    _Worker(plan, workdir, cost, storage, data_dir).work(on_run)
 
 
-def count(plan: plans.Plan, workdir: str | os.PathLike) -> tuple[int, int]:
+def count(plan: plans.Plan, storage: storages.Storage) -> tuple[int, int]:
     """Returns how many candidates have ended, and how many there are."""
-    ended = len(_read(pathlib.Path(workdir) / OUTCOMES_FILE))
-    return min(ended, plan.trials), plan.trials
+    return min(len(storage.read_outcomes()), plan.trials), plan.trials
 
 
-def read_rows(plan: plans.Plan, workdir: str | os.PathLike) -> list[dict]:
+def read_rows(plan: plans.Plan, storage: storages.Storage) -> list[dict]:
     """Returns a row for each candidate that has ended, in order of its end.
 
     With "number", "genotype", and either "failed", or "score", "cost",
     "reward" and what else the evaluator found.
     """
-    workdir = pathlib.Path(workdir)
-    asked = _read(workdir / CANDIDATES_FILE)
+    # Outcomes first: what has one was asked for before.
+    ended = storage.read_outcomes()
+    asked = storage.read_candidates()
     rows = []
-    for number, outcome in _read(workdir / OUTCOMES_FILE).items():
+    for number, outcome in ended.items():
         if number not in asked or number >= plan.trials:
             continue
         row = {**outcome, "genotype": tuple(asked[number]["genotype"])}
@@ -102,8 +96,8 @@ def try_job(job: evaluators.Job, cost: Cost) -> dict:
 
 
 class _Worker:
-    def __init__(self, plan, workdir, cost, data_dir):
-        self._plan, self._workdir = plan, workdir
+    def __init__(self, plan, workdir, cost, storage, data_dir):
+        self._plan, self._workdir, self._storage = plan, workdir, storage
         self._cost, self._data_dir = cost, data_dir
         self._searcher = plan.make_searcher()
         self._noted: set[int] = set()
@@ -113,7 +107,7 @@ class _Worker:
     def work(self, on_run):
         while True:
             with contextlib.ExitStack() as held:
-                with workers.lock(self._workdir, "search"):
+                with self._storage.lock():
                     claimed, left = self._claim(held)
                 if claimed is None and not left:
                     return
@@ -129,22 +123,20 @@ class _Worker:
 
         The caller holds the search's lock; `held` gets the candidate's.
         """
-        asked = _read(self._workdir / CANDIDATES_FILE)
-        ended = _read(self._workdir / OUTCOMES_FILE)
+        asked = self._storage.read_candidates()
+        ended = self._storage.read_outcomes()
         self._catch_up(asked, ended)
         left = [n for n in asked if n not in ended and n < self._plan.trials]
         for number in left:
-            lock = workers.lock(self._workdir, _name(number), 0)
-            with contextlib.suppress(filelock.Timeout):
-                held.enter_context(lock)
+            if self._storage.hold(number, held):
                 return (number, tuple(asked[number]["genotype"])), left
         number = len(asked)
         if number >= self._plan.trials:
             return None, left
         genotype, notes = self._searcher.ask(number)
-        held.enter_context(workers.lock(self._workdir, _name(number), 0))
-        row = {"number": number, "genotype": genotype, "notes": notes}
-        files.append_json_line(self._workdir / CANDIDATES_FILE, row)
+        self._storage.add(number, genotype, notes)
+        if not self._storage.hold(number, held):
+            return None, [*left, number]
         return (number, genotype), [*left, number]
 
     def _catch_up(self, asked, ended):
@@ -177,10 +169,9 @@ class _Worker:
         else:
             outcome = self._evaluate(number, genotype)
             outcome["seconds"] = round(time.monotonic() - begin, 3)
-        with workers.lock(self._workdir, "search"):
-            row = {**outcome, "number": number}
-            files.append_json_line(self._workdir / OUTCOMES_FILE, row)
-            ended = list(_read(self._workdir / OUTCOMES_FILE).values())
+        with self._storage.lock():
+            self._storage.end(number, outcome)
+            ended = list(self._storage.read_outcomes().values())
         if len(ended) >= MAX_FIRST_FAILURES and all(
             "failed" in row for row in ended
         ):
@@ -191,7 +182,7 @@ class _Worker:
 
     def _evaluate(self, number, genotype):
         """Returns a candidate's outcome, or that it failed."""
-        with self._attempt(number) as attempts:
+        with self._storage.attempt(number) as attempts:
             if attempts > trials.MAX_KILLS:
                 return {
                     "failed": f"killed {trials.MAX_KILLS} times, maybe out of "
@@ -200,38 +191,10 @@ class _Worker:
             space = self._plan.space
             job = evaluators.Job(
                 self._plan,
-                _name(number),
+                storages.name(number),
                 genotype,
                 space.decode(genotype) if space else None,
                 self._workdir,
                 self._data_dir,
             )
             return try_job(job, self._cost)
-
-    @contextlib.contextmanager
-    def _attempt(self, number) -> Iterator[int]:
-        """Yields how many attempts at a candidate ended in a kill, with this.
-
-        A kill leaves no trace but the attempt's beginning.
-        """
-        path = self._workdir / ATTEMPTS_FILE
-        with workers.lock(self._workdir, "attempts"):
-            files.append_json_line(path, {"number": number, "count": 1})
-            rows = files.read_json_lines(path, {"number": int, "count": int})
-        try:
-            yield sum(r["count"] for r in rows if r["number"] == number)
-        finally:
-            with workers.lock(self._workdir, "attempts"):
-                files.append_json_line(path, {"number": number, "count": -1})
-
-
-def _name(number):
-    return f"candidate{number:05d}"
-
-
-def _read(path):
-    """Returns {number: row}, in the file's order."""
-    if not path.exists():
-        return {}
-    rows = files.read_json_lines(path, {"number": int})
-    return {row["number"]: row for row in rows}
