@@ -294,7 +294,8 @@ class Database(storages.Storage):
                     self._storage.record_heartbeat(trial_id)
                 # A server that is started again has it at the next beat.
                 except Exception as error:
-                    logging.warning("No heartbeat: %s.", _explain(error))
+                    words = self._hide(_explain(error))
+                    logging.warning("No heartbeat: %s.", words)
             self._storage.remove_session()
 
         # Optuna's own thread ends at the first error.
