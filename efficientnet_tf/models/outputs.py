@@ -132,7 +132,7 @@ def _conv_pool_stem(filters, size, padding):
 
 def _patches_stem(filters, size, padding):
     side = costs.strided(size, plan_lib.PATCH_SIZE)
-    return filters * (3 * side**2 + 1), side
+    return filters * (2 * side**2 + 1), side
 
 
 _STEMS = {
