@@ -84,8 +84,7 @@ def finetune_and_evaluate(
     begin, workdir = time.perf_counter(), pathlib.Path(workdir)
     task = tasks.get_task(task_name)
     start = _check_weights(task_name, model_name, weights, config, folder)
-    origin = {"weights": weights, "source_family": source_family}
-    origin["normalization"] = normalization
+    origin = _describe_origin(weights, source_family, normalization)
     run = {"task": task_name, "recipe": recipe, **dataclasses.asdict(config)}
     run |= describe_network(model_name, origin) | folder.describe()
     run["folds"] = None  # A cross-validation is another run.
@@ -98,20 +97,26 @@ def finetune_and_evaluate(
         _check_class_weight(task, data_dir, config)
         _set_up(workdir, config)
         row = _load_and_run(
-            *(run, (task, model_name, origin, config), (data_dir, folder)),
-            *(workdir, (began or begin, begin), watchers),
+            *(run, workdir, (began or begin, begin), watchers),
+            network=(task, model_name, origin, config),
+            source=(data_dir, folder),
         )
         return _record(row, workdir, begin, folder.workdir or workdir)
 
 
-def _load_and_run(run, parts, source, workdir, times, watchers):
+def _describe_origin(weights, source_family, normalization):
+    reading = {"source_family": source_family, "normalization": normalization}
+    return {"weights": weights, **reading}
+
+
+def _load_and_run(run, workdir, times, watchers, *, network, source):
     """Loads the images that count; returns the row of `_run`, with phases."""
-    (task, *_, config), (data_dir, folder) = parts, source
+    (task, *_, config), (data_dir, folder) = network, source
     with phases.recording(*times) as clock:
         with phases.during(phases.READING):
             loaded = tasks.load_examples(task, data_dir, folder, targets.KINDS)
         drawn = few_images.draw(loaded, config, workdir, folder.workdir)
-        setup = fitting.Setup(*parts, drawn, workdir)
+        setup = fitting.Setup(*network, drawn, workdir)
         row = _run(run, _begin_clock(setup, times[0]), watchers)
         row |= few_images.count_ignored(workdir, loaded, drawn)
         # Of this process, if it resumed a run.
