@@ -39,33 +39,3 @@ def measure_latency(job: jobs.Job) -> dict:
     }
     rate = job.batch_size / float(np.median(seconds))
     return {**row, "images_per_second": rate, "device": memory.device_name()}
-
-
-def measure_step(job: jobs.Job) -> dict:
-    """Times training steps in this process, batch by batch after a warm-up.
-
-    Returns:
-      "step_p50_ms", the median, and "device".
-    """
-    import keras
-
-    from efficientnet_tf.models import builder
-    from efficientnet_tf.training import distribution, memory
-
-    distribution.set_precision(job.precision)
-    network = builder.build(job.variant)
-    network.compile(
-        optimizer=keras.optimizers.SGD(1e-3, momentum=0.9),
-        loss="sparse_categorical_crossentropy",
-    )
-    images, labels = job.make_images(), np.arange(job.batch_size) % 1000
-    times = []
-    for _ in range(job.warmup_batches + job.batches):
-        start = time.perf_counter()
-        network.train_on_batch(images, labels)
-        times.append(time.perf_counter() - start)
-    seconds = np.array(times[job.warmup_batches :])
-    return {
-        "step_p50_ms": 1e3 * float(np.median(seconds)),
-        "device": memory.device_name(),
-    }

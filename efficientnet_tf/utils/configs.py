@@ -291,18 +291,14 @@ def find_ours(config: Any, name: str, text: str) -> str | None:
     alone.
     """
     ours = synonyms.find_field(config, name, text)
-    fields = typing.get_type_hints(
-        config if isinstance(config, type) else type(config)
-    )
-    if ours is None or ours.partition("=")[0] not in fields:
+    field = (ours or "").partition("=")[0]
+    config = config() if isinstance(config, type) else config
+    if ours is None or field not in typing.get_type_hints(type(config)):
         return ours
     try:
-        with_overrides(
-            config() if isinstance(config, type) else config,
-            ours.split(" and "),
-        )
+        with_overrides(config, ours.split(" and "))
     except ValueError:
-        return f"{ours.partition('=')[0]}=..."
+        return f"{field}=..."
     return ours
 
 

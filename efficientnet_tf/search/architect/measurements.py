@@ -9,7 +9,7 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-from efficientnet_tf.measure import jobs, latency
+from efficientnet_tf.measure import jobs, step_time
 from efficientnet_tf.models import builder, registry, variants
 from efficientnet_tf.search.architect import evaluators, objectives, plans
 from efficientnet_tf.utils import extras
@@ -84,7 +84,7 @@ def time_step(variant: variants.Variant) -> float:
         path = pathlib.Path(folder) / "network.json"
         registry.write_file(path, variant)
         job = jobs.Job(os.fspath(path), batch_size=STEP_BATCH, batches=10)
-        return jobs.run_apart(latency.measure_step, job)["step_p50_ms"]
+        return jobs.run_apart(step_time.measure_step_time, job)["step_ms"]
 
 
 def _time(call):
